@@ -1,0 +1,2 @@
+//! Intent -> desired state of each switch.
+pub mod state;

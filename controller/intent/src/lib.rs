@@ -1,0 +1,2 @@
+//! The intent.
+pub mod model;

@@ -1,0 +1,2 @@
+//! The outplane command.
+fn main() {}

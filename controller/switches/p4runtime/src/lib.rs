@@ -1,0 +1,1 @@
+//! Driver for switches that speak `P4Runtime`.

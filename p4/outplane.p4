@@ -1,0 +1,837 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The static firewall's data plane: classify, decide, forward.
+//
+// Addresses and ports are first mapped to small class ids; the policy tables match on class ids, so a
+// rule between n sources and m destinations costs entries for its classes and not n x m addresses.
+// Every table that a policy update must change at one instant carries the policy version as a ternary
+// key; the one default action of `policy_version` says which version packets see.
+// p4/README.md explains each table with an example entry.
+
+#include <core.p4>
+#include <v1model.p4>
+
+// ---------------------------------------------------------------------------------------------------
+// Types and constants
+
+typedef bit<9>   port_t;
+typedef bit<16>  class_t;
+typedef bit<16>  segment_t;
+typedef bit<8>   version_t;
+
+const port_t CPU_PORT = 510;
+
+const bit<16> ETHERTYPE_IPV4  = 0x0800;
+const bit<16> ETHERTYPE_ARP   = 0x0806;
+const bit<16> ETHERTYPE_DOT1Q = 0x8100;
+const bit<16> ETHERTYPE_IPV6  = 0x86dd;
+const bit<16> ETHERTYPE_DOT1AD = 0x88a8;
+
+const bit<8> PROTO_HOPOPT   = 0;
+const bit<8> PROTO_ICMP     = 1;
+const bit<8> PROTO_TCP      = 6;
+const bit<8> PROTO_UDP      = 17;
+const bit<8> PROTO_ROUTING  = 43;
+const bit<8> PROTO_FRAGMENT = 44;
+const bit<8> PROTO_AH       = 51;
+const bit<8> PROTO_ICMPV6   = 58;
+const bit<8> PROTO_DSTOPTS  = 60;
+const bit<8> PROTO_SCTP     = 132;
+
+// What kind of traffic a frame is, as the policy tables see it.
+const bit<2> TRAFFIC_IP    = 0; // IPv4 or IPv6, except neighbour discovery
+const bit<2> TRAFFIC_ARP   = 1; // addresses are the ARP sender and target protocol addresses
+const bit<2> TRAFFIC_ND    = 2; // ICMPv6 types 133 to 137
+const bit<2> TRAFFIC_OTHER = 3; // any other EtherType
+
+const bit<2> VERDICT_NONE   = 0;
+const bit<2> VERDICT_PERMIT = 1;
+const bit<2> VERDICT_DENY   = 2;
+
+const bit<2> COLOR_RED = 2;
+
+const bit<8> REASON_DENY_LOG = 1; // packet-in reason: a rule with `log` denied the packet
+
+error {
+    IPv4HeaderInvalid,
+    IPv6HeaderInvalid,
+    IPv6TooManyExtensionHeaders
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Headers
+
+@controller_header("packet_in")
+header packet_in_t {
+    port_t    ingress_port;
+    @padding bit<7> pad;
+    bit<8>    reason;
+    segment_t segment;
+    bit<32>   rule;          // the rule tag of the entry that sent it
+}
+
+@controller_header("packet_out")
+header packet_out_t {
+    port_t    egress_port;
+    @padding bit<7> pad;
+}
+
+header ethernet_t {
+    bit<48> dst;
+    bit<48> src;
+    bit<16> ether_type;
+}
+
+header vlan_t {
+    bit<3>  pcp;
+    bit<1>  dei;
+    bit<12> vid;
+    bit<16> ether_type;
+}
+
+header arp_t {
+    bit<16> hardware_type;
+    bit<16> protocol_type;
+    bit<8>  hardware_size;
+    bit<8>  protocol_size;
+    bit<16> operation;
+    bit<48> sender_mac;
+    bit<32> sender_ip;
+    bit<48> target_mac;
+    bit<32> target_ip;
+}
+
+header ipv4_t {
+    bit<4>  version;
+    bit<4>  ihl;
+    bit<8>  tos;
+    bit<16> total_length;
+    bit<16> identification;
+    bit<3>  flags;
+    bit<13> fragment_offset;
+    bit<8>  ttl;
+    bit<8>  protocol;
+    bit<16> checksum;
+    bit<32> src;
+    bit<32> dst;
+    varbit<320> options;
+}
+
+header ipv6_t {
+    bit<4>   version;
+    bit<8>   traffic_class;
+    bit<20>  flow_label;
+    bit<16>  payload_length;
+    bit<8>   next_header;
+    bit<8>   hop_limit;
+    bit<128> src;
+    bit<128> dst;
+}
+
+// Any IPv6 extension header: hop-by-hop, routing, destination options, fragment, authentication.
+header ipv6_extension_t {
+    bit<8> next_header;
+    bit<8> length;
+    varbit<16368> body;
+}
+
+header tcp_t {
+    bit<16> sport;
+    bit<16> dport;
+    bit<32> seq;
+    bit<32> ack;
+    bit<4>  data_offset;
+    bit<4>  reserved;
+    bit<8>  flags;
+    bit<16> window;
+    bit<16> checksum;
+    bit<16> urgent;
+}
+
+// UDP, and the first eight bytes of SCTP: source port, destination port, then what we never look at.
+header ports_t {
+    bit<16> sport;
+    bit<16> dport;
+    bit<32> rest;
+}
+
+header icmp_t {
+    bit<8>  type;
+    bit<8>  code;
+    bit<16> checksum;
+}
+
+struct headers_t {
+    packet_in_t      packet_in;
+    packet_out_t     packet_out;
+    ethernet_t       ethernet;
+    vlan_t           vlan_outer;
+    vlan_t           vlan_inner;
+    arp_t            arp;
+    ipv4_t           ipv4;
+    ipv6_t           ipv6;
+    ipv6_extension_t extension_0;
+    ipv6_extension_t extension_1;
+    ipv6_extension_t extension_2;
+    ipv6_extension_t extension_3;
+    tcp_t            tcp;
+    ports_t          ports;
+    icmp_t           icmp;
+}
+
+struct metadata_t {
+    version_t version;
+    segment_t segment;
+    bit<2>    traffic;
+    bit<1>    vlan_present;
+    bit<12>   vlan_id;
+    bit<8>    protocol;
+    bit<1>    fragment;          // 1: a fragment that is not the first, so without ports, flags, type
+    bit<16>   sport;
+    bit<16>   dport;
+    bit<8>    tcp_flags;         // CWR ECE URG ACK PSH RST SYN FIN
+    bit<1>    established;       // 1: TCP with ACK or RST
+    bit<8>    icmp_type;
+    bit<8>    icmp_code;
+    class_t   src_class;         // for the filter tables
+    class_t   dst_class;
+    class_t   src_pod_class;     // for the pod tables
+    class_t   dst_pod_class;
+    class_t   sport_class;
+    class_t   dport_class;
+    bit<2>    verdict;
+    bit<2>    egress_verdict;
+    bit<2>    ingress_verdict;
+    bit<1>    log;
+    bit<32>   rule;
+    bit<2>    color;
+    bit<1>    same_host;         // source and destination address are one
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Parser
+
+parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
+                      inout standard_metadata_t std) {
+    state start {
+        meta.traffic = TRAFFIC_OTHER;
+        transition select(std.ingress_port) {
+            CPU_PORT: parse_packet_out;
+            default: parse_ethernet;
+        }
+    }
+
+    state parse_packet_out {
+        packet.extract(hdr.packet_out);
+        transition accept;
+    }
+
+    state parse_ethernet {
+        packet.extract(hdr.ethernet);
+        transition select(hdr.ethernet.ether_type) {
+            ETHERTYPE_DOT1Q: parse_vlan_outer;
+            ETHERTYPE_DOT1AD: parse_vlan_outer;
+            ETHERTYPE_ARP: parse_arp;
+            ETHERTYPE_IPV4: parse_ipv4;
+            ETHERTYPE_IPV6: parse_ipv6;
+            default: accept;
+        }
+    }
+
+    state parse_vlan_outer {
+        packet.extract(hdr.vlan_outer);
+        meta.vlan_present = 1;
+        meta.vlan_id = hdr.vlan_outer.vid;
+        transition select(hdr.vlan_outer.ether_type) {
+            ETHERTYPE_DOT1Q: parse_vlan_inner;
+            ETHERTYPE_DOT1AD: parse_vlan_inner;
+            ETHERTYPE_ARP: parse_arp;
+            ETHERTYPE_IPV4: parse_ipv4;
+            ETHERTYPE_IPV6: parse_ipv6;
+            default: accept;
+        }
+    }
+
+    state parse_vlan_inner {
+        packet.extract(hdr.vlan_inner);
+        transition select(hdr.vlan_inner.ether_type) {
+            ETHERTYPE_ARP: parse_arp;
+            ETHERTYPE_IPV4: parse_ipv4;
+            ETHERTYPE_IPV6: parse_ipv6;
+            default: accept;
+        }
+    }
+
+    state parse_arp {
+        packet.extract(hdr.arp);
+        meta.traffic = TRAFFIC_ARP;
+        transition accept;
+    }
+
+    state parse_ipv4 {
+        bit<8> first = packet.lookahead<bit<8>>();
+        verify(first[7:4] == 4 && first[3:0] >= 5, error.IPv4HeaderInvalid);
+        packet.extract(hdr.ipv4, (bit<32>)(((bit<16>)first[3:0] - 5) << 5));
+        meta.traffic = TRAFFIC_IP;
+        meta.protocol = hdr.ipv4.protocol;
+        transition select(hdr.ipv4.fragment_offset) {
+            0: parse_transport;
+            default: parse_later_fragment;
+        }
+    }
+
+    state parse_later_fragment {
+        meta.fragment = 1;
+        transition accept;
+    }
+
+    state parse_ipv6 {
+        packet.extract(hdr.ipv6);
+        verify(hdr.ipv6.version == 6, error.IPv6HeaderInvalid);
+        meta.traffic = TRAFFIC_IP;
+        meta.protocol = hdr.ipv6.next_header;
+        transition select(hdr.ipv6.next_header) {
+            PROTO_HOPOPT: parse_extension_0;
+            PROTO_ROUTING: parse_extension_0;
+            PROTO_DSTOPTS: parse_extension_0;
+            PROTO_AH: parse_authentication_0;
+            PROTO_FRAGMENT: parse_fragment_0;
+            default: parse_transport;
+        }
+    }
+
+#define EXTENSION(N, NEXT_EXTENSION, NEXT_AUTHENTICATION, NEXT_FRAGMENT)                                \
+    state parse_extension_##N {                                                                         \
+        bit<16> first = packet.lookahead<bit<16>>();                                                    \
+        packet.extract(hdr.extension_##N, (((bit<32>)first[7:0] + 1) << 6) - 16);                       \
+        transition parse_after_extension_##N;                                                           \
+    }                                                                                                   \
+    state parse_authentication_##N {                                                                    \
+        bit<16> first = packet.lookahead<bit<16>>();                                                    \
+        packet.extract(hdr.extension_##N, (((bit<32>)first[7:0] + 2) << 5) - 16);                       \
+        transition parse_after_extension_##N;                                                           \
+    }                                                                                                   \
+    state parse_fragment_##N {                                                                          \
+        bit<32> first = packet.lookahead<bit<32>>();                                                    \
+        packet.extract(hdr.extension_##N, 48);                                                          \
+        meta.protocol = hdr.extension_##N.next_header;                                                  \
+        transition select(first[15:3]) {                                                                \
+            0: parse_after_extension_##N;                                                               \
+            default: parse_later_fragment;                                                              \
+        }                                                                                               \
+    }                                                                                                   \
+    state parse_after_extension_##N {                                                                   \
+        meta.protocol = hdr.extension_##N.next_header;                                                  \
+        transition select(hdr.extension_##N.next_header) {                                              \
+            PROTO_HOPOPT: NEXT_EXTENSION;                                                               \
+            PROTO_ROUTING: NEXT_EXTENSION;                                                              \
+            PROTO_DSTOPTS: NEXT_EXTENSION;                                                              \
+            PROTO_AH: NEXT_AUTHENTICATION;                                                              \
+            PROTO_FRAGMENT: NEXT_FRAGMENT;                                                              \
+            default: parse_transport;                                                                   \
+        }                                                                                               \
+    }
+
+    EXTENSION(0, parse_extension_1, parse_authentication_1, parse_fragment_1)
+    EXTENSION(1, parse_extension_2, parse_authentication_2, parse_fragment_2)
+    EXTENSION(2, parse_extension_3, parse_authentication_3, parse_fragment_3)
+    EXTENSION(3, too_many_extensions, too_many_extensions, too_many_extensions)
+
+    state too_many_extensions {
+        verify(false, error.IPv6TooManyExtensionHeaders); // ends in the parser error check of the ingress control
+        transition accept;
+    }
+
+    state parse_transport {
+        transition select(meta.protocol) {
+            PROTO_TCP: parse_tcp;
+            PROTO_UDP: parse_ports;
+            PROTO_SCTP: parse_ports;
+            PROTO_ICMP: parse_icmp;
+            PROTO_ICMPV6: parse_icmp;
+            default: accept;
+        }
+    }
+
+    state parse_tcp {
+        packet.extract(hdr.tcp);
+        meta.sport = hdr.tcp.sport;
+        meta.dport = hdr.tcp.dport;
+        meta.tcp_flags = hdr.tcp.flags;
+        meta.established = hdr.tcp.flags[4:4] | hdr.tcp.flags[2:2];
+        transition accept;
+    }
+
+    state parse_ports {
+        packet.extract(hdr.ports);
+        meta.sport = hdr.ports.sport;
+        meta.dport = hdr.ports.dport;
+        transition accept;
+    }
+
+    state parse_icmp {
+        packet.extract(hdr.icmp);
+        meta.icmp_type = hdr.icmp.type;
+        meta.icmp_code = hdr.icmp.code;
+        transition accept;
+    }
+}
+
+control OutplaneVerifyChecksum(inout headers_t hdr, inout metadata_t meta) {
+    apply { }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Decide and forward
+
+control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t std) {
+
+    // --- Which policy version this packet sees: one default action, changed in one write ------------
+    action set_version(version_t version) {
+        meta.version = version;
+    }
+
+    table policy_version {
+        key = { }
+        actions = { set_version; }
+        default_action = set_version(0);
+    }
+
+    // --- Ingress port and VLAN -> segment ------------------------------------------------------------
+    action set_segment(segment_t segment) {
+        meta.segment = segment;
+    }
+
+    table segment_of {
+        key = {
+            meta.version      : ternary @name("version");
+            std.ingress_port  : ternary @name("ingress_port");
+            meta.vlan_present : ternary @name("vlan_present");
+            meta.vlan_id      : ternary @name("vlan_id");
+        }
+        actions = { set_segment; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 4096;
+    }
+
+    // --- Addresses -> class ids ----------------------------------------------------------------------
+    action set_src_class(class_t filter_class, class_t pod_class) {
+        meta.src_class = filter_class;
+        meta.src_pod_class = pod_class;
+    }
+
+    action set_dst_class(class_t filter_class, class_t pod_class) {
+        meta.dst_class = filter_class;
+        meta.dst_pod_class = pod_class;
+    }
+
+    bit<32> src_v4 = 0;
+    bit<32> dst_v4 = 0;
+
+    table src_v4_class {
+        key = {
+            meta.version : ternary @name("version");
+            src_v4       : ternary @name("address");
+        }
+        actions = { set_src_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 65536;
+    }
+
+    table dst_v4_class {
+        key = {
+            meta.version : ternary @name("version");
+            dst_v4       : ternary @name("address");
+        }
+        actions = { set_dst_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 65536;
+    }
+
+    table src_v6_class {
+        key = {
+            meta.version : ternary @name("version");
+            hdr.ipv6.src : ternary @name("address");
+        }
+        actions = { set_src_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 65536;
+    }
+
+    table dst_v6_class {
+        key = {
+            meta.version : ternary @name("version");
+            hdr.ipv6.dst : ternary @name("address");
+        }
+        actions = { set_dst_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 65536;
+    }
+
+    // --- Ports -> class ids --------------------------------------------------------------------------
+    action set_sport_class(class_t port_class) {
+        meta.sport_class = port_class;
+    }
+
+    action set_dport_class(class_t port_class) {
+        meta.dport_class = port_class;
+    }
+
+    table sport_class {
+        key = {
+            meta.version  : ternary @name("version");
+            meta.protocol : ternary @name("protocol");
+            meta.sport    : range   @name("port");
+        }
+        actions = { set_sport_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 8192;
+    }
+
+    table dport_class {
+        key = {
+            meta.version  : ternary @name("version");
+            meta.protocol : ternary @name("protocol");
+            meta.dport    : range   @name("port");
+        }
+        actions = { set_dport_class; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 8192;
+    }
+
+    // --- Filter policies: one ordered list before the pods' policies, one after ----------------------
+    direct_counter(CounterType.packets_and_bytes) filter_admin_counter;
+    direct_counter(CounterType.packets_and_bytes) filter_baseline_counter;
+    meter(1024, MeterType.packets) rate_limiter;
+
+#define FILTER_ACTIONS(COUNTER, PERMIT, PERMIT_LIMITED, DENY, DENY_LOG, PASS)                           \
+    action PERMIT() {                                                                                   \
+        COUNTER.count();                                                                                \
+        meta.verdict = VERDICT_PERMIT;                                                                  \
+    }                                                                                                   \
+    action PERMIT_LIMITED(bit<16> limiter) {                                                            \
+        COUNTER.count();                                                                                \
+        rate_limiter.execute_meter((bit<32>)limiter, meta.color);                                       \
+        meta.verdict = VERDICT_PERMIT;                                                                  \
+    }                                                                                                   \
+    action DENY() {                                                                                     \
+        COUNTER.count();                                                                                \
+        meta.verdict = VERDICT_DENY;                                                                    \
+    }                                                                                                   \
+    action DENY_LOG(bit<32> rule) {                                                                     \
+        COUNTER.count();                                                                                \
+        meta.verdict = VERDICT_DENY;                                                                    \
+        meta.log = 1;                                                                                   \
+        meta.rule = rule;                                                                               \
+    }                                                                                                   \
+    action PASS() {                                                                                     \
+        COUNTER.count();                                                                                \
+    }
+
+    FILTER_ACTIONS(filter_admin_counter, admin_permit, admin_permit_limited, admin_deny, admin_deny_log,
+                   admin_pass)
+    FILTER_ACTIONS(filter_baseline_counter, baseline_permit, baseline_permit_limited, baseline_deny,
+                   baseline_deny_log, baseline_pass)
+
+#define FILTER_KEY                                                                                      \
+        key = {                                                                                         \
+            meta.version     : ternary @name("version");                                                \
+            meta.segment     : ternary @name("segment");                                                \
+            meta.traffic     : ternary @name("traffic");                                                \
+            meta.src_class   : ternary @name("src_class");                                              \
+            meta.dst_class   : ternary @name("dst_class");                                              \
+            meta.protocol    : ternary @name("protocol");                                               \
+            meta.fragment    : ternary @name("fragment");                                               \
+            meta.sport_class : ternary @name("sport_class");                                            \
+            meta.dport_class : ternary @name("dport_class");                                            \
+            meta.tcp_flags   : ternary @name("tcp_flags");                                              \
+            meta.established : ternary @name("established");                                            \
+            meta.icmp_type   : ternary @name("icmp_type");                                              \
+            meta.icmp_code   : ternary @name("icmp_code");                                              \
+        }
+
+    table filter_admin {
+        FILTER_KEY
+        actions = {
+            admin_permit; admin_permit_limited; admin_deny; admin_deny_log; admin_pass;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction;
+        counters = filter_admin_counter;
+        size = 65536;
+    }
+
+    table filter_baseline {
+        FILTER_KEY
+        actions = {
+            baseline_permit; baseline_permit_limited; baseline_deny; baseline_deny_log; baseline_pass;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction;
+        counters = filter_baseline_counter;
+        size = 65536;
+    }
+
+    // --- Pods: the source's egress and the destination's ingress, a table each -----------------------
+    direct_counter(CounterType.packets_and_bytes) pod_egress_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_ingress_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_egress_reply_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_ingress_reply_counter;
+
+#define SIDE_ACTIONS(COUNTER, VERDICT, PERMIT, DENY, DENY_LOG, PASS)                                    \
+    action PERMIT() {                                                                                   \
+        COUNTER.count();                                                                                \
+        VERDICT = VERDICT_PERMIT;                                                                       \
+    }                                                                                                   \
+    action DENY() {                                                                                     \
+        COUNTER.count();                                                                                \
+        VERDICT = VERDICT_DENY;                                                                         \
+    }                                                                                                   \
+    action DENY_LOG(bit<32> rule) {                                                                     \
+        COUNTER.count();                                                                                \
+        VERDICT = VERDICT_DENY;                                                                         \
+        meta.log = 1;                                                                                   \
+        meta.rule = rule;                                                                               \
+    }                                                                                                   \
+    action PASS() {                                                                                     \
+        COUNTER.count();                                                                                \
+    }
+
+    SIDE_ACTIONS(pod_egress_counter, meta.egress_verdict, egress_permit, egress_deny, egress_deny_log,
+                 egress_pass)
+    SIDE_ACTIONS(pod_ingress_counter, meta.ingress_verdict, ingress_permit, ingress_deny,
+                 ingress_deny_log, ingress_pass)
+
+#define POD_KEY                                                                                         \
+        key = {                                                                                         \
+            meta.version       : ternary @name("version");                                              \
+            meta.src_pod_class : ternary @name("src_class");                                            \
+            meta.dst_pod_class : ternary @name("dst_class");                                            \
+            meta.protocol      : ternary @name("protocol");                                             \
+            meta.fragment      : ternary @name("fragment");                                             \
+            meta.dport_class   : ternary @name("dport_class");                                          \
+        }
+
+    table pod_egress {
+        POD_KEY
+        actions = { egress_permit; egress_deny; egress_deny_log; egress_pass; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_egress_counter;
+        size = 131072;
+    }
+
+    table pod_ingress {
+        POD_KEY
+        actions = { ingress_permit; ingress_deny; ingress_deny_log; ingress_pass; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_ingress_counter;
+        size = 131072;
+    }
+
+    // A side that denies is asked once more: is this the reply to a connection that the same pod's
+    // other side allows? The entries are that side's, mirrored.
+    action egress_reply() {
+        pod_egress_reply_counter.count();
+        meta.egress_verdict = VERDICT_PERMIT;
+        meta.log = 0;
+    }
+
+    action egress_no_reply() {
+        pod_egress_reply_counter.count();
+    }
+
+    action ingress_reply() {
+        pod_ingress_reply_counter.count();
+        meta.ingress_verdict = VERDICT_PERMIT;
+        meta.log = 0;
+    }
+
+    action ingress_no_reply() {
+        pod_ingress_reply_counter.count();
+    }
+
+#define REPLY_KEY                                                                                       \
+        key = {                                                                                         \
+            meta.version       : ternary @name("version");                                              \
+            meta.src_pod_class : ternary @name("src_class");                                            \
+            meta.dst_pod_class : ternary @name("dst_class");                                            \
+            meta.protocol      : ternary @name("protocol");                                             \
+            meta.fragment      : ternary @name("fragment");                                             \
+            meta.sport_class   : ternary @name("sport_class");                                          \
+            meta.established   : ternary @name("established");                                          \
+        }
+
+    table pod_egress_reply {
+        REPLY_KEY
+        actions = { egress_reply; egress_no_reply; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_egress_reply_counter;
+        size = 131072;
+    }
+
+    table pod_ingress_reply {
+        REPLY_KEY
+        actions = { ingress_reply; ingress_no_reply; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_ingress_reply_counter;
+        size = 131072;
+    }
+
+    // --- Forward -------------------------------------------------------------------------------------
+    action forward(port_t port) {
+        std.egress_spec = port;
+    }
+
+    action flood_to(bit<16> group) {
+        std.mcast_grp = group;
+    }
+
+    action drop() {
+        mark_to_drop(std);
+    }
+
+    // Transparent pairs of ports: whatever enters one leaves by the other.
+    table cross_connect {
+        key = { std.ingress_port : exact @name("ingress_port"); }
+        actions = { forward; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 512;
+    }
+
+    table l2_forward {
+        key = {
+            meta.segment     : exact @name("segment");
+            hdr.ethernet.dst : exact @name("dst_mac");
+        }
+        actions = { forward; drop; @defaultonly NoAction; }
+        const default_action = NoAction;
+        size = 65536;
+    }
+
+    table flood {
+        key = { meta.segment : exact @name("segment"); }
+        actions = { flood_to; @defaultonly drop; }
+        const default_action = drop;
+        size = 4096;
+    }
+
+    action send_to_controller(bit<8> reason) {
+        hdr.packet_in.setValid();
+        hdr.packet_in.ingress_port = std.ingress_port;
+        hdr.packet_in.pad = 0;
+        hdr.packet_in.reason = reason;
+        hdr.packet_in.segment = meta.segment;
+        hdr.packet_in.rule = meta.rule;
+        std.egress_spec = CPU_PORT;
+    }
+
+    apply {
+        if (hdr.packet_out.isValid()) {
+            std.egress_spec = hdr.packet_out.egress_port;
+            hdr.packet_out.setInvalid();
+            exit;
+        }
+        if (std.parser_error != error.NoError) {
+            drop();
+            exit;
+        }
+
+        policy_version.apply();
+        // Version 0: no policy has been installed yet, nothing passes.
+        if (meta.version == 0) {
+            drop();
+            exit;
+        }
+        // A TCP fragment at offset 1 can only serve to overwrite the flags of the first (RFC 3128).
+        if (hdr.ipv4.isValid() && hdr.ipv4.fragment_offset == 1 && meta.protocol == PROTO_TCP) {
+            drop();
+            exit;
+        }
+
+        segment_of.apply();
+
+        if (meta.traffic == TRAFFIC_IP && hdr.ipv6.isValid() && meta.fragment == 0
+            && meta.protocol == PROTO_ICMPV6 && meta.icmp_type >= 133 && meta.icmp_type <= 137) {
+            meta.traffic = TRAFFIC_ND;
+        }
+        if (hdr.ipv4.isValid()) {
+            src_v4 = hdr.ipv4.src;
+            dst_v4 = hdr.ipv4.dst;
+            if (src_v4 == dst_v4) {
+                meta.same_host = 1;
+            }
+        } else if (hdr.arp.isValid()) {
+            src_v4 = hdr.arp.sender_ip;
+            dst_v4 = hdr.arp.target_ip;
+        }
+        if (hdr.ipv4.isValid() || hdr.arp.isValid()) {
+            src_v4_class.apply();
+            dst_v4_class.apply();
+        } else if (hdr.ipv6.isValid()) {
+            if (hdr.ipv6.src == hdr.ipv6.dst) {
+                meta.same_host = 1;
+            }
+            src_v6_class.apply();
+            dst_v6_class.apply();
+        }
+        if (hdr.tcp.isValid() || hdr.ports.isValid()) {
+            sport_class.apply();
+            dport_class.apply();
+        }
+
+        filter_admin.apply();
+        if (meta.verdict == VERDICT_NONE) {
+            if (meta.traffic == TRAFFIC_IP && meta.same_host == 0) {
+                pod_egress.apply();
+                if (meta.egress_verdict == VERDICT_DENY) {
+                    pod_egress_reply.apply();
+                }
+                pod_ingress.apply();
+                if (meta.ingress_verdict == VERDICT_DENY) {
+                    pod_ingress_reply.apply();
+                }
+            }
+            if (meta.egress_verdict == VERDICT_DENY || meta.ingress_verdict == VERDICT_DENY) {
+                meta.verdict = VERDICT_DENY;
+            } else if (meta.egress_verdict == VERDICT_NONE || meta.ingress_verdict == VERDICT_NONE) {
+                // Something is undecided: the baseline has the last word.
+                filter_baseline.apply();
+            }
+        }
+
+        if (meta.verdict == VERDICT_DENY || meta.color == COLOR_RED) {
+            if (meta.verdict == VERDICT_DENY && meta.log == 1) {
+                send_to_controller(REASON_DENY_LOG);
+            } else {
+                drop();
+            }
+        } else if (!cross_connect.apply().hit) {
+            if (!l2_forward.apply().hit) {
+                flood.apply();
+            }
+        }
+    }
+}
+
+control OutplaneEgress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t std) {
+    apply {
+        // A flooded frame does not go back to where it came from.
+        if (std.mcast_grp != 0 && std.egress_port == std.ingress_port) {
+            mark_to_drop(std);
+        }
+    }
+}
+
+control OutplaneComputeChecksum(inout headers_t hdr, inout metadata_t meta) {
+    apply { }
+}
+
+control OutplaneDeparser(packet_out packet, in headers_t hdr) {
+    apply {
+        packet.emit(hdr);
+    }
+}
+
+@pkginfo(name="outplane.p4", version="1.0.0")
+V1Switch(OutplaneParser(), OutplaneVerifyChecksum(), OutplaneIngress(), OutplaneEgress(),
+         OutplaneComputeChecksum(), OutplaneDeparser()) main;

@@ -1,0 +1,2 @@
+//! P4Runtime v1 on the wire and as values.
+pub mod entry;

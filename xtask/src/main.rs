@@ -1,0 +1,2 @@
+//! Tasks around the project.
+fn main() {}
