@@ -1,2 +1,43 @@
-//! Tasks around the project.
-fn main() {}
+//! `cargo xtask`: the project's own tasks, one file each.
+
+mod bench;
+mod cargo;
+mod demo;
+mod fuzz;
+mod p4;
+mod setup;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Outplane's tasks. The two that you want first: demo and test.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The main job: a policy file becomes entries in a P4 switch, and real packets are dropped or passed.
+    Demo(demo::Arguments),
+    /// Every check and test, and a summary of what was skipped and why.
+    Test(test::Arguments),
+    /// Measure what the documentation states, and print it as tables.
+    Bench(bench::Arguments),
+    /// Rebuild the P4Info and BMv2 JSON of p4/outplane.p4 with p4c.
+    P4(p4::Arguments),
+    /// Run the fuzz targets (nightly compiler, cargo-fuzz).
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Demo(arguments) => demo::task(&arguments),
+        Task::Test(arguments) => test::task(&arguments),
+        Task::Bench(arguments) => bench::task(&arguments),
+        Task::P4(arguments) => p4::task(&arguments),
+        Task::Fuzz(arguments) => fuzz::task(&arguments),
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask test`: every check and test, and what was skipped.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::{cargo, run, target};
+use crate::{p4, setup};
+
+/// How a test says that it cannot run here: `SKIPPED: <what>: <why>` on its standard output.
+const SKIPPED: &str = "SKIPPED";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only tests whose name contains this; no other checks.
+    filter: Option<String>,
+}
+
+#[derive(Default)]
+struct Summary {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+pub(crate) fn task(arguments: &Arguments) -> Result<()> {
+    setup::machine()?;
+    let mut summary = Summary::default();
+    if arguments.filter.is_none() {
+        setup::components()?;
+        println!("checking: format");
+        run(cargo().args(["fmt", "--all", "--check"]))?;
+        println!("checking: clippy");
+        run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+        println!("checking: compiled P4 program");
+        summary.skipped.extend(p4::stale()?);
+    }
+    println!("building the programs under test");
+    run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
+    tests(arguments, &mut summary)?;
+
+    if !summary.skipped.is_empty() {
+        println!("\nskipped:");
+        for line in &summary.skipped {
+            println!("  {line}");
+        }
+    }
+    println!("\n{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped.len());
+    if summary.failed > 0 {
+        bail!("{} tests failed, see above and {}", summary.failed, target().join("test.log").display());
+    }
+    Ok(())
+}
+
+/// Runs cargo's tests: a line for each binary, the whole output of those that fail, all of it in target/test.log.
+fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
+    let mut log =
+        std::fs::File::create(target().join("test.log")).context("cannot create target/test.log")?;
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(&arguments.filter);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
+    let mut binary = Vec::new();
+    for line in BufReader::new(child.stdout.take().context("standard output was not piped")?).lines() {
+        let line = line?;
+        writeln!(log, "{line}")?;
+        if let Some(at) = line.find(SKIPPED) {
+            summary.skipped.push(line[at..].to_owned());
+        }
+        let Some(result) = line.strip_prefix("test result: ") else {
+            binary.push(line);
+            continue;
+        };
+        summary.passed += count(result, "passed");
+        summary.failed += count(result, "failed");
+        if !result.starts_with("ok") {
+            println!("{}", binary.join("\n"));
+        }
+        println!("{line}");
+        binary.clear();
+    }
+    let status = child.wait()?;
+    if !status.success() && summary.failed == 0 {
+        println!("{}", binary.join("\n"));
+        bail!("cargo test failed: {status}");
+    }
+    Ok(())
+}
+
+/// The number before `what` in `ok. 5 passed; 0 failed; ..`.
+fn count(result: &str, what: &str) -> u64 {
+    let mut words = result.split([' ', ';']).filter(|word| !word.is_empty()).peekable();
+    while let Some(word) = words.next() {
+        if words.peek() == Some(&what) {
+            return word.parse().unwrap_or(0);
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn counts_are_read_from_the_result_line() {
+        let result = "FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!((count(result, "passed"), count(result, "failed"), count(result, "nonsense")), (12, 3, 0));
+    }
+}
