@@ -180,7 +180,7 @@ impl Agent {
 }
 
 /// The agent's side: reads requests from standard input until it ends.
-pub mod program {
+pub(crate) mod program {
     use std::io::{BufRead, ErrorKind, Read, Write};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
     use std::process::{Command, Stdio};
@@ -191,7 +191,7 @@ pub mod program {
     use super::{Answer, Flow, Outcome, Request, Stream, StreamReport, Transport};
 
     /// Runs the agent.
-    pub fn run() -> Result<()> {
+    pub(crate) fn run() -> Result<()> {
         for line in std::io::stdin().lock().lines() {
             let (id, request): (u64, Request) = serde_json::from_str(&line?)?;
             std::thread::spawn(move || {

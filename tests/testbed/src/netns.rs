@@ -65,7 +65,7 @@ pub fn why_not() -> Option<String> {
 }
 
 /// Deletes namespaces of owners that are gone, with the processes in them.
-pub fn sweep() -> Result<()> {
+pub(crate) fn sweep() -> Result<()> {
     let output = Command::new("ip").args(["netns", "list"]).output().context("cannot run `ip netns list`")?;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Some(name) = line.split_whitespace().next() else { continue };
