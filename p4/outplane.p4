@@ -44,6 +44,9 @@ const bit<2> TRAFFIC_ARP   = 1; // addresses are the ARP sender and target proto
 const bit<2> TRAFFIC_ND    = 2; // ICMPv6 types 133 to 137
 const bit<2> TRAFFIC_OTHER = 3; // any other EtherType
 
+const bit<8> ICMP_ECHO_REPLY   = 0;
+const bit<8> ICMPV6_ECHO_REPLY = 129;
+
 const bit<2> VERDICT_NONE   = 0;
 const bit<2> VERDICT_PERMIT = 1;
 const bit<2> VERDICT_DENY   = 2;
@@ -191,6 +194,7 @@ struct metadata_t {
     bit<16>   dport;
     bit<8>    tcp_flags;         // CWR ECE URG ACK PSH RST SYN FIN
     bit<1>    established;       // 1: TCP with ACK or RST
+    bit<1>    reply;             // 1: may answer something: established, UDP, SCTP, an echo reply
     bit<8>    icmp_type;
     bit<8>    icmp_code;
     class_t   src_class;         // for the filter tables
@@ -546,6 +550,7 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             meta.dport_class : ternary @name("dport_class");                                            \
             meta.tcp_flags   : ternary @name("tcp_flags");                                              \
             meta.established : ternary @name("established");                                            \
+            meta.reply       : ternary @name("reply");                                                  \
             meta.icmp_type   : ternary @name("icmp_type");                                              \
             meta.icmp_code   : ternary @name("icmp_code");                                              \
         }
@@ -572,13 +577,19 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         size = 65536;
     }
 
-    // --- Pods: the source's egress and the destination's ingress, a table each -----------------------
+    // --- Pods: the source's egress and the destination's ingress, tables of their own ----------------
+    // Each side first asks the ClusterNetworkPolicies of the Admin tier; where they pass or say nothing,
+    // NetworkPolicies and below them the ClusterNetworkPolicies of the Baseline tier.
+    direct_counter(CounterType.packets_and_bytes) pod_egress_admin_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_ingress_admin_counter;
     direct_counter(CounterType.packets_and_bytes) pod_egress_counter;
     direct_counter(CounterType.packets_and_bytes) pod_ingress_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_egress_admin_reply_counter;
+    direct_counter(CounterType.packets_and_bytes) pod_ingress_admin_reply_counter;
     direct_counter(CounterType.packets_and_bytes) pod_egress_reply_counter;
     direct_counter(CounterType.packets_and_bytes) pod_ingress_reply_counter;
 
-#define SIDE_ACTIONS(COUNTER, VERDICT, PERMIT, DENY, DENY_LOG, PASS)                                    \
+#define SIDE_ACTIONS(COUNTER, VERDICT, PERMIT, DENY, PASS)                                              \
     action PERMIT() {                                                                                   \
         COUNTER.count();                                                                                \
         VERDICT = VERDICT_PERMIT;                                                                       \
@@ -587,20 +598,26 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         COUNTER.count();                                                                                \
         VERDICT = VERDICT_DENY;                                                                         \
     }                                                                                                   \
+    action PASS() {                                                                                     \
+        COUNTER.count();                                                                                \
+    }
+
+#define SIDE_DENY_LOG(COUNTER, VERDICT, DENY_LOG)                                                       \
     action DENY_LOG(bit<32> rule) {                                                                     \
         COUNTER.count();                                                                                \
         VERDICT = VERDICT_DENY;                                                                         \
         meta.log = 1;                                                                                   \
         meta.rule = rule;                                                                               \
-    }                                                                                                   \
-    action PASS() {                                                                                     \
-        COUNTER.count();                                                                                \
     }
 
-    SIDE_ACTIONS(pod_egress_counter, meta.egress_verdict, egress_permit, egress_deny, egress_deny_log,
-                 egress_pass)
-    SIDE_ACTIONS(pod_ingress_counter, meta.ingress_verdict, ingress_permit, ingress_deny,
-                 ingress_deny_log, ingress_pass)
+    SIDE_ACTIONS(pod_egress_admin_counter, meta.egress_verdict, egress_admin_permit, egress_admin_deny,
+                 egress_admin_pass)
+    SIDE_ACTIONS(pod_ingress_admin_counter, meta.ingress_verdict, ingress_admin_permit,
+                 ingress_admin_deny, ingress_admin_pass)
+    SIDE_ACTIONS(pod_egress_counter, meta.egress_verdict, egress_permit, egress_deny, egress_pass)
+    SIDE_DENY_LOG(pod_egress_counter, meta.egress_verdict, egress_deny_log)
+    SIDE_ACTIONS(pod_ingress_counter, meta.ingress_verdict, ingress_permit, ingress_deny, ingress_pass)
+    SIDE_DENY_LOG(pod_ingress_counter, meta.ingress_verdict, ingress_deny_log)
 
 #define POD_KEY                                                                                         \
         key = {                                                                                         \
@@ -611,6 +628,22 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             meta.fragment      : ternary @name("fragment");                                             \
             meta.dport_class   : ternary @name("dport_class");                                          \
         }
+
+    table pod_egress_admin {
+        POD_KEY
+        actions = { egress_admin_permit; egress_admin_deny; egress_admin_pass; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_egress_admin_counter;
+        size = 65536;
+    }
+
+    table pod_ingress_admin {
+        POD_KEY
+        actions = { ingress_admin_permit; ingress_admin_deny; ingress_admin_pass; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = pod_ingress_admin_counter;
+        size = 65536;
+    }
 
     table pod_egress {
         POD_KEY
@@ -630,24 +663,29 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
 
     // A side that denies is asked once more: is this the reply to a connection that the same pod's
     // other side allows? The entries are that side's, mirrored.
-    action egress_reply() {
-        pod_egress_reply_counter.count();
-        meta.egress_verdict = VERDICT_PERMIT;
-        meta.log = 0;
+#define REPLY_ACTIONS(COUNTER, VERDICT, REPLY, NO_REPLY)                                                \
+    action REPLY() {                                                                                    \
+        COUNTER.count();                                                                                \
+        VERDICT = VERDICT_PERMIT;                                                                       \
+        meta.log = 0;                                                                                   \
+    }                                                                                                   \
+    action NO_REPLY() {                                                                                 \
+        COUNTER.count();                                                                                \
     }
 
-    action egress_no_reply() {
-        pod_egress_reply_counter.count();
+    REPLY_ACTIONS(pod_egress_admin_reply_counter, meta.egress_verdict, egress_admin_reply,
+                  egress_admin_no_reply)
+    REPLY_ACTIONS(pod_ingress_admin_reply_counter, meta.ingress_verdict, ingress_admin_reply,
+                  ingress_admin_no_reply)
+    REPLY_ACTIONS(pod_egress_reply_counter, meta.egress_verdict, egress_reply, egress_no_reply)
+    REPLY_ACTIONS(pod_ingress_reply_counter, meta.ingress_verdict, ingress_reply, ingress_no_reply)
+
+    action egress_admin_reply_pass() {
+        pod_egress_admin_reply_counter.count();
     }
 
-    action ingress_reply() {
-        pod_ingress_reply_counter.count();
-        meta.ingress_verdict = VERDICT_PERMIT;
-        meta.log = 0;
-    }
-
-    action ingress_no_reply() {
-        pod_ingress_reply_counter.count();
+    action ingress_admin_reply_pass() {
+        pod_ingress_admin_reply_counter.count();
     }
 
 #define REPLY_KEY                                                                                       \
@@ -656,10 +694,31 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             meta.src_pod_class : ternary @name("src_class");                                            \
             meta.dst_pod_class : ternary @name("dst_class");                                            \
             meta.protocol      : ternary @name("protocol");                                             \
-            meta.fragment      : ternary @name("fragment");                                             \
             meta.sport_class   : ternary @name("sport_class");                                          \
             meta.established   : ternary @name("established");                                          \
         }
+
+    table pod_egress_admin_reply {
+        REPLY_KEY
+        actions = {
+            egress_admin_reply; egress_admin_no_reply; egress_admin_reply_pass;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction;
+        counters = pod_egress_admin_reply_counter;
+        size = 65536;
+    }
+
+    table pod_ingress_admin_reply {
+        REPLY_KEY
+        actions = {
+            ingress_admin_reply; ingress_admin_no_reply; ingress_admin_reply_pass;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction;
+        counters = pod_ingress_admin_reply_counter;
+        size = 65536;
+    }
 
     table pod_egress_reply {
         REPLY_KEY
@@ -754,6 +813,12 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             && meta.protocol == PROTO_ICMPV6 && meta.icmp_type >= 133 && meta.icmp_type <= 137) {
             meta.traffic = TRAFFIC_ND;
         }
+        if (meta.established == 1 || hdr.ports.isValid()
+            || (hdr.icmp.isValid() && meta.protocol == PROTO_ICMP && meta.icmp_type == ICMP_ECHO_REPLY)
+            || (hdr.icmp.isValid() && meta.protocol == PROTO_ICMPV6
+                && meta.icmp_type == ICMPV6_ECHO_REPLY)) {
+            meta.reply = 1;
+        }
         if (hdr.ipv4.isValid()) {
             src_v4 = hdr.ipv4.src;
             dst_v4 = hdr.ipv4.dst;
@@ -782,13 +847,31 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         filter_admin.apply();
         if (meta.verdict == VERDICT_NONE) {
             if (meta.traffic == TRAFFIC_IP && meta.same_host == 0) {
-                pod_egress.apply();
-                if (meta.egress_verdict == VERDICT_DENY) {
-                    pod_egress_reply.apply();
+                switch (pod_egress_admin.apply().action_run) {
+                    egress_admin_permit: { }
+                    egress_admin_deny: { }
+                    default: { pod_egress.apply(); }
                 }
-                pod_ingress.apply();
-                if (meta.ingress_verdict == VERDICT_DENY) {
-                    pod_ingress_reply.apply();
+                if (meta.egress_verdict == VERDICT_DENY && meta.reply == 1) {
+                    switch (pod_egress_admin_reply.apply().action_run) {
+                        egress_admin_reply: { }
+                        egress_admin_no_reply: { }
+                        default: { pod_egress_reply.apply(); }
+                    }
+                }
+                if (meta.egress_verdict != VERDICT_DENY) {
+                    switch (pod_ingress_admin.apply().action_run) {
+                        ingress_admin_permit: { }
+                        ingress_admin_deny: { }
+                        default: { pod_ingress.apply(); }
+                    }
+                    if (meta.ingress_verdict == VERDICT_DENY && meta.reply == 1) {
+                        switch (pod_ingress_admin_reply.apply().action_run) {
+                            ingress_admin_reply: { }
+                            ingress_admin_no_reply: { }
+                            default: { pod_ingress_reply.apply(); }
+                        }
+                    }
                 }
             }
             if (meta.egress_verdict == VERDICT_DENY || meta.ingress_verdict == VERDICT_DENY) {
