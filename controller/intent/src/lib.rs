@@ -1,2 +1,3 @@
 //! The intent.
 pub mod model;
+pub mod packet;
