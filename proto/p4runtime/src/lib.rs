@@ -1,2 +1,68 @@
-//! P4Runtime v1 on the wire and as values.
+//! P4Runtime v1 on the wire and as values: messages, gRPC stubs, the P4Info index, entries.
+//!
+//! Who talks P4Runtime in Outplane talks through this crate: the compiler makes [`entry`] values for tables that it
+//! finds by name in a [`Schema`], the driver and the soft switch put them on the wire and take them off it.
+//!
+//! ```text
+//!   proto/*.proto ──► p4, google        messages and gRPC stubs, generated at build time without protoc
+//!   P4Info        ──► schema            tables, fields, actions, .. by id and name, checked
+//!   p4::v1::*     ◄─► bytestring        numbers as P4Runtime's byte strings
+//!   p4::v1::*     ◄─► convert ◄─► entry table entries, groups, meters as values (methods of Schema)
+//!                     describe          an entry as a line for people (method of Schema)
+//! ```
+//!
+//! No I/O, no clock. Bytes from outside (P4Info, entities) give errors and never panic; nothing here allocates more
+//! than a small multiple of what it is given.
+//!
+//! The standard is the P4Runtime specification 1.5 (<https://p4.org>); section numbers in this crate are its.
+//! `tests/descriptors.rs` compares the messages with the official ones field by field.
+
+pub mod bytestring;
+mod convert;
+mod describe;
 pub mod entry;
+pub mod schema;
+
+pub use convert::EntryError;
+pub use schema::{Schema, SchemaError};
+
+/// The messages and services of P4Runtime, as generated.
+#[expect(
+    missing_docs,
+    clippy::doc_markdown,
+    clippy::large_enum_variant,
+    clippy::too_many_lines,
+    clippy::default_trait_access,
+    reason = "generated code"
+)]
+pub mod p4 {
+    /// P4Runtime: `p4runtime.proto`, `p4data.proto`.
+    pub mod v1 {
+        tonic::include_proto!("p4.v1");
+    }
+    /// What a P4 program is to a controller.
+    pub mod config {
+        /// P4Info: `p4info.proto`, `p4types.proto`.
+        pub mod v1 {
+            tonic::include_proto!("p4.config.v1");
+        }
+    }
+}
+
+/// What P4Runtime borrows from Google's protocols.
+pub mod google {
+    /// Well-known types.
+    pub mod protobuf {
+        pub use prost_types::Any;
+    }
+    /// gRPC's error model.
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// All .proto files of this crate and what they import, as an encoded `google.protobuf.FileDescriptorSet`: for the
+/// text format, for gRPC reflection, for tests.
+pub fn file_descriptor_set() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"))
+}
