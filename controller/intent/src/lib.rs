@@ -1,3 +1,4 @@
 //! The intent.
+pub mod evaluate;
 pub mod model;
 pub mod packet;

@@ -1,0 +1,97 @@
+//! Where a packet enters a switch.
+
+use serde::Serialize;
+
+use super::{Evaluator, IMPLIED_SWITCH};
+use crate::model::Segment;
+use crate::packet::{Ingress, Packet};
+
+/// Where a packet enters a switch, as far as it is known or can be derived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Entrance {
+    /// The port. None: any port at which such a frame enters in `segment`, for example because its segment is a VLAN on
+    /// every port.
+    pub port: Option<u16>,
+    /// The VLAN of its outer tag; none for untagged.
+    pub vlan: Option<u16>,
+    /// The segment; none: it enters in none.
+    pub segment: Option<String>,
+}
+
+impl Evaluator<'_> {
+    /// Finds out where a packet enters a switch ("Segments" in docs/policy-semantics.md). A packet that says its port
+    /// enters there with the tag that it has; otherwise this is a sensible guess from its source address.
+    pub fn entrance(&self, switch: Option<&str>, packet: &Packet) -> Entrance {
+        let switch = switch.unwrap_or(IMPLIED_SWITCH);
+        match &packet.ingress {
+            Some(Ingress::Port(port)) => self.at_port(switch, *port, packet.vlan_id()),
+            Some(Ingress::Segment(name)) => match self.intent.segments.get(name) {
+                Some(segment) => within(name, segment, switch),
+                None => Entrance { vlan: packet.vlan_id(), ..Entrance::default() },
+            },
+            None => self.derived(switch, packet),
+        }
+    }
+
+    fn at_port(&self, switch: &str, port: u16, vlan: Option<u16>) -> Entrance {
+        let with_vlan = || self.intent.segments.iter().filter(|(_, segment)| segment.vlan == vlan);
+        let named = with_vlan().find(|(_, segment)| ports(segment, switch).contains(&port));
+        let anywhere = || with_vlan().find(|(_, segment)| on_every_port(segment));
+        let segment = named.or_else(anywhere).map(|(name, _)| name.clone());
+        Entrance { port: Some(port), vlan, segment }
+    }
+
+    fn derived(&self, switch: &str, packet: &Packet) -> Entrance {
+        let vlan = packet.vlan_id();
+        // Segments that frames with this tag, if they have one, can enter in here.
+        let fits = |segment: &Segment| {
+            (on_every_port(segment) || !ports(segment, switch).is_empty())
+                && (vlan.is_none() || segment.vlan == vlan)
+        };
+        let source = packet.addresses().map(|(source, _)| source);
+        let segments = &self.intent.segments;
+
+        if let Some(host) = source.and_then(|source| self.hosts.get(&source)) {
+            let own = host.segment.as_ref().and_then(|name| segments.get_key_value(name));
+            if let Some((_, port)) = host.port.as_ref().filter(|(at, _)| at == switch) {
+                let tag = vlan.or(host.vlan).or(own.and_then(|(_, segment)| segment.vlan));
+                return self.at_port(switch, *port, tag);
+            }
+            if let Some((name, segment)) = own.filter(|(_, segment)| fits(segment)) {
+                return within(name, segment, switch);
+            }
+        }
+
+        let mut best: Option<(u8, &String, &Segment)> = None;
+        for (name, segment) in segments.iter().filter(|(_, segment)| fits(segment)) {
+            for subnet in &segment.subnets {
+                let longer = best.is_none_or(|(length, ..)| subnet.prefix_len() > length);
+                if longer && source.is_some_and(|source| subnet.contains(&source)) {
+                    best = Some((subnet.prefix_len(), name, segment));
+                }
+            }
+        }
+        if let Some((_, name, segment)) = best {
+            return within(name, segment, switch);
+        }
+
+        let by_vlan = || segments.iter().find(|(_, segment)| vlan.is_some() && fits(segment));
+        by_vlan()
+            .map_or(Entrance { vlan, ..Entrance::default() }, |(name, segment)| within(name, segment, switch))
+    }
+}
+
+/// The ports of a segment on a switch.
+fn ports<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
+    segment.ports.get(switch).map_or(&[], Vec::as_slice)
+}
+
+fn on_every_port(segment: &Segment) -> bool {
+    segment.ports.is_empty() && segment.vlan.is_some()
+}
+
+/// A frame that enters a switch in this segment.
+fn within(name: &str, segment: &Segment, switch: &str) -> Entrance {
+    let port = ports(segment, switch).first().copied();
+    Entrance { port, vlan: segment.vlan, segment: Some(name.to_owned()) }
+}

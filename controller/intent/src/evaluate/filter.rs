@@ -1,0 +1,165 @@
+//! Filter policies.
+
+use jiff::Timestamp;
+
+use super::Evaluator;
+use super::verdict::{Decider, Verdict};
+use crate::model::{
+    FilterAction, FilterPeer, FilterRule, FilterTier, IcmpMatch, RateLimit, Replies, TrafficMatch,
+};
+use crate::packet::{self, Packet, Traffic};
+use std::net::IpAddr;
+
+/// Where and when a packet is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'s> {
+    pub(super) switch: &'s str,
+    pub(super) segment: Option<&'s str>,
+    pub(super) at: Timestamp,
+}
+
+/// What a tier of filter policies says about a packet.
+#[derive(Clone, Debug)]
+pub(super) struct Decision {
+    pub(super) action: FilterAction,
+    pub(super) by: Decider,
+    /// It matched as the mirror image of what the rule allows.
+    pub(super) mirrored: bool,
+    log: bool,
+    rate_limit: Option<RateLimit>,
+}
+
+impl Decision {
+    /// The verdict, unless this is a pass.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self.action {
+            FilterAction::Allow => {
+                Some(Verdict { rate_limit: self.rate_limit, ..Verdict::allow(Some(&self.by)) })
+            }
+            FilterAction::Deny => Some(Verdict { log: self.log, ..Verdict::deny(&self.by) }),
+            FilterAction::Pass => None,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Asks the policies of a tier in their order. None: nothing matched.
+    pub(super) fn filter(&self, tier: FilterTier, scene: Scene<'_>, packet: &Packet) -> Option<Decision> {
+        for (name, policy) in self.filters.get(&tier).into_iter().flatten() {
+            let here = policy.switches.is_empty() || policy.switches.iter().any(|s| s == scene.switch);
+            let looked_at = policy.segments.is_empty()
+                || policy.segments.iter().any(|s| Some(s.as_str()) == scene.segment);
+            if !here || !looked_at {
+                continue;
+            }
+            let by = |rule: &str| Decider { policy: format!("FilterPolicy/{name}"), rule: rule.to_owned() };
+
+            for rule in &policy.rules {
+                if rule.expires.is_some_and(|expires| scene.at >= expires) {
+                    continue;
+                }
+                let direct = self.rule_matches(rule, packet);
+                let mirrored = !direct && self.rule_allows_mirror(rule, policy.replies, packet);
+                if direct || mirrored {
+                    return Some(Decision {
+                        action: rule.action,
+                        by: by(&rule.name),
+                        mirrored,
+                        log: rule.log,
+                        rate_limit: rule.rate_limit,
+                    });
+                }
+            }
+            if let Some(action) = policy.default.filter(|_| packet.traffic() == Traffic::Ip) {
+                let by = by("default");
+                return Some(Decision { action, by, mirrored: false, log: false, rate_limit: None });
+            }
+        }
+        None
+    }
+
+    fn rule_matches(&self, rule: &FilterRule, packet: &Packet) -> bool {
+        let traffic = if rule.traffic.is_empty() {
+            packet.traffic() == Traffic::Ip
+        } else {
+            rule.traffic.iter().any(|traffic| traffic_matches(traffic, rule.action, packet))
+        };
+        traffic && self.addresses_match(rule, packet)
+    }
+
+    /// Whether the packet answers something that this rule lets through.
+    fn rule_allows_mirror(&self, rule: &FilterRule, replies: Replies, packet: &Packet) -> bool {
+        if rule.action != FilterAction::Allow {
+            return false;
+        }
+        let Some(mirror) = answered(packet, replies) else { return false };
+        let traffic = rule.traffic.is_empty()
+            || rule.traffic.iter().any(|traffic| {
+                // A rule about certain segments of a connection says nothing about the other direction's.
+                !matches!(traffic, TrafficMatch::Ports { tcp_flags: Some(_), .. })
+                    && traffic_matches(traffic, rule.action, &mirror)
+            });
+        traffic && self.addresses_match(rule, &mirror)
+    }
+
+    fn addresses_match(&self, rule: &FilterRule, packet: &Packet) -> bool {
+        let matches = |peers: &[FilterPeer], address: Option<IpAddr>| {
+            peers.is_empty()
+                || address.is_some_and(|address| peers.iter().any(|peer| self.filter_peer_has(peer, address)))
+        };
+        let (src, dst) = packet.addresses().unzip();
+        matches(&rule.from, src) && matches(&rule.to, dst)
+    }
+}
+
+/// The packet that this one answers, if replies of its kind get through in this mode.
+pub(super) fn answered(packet: &Packet, replies: Replies) -> Option<Packet> {
+    let may_answer = match replies {
+        Replies::None => false,
+        Replies::Established => packet.is_established(),
+        Replies::Reverse => packet.is_established() || packet.protocol() != Some(packet::TCP),
+    };
+    packet.mirror().filter(|_| may_answer)
+}
+
+/// Whether a packet is traffic of this kind, for a rule with this action: of fragments after the first, which show no
+/// ports, flags and types, denying rules with such conditions match none and the others match all.
+fn traffic_matches(traffic: &TrafficMatch, action: FilterAction, packet: &Packet) -> bool {
+    let ip = packet.traffic() == Traffic::Ip;
+    let unseen = action != FilterAction::Deny;
+    match traffic {
+        TrafficMatch::Ports { protocol, source, destination, tcp_flags } => {
+            let within = |range: &Option<(u16, u16)>, port: Option<u16>| {
+                range.is_none_or(|(low, high)| port.map_or(unseen, |port| (low..=high).contains(&port)))
+            };
+            let (sport, dport) = packet.ports().unzip();
+            let flags = tcp_flags.is_none_or(|wanted| {
+                packet
+                    .tcp_flags()
+                    .map_or(unseen, |flags| flags & wanted.set == wanted.set && flags & wanted.clear == 0)
+            });
+            packet.protocol() == Some(protocol.number())
+                && within(source, sport)
+                && within(destination, dport)
+                && flags
+        }
+        TrafficMatch::Icmp(wanted) => {
+            packet.protocol() == Some(packet::ICMP) && icmp_matches(*wanted, unseen, packet)
+        }
+        TrafficMatch::IcmpV6(wanted) => {
+            ip && packet.protocol() == Some(packet::ICMPV6) && icmp_matches(*wanted, unseen, packet)
+        }
+        TrafficMatch::Protocol(number) => ip && packet.protocol() == Some(*number),
+        TrafficMatch::Arp => packet.traffic() == Traffic::Arp,
+        TrafficMatch::NeighborDiscovery => packet.traffic() == Traffic::NeighborDiscovery,
+        TrafficMatch::NonIp => packet.traffic() == Traffic::NonIp,
+    }
+}
+
+fn icmp_matches(wanted: IcmpMatch, unseen: bool, packet: &Packet) -> bool {
+    let (icmp_type, code) = packet.icmp_header().map(|(_, icmp_type, code)| (icmp_type, code)).unzip();
+    let is = |wanted: Option<u8>, seen: Option<u8>| {
+        wanted.is_none_or(|wanted| seen.map_or(unseen, |seen| seen == wanted))
+    };
+    is(wanted.icmp_type, icmp_type) && is(wanted.code, code)
+}
