@@ -1,0 +1,243 @@
+//! What each port counts.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::parse::ParserError;
+use super::pipeline::DropReason;
+
+/// Why a frame ended in the switch: the pipeline's reasons, then those of the ports around it.
+///
+/// Counted where the frame came in, but for the last three, which are counted at the port that it should have left by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Discard {
+    /// The frame ends inside a header.
+    TooShort,
+    /// IPv4 with a wrong version or header length.
+    Ipv4Header,
+    /// IPv6 with a wrong version.
+    Ipv6Header,
+    /// More IPv6 extension headers than the program walks.
+    Ipv6Extensions,
+    /// No policy has been installed yet.
+    NoPolicy,
+    /// A TCP fragment at offset 1.
+    TinyFragment,
+    /// A policy denies it.
+    Denied,
+    /// Above a rule's rate limit.
+    RateLimited,
+    /// An entry of `l2_forward` drops it.
+    Blocked,
+    /// No entry says where it goes.
+    NoWayOut,
+    /// An entry or the controller sent it to the drop port, 511.
+    DropPort,
+    /// No pipeline has been pushed, or one that this data plane has no model of.
+    NoProgram,
+    /// It should leave by a port that the switch does not have.
+    NoSuchPort,
+    /// It should have gone to the controller, which takes none or is too slow.
+    ControllerBusy,
+    /// It came in longer than the ports take.
+    Truncated,
+    /// It is longer than the egress interface takes.
+    TooLong,
+    /// The egress interface is away.
+    PortDown,
+    /// The system did not take it.
+    SendFailed,
+}
+
+impl Discard {
+    /// Every reason, in order.
+    pub const ALL: [Self; 18] = [
+        Self::TooShort,
+        Self::Ipv4Header,
+        Self::Ipv6Header,
+        Self::Ipv6Extensions,
+        Self::NoPolicy,
+        Self::TinyFragment,
+        Self::Denied,
+        Self::RateLimited,
+        Self::Blocked,
+        Self::NoWayOut,
+        Self::DropPort,
+        Self::NoProgram,
+        Self::NoSuchPort,
+        Self::ControllerBusy,
+        Self::Truncated,
+        Self::TooLong,
+        Self::PortDown,
+        Self::SendFailed,
+    ];
+
+    /// A stable name, snake case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::Ipv4Header => "ipv4_header",
+            Self::Ipv6Header => "ipv6_header",
+            Self::Ipv6Extensions => "ipv6_extensions",
+            Self::NoPolicy => "no_policy",
+            Self::TinyFragment => "tiny_fragment",
+            Self::Denied => "denied",
+            Self::RateLimited => "rate_limited",
+            Self::Blocked => "blocked",
+            Self::NoWayOut => "no_way_out",
+            Self::DropPort => "drop_port",
+            Self::NoProgram => "no_program",
+            Self::NoSuchPort => "no_such_port",
+            Self::ControllerBusy => "controller_busy",
+            Self::Truncated => "truncated",
+            Self::TooLong => "too_long",
+            Self::PortDown => "port_down",
+            Self::SendFailed => "send_failed",
+        }
+    }
+}
+
+impl fmt::Display for Discard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl From<DropReason> for Discard {
+    fn from(reason: DropReason) -> Self {
+        match reason {
+            DropReason::Parser(ParserError::PacketTooShort) => Self::TooShort,
+            DropReason::Parser(ParserError::Ipv4HeaderInvalid) => Self::Ipv4Header,
+            DropReason::Parser(ParserError::Ipv6HeaderInvalid) => Self::Ipv6Header,
+            DropReason::Parser(ParserError::Ipv6TooManyExtensionHeaders) => Self::Ipv6Extensions,
+            DropReason::NoPolicy => Self::NoPolicy,
+            DropReason::TinyFragment => Self::TinyFragment,
+            DropReason::Denied => Self::Denied,
+            DropReason::RateLimited => Self::RateLimited,
+            DropReason::Blocked => Self::Blocked,
+            DropReason::NoWayOut => Self::NoWayOut,
+            DropReason::DropPort => Self::DropPort,
+        }
+    }
+}
+
+/// One port's counters, written by several threads.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    rx_frames: AtomicU64,
+    rx_bytes: AtomicU64,
+    tx_frames: AtomicU64,
+    tx_bytes: AtomicU64,
+    to_controller: AtomicU64,
+    missed: AtomicU64,
+    drops: [AtomicU64; Discard::ALL.len()],
+}
+
+impl Counters {
+    pub(super) fn received(&self, bytes: usize) {
+        self.rx_frames.fetch_add(1, Ordering::Relaxed);
+        self.rx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.tx_frames.fetch_add(1, Ordering::Relaxed);
+        self.tx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent_to_controller(&self) {
+        self.to_controller.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn missed(&self, frames: u64) {
+        self.missed.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self, reason: Discard) {
+        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> PortCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PortCounters {
+            rx_frames: read(&self.rx_frames),
+            rx_bytes: read(&self.rx_bytes),
+            tx_frames: read(&self.tx_frames),
+            tx_bytes: read(&self.tx_bytes),
+            to_controller: read(&self.to_controller),
+            missed: read(&self.missed),
+            drops: Discard::ALL
+                .into_iter()
+                .zip(self.drops.iter().map(read))
+                .filter(|&(_, frames)| frames != 0)
+                .collect(),
+        }
+    }
+}
+
+/// A port's counters at one time; the fields are not read at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Their bytes, without FCS.
+    pub rx_bytes: u64,
+    /// Frames that went out.
+    pub tx_frames: u64,
+    /// Their bytes, without FCS.
+    pub tx_bytes: u64,
+    /// Frames that came in here and went to the controller.
+    pub to_controller: u64,
+    /// Frames that the system had to drop because the switch did not fetch them in time.
+    pub missed: u64,
+    /// Frames dropped, by reason; reasons that never happened are left out.
+    pub drops: Vec<(Discard, u64)>,
+}
+
+impl PortCounters {
+    /// Frames dropped for `reason`.
+    pub fn dropped(&self, reason: Discard) -> u64 {
+        self.drops.iter().find(|(dropped, _)| *dropped == reason).map_or(0, |&(_, frames)| frames)
+    }
+}
+
+impl fmt::Display for PortCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rx_frames, tx_frames, to_controller, missed, .. } = self;
+        write!(f, "rx={rx_frames} tx={tx_frames} to_controller={to_controller} missed={missed}")?;
+        for (reason, frames) in &self.drops {
+            write!(f, " {reason}={frames}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_at_their_index_and_have_names_of_their_own() {
+        let mut names: Vec<&str> = Vec::new();
+        for (index, reason) in Discard::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert!(!names.contains(&reason.name()), "{reason}");
+            names.push(reason.name());
+        }
+    }
+
+    #[test]
+    fn counters_read_back() {
+        let counters = Counters::default();
+        counters.received(60);
+        counters.received(1500);
+        counters.sent(60);
+        counters.dropped(Discard::SendFailed);
+        counters.dropped(Discard::Denied);
+        counters.dropped(Discard::Denied);
+        let read = counters.read();
+        assert_eq!((read.rx_frames, read.rx_bytes, read.tx_frames, read.tx_bytes), (2, 1560, 1, 60));
+        assert_eq!(read.drops, [(Discard::Denied, 2), (Discard::SendFailed, 1)]);
+        assert_eq!(read.dropped(Discard::NoPolicy), 0);
+        assert_eq!(read.to_string(), "rx=2 tx=1 to_controller=0 missed=0 denied=2 send_failed=1");
+    }
+}

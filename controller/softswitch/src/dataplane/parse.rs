@@ -1,0 +1,429 @@
+//! Frame bytes to header fields: the parser of `outplane.p4`, state by state and under the same names.
+//!
+//! Pure: no I/O, no allocation, no recursion beyond the program's four IPv6 extension headers. Every read is
+//! bounded; a frame that ends inside a header that the parser asks for is [`ParserError::PacketTooShort`], and the
+//! pipeline drops it whatever the policy. Header fields are numbers, network byte order already undone.
+
+use outplane_p4::CPU_PORT;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_DOT1Q: u16 = 0x8100;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_DOT1AD: u16 = 0x88a8;
+
+const PROTO_HOPOPT: u8 = 0;
+pub(crate) const PROTO_ICMP: u8 = 1;
+pub(crate) const PROTO_TCP: u8 = 6;
+const PROTO_UDP: u8 = 17;
+const PROTO_ROUTING: u8 = 43;
+const PROTO_FRAGMENT: u8 = 44;
+const PROTO_AH: u8 = 51;
+pub(crate) const PROTO_ICMPV6: u8 = 58;
+const PROTO_DSTOPTS: u8 = 60;
+const PROTO_SCTP: u8 = 132;
+
+/// IPv6 extension headers that the program walks.
+const MAX_EXTENSIONS: usize = 4;
+
+/// What kind of traffic a frame is, as the policy tables see it: the key field `traffic`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Traffic {
+    /// IPv4 or IPv6, except neighbour discovery.
+    #[default]
+    Ip = 0,
+    /// ARP: the addresses are the sender and target protocol addresses.
+    Arp = 1,
+    /// `ICMPv6` types 133 to 137.
+    NeighbourDiscovery = 2,
+    /// Any other `EtherType`.
+    Other = 3,
+}
+
+/// Why the parser gave up. The first two are `core.p4`'s, the others the program's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum ParserError {
+    /// The frame ends inside a header.
+    #[error("the frame ends inside a header")]
+    PacketTooShort,
+    /// IPv4 with another version than 4 or a header length below 5.
+    #[error("IPv4 header with a wrong version or a header length below 5")]
+    Ipv4HeaderInvalid,
+    /// IPv6 with another version than 6.
+    #[error("IPv6 header with a wrong version")]
+    Ipv6HeaderInvalid,
+    /// More extension headers than the program walks.
+    #[error("more than 4 IPv6 extension headers")]
+    Ipv6TooManyExtensionHeaders,
+}
+
+/// `packet_out_t`: what the controller puts before a frame that it sends out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketOut {
+    /// 9 bits.
+    pub egress_port: u16,
+}
+
+/// `packet_out_t` on the wire: 9 bits of egress port, 7 bits of padding.
+pub const PACKET_OUT_BYTES: usize = 2;
+
+impl PacketOut {
+    /// The header's bytes.
+    pub fn to_bytes(self) -> [u8; PACKET_OUT_BYTES] {
+        (self.egress_port << 7).to_be_bytes()
+    }
+}
+
+/// `ethernet_t`; addresses in the low 48 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Destination.
+    pub dst: u64,
+    /// Source.
+    pub src: u64,
+    /// The first `EtherType`: that of the outer tag where there is one.
+    pub ether_type: u16,
+}
+
+/// `vlan_t`: an 802.1Q or 802.1ad tag, without the priority bits that no table looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// 12 bits.
+    pub vid: u16,
+    /// The `EtherType` behind the tag.
+    pub ether_type: u16,
+}
+
+/// `arp_t`: the protocol addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arp {
+    /// Sender protocol address.
+    pub sender_ip: u32,
+    /// Target protocol address.
+    pub target_ip: u32,
+}
+
+/// `ipv4_t`: the fields that the program uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// 13 bits, units of 8 bytes.
+    pub fragment_offset: u16,
+    /// Source address.
+    pub src: u32,
+    /// Destination address.
+    pub dst: u32,
+}
+
+/// `ipv6_t`: the fields that the program uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// Source address.
+    pub src: u128,
+    /// Destination address.
+    pub dst: u128,
+}
+
+/// `headers_t`: `None` is an invalid header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Only in frames from [`CPU_PORT`].
+    pub packet_out: Option<PacketOut>,
+    /// Ethernet.
+    pub ethernet: Option<Ethernet>,
+    /// The outer or only tag.
+    pub vlan_outer: Option<Vlan>,
+    /// The inner tag.
+    pub vlan_inner: Option<Vlan>,
+    /// ARP.
+    pub arp: Option<Arp>,
+    /// IPv4.
+    pub ipv4: Option<Ipv4>,
+    /// IPv6.
+    pub ipv6: Option<Ipv6>,
+    /// How many of `extension_0` to `extension_3` are valid.
+    pub extensions: u8,
+    /// TCP is valid.
+    pub tcp: bool,
+    /// UDP or SCTP is valid.
+    pub ports: bool,
+    /// ICMP or `ICMPv6` is valid.
+    pub icmp: bool,
+}
+
+/// `metadata_t` as far as the parser sets it; the pipeline's own part is in [`super::pipeline`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Kind of traffic; neighbour discovery is told apart later, in the ingress control.
+    pub traffic: Traffic,
+    /// A tag is present.
+    pub vlan_present: bool,
+    /// The outer tag's VLAN, 0 without one.
+    pub vlan_id: u16,
+    /// IP protocol behind the extension headers.
+    pub protocol: u8,
+    /// A fragment that is not the first: no ports, flags, type.
+    pub fragment: bool,
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// CWR ECE URG ACK PSH RST SYN FIN.
+    pub tcp_flags: u8,
+    /// TCP with ACK or RST.
+    pub established: bool,
+    /// ICMP or `ICMPv6` type.
+    pub icmp_type: u8,
+    /// ICMP or `ICMPv6` code.
+    pub icmp_code: u8,
+}
+
+/// What the parser leaves to the ingress control. After an error the headers read so far are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// Headers.
+    pub hdr: Headers,
+    /// Metadata.
+    pub meta: Fields,
+    /// `standard_metadata.parser_error`; `None` is `NoError`.
+    pub error: Option<ParserError>,
+}
+
+/// Runs the parser over a frame that came in at `ingress_port`.
+///
+/// Frames from [`CPU_PORT`] start with a packet-out header; all others with Ethernet, without FCS.
+pub fn parse(frame: &[u8], ingress_port: u16) -> Parsed {
+    let mut parser = Parser {
+        packet: Packet(frame),
+        hdr: Headers::default(),
+        meta: Fields { traffic: Traffic::Other, ..Fields::default() },
+    };
+    let error = match ingress_port {
+        CPU_PORT => parser.parse_packet_out(),
+        _ => parser.parse_ethernet(),
+    }
+    .err();
+    Parsed { hdr: parser.hdr, meta: parser.meta, error }
+}
+
+/// The part of the frame that has not been extracted.
+struct Packet<'a>(&'a [u8]);
+
+impl<'a> Packet<'a> {
+    fn lookahead<const N: usize>(&self) -> Result<&'a [u8; N], ParserError> {
+        self.0.first_chunk().ok_or(ParserError::PacketTooShort)
+    }
+
+    fn extract<const N: usize>(&mut self) -> Result<&'a [u8; N], ParserError> {
+        let (header, rest) = self.0.split_first_chunk().ok_or(ParserError::PacketTooShort)?;
+        self.0 = rest;
+        Ok(header)
+    }
+
+    /// Extracts a header of `N` fixed bytes and `variable` more, of which nobody looks at the latter.
+    fn extract_varbit<const N: usize>(&mut self, variable: usize) -> Result<&'a [u8; N], ParserError> {
+        let rest = self.0.get(N + variable..).ok_or(ParserError::PacketTooShort)?;
+        let header = self.lookahead()?;
+        self.0 = rest;
+        Ok(header)
+    }
+}
+
+struct Parser<'a> {
+    packet: Packet<'a>,
+    hdr: Headers,
+    meta: Fields,
+}
+
+type Step = Result<(), ParserError>;
+
+impl Parser<'_> {
+    fn parse_packet_out(&mut self) -> Step {
+        let bytes = self.packet.extract::<PACKET_OUT_BYTES>()?;
+        self.hdr.packet_out = Some(PacketOut { egress_port: u16::from_be_bytes(*bytes) >> 7 });
+        Ok(())
+    }
+
+    fn parse_ethernet(&mut self) -> Step {
+        let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = self.packet.extract()?;
+        let ether_type = u16::from_be_bytes([t0, t1]);
+        self.hdr.ethernet = Some(Ethernet {
+            dst: u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]),
+            src: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
+            ether_type,
+        });
+        match ether_type {
+            ETHERTYPE_DOT1Q | ETHERTYPE_DOT1AD => self.parse_vlan_outer(),
+            _ => self.parse_network(ether_type),
+        }
+    }
+
+    fn extract_vlan(&mut self) -> Result<Vlan, ParserError> {
+        let &[v0, v1, t0, t1] = self.packet.extract()?;
+        Ok(Vlan { vid: u16::from_be_bytes([v0, v1]) & 0x0fff, ether_type: u16::from_be_bytes([t0, t1]) })
+    }
+
+    fn parse_vlan_outer(&mut self) -> Step {
+        let vlan = self.extract_vlan()?;
+        self.hdr.vlan_outer = Some(vlan);
+        self.meta.vlan_present = true;
+        self.meta.vlan_id = vlan.vid;
+        match vlan.ether_type {
+            ETHERTYPE_DOT1Q | ETHERTYPE_DOT1AD => self.parse_vlan_inner(),
+            ether_type => self.parse_network(ether_type),
+        }
+    }
+
+    fn parse_vlan_inner(&mut self) -> Step {
+        let vlan = self.extract_vlan()?;
+        self.hdr.vlan_inner = Some(vlan);
+        self.parse_network(vlan.ether_type)
+    }
+
+    /// The three cases that end each `select` on an `EtherType`.
+    fn parse_network(&mut self, ether_type: u16) -> Step {
+        match ether_type {
+            ETHERTYPE_ARP => self.parse_arp(),
+            ETHERTYPE_IPV4 => self.parse_ipv4(),
+            ETHERTYPE_IPV6 => self.parse_ipv6(),
+            _ => Ok(()),
+        }
+    }
+
+    fn parse_arp(&mut self) -> Step {
+        let bytes = self.packet.extract::<28>()?;
+        let &[.., s0, s1, s2, s3, _, _, _, _, _, _, t0, t1, t2, t3] = bytes;
+        self.hdr.arp = Some(Arp {
+            sender_ip: u32::from_be_bytes([s0, s1, s2, s3]),
+            target_ip: u32::from_be_bytes([t0, t1, t2, t3]),
+        });
+        self.meta.traffic = Traffic::Arp;
+        Ok(())
+    }
+
+    fn parse_ipv4(&mut self) -> Step {
+        let &[first] = self.packet.lookahead()?;
+        if first >> 4 != 4 || first & 0xf < 5 {
+            return Err(ParserError::Ipv4HeaderInvalid);
+        }
+        let options = (usize::from(first & 0xf) - 5) * 4;
+        let bytes = self.packet.extract_varbit::<20>(options)?;
+        let &[_, _, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = bytes;
+        let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
+        self.hdr.ipv4 = Some(Ipv4 {
+            fragment_offset,
+            src: u32::from_be_bytes([s0, s1, s2, s3]),
+            dst: u32::from_be_bytes([d0, d1, d2, d3]),
+        });
+        self.meta.traffic = Traffic::Ip;
+        self.meta.protocol = protocol;
+        match fragment_offset {
+            0 => self.parse_transport()?,
+            _ => self.parse_later_fragment(),
+        }
+        Ok(())
+    }
+
+    fn parse_later_fragment(&mut self) {
+        self.meta.fragment = true;
+    }
+
+    fn parse_ipv6(&mut self) -> Step {
+        let &[first, _, _, _, _, _, next_header, _] = self.packet.extract()?;
+        let src = u128::from_be_bytes(*self.packet.extract()?);
+        let dst = u128::from_be_bytes(*self.packet.extract()?);
+        self.hdr.ipv6 = Some(Ipv6 { src, dst });
+        if first >> 4 != 6 {
+            return Err(ParserError::Ipv6HeaderInvalid);
+        }
+        self.meta.traffic = Traffic::Ip;
+        self.meta.protocol = next_header;
+        self.parse_next_header(0)
+    }
+
+    /// The `select` after the IPv6 header (`n` = 0) and that of `parse_after_extension_<n-1>`.
+    fn parse_next_header(&mut self, n: usize) -> Step {
+        match self.meta.protocol {
+            PROTO_HOPOPT | PROTO_ROUTING | PROTO_DSTOPTS | PROTO_AH | PROTO_FRAGMENT
+                if n == MAX_EXTENSIONS =>
+            {
+                Err(ParserError::Ipv6TooManyExtensionHeaders)
+            }
+            PROTO_HOPOPT | PROTO_ROUTING | PROTO_DSTOPTS => self.parse_extension(n),
+            PROTO_AH => self.parse_authentication(n),
+            PROTO_FRAGMENT => self.parse_fragment(n),
+            _ => self.parse_transport(),
+        }
+    }
+
+    fn extract_extension(&mut self, body: usize) -> Step {
+        let &[next_header, _] = self.packet.extract_varbit(body)?;
+        self.hdr.extensions += 1;
+        self.meta.protocol = next_header;
+        Ok(())
+    }
+
+    /// Hop-by-hop, routing, destination options (RFC 8200 4.3, 4.4, 4.6): length in units of 8 bytes, less one.
+    fn parse_extension(&mut self, n: usize) -> Step {
+        let &[_, length] = self.packet.lookahead()?;
+        self.extract_extension((usize::from(length) + 1) * 8 - 2)?;
+        self.parse_next_header(n + 1)
+    }
+
+    /// Authentication (RFC 4302 2.2): length in units of 4 bytes, less two.
+    fn parse_authentication(&mut self, n: usize) -> Step {
+        let &[_, length] = self.packet.lookahead()?;
+        self.extract_extension((usize::from(length) + 2) * 4 - 2)?;
+        self.parse_next_header(n + 1)
+    }
+
+    /// Fragment (RFC 8200 4.5): eight bytes, the offset in the upper 13 bits of the second pair.
+    fn parse_fragment(&mut self, n: usize) -> Step {
+        let &[_, _, f0, f1] = self.packet.lookahead()?;
+        self.extract_extension(6)?;
+        match u16::from_be_bytes([f0, f1]) >> 3 {
+            0 => self.parse_next_header(n + 1)?,
+            _ => self.parse_later_fragment(),
+        }
+        Ok(())
+    }
+
+    fn parse_transport(&mut self) -> Step {
+        match self.meta.protocol {
+            PROTO_TCP => self.parse_tcp(),
+            PROTO_UDP | PROTO_SCTP => self.parse_ports(),
+            PROTO_ICMP | PROTO_ICMPV6 => self.parse_icmp(),
+            _ => Ok(()),
+        }
+    }
+
+    fn parse_tcp(&mut self) -> Step {
+        let bytes = self.packet.extract::<20>()?;
+        let &[s0, s1, d0, d1, _, _, _, _, _, _, _, _, _, flags, ..] = bytes;
+        self.hdr.tcp = true;
+        self.meta.sport = u16::from_be_bytes([s0, s1]);
+        self.meta.dport = u16::from_be_bytes([d0, d1]);
+        self.meta.tcp_flags = flags;
+        self.meta.established = flags & 0b0001_0100 != 0;
+        Ok(())
+    }
+
+    fn parse_ports(&mut self) -> Step {
+        let &[s0, s1, d0, d1, ..] = self.packet.extract::<8>()?;
+        self.hdr.ports = true;
+        self.meta.sport = u16::from_be_bytes([s0, s1]);
+        self.meta.dport = u16::from_be_bytes([d0, d1]);
+        Ok(())
+    }
+
+    fn parse_icmp(&mut self) -> Step {
+        let &[icmp_type, icmp_code, _, _] = self.packet.extract()?;
+        self.hdr.icmp = true;
+        self.meta.icmp_type = icmp_type;
+        self.meta.icmp_code = icmp_code;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
