@@ -1,1 +1,4 @@
 //! The embedded P4Runtime switch.
+
+pub mod dataplane;
+pub mod state;
