@@ -1,2 +1,8 @@
 //! Intent -> desired state of each switch.
+pub mod addresses;
+pub mod classes;
+mod digest;
+pub mod origin;
+pub mod program;
+pub mod ranges;
 pub mod state;

@@ -1,0 +1,210 @@
+//! Ranges of classes as longest-prefix entries, as few as possible.
+//!
+//! The optimal routing table constructor (Draves, King, Venkatachary, Zill: "Constructing optimal IP routing
+//! tables", INFOCOM 1999) over the tree of prefixes in which the ranges differ: first, from the leaves up, the
+//! classes that each subtree could have as its own at no extra cost; then, from the root down, an entry wherever the
+//! class inherited is none of them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::ClassRange;
+use crate::ranges::Point;
+
+/// The numbers that agree with `value` in their first `length` bits are of this class, unless a longer prefix says
+/// otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix<T, C = u16> {
+    /// Lowest number of the prefix.
+    pub value: T,
+    /// Bits of the prefix, 0..=width.
+    pub length: u32,
+    /// Class, or whatever the ranges carry.
+    pub class: C,
+}
+
+/// Prefixes for ranges in ascending order; numbers in no range have the default class, and so has a number that no
+/// prefix holds.
+pub fn longest_prefixes<T: Point, C: Copy + Default + Ord + Hash>(ranges: &[(T, T, C)]) -> Vec<Prefix<T, C>> {
+    let mut tree = Tree { nodes: Vec::new(), sets: Vec::new(), ids: HashMap::new(), merged: HashMap::new() };
+    let root = tree.build(T::MIN, 0, ranges);
+    let mut prefixes = Vec::new();
+    tree.assign(root, T::MIN, 0, C::default(), &mut prefixes);
+    prefixes
+}
+
+/// Both spaces' classes in one list of ranges: (filter class, pod class), ascending, without (0, 0).
+pub fn overlay<T: Point>(filter: &[ClassRange<T>], pod: &[ClassRange<T>]) -> Vec<(T, T, (u16, u16))> {
+    let mut cuts: Vec<T> = Vec::with_capacity(2 * (filter.len() + pod.len()));
+    for (low, high, _) in filter.iter().chain(pod) {
+        cuts.push(*low);
+        cuts.extend(high.next());
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    let (mut filter, mut pod) = (filter.iter().peekable(), pod.iter().peekable());
+    let mut ranges: Vec<(T, T, (u16, u16))> = Vec::with_capacity(cuts.len());
+    for (index, low) in cuts.iter().enumerate() {
+        let high = cuts.get(index + 1).and_then(|next| next.previous()).unwrap_or(T::MAX);
+        while filter.next_if(|range| range.1 < *low).is_some() {}
+        while pod.next_if(|range| range.1 < *low).is_some() {}
+        let class =
+            |range: Option<&&ClassRange<T>>| range.filter(|range| range.0 <= *low).map_or(0, |range| range.2);
+        let classes = (class(filter.peek()), class(pod.peek()));
+        if classes != (0, 0) {
+            ranges.push((*low, high, classes));
+        }
+    }
+    ranges
+}
+
+struct Node {
+    /// The classes that the subtree could have.
+    set: u32,
+    /// Both halves; none in a leaf.
+    children: Option<(u32, u32)>,
+}
+
+struct Tree<C> {
+    nodes: Vec<Node>,
+    sets: Vec<Vec<C>>,
+    ids: HashMap<Vec<C>, u32>,
+    merged: HashMap<(u32, u32), u32>,
+}
+
+impl<C: Copy + Default + Ord + Hash> Tree<C> {
+    fn build<T: Point>(&mut self, value: T, length: u32, ranges: &[(T, T, C)]) -> u32 {
+        let (low, high) = value.prefix(length);
+        let (set, children) = match ranges {
+            [] => (self.set(vec![C::default()]), None),
+            [(first, last, class)] if *first <= low && high <= *last => (self.set(vec![*class]), None),
+            _ => {
+                let middle = upper_half(high, length);
+                let below = ranges.partition_point(|range| range.0 < middle);
+                let above = ranges.partition_point(|range| range.1 < middle);
+                let left = self.build(low, length + 1, &ranges[..below]);
+                let right = self.build(middle, length + 1, &ranges[above..]);
+                let set = self.merge(self.nodes[left as usize].set, self.nodes[right as usize].set);
+                (set, Some((left, right)))
+            }
+        };
+        self.nodes.push(Node { set, children });
+        index(self.nodes.len() - 1)
+    }
+
+    fn set(&mut self, set: Vec<C>) -> u32 {
+        if let Some(id) = self.ids.get(&set) {
+            return *id;
+        }
+        let id = index(self.sets.len());
+        self.sets.push(set.clone());
+        self.ids.insert(set, id);
+        id
+    }
+
+    /// What both could have, else what either could.
+    fn merge(&mut self, left: u32, right: u32) -> u32 {
+        if left == right {
+            return left;
+        }
+        if let Some(id) = self.merged.get(&(left, right)) {
+            return *id;
+        }
+        let (a, b) = (&self.sets[left as usize], &self.sets[right as usize]);
+        let mut set: Vec<C> = a.iter().filter(|class| b.binary_search(class).is_ok()).copied().collect();
+        if set.is_empty() {
+            set = a.iter().chain(b).copied().collect();
+            set.sort_unstable();
+        }
+        let id = self.set(set);
+        self.merged.insert((left, right), id);
+        id
+    }
+
+    fn assign<T: Point>(
+        &self,
+        node: u32,
+        value: T,
+        length: u32,
+        inherited: C,
+        prefixes: &mut Vec<Prefix<T, C>>,
+    ) {
+        let Node { set, children } = &self.nodes[node as usize];
+        let set = &self.sets[*set as usize];
+        let class = if set.binary_search(&inherited).is_ok() {
+            inherited
+        } else {
+            // Sets are never empty: leaves have one class, merging loses none.
+            let class = set[0];
+            prefixes.push(Prefix { value, length, class });
+            class
+        };
+        if let Some((left, right)) = children {
+            let (low, high) = value.prefix(length);
+            self.assign(*left, low, length + 1, class, prefixes);
+            self.assign(*right, upper_half(high, length), length + 1, class, prefixes);
+        }
+    }
+}
+
+/// The lowest number of the upper half of the prefix of this length that ends with `high`.
+fn upper_half<T: Point>(high: T, length: u32) -> T {
+    high.prefix(length + 1).0
+}
+
+fn index(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer than 2^32 nodes fit in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(ranges: &[(u32, u32, u16)]) -> Vec<(u32, u32, u16)> {
+        longest_prefixes(ranges)
+            .into_iter()
+            .map(|prefix| (prefix.value, prefix.length, prefix.class))
+            .collect()
+    }
+
+    #[test]
+    fn as_few_as_possible() {
+        const NET: u32 = 0x0a00_0000;
+        // A /8 with an address of another class in it.
+        assert_eq!(
+            told(&[(NET, NET + 4, 1), (NET + 5, NET + 5, 2), (NET + 6, NET + 0xff_ffff, 1)]),
+            [(NET, 8, 1), (NET + 5, 32, 2)]
+        );
+        // A hole of class 0 needs saying.
+        assert_eq!(
+            told(&[(NET, NET + 0x7f_ffff, 1), (NET + 0x80_0001, NET + 0xff_ffff, 1)]),
+            [(NET, 8, 1), (NET + 0x80_0000, 32, 0)]
+        );
+        assert_eq!(told(&[(0, u32::MAX, 3)]), [(0, 0, 3)]);
+        assert_eq!(told(&[]), []);
+    }
+
+    #[test]
+    fn upper_halves() {
+        assert_eq!(upper_half(u32::MAX, 0), 0x8000_0000);
+        assert_eq!(upper_half(1u32, 31), 1);
+        assert_eq!(upper_half(15u128, 125), 12);
+    }
+
+    #[test]
+    fn two_spaces_in_one_list() {
+        let filter = [(10u32, 20, 1), (30, u32::MAX, 2)];
+        let pod = [(0u32, 12, 7), (40, 40, 8)];
+        assert_eq!(
+            overlay(&filter, &pod),
+            [
+                (0, 9, (0, 7)),
+                (10, 12, (1, 7)),
+                (13, 20, (1, 0)),
+                (30, 39, (2, 0)),
+                (40, 40, (2, 8)),
+                (41, u32::MAX, (2, 0)),
+            ]
+        );
+    }
+}
