@@ -17,6 +17,7 @@ use std::time::Instant;
 use outplane_p4::CPU_PORT;
 use tokio::sync::mpsc;
 
+mod binding;
 pub mod counters;
 pub mod meter;
 pub mod parse;
@@ -27,7 +28,10 @@ pub mod tables;
 #[cfg(test)]
 #[path = "../../tests/support/frames.rs"]
 mod frames;
+#[cfg(test)]
+mod memory;
 
+pub use binding::StateSource;
 pub use counters::{Discard, PortCounters};
 pub use pipeline::PacketInHeader;
 pub use ports::{PortSpec, PortSpecError, PortStatus, PortsError};

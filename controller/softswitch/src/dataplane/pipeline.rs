@@ -177,6 +177,7 @@ struct Ingress<'t, T: ?Sized> {
 }
 
 impl<T: Tables + ?Sized> Ingress<'_, T> {
+    #[expect(clippy::too_many_lines, reason = "stands beside the program's one block")]
     fn apply(&mut self) {
         if let Some(packet_out) = self.hdr.packet_out {
             self.std.egress_spec = packet_out.egress_port;
@@ -407,7 +408,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         match action {
             Action::Permit => *self.verdict(side) = Verdict::Permit,
             Action::PermitLimited { limiter } => {
-                if let Some(color) = self.tables.rate_limiter(limiter, self.now) {
+                if let Some(color) = self.tables.rate_limiter(limiter, self.bytes, self.now) {
                     self.meta.color = color;
                 }
                 *self.verdict(side) = Verdict::Permit;
@@ -462,3 +463,6 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

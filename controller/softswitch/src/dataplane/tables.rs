@@ -205,9 +205,9 @@ pub trait Tables {
     /// entry where the table has direct counters; a miss counts nothing.
     fn lookup(&self, table: Table, key: &[u128], bytes: usize) -> Lookup;
 
-    /// Asks cell `limiter` of the meter `rate_limiter` for the packet's colour at `now`. `None`, which leaves the
-    /// packet as it is, when there is no such cell.
-    fn rate_limiter(&self, limiter: u16, now: Duration) -> Option<Color>;
+    /// Asks cell `limiter` of the meter `rate_limiter` for the colour of a packet of `bytes` bytes at `now`. `None`,
+    /// which leaves the packet as it is, when there is no such cell.
+    fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color>;
 
     /// Appends the egress port of each copy that multicast group `group` makes; none when there is no such group.
     fn group(&self, group: u16, ports: &mut Vec<u16>);
@@ -250,8 +250,8 @@ impl<T: Tables + ?Sized> Tables for Traced<'_, T> {
         lookup
     }
 
-    fn rate_limiter(&self, limiter: u16, now: Duration) -> Option<Color> {
-        self.tables.rate_limiter(limiter, now)
+    fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color> {
+        self.tables.rate_limiter(limiter, bytes, now)
     }
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {

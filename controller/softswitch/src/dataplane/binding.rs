@@ -1,0 +1,244 @@
+//! The table state as the pipeline sees it: `outplane.p4`'s names, resolved once for each pipeline that is pushed.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+
+use super::Source;
+use super::meter::Color;
+use super::tables::{Action, Lookup, Table, Tables};
+use crate::state::layout::Layout;
+use crate::state::{Forwarding, Shared};
+
+/// Makes an action of its parameters, which come in the program's order.
+type Decode = fn(&[u128]) -> Action;
+
+/// A parameter; the server has checked that it is there and how wide it is.
+fn param<T: TryFrom<u128> + Default>(params: &[u128], index: usize) -> T {
+    params.get(index).and_then(|&value| value.try_into().ok()).unwrap_or_default()
+}
+
+const NO_ACTION: Decode = |_| Action::NoAction;
+const PERMIT: Decode = |_| Action::Permit;
+const PERMIT_LIMITED: Decode = |params| Action::PermitLimited { limiter: param(params, 0) };
+const DENY: Decode = |_| Action::Deny;
+const DENY_LOG: Decode = |params| Action::DenyLog { rule: param(params, 0) };
+const PASS: Decode = |_| Action::Pass;
+const REPLY: Decode = |_| Action::Reply;
+const NO_REPLY: Decode = |_| Action::NoReply;
+const REPLY_PASS: Decode = |_| Action::ReplyPass;
+
+/// The program's actions by their aliases in the P4Info.
+const ACTIONS: [(&str, Decode); 44] = [
+    ("NoAction", NO_ACTION),
+    ("set_version", |params| Action::SetVersion { version: param(params, 0) }),
+    ("set_segment", |params| Action::SetSegment { segment: param(params, 0) }),
+    ("set_src_class", |params| Action::SetSrcClass {
+        filter_class: param(params, 0),
+        pod_class: param(params, 1),
+    }),
+    ("set_dst_class", |params| Action::SetDstClass {
+        filter_class: param(params, 0),
+        pod_class: param(params, 1),
+    }),
+    ("set_sport_class", |params| Action::SetSportClass { port_class: param(params, 0) }),
+    ("set_dport_class", |params| Action::SetDportClass { port_class: param(params, 0) }),
+    ("admin_permit", PERMIT),
+    ("admin_permit_limited", PERMIT_LIMITED),
+    ("admin_deny", DENY),
+    ("admin_deny_log", DENY_LOG),
+    ("admin_pass", PASS),
+    ("baseline_permit", PERMIT),
+    ("baseline_permit_limited", PERMIT_LIMITED),
+    ("baseline_deny", DENY),
+    ("baseline_deny_log", DENY_LOG),
+    ("baseline_pass", PASS),
+    ("egress_admin_permit", PERMIT),
+    ("egress_admin_deny", DENY),
+    ("egress_admin_pass", PASS),
+    ("ingress_admin_permit", PERMIT),
+    ("ingress_admin_deny", DENY),
+    ("ingress_admin_pass", PASS),
+    ("egress_permit", PERMIT),
+    ("egress_deny", DENY),
+    ("egress_deny_log", DENY_LOG),
+    ("egress_pass", PASS),
+    ("ingress_permit", PERMIT),
+    ("ingress_deny", DENY),
+    ("ingress_deny_log", DENY_LOG),
+    ("ingress_pass", PASS),
+    ("egress_admin_reply", REPLY),
+    ("egress_admin_no_reply", NO_REPLY),
+    ("egress_admin_reply_pass", REPLY_PASS),
+    ("ingress_admin_reply", REPLY),
+    ("ingress_admin_no_reply", NO_REPLY),
+    ("ingress_admin_reply_pass", REPLY_PASS),
+    ("egress_reply", REPLY),
+    ("egress_no_reply", NO_REPLY),
+    ("ingress_reply", REPLY),
+    ("ingress_no_reply", NO_REPLY),
+    ("forward", |params| Action::Forward { port: param(params, 0) }),
+    ("flood_to", |params| Action::FloodTo { group: param(params, 0) }),
+    ("drop", |_| Action::Drop),
+];
+
+/// The ids that one pipeline gives to the program's tables, actions and meter.
+#[derive(Debug)]
+struct Binding {
+    tables: [u32; Table::ALL.len()],
+    actions: HashMap<u32, Decode, RandomState>,
+    rate_limiter: u32,
+}
+
+impl Binding {
+    /// Resolves the names. None when something is missing: the pipeline is another program's, which the data plane
+    /// has no model of.
+    fn new(layout: &Layout) -> Option<Self> {
+        let mut tables = [0; Table::ALL.len()];
+        let mut actions = HashMap::default();
+        for table in Table::ALL {
+            let found = layout.table_named(table.name())?;
+            let same_key = found
+                .fields
+                .iter()
+                .map(|field| (field.name.as_str(), field.bits))
+                .eq(table.key().iter().copied());
+            if !same_key {
+                return None;
+            }
+            tables[table as usize] = found.id;
+            for (id, _) in &found.actions {
+                let name = &layout.actions.get(id)?.name;
+                let (_, decode) = ACTIONS.iter().find(|(own, _)| own == name)?;
+                actions.insert(*id, *decode);
+            }
+        }
+        Some(Self { tables, actions, rate_limiter: layout.meter_named("rate_limiter")?.id })
+    }
+}
+
+/// The state of one moment, by name.
+struct View<'a> {
+    forwarding: &'a Forwarding,
+    binding: &'a Binding,
+}
+
+impl Tables for View<'_> {
+    fn lookup(&self, table: Table, key: &[u128], bytes: usize) -> Lookup {
+        const MISSING: Lookup = Lookup { hit: false, action: Action::NoAction };
+        let Some(table) = self.forwarding.table(self.binding.tables[table as usize]) else { return MISSING };
+        let lookup = table.lookup(key);
+        if lookup.is_hit() {
+            lookup.entry().count(bytes as u64);
+        }
+        let action = lookup.action().and_then(|call| Some(self.binding.actions.get(&call.id)?(&call.params)));
+        Lookup { hit: lookup.is_hit(), action: action.unwrap_or_default() }
+    }
+
+    fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color> {
+        let cells = self.forwarding.meter(self.binding.rate_limiter)?;
+        Some(cells.get(usize::from(limiter))?.mark(now, 1, bytes as u64))
+    }
+
+    fn group(&self, group: u16, ports: &mut Vec<u16>) {
+        let group = self.forwarding.replication().groups.get(&u32::from(group));
+        let copies = group.into_iter().flat_map(|group| group.copies());
+        ports.extend(copies.filter_map(|copy| u16::try_from(copy.port).ok()));
+    }
+}
+
+/// The switch's state as a [`Source`].
+#[derive(Debug)]
+pub struct StateSource {
+    state: Shared,
+    /// Of the last pipeline that a packet saw; inner none: no model of it.
+    binding: RwLock<Option<(u64, Option<Binding>)>>,
+}
+
+impl StateSource {
+    /// Reads `state`, which the server writes.
+    pub fn new(state: Shared) -> Self {
+        Self { state, binding: RwLock::default() }
+    }
+}
+
+impl Source for StateSource {
+    fn read<R>(&self, run: impl FnOnce(Option<&dyn Tables>) -> R) -> R {
+        let state = self.state.read();
+        let Some(forwarding) = state.forwarding() else { return run(None) };
+        let generation = forwarding.pipeline().generation();
+        loop {
+            let binding = self.binding.read().unwrap_or_else(PoisonError::into_inner);
+            match &*binding {
+                Some((bound, Some(binding))) if *bound == generation => {
+                    return run(Some(&View { forwarding, binding }));
+                }
+                Some((bound, None)) if *bound == generation => return run(None),
+                _ => {}
+            }
+            drop(binding);
+            let pipeline = forwarding.pipeline();
+            let binding = if pipeline.is_outplane() { Binding::new(pipeline.layout()) } else { None };
+            if binding.is_none() {
+                tracing::warn!("the pipeline is not outplane.p4: entries are kept, frames are dropped");
+            }
+            *self.binding.write().unwrap_or_else(PoisonError::into_inner) = Some((generation, binding));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use outplane_p4runtime::Schema;
+
+    use super::*;
+    use crate::state::Limits;
+
+    fn layout() -> Layout {
+        let schema = Schema::from_text(outplane_p4::P4INFO).unwrap();
+        Layout::new(schema.p4info(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn knows_the_whole_program() {
+        let layout = layout();
+        Binding::new(&layout).expect("the committed P4Info binds");
+        let own: BTreeSet<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+        let in_tables = layout.tables.values().flat_map(|table| &table.actions);
+        let program: BTreeSet<&str> = in_tables.map(|(id, _)| layout.actions[id].name.as_str()).collect();
+        assert_eq!(own, program);
+        let own: BTreeSet<&str> = Table::ALL.iter().map(|table| table.name()).collect();
+        let program: BTreeSet<&str> = layout.tables.values().map(|table| table.alias.as_str()).collect();
+        assert_eq!(own, program);
+    }
+
+    #[test]
+    fn tables_stand_at_their_index() {
+        for (index, table) in Table::ALL.into_iter().enumerate() {
+            assert_eq!(table as usize, index);
+        }
+    }
+
+    #[test]
+    fn another_program_does_not_bind() {
+        let mut missing = layout();
+        let flood = missing.table_named("flood").unwrap().id;
+        missing.tables.remove(&flood);
+        assert!(Binding::new(&missing).is_none());
+
+        let mut other_key = layout();
+        let flood = other_key.table_named("flood").unwrap().id;
+        other_key.tables.get_mut(&flood).unwrap().fields[0].bits = 12;
+        assert!(Binding::new(&other_key).is_none());
+
+        let mut other_action = layout();
+        for action in other_action.actions.values_mut().filter(|action| action.name == "forward") {
+            action.name = "backward".to_owned();
+        }
+        assert!(Binding::new(&other_action).is_none());
+    }
+}
