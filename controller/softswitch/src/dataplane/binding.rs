@@ -5,11 +5,11 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use outplane_p4runtime::Schema;
 
 use super::Source;
 use super::meter::Color;
 use super::tables::{Action, Lookup, Table, Tables};
-use crate::state::layout::Layout;
 use crate::state::{Forwarding, Shared};
 
 /// Makes an action of its parameters, which come in the program's order.
@@ -95,11 +95,11 @@ struct Binding {
 impl Binding {
     /// Resolves the names. None when something is missing: the pipeline is another program's, which the data plane
     /// has no model of.
-    fn new(layout: &Layout) -> Option<Self> {
+    fn new(schema: &Schema) -> Option<Self> {
         let mut tables = [0; Table::ALL.len()];
         let mut actions = HashMap::default();
         for table in Table::ALL {
-            let found = layout.table_named(table.name())?;
+            let found = schema.table_by_name(table.name())?;
             let same_key = found
                 .fields
                 .iter()
@@ -109,13 +109,13 @@ impl Binding {
                 return None;
             }
             tables[table as usize] = found.id;
-            for (id, _) in &found.actions {
-                let name = &layout.actions.get(id)?.name;
-                let (_, decode) = ACTIONS.iter().find(|(own, _)| own == name)?;
-                actions.insert(*id, *decode);
+            for reference in &found.actions {
+                let action = schema.action(reference.action)?;
+                let (_, decode) = ACTIONS.iter().find(|(own, _)| *own == action.alias)?;
+                actions.insert(action.id, *decode);
             }
         }
-        Some(Self { tables, actions, rate_limiter: layout.meter_named("rate_limiter")?.id })
+        Some(Self { tables, actions, rate_limiter: schema.meter_by_name("rate_limiter")?.id })
     }
 }
 
@@ -180,7 +180,7 @@ impl Source for StateSource {
             }
             drop(binding);
             let pipeline = forwarding.pipeline();
-            let binding = if pipeline.is_outplane() { Binding::new(pipeline.layout()) } else { None };
+            let binding = if pipeline.is_outplane() { Binding::new(pipeline.schema()) } else { None };
             if binding.is_none() {
                 tracing::warn!("the pipeline is not outplane.p4: entries are kept, frames are dropped");
             }
@@ -193,27 +193,24 @@ impl Source for StateSource {
 mod tests {
     use std::collections::BTreeSet;
 
-    use outplane_p4runtime::Schema;
+    use outplane_p4runtime::p4::config::v1::P4Info;
 
     use super::*;
-    use crate::state::Limits;
 
-    fn layout() -> Layout {
-        let schema = Schema::from_text(outplane_p4::P4INFO).unwrap();
-        Layout::new(schema.p4info(), &Limits::default()).unwrap()
+    fn schema() -> Schema {
+        Schema::from_text(outplane_p4::P4INFO).unwrap()
     }
 
     #[test]
     fn knows_the_whole_program() {
-        let layout = layout();
-        Binding::new(&layout).expect("the committed P4Info binds");
+        let schema = schema();
+        Binding::new(&schema).expect("the committed P4Info binds");
         let own: BTreeSet<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
-        let in_tables = layout.tables.values().flat_map(|table| &table.actions);
-        let program: BTreeSet<&str> = in_tables.map(|(id, _)| layout.actions[id].name.as_str()).collect();
-        assert_eq!(own, program);
+        let in_tables = schema.tables().iter().flat_map(|table| &table.actions);
+        let aliases = in_tables.map(|reference| schema.action(reference.action).unwrap().alias.as_str());
+        assert_eq!(own, aliases.collect());
         let own: BTreeSet<&str> = Table::ALL.iter().map(|table| table.name()).collect();
-        let program: BTreeSet<&str> = layout.tables.values().map(|table| table.alias.as_str()).collect();
-        assert_eq!(own, program);
+        assert_eq!(own, schema.tables().iter().map(|table| table.alias.as_str()).collect());
     }
 
     #[test]
@@ -225,20 +222,24 @@ mod tests {
 
     #[test]
     fn another_program_does_not_bind() {
-        let mut missing = layout();
-        let flood = missing.table_named("flood").unwrap().id;
-        missing.tables.remove(&flood);
-        assert!(Binding::new(&missing).is_none());
-
-        let mut other_key = layout();
-        let flood = other_key.table_named("flood").unwrap().id;
-        other_key.tables.get_mut(&flood).unwrap().fields[0].bits = 12;
-        assert!(Binding::new(&other_key).is_none());
-
-        let mut other_action = layout();
-        for action in other_action.actions.values_mut().filter(|action| action.name == "forward") {
-            action.name = "backward".to_owned();
-        }
-        assert!(Binding::new(&other_action).is_none());
+        let binds = |change: &dyn Fn(&mut P4Info)| {
+            let mut info = schema().p4info().clone();
+            change(&mut info);
+            Binding::new(&Schema::from_p4info(&info).unwrap()).is_some()
+        };
+        let alias_of = |preamble: &Option<outplane_p4runtime::p4::config::v1::Preamble>| {
+            preamble.as_ref().map_or_else(String::new, |preamble| preamble.alias.clone())
+        };
+        assert!(binds(&|_| {}));
+        assert!(!binds(&|info| info.tables.retain(|table| alias_of(&table.preamble) != "flood")));
+        assert!(!binds(&|info| {
+            let flood = info.tables.iter_mut().find(|table| alias_of(&table.preamble) == "flood").unwrap();
+            flood.match_fields[0].bitwidth = 12;
+        }));
+        assert!(!binds(&|info| {
+            let forward =
+                info.actions.iter_mut().find(|action| alias_of(&action.preamble) == "forward").unwrap();
+            forward.preamble.as_mut().unwrap().alias = "backward".to_owned();
+        }));
     }
 }

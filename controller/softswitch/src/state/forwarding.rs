@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use outplane_p4runtime::p4::v1 as proto;
+use outplane_p4runtime::schema::{Cells, TableInfo};
 
 use super::action::EntryAction;
 use super::budget::Budget;
@@ -37,23 +37,27 @@ pub struct Forwarding {
 impl Forwarding {
     /// The state right after a commit: every table with its initial default entry and nothing else.
     pub(crate) fn new(pipeline: Arc<Pipeline>, limits: &Limits) -> Self {
-        let layout = pipeline.layout();
-        let tables = layout.tables.iter().map(|(&id, table)| {
-            let default = Arc::new(default_entry(&pipeline, id));
-            (id, Table::new(table.by_priority, default))
+        let schema = pipeline.schema();
+        let tables = schema.tables().iter().map(|table| {
+            (table.id, Table::new(table.needs_priority(), Arc::new(default_entry(&pipeline, table))))
         });
-        let cells = |size: usize| (0..size).map(|_| MeterCell::default()).collect();
+        let indexed = |cells: Cells| match cells {
+            Cells::Indexed(size) => usize::try_from(size).ok(),
+            Cells::Direct(_) => None,
+        };
+        let counters = schema.counters().iter().filter_map(|counter| {
+            Some((counter.id, (0..indexed(counter.cells)?).map(|_| Counter::default()).collect()))
+        });
+        let meters = schema.meters().iter().filter_map(|meter| {
+            Some((meter.id, (0..indexed(meter.cells)?).map(|_| MeterCell::default()).collect()))
+        });
         Self {
             tables: tables.collect(),
-            profiles: layout.profiles.keys().map(|&id| (id, Profile::default())).collect(),
-            counters: layout
-                .counters
-                .values()
-                .map(|counter| (counter.id, (0..counter.size).map(|_| Counter::default()).collect()))
-                .collect(),
-            meters: layout.meters.values().map(|meter| (meter.id, cells(meter.size))).collect(),
-            registers: layout.registers.keys().map(|&id| (id, Register::default())).collect(),
-            value_sets: layout.value_sets.keys().map(|&id| (id, Arc::default())).collect(),
+            profiles: schema.profiles().iter().map(|profile| (profile.id, Profile::default())).collect(),
+            counters: counters.collect(),
+            meters: meters.collect(),
+            registers: schema.registers().iter().map(|register| (register.id, Register::default())).collect(),
+            value_sets: schema.value_sets().iter().map(|set| (set.id, Arc::default())).collect(),
             digests: BTreeMap::new(),
             pre: ReplicationEngine::default(),
             budget: Budget::new(limits.bytes),
@@ -90,13 +94,11 @@ impl Forwarding {
 }
 
 /// The default entry of a table as the program has it.
-pub(crate) fn default_entry(pipeline: &Pipeline, table: u32) -> Entry {
-    let layout = pipeline.layout().tables.get(&table);
-    let fields = layout.map_or(0, |layout| layout.fields.len());
+pub(crate) fn default_entry(pipeline: &Pipeline, table: &TableInfo) -> Entry {
     Entry {
         handle: 0,
         matches: Matches {
-            shape: Arc::new(Shape { masks: vec![0; fields].into(), ranges: Box::default() }),
+            shape: Arc::new(Shape { masks: vec![0; table.fields.len()].into(), ranges: Box::default() }),
             values: Arc::default(),
             ranges: Box::default(),
         },
@@ -105,17 +107,11 @@ pub(crate) fn default_entry(pipeline: &Pipeline, table: u32) -> Entry {
         metadata: Box::default(),
         controller_metadata: 0,
         idle_timeout_ns: 0,
-        direct: Arc::new(new_direct(layout.is_some_and(|layout| layout.meter.is_some()), false)),
+        direct: Arc::new(new_direct(table.direct_meter.is_some(), false)),
     }
 }
 
 /// Direct resources of a new entry.
 pub(crate) fn new_direct(meter: bool, idle: bool) -> Direct {
     Direct { counter: Counter::default(), meter: meter.then(Box::default), idle: idle.then(Box::default) }
-}
-
-/// Numbers pipelines, so that whoever keeps something derived from one notices the next.
-pub(crate) fn next_generation() -> u64 {
-    static GENERATION: AtomicU64 = AtomicU64::new(1);
-    GENERATION.fetch_add(1, Ordering::Relaxed)
 }

@@ -4,18 +4,21 @@
 //! packet and counts through atomics. Nothing in here does I/O.
 
 pub mod action;
+mod arrays;
 mod budget;
 pub mod direct;
+mod entries;
 pub mod forwarding;
-pub mod layout;
 pub mod limits;
 pub mod pipeline;
 pub mod pre;
 pub mod profile;
 pub mod refusal;
 mod register;
+mod sets;
 pub mod table;
 mod wire;
+mod write;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

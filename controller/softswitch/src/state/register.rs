@@ -24,6 +24,11 @@ pub struct Register {
     pub cells: BTreeMap<usize, Arc<proto::P4Data>>,
 }
 
+/// Bytes that a cell takes, by estimate.
+pub(crate) fn cost(data: &proto::P4Data) -> usize {
+    64 + 4 * prost::Message::encoded_len(data)
+}
+
 /// Walks a type with a value (or without one, to make the zero), within bounds.
 struct Walk<'a> {
     types: &'a config::P4TypeInfo,

@@ -34,7 +34,7 @@ pub struct Shape {
 }
 
 /// What an entry matches: its shape, and the bits and ranges themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Matches {
     /// The bits it looks at; shared by all entries of a group once they are in the table.
     pub shape: Arc<Shape>,

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use outplane_p4runtime::bytestring;
-use outplane_p4runtime::p4::config::v1::match_field::MatchType;
 use outplane_p4runtime::p4::v1 as proto;
+use outplane_p4runtime::schema::{ActionInfo, FieldInfo, MatchKind, MetadataInfo, ParamInfo};
 use proto::field_match::{self, FieldMatchType};
 
 use super::action::ActionCall;
-use super::layout::{Action, Field, Param};
 use super::refusal::{Outcome, Refusal};
 use super::table::{Matches, Range, Shape};
 
@@ -31,7 +30,7 @@ enum Condition {
 }
 
 /// The matches of an entry or value set member. Exact fields must all be there; don't-care must be left out.
-pub(crate) fn matches(fields: &[Field], matches: &[proto::FieldMatch]) -> Outcome<Matches> {
+pub(crate) fn matches(fields: &[FieldInfo], matches: &[proto::FieldMatch]) -> Outcome<Matches> {
     let mut conditions = vec![None; fields.len()];
     for field_match in matches {
         let id = field_match.field_id;
@@ -58,7 +57,7 @@ pub(crate) fn matches(fields: &[Field], matches: &[proto::FieldMatch]) -> Outcom
                 range_fields.push(index);
                 ranges.push(range);
             }
-            None if field.kind == MatchType::Exact => {
+            None if field.kind == MatchKind::Exact => {
                 return Err(Refusal::invalid(format!(
                     "exact match field {} is missing; exact fields cannot be left out",
                     field.name
@@ -74,18 +73,18 @@ pub(crate) fn matches(fields: &[Field], matches: &[proto::FieldMatch]) -> Outcom
     })
 }
 
-fn condition(field: &Field, field_match: Option<&FieldMatchType>) -> Outcome<Condition> {
+fn condition(field: &FieldInfo, field_match: Option<&FieldMatchType>) -> Outcome<Condition> {
     let all = bytestring::max_value(field.bits);
     let number = |bytes: &[u8]| value(bytes, field.bits, || format!("match field {}", field.name));
     let invalid = |message: &str| Err(Refusal::invalid(format!("match field {}: {message}", field.name)));
-    match (field.kind, field_match) {
-        (MatchType::Exact, Some(FieldMatchType::Exact(exact))) => {
+    match (&field.kind, field_match) {
+        (MatchKind::Exact, Some(FieldMatchType::Exact(exact))) => {
             Ok(Condition::Masked { value: number(&exact.value)?, mask: all })
         }
-        (MatchType::Optional, Some(FieldMatchType::Optional(optional))) => {
+        (MatchKind::Optional, Some(FieldMatchType::Optional(optional))) => {
             Ok(Condition::Masked { value: number(&optional.value)?, mask: all })
         }
-        (MatchType::Ternary, Some(FieldMatchType::Ternary(ternary))) => {
+        (MatchKind::Ternary, Some(FieldMatchType::Ternary(ternary))) => {
             let (value, mask) = (number(&ternary.value)?, number(&ternary.mask)?);
             if mask == 0 {
                 return invalid("the mask is zero; leave don't-care fields out");
@@ -95,7 +94,7 @@ fn condition(field: &Field, field_match: Option<&FieldMatchType>) -> Outcome<Con
             }
             Ok(Condition::Masked { value, mask })
         }
-        (MatchType::Lpm, Some(FieldMatchType::Lpm(lpm))) => {
+        (MatchKind::Lpm, Some(FieldMatchType::Lpm(lpm))) => {
             let value = number(&lpm.value)?;
             let Some(length) = u32::try_from(lpm.prefix_len).ok().filter(|length| *length <= field.bits)
             else {
@@ -110,7 +109,7 @@ fn condition(field: &Field, field_match: Option<&FieldMatchType>) -> Outcome<Con
             }
             Ok(Condition::Masked { value, mask })
         }
-        (MatchType::Range, Some(FieldMatchType::Range(range))) => {
+        (MatchKind::Range, Some(FieldMatchType::Range(range))) => {
             let (low, high) = (number(&range.low)?, number(&range.high)?);
             if low > high {
                 return invalid("the low bound is above the high bound");
@@ -121,12 +120,12 @@ fn condition(field: &Field, field_match: Option<&FieldMatchType>) -> Outcome<Con
             Ok(Condition::Range(Range { low, high }))
         }
         (_, None) => invalid("nothing says what it matches"),
-        (kind, Some(_)) => invalid(&format!("it is matched by {}, and by nothing else", kind.as_str_name())),
+        (kind, Some(_)) => invalid(&format!("its match kind is {kind:?}, and the match is of another")),
     }
 }
 
 /// The matches as they are read back: fields in the P4Info's order, canonical byte strings.
-pub(crate) fn matches_to_proto(fields: &[Field], matches: &Matches) -> Vec<proto::FieldMatch> {
+pub(crate) fn matches_to_proto(fields: &[FieldInfo], matches: &Matches) -> Vec<proto::FieldMatch> {
     let mut values = matches.values.iter();
     let mut ranges = matches.shape.ranges.iter().zip(&matches.ranges).peekable();
     let mut list = Vec::with_capacity(matches.values.len() + matches.ranges.len());
@@ -134,14 +133,14 @@ pub(crate) fn matches_to_proto(fields: &[Field], matches: &Matches) -> Vec<proto
         let field_match_type = if mask != 0 {
             let Some(value) = values.next().map(|value| bytestring::canonical(*value)) else { break };
             match field.kind {
-                MatchType::Ternary => {
+                MatchKind::Ternary => {
                     FieldMatchType::Ternary(field_match::Ternary { value, mask: bytestring::canonical(mask) })
                 }
-                MatchType::Lpm => FieldMatchType::Lpm(field_match::Lpm {
+                MatchKind::Lpm => FieldMatchType::Lpm(field_match::Lpm {
                     value,
                     prefix_len: mask.count_ones().cast_signed(),
                 }),
-                MatchType::Optional => FieldMatchType::Optional(field_match::Optional { value }),
+                MatchKind::Optional => FieldMatchType::Optional(field_match::Optional { value }),
                 _ => FieldMatchType::Exact(field_match::Exact { value }),
             }
         } else if let Some((_, range)) = ranges.next_if(|(field, _)| usize::from(**field) == index) {
@@ -159,36 +158,54 @@ pub(crate) fn matches_to_proto(fields: &[Field], matches: &Matches) -> Vec<proto
 
 /// An action call: every parameter just once, each value within its width.
 pub(crate) fn params<'a>(
-    action: &Action,
+    action: &ActionInfo,
     given: impl Iterator<Item = (u32, &'a [u8])>,
 ) -> Outcome<ActionCall> {
-    let params = values(&action.params, given, |message| format!("action {}: {message}", action.name))?;
+    let params = values(&action.params, given, |message| format!("action {}: {message}", action.alias))?;
     Ok(ActionCall { id: action.id, params })
 }
 
+/// Something that takes a value: a parameter of an action, or a field of a packet header.
+pub(crate) trait Slot {
+    /// Id, name, width in bits.
+    fn head(&self) -> (u32, &str, u32);
+}
+
+impl Slot for ParamInfo {
+    fn head(&self) -> (u32, &str, u32) {
+        (self.id, &self.name, self.bits)
+    }
+}
+
+impl Slot for MetadataInfo {
+    fn head(&self) -> (u32, &str, u32) {
+        (self.id, &self.name, self.bits)
+    }
+}
+
 /// One value for each parameter or metadata field of `layout`, in its order.
-pub(crate) fn values<'a>(
-    layout: &[Param],
+pub(crate) fn values<'a, S: Slot>(
+    layout: &[S],
     given: impl Iterator<Item = (u32, &'a [u8])>,
     context: impl Fn(&str) -> String,
 ) -> Outcome<Box<[u128]>> {
     let mut values = vec![None; layout.len()];
     for (id, bytes) in given {
-        let Some(index) = layout.iter().position(|param| param.id == id) else {
+        let Some(index) = layout.iter().position(|slot| slot.head().0 == id) else {
             return Err(Refusal::invalid(context(&format!("there is no parameter or field with id {id}"))));
         };
-        let param = &layout[index];
-        let value = value(bytes, param.bits, || context(&param.name))?;
+        let (_, name, bits) = layout[index].head();
+        let value = value(bytes, bits, || context(name))?;
         if values[index].replace(value).is_some() {
-            return Err(Refusal::invalid(context(&format!("{} is given twice", param.name))));
+            return Err(Refusal::invalid(context(&format!("{name} is given twice"))));
         }
     }
-    let missing = |param: &Param| Refusal::invalid(context(&format!("{} is missing", param.name)));
-    layout.iter().zip(values).map(|(param, value)| value.ok_or_else(|| missing(param))).collect()
+    let missing = |slot: &S| Refusal::invalid(context(&format!("{} is missing", slot.head().1)));
+    layout.iter().zip(values).map(|(slot, value)| value.ok_or_else(|| missing(slot))).collect()
 }
 
 /// An action call as it is read back.
-pub(crate) fn call_to_proto(action: Option<&Action>, call: &ActionCall) -> proto::Action {
+pub(crate) fn call_to_proto(action: Option<&ActionInfo>, call: &ActionCall) -> proto::Action {
     let params = action.map_or(&[][..], |action| &action.params);
     let params = params.iter().zip(&call.params);
     let params = params.map(|(param, value)| proto::action::Param {
