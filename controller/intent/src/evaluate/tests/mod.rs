@@ -1,0 +1,12 @@
+//! docs/policy-semantics.md, case by case.
+
+mod build;
+mod cluster_policies;
+mod filters;
+mod fragments;
+mod isolation;
+mod ports;
+mod replies;
+mod segments;
+mod trace;
+mod world;
