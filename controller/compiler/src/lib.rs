@@ -3,6 +3,7 @@ pub mod addresses;
 pub mod classes;
 mod digest;
 pub mod origin;
+pub mod plan;
 pub mod program;
 pub mod ranges;
 pub mod state;

@@ -1,0 +1,53 @@
+//! What all versions share: forwarding entries, multicast groups, meters.
+
+use std::collections::BTreeMap;
+
+use outplane_p4runtime::entry::Entry;
+
+use super::{Layout, Steps};
+use crate::state::{Change, Desired, Installed};
+
+pub(super) fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    entries(layout, installed, desired, steps);
+    groups(installed, desired, steps);
+    meters(installed, desired, steps);
+}
+
+fn entries(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    let shared = |entry: &&Entry| layout.version_field(entry.key.table).is_none();
+    let mut left: BTreeMap<_, _> =
+        installed.entries.iter().filter(shared).map(|entry| (&entry.key, entry)).collect();
+    for entry in desired.entries.iter().filter(shared) {
+        match left.remove(&entry.key) {
+            None => steps.prepare.push(Change::Insert(entry.clone())),
+            Some(old) if old != entry => steps.prepare.push(Change::Modify(entry.clone())),
+            Some(_) => {}
+        }
+    }
+    steps.clean_up.extend(left.into_keys().map(|key| Change::Delete(key.clone())));
+}
+
+/// Groups are there before flood entries send to them, and go after.
+fn groups(installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    let mut left: BTreeMap<_, _> = installed.groups.iter().map(|group| (group.id, group)).collect();
+    for group in &desired.groups {
+        match left.remove(&group.id) {
+            None => steps.pin.push(Change::InsertGroup(group.clone())),
+            Some(old) if old != group => steps.pin.push(Change::ModifyGroup(group.clone())),
+            Some(_) => {}
+        }
+    }
+    steps.release.extend(left.into_keys().map(Change::DeleteGroup));
+}
+
+/// Meters limit before entries use them: a cell without rates lets everything through.
+fn meters(installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    let mut left: BTreeMap<_, _> =
+        installed.meters.iter().map(|cell| ((cell.meter, cell.index), cell)).collect();
+    for cell in &desired.meters {
+        if left.remove(&(cell.meter, cell.index)) != Some(cell) {
+            steps.pin.push(Change::SetMeter(*cell));
+        }
+    }
+    steps.release.extend(left.into_keys().map(|(meter, index)| Change::ClearMeter { meter, index }));
+}

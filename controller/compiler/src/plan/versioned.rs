@@ -1,0 +1,232 @@
+//! Tables whose entries exist in versions: what the old policy's packets see until the flip, and the new one's after it.
+//!
+//! For each key (without its version) there may be an entry of all versions, one of the version that packets see and
+//! one of the next version. The rules below bring each key from whatever there is to: one entry that the next version
+//! sees, with the desired action, or none; and what packets of the present version see does not change before the flip.
+
+use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
+
+use super::{Bare, Layout, Steps, for_version};
+use crate::state::{Change, Desired, Installed};
+
+/// Plans the versioned tables and returns the version that packets see afterwards.
+pub(super) fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) -> u8 {
+    let now = installed.version;
+    let next = if now == 1 { 2 } else { 1 };
+    let versions = Versions { layout, now, next };
+    let cells = versions.cells(installed, desired);
+    // Before the first policy nothing passes, so there is a policy to show even if it has no entry.
+    if now != 0 && cells.iter().all(Cell::is_settled) {
+        for cell in &cells {
+            cell.tidy(steps);
+        }
+        return now;
+    }
+    for cell in &cells {
+        versions.converge(cell, steps);
+    }
+    steps.flip.push(Change::SetDefault(layout.show_version(next)));
+    next
+}
+
+/// The version that packets see, and the one that the plan builds.
+struct Versions<'a> {
+    layout: &'a Layout<'a>,
+    /// 0: none yet, packets see nothing.
+    now: u8,
+    next: u8,
+}
+
+/// All there is under one key.
+#[derive(Debug, Default)]
+struct Cell<'a> {
+    /// The entry that should be, without a version.
+    desired: Option<&'a Entry>,
+    /// The entry of all versions.
+    all: Option<&'a Entry>,
+    /// The entry of the version that packets see, and of no other.
+    old: Option<&'a Entry>,
+    /// The entry of the next version, and of no other.
+    new: Option<&'a Entry>,
+    /// Entries of ours that we would not have written, such as of a part of the version's bits.
+    odd: Vec<Odd<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Odd<'a> {
+    entry: &'a Entry,
+    seen_now: bool,
+    seen_next: bool,
+}
+
+/// Whether two entries do the same, whoever asked for them.
+fn same(one: &Entry, other: &Entry) -> bool {
+    one.action == other.action
+}
+
+fn delete(entry: &Entry) -> Change {
+    Change::Delete(entry.key.clone())
+}
+
+/// The installed entry with the action and the origin of the desired one; none if it has them.
+fn rewritten(installed: &Entry, desired: &Entry) -> Option<Change> {
+    if same(installed, desired) && installed.metadata == desired.metadata {
+        return None;
+    }
+    Some(Change::Modify(Entry { key: installed.key.clone(), ..desired.clone() }))
+}
+
+impl Versions<'_> {
+    /// One cell for each key that is installed or desired, by key.
+    fn cells<'b>(&self, installed: &'b Installed, desired: &'b Desired) -> Vec<Cell<'b>> {
+        let layout = self.layout;
+        let versioned = |entry: &&Entry| layout.version_field(entry.key.table).is_some();
+        // `false` sorts before `true`: installed before desired, under one key.
+        let found = installed.entries.iter().filter(versioned).map(|entry| {
+            let (version, bare) = Bare::of(layout, &entry.key);
+            (bare, false, version, entry)
+        });
+        let wanted = desired
+            .entries
+            .iter()
+            .filter(versioned)
+            .map(|entry| (Bare::of(layout, &entry.key).1, true, None, entry));
+        let mut all: Vec<_> = found.chain(wanted).collect();
+        all.sort_unstable();
+        all.chunk_by(|one, other| one.0 == other.0)
+            .map(|group| {
+                let mut cell = Cell::default();
+                for &(_, is_desired, version, entry) in group {
+                    if is_desired {
+                        cell.desired = Some(entry);
+                    } else {
+                        self.put(&mut cell, version, entry);
+                    }
+                }
+                cell
+            })
+            .collect()
+    }
+
+    fn put<'b>(&self, cell: &mut Cell<'b>, version: Option<FieldMatch>, entry: &'b Entry) {
+        let Some(version) = version else {
+            cell.all = Some(entry);
+            return;
+        };
+        let field = self.layout.version_field(entry.key.table);
+        let exactly = |v: u8| v != 0 && field.is_some_and(|field| version == field.exactly(v));
+        if exactly(self.now) {
+            cell.old = Some(entry);
+        } else if exactly(self.next) {
+            cell.new = Some(entry);
+        } else {
+            let sees = |v: u8| match version.matches {
+                Match::Ternary { value, mask } => u128::from(v) & mask == value,
+                _ => false,
+            };
+            let seen_now = self.now != 0 && sees(self.now);
+            cell.odd.push(Odd { entry, seen_now, seen_next: sees(self.next) });
+        }
+    }
+
+    /// The rules, for a plan that flips.
+    fn converge(&self, cell: &Cell<'_>, steps: &mut Steps) {
+        if self.now == 0 {
+            self.converge_unseen(cell, steps);
+            return;
+        }
+        // What the new policy shares with the old one stays as it is.
+        if let (Some(desired), Some(all)) = (cell.desired, cell.all)
+            && same(desired, all)
+        {
+            steps.clean_up.extend(rewritten(all, desired));
+            steps.clean_up.extend(cell.old.map(delete));
+            steps.sweep.extend(cell.new.map(delete));
+            steps.sweep.extend(cell.odd.iter().map(|odd| delete(odd.entry)));
+            return;
+        }
+
+        // Otherwise nothing that the old policy sees may be left for the new one to see.
+        let mut pinned = cell.old;
+        let odd_shared = cell.odd.iter().filter(|odd| odd.seen_now && odd.seen_next).map(|odd| odd.entry);
+        for shared in cell.all.into_iter().chain(odd_shared) {
+            if pinned.is_none() {
+                let copy = for_version(self.layout, shared, Some(self.now));
+                steps.clean_up.push(delete(&copy));
+                steps.pin.push(Change::Insert(copy));
+                pinned = Some(shared);
+            }
+            steps.restrict.push(delete(shared));
+        }
+        steps.clean_up.extend(cell.old.map(delete));
+        for odd in &cell.odd {
+            match (odd.seen_now, odd.seen_next) {
+                (true, true) => {}
+                (true, false) => steps.clean_up.push(delete(odd.entry)),
+                (false, _) => steps.sweep.push(delete(odd.entry)),
+            }
+        }
+
+        // And the new policy's own entry.
+        match (cell.desired, cell.new) {
+            (None, new) => steps.sweep.extend(new.map(delete)),
+            (Some(desired), Some(new)) => steps.prepare.extend(rewritten(new, desired)),
+            (Some(desired), None) => {
+                // The old policy has it too, so it may be an entry of all versions at once.
+                let settles = pinned.is_some_and(|old| same(old, desired)) && cell.seen_now_does_as(desired);
+                let version = if settles { None } else { Some(self.next) };
+                steps.prepare.push(Change::Insert(for_version(self.layout, desired, version)));
+            }
+        }
+    }
+
+    /// The rules before the first flip: packets see nothing, so entries are of all versions at once.
+    fn converge_unseen(&self, cell: &Cell<'_>, steps: &mut Steps) {
+        let kept = cell.desired.and(cell.all.or(cell.new));
+        match (cell.desired, kept) {
+            (Some(desired), Some(kept)) => steps.prepare.extend(rewritten(kept, desired)),
+            (Some(desired), None) => {
+                steps.prepare.push(Change::Insert(for_version(self.layout, desired, None)));
+            }
+            (None, _) => {}
+        }
+        steps.sweep.extend(
+            cell.installed().filter(|&entry| kept.is_none_or(|kept| kept.key != entry.key)).map(delete),
+        );
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn installed(&self) -> impl Iterator<Item = &'a Entry> {
+        let odd = self.odd.iter().map(|odd| odd.entry);
+        self.all.into_iter().chain(self.old).chain(self.new).chain(odd)
+    }
+
+    /// Whether all that packets see under this key now does as `entry` does.
+    fn seen_now_does_as(&self, entry: &Entry) -> bool {
+        let odd = self.odd.iter().filter(|odd| odd.seen_now).map(|odd| odd.entry);
+        self.all.into_iter().chain(self.old).chain(odd).all(|seen| same(seen, entry))
+    }
+
+    /// Whether packets see exactly what they should see under this key, so that it needs no flip.
+    fn is_settled(&self) -> bool {
+        if self.odd.iter().any(|odd| odd.seen_now) {
+            return false;
+        }
+        match self.desired {
+            None => self.all.is_none() && self.old.is_none(),
+            Some(desired) => (self.all.is_some() || self.old.is_some()) && self.seen_now_does_as(desired),
+        }
+    }
+
+    /// The rules where packets see what they should: remove what they do not need, write origins that changed.
+    fn tidy(&self, steps: &mut Steps) {
+        let kept = self.desired.and(self.all.or(self.old));
+        if let (Some(desired), Some(kept)) = (self.desired, kept) {
+            steps.clean_up.extend(rewritten(kept, desired));
+        }
+        steps.sweep.extend(
+            self.installed().filter(|&entry| kept.is_none_or(|kept| kept.key != entry.key)).map(delete),
+        );
+    }
+}
