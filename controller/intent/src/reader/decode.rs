@@ -1,0 +1,292 @@
+//! From nodes to values: fields of mappings, and the checks that every field needs.
+//!
+//! A method that returns `None` has reported why. Whoever calls goes on with the next field, so that all faults of
+//! an object are found in one pass.
+
+use std::ops::RangeInclusive;
+
+use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::render::quoted;
+use super::source::{Place, Placed, Sources};
+use super::tree::{Cursor, Items, Said};
+
+/// What decoding an object needs: where faults go, and which object it is.
+pub(crate) struct Decoder<'r> {
+    pub(crate) sink: &'r mut Sink,
+    pub(crate) sources: &'r Sources,
+    /// Name of the object, as in [`Sources`]; empty while it is not known.
+    pub(crate) object: String,
+}
+
+/// A fault that has a place; it is reported when dropped into [`Decoder::report`].
+pub(crate) struct Problem {
+    severity: Severity,
+    code: Code,
+    at: Place,
+    message: String,
+    help: Option<String>,
+    also: Vec<(Place, String)>,
+}
+
+impl Problem {
+    pub(crate) fn error(code: Code, at: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, at, message: message.into(), help: None, also: Vec::new() }
+    }
+
+    pub(crate) fn warning(code: Code, at: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, at, message) }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn also(mut self, at: Place, text: impl Into<String>) -> Self {
+        self.also.push((at, text.into()));
+        self
+    }
+
+    /// As people and programs get it.
+    pub(crate) fn diagnostic(self, sources: &Sources, object: &str) -> Diagnostic {
+        let mut diagnostic = Diagnostic::new(self.severity, self.code, self.message);
+        if !object.is_empty() {
+            diagnostic = diagnostic.about(object);
+        }
+        if let Some(label) = sources.label(self.at) {
+            diagnostic = diagnostic.at(label);
+        }
+        if let Some(help) = self.help {
+            diagnostic = diagnostic.help(help);
+        }
+        for (at, text) in self.also {
+            if let Some(label) = sources.label(at) {
+                diagnostic = diagnostic.also(label.saying(text));
+            }
+        }
+        diagnostic
+    }
+}
+
+impl Decoder<'_> {
+    pub(crate) fn report(&mut self, problem: Problem) {
+        let diagnostic = problem.diagnostic(self.sources, &self.object);
+        self.sink.push(diagnostic);
+    }
+
+    /// Reports an error.
+    pub(crate) fn error(&mut self, code: Code, at: Place, message: impl Into<String>, help: &str) {
+        let problem = Problem::error(code, at, message);
+        self.report(if help.is_empty() { problem } else { problem.help(help) });
+    }
+
+    pub(crate) fn wrong_type(&mut self, at: Cursor<'_, '_>, what: &str, expected: &str) {
+        let said = at.said();
+        let mut problem = Problem::error(
+            Code::WrongType,
+            at.place(),
+            format!("{what} must be {expected}, not {}", describe(&said)),
+        );
+        if expected.starts_with("text") && matches!(said, Said::Boolean(_) | Said::Integer(_) | Said::Float) {
+            problem = problem.help(format!("put it in quotes: \"{}\"", at.raw().unwrap_or_default()));
+        }
+        self.report(problem);
+    }
+
+    /// A mapping's fields.
+    pub(crate) fn fields<'d, 't>(&mut self, at: Cursor<'d, 't>, what: &str) -> Option<Fields<'d, 't>> {
+        match at.said() {
+            Said::Mapping(items) => Some(Fields { at, items, what: what.to_owned(), known: Vec::new() }),
+            _ => {
+                self.wrong_type(at, what, "a mapping");
+                None
+            }
+        }
+    }
+
+    /// A list's items.
+    pub(crate) fn list<'d, 't>(&mut self, at: Cursor<'d, 't>, what: &str) -> Option<Items<'d, 't>> {
+        match at.said() {
+            Said::Sequence(items) => Some(items),
+            _ => {
+                self.wrong_type(at, what, "a list");
+                None
+            }
+        }
+    }
+
+    /// Text that is not empty.
+    pub(crate) fn text<'d>(&mut self, at: Cursor<'d, '_>, what: &str) -> Option<&'d str> {
+        match at.said() {
+            Said::Text("") => {
+                self.error(Code::InvalidValue, at.place(), format!("{what} is empty"), "");
+                None
+            }
+            Said::Text(text) => Some(text),
+            _ => {
+                self.wrong_type(at, what, "text");
+                None
+            }
+        }
+    }
+
+    /// Text with its place.
+    pub(crate) fn placed_text(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<Placed<String>> {
+        self.text(at, what).map(|text| Placed { value: text.to_owned(), at: at.place() })
+    }
+
+    pub(crate) fn boolean(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<bool> {
+        match at.said() {
+            Said::Boolean(value) => Some(value),
+            _ => {
+                self.wrong_type(at, what, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn number<N: TryFrom<i64>>(
+        &mut self,
+        at: Cursor<'_, '_>,
+        what: &str,
+        range: RangeInclusive<i64>,
+    ) -> Option<N> {
+        let number = match at.said() {
+            Said::Integer(number) => number,
+            _ => {
+                self.wrong_type(at, what, "a whole number");
+                return None;
+            }
+        };
+        let fits = number.filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
+        if fits.is_none() {
+            let (low, high) = range.into_inner();
+            let said = at.raw().unwrap_or_default();
+            let message =
+                format!("{what} must be from {low} to {high}, not {}", quoted(said).replace('"', ""));
+            self.error(Code::InvalidValue, at.place(), message, "");
+        }
+        fits
+    }
+
+    /// One of some words, in any case.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        at: Cursor<'_, '_>,
+        what: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(at, what)?;
+        let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        if let Some((_, value)) = found {
+            return Some(*value);
+        }
+        let words = choices.iter().map(|(word, _)| *word);
+        let message = format!("{what} must be {}, not {}", one_of(words.clone()), quoted(text));
+        let help = similar(text, words).map(|word| format!("did you mean {word}?")).unwrap_or_default();
+        self.error(Code::InvalidValue, at.place(), message, &help);
+        None
+    }
+}
+
+/// The fields of a mapping. Fields that nobody asks for are unknown, which [`Fields::finish`] reports.
+pub(crate) struct Fields<'d, 't> {
+    at: Cursor<'d, 't>,
+    items: Items<'d, 't>,
+    what: String,
+    known: Vec<&'static str>,
+}
+
+impl<'d, 't> Fields<'d, 't> {
+    /// A field, if it is there and not null.
+    pub(crate) fn get(&mut self, name: &'static str) -> Option<Cursor<'d, 't>> {
+        self.known.push(name);
+        let found = self.items.pairs().find(|(key, _)| key.raw() == Some(name));
+        found.map(|(_, value)| value).filter(|value| !matches!(value.said(), Said::Null))
+    }
+
+    /// A field that must be there.
+    pub(crate) fn require(
+        &mut self,
+        decoder: &mut Decoder<'_>,
+        name: &'static str,
+        example: &str,
+    ) -> Option<Cursor<'d, 't>> {
+        let found = self.get(name);
+        if found.is_none() {
+            let message = format!("{} has no `{name}`", self.what);
+            decoder.error(Code::MissingField, self.place(), message, &format!("add `{name}: {example}`"));
+        }
+        found
+    }
+
+    /// The place of a field's key.
+    pub(crate) fn key(&self, name: &str) -> Option<Place> {
+        self.items.pairs().find(|(key, _)| key.raw() == Some(name)).map(|(key, _)| key.place())
+    }
+
+    /// Where the mapping is: its first key.
+    pub(crate) fn place(&self) -> Place {
+        self.items.pairs().next().map_or_else(|| self.at.place(), |(key, _)| key.place())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.len() == 0
+    }
+
+    /// Reports fields that nobody asked for.
+    pub(crate) fn finish(self, decoder: &mut Decoder<'_>) {
+        for (key, _) in self.items.pairs() {
+            let name = key.raw().unwrap_or_default();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let message = format!("{} has no field {}", self.what, quoted(name));
+            let help = match similar(name, self.known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if self.known.is_empty() => "it has no fields".to_owned(),
+                None => format!("its fields are {}", self.known.join(", ")),
+            };
+            decoder.error(Code::UnknownField, key.place(), message, &help);
+        }
+    }
+}
+
+/// What a node is, in words.
+fn describe(said: &Said<'_, '_>) -> String {
+    match said {
+        Said::Null => "empty".to_owned(),
+        Said::Boolean(value) => format!("{value}"),
+        Said::Integer(Some(number)) => format!("the number {number}"),
+        Said::Integer(None) | Said::Float => "a number".to_owned(),
+        Said::Text(text) => quoted(text),
+        Said::Sequence(_) => "a list".to_owned(),
+        Said::Mapping(_) => "a mapping".to_owned(),
+    }
+}
+
+/// `a, b or c`.
+pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+    }
+}
+
+/// The word that was probably meant: other case, or few letters different.
+pub(crate) fn similar<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    let distance = |word: &str| strsim::damerau_levenshtein(&name, &word.to_ascii_lowercase());
+    let nearest =
+        words.into_iter().filter(|word| word.len() <= LONGEST).map(|word| (distance(word), word)).min();
+    nearest
+        .filter(|(distance, word)| *distance <= (name.len().min(word.len()) / 3).max(1))
+        .map(|(_, word)| word)
+}

@@ -1,0 +1,198 @@
+//! Reads policy files: YAML (and so JSON) with our kinds and those of Kubernetes, as `kubectl get -o yaml` prints them.
+//!
+//! Text becomes documents ([`tree`]), documents become objects as they were said, each checked by itself ([`objects`]
+//! and the modules of the kinds), and these become one [`Intent`] once all their names are resolved ([`resolve`]).
+//! Nothing stops at the first fault: all of them are reported at once, each with its place, an excerpt and a hint.
+//! docs/intent.md describes every kind and field for users.
+
+mod cluster_policy;
+mod declared;
+mod decode;
+mod diagnostic;
+mod files;
+mod filter;
+mod limits;
+mod network;
+mod network_policy;
+mod objects;
+mod pods;
+mod render;
+mod resolve;
+mod selector;
+mod source;
+mod traffic;
+mod tree;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub use self::limits::Limits;
+pub use self::source::{Location, SourceFile, Sources};
+
+use self::decode::Problem;
+use self::diagnostic::Sink;
+use self::objects::Objects;
+use crate::model::Intent;
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The intent, checked.
+    pub intent: Intent,
+    /// Where its objects and rules were said.
+    pub sources: Sources,
+    /// What looks like a mistake, in order of files and places.
+    pub warnings: Vec<Diagnostic>,
+    /// How many more warnings there were than are kept here.
+    pub omitted_warnings: usize,
+}
+
+impl Loaded {
+    /// Warnings for the rules that have expired at a moment. The reader has no clock, so this is apart.
+    pub fn expired(&self, at: Timestamp) -> Vec<Diagnostic> {
+        let mut warnings = Vec::new();
+        for (name, policy) in &self.intent.filters {
+            let object = format!("FilterPolicy/{name}");
+            for rule in &policy.rules {
+                if let Some(expires) = rule.expires.filter(|expires| *expires <= at) {
+                    let message = format!("rule {} has expired at {expires}", rule.name);
+                    let code = Code::Expired;
+                    let warning =
+                        self.sources.diagnostic(Severity::Warning, code, &object, Some(&rule.name), message);
+                    warnings.push(warning.help("remove it, or give it a later `expires`"));
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// Reads files and folders.
+///
+/// Folders are read with their folders, files that end with `.yaml`, `.yml` or `.json` in the order of their names,
+/// hidden ones left out. `-` is standard input. A file that several paths lead to is read once.
+pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+    load_within(paths, &Limits::default())
+}
+
+/// Reads files and folders within limits of one's own.
+pub fn load_within(paths: &[PathBuf], limits: &Limits) -> Result<Loaded, Diagnostics> {
+    let mut sink = Sink::new(limits.diagnostics);
+    let texts = files::read(paths, limits, &mut sink);
+    read(texts, limits, sink)
+}
+
+/// Reads texts, each under the name that messages shall call it. Relative paths in a Switch's `tls` are joined to
+/// the folder of that name.
+pub fn parse<N: Into<String>, T: Into<String>>(
+    texts: impl IntoIterator<Item = (N, T)>,
+) -> Result<Loaded, Diagnostics> {
+    parse_within(texts, &Limits::default())
+}
+
+/// Reads texts within limits of one's own.
+pub fn parse_within<N: Into<String>, T: Into<String>>(
+    texts: impl IntoIterator<Item = (N, T)>,
+    limits: &Limits,
+) -> Result<Loaded, Diagnostics> {
+    let texts = texts.into_iter().map(|(name, text)| (name.into(), text.into())).collect();
+    read(texts, limits, Sink::new(limits.diagnostics))
+}
+
+fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loaded, Diagnostics> {
+    // Files that could not be read may hold what others name.
+    let mut complete = sink.error_count() == 0;
+    let mut objects = Objects::new(sink, Sources::default());
+    let mut documents_left = limits.documents;
+    let mut bytes_left = limits.total_bytes;
+    for (name, text) in texts {
+        let source = Arc::new(SourceFile::new(name, text));
+        let file = objects.sources.add_file(source.clone());
+        let Some(left) =
+            bytes_left.checked_sub(source.text().len()).filter(|_| source.text().len() <= limits.file_bytes)
+        else {
+            complete = false;
+            let message = format!("{} has more bytes than are read", source.name());
+            let fault = Diagnostic::new(Severity::Error, Code::Limit, message).of_file(source.name());
+            objects.sink.push(fault.help(format!(
+                "at most {} bytes of a file are read, and {} of all files",
+                limits.file_bytes, limits.total_bytes
+            )));
+            continue;
+        };
+        bytes_left = left;
+        if let Some(fault) = forbidden_character(&source) {
+            complete = false;
+            objects.sink.push(fault);
+            continue;
+        }
+        let mut documents = tree::Documents::new(&source, file, *limits);
+        while let Some(document) = documents.next(&mut documents_left) {
+            match document {
+                Ok(document) => objects.read(document.root(), None),
+                Err(fault) => {
+                    complete = false;
+                    let mut problem = Problem::error(fault.code, fault.at, fault.message);
+                    if let Some(help) = fault.help {
+                        problem = problem.help(help);
+                    }
+                    if let Some((at, text)) = fault.also {
+                        problem = problem.also(at, text);
+                    }
+                    let diagnostic = problem.diagnostic(&objects.sources, "");
+                    objects.sink.push(diagnostic);
+                }
+            }
+            if objects.sink.is_full() {
+                break;
+            }
+        }
+    }
+    let intent = resolve::resolve(&mut objects, limits, complete);
+    let Objects { mut sink, sources, .. } = objects;
+    in_order(&mut sink.errors, &sources);
+    in_order(&mut sink.warnings, &sources);
+    if !sink.errors.is_empty() {
+        return Err(Diagnostics {
+            errors: sink.errors,
+            warnings: sink.warnings,
+            omitted: sink.omitted_errors,
+        });
+    }
+    Ok(Loaded { intent, sources, warnings: sink.warnings, omitted_warnings: sink.omitted_warnings })
+}
+
+/// YAML has no control characters but tab and line breaks (YAML 1.2.2, section 5.1), and no lone carriage returns
+/// are read, so that everybody counts lines alike.
+fn forbidden_character(source: &Arc<SourceFile>) -> Option<Diagnostic> {
+    let text = source.text();
+    let bad = |(at, character): (usize, char)| match character {
+        '\t' | '\n' | '\u{85}' => false,
+        '\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
+        other => other.is_control() || matches!(other, '\u{feff}' | '\u{fffe}' | '\u{ffff}'),
+    };
+    let (at, character) = text.char_indices().find(|found| bad(*found))?;
+    let (line, column) = source.line_and_column(at);
+    let message = format!(
+        "{}:{line}:{column}: the character U+{:04X} has no place in YAML",
+        source.name(),
+        u32::from(character)
+    );
+    let fault = Diagnostic::new(Severity::Error, Code::Encoding, message).of_file(source.name());
+    Some(fault.help("remove it; in double quotes it can be written as an escape"))
+}
+
+/// By file and place; what has no place comes first.
+fn in_order(diagnostics: &mut [Diagnostic], sources: &Sources) {
+    let files = sources.files();
+    diagnostics.sort_by_cached_key(|diagnostic| {
+        diagnostic.label().map(|label| {
+            let file = files.iter().position(|file| Arc::ptr_eq(file, &label.file)).unwrap_or(files.len());
+            (file, label.offset)
+        })
+    });
+}

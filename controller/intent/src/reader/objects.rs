@@ -1,0 +1,397 @@
+//! Documents to objects: lists, kinds and versions, metadata.
+
+use std::collections::BTreeMap;
+
+use super::declared::{Declared, Entry};
+use super::decode::{Decoder, Fields, Problem, similar};
+use super::diagnostic::{Code, Sink};
+use super::render::quoted;
+use super::source::{Place, Sources};
+use super::tree::{Cursor, Said};
+use super::{cluster_policy, filter, network, network_policy, pods};
+use crate::model::{Labels, ObjectName, Replies};
+
+/// API group and version of our own kinds.
+pub(crate) const OUTPLANE: &str = "outplane.dev/v1alpha1";
+const CORE: &str = "v1";
+const NETWORKING: &str = "networking.k8s.io/v1";
+const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
+
+/// Annotation of policies: how replies get through.
+pub(crate) const REPLIES: &str = "outplane.dev/replies";
+/// Annotation of NetworkPolicies: log what the isolation drops.
+pub(crate) const LOG: &str = "outplane.dev/log";
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Switch,
+    Segment,
+    Host,
+    AddressGroup,
+    FilterPolicy,
+    Namespace,
+    Pod,
+    Node,
+    NetworkPolicy,
+    ClusterNetworkPolicy,
+}
+
+const KINDS: [(&str, &str, Kind); 10] = [
+    (OUTPLANE, "Switch", Kind::Switch),
+    (OUTPLANE, "Segment", Kind::Segment),
+    (OUTPLANE, "Host", Kind::Host),
+    (OUTPLANE, "AddressGroup", Kind::AddressGroup),
+    (OUTPLANE, "FilterPolicy", Kind::FilterPolicy),
+    (CORE, "Namespace", Kind::Namespace),
+    (CORE, "Pod", Kind::Pod),
+    (CORE, "Node", Kind::Node),
+    (NETWORKING, "NetworkPolicy", Kind::NetworkPolicy),
+    (CLUSTER_POLICY, "ClusterNetworkPolicy", Kind::ClusterNetworkPolicy),
+];
+
+/// What has been read so far.
+pub(crate) struct Objects {
+    pub(crate) sink: Sink,
+    pub(crate) sources: Sources,
+    pub(crate) declared: Declared,
+    /// Kinds that were skipped: how many, and where the first one is.
+    pub(crate) skipped: BTreeMap<(String, String), (usize, Place)>,
+}
+
+/// `metadata`, as far as it is read.
+pub(crate) struct Metadata<'d, 't> {
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) at: Place,
+    pub(crate) labels: Labels,
+    annotations: Vec<(Cursor<'d, 't>, Cursor<'d, 't>)>,
+}
+
+impl Objects {
+    pub(crate) fn new(sink: Sink, sources: Sources) -> Self {
+        Self { sink, sources, declared: Declared::default(), skipped: BTreeMap::new() }
+    }
+
+    fn decoder(&mut self) -> Decoder<'_> {
+        Decoder { sink: &mut self.sink, sources: &self.sources, object: String::new() }
+    }
+
+    /// Reads an object, or a list of them. A typed list (`PodList`) may leave the kind of its items out.
+    ///
+    /// Lists may stand in lists; the depth of documents bounds that.
+    pub(crate) fn read(&mut self, at: Cursor<'_, '_>, inherited: Option<(&str, &str)>) {
+        if self.sink.is_full() {
+            return;
+        }
+        let mut decoder = self.decoder();
+        if matches!(at.said(), Said::Null) {
+            return;
+        }
+        let Some(mut fields) = decoder.fields(at, "an object") else { return };
+        let (version, kind) = match (fields.get("apiVersion"), fields.get("kind"), inherited) {
+            (None, None, Some(inherited)) => (inherited.0.to_owned(), inherited.1.to_owned()),
+            (None, None, None) => {
+                let help = "every document is an object with `apiVersion`, `kind`, `metadata` and `spec`";
+                decoder.error(Code::Kind, fields.place(), "this is no object: it has no `kind`", help);
+                return;
+            }
+            (version, kind, _) => {
+                let version = match version {
+                    Some(version) => decoder.text(version, "`apiVersion`"),
+                    None => fields.require(&mut decoder, "apiVersion", OUTPLANE).and(None),
+                };
+                let kind = match kind {
+                    Some(kind) => decoder.text(kind, "`kind`"),
+                    None => fields.require(&mut decoder, "kind", "FilterPolicy").and(None),
+                };
+                let (Some(version), Some(kind)) = (version, kind) else { return };
+                (version.to_owned(), kind.to_owned())
+            }
+        };
+        let kind_at = fields.get("kind").map_or_else(|| fields.place(), Cursor::place);
+        let is_ours = KINDS.iter().any(|known| known.1 == kind);
+        if let Some(item) = kind.strip_suffix("List").filter(|_| !is_ours) {
+            if let Some(items) = fields.get("items") {
+                let Some(items) = decoder.list(items, "`items`") else { return };
+                let inherited = (!item.is_empty()).then_some((version.as_str(), item));
+                for item in items.iter() {
+                    self.read(item, inherited);
+                }
+                return;
+            }
+            if item.is_empty() {
+                return;
+            }
+        }
+        match KINDS.iter().find(|known| known.0 == version && known.1 == kind) {
+            Some((_, name, kind)) => self.object(*kind, name, fields),
+            None => self.other_kind(&version, &kind, fields, kind_at),
+        }
+    }
+
+    /// Objects of other kinds are no concern of ours, unless they look like policy.
+    fn other_kind(&mut self, version: &str, kind: &str, mut fields: Fields<'_, '_>, kind_at: Place) {
+        let version_at = fields.get("apiVersion").map_or(kind_at, Cursor::place);
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let mut decoder = self.decoder();
+        let ours = KINDS.iter().find(|known| known.1 == kind);
+        let problem = match (ours, group) {
+            (Some((right, _, _)), _) if is_policy_group(group) || !right.starts_with(CORE) => {
+                Problem::error(Code::Kind, version_at, format!("{kind} of {} is not read", quoted(version)))
+                    .help(format!("write `apiVersion: {right}`"))
+            }
+            (_, "outplane.dev") => {
+                let kinds = KINDS.iter().filter(|known| known.0 == OUTPLANE).map(|known| known.1);
+                let help = match similar(kind, kinds.clone()) {
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None => format!("its kinds are {}", kinds.collect::<Vec<_>>().join(", ")),
+                };
+                Problem::error(Code::Kind, kind_at, format!("{OUTPLANE} has no kind {}", quoted(kind)))
+                    .help(help)
+            }
+            (_, "policy.networking.k8s.io") => Problem::error(
+                Code::Unsupported,
+                kind_at,
+                format!("{} of {} is not read", quoted(kind), quoted(version)),
+            )
+            .help(format!("write it as a ClusterNetworkPolicy of {CLUSTER_POLICY}, which took its place")),
+            _ => {
+                let skipped = self.skipped.entry((version.to_owned(), kind.to_owned()));
+                skipped.or_insert((0, kind_at)).0 += 1;
+                return;
+            }
+        };
+        decoder.report(problem);
+    }
+
+    fn object(&mut self, kind: Kind, kind_name: &str, mut fields: Fields<'_, '_>) {
+        let errors = self.sink.error_count();
+        let mut decoder = self.decoder();
+        let Some(metadata) = metadata(&mut decoder, &mut fields, kind) else { return };
+        decoder.object = match &metadata.namespace {
+            Some(namespace) => format!("{kind_name}/{namespace}/{}", metadata.name),
+            None => format!("{kind_name}/{}", metadata.name),
+        };
+        let spec = fields.get("spec");
+        let status = fields.get("status");
+        // Fields beside these change nothing in objects of the cluster; in policies they could be a misplaced spec.
+        if !matches!(kind, Kind::Namespace | Kind::Pod | Kind::Node) {
+            fields.finish(&mut decoder);
+        }
+        let at = metadata.at;
+        let object = decoder.object.clone();
+
+        let broken = |sink: &Sink| sink.error_count() > errors;
+        let mut rules = Vec::new();
+        let duplicate = match kind {
+            Kind::Switch => {
+                let value = network::switch(&mut decoder, spec, at);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.switches, metadata.name, Entry { at, value, broken })
+            }
+            Kind::Segment => {
+                let value = network::segment(&mut decoder, spec);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.segments, metadata.name, Entry { at, value, broken })
+            }
+            Kind::Host => {
+                let value = network::host(&mut decoder, spec, at);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.hosts, metadata.name, Entry { at, value, broken })
+            }
+            Kind::AddressGroup => {
+                let value = network::group(&mut decoder, spec);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.groups, metadata.name, Entry { at, value, broken })
+            }
+            Kind::FilterPolicy => {
+                metadata.annotations(&mut decoder, &[]);
+                let value = filter::policy(&mut decoder, spec, at);
+                let names = value.policy.rules.iter().map(|rule| rule.name.clone());
+                rules.extend(names.zip(value.rules.iter().map(|places| places.at)));
+                rules.extend(value.default.map(|at| (filter::DEFAULT_RULE.to_owned(), at)));
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.filters, metadata.name, Entry { at, value, broken })
+            }
+            Kind::Namespace => {
+                let broken = broken(&self.sink);
+                insert(
+                    &mut self.declared.namespaces,
+                    metadata.name,
+                    Entry { at, value: metadata.labels, broken },
+                )
+            }
+            Kind::Pod => {
+                let (labels, name) = (metadata.labels, metadata.name);
+                let value = pods::pod(&mut decoder, spec, status, labels, at);
+                let broken = broken(&self.sink);
+                let name = ObjectName { namespace: metadata.namespace.unwrap_or_default(), name };
+                insert(&mut self.declared.pods, name, Entry { at, value, broken })
+            }
+            Kind::Node => {
+                let value = pods::node(&mut decoder, status, metadata.labels);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.nodes, metadata.name, Entry { at, value, broken })
+            }
+            Kind::NetworkPolicy => {
+                let annotations = metadata.annotations(&mut decoder, &[REPLIES, LOG]);
+                let value = network_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
+                let broken = broken(&self.sink);
+                let name =
+                    ObjectName { namespace: metadata.namespace.unwrap_or_default(), name: metadata.name };
+                insert(&mut self.declared.network_policies, name, Entry { at, value, broken })
+            }
+            Kind::ClusterNetworkPolicy => {
+                let annotations = metadata.annotations(&mut decoder, &[REPLIES]);
+                let value = cluster_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.cluster_policies, metadata.name, Entry { at, value, broken })
+            }
+        };
+        if let Some(first) = duplicate {
+            let problem = Problem::error(Code::DuplicateName, at, "this name is there twice")
+                .also(first, "first here")
+                .help("rename one of them or remove it; two objects of one kind cannot share a name");
+            let diagnostic = problem.diagnostic(&self.sources, &object);
+            self.sink.push(diagnostic);
+            return;
+        }
+        self.sources.add_object(object.clone(), at);
+        for (rule, at) in rules {
+            self.sources.add_rule(&object, rule, at);
+        }
+    }
+}
+
+/// API groups whose objects are policies: another version of them is never skipped in silence.
+fn is_policy_group(group: &str) -> bool {
+    matches!(group, "outplane.dev" | "networking.k8s.io" | "policy.networking.k8s.io" | "extensions")
+}
+
+/// Keeps the first of a name; returns the place of the first if there was one.
+fn insert<K: Ord, T>(map: &mut BTreeMap<K, Entry<T>>, name: K, entry: Entry<T>) -> Option<Place> {
+    match map.entry(name) {
+        std::collections::btree_map::Entry::Vacant(vacant) => {
+            vacant.insert(entry);
+            None
+        }
+        std::collections::btree_map::Entry::Occupied(first) => Some(first.get().at),
+    }
+}
+
+fn metadata<'d, 't>(
+    decoder: &mut Decoder<'_>,
+    fields: &mut Fields<'d, 't>,
+    kind: Kind,
+) -> Option<Metadata<'d, 't>> {
+    let metadata = fields.require(decoder, "metadata", "{name: ...}")?;
+    let mut metadata = decoder.fields(metadata, "`metadata`")?;
+    let name_at = metadata.require(decoder, "name", "a-name")?;
+    let name = decoder.text(name_at, "`name`")?;
+    check_name(decoder, name_at, name)?;
+    let namespaced = matches!(kind, Kind::Pod | Kind::NetworkPolicy);
+    let namespace = match metadata.get("namespace") {
+        Some(at) if namespaced => {
+            let namespace = decoder.text(at, "`namespace`")?;
+            check_name(decoder, at, namespace)?;
+            Some(namespace.to_owned())
+        }
+        Some(at) if !matches!(kind, Kind::Node | Kind::Namespace) => {
+            let help = "leave it out; the kind belongs to no namespace";
+            decoder.error(Code::UnknownField, at.place(), "this kind has no `namespace`", help);
+            None
+        }
+        None if namespaced => Some("default".to_owned()),
+        _ => None,
+    };
+    let selectable = matches!(kind, Kind::Namespace | Kind::Pod | Kind::Node);
+    let labels = match metadata.get("labels") {
+        Some(labels) if selectable => string_map(decoder, labels, "`labels`").unwrap_or_default(),
+        _ => Labels::new(),
+    };
+    let annotations = match metadata.get("annotations").map(Cursor::said) {
+        Some(Said::Mapping(items)) => items.pairs().collect(),
+        _ => Vec::new(),
+    };
+    Some(Metadata { name: name.to_owned(), namespace, at: name_at.place(), labels, annotations })
+}
+
+/// Names are used in messages and file names: letters, digits, `-`, `_` and `.`, at most 253.
+fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, name: &str) -> Option<()> {
+    const LONGEST: usize = 253;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let ends = name.ends_with(|last: char| last.is_ascii_alphanumeric());
+    if plain && starts && ends && name.len() <= LONGEST {
+        return Some(());
+    }
+    let message = format!("{} is no name for an object", quoted(name));
+    let help = "names are letters, digits, `-`, `_` and `.`, start and end with a letter or digit, and have at most \
+                253 characters";
+    decoder.error(Code::InvalidValue, at.place(), message, help);
+    None
+}
+
+/// A mapping from text to text.
+pub(crate) fn string_map(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str) -> Option<Labels> {
+    let Said::Mapping(items) = at.said() else {
+        decoder.wrong_type(at, what, "a mapping");
+        return None;
+    };
+    let mut map = Labels::new();
+    for (key, value) in items.pairs() {
+        let name = key.raw().unwrap_or_default();
+        match value.said() {
+            Said::Text(text) => {
+                map.insert(name.to_owned(), text.to_owned());
+            }
+            // The API server stores null as the empty string.
+            Said::Null => {
+                map.insert(name.to_owned(), String::new());
+            }
+            _ => decoder.wrong_type(value, &format!("{} in {what}", quoted(name)), "text"),
+        }
+    }
+    Some(map)
+}
+
+/// What a policy's annotations say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Annotations {
+    pub(crate) replies: Replies,
+    pub(crate) log: bool,
+}
+
+/// How replies get through, by name.
+pub(crate) const REPLIES_CHOICES: [(&str, Replies); 3] =
+    [("none", Replies::None), ("established", Replies::Established), ("reverse", Replies::Reverse)];
+
+impl Metadata<'_, '_> {
+    /// Reads our annotations; others are nobody's business. Ours that the kind does not know are errors.
+    fn annotations(&self, decoder: &mut Decoder<'_>, known: &[&str]) -> Annotations {
+        let mut said = Annotations::default();
+        for (key, value) in &self.annotations {
+            let name = key.raw().unwrap_or_default();
+            if !name.starts_with("outplane.dev/") {
+                continue;
+            }
+            let what = format!("the annotation {name}");
+            if !known.contains(&name) {
+                let help = match similar(name, known.iter().copied()) {
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None if known.is_empty() => "say it in `spec`".to_owned(),
+                    None => format!("this kind knows {}", known.join(" and ")),
+                };
+                let message = format!("{what} is unknown here");
+                decoder.error(Code::UnknownField, key.place(), message, &help);
+            } else if name == REPLIES {
+                said.replies = decoder.choice(*value, &what, &REPLIES_CHOICES).unwrap_or_default();
+            } else if name == LOG {
+                let choices = [("true", true), ("false", false)];
+                said.log = decoder.choice(*value, &what, &choices).unwrap_or_default();
+            }
+        }
+        said
+    }
+}

@@ -1,0 +1,234 @@
+//! Where things were said: files, places in them, and the places of every object and rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+
+use super::diagnostic::{Code, Diagnostic, Label, Severity};
+
+/// Every how many characters the byte offset is noted, in files that are not all ASCII.
+const STRIDE: usize = 256;
+
+/// A file's name and text.
+pub struct SourceFile {
+    name: String,
+    text: String,
+    index: OnceLock<Index>,
+}
+
+struct Index {
+    /// Byte offset of each line's first character.
+    lines: Vec<usize>,
+    /// Byte offset of every [`STRIDE`]th character; none in ASCII text, where characters are bytes.
+    characters: Option<Vec<usize>>,
+}
+
+impl SourceFile {
+    /// A file. The name is what messages call it; a byte order mark is cut off the text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        if text.starts_with('\u{feff}') {
+            text.drain(..'\u{feff}'.len_utf8());
+        }
+        Self { name: name.into(), text, index: OnceLock::new() }
+    }
+
+    /// What messages call it: its path, or `<stdin>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+            let characters = (!self.text.is_ascii())
+                .then(|| self.text.char_indices().step_by(STRIDE).map(|(at, _)| at).collect());
+            Index { lines, characters }
+        })
+    }
+
+    /// The byte offset of a character by its number; the end of the text where there is none.
+    pub(crate) fn byte_of(&self, character: u32) -> usize {
+        let character = character as usize;
+        let Some(known) = &self.index().characters else { return character.min(self.text.len()) };
+        let Some(start) = known.get(character / STRIDE) else { return self.text.len() };
+        let rest = &self.text[*start..];
+        rest.char_indices().nth(character % STRIDE).map_or(self.text.len(), |(at, _)| start + at)
+    }
+
+    /// Line and column, from 1, of a byte offset. Columns count characters.
+    pub(crate) fn line_and_column(&self, byte: usize) -> (usize, usize) {
+        let lines = &self.index().lines;
+        let line = lines.partition_point(|start| *start <= byte).max(1);
+        let start = lines[line - 1];
+        let column = self.text.get(start..byte).map_or(0, |before| before.chars().count());
+        (line, column + 1)
+    }
+
+    /// The bytes of a line, numbered from 1, without its line break.
+    pub(crate) fn line(&self, number: usize) -> Option<std::ops::Range<usize>> {
+        let lines = &self.index().lines;
+        let start = *lines.get(number.checked_sub(1)?)?;
+        let mut end = lines.get(number).map_or(self.text.len(), |next| next - 1);
+        if end > start && self.text.as_bytes()[end - 1] == b'\r' {
+            end -= 1;
+        }
+        Some(start..end)
+    }
+}
+
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceFile").field("name", &self.name).field("bytes", &self.text.len()).finish()
+    }
+}
+
+/// A stretch of a file: characters `start..end`, as the YAML parser counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Number of the file.
+    pub(crate) file: u32,
+    /// First character.
+    pub(crate) start: u32,
+    /// Behind the last character.
+    pub(crate) end: u32,
+}
+
+/// A value and where it was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) at: Place,
+}
+
+/// File, line and column, from 1. Shown as `file:line:column`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Location {
+    /// The file's name.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Where every object and rule was said.
+///
+/// Objects are named `<Kind>/<name>` or `<Kind>/<namespace>/<name>`, rules as verdicts name them
+/// (docs/policy-semantics.md, "Who decided").
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<Arc<SourceFile>>,
+    objects: BTreeMap<String, ObjectPlaces>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ObjectPlaces {
+    at: Place,
+    rules: BTreeMap<String, Place>,
+}
+
+impl Sources {
+    pub(crate) fn add_file(&mut self, file: Arc<SourceFile>) -> u32 {
+        self.files.push(file);
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn add_object(&mut self, object: String, at: Place) {
+        self.objects.entry(object).or_default().at = at;
+    }
+
+    /// The first rule of a name wins.
+    pub(crate) fn add_rule(&mut self, object: &str, rule: String, at: Place) {
+        if let Some(places) = self.objects.get_mut(object) {
+            places.rules.entry(rule).or_insert(at);
+        }
+    }
+
+    /// The files that were read, in order.
+    pub fn files(&self) -> &[Arc<SourceFile>] {
+        &self.files
+    }
+
+    /// Every object's name, in order.
+    pub fn objects(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
+    /// Where an object was said: its name's place.
+    pub fn object(&self, object: &str) -> Option<Location> {
+        self.location(self.objects.get(object)?.at)
+    }
+
+    /// Where a rule of an object was said.
+    pub fn rule(&self, object: &str, rule: &str) -> Option<Location> {
+        self.location(*self.objects.get(object)?.rules.get(rule)?)
+    }
+
+    /// A message about an object, or a rule of it, that shows where it was said. For whoever finds fault with an
+    /// intent after it has been read: the compiler, the driver.
+    pub fn diagnostic(
+        &self,
+        severity: Severity,
+        code: Code,
+        object: &str,
+        rule: Option<&str>,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        let mut diagnostic = Diagnostic::new(severity, code, message).about(object);
+        let places = self.objects.get(object);
+        let place =
+            places.map(|places| rule.and_then(|rule| places.rules.get(rule)).copied().unwrap_or(places.at));
+        if let Some(label) = place.and_then(|place| self.label(place)) {
+            diagnostic = diagnostic.at(label);
+        }
+        diagnostic
+    }
+
+    pub(crate) fn label(&self, place: Place) -> Option<Label> {
+        let file = self.files.get(place.file as usize)?;
+        Some(Label::new(file.clone(), file.byte_of(place.start), file.byte_of(place.end)))
+    }
+
+    fn location(&self, place: Place) -> Option<Location> {
+        Some(self.label(place)?.location())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_lines_and_columns() {
+        let text = format!("a: b\r\n{}é: 1\nlast", "ä".repeat(600));
+        let file = SourceFile::new("x", format!("\u{feff}{text}"));
+        assert_eq!(file.text(), text);
+        for (number, (byte, _)) in text.char_indices().enumerate() {
+            assert_eq!(file.byte_of(u32::try_from(number).unwrap()), byte);
+        }
+        assert_eq!(file.byte_of(u32::MAX), text.len());
+        assert_eq!(file.line_and_column(0), (1, 1));
+        assert_eq!(file.line_and_column(6), (2, 1));
+        assert_eq!(file.line_and_column(6 + 1200), (2, 601));
+        assert_eq!(file.line_and_column(text.len()), (3, 5));
+        assert_eq!(file.line(1), Some(0..4));
+        assert_eq!(file.line(3), Some(text.len() - 4..text.len()));
+        assert_eq!(file.line(4), None);
+        assert_eq!(file.line(0), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! The reader from outside: files in, intent or diagnostics out.
+
+mod kinds;
+
+use outplane_intent::reader::{Loaded, parse};
+
+/// Reads one text that has no faults.
+fn read(text: &str) -> Loaded {
+    match parse([("policy.yaml", text)]) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => panic!("{}", diagnostics.render(false)),
+    }
+}
