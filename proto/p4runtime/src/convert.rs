@@ -13,7 +13,7 @@ pub use error::EntryError;
 use crate::bytestring::{self, canonical, max_value};
 use crate::entry::{Action, DefaultEntry, Entry, FieldMatch, Key, Match};
 use crate::p4::v1;
-use crate::schema::{ActionInfo, FieldInfo, MatchKind, Schema, TableInfo};
+use crate::schema::{ActionInfo, FieldInfo, MatchKind, Schema, Scope, TableInfo};
 use v1::field_match::FieldMatchType;
 
 impl Schema {
@@ -64,8 +64,8 @@ impl Schema {
                 what: "match field",
                 id,
             })?;
-            let matched = match_from_proto(table, field, field_match.field_match_type.as_ref())?;
-            matches.push((id, matched));
+            let value = match_from_proto(table, field, field_match.field_match_type.as_ref())?;
+            matches.push((id, value));
         }
         matches.sort_unstable_by_key(|&(id, _)| id);
         if let Some(twice) = matches.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -89,9 +89,8 @@ impl Schema {
         let key = self.key_from_proto(entry)?;
         let table = self.table_of(entry)?;
         let action = entry.action.as_ref().ok_or_else(|| form(table, "the entry has no action"))?;
-        let action = self.direct_action(table, action)?;
-        check_scope(table, action.0, false)?;
-        Ok(Entry { key, action: action.1, metadata: entry.metadata.clone() })
+        let action = self.table_action_from_proto(table, action, Use::InEntries)?;
+        Ok(Entry { key, action, metadata: entry.metadata.clone() })
     }
 
     /// A default entry as value. Without an action it means the program's own default.
@@ -110,14 +109,11 @@ impl Schema {
             let rule = "a default entry has priority 0";
             return Err(EntryError::Priority { table: table.alias.clone(), priority: entry.priority, rule });
         }
-        let action = match &entry.action {
-            None => None,
-            Some(action) => {
-                let (info, action) = self.direct_action(table, action)?;
-                check_scope(table, info, true)?;
-                Some(action)
-            }
-        };
+        let action = entry
+            .action
+            .as_ref()
+            .map(|action| self.table_action_from_proto(table, action, Use::AsDefault))
+            .transpose()?;
         Ok(DefaultEntry { table: table.id, action })
     }
 
@@ -126,7 +122,7 @@ impl Schema {
     /// # Errors
     /// [`EntryError`] for what is not the program's, or has no form as a value.
     pub fn action_from_proto(&self, action: &v1::Action) -> Result<Action, EntryError> {
-        self.known_action(action).map(|(_, action)| action)
+        arguments(self.action_of(action)?, action)
     }
 
     /// Whether an entry is one that its table can hold: its ids are the program's, its matches of the fields' kinds and
@@ -150,44 +146,69 @@ impl Schema {
         self.table(entry.table_id).ok_or_else(|| unknown("table", entry.table_id))
     }
 
-    fn direct_action(
+    fn action_of(&self, action: &v1::Action) -> Result<&ActionInfo, EntryError> {
+        self.action(action.action_id).ok_or_else(|| unknown("action", action.action_id))
+    }
+
+    fn table_action_from_proto(
         &self,
         table: &TableInfo,
         action: &v1::TableAction,
-    ) -> Result<(&ActionInfo, Action), EntryError> {
-        match &action.r#type {
-            Some(v1::table_action::Type::Action(action)) => self.known_action(action),
+        usage: Use,
+    ) -> Result<Action, EntryError> {
+        let action = match &action.r#type {
+            Some(v1::table_action::Type::Action(action)) => action,
             Some(_) => {
-                Err(form(table, "its action comes from an action profile, which has no form as a value"))
+                return Err(form(
+                    table,
+                    "its action comes from an action profile, which has no form as a value",
+                ));
             }
-            None => Err(form(table, "its action is empty")),
+            None => return Err(form(table, "its action is empty")),
+        };
+        let info = self.action_of(action)?;
+        let scope = table.action(info.id).map(|reference| reference.scope);
+        let (allowed, place) = match usage {
+            Use::InEntries => (scope.is_some_and(Scope::in_entries), "its entries may use"),
+            Use::AsDefault => (scope.is_some_and(Scope::as_default), "may be its default"),
+        };
+        if !allowed {
+            return Err(EntryError::Action { table: table.alias.clone(), action: info.alias.clone(), place });
         }
+        arguments(info, action)
     }
+}
 
-    fn known_action(&self, action: &v1::Action) -> Result<(&ActionInfo, Action), EntryError> {
-        let info = self.action(action.action_id).ok_or_else(|| unknown("action", action.action_id))?;
-        let member = |name: &str| format!("parameter {name} of action {}", info.alias);
-        let mut params = Vec::with_capacity(action.params.len());
-        for param in &action.params {
-            let id = param.param_id;
-            let Some(param_info) = info.param(id) else {
-                let owner = format!("action {}", info.alias);
-                return Err(EntryError::UnknownMember { owner, what: "parameter", id });
-            };
-            let member = || member(&param_info.name);
-            params.push((id, number(&member, param_info.bits, &param.value)?));
-        }
-        params.sort_unstable_by_key(|&(id, _)| id);
-        if let Some(twice) = params.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let name = info.param(twice[0].0).map_or("", |param| &param.name);
-            return Err(EntryError::Twice { member: member(name) });
-        }
-        let given = |id| params.binary_search_by_key(&id, |&(id, _)| id).is_ok();
-        if let Some(missing) = info.params.iter().find(|param| !given(param.id)) {
-            return Err(EntryError::Missing { member: member(&missing.name) });
-        }
-        Ok((info, Action { id: info.id, params }))
+/// What a table does with an action.
+#[derive(Clone, Copy)]
+enum Use {
+    InEntries,
+    AsDefault,
+}
+
+/// An action with its parameters: each of them once, and of its width.
+fn arguments(info: &ActionInfo, action: &v1::Action) -> Result<Action, EntryError> {
+    let member = |name: &str| format!("parameter {name} of action {}", info.alias);
+    let mut params = Vec::with_capacity(action.params.len());
+    for param in &action.params {
+        let id = param.param_id;
+        let Some(param_info) = info.param(id) else {
+            let owner = format!("action {}", info.alias);
+            return Err(EntryError::UnknownMember { owner, what: "parameter", id });
+        };
+        let member = || member(&param_info.name);
+        params.push((id, number(&member, param_info.bits, &param.value)?));
     }
+    params.sort_unstable_by_key(|&(id, _)| id);
+    if let Some(twice) = params.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let name = info.param(twice[0].0).map_or("", |param| &param.name);
+        return Err(EntryError::Twice { member: member(name) });
+    }
+    let given = |id| params.binary_search_by_key(&id, |&(id, _)| id).is_ok();
+    if let Some(missing) = info.params.iter().find(|param| !given(param.id)) {
+        return Err(EntryError::Missing { member: member(&missing.name) });
+    }
+    Ok(Action { id: info.id, params })
 }
 
 fn unknown(what: &'static str, id: u32) -> EntryError {
@@ -206,17 +227,6 @@ fn member_of(table: &TableInfo, field: u32) -> String {
     table
         .field(field)
         .map_or_else(|| format!("match field {field} of table {}", table.alias), |info| member(table, info))
-}
-
-fn check_scope(table: &TableInfo, action: &ActionInfo, as_default: bool) -> Result<(), EntryError> {
-    let allowed = table
-        .action(action.id)
-        .is_some_and(|r| if as_default { r.scope.as_default() } else { r.scope.in_entries() });
-    if allowed {
-        return Ok(());
-    }
-    let place = if as_default { "may be its default" } else { "its entries may use" };
-    Err(EntryError::Action { table: table.alias.clone(), action: action.alias.clone(), place })
 }
 
 /// Exact fields are all there, and the priority is as the fields want it.

@@ -11,8 +11,8 @@
 //!                     describe          an entry as a line for people (method of Schema)
 //! ```
 //!
-//! No I/O, no clock. Bytes from outside (P4Info, entities) give errors and never panic; nothing here allocates more
-//! than a small multiple of what it is given.
+//! No I/O, no clock. Bytes from outside (P4Info, entities) give errors and never panic; P4Info text, whose parser takes
+//! a multiple of its length, is bounded.
 //!
 //! The standard is the P4Runtime specification 1.5 (<https://p4.org>); section numbers in this crate are its.
 //! `tests/descriptors.rs` compares the messages with the official ones field by field.
@@ -30,7 +30,6 @@ pub use schema::{Schema, SchemaError};
 #[expect(
     missing_docs,
     clippy::doc_markdown,
-    clippy::large_enum_variant,
     clippy::too_many_lines,
     clippy::default_trait_access,
     reason = "generated code"

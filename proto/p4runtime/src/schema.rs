@@ -19,8 +19,11 @@ mod text;
 pub use error::SchemaError;
 pub use info::*;
 
-/// Longest P4Info text that is read, bytes. The largest programs known have about one MiB.
-pub const MAX_TEXT_BYTES: usize = 8 << 20;
+/// Longest P4Info text that is read, bytes. outplane.p4 has about 30,000.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
+
+/// Most messages (tables, match fields, ..) in a P4Info text. outplane.p4 has some hundreds.
+pub const MAX_TEXT_MESSAGES: usize = 1 << 18;
 
 /// The objects of one kind.
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ macro_rules! accessors {
 }
 
 impl Schema {
-    /// Reads a P4Info in protobuf text format, at most [`MAX_TEXT_BYTES`] long.
+    /// Reads a P4Info in protobuf text format, of at most [`MAX_TEXT_BYTES`] and [`MAX_TEXT_MESSAGES`].
     ///
     /// # Errors
     /// The first thing wrong with the text or with the P4Info in it.

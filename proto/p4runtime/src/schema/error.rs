@@ -13,6 +13,12 @@ pub enum SchemaError {
         /// The limit.
         limit: usize,
     },
+    /// The text has more messages than [`super::MAX_TEXT_MESSAGES`].
+    #[error("the P4Info text has more than {limit} messages; more are not read")]
+    TooManyMessages {
+        /// The limit.
+        limit: usize,
+    },
     /// The text has messages in messages deeper than any P4Info.
     #[error(
         "P4Info text, line {line}: messages are nested deeper than {limit} levels, which no P4Info needs"

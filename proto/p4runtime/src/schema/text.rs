@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use miette::Diagnostic;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-use super::{MAX_TEXT_BYTES, SchemaError};
+use super::{MAX_TEXT_BYTES, MAX_TEXT_MESSAGES, SchemaError};
 use crate::p4::config::v1::P4Info;
 
 /// Messages in messages; the deepest that a P4Info has are the types of a digest, a handful.
@@ -18,12 +18,13 @@ static P4INFO: LazyLock<MessageDescriptor> = LazyLock::new(|| {
         .expect("p4info.proto defines it")
 });
 
-/// Reads the text format. Length and depth are bounded before the parser, which recurses, sees it.
+/// Reads the text format. Length, number of messages and depth are bounded before the parser sees it, which recurses
+/// and takes about a kilobyte for each message.
 pub(super) fn parse(text: &str) -> Result<P4Info, SchemaError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(SchemaError::TooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
     }
-    check_depth(text)?;
+    check_nesting(text)?;
     let message = DynamicMessage::parse_text_format(P4INFO.clone(), text).map_err(|error| {
         let offset =
             error.labels().and_then(|mut labels| labels.next()).map_or(text.len(), |label| label.offset());
@@ -37,9 +38,9 @@ pub(super) fn parse(text: &str) -> Result<P4Info, SchemaError> {
     })
 }
 
-/// Refuses text whose braces are nested deeper than [`MAX_DEPTH`], by the text format's rules for strings and comments.
-fn check_depth(text: &str) -> Result<(), SchemaError> {
-    let mut depth = 0usize;
+/// Counts braces, by the text format's rules for strings and comments: how many there are and how deep they go.
+fn check_nesting(text: &str) -> Result<(), SchemaError> {
+    let (mut depth, mut messages) = (0usize, 0usize);
     let mut bytes = text.bytes().enumerate();
     while let Some((offset, byte)) = bytes.next() {
         match byte {
@@ -59,6 +60,10 @@ fn check_depth(text: &str) -> Result<(), SchemaError> {
             }
             b'{' | b'<' => {
                 depth += 1;
+                messages += 1;
+                if messages > MAX_TEXT_MESSAGES {
+                    return Err(SchemaError::TooManyMessages { limit: MAX_TEXT_MESSAGES });
+                }
                 if depth > MAX_DEPTH {
                     return Err(SchemaError::TooDeep { line: position(text, offset).0, limit: MAX_DEPTH });
                 }
@@ -73,7 +78,7 @@ fn check_depth(text: &str) -> Result<(), SchemaError> {
 /// Line and column (in bytes) of an offset, both from 1.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = before.split(|&byte| byte == b'\n').count();
     let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
     (line, column)
 }
