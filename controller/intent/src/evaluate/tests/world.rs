@@ -26,7 +26,7 @@ pub(super) struct World {
 }
 
 /// Namespaces x, y and z, each labelled `ns` with its name; in each the pods a, b and c, each labelled `pod` with its
-/// name, serving TCP 80 as `http` and UDP 53 as `dns`. Their addresses are 10.0.n.m and fd00::n:m with n = 1, 2, 3 for
+/// name, serving TCP 80 as `http` and UDP 53 as `dns`. Their addresses are 10.0.n.m and `fd00::n:m` with n = 1, 2, 3 for
 /// x, y, z and m for a, b, c. Pods c also have a label `role=db`, namespace z has `env=prod`. 10.9.0.1 is nobody's.
 pub(super) fn nine_pods() -> World {
     let mut world = World::default();
