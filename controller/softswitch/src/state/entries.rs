@@ -1,5 +1,7 @@
 //! Writes of table entries and of their direct counters and meters: the standard's section 9.1.
 
+#![expect(deprecated, reason = "old clients still use the fields that newer ones have taken the place of")]
+
 use std::sync::Arc;
 
 use outplane_p4runtime::p4::v1 as proto;
@@ -324,7 +326,7 @@ pub(crate) fn key(info: &TableInfo, entry: &proto::TableEntry) -> Outcome<(Match
     Ok((matches, entry.priority))
 }
 
-fn check_default_key(entry: &proto::TableEntry) -> Outcome<()> {
+pub(crate) fn check_default_key(entry: &proto::TableEntry) -> Outcome<()> {
     if entry.r#match.is_empty() && entry.priority == 0 {
         return Ok(());
     }

@@ -16,6 +16,12 @@ pub struct Limits {
     pub multicast_groups: usize,
     /// Replicas of one multicast group or clone session, backups counted.
     pub replicas: usize,
+    /// Updates of one batch.
+    pub updates: usize,
+    /// Queries of one batch.
+    pub queries: usize,
+    /// Entities that answer one batch of queries.
+    pub entities: usize,
     /// Updates of one batch that asks to be undone on errors or to be seen at once.
     pub atomic_updates: usize,
 }
@@ -29,6 +35,9 @@ impl Default for Limits {
             bytes: 2 << 30,
             multicast_groups: 65_535,
             replicas: 1024,
+            updates: 1 << 20,
+            queries: 4096,
+            entities: 1 << 23,
             atomic_updates: 16_384,
         }
     }

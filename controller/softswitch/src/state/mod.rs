@@ -5,7 +5,9 @@
 
 pub mod action;
 mod arrays;
+mod batch;
 mod budget;
+mod commit;
 pub mod direct;
 mod entries;
 pub mod forwarding;
@@ -13,6 +15,7 @@ pub mod limits;
 pub mod pipeline;
 pub mod pre;
 pub mod profile;
+mod read;
 pub mod refusal;
 mod register;
 mod sets;
@@ -20,9 +23,11 @@ pub mod table;
 mod wire;
 mod write;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use action::ActionCall;
+pub use batch::Answer;
 pub use direct::{Counter, MeterCell};
 pub use forwarding::Forwarding;
 pub use limits::Limits;
@@ -75,21 +80,50 @@ impl State {
 
 /// The state, shared between server and data plane.
 #[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<RwLock<State>>);
+pub struct Shared(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: RwLock<State>,
+    /// Readers that are waiting for the lock.
+    waiting: AtomicUsize,
+}
+
+/// How often a writer lets waiting readers go first, before it takes the lock again all the same.
+const YIELDS: usize = 1000;
 
 impl Shared {
     /// A switch without a pipeline.
     pub fn new(limits: Limits) -> Self {
-        Self(Arc::new(RwLock::new(State::new(limits))))
+        Self(Arc::new(Inner { state: RwLock::new(State::new(limits)), waiting: AtomicUsize::new(0) }))
     }
 
-    /// For a packet or a query. A writer that waits goes first.
+    /// For a packet or a query.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        guard
     }
 
-    /// For a run of updates.
-    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what reads and writes mean. Packets that have waited meanwhile go first before the next call does
+    /// anything: the lock by itself would let the same writer take it over and over.
+    fn with_control<R>(&self, change: impl FnOnce(&mut Forwarding) -> R) -> Outcome<R> {
+        let result = {
+            let mut state = self.write();
+            let State { committed, saved, .. } = &mut *state;
+            saved.as_mut().or(committed.as_mut()).map(change)
+        };
+        for _ in 0..YIELDS {
+            if self.0.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        result.ok_or_else(|| Refusal::failed_precondition("there is no forwarding pipeline any more"))
     }
 }

@@ -1,5 +1,7 @@
 //! The packet replication engine: multicast groups and clone sessions (the standard's section 9.5).
 
+#![expect(deprecated, reason = "old clients still use the fields that newer ones have taken the place of")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Action profiles and selectors: members and groups, or one-shot sets, never both (the standard's section 9.2).
 
+#![expect(deprecated, reason = "old clients still use the fields that newer ones have taken the place of")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -146,6 +148,13 @@ fn check_weight(weight: i32, selector: Selector<'_>) -> Outcome<()> {
 }
 
 impl Forwarding {
+    /// What a profile holds; `INVALID_ARGUMENT` if there is none of that id.
+    pub(crate) fn profile(&self, id: u32) -> Outcome<&Profile> {
+        self.profiles
+            .get(&id)
+            .ok_or_else(|| Refusal::invalid(format!("there is no action profile with id {id}")))
+    }
+
     /// An action of the table's, where its scope allows it.
     fn call(
         &self,
@@ -512,9 +521,4 @@ fn watch_port(port: &[u8]) -> Outcome<Watch> {
         return Ok(Watch::None);
     }
     wire::port(port, "watch_port").map(Watch::Port)
-}
-
-/// A watched port as it is read back.
-pub(crate) fn watch_bytes(port: u32) -> Vec<u8> {
-    outplane_p4runtime::bytestring::canonical(u128::from(port))
 }

@@ -19,9 +19,9 @@ const MAX_VALUES: usize = 4096;
 
 /// A register's cells that were written.
 #[derive(Debug, Default)]
-pub struct Register {
+pub(crate) struct Register {
     /// By index.
-    pub cells: BTreeMap<usize, Arc<proto::P4Data>>,
+    pub(crate) cells: BTreeMap<usize, Arc<proto::P4Data>>,
 }
 
 /// Bytes that a cell takes, by estimate.

@@ -275,6 +275,14 @@ impl Table {
         bucket.entries().get(at)
     }
 
+    /// The entries with just these matches, whatever their priority.
+    pub fn with_matches(&self, matches: &Matches) -> impl Iterator<Item = &Arc<Entry>> {
+        let group = self.groups.get(&matches.shape).map(|&slot| &self.slots[slot]);
+        let bucket = group.and_then(|group| group.buckets.get(&matches.values));
+        let entries = bucket.map_or(&[][..], Bucket::entries);
+        entries.iter().filter(|entry| entry.matches.ranges == matches.ranges)
+    }
+
     /// Adds an entry, or puts it in the place of the one with its matches and priority, which is returned.
     pub fn put(&mut self, mut entry: Entry) -> Option<Arc<Entry>> {
         if let Some((shape, &slot)) = self.groups.get_key_value(&entry.matches.shape) {

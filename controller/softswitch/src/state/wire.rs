@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use outplane_p4runtime::bytestring;
 use outplane_p4runtime::p4::v1 as proto;
-use outplane_p4runtime::schema::{ActionInfo, FieldInfo, MatchKind, MetadataInfo, ParamInfo};
+use outplane_p4runtime::schema::{ActionInfo, FieldInfo, MatchKind, MetadataInfo, ParamInfo, Schema};
 use proto::field_match::{self, FieldMatchType};
 
 use super::action::ActionCall;
@@ -205,8 +205,8 @@ pub(crate) fn values<'a, S: Slot>(
 }
 
 /// An action call as it is read back.
-pub(crate) fn call_to_proto(action: Option<&ActionInfo>, call: &ActionCall) -> proto::Action {
-    let params = action.map_or(&[][..], |action| &action.params);
+pub(crate) fn call_to_proto(schema: &Schema, call: &ActionCall) -> proto::Action {
+    let params = schema.action(call.id).map_or(&[][..], |action| &action.params);
     let params = params.iter().zip(&call.params);
     let params = params.map(|(param, value)| proto::action::Param {
         param_id: param.id,
