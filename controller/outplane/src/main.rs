@@ -1,2 +1,82 @@
-//! The outplane command.
-fn main() {}
+//! The `outplane` command: reads policies, says what they mean, and keeps switches at them.
+//!
+//! Everything is decided in the crates below it (intent, compiler, driver, soft switch); here are the command
+//! line, the results' shapes and the exit codes. docs/command.md is the reference.
+
+mod cli;
+mod commands;
+mod compiled;
+mod entries;
+mod exit;
+mod input;
+mod logging;
+mod output;
+mod packet;
+mod targets;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::cli::{Cli, Command, Format};
+use crate::exit::{Exit, USAGE, Usage};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    logging::start(&cli.global);
+    let output = cli.global.output;
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => match error.downcast_ref::<Usage>() {
+            Some(usage) => {
+                let kind = clap::error::ErrorKind::ArgumentConflict;
+                not_understood(&Cli::command().error(kind, &usage.0))
+            }
+            None => {
+                failed(output, &error);
+                Exit::Failed.into()
+            }
+        },
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let output = cli.global.output;
+    match cli.command {
+        Command::Check(arguments) => commands::check::run(&arguments, output),
+        Command::Compile(arguments) => commands::compile::run(&arguments, output),
+        Command::Trace(arguments) => commands::trace::run(&arguments, output),
+        Command::Completions(arguments) => commands::completions::run(&arguments),
+        Command::Man(arguments) => commands::man::run(&arguments),
+    }
+}
+
+/// Help and version, too, arrive as clap's errors.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    // There 2 means changes, as in other tools that have this option: a script must be able to tell them apart.
+    if std::env::args_os().any(|argument| argument == "--detailed-exitcode") {
+        return Exit::Failed.into();
+    }
+    ExitCode::from(USAGE)
+}
+
+/// Says what went wrong on standard error.
+fn failed(format: Format, error: &anyhow::Error) {
+    if let Some(refused) = error.downcast_ref::<input::Refused>() {
+        refused.print(format);
+        return;
+    }
+    let mut stderr = anstream::AutoStream::auto(std::io::stderr().lock());
+    let _ = match format {
+        Format::Text => writeln!(stderr, "{}: {error:#}", output::styled(output::BAD, "error")),
+        Format::Json => writeln!(stderr, "{}", serde_json::json!({ "error": format!("{error:#}") })),
+    };
+}

@@ -1,0 +1,148 @@
+//! `outplane check`: are the policies right, what do they take, what do they open?
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use outplane_compiler::compile::Opening;
+use outplane_intent::model::Intent;
+use outplane_intent::reader::Diagnostic;
+use serde::Serialize;
+
+use crate::cli::{Format, Sources};
+use crate::compiled::{self, SwitchUsage};
+use crate::exit::Exit;
+use crate::input::{self, Refused};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, grouped, styled};
+
+/// Arguments of `check`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+    /// Let warnings fail, too
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What `check` found.
+#[derive(Serialize)]
+struct Checked {
+    /// Whether the policies can be applied; with --strict, without any warning.
+    ok: bool,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    /// Errors and warnings that were too many to keep.
+    omitted: usize,
+    /// Objects by kind; kinds without objects are left out. Empty with errors in the files.
+    objects: BTreeMap<&'static str, usize>,
+    /// What each switch would hold. Empty with errors.
+    switches: Vec<SwitchUsage>,
+    /// What looks like a reply and passes therefore. Empty with errors.
+    openings: Vec<Opening>,
+}
+
+impl Checked {
+    fn refused(refused: Refused) -> Self {
+        Self {
+            ok: false,
+            errors: refused.errors,
+            warnings: refused.warnings,
+            omitted: refused.omitted_errors,
+            objects: BTreeMap::new(),
+            switches: Vec::new(),
+            openings: Vec::new(),
+        }
+    }
+}
+
+/// Reads, compiles and reports.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let checked = check(arguments);
+    if format == Format::Text {
+        input::explain(&checked.errors, 0);
+        input::explain(&checked.warnings, checked.omitted);
+    }
+    output::print(format, &checked)?;
+    Ok(if checked.ok { Exit::Done } else { Exit::Failed })
+}
+
+fn check(arguments: &Arguments) -> Checked {
+    let input = match input::load(&arguments.sources) {
+        Ok(input) => input,
+        Err(refused) => return Checked::refused(refused),
+    };
+    let objects = objects(&input.intent);
+    let compiled = match compiled::compile(&input) {
+        Ok(compiled) => compiled,
+        Err(refused) => return Checked { objects, ..Checked::refused(refused) },
+    };
+    let mut warnings = compiled::warnings(&input, &compiled);
+    warnings.splice(0..0, input.warnings);
+    Checked {
+        ok: !arguments.strict || (warnings.is_empty() && input.omitted_warnings == 0),
+        errors: Vec::new(),
+        warnings,
+        omitted: input.omitted_warnings,
+        objects,
+        switches: SwitchUsage::of(&compiled),
+        openings: compiled.openings,
+    }
+}
+
+fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {
+    let all = [
+        ("Switch", intent.switches.len()),
+        ("Segment", intent.segments.len()),
+        ("Host", intent.hosts.len()),
+        ("AddressGroup", intent.groups.len()),
+        ("FilterPolicy", intent.filters.len()),
+        ("Namespace", intent.namespaces.len()),
+        ("Pod", intent.pods.len()),
+        ("Node", intent.nodes.len()),
+        ("NetworkPolicy", intent.network_policies.len()),
+        ("ClusterNetworkPolicy", intent.cluster_policies.len()),
+    ];
+    all.into_iter().filter(|(_, number)| *number > 0).collect()
+}
+
+impl Report for Checked {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if !self.objects.is_empty() {
+            writeln!(out, "{}", styled(HEAD, "Objects"))?;
+            let rows =
+                self.objects.iter().map(|(kind, number)| vec![(*kind).to_owned(), grouped(*number as u64)]);
+            columns(out, &["kind", "number"], &[1], rows)?;
+            writeln!(out)?;
+        }
+        for switch in &self.switches {
+            switch.text(out)?;
+            writeln!(out)?;
+        }
+        self.openings_text(out)?;
+        let (more_errors, more_warnings) =
+            if self.errors.is_empty() { (0, self.omitted) } else { (self.omitted, 0) };
+        let found = input::found(self.errors.len() + more_errors, self.warnings.len() + more_warnings);
+        match (self.ok, self.errors.is_empty(), self.warnings.is_empty()) {
+            (true, _, true) => writeln!(out, "{}", styled(GOOD, "ok")),
+            (true, _, false) => writeln!(out, "{}: {found}", styled(WARN, "ok")),
+            (false, true, _) => {
+                writeln!(out, "{}: {found}, and --strict lets none pass", styled(BAD, "failed"))
+            }
+            (false, false, _) => writeln!(out, "{}: {found}", styled(BAD, "failed")),
+        }
+    }
+}
+
+impl Checked {
+    fn openings_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.openings.is_empty() {
+            return Ok(());
+        }
+        let note = "(a switch keeps no state: what looks like one of these passes, asked for or not)";
+        writeln!(out, "{} {}", styled(HEAD, "Replies"), styled(FAINT, note))?;
+        for opening in &self.openings {
+            writeln!(out, "  {opening}")?;
+        }
+        writeln!(out)
+    }
+}

@@ -1,0 +1,173 @@
+//! `outplane compile`: what each switch should hold.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use outplane_compiler::compile::SwitchState;
+use outplane_p4runtime::entry::Entry;
+use serde::Serialize;
+
+use crate::cli::{Format, Sources};
+use crate::compiled::{self, by_table, schema};
+use crate::entries::{EntryForm, GroupForm, MeterForm, matches_text, origin_text};
+use crate::exit::Exit;
+use crate::input;
+use crate::output::{self, FAINT, HEAD, Report, count, grouped, styled};
+use crate::targets;
+
+/// Arguments of `compile`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+    /// Only this switch of the files; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    switch: Vec<String>,
+    /// Write a file for each switch to this folder, which is created if need be: NAME.txt or NAME.json
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Desired states.
+#[derive(Serialize)]
+struct Desired {
+    switches: Vec<DesiredSwitch>,
+}
+
+/// Desired state of a switch.
+#[derive(Serialize)]
+struct DesiredSwitch {
+    switch: String,
+    /// SHA-256 of everything below: equal digests are equal states.
+    digest: String,
+    entries: Vec<EntryForm>,
+    groups: Vec<GroupForm>,
+    meters: Vec<MeterForm>,
+    #[serde(skip)]
+    state: SwitchState,
+}
+
+impl DesiredSwitch {
+    fn new(switch: String, state: SwitchState) -> Self {
+        Self {
+            digest: compiled::digest(&state),
+            entries: state.desired.entries.iter().map(|entry| EntryForm::new(schema(), entry)).collect(),
+            groups: state.desired.groups.iter().map(GroupForm::from).collect(),
+            meters: state.desired.meters.iter().map(|cell| MeterForm::new(schema(), cell)).collect(),
+            switch,
+            state,
+        }
+    }
+}
+
+/// Compiles and prints.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let input = input::load(&arguments.sources)?;
+    let names = targets::chosen(&input.intent, &arguments.switch)?;
+    let mut compiled = compiled::compile(&input)?;
+    let desired = Desired {
+        switches: names
+            .into_iter()
+            .filter_map(|name| compiled.switches.remove(&name).map(|state| DesiredSwitch::new(name, state)))
+            .collect(),
+    };
+    let Some(folder) = &arguments.out else {
+        output::print(format, &desired)?;
+        return Ok(Exit::Done);
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    for switch in &desired.switches {
+        write(folder, switch, format)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn write(folder: &Path, switch: &DesiredSwitch, format: Format) -> anyhow::Result<()> {
+    let extension = match format {
+        Format::Json => "json",
+        Format::Text => "txt",
+    };
+    let path = folder.join(format!("{}.{extension}", switch.switch));
+    let written = || -> anyhow::Result<()> {
+        let mut file = BufWriter::new(File::create(&path)?);
+        match format {
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut file, switch)?;
+                writeln!(file)?;
+            }
+            Format::Text => {
+                let mut plain = anstream::StripStream::new(Vec::new());
+                switch.text(&mut plain)?;
+                file.write_all(&plain.into_inner())?;
+            }
+        }
+        Ok(file.flush()?)
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))
+}
+
+impl Report for Desired {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (place, switch) in self.switches.iter().enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
+            switch.text(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl DesiredSwitch {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let desired = &self.state.desired;
+        writeln!(
+            out,
+            "{} {}, {}",
+            styled(HEAD, format_args!("Switch {}", self.switch)),
+            count(desired.entries.len(), "entry", "entries"),
+            styled(FAINT, format_args!("digest {}", self.digest)),
+        )?;
+        for (table, entries) in by_table(&desired.entries, |entry| entry.key.table) {
+            let size = schema().table(table).map_or(0, |table| table.size);
+            let name = schema().table(table).map_or("", |table| table.alias.as_str());
+            writeln!(out, "\n{} {} of {}", styled(HEAD, name), grouped(entries.len() as u64), grouped(size))?;
+            for entry in highest_first(entries) {
+                writeln!(out, "{}", entry_line(entry))?;
+            }
+        }
+        if !desired.groups.is_empty() {
+            writeln!(out, "\n{}", styled(HEAD, "multicast groups"))?;
+            for group in &desired.groups {
+                let ports: Vec<String> = group.ports.iter().map(u32::to_string).collect();
+                writeln!(out, "  {}: ports {}", group.id, ports.join(", "))?;
+            }
+        }
+        if !desired.meters.is_empty() {
+            writeln!(out, "\n{}", styled(HEAD, "meters"))?;
+            for cell in &self.meters {
+                writeln!(out, "  {cell}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `  100 src_class=5 -> admin_permit()  FilterPolicy/servers, rule web`.
+pub(crate) fn entry_line(entry: &Entry) -> String {
+    format!(
+        "  {:>6} {} -> {}  {}",
+        entry.key.priority,
+        matches_text(schema(), &entry.key),
+        schema().describe_action(&entry.action),
+        styled(FAINT, origin_text(&entry.metadata)),
+    )
+}
+
+/// In the order in which a switch asks them.
+pub(crate) fn highest_first(mut entries: Vec<&Entry>) -> Vec<&Entry> {
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.key.priority));
+    entries
+}

@@ -1,0 +1,34 @@
+//! `outplane man`: manual pages.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+
+/// Arguments of `man`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// Write outplane.1 and a page for each command to this folder, which is created if need be
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Prints outplane(1), or writes all pages.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    if let Some(folder) = &arguments.out {
+        std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+            .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
+        return Ok(Exit::Done);
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(&page)?;
+    out.flush()?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,7 @@
+//! One file a subcommand: its arguments, what it does, and the shape of its result.
+
+pub(crate) mod check;
+pub(crate) mod compile;
+pub(crate) mod completions;
+pub(crate) mod man;
+pub(crate) mod trace;

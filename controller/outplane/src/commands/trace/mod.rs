@@ -1,0 +1,217 @@
+//! `outplane trace`: what happens to a packet, and why.
+
+mod batch;
+mod judge;
+mod report;
+
+use std::io::BufWriter;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use outplane_intent::model::Intent;
+use serde::Serialize;
+
+use self::judge::{Answer, Judge};
+use crate::cli::{Format, Sources};
+use crate::exit::{Exit, Usage};
+use crate::input::{self, Input};
+use crate::output;
+use crate::packet::{PacketSpec, Protocol, TcpFlags};
+use crate::targets;
+
+/// Arguments of `trace`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    packet: PacketArguments,
+    /// Only on this switch of the files; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    switch: Vec<String>,
+    /// Ask the intent itself instead of the compiled entries: a plain evaluation that shares no code with the compiler
+    #[arg(long)]
+    intent: bool,
+    /// Ask both, and fail where they disagree (which is an error of Outplane's)
+    #[arg(long, conflicts_with = "intent")]
+    both: bool,
+    /// Fail unless this is the verdict on every switch
+    #[arg(long, value_enum, value_name = "VERDICT", conflicts_with = "batch")]
+    expect: Option<Expected>,
+    /// Read packets as JSON lines from standard input and answer each with a JSON line
+    #[arg(long, conflicts_with = "packet")]
+    batch: bool,
+}
+
+/// A verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Expected {
+    Allow,
+    Deny,
+}
+
+/// The packet. What stands in for absent fields is said in docs/command.md.
+#[derive(clap::Args, Debug)]
+#[group(id = "packet", multiple = true)]
+#[command(next_help_heading = "Packet")]
+struct PacketArguments {
+    /// Source: an address, a pod as NAMESPACE/POD, or a host of the files
+    #[arg(long, value_name = "ADDRESS")]
+    src: Option<String>,
+    /// Destination, likewise
+    #[arg(long, value_name = "ADDRESS")]
+    dst: Option<String>,
+    /// tcp, udp, sctp, icmp, icmpv6, or an IP protocol's number [default: tcp; ICMP if a type is given]
+    #[arg(long, value_name = "PROTOCOL")]
+    proto: Option<Protocol>,
+    /// Source port [default: 49152]
+    #[arg(long, value_name = "PORT")]
+    sport: Option<u16>,
+    /// Destination port [default: 0]
+    #[arg(long, value_name = "PORT")]
+    dport: Option<u16>,
+    /// TCP flags, as in SYN,ACK [default: SYN, a new connection]
+    #[arg(long, value_name = "FLAGS")]
+    tcp_flags: Option<TcpFlags>,
+    /// ICMP type [default: echo request]
+    #[arg(long, value_name = "TYPE")]
+    icmp_type: Option<u8>,
+    /// ICMP code [default: 0]
+    #[arg(long, value_name = "CODE")]
+    icmp_code: Option<u8>,
+    /// A fragment after the first: it has no ports, flags and types
+    #[arg(long)]
+    fragment: bool,
+    /// An ARP packet; --src and --dst are the sender's and the target's address
+    #[arg(long, conflicts_with = "proto")]
+    arp: bool,
+    /// A frame that is neither IP nor ARP, of this EtherType, as in 0x88cc
+    #[arg(long, value_name = "TYPE", value_parser = ether_type)]
+    ether_type: Option<u16>,
+    /// VLAN id of the outer tag [default: without a tag]
+    #[arg(long, value_name = "ID")]
+    vlan: Option<u16>,
+    /// Switch port that it enters by [default: derived from the source address]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "segment")]
+    port: Option<u16>,
+    /// Segment that it enters in, whatever the port
+    #[arg(long, value_name = "NAME")]
+    segment: Option<String>,
+}
+
+fn ether_type(text: &str) -> Result<u16, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hexadecimal) => u16::from_str_radix(hexadecimal, 16).ok(),
+        None => text.parse().ok(),
+    };
+    number
+        .filter(|number| *number >= 0x600)
+        .ok_or_else(|| "an EtherType is a number from 0x600 to 0xffff".to_owned())
+}
+
+impl PacketArguments {
+    fn spec(&self) -> PacketSpec {
+        PacketSpec {
+            src: self.src.clone(),
+            dst: self.dst.clone(),
+            proto: if self.arp { Some(Protocol::Arp) } else { self.proto },
+            sport: self.sport,
+            dport: self.dport,
+            icmp_type: self.icmp_type,
+            icmp_code: self.icmp_code,
+            tcp_flags: self.tcp_flags,
+            fragment: self.fragment.then_some(true),
+            ether_type: self.ether_type,
+            vlan: self.vlan,
+            port: self.port,
+            segment: self.segment.clone(),
+        }
+    }
+}
+
+/// Traces one packet, or those of standard input.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    if arguments.batch && arguments.sources.files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(
+            Usage("with --batch standard input is packets: give the policies as files".to_owned()).into()
+        );
+    }
+    let input = input::load(&arguments.sources)?;
+    let switches = targets::chosen(&input.intent, &arguments.switch)?;
+    let judge = match (arguments.intent, arguments.both) {
+        (true, _) => Judge::intent(&input, switches),
+        _ => Judge::intent(&input, switches),
+    };
+    if arguments.batch {
+        return converse(&input.intent, &judge);
+    }
+    one(arguments, &input, &judge, format)
+}
+
+fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) -> anyhow::Result<Exit> {
+    let packet = arguments.packet.spec().packet(&input.intent).map_err(Usage)?;
+    let traced = report::Traced::new(&packet, judge.explain(&packet), &input.sources);
+    output::print(format, &traced)?;
+    let wanted = arguments.expect.is_none_or(|expected| traced.is(expected == Expected::Allow));
+    Ok(if wanted && traced.agreed() { Exit::Done } else { Exit::Failed })
+}
+
+/// What a line is answered with.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    answer: Answer,
+    /// Only where switches differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    switches: Vec<SwitchLine>,
+}
+
+#[derive(Serialize)]
+struct SwitchLine {
+    switch: String,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
+    let answer = |line: &[u8]| -> Result<Line, String> {
+        let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
+        let packet = spec.packet(intent)?;
+        let answers = judge.answers(&packet)?;
+        Ok(merged(answers))
+    };
+    let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    match batch::converse(std::io::stdin().lock(), output, answer) {
+        Ok(0) => Ok(Exit::Done),
+        Ok(_) => Ok(Exit::Failed),
+        // Whoever asked has gone.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => Err(error).context("cannot read packets from standard input"),
+    }
+}
+
+/// What is wrong with a line of JSON, without the line number, which is always 1.
+fn unread(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&position) {
+        Some(text) => format!("column {}: {text}", error.column()),
+        None => text,
+    }
+}
+
+/// One answer for all switches: deny if any denies, and then the first that does says who decided.
+fn merged(answers: Vec<(&str, Answer)>) -> Line {
+    let differ = answers.windows(2).any(|pair| pair[0].1 != pair[1].1);
+    let decisive = answers.iter().position(|(_, answer)| !answer.allow()).unwrap_or(0);
+    let switches = if differ {
+        answers
+            .iter()
+            .map(|(switch, answer)| SwitchLine { switch: (*switch).to_owned(), answer: answer.clone() })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let answer = answers.into_iter().nth(decisive).map(|(_, answer)| answer).unwrap_or_default();
+    Line { answer, switches }
+}

@@ -1,0 +1,256 @@
+//! Entries by name, as `compile`, `plan`, `trace` and `show` print them.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use outplane_compiler::state::Origin;
+use outplane_p4runtime::Schema;
+use outplane_p4runtime::bytestring::max_value;
+use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
+use serde::Serialize;
+
+/// A table entry by name. Numbers are hexadecimal strings, because JSON's numbers end before IPv6 addresses do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct EntryForm {
+    /// The table's alias.
+    pub(crate) table: String,
+    /// Larger wins; 0 in tables of exact matches only.
+    pub(crate) priority: i32,
+    /// What it matches; fields that are not named match everything.
+    #[serde(rename = "match")]
+    pub(crate) matches: Vec<MatchForm>,
+    /// What it does.
+    pub(crate) action: ActionForm,
+    /// The policy that asked for it, or `-` for those that serve all.
+    pub(crate) policy: Option<String>,
+    /// The rule of it, or what the entry is for.
+    pub(crate) rule: Option<String>,
+}
+
+/// One match by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct MatchForm {
+    field: String,
+    #[serde(flatten)]
+    matches: MatchValue,
+}
+
+/// A match's kind and numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum MatchValue {
+    Exact { value: String },
+    Lpm { value: String, prefix_len: u8 },
+    Ternary { value: String, mask: String },
+    Range { low: String, high: String },
+    Optional { value: String },
+}
+
+/// An action by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ActionForm {
+    name: String,
+    params: Vec<ParamForm>,
+}
+
+/// A parameter by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ParamForm {
+    name: String,
+    value: String,
+}
+
+/// A multicast group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct GroupForm {
+    id: u32,
+    ports: Vec<u32>,
+}
+
+/// A meter cell by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct MeterForm {
+    meter: String,
+    index: i64,
+    cir: i64,
+    cburst: i64,
+    pir: i64,
+    pburst: i64,
+}
+
+fn hex(value: u128) -> String {
+    format!("{value:#x}")
+}
+
+/// A table's alias, or its number where the P4Info has no such table.
+pub(crate) fn table_name(schema: &Schema, id: u32) -> String {
+    schema.table(id).map_or_else(|| format!("table {id:#010x}"), |table| table.alias.clone())
+}
+
+impl EntryForm {
+    /// The entry in names.
+    pub(crate) fn new(schema: &Schema, entry: &Entry) -> Self {
+        let origin = Origin::decode(&entry.metadata);
+        Self {
+            table: table_name(schema, entry.key.table),
+            priority: entry.key.priority,
+            matches: matches(schema, &entry.key),
+            action: ActionForm::new(schema, &entry.action),
+            policy: origin.as_ref().map(|origin| origin.policy.clone()),
+            rule: origin.map(|origin| origin.rule),
+        }
+    }
+}
+
+/// The matches of a key in names.
+pub(crate) fn matches(schema: &Schema, key: &Key) -> Vec<MatchForm> {
+    let table = schema.table(key.table);
+    let name = |field: &FieldMatch| {
+        table
+            .and_then(|table| table.field(field.field))
+            .map_or_else(|| format!("field {}", field.field), |info| info.name.clone())
+    };
+    let value = |matches: Match| match matches {
+        Match::Exact(value) => MatchValue::Exact { value: hex(value) },
+        Match::Lpm { value, prefix_len } => MatchValue::Lpm { value: hex(value), prefix_len },
+        Match::Ternary { value, mask } => MatchValue::Ternary { value: hex(value), mask: hex(mask) },
+        Match::Range { low, high } => MatchValue::Range { low: hex(low), high: hex(high) },
+        Match::Optional(value) => MatchValue::Optional { value: hex(value) },
+    };
+    key.matches.iter().map(|field| MatchForm { field: name(field), matches: value(field.matches) }).collect()
+}
+
+impl ActionForm {
+    /// The action in names.
+    pub(crate) fn new(schema: &Schema, action: &Action) -> Self {
+        let info = schema.action(action.id);
+        let param = |(id, value): &(u32, u128)| ParamForm {
+            name: info
+                .and_then(|info| info.param(*id))
+                .map_or_else(|| format!("parameter {id}"), |param| param.name.clone()),
+            value: hex(*value),
+        };
+        Self {
+            name: info.map_or_else(|| format!("action {:#010x}", action.id), |info| info.alias.clone()),
+            params: action.params.iter().map(param).collect(),
+        }
+    }
+}
+
+impl From<&MulticastGroup> for GroupForm {
+    fn from(group: &MulticastGroup) -> Self {
+        Self { id: group.id, ports: group.ports.clone() }
+    }
+}
+
+impl MeterForm {
+    /// The cell in names.
+    pub(crate) fn new(schema: &Schema, cell: &MeterCell) -> Self {
+        Self {
+            meter: meter_name(schema, cell.meter),
+            index: cell.index,
+            cir: cell.cir,
+            cburst: cell.cburst,
+            pir: cell.pir,
+            pburst: cell.pburst,
+        }
+    }
+}
+
+impl std::fmt::Display for MeterForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { meter, index, cir, cburst, pir, pburst } = self;
+        write!(f, "{meter}[{index}]: rate {cir} (burst {cburst}), peak {pir} (burst {pburst})")
+    }
+}
+
+fn meter_name(schema: &Schema, id: u32) -> String {
+    schema.meter(id).map_or_else(|| format!("meter {id:#010x}"), |meter| meter.alias.clone())
+}
+
+/// `rule web of FilterPolicy/servers`; what the entry is for where it serves all policies; nothing where it is not ours.
+pub(crate) fn origin_text(metadata: &[u8]) -> String {
+    match Origin::decode(metadata) {
+        Some(origin) if origin.policy == Origin::COMMON => origin.rule,
+        Some(origin) => format!("{}, rule {}", origin.policy, origin.rule),
+        None => "of others".to_owned(),
+    }
+}
+
+/// What a key matches, for people: `src_class=5, tcp_flags=0x2/0x12`, addresses as addresses.
+pub(crate) fn matches_text(schema: &Schema, key: &Key) -> String {
+    if key.matches.is_empty() {
+        return "anything".to_owned();
+    }
+    let table = schema.table(key.table);
+    let mut text = String::new();
+    for field in &key.matches {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let info = table.and_then(|table| table.field(field.field));
+        let bits = info.map_or(0, |info| info.bits);
+        let name = info.map_or_else(|| format!("field {}", field.field), |info| info.name.clone());
+        let _ = write!(text, "{name}={}", value_text(field.matches, bits));
+    }
+    text
+}
+
+fn value_text(matches: Match, bits: u32) -> String {
+    let number = |value| number_text(value, bits);
+    match matches {
+        Match::Exact(value) | Match::Optional(value) => number(value),
+        Match::Lpm { value, prefix_len } => format!("{}/{prefix_len}", number(value)),
+        Match::Ternary { value, mask } if mask == max_value(bits) => number(value),
+        Match::Ternary { value, mask } => match prefix_length(mask, bits) {
+            Some(length) if bits == 32 || bits == 128 => format!("{}/{length}", number(value)),
+            _ => format!("{value:#x}/{mask:#x}"),
+        },
+        Match::Range { low, high } if low == high => number(low),
+        Match::Range { low, high } => format!("{}-{}", number(low), number(high)),
+    }
+}
+
+/// Up to 16 bits are counted, 32 and 128 are addresses in this program, 48 is a MAC address.
+fn number_text(value: u128, bits: u32) -> String {
+    match (bits, u32::try_from(value)) {
+        (32, Ok(address)) => Ipv4Addr::from(address).to_string(),
+        (128, _) => Ipv6Addr::from(value).to_string(),
+        (48, _) => {
+            value.to_be_bytes()[10..].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+        }
+        (1..=16, _) => value.to_string(),
+        _ => format!("{value:#x}"),
+    }
+}
+
+/// The length of a mask that is a prefix.
+fn prefix_length(mask: u128, bits: u32) -> Option<u32> {
+    let ones = mask.count_ones();
+    let prefix =
+        if ones == 0 { 0 } else { max_value(bits) & !(max_value(bits).checked_shr(ones).unwrap_or(0)) };
+    (prefix == mask).then_some(ones)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_what_they_are() {
+        for (matches, bits, text) in [
+            (Match::Ternary { value: 0x0a01_0000, mask: 0xffff_ff00 }, 32, "10.1.0.0/24"),
+            (Match::Ternary { value: 0x0a01_0001, mask: 0xffff_ffff }, 32, "10.1.0.1"),
+            (Match::Ternary { value: 0x0a00_0001, mask: 0xff00_00ff }, 32, "0xa000001/0xff0000ff"),
+            (Match::Ternary { value: 0xfd << 120, mask: 0xff << 120 }, 128, "fd00::/8"),
+            (Match::Ternary { value: 1, mask: u128::MAX }, 128, "::1"),
+            (Match::Ternary { value: 2, mask: 0x12 }, 8, "0x2/0x12"),
+            (Match::Ternary { value: 6, mask: 0xff }, 8, "6"),
+            (Match::Exact(0x0200_0000_0210), 48, "02:00:00:00:02:10"),
+            (Match::Range { low: 80, high: 80 }, 16, "80"),
+            (Match::Range { low: 80, high: 90 }, 16, "80-90"),
+        ] {
+            assert_eq!(value_text(matches, bits), text);
+        }
+    }
+}

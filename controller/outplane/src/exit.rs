@@ -1,0 +1,50 @@
+//! Exit codes: one small table for all commands.
+
+use std::process::ExitCode;
+
+/// How a command ended. The numbers are part of the interface: docs/command.md, `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// It did what it was asked to do.
+    Done = 0,
+    /// The input is wrong, or an answer was not the expected one.
+    Failed = 1,
+    /// `plan --detailed-exitcode`: something would change.
+    Changes = 2,
+    /// A switch could not be reached or refused something.
+    Switch = 3,
+    /// Stopped by SIGINT or SIGTERM before the end.
+    Interrupted = 130,
+}
+
+/// Exit code of a command line that cannot be understood, as clap has it.
+pub(crate) const USAGE: u8 = 2;
+
+/// The table, as `--help` prints it.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done; trace: whatever the verdict is
+  1    the input is wrong (errors in files, check --strict: warnings, trace: a bad batch line, an
+       unexpected verdict), or a file could not be read or written
+  2    the command line is wrong; plan --detailed-exitcode: something would change (a wrong command
+       line is 1 there)
+  3    a switch could not be reached or refused something; the others were still done
+  130  interrupted; apply: the next apply repairs what is left";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A mistake in the command line that only shows after parsing it.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}

@@ -1,0 +1,121 @@
+//! Results go to standard output, as text or JSON; everything else goes to standard error.
+
+use std::io::{self, BufWriter, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+use crate::cli::Format;
+
+/// What was allowed.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// What was denied, or went wrong.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What deserves a look.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+/// Headlines.
+pub(crate) const HEAD: Style = Style::new().bold();
+/// What matters less.
+pub(crate) const FAINT: Style = Style::new().dimmed();
+
+/// A command's result. Its serialised form is documented in docs/command.md and stable.
+pub(crate) trait Report: Serialize {
+    /// The result for people. Styles may be written: the stream drops them where they do not belong.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Prints a result to standard output.
+pub(crate) fn print(format: Format, report: &impl Report) -> anyhow::Result<()> {
+    match format {
+        Format::Json => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from)?;
+            writeln!(out)?;
+            out.flush()?;
+        }
+        Format::Text => {
+            let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
+            report.text(&mut out)?;
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Text in a style.
+pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// `1 entry`, `2 entries`.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number as u64), if number == 1 { one } else { many })
+}
+
+/// A number with its thousands apart: `12,345`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Columns without lines, indented by two; columns of `right` (from 0) are aligned to the right.
+pub(crate) fn columns(
+    out: &mut dyn Write,
+    head: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if index == 0 { 2 } else { 0 }, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (65_536, "65,536"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_without_trailing_blanks() {
+        let mut out = Vec::new();
+        let rows = vec![
+            vec!["a".into(), "1".into(), "x".into()],
+            vec!["long".into(), "1,000".into(), String::new()],
+        ];
+        columns(&mut out, &["name", "entries", "note"], &[1], rows).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "  name  entries  note\n  a           1  x\n  long    1,000\n"
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! `--src` and `--dst`: an address, a pod or a host.
+
+use std::net::IpAddr;
+
+use outplane_intent::model::{Intent, ObjectName};
+
+/// The addresses that a word stands for: an address itself, `namespace/pod`, or a host's name.
+pub(crate) fn addresses(intent: &Intent, word: &str) -> Result<Vec<IpAddr>, String> {
+    if let Ok(address) = word.parse() {
+        return Ok(vec![address]);
+    }
+    if let Some(host) = intent.hosts.get(word) {
+        return if host.addresses.is_empty() {
+            Err(format!(
+                "host `{word}` has no address in the files: give it `addresses`, or give an address here"
+            ))
+        } else {
+            Ok(host.addresses.clone())
+        };
+    }
+    if let Some((namespace, name)) = word.split_once('/') {
+        let key = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+        return match intent.pods.get(&key) {
+            Some(pod) if !pod.addresses.is_empty() => Ok(pod.addresses.clone()),
+            Some(_) => Err(format!("pod `{word}` has no address yet: its status.podIPs is empty")),
+            None if namespace.parse::<IpAddr>().is_ok() => {
+                Err(format!("`{word}` is a CIDR, but a packet has one address: try `{namespace}`"))
+            }
+            None => Err(format!(
+                "no running pod `{word}` with an address of its own in the files{}",
+                nearest(word, intent.pods.keys().map(|key| format!("{}/{}", key.namespace, key.name)))
+            )),
+        };
+    }
+    Err(format!("`{word}` is {}{}", mistake(word), nearest(word, intent.hosts.keys().cloned())))
+}
+
+/// What is wrong with a word that should have been an address or a name.
+fn mistake(word: &str) -> &'static str {
+    let looks_v4 = word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if looks_v4 {
+        return "no IPv4 address: four numbers from 0 to 255 without leading zeros, as in 10.0.0.1";
+    }
+    if word.starts_with('[') {
+        return "no address: leave the brackets away";
+    }
+    if word.contains('%') {
+        return "no address here: leave the zone after % away";
+    }
+    if word.contains(':') {
+        return "no IPv6 address: groups of up to four hexadecimal digits, `::` at most once, and no port";
+    }
+    "neither an address nor a host of the files (pods are written namespace/name)"
+}
+
+/// `; did you mean ..?`, if something is near.
+fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> String {
+    let mut best: Option<(usize, String)> = None;
+    for candidate in candidates {
+        let distance = strsim::damerau_levenshtein(word, &candidate);
+        if distance <= 2 && best.as_ref().is_none_or(|(least, _)| distance < *least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use outplane_intent::model::{Host, Pod};
+
+    use super::*;
+
+    fn intent() -> Intent {
+        let mut intent = Intent::default();
+        let host = |addresses: &[&str]| Host {
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            segment: None,
+            mac: None,
+            vlan: None,
+            port: None,
+        };
+        intent.hosts.insert("printer".into(), host(&["10.0.0.9", "fd00::9"]));
+        intent.hosts.insert("silent".into(), host(&[]));
+        let pod = Pod {
+            labels: BTreeMap::new(),
+            addresses: vec!["10.1.0.1".parse().unwrap()],
+            named_ports: BTreeMap::new(),
+        };
+        intent.pods.insert(ObjectName { namespace: "shop".into(), name: "web-0".into() }, pod);
+        intent
+    }
+
+    #[test]
+    fn words_become_addresses() {
+        let intent = intent();
+        for (word, found) in [
+            ("10.0.0.1", vec!["10.0.0.1"]),
+            ("fd00::1", vec!["fd00::1"]),
+            ("printer", vec!["10.0.0.9", "fd00::9"]),
+            ("shop/web-0", vec!["10.1.0.1"]),
+        ] {
+            let expected: Vec<IpAddr> = found.iter().map(|a| a.parse().unwrap()).collect();
+            assert_eq!(addresses(&intent, word), Ok(expected), "{word}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_cure() {
+        let intent = intent();
+        for (word, hint) in [
+            ("10.0.0.256", "four numbers"),
+            ("10.0.0.01", "leading zeros"),
+            ("10.0.0.0/24", "try `10.0.0.0`"),
+            ("fd00::1::2", "at most once"),
+            ("[fd00::1]", "brackets"),
+            ("fe80::1%eth0", "zone"),
+            ("prnter", "did you mean `printer`"),
+            ("shop/web-1", "did you mean `shop/web-0`"),
+            ("silent", "no address in the files"),
+            ("nobody", "neither an address nor a host"),
+        ] {
+            let message = addresses(&intent, word).unwrap_err();
+            assert!(message.contains(hint), "{word}: {message}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Packets as users describe them, on the command line of `trace` and in lines of `trace --batch`.
+
+mod address;
+mod fields;
+mod form;
+mod spec;
+
+use address::addresses;
+pub(crate) use fields::{Protocol, TcpFlags};
+pub(crate) use form::{PacketForm, sentence};
+pub(crate) use spec::PacketSpec;

@@ -1,0 +1,282 @@
+//! A packet with fields left out, and what stands in for them.
+
+use std::net::IpAddr;
+
+use outplane_intent::model::Intent;
+use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, UDP};
+use serde::Deserialize;
+
+use super::{Protocol, TcpFlags, addresses};
+
+/// Source port of a packet that does not say: the first of the dynamic ports (RFC 6335), where clients' ports are.
+const SOURCE_PORT: u16 = 49_152;
+
+/// A packet as users describe it. What stands in for absent fields is said in docs/command.md.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PacketSpec {
+    pub(crate) src: Option<String>,
+    pub(crate) dst: Option<String>,
+    pub(crate) proto: Option<Protocol>,
+    pub(crate) sport: Option<u16>,
+    pub(crate) dport: Option<u16>,
+    pub(crate) icmp_type: Option<u8>,
+    pub(crate) icmp_code: Option<u8>,
+    pub(crate) tcp_flags: Option<TcpFlags>,
+    pub(crate) fragment: Option<bool>,
+    pub(crate) ether_type: Option<u16>,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) port: Option<u16>,
+    pub(crate) segment: Option<String>,
+}
+
+impl PacketSpec {
+    /// The packet. Names of pods and hosts become addresses.
+    pub(crate) fn packet(&self, intent: &Intent) -> Result<Packet, String> {
+        Ok(Packet { ingress: self.ingress(intent)?, vlan: self.vlan()?, kind: self.kind(intent)? })
+    }
+
+    fn vlan(&self) -> Result<Option<u16>, String> {
+        match self.vlan {
+            Some(vlan) if vlan > 4095 => Err(format!("vlan {vlan}: VLAN ids end at 4095")),
+            vlan => Ok(vlan),
+        }
+    }
+
+    fn ingress(&self, intent: &Intent) -> Result<Option<Ingress>, String> {
+        match (self.port, &self.segment) {
+            (Some(_), Some(_)) => {
+                Err("a packet enters by a `port` or in a `segment`: give one of them".to_owned())
+            }
+            (Some(port @ 1..=509), None) => Ok(Some(Ingress::Port(port))),
+            (Some(port), None) => Err(format!("port {port}: switch ports are 1 to 509")),
+            (None, Some(segment)) if intent.segments.contains_key(segment) => {
+                Ok(Some(Ingress::Segment(segment.clone())))
+            }
+            (None, Some(segment)) => Err(format!("the files have no segment `{segment}`")),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn kind(&self, intent: &Intent) -> Result<Kind, String> {
+        if let Some(ether_type) = self.ether_type {
+            return self.other(ether_type);
+        }
+        let (src, dst) = self.pair(intent)?;
+        let (protocol, named) = match self.proto {
+            Some(Protocol::Arp) => return self.arp(src, dst),
+            Some(Protocol::Named(protocol)) => (protocol, true),
+            Some(Protocol::Number(protocol)) => (protocol, false),
+            None => (self.likely_protocol(src)?, false),
+        };
+        if named && protocol == ICMP && src.is_ipv6() {
+            return Err(
+                "between IPv6 addresses ICMP is `icmpv6`; give proto 1 if you mean the number".to_owned()
+            );
+        }
+        if named && protocol == ICMPV6 && src.is_ipv4() {
+            return Err(
+                "between IPv4 addresses ICMP is `icmp`; give proto 58 if you mean the number".to_owned()
+            );
+        }
+        let fragment = self.fragment.unwrap_or(false);
+        let l4 = if fragment {
+            self.without("a fragment after the first", true, true, true)?;
+            L4::None
+        } else {
+            self.transport(protocol, src)?
+        };
+        Ok(Kind::Ip { src, dst, protocol, fragment, l4 })
+    }
+
+    fn transport(&self, protocol: u8, src: IpAddr) -> Result<L4, String> {
+        match protocol {
+            TCP | UDP | SCTP => {
+                self.without("a packet with ports", false, protocol != TCP, true)?;
+                Ok(L4::Ports {
+                    source: self.sport.unwrap_or(SOURCE_PORT),
+                    destination: self.dport.unwrap_or(0),
+                    tcp_flags: if protocol == TCP { self.tcp_flags.unwrap_or(TcpFlags::SYN).0 } else { 0 },
+                })
+            }
+            ICMP | ICMPV6 => {
+                self.without("an ICMP packet", true, true, false)?;
+                let echo_request = if protocol == ICMPV6 && src.is_ipv6() { 128 } else { 8 };
+                Ok(L4::Icmp {
+                    icmp_type: self.icmp_type.unwrap_or(echo_request),
+                    code: self.icmp_code.unwrap_or(0),
+                })
+            }
+            _ => {
+                self.without(&format!("a packet of IP protocol {protocol}"), true, true, true)?;
+                Ok(L4::None)
+            }
+        }
+    }
+
+    fn arp(&self, src: IpAddr, dst: IpAddr) -> Result<Kind, String> {
+        self.without("an ARP packet", true, true, true)?;
+        self.whole("an ARP packet")?;
+        match (src, dst) {
+            (IpAddr::V4(sender), IpAddr::V4(target)) => Ok(Kind::Arp { sender, target }),
+            _ => Err("ARP is about IPv4 addresses; between IPv6 addresses it is icmpv6 types 135 and 136"
+                .to_owned()),
+        }
+    }
+
+    fn other(&self, ether_type: u16) -> Result<Kind, String> {
+        match ether_type {
+            0x0800 | 0x86dd => return Err("for an IP packet give src and dst and no ether_type".to_owned()),
+            0x0806 => return Err("for an ARP packet give proto `arp` and no ether_type".to_owned()),
+            0x8100 | 0x88a8 => {
+                return Err("for a tagged frame give vlan, and the ether_type behind the tag".to_owned());
+            }
+            _ => {}
+        }
+        if self.src.is_some() || self.dst.is_some() || self.proto.is_some() {
+            return Err("a frame with an ether_type of its own has no src, dst and proto".to_owned());
+        }
+        self.without("a frame that is not IP", true, true, true)?;
+        self.whole("a frame that is not IP")?;
+        Ok(Kind::Other { ether_type })
+    }
+
+    /// The addresses: of the first family that both sides have.
+    fn pair(&self, intent: &Intent) -> Result<(IpAddr, IpAddr), String> {
+        let side = |name: &str, word: &Option<String>| {
+            let word = word
+                .as_deref()
+                .ok_or_else(|| format!("`{name}` is missing: an address, namespace/pod or host"))?;
+            addresses(intent, word).map_err(|error| format!("{name}: {error}"))
+        };
+        let (sources, destinations) = (side("src", &self.src)?, side("dst", &self.dst)?);
+        for source in &sources {
+            if let Some(destination) = destinations.iter().find(|d| d.is_ipv4() == source.is_ipv4()) {
+                return Ok((*source, *destination));
+            }
+        }
+        Err("src and dst have no address family in common: one is IPv4, the other IPv6".to_owned())
+    }
+
+    /// The protocol of a packet that does not say: what its other fields belong to, or TCP.
+    fn likely_protocol(&self, src: IpAddr) -> Result<u8, String> {
+        if self.icmp_type.is_none() && self.icmp_code.is_none() {
+            return Ok(TCP);
+        }
+        if self.sport.is_some() || self.dport.is_some() || self.tcp_flags.is_some() {
+            return Err("ports and ICMP type do not go together: give `proto`".to_owned());
+        }
+        Ok(if src.is_ipv4() { ICMP } else { ICMPV6 })
+    }
+
+    /// Fields that mean nothing for this packet must be absent or zero.
+    fn without(&self, what: &str, ports: bool, flags: bool, icmp: bool) -> Result<(), String> {
+        let refused = [
+            ("sport", ports && self.sport.unwrap_or(0) != 0),
+            ("dport", ports && self.dport.unwrap_or(0) != 0),
+            ("tcp_flags", flags && self.tcp_flags.is_some_and(|flags| flags.0 != 0)),
+            ("icmp_type", icmp && self.icmp_type.unwrap_or(0) != 0),
+            ("icmp_code", icmp && self.icmp_code.unwrap_or(0) != 0),
+        ];
+        match refused.iter().find(|(_, refused)| *refused) {
+            Some((field, _)) => Err(format!("{what} has no {field}: leave it out, or change `proto`")),
+            None => Ok(()),
+        }
+    }
+
+    fn whole(&self, what: &str) -> Result<(), String> {
+        if self.fragment == Some(true) { Err(format!("{what} is never a fragment")) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Packet, String> {
+        let spec: PacketSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        spec.packet(&Intent::default())
+    }
+
+    fn v4(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn v6(last: u16) -> IpAddr {
+        IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last])
+    }
+
+    #[test]
+    fn absent_fields_have_stand_ins() {
+        let table = [
+            (r#""proto":"tcp","dport":80"#, Packet::tcp(v4(1), 49_152, v4(2), 80, 0x02)),
+            (r#""dport":80"#, Packet::tcp(v4(1), 49_152, v4(2), 80, 0x02)),
+            (r#""proto":null,"dport":80,"vlan":null"#, Packet::tcp(v4(1), 49_152, v4(2), 80, 0x02)),
+            (r#""sport":7,"dport":80,"tcp_flags":"SYN,ACK""#, Packet::tcp(v4(1), 7, v4(2), 80, 0x12)),
+            (r#""dport":80,"tcp_flags":[]"#, Packet::tcp(v4(1), 49_152, v4(2), 80, 0)),
+            ("", Packet::tcp(v4(1), 49_152, v4(2), 0, 0x02)),
+            (
+                r#""proto":"UDP","dport":53,"icmp_type":0,"tcp_flags":0"#,
+                Packet::udp(v4(1), 49_152, v4(2), 53),
+            ),
+            (r#""proto":17,"dport":53"#, Packet::udp(v4(1), 49_152, v4(2), 53)),
+            (r#""proto":"sctp","dport":5"#, Packet::sctp(v4(1), 49_152, v4(2), 5)),
+            (r#""proto":"icmp""#, Packet::icmp(v4(1), v4(2), 8, 0)),
+            (r#""icmp_type":3,"icmp_code":1"#, Packet::icmp(v4(1), v4(2), 3, 1)),
+            (r#""icmp_type":0"#, Packet::icmp(v4(1), v4(2), 0, 0)),
+            (r#""proto":"gre""#, Packet::ip(v4(1), v4(2), 47)),
+            (r#""proto":47,"sport":0"#, Packet::ip(v4(1), v4(2), 47)),
+            (r#""proto":"udp","fragment":true"#, Packet::later_fragment(v4(1), v4(2), UDP)),
+            (
+                r#""dport":80,"vlan":100,"port":3"#,
+                Packet::tcp(v4(1), 49_152, v4(2), 80, 2).in_vlan(100).at_port(3),
+            ),
+        ];
+        for (fields, expected) in table {
+            let comma = if fields.is_empty() { "" } else { "," };
+            let json = format!(r#"{{"src":"10.0.0.1","dst":"10.0.0.2"{comma}{fields}}}"#);
+            assert_eq!(parse(&json), Ok(expected), "{json}");
+        }
+        let v6_table = [
+            (r#""icmp_type":129"#, Packet::icmp(v6(1), v6(2), 129, 0)),
+            (r#""proto":"icmpv6""#, Packet::icmp(v6(1), v6(2), 128, 0)),
+        ];
+        for (fields, expected) in v6_table {
+            let json = format!(r#"{{"src":"fd00::1","dst":"fd00::2",{fields}}}"#);
+            assert_eq!(parse(&json), Ok(expected), "{json}");
+        }
+        let arp = parse(r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"arp"}"#);
+        assert_eq!(arp, Ok(Packet::arp([10, 0, 0, 1].into(), [10, 0, 0, 2].into())));
+        assert_eq!(parse(r#"{"ether_type":35020}"#), Ok(Packet::other(0x88cc)));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_cure() {
+        let table = [
+            (r#"{"dst":"10.0.0.2"}"#, "`src` is missing"),
+            (r#"{"src":"10.0.0.1"}"#, "`dst` is missing"),
+            (r#"{"src":"10.0.0.1","dst":"fd00::2"}"#, "no address family in common"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.300"}"#, "dst: `10.0.0.300` is no IPv4 address"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","colour":"red"}"#, "unknown field `colour`"),
+            (r#"{"src":"10.0.0.1","src":"10.0.0.2"}"#, "duplicate field"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","dport":65536}"#, "65536"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","vlan":4096}"#, "4095"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","port":0}"#, "1 to 509"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","segment":"office"}"#, "no segment `office`"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"udp","tcp_flags":"SYN"}"#, "has no tcp_flags"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"icmp","dport":80}"#, "has no dport"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"tcp","icmp_type":8}"#, "has no icmp_type"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","icmp_type":8,"dport":80}"#, "give `proto`"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"icmpv6"}"#, "`icmp`"),
+            (r#"{"src":"fd00::1","dst":"fd00::2","proto":"icmp"}"#, "`icmpv6`"),
+            (r#"{"src":"fd00::1","dst":"fd00::2","proto":"arp"}"#, "IPv4"),
+            (r#"{"src":"10.0.0.1","dst":"10.0.0.2","fragment":true,"dport":80}"#, "has no dport"),
+            (r#"{"ether_type":2048}"#, "no ether_type"),
+            (r#"{"ether_type":35020,"src":"10.0.0.1"}"#, "has no src"),
+        ];
+        for (json, hint) in table {
+            let message = parse(json).unwrap_err();
+            assert!(message.contains(hint), "{json}: {message}");
+        }
+    }
+}

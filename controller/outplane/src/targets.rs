@@ -1,0 +1,192 @@
+//! Which switches a command is about: those of the files, or one given on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use outplane_intent::model::{Intent, Switch, Tls};
+
+use crate::exit::Usage;
+
+/// Name of the switch that an intent without Switch objects is for.
+pub(crate) const DEFAULT_SWITCH: &str = "default";
+
+/// Switches, and how to talk to them.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Switches")]
+pub(crate) struct Targets {
+    /// Only this switch of the files; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) switch: Vec<String>,
+    /// Talk to the switch at this address, whatever the files say; without Switch objects in the files it is the one
+    /// switch that there is
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub(crate) address: Option<String>,
+    /// P4Runtime device id [default: the Switch object's, or 1]
+    #[arg(long, value_name = "ID", requires = "address")]
+    device_id: Option<u64>,
+    /// P4Runtime role [default: the Switch object's, or the default role]
+    #[arg(long, value_name = "ROLE", requires = "address")]
+    role: Option<String>,
+    /// PEM file with the authorities that the switch's certificate must come from; turns TLS on
+    #[arg(long, value_name = "FILE", requires = "address")]
+    tls_ca: Option<PathBuf>,
+    /// PEM file with our certificate, for mTLS
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with our private key, for mTLS
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    tls_key: Option<PathBuf>,
+    /// Name to expect in the switch's certificate [default: the address]
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    tls_server_name: Option<String>,
+    /// Longest time that a call to a switch may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// A switch to talk to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its name in the files, or [`DEFAULT_SWITCH`].
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) switch: Switch,
+}
+
+impl Targets {
+    /// The switches meant, by name. Without `--address` each must be an object of the files.
+    pub(crate) fn resolve(&self, intent: &Intent) -> anyhow::Result<Vec<Target>> {
+        let names = chosen(intent, &self.switch)?;
+        let Some(address) = &self.address else {
+            if intent.switches.is_empty() {
+                return Err(Usage(
+                    "the files have no Switch object: add one, or give --address HOST:PORT of the switch"
+                        .to_owned(),
+                )
+                .into());
+            }
+            return Ok(names
+                .into_iter()
+                .map(|name| Target { switch: intent.switches[&name].clone(), name })
+                .collect());
+        };
+        let [name] = <[String; 1]>::try_from(names).map_err(|names| {
+            Usage(format!(
+                "--address is about one switch, but the files have {}: say which with --switch",
+                names.join(", ")
+            ))
+        })?;
+        Ok(vec![Target { switch: self.overridden(intent.switches.get(&name), address), name }])
+    }
+
+    /// The switch at `address`; what the command line does not say comes from the object, if there is one.
+    pub(crate) fn overridden(&self, object: Option<&Switch>, address: &str) -> Switch {
+        let mut switch = object.cloned().unwrap_or_else(|| Switch {
+            address: String::new(),
+            device_id: 1,
+            role: None,
+            tls: None,
+            program: "outplane".to_owned(),
+            ports: std::collections::BTreeMap::new(),
+        });
+        address.clone_into(&mut switch.address);
+        if let Some(device_id) = self.device_id {
+            switch.device_id = device_id;
+        }
+        if self.role.is_some() {
+            switch.role.clone_from(&self.role);
+        }
+        if let Some(ca) = &self.tls_ca {
+            switch.tls = Some(Tls {
+                ca: ca.clone(),
+                cert: self.tls_cert.clone(),
+                key: self.tls_key.clone(),
+                server_name: self.tls_server_name.clone(),
+            });
+        }
+        switch
+    }
+}
+
+/// The switches of the intent that `--switch` names, in order and each once; all without it.
+pub(crate) fn chosen(intent: &Intent, wanted: &[String]) -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = if intent.switches.is_empty() {
+        vec![DEFAULT_SWITCH.to_owned()]
+    } else {
+        intent.switches.keys().cloned().collect()
+    };
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(
+            Usage(format!("no switch `{unknown}` in the files; there is {}", names.join(", "))).into()
+        );
+    }
+    Ok(names.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect())
+}
+
+/// `host:port`, `[v6]:port`.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let help =
+        "a switch's address is HOST:PORT, as in 192.0.2.1:9559, [2001:db8::1]:9559 or leaf1.example:9559";
+    let (host, port) = text.rsplit_once(':').ok_or(help)?;
+    match port.parse::<u16>() {
+        Ok(0) | Err(_) => return Err(format!("`{port}` is no port from 1 to 65535; {help}")),
+        Ok(_) => {}
+    }
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() => Ok(text.to_owned()),
+        Some(inner) => Err(format!("`{inner}` is no IPv6 address; {help}")),
+        None if host.is_empty() || host.contains([':', '/', ' ']) => Err(help.to_owned()),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|number| (0.001..=86_400.0).contains(number))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a time in seconds, from 0.001 to 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for good in ["127.0.0.1:9559", "[::1]:9559", "leaf1.example:1", "localhost:65535"] {
+            assert_eq!(host_and_port(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "127.0.0.1",
+            ":9559",
+            "::1:9559",
+            "[::1:9559",
+            "[nonsense]:1",
+            "host:0",
+            "host:70000",
+            "grpc://a:1",
+        ] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_bounded() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
+        for bad in ["0", "-1", "nan", "inf", "100000", "soon"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_implied_switch_is_called_default() {
+        let intent = Intent::default();
+        assert_eq!(chosen(&intent, &[]).unwrap(), ["default"]);
+        assert_eq!(chosen(&intent, &["default".to_owned()]).unwrap(), ["default"]);
+        let error = chosen(&intent, &["leaf1".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("no switch `leaf1`"), "{error}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The built binary on files, pipes and the embedded switch.
+
+mod support;
