@@ -104,9 +104,9 @@ mod tests {
             |state| state.entries.clear(),
         ];
         for (number, change) in changes.iter().enumerate() {
-            let mut changed = state();
-            change(&mut changed);
-            assert_ne!(changed.digest(), state().digest(), "change {number}");
+            let mut other = state();
+            change(&mut other);
+            assert_ne!(other.digest(), state().digest(), "change {number}");
         }
         assert_eq!(state().digest(), state().digest());
     }

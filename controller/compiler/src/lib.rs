@@ -1,6 +1,8 @@
 //! Intent -> desired state of each switch.
 pub mod addresses;
+pub mod capacity;
 pub mod classes;
+pub mod compile;
 mod digest;
 pub mod origin;
 pub mod plan;

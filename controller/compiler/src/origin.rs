@@ -48,8 +48,8 @@ fn bounded(name: &str) -> std::borrow::Cow<'_, str> {
     }
     let digest = Sha256::digest(name.as_bytes());
     let kept = name.floor_char_boundary(MAX_NAME - 17);
-    let digits: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}~{digits}", &name[..kept]).into()
+    let digits = digest.iter().take(8).fold(0u64, |digits, byte| (digits << 8) | u64::from(*byte));
+    format!("{}~{digits:016x}", &name[..kept]).into()
 }
 
 #[cfg(test)]

@@ -1,208 +1,563 @@
-// To the owner of this file: the plan's author overwrote your uncommitted program.rs at 05:40 by accident (it was
-// missing a second before). Please write yours back over this one. The plan needs nothing from this file: it has
-// plan/layout.rs, which needs only `Program::schema() -> &Schema`.
-//! The binding to outplane.p4: every id that the compiler, the plan and the driver need, found by name once.
+//! The binding: tables, fields, actions and parameters of `outplane.p4` and the ids that a P4Info gives them.
+//!
+//! The compiler and the lookup speak of [`Table::FilterAdmin`] and [`Field::SrcClass`]; here they become numbers, once,
+//! and a P4Info that lacks one of them or has it in another shape is refused.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use outplane_p4runtime::bytestring::max_value;
-use outplane_p4runtime::entry::{Action, DefaultEntry, FieldMatch, Match};
-use outplane_p4runtime::schema::{FieldInfo, MatchKind, ParamInfo, Schema, SchemaError, TableInfo};
-use thiserror::Error;
+use outplane_p4runtime::entry::{Action, DefaultEntry, FieldMatch, Key, Match};
+use outplane_p4runtime::schema::{Cells, MatchKind, Schema};
 
-/// Name of the match field that makes a table a versioned one.
-const VERSION_FIELD: &str = "version";
+macro_rules! names {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
+        }
 
-/// Why a P4Info is not outplane.p4's.
-#[derive(Clone, Debug, Error)]
+        impl $name {
+            /// All of them, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in `outplane.p4`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+names! {
+    /// A table of `outplane.p4`, in the order in which packets meet them.
+    Table {
+        PolicyVersion = "policy_version",
+        SegmentOf = "segment_of",
+        SrcV4Class = "src_v4_class",
+        DstV4Class = "dst_v4_class",
+        SrcV6Class = "src_v6_class",
+        DstV6Class = "dst_v6_class",
+        SportClass = "sport_class",
+        DportClass = "dport_class",
+        FilterAdmin = "filter_admin",
+        PodEgressAdmin = "pod_egress_admin",
+        PodEgress = "pod_egress",
+        PodEgressAdminReply = "pod_egress_admin_reply",
+        PodEgressReply = "pod_egress_reply",
+        PodIngressAdmin = "pod_ingress_admin",
+        PodIngress = "pod_ingress",
+        PodIngressAdminReply = "pod_ingress_admin_reply",
+        PodIngressReply = "pod_ingress_reply",
+        FilterBaseline = "filter_baseline",
+        CrossConnect = "cross_connect",
+        L2Forward = "l2_forward",
+        Flood = "flood",
+    }
+}
+
+names! {
+    /// A match field of `outplane.p4`.
+    Field {
+        Version = "version",
+        IngressPort = "ingress_port",
+        VlanPresent = "vlan_present",
+        VlanId = "vlan_id",
+        Address = "address",
+        Protocol = "protocol",
+        Port = "port",
+        Segment = "segment",
+        Traffic = "traffic",
+        SrcClass = "src_class",
+        DstClass = "dst_class",
+        Fragment = "fragment",
+        SportClass = "sport_class",
+        DportClass = "dport_class",
+        TcpFlags = "tcp_flags",
+        Established = "established",
+        Reply = "reply",
+        IcmpType = "icmp_type",
+        IcmpCode = "icmp_code",
+        DstMac = "dst_mac",
+    }
+}
+
+names! {
+    /// An action of `outplane.p4`.
+    ActionKind {
+        SetVersion = "set_version",
+        SetSegment = "set_segment",
+        SetSrcClass = "set_src_class",
+        SetDstClass = "set_dst_class",
+        SetSportClass = "set_sport_class",
+        SetDportClass = "set_dport_class",
+        AdminPermit = "admin_permit",
+        AdminPermitLimited = "admin_permit_limited",
+        AdminDeny = "admin_deny",
+        AdminDenyLog = "admin_deny_log",
+        AdminPass = "admin_pass",
+        BaselinePermit = "baseline_permit",
+        BaselinePermitLimited = "baseline_permit_limited",
+        BaselineDeny = "baseline_deny",
+        BaselineDenyLog = "baseline_deny_log",
+        BaselinePass = "baseline_pass",
+        EgressAdminPermit = "egress_admin_permit",
+        EgressAdminDeny = "egress_admin_deny",
+        EgressAdminPass = "egress_admin_pass",
+        EgressPermit = "egress_permit",
+        EgressDeny = "egress_deny",
+        EgressDenyLog = "egress_deny_log",
+        EgressPass = "egress_pass",
+        IngressAdminPermit = "ingress_admin_permit",
+        IngressAdminDeny = "ingress_admin_deny",
+        IngressAdminPass = "ingress_admin_pass",
+        IngressPermit = "ingress_permit",
+        IngressDeny = "ingress_deny",
+        IngressDenyLog = "ingress_deny_log",
+        IngressPass = "ingress_pass",
+        EgressAdminReply = "egress_admin_reply",
+        EgressAdminNoReply = "egress_admin_no_reply",
+        EgressAdminReplyPass = "egress_admin_reply_pass",
+        EgressReply = "egress_reply",
+        EgressNoReply = "egress_no_reply",
+        IngressAdminReply = "ingress_admin_reply",
+        IngressAdminNoReply = "ingress_admin_no_reply",
+        IngressAdminReplyPass = "ingress_admin_reply_pass",
+        IngressReply = "ingress_reply",
+        IngressNoReply = "ingress_no_reply",
+        Forward = "forward",
+        FloodTo = "flood_to",
+        Drop = "drop",
+    }
+}
+
+/// Match fields and their widths in bits.
+type KeyFields = &'static [(Field, u32)];
+
+const SEGMENT_KEY: KeyFields =
+    &[(Field::Version, 8), (Field::IngressPort, 9), (Field::VlanPresent, 1), (Field::VlanId, 12)];
+const CLASS_KEY_V4: KeyFields = &[(Field::Version, 8), (Field::Address, 32)];
+const CLASS_KEY_V6: KeyFields = &[(Field::Version, 8), (Field::Address, 128)];
+const PORT_KEY: KeyFields = &[(Field::Version, 8), (Field::Protocol, 8), (Field::Port, 16)];
+const FILTER_KEY: KeyFields = &[
+    (Field::Version, 8),
+    (Field::Segment, 16),
+    (Field::Traffic, 2),
+    (Field::SrcClass, 16),
+    (Field::DstClass, 16),
+    (Field::Protocol, 8),
+    (Field::Fragment, 1),
+    (Field::SportClass, 16),
+    (Field::DportClass, 16),
+    (Field::TcpFlags, 8),
+    (Field::Established, 1),
+    (Field::Reply, 1),
+    (Field::IcmpType, 8),
+    (Field::IcmpCode, 8),
+];
+const POD_KEY: KeyFields = &[
+    (Field::Version, 8),
+    (Field::SrcClass, 16),
+    (Field::DstClass, 16),
+    (Field::Protocol, 8),
+    (Field::Fragment, 1),
+    (Field::DportClass, 16),
+];
+const REPLY_KEY: KeyFields = &[
+    (Field::Version, 8),
+    (Field::SrcClass, 16),
+    (Field::DstClass, 16),
+    (Field::Protocol, 8),
+    (Field::SportClass, 16),
+    (Field::Established, 1),
+];
+
+impl Table {
+    /// Match fields and their widths in bits. [`Program`] checks that the P4Info has exactly these.
+    pub const fn fields(self) -> &'static [(Field, u32)] {
+        match self {
+            Self::PolicyVersion => &[],
+            Self::SegmentOf => SEGMENT_KEY,
+            Self::SrcV4Class | Self::DstV4Class => CLASS_KEY_V4,
+            Self::SrcV6Class | Self::DstV6Class => CLASS_KEY_V6,
+            Self::SportClass | Self::DportClass => PORT_KEY,
+            Self::FilterAdmin | Self::FilterBaseline => FILTER_KEY,
+            Self::PodEgressAdmin | Self::PodEgress | Self::PodIngressAdmin | Self::PodIngress => POD_KEY,
+            Self::PodEgressAdminReply
+            | Self::PodEgressReply
+            | Self::PodIngressAdminReply
+            | Self::PodIngressReply => REPLY_KEY,
+            Self::CrossConnect => &[(Field::IngressPort, 9)],
+            Self::L2Forward => &[(Field::Segment, 16), (Field::DstMac, 48)],
+            Self::Flood => &[(Field::Segment, 16)],
+        }
+    }
+
+    /// The actions of its entries.
+    pub const fn actions(self) -> &'static [ActionKind] {
+        use ActionKind as A;
+        match self {
+            Self::PolicyVersion => &[A::SetVersion],
+            Self::SegmentOf => &[A::SetSegment],
+            Self::SrcV4Class | Self::SrcV6Class => &[A::SetSrcClass],
+            Self::DstV4Class | Self::DstV6Class => &[A::SetDstClass],
+            Self::SportClass => &[A::SetSportClass],
+            Self::DportClass => &[A::SetDportClass],
+            Self::FilterAdmin => {
+                &[A::AdminPermit, A::AdminPermitLimited, A::AdminDeny, A::AdminDenyLog, A::AdminPass]
+            }
+            Self::FilterBaseline => &[
+                A::BaselinePermit,
+                A::BaselinePermitLimited,
+                A::BaselineDeny,
+                A::BaselineDenyLog,
+                A::BaselinePass,
+            ],
+            Self::PodEgressAdmin => &[A::EgressAdminPermit, A::EgressAdminDeny, A::EgressAdminPass],
+            Self::PodEgress => &[A::EgressPermit, A::EgressDeny, A::EgressDenyLog, A::EgressPass],
+            Self::PodIngressAdmin => &[A::IngressAdminPermit, A::IngressAdminDeny, A::IngressAdminPass],
+            Self::PodIngress => &[A::IngressPermit, A::IngressDeny, A::IngressDenyLog, A::IngressPass],
+            Self::PodEgressAdminReply => {
+                &[A::EgressAdminReply, A::EgressAdminNoReply, A::EgressAdminReplyPass]
+            }
+            Self::PodEgressReply => &[A::EgressReply, A::EgressNoReply],
+            Self::PodIngressAdminReply => {
+                &[A::IngressAdminReply, A::IngressAdminNoReply, A::IngressAdminReplyPass]
+            }
+            Self::PodIngressReply => &[A::IngressReply, A::IngressNoReply],
+            Self::CrossConnect => &[A::Forward],
+            Self::L2Forward => &[A::Forward, A::Drop],
+            Self::Flood => &[A::FloodTo],
+        }
+    }
+
+    /// How a field of this table matches.
+    pub const fn match_kind(self, field: Field) -> MatchKind {
+        match (self, field) {
+            (Self::CrossConnect | Self::L2Forward | Self::Flood, _) => MatchKind::Exact,
+            (_, Field::Port) => MatchKind::Range,
+            _ => MatchKind::Ternary,
+        }
+    }
+
+    /// Whether entries belong to a version of the policy, so that an update is seen at one instant.
+    pub fn is_versioned(self) -> bool {
+        self.fields().iter().any(|(field, _)| *field == Field::Version)
+    }
+}
+
+impl ActionKind {
+    /// Names and widths in bits of the parameters.
+    pub const fn params(self) -> &'static [(&'static str, u32)] {
+        match self {
+            Self::SetVersion => &[("version", 8)],
+            Self::SetSegment => &[("segment", 16)],
+            Self::SetSrcClass | Self::SetDstClass => &[("filter_class", 16), ("pod_class", 16)],
+            Self::SetSportClass | Self::SetDportClass => &[("port_class", 16)],
+            Self::AdminPermitLimited | Self::BaselinePermitLimited => &[("limiter", 16)],
+            Self::AdminDenyLog | Self::BaselineDenyLog | Self::EgressDenyLog | Self::IngressDenyLog => {
+                &[("rule", 32)]
+            }
+            Self::Forward => &[("port", 9)],
+            Self::FloodTo => &[("group", 16)],
+            _ => &[],
+        }
+    }
+}
+
+/// A P4Info is not that of `outplane.p4`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
-    /// The P4Info itself is wrong.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
-    /// Something that must be there is not.
-    #[error("the program has no {what} {name}; it is not outplane.p4, or of another version")]
+    /// Something is not there.
+    #[error("the P4Info has no {what} {name}: it is not that of this version's outplane.p4")]
     Missing {
-        /// "table", "action", ..
+        /// Table, action, ..
         what: &'static str,
         /// Its name.
         name: String,
     },
-    /// The field `version` of a table is not ternary.
-    #[error("table {table}: the field version must be ternary")]
-    VersionKind {
-        /// The table.
-        table: String,
+    /// Something is there in another shape.
+    #[error("the P4Info's {what} {name} is not as in this version's outplane.p4: {difference}")]
+    Different {
+        /// Table, action, ..
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What differs.
+        difference: String,
     },
 }
 
-/// The field of a table that says in which versions of the policy an entry exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VersionField {
-    /// The match field's id.
-    pub id: u32,
-    /// All its bits.
-    pub mask: u128,
+#[derive(Clone, Debug)]
+struct BoundTable {
+    id: u32,
+    size: u64,
+    /// Ids in the order of [`Table::fields`].
+    fields: Vec<u32>,
 }
 
-impl VersionField {
-    /// The match of an entry that exists in one version only.
-    pub fn exactly(self, version: u8) -> FieldMatch {
-        FieldMatch { field: self.id, matches: Match::Ternary { value: version.into(), mask: self.mask } }
-    }
+#[derive(Clone, Debug)]
+struct BoundAction {
+    id: u32,
+    /// Ids in the order of [`ActionKind::params`].
+    params: Vec<u32>,
 }
 
-/// An action with one parameter, in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setter {
-    /// The table's id.
-    pub table: u32,
-    /// The action's id.
-    pub action: u32,
-    /// The parameter's id.
-    pub param: u32,
-}
-
-impl Setter {
-    /// The action with this value.
-    pub fn action(self, value: u128) -> Action {
-        Action { id: self.action, params: vec![(self.param, value)] }
-    }
-
-    /// The value in an action; none where it is another action.
-    pub fn value(self, action: &Action) -> Option<u128> {
-        (action.id == self.action)
-            .then(|| action.params.iter().find(|&&(id, _)| id == self.param).map(|&(_, value)| value))
-            .flatten()
-    }
-}
-
-/// outplane.p4 as the rest of Outplane needs it.
+/// The ids that a P4Info of `outplane.p4` gives to everything that entries speak of.
 #[derive(Clone, Debug)]
 pub struct Program {
     schema: Schema,
-    versions: BTreeMap<u32, VersionField>,
-    policy_version: Setter,
-    flood: Setter,
+    /// In the order of [`Table::ALL`].
+    tables: Vec<BoundTable>,
+    /// In the order of [`ActionKind::ALL`].
+    actions: Vec<BoundAction>,
+    table_ids: BTreeMap<u32, Table>,
+    action_ids: BTreeMap<u32, ActionKind>,
+    rate_limiter: u32,
+    rate_limiter_cells: u64,
 }
 
-static OUTPLANE: LazyLock<Program> = LazyLock::new(|| {
-    let schema = Schema::from_text(outplane_p4::P4INFO).map_err(ProgramError::from);
-    schema.and_then(Program::new).expect("the bundled P4Info is outplane.p4's")
-});
-
 impl Program {
-    /// The program that comes with this build.
+    /// The program as committed with this version: what is pushed to switches.
+    ///
+    /// # Panics
+    /// If the committed P4Info is not that of the program; a test of this crate would have failed.
     pub fn outplane() -> &'static Self {
-        &OUTPLANE
+        static PROGRAM: OnceLock<Program> = OnceLock::new();
+        PROGRAM.get_or_init(|| {
+            let schema = Schema::from_text(outplane_p4::P4INFO).expect("the committed P4Info is valid");
+            Self::new(schema).expect("the committed P4Info is that of outplane.p4")
+        })
     }
 
-    /// Finds everything in the P4Info of outplane.p4.
+    /// Looks up everything by name.
     pub fn new(schema: Schema) -> Result<Self, ProgramError> {
-        let mut versions = BTreeMap::new();
-        for table in schema.tables() {
-            let Some(field) = table.field_by_name(VERSION_FIELD) else { continue };
-            if field.kind != MatchKind::Ternary {
-                return Err(ProgramError::VersionKind { table: table.alias.clone() });
+        let tables =
+            Table::ALL.iter().map(|table| bind_table(&schema, *table)).collect::<Result<Vec<_>, _>>()?;
+        let actions =
+            ActionKind::ALL.iter().map(|kind| bind_action(&schema, *kind)).collect::<Result<Vec<_>, _>>()?;
+        for (table, bound) in Table::ALL.iter().zip(&tables) {
+            for kind in table.actions() {
+                let action = schema.table(bound.id).and_then(|info| info.action(actions[*kind as usize].id));
+                if action.is_none() {
+                    return Err(different("table", table.name(), format!("it has no action {kind}")));
+                }
             }
-            versions.insert(table.id, VersionField { id: field.id, mask: max_value(field.bits) });
         }
-        let policy_version = setter(&schema, "policy_version", "set_version", "version")?;
-        let flood = setter(&schema, "flood", "flood_to", "group")?;
-        Ok(Self { versions, policy_version, flood, schema })
+        let limiter = schema.meter_by_name("rate_limiter").ok_or_else(|| missing("meter", "rate_limiter"))?;
+        let Cells::Indexed(rate_limiter_cells) = limiter.cells else {
+            return Err(different("meter", "rate_limiter", "it has no index".to_owned()));
+        };
+        let rate_limiter = limiter.id;
+        let table_ids = tables.iter().zip(Table::ALL).map(|(bound, table)| (bound.id, *table)).collect();
+        let action_ids = actions.iter().zip(ActionKind::ALL).map(|(bound, kind)| (bound.id, *kind)).collect();
+        Ok(Self { schema, tables, actions, table_ids, action_ids, rate_limiter, rate_limiter_cells })
     }
 
-    /// The index of the P4Info.
+    /// The index of the P4Info behind it.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// The version field of a versioned table; none for tables whose entries all versions share.
-    pub fn version_field(&self, table: u32) -> Option<VersionField> {
-        self.versions.get(&table).copied()
+    /// A table's id.
+    pub fn table(&self, table: Table) -> u32 {
+        self.tables[table as usize].id
     }
 
-    /// `policy_version`'s default action: which version packets see.
-    pub fn policy_version(&self) -> Setter {
-        self.policy_version
+    /// The table with this id.
+    pub fn table_of(&self, id: u32) -> Option<Table> {
+        self.table_ids.get(&id).copied()
     }
 
-    /// `flood`'s action: which group frames to unknown addresses go to.
-    pub fn flood(&self) -> Setter {
-        self.flood
+    /// Entries that a table holds.
+    pub fn size(&self, table: Table) -> u64 {
+        self.tables[table as usize].size
     }
 
-    /// The default entry that makes packets see a version.
-    pub fn show_version(&self, version: u8) -> DefaultEntry {
-        DefaultEntry {
-            table: self.policy_version.table,
-            action: Some(self.policy_version.action(version.into())),
+    /// The id of a table's match field; none if the table has no such field.
+    pub fn field(&self, table: Table, field: Field) -> Option<u32> {
+        let place = table.fields().iter().position(|(own, _)| *own == field)?;
+        Some(self.tables[table as usize].fields[place])
+    }
+
+    /// Which match field of a table has this id.
+    pub fn field_of(&self, table: Table, id: u32) -> Option<Field> {
+        let place = self.tables[table as usize].fields.iter().position(|own| *own == id)?;
+        Some(table.fields()[place].0)
+    }
+
+    /// An action with its arguments in the order of [`ActionKind::params`].
+    pub fn action(&self, kind: ActionKind, arguments: &[u128]) -> Action {
+        let bound = &self.actions[kind as usize];
+        debug_assert_eq!(bound.params.len(), arguments.len(), "arguments of {kind}");
+        let mut params: Vec<(u32, u128)> =
+            bound.params.iter().copied().zip(arguments.iter().copied()).collect();
+        params.sort_unstable();
+        Action { id: bound.id, params }
+    }
+
+    /// Which action this is.
+    pub fn action_of(&self, id: u32) -> Option<ActionKind> {
+        self.action_ids.get(&id).copied()
+    }
+
+    /// An argument of an action by its place in [`ActionKind::params`].
+    pub fn argument(&self, action: &Action, place: usize) -> Option<u128> {
+        let kind = self.action_of(action.id)?;
+        let id = self.actions[kind as usize].params.get(place)?;
+        action.params.iter().find(|(param, _)| param == id).map(|(_, value)| *value)
+    }
+
+    /// A key; matches in any order, each on a field that the table has.
+    pub fn key(&self, table: Table, priority: i32, matches: impl IntoIterator<Item = (Field, Match)>) -> Key {
+        let mut matches: Vec<FieldMatch> = matches
+            .into_iter()
+            .filter_map(|(field, matches)| {
+                let id = self.field(table, field);
+                debug_assert!(id.is_some(), "{table} has no field {field}");
+                Some(FieldMatch { field: id?, matches })
+            })
+            .collect();
+        matches.sort_unstable();
+        Key { table: self.table(table), matches, priority }
+    }
+
+    /// The version that a default entry of `policy_version` says; none if it is another table's.
+    pub fn version_of(&self, entry: &DefaultEntry) -> Option<u8> {
+        let action = entry.action.as_ref().filter(|_| entry.table == self.table(Table::PolicyVersion))?;
+        let is_set = self.action_of(action.id) == Some(ActionKind::SetVersion);
+        self.argument(action, 0).filter(|_| is_set).and_then(|version| u8::try_from(version).ok())
+    }
+
+    /// The id of the meter whose cells limit rates.
+    pub fn rate_limiter(&self) -> u32 {
+        self.rate_limiter
+    }
+
+    /// How many cells that meter has.
+    pub fn rate_limiter_cells(&self) -> u64 {
+        self.rate_limiter_cells
+    }
+}
+
+fn missing(what: &'static str, name: &str) -> ProgramError {
+    ProgramError::Missing { what, name: name.to_owned() }
+}
+
+fn different(what: &'static str, name: &str, difference: String) -> ProgramError {
+    ProgramError::Different { what, name: name.to_owned(), difference }
+}
+
+fn bind_table(schema: &Schema, table: Table) -> Result<BoundTable, ProgramError> {
+    let info = schema.table_by_name(table.name()).ok_or_else(|| missing("table", table.name()))?;
+    let mut fields = Vec::with_capacity(table.fields().len());
+    for (field, bits) in table.fields() {
+        let found = info
+            .field_by_name(field.name())
+            .ok_or_else(|| missing("match field", &format!("{table}.{field}")))?;
+        let kind = table.match_kind(*field);
+        if found.bits != *bits || found.kind != kind {
+            let difference =
+                format!("{field} is {:?} of {} bits, expected {kind:?} of {bits}", found.kind, found.bits);
+            return Err(different("table", table.name(), difference));
         }
+        fields.push(found.id);
     }
-
-    /// A table by name.
-    pub fn table(&self, name: &str) -> Result<&TableInfo, ProgramError> {
-        table(&self.schema, name)
+    // A field that entries do not mention would match everything, whatever it is there for.
+    if let Some(unknown) = info.fields.iter().find(|field| !fields.contains(&field.id)) {
+        return Err(different("table", table.name(), format!("it has a field {}", unknown.name)));
     }
-
-    /// A match field of a table by name.
-    pub fn field(&self, table: &str, name: &str) -> Result<&FieldInfo, ProgramError> {
-        let info = self.table(table)?;
-        info.field_by_name(name).ok_or_else(|| missing("match field", format!("{table}.{name}")))
-    }
-
-    /// What a table is called; its id where the program has no such table.
-    pub fn table_name(&self, id: u32) -> String {
-        self.schema.table(id).map_or_else(|| format!("table-{id}"), |table| table.alias.clone())
-    }
+    Ok(BoundTable { id: info.id, size: info.size, fields })
 }
 
-fn missing(what: &'static str, name: impl Into<String>) -> ProgramError {
-    ProgramError::Missing { what, name: name.into() }
-}
-
-fn table<'a>(schema: &'a Schema, name: &str) -> Result<&'a TableInfo, ProgramError> {
-    schema.table_by_name(name).ok_or_else(|| missing("table", name))
-}
-
-fn setter(schema: &Schema, table_name: &str, action: &str, param: &str) -> Result<Setter, ProgramError> {
-    let table = table(schema, table_name)?.id;
-    let action = schema.action_by_name(action).ok_or_else(|| missing("action", action))?;
-    let param: &ParamInfo = action
-        .param_by_name(param)
-        .ok_or_else(|| missing("action parameter", format!("{}.{param}", action.alias)))?;
-    Ok(Setter { table, action: action.id, param: param.id })
+fn bind_action(schema: &Schema, kind: ActionKind) -> Result<BoundAction, ProgramError> {
+    let info = schema.action_by_name(kind.name()).ok_or_else(|| missing("action", kind.name()))?;
+    let mut params = Vec::with_capacity(kind.params().len());
+    for (name, bits) in kind.params() {
+        let param = info
+            .param_by_name(name)
+            .filter(|param| param.bits == *bits)
+            .ok_or_else(|| different("action", kind.name(), format!("it has no {name} of {bits} bits")))?;
+        params.push(param.id);
+    }
+    if info.params.len() != params.len() {
+        let difference = format!("it has {} parameters, expected {}", info.params.len(), params.len());
+        return Err(different("action", kind.name(), difference));
+    }
+    Ok(BoundAction { id: info.id, params })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_bundled_program_binds() {
-        let program = Program::outplane();
-        let versioned: Vec<_> = program.versions.keys().map(|&id| program.table_name(id)).collect();
-        for name in
-            ["segment_of", "src_v4_class", "dst_v6_class", "sport_class", "filter_admin", "pod_ingress"]
-        {
-            assert!(versioned.iter().any(|table| table == name), "{name} not in {versioned:?}");
-        }
-        for name in ["l2_forward", "flood", "cross_connect", "policy_version"] {
-            assert!(!versioned.iter().any(|table| table == name), "{name} in {versioned:?}");
-        }
-        let shown = program.show_version(2).action.expect("an action");
-        assert_eq!(program.policy_version().value(&shown), Some(2));
-        assert_eq!(program.flood().value(&shown), None);
+    fn bind(text: &str) -> Result<Program, ProgramError> {
+        Program::new(Schema::from_text(text).unwrap())
     }
 
     #[test]
-    fn another_program_is_refused() {
-        let schema =
-            Schema::from_text("pkg_info { name: \"other.p4\" arch: \"v1model\" }").expect("a valid P4Info");
-        let error = Program::new(schema).expect_err("no tables").to_string();
-        assert_eq!(
-            error,
-            "the program has no table policy_version; it is not outplane.p4, or of another version"
-        );
+    fn the_committed_p4info_fits() {
+        let program = Program::outplane();
+        for table in Table::ALL {
+            assert_eq!(program.table_of(program.table(*table)), Some(*table));
+            for (field, _) in table.fields() {
+                let id = program.field(*table, *field).unwrap();
+                assert_eq!(program.field_of(*table, id), Some(*field));
+            }
+        }
+        for kind in ActionKind::ALL {
+            let arguments: Vec<u128> = (1..=kind.params().len() as u128).collect();
+            let action = program.action(*kind, &arguments);
+            assert_eq!(program.action_of(action.id), Some(*kind));
+            for (place, argument) in arguments.iter().enumerate() {
+                assert_eq!(program.argument(&action, place), Some(*argument));
+            }
+        }
+        let shown = program.action(ActionKind::SetVersion, &[7]);
+        let of = |table| DefaultEntry { table: program.table(table), action: Some(shown.clone()) };
+        assert_eq!(program.version_of(&of(Table::PolicyVersion)), Some(7));
+        assert_eq!(program.version_of(&of(Table::Flood)), None);
+        assert_eq!(program.rate_limiter_cells(), 1024);
+        assert!(!Table::L2Forward.is_versioned() && Table::SegmentOf.is_versioned());
+    }
+
+    #[test]
+    fn every_table_and_action_is_bound() {
+        let schema = Program::outplane().schema();
+        assert_eq!(schema.tables().len(), Table::ALL.len());
+        // No entry uses NoAction and send_to_controller.
+        assert_eq!(schema.actions().len(), ActionKind::ALL.len() + 2);
+    }
+
+    #[test]
+    fn another_p4info_is_refused() {
+        let text = outplane_p4::P4INFO;
+        let renamed = |name: &str| {
+            let preamble = format!("\"OutplaneIngress.{name}\"\n    alias: \"{name}\"");
+            (preamble, "\"OutplaneIngress.x\"\n    alias: \"x\"".to_owned())
+        };
+        let replaced = |there: &str, instead: &str| (there.to_owned(), instead.to_owned());
+        let cases = [
+            (renamed("flood"), "no table flood"),
+            (renamed("admin_pass"), "no action admin_pass"),
+            (renamed("rate_limiter"), "no meter rate_limiter"),
+            (replaced("\"tcp_flags\"", "\"flags\""), "no match field filter_admin.tcp_flags"),
+            (replaced("bitwidth: 48", "bitwidth: 47"), "dst_mac is Exact of 47 bits, expected Exact of 48"),
+            (replaced("\"filter_class\"", "\"class\""), "it has no filter_class of 16 bits"),
+        ];
+        for ((there, instead), message) in cases {
+            assert!(text.contains(&there), "{there}");
+            let error = bind(&text.replacen(&there, &instead, 1)).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        assert!(matches!(bind("pkg_info { arch: \"v1model\" }"), Err(ProgramError::Missing { .. })));
     }
 }

@@ -41,6 +41,9 @@ impl<S> Default for Catalog<S> {
 
 impl<S: Clone + Eq + Hash> Catalog<S> {
     /// The id of a set; equal sets have equal ids.
+    ///
+    /// # Panics
+    /// With 2^32 sets, which fit in no memory.
     pub fn add(&mut self, set: &S) -> SetId {
         if let Some(id) = self.ids.get(set) {
             return *id;

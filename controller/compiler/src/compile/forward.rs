@@ -1,0 +1,216 @@
+//! Segments and forwarding: where frames enter, and where they leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outplane_intent::model::{Intent, Segment, Switch};
+use outplane_p4runtime::entry::{Entry, Match, MulticastGroup};
+use sha2::{Digest, Sha256};
+
+use super::row::whole;
+use crate::program::{ActionKind, Field, Program, Table};
+use crate::state::Origin;
+
+/// Most segments that there can be: ids 1..=65534.
+pub const MAX_SEGMENTS: usize = 65_534;
+
+/// Multicast group of the frames that enter in no segment. Those of segments are the segments' ids.
+pub const NO_SEGMENT_GROUP: u16 = 65_535;
+
+/// A frame that says port and VLAN is of the segment that names both, before the one that is on every port.
+const NAMED_PORT: i32 = 20;
+const EVERY_PORT: i32 = 10;
+
+/// An id for each segment: the hash of its name, or the next free one, segments in the order of their hashes. So a new
+/// segment leaves the others their ids, unless it comes in between two that share one. None: there are too many.
+pub(super) fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option<BTreeMap<String, u16>> {
+    let mut hashed: Vec<([u8; 32], &String)> =
+        names.map(|name| (Sha256::digest(name.as_bytes()).into(), name)).collect();
+    if hashed.len() > MAX_SEGMENTS {
+        return None;
+    }
+    hashed.sort_unstable();
+    let mut taken = BTreeSet::new();
+    let mut ids = BTreeMap::new();
+    for (digest, name) in hashed {
+        let mut place =
+            u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) as usize % MAX_SEGMENTS;
+        while !taken.insert(place) {
+            place = (place + 1) % MAX_SEGMENTS;
+        }
+        ids.insert(name.clone(), u16::try_from(place + 1).expect("at most 65534"));
+    }
+    Some(ids)
+}
+
+/// What forwards frames on one switch.
+#[derive(Debug, Default)]
+pub(super) struct Forwarding {
+    pub(super) entries: Vec<Entry>,
+    pub(super) groups: Vec<MulticastGroup>,
+}
+
+/// The segments and the forwarding of a switch; `None` for a switch that nobody declared.
+pub(super) fn compile(
+    intent: &Intent,
+    program: &Program,
+    name: &str,
+    switch: Option<&Switch>,
+    segments: &BTreeMap<String, u16>,
+) -> Forwarding {
+    let mut compiler = Compiler { program, name, found: Forwarding::default() };
+    for (segment, id) in
+        intent.segments.iter().filter_map(|(name, segment)| Some((segment, *segments.get(name)?)))
+    {
+        compiler.entrances(segment, id);
+    }
+    compiler.hosts(intent, segments);
+    let paired = compiler.cross_connects(switch);
+    compiler.floods(intent, switch, segments, &paired);
+
+    let mut found = compiler.found;
+    found.groups.sort_unstable();
+    // Two segments may claim the same frames: the first by name has them. Sorting is stable.
+    found.entries.sort_by(|left, right| left.key.cmp(&right.key));
+    found.entries.dedup_by(|later, first| later.key == first.key);
+    found
+}
+
+struct Compiler<'c> {
+    program: &'c Program,
+    name: &'c str,
+    found: Forwarding,
+}
+
+impl Compiler<'_> {
+    fn push(
+        &mut self,
+        table: Table,
+        priority: i32,
+        matches: &[(Field, Match)],
+        action: (ActionKind, u128),
+        why: &str,
+    ) {
+        let origin = Origin { policy: Origin::COMMON.to_owned(), rule: why.to_owned(), order: 0 };
+        self.found.entries.push(Entry {
+            key: self.program.key(table, priority, matches.iter().copied()),
+            action: self.program.action(action.0, &[action.1]),
+            metadata: origin.encode(),
+        });
+    }
+
+    fn entrances(&mut self, segment: &Segment, id: u16) {
+        let table = Table::SegmentOf;
+        // Without a tag the switch sees VLAN 0, and a priority tag says VLAN 0.
+        let vlan = whole(table, Field::VlanId, segment.vlan.unwrap_or(0).into());
+        let action = (ActionKind::SetSegment, id.into());
+        for port in ports_here(segment, self.name) {
+            let port = whole(table, Field::IngressPort, (*port).into());
+            self.push(table, NAMED_PORT, &[port, vlan], action, "segment");
+        }
+        if is_everywhere(segment) {
+            self.push(table, EVERY_PORT, &[vlan], action, "segment");
+        }
+    }
+
+    fn hosts(&mut self, intent: &Intent, segments: &BTreeMap<String, u16>) {
+        for host in intent.hosts.values() {
+            let (Some(mac), Some((switch, port))) = (host.mac, &host.port) else { continue };
+            if switch != self.name {
+                continue;
+            }
+            let segment = host.segment.as_ref().and_then(|name| segments.get(name)).copied().unwrap_or(0);
+            let mac = mac.iter().fold(0u128, |mac, byte| (mac << 8) | u128::from(*byte));
+            let matches =
+                [(Field::Segment, Match::Exact(segment.into())), (Field::DstMac, Match::Exact(mac))];
+            self.push(Table::L2Forward, 0, &matches, (ActionKind::Forward, (*port).into()), "host");
+        }
+    }
+
+    /// Both ways, whichever port says so. Returns the ports.
+    fn cross_connects(&mut self, switch: Option<&Switch>) -> BTreeSet<u16> {
+        let mut pairs: BTreeMap<u16, u16> = BTreeMap::new();
+        for (port, declared) in switch.into_iter().flat_map(|switch| &switch.ports) {
+            if let Some(other) = declared.cross_connect {
+                pairs.entry(*port).or_insert(other);
+                pairs.entry(other).or_insert(*port);
+            }
+        }
+        for (port, other) in &pairs {
+            let matches = [(Field::IngressPort, Match::Exact((*port).into()))];
+            let action = (ActionKind::Forward, (*other).into());
+            self.push(Table::CrossConnect, 0, &matches, action, "cross-connect");
+        }
+        pairs.into_keys().collect()
+    }
+
+    /// A segment floods to its ports here, or to all that are declared if it is on every port; frames of no segment to the
+    /// ports that no segment lists. Cross-connected ports take part only where a segment lists them.
+    fn floods(
+        &mut self,
+        intent: &Intent,
+        switch: Option<&Switch>,
+        segments: &BTreeMap<String, u16>,
+        paired: &BTreeSet<u16>,
+    ) {
+        let declared = switch.into_iter().flat_map(|switch| switch.ports.keys().copied());
+        let free: BTreeSet<u16> = declared.filter(|port| !paired.contains(port)).collect();
+        let mut listed: BTreeSet<u16> = BTreeSet::new();
+        for (name, segment) in &intent.segments {
+            let mut ports: BTreeSet<u16> = ports_here(segment, self.name).iter().copied().collect();
+            listed.extend(&ports);
+            if is_everywhere(segment) {
+                ports.extend(&free);
+            }
+            if let Some(id) = segments.get(name) {
+                self.flood(*id, *id, &ports);
+            }
+        }
+        let rest: BTreeSet<u16> = free.difference(&listed).copied().collect();
+        self.flood(0, NO_SEGMENT_GROUP, &rest);
+    }
+
+    fn flood(&mut self, segment: u16, group: u16, ports: &BTreeSet<u16>) {
+        if ports.is_empty() {
+            return;
+        }
+        let ports = ports.iter().map(|port| u32::from(*port)).collect();
+        self.found.groups.push(MulticastGroup { id: group.into(), ports });
+        let matches = [(Field::Segment, Match::Exact(segment.into()))];
+        self.push(Table::Flood, 0, &matches, (ActionKind::FloodTo, group.into()), "flood");
+    }
+}
+
+fn ports_here<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
+    segment.ports.get(switch).map_or(&[], Vec::as_slice)
+}
+
+fn is_everywhere(segment: &Segment) -> bool {
+    segment.vlan.is_some() && segment.ports.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_ids_are_stable_and_different() {
+        let names: Vec<String> = (0..2000).map(|number| format!("segment-{number}")).collect();
+        let all = segment_ids(names.iter()).unwrap();
+        let ids: BTreeSet<u16> = all.values().copied().collect();
+        assert_eq!(ids.len(), names.len());
+        assert!(!ids.contains(&0) && !ids.contains(&NO_SEGMENT_GROUP));
+        assert_eq!(segment_ids(names.iter().rev()).unwrap(), all);
+        // Without collisions the others do not matter.
+        let few = segment_ids(names[..3].iter()).unwrap();
+        assert!(few.iter().all(|(name, id)| all[name] == *id));
+    }
+
+    #[test]
+    fn every_id_can_be_given() {
+        let names: Vec<String> = (0..MAX_SEGMENTS).map(|number| number.to_string()).collect();
+        let ids: BTreeSet<u16> = segment_ids(names.iter()).unwrap().into_values().collect();
+        assert_eq!(ids.len(), MAX_SEGMENTS);
+        let one_more = [names.as_slice(), &["x".to_owned()]].concat();
+        assert_eq!(segment_ids(one_more.iter()), None);
+    }
+}

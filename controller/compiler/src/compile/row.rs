@@ -1,0 +1,299 @@
+//! Rows: entries before sets have become cubes of classes. A rule is a few rows, a row is an entry for each
+//! combination of its sets' cubes.
+
+use std::collections::BTreeMap;
+
+use outplane_p4runtime::entry::{Action, Entry, Match};
+
+use crate::addresses::AddressSet;
+use crate::capacity::{self, Overflow, Resource, ResourceUsage};
+use crate::classes::{AddressClasses, Catalog, Classes, Cube, PortClasses, SetId, TooManyClasses};
+use crate::program::{Field, Program, Table};
+use crate::ranges::Ranges;
+use crate::state::Origin;
+
+/// The sets that rows speak of.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    /// Addresses in filter tables.
+    pub(super) filter: Catalog<AddressSet>,
+    /// Addresses in pod tables.
+    pub(super) pod: Catalog<AddressSet>,
+    /// Source ports.
+    pub(super) sport: Catalog<Ranges<u16>>,
+    /// Destination ports.
+    pub(super) dport: Catalog<Ranges<u16>>,
+}
+
+/// The classes of all sets.
+#[derive(Debug)]
+pub(super) struct Spaces {
+    pub(super) filter: AddressClasses,
+    pub(super) pod: AddressClasses,
+    pub(super) sport: PortClasses,
+    pub(super) dport: PortClasses,
+}
+
+impl Sets {
+    /// Numbers the classes, or says of which there are too many.
+    pub(super) fn classify(&self, switch: &str) -> Result<Spaces, Vec<Overflow>> {
+        let overflow = |resource: Resource| {
+            move |TooManyClasses { classes }| Overflow {
+                switch: switch.to_owned(),
+                resource,
+                used: classes as u64,
+                size: resource.size(Program::outplane()),
+                biggest: Vec::new(),
+            }
+        };
+        let filter = self.filter.classify().map_err(overflow(Resource::FilterClasses));
+        let pod = self.pod.classify().map_err(overflow(Resource::PodClasses));
+        let sport = self.sport.classify().map_err(overflow(Resource::SourcePortClasses));
+        let dport = self.dport.classify().map_err(overflow(Resource::DestinationPortClasses));
+        match (filter, pod, sport, dport) {
+            (Ok(filter), Ok(pod), Ok(sport), Ok(dport)) => Ok(Spaces { filter, pod, sport, dport }),
+            (filter, pod, sport, dport) => {
+                Err([filter.err(), pod.err(), sport.err(), dport.err()].into_iter().flatten().collect())
+            }
+        }
+    }
+}
+
+impl Spaces {
+    /// The classes of addresses that a table matches.
+    fn addresses(&self, table: Table) -> &Classes {
+        match table {
+            Table::FilterAdmin | Table::FilterBaseline => &self.filter.classes,
+            _ => &self.pod.classes,
+        }
+    }
+
+    /// How many classes of each kind there are.
+    pub(super) fn usage(&self, program: &Program) -> Vec<ResourceUsage> {
+        [
+            (Resource::FilterClasses, &self.filter.classes),
+            (Resource::PodClasses, &self.pod.classes),
+            (Resource::SourcePortClasses, &self.sport.classes),
+            (Resource::DestinationPortClasses, &self.dport.classes),
+        ]
+        .map(|(resource, classes)| ResourceUsage {
+            resource,
+            used: classes.count() as u64,
+            size: resource.size(program),
+            policies: BTreeMap::new(),
+        })
+        .into()
+    }
+}
+
+/// Source or destination addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Addresses {
+    /// Any, also of packets that have none.
+    Any,
+    /// These.
+    Of(AddressSet),
+}
+
+impl Addresses {
+    /// These, or any if they are all.
+    pub(super) fn new(set: AddressSet) -> Self {
+        if set.is_full() { Self::Any } else { Self::Of(set) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Of(set) if set.is_empty())
+    }
+
+    /// What is in both.
+    pub(super) fn intersect(&self, other: &AddressSet) -> Self {
+        Self::new(match self {
+            Self::Any => other.clone(),
+            Self::Of(set) => set.intersect(other),
+        })
+    }
+}
+
+/// A row. Sets that are absent are not matched on.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    table: Table,
+    priority: i32,
+    action: Action,
+    /// Index in [`Rows::origins`].
+    origin: usize,
+    src: Option<SetId>,
+    dst: Option<SetId>,
+    sport: Option<SetId>,
+    dport: Option<SetId>,
+    /// Ids of segments, any of them; empty for all.
+    segments: Vec<u16>,
+    fixed: Vec<(Field, Match)>,
+}
+
+/// What a row matches.
+#[derive(Clone, Debug)]
+pub(super) struct RowMatch<'a> {
+    pub(super) src: &'a Addresses,
+    pub(super) dst: &'a Addresses,
+    pub(super) sport: Option<&'a Ranges<u16>>,
+    pub(super) dport: Option<&'a Ranges<u16>>,
+    pub(super) segments: &'a [u16],
+    /// Fields and all their bits.
+    pub(super) fixed: Vec<(Field, Match)>,
+}
+
+/// All rows of a switch.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) sets: Sets,
+    all: Vec<Row>,
+    origins: Vec<Origin>,
+}
+
+/// All bits of a field.
+pub(super) fn whole(table: Table, field: Field, value: u128) -> (Field, Match) {
+    let bits = table.fields().iter().find(|(own, _)| *own == field).map_or(0, |(_, bits)| *bits);
+    (field, Match::Ternary { value, mask: outplane_p4runtime::bytestring::max_value(bits) })
+}
+
+impl Rows {
+    /// From now on rows are this one's.
+    pub(super) fn origin(&mut self, policy: &str, rule: String) -> usize {
+        let order = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
+        self.origins.push(Origin { policy: policy.to_owned(), rule, order });
+        self.origins.len() - 1
+    }
+
+    /// The origin of a number.
+    pub(super) fn origin_of(&self, origin: usize) -> &Origin {
+        &self.origins[origin]
+    }
+
+    /// Adds a row, unless one of its sets is empty and it would match nothing.
+    pub(super) fn push(
+        &mut self,
+        table: Table,
+        priority: i32,
+        action: Action,
+        origin: usize,
+        matches: RowMatch<'_>,
+    ) {
+        let RowMatch { src, dst, sport, dport, segments, fixed } = matches;
+        let no_port = |ports: Option<&Ranges<u16>>| ports.is_some_and(Ranges::is_empty);
+        if src.is_empty() || dst.is_empty() || no_port(sport) || no_port(dport) {
+            return;
+        }
+        let catalog = match table {
+            Table::FilterAdmin | Table::FilterBaseline => &mut self.sets.filter,
+            _ => &mut self.sets.pod,
+        };
+        let mut addresses = |addresses: &Addresses| match addresses {
+            Addresses::Any => None,
+            Addresses::Of(set) => Some(catalog.add(set)),
+        };
+        let (src, dst) = (addresses(src), addresses(dst));
+        let sport = sport.filter(|ports| !ports.is_full()).map(|ports| self.sets.sport.add(ports));
+        let dport = dport.filter(|ports| !ports.is_full()).map(|ports| self.sets.dport.add(ports));
+        let segments = segments.to_vec();
+        self.all.push(Row { table, priority, action, origin, src, dst, sport, dport, segments, fixed });
+    }
+
+    /// How many entries the rows come to at most, by table and policy.
+    pub(super) fn count(&self, program: &Program, spaces: &Spaces) -> Vec<ResourceUsage> {
+        let mut counts: BTreeMap<Table, BTreeMap<String, u64>> = BTreeMap::new();
+        for row in &self.all {
+            let policies = counts.entry(row.table).or_default();
+            let policy = &self.origins[row.origin].policy;
+            let entries = row.entries(spaces);
+            match policies.get_mut(policy) {
+                Some(count) => *count = count.saturating_add(entries),
+                None => {
+                    policies.insert(policy.clone(), entries);
+                }
+            }
+        }
+        counts.into_iter().map(|(table, policies)| capacity::table_usage(program, table, policies)).collect()
+    }
+
+    /// The entries, sorted by key. Of entries that match the same packets only the first in rank stays.
+    pub(super) fn expand(&self, program: &Program, spaces: &Spaces) -> Vec<Entry> {
+        let metadata: Vec<Vec<u8>> = self.origins.iter().map(Origin::encode).collect();
+        let mut entries: Vec<(usize, Entry)> = Vec::new();
+        for row in &self.all {
+            row.expand(program, spaces, &mut |key| {
+                let (action, metadata) = (row.action.clone(), metadata[row.origin].clone());
+                entries.push((row.origin, Entry { key, action, metadata }));
+            });
+        }
+        entries.sort_unstable_by(|(left_order, left), (right_order, right)| {
+            (left.key.table, &left.key.matches)
+                .cmp(&(right.key.table, &right.key.matches))
+                .then(right.key.priority.cmp(&left.key.priority))
+                .then(left_order.cmp(right_order))
+        });
+        entries.dedup_by(|(_, later), (_, first)| {
+            later.key.table == first.key.table && later.key.matches == first.key.matches
+        });
+        let mut entries: Vec<Entry> = entries.into_iter().map(|(_, entry)| entry).collect();
+        entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        entries
+    }
+}
+
+impl Row {
+    fn cubes<'s>(&self, spaces: &'s Spaces) -> [(Field, Option<&'s [Cube]>); 4] {
+        let addresses = spaces.addresses(self.table);
+        [
+            (Field::SrcClass, self.src.map(|set| addresses.cubes(set))),
+            (Field::DstClass, self.dst.map(|set| addresses.cubes(set))),
+            (Field::SportClass, self.sport.map(|set| spaces.sport.classes.cubes(set))),
+            (Field::DportClass, self.dport.map(|set| spaces.dport.classes.cubes(set))),
+        ]
+    }
+
+    fn entries(&self, spaces: &Spaces) -> u64 {
+        self.cubes(spaces)
+            .iter()
+            .map(|(_, cubes)| cubes.map_or(1, |cubes| cubes.len() as u64))
+            .fold(self.segments.len().max(1) as u64, u64::saturating_mul)
+    }
+
+    fn expand(
+        &self,
+        program: &Program,
+        spaces: &Spaces,
+        found: &mut impl FnMut(outplane_p4runtime::entry::Key),
+    ) {
+        let mut choices: Vec<Vec<(Field, Match)>> = Vec::new();
+        for (field, cubes) in self.cubes(spaces) {
+            if let Some(cubes) = cubes {
+                let ternary = |cube: &Cube| {
+                    (field, Match::Ternary { value: cube.value.into(), mask: cube.mask.into() })
+                };
+                choices.push(cubes.iter().map(ternary).collect());
+            }
+        }
+        if !self.segments.is_empty() {
+            let segments = self.segments.iter();
+            choices.push(segments.map(|id| whole(self.table, Field::Segment, (*id).into())).collect());
+        }
+        let mut chosen = self.fixed.clone();
+        product(&choices, &mut chosen, &mut |matches| {
+            found(program.key(self.table, self.priority, matches.iter().copied()));
+        });
+    }
+}
+
+/// Every choice of one from each list, after what is chosen already.
+fn product<T: Copy>(choices: &[Vec<T>], chosen: &mut Vec<T>, found: &mut impl FnMut(&[T])) {
+    let Some((first, rest)) = choices.split_first() else {
+        found(chosen);
+        return;
+    };
+    for choice in first {
+        chosen.push(*choice);
+        product(rest, chosen, found);
+        chosen.pop();
+    }
+}
