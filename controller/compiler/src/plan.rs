@@ -32,18 +32,19 @@
 mod capacity;
 mod layout;
 mod summary;
+mod undo;
 mod unversioned;
 mod versioned;
 
 use std::collections::BTreeSet;
 
-use outplane_p4runtime::entry::{Entry, FieldMatch, Key};
-use outplane_p4runtime::schema::SchemaError;
+use outplane_p4runtime::entry::{Entry, FieldMatch, Key, Match};
 use thiserror::Error;
 
 pub use layout::{Layout, Setter, VersionField};
 pub use summary::{Counts, Summary};
 
+use crate::program::Program;
 use crate::state::{Change, Desired, Installed, Plan, Step};
 
 /// What one difference between two desired states costs at most over all later plans, in writes: an entry that gets
@@ -83,9 +84,6 @@ pub enum PlanError {
         /// The entry, in the program's names.
         entry: String,
     },
-    /// The P4Info is wrong.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
 }
 
 /// A table that would overflow.
@@ -130,7 +128,22 @@ fn cure(size: u64, after: usize) -> &'static str {
 /// # Errors
 /// [`PlanError`]: a table overflows on the way, an entry of another owner is in the way, or the desired state is not
 /// one (an entry twice, or with a version of its own).
-pub fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired) -> Result<Plan, PlanError> {
+pub fn plan(program: &Program, installed: &Installed, desired: &Desired) -> Result<Plan, PlanError> {
+    plan_for(&Layout::new(program.schema())?, installed, desired)
+}
+
+/// The writes that take back what a plan from `before` had written when it stopped; `now` is what has been read since.
+///
+/// Packets see the same before, in between and after. Where they see another version by now, it is empty: the update has
+/// happened, and the next plan cleans up behind it.
+///
+/// # Errors
+/// As [`plan`].
+pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Plan, PlanError> {
+    undo::undo(&Layout::new(program.schema())?, before, now)
+}
+
+fn plan_for(layout: &Layout<'_>, installed: &Installed, desired: &Desired) -> Result<Plan, PlanError> {
     check(layout, desired)?;
     foreign(layout, installed, desired)?;
     let mut steps = Steps::default();
@@ -211,6 +224,15 @@ impl<'a> Bare<'a> {
         };
         (Some(key.matches[at]), bare(rest))
     }
+}
+
+/// Whether packets of a version see an entry with this match on the version. Packets of version 0 see nothing.
+fn sees(version: Option<FieldMatch>, packets: u8) -> bool {
+    packets != 0
+        && version.is_none_or(|version| match version.matches {
+            Match::Ternary { value, mask } => u128::from(packets) & mask == value,
+            _ => false,
+        })
 }
 
 /// A copy of an entry for one version, or (none) for all.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Layout;
+use crate::program::Program;
 use crate::state::{Change, Plan};
 
 /// Writes of each kind.
@@ -46,7 +46,10 @@ pub struct Summary {
 
 impl Plan {
     /// Counts by table and kind. The flip is in `total` and `steps` alone.
-    pub fn summary(&self, layout: &Layout<'_>) -> Summary {
+    pub fn summary(&self, program: &Program) -> Summary {
+        let name = |id| {
+            program.schema().table(id).map_or_else(|| format!("table-{id}"), |table| table.alias.clone())
+        };
         let mut summary = Summary {
             from_version: self.from_version,
             to_version: self.to_version,
@@ -68,8 +71,7 @@ impl Plan {
                 Change::ClearMeter { .. } => summary.meters.deletes += 1,
             }
         }
-        summary.tables =
-            tables.into_iter().map(|(table, counts)| (layout.table_name(table), counts)).collect();
+        summary.tables = tables.into_iter().map(|(table, counts)| (name(table), counts)).collect();
         summary
     }
 }

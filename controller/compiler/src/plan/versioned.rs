@@ -4,9 +4,9 @@
 //! one of the next version. The rules below bring each key from whatever there is to: one entry that the next version
 //! sees, with the desired action, or none; and what packets of the present version see does not change before the flip.
 
-use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
+use outplane_p4runtime::entry::{Entry, FieldMatch};
 
-use super::{Bare, Layout, Steps, for_version};
+use super::{Bare, Layout, Steps, for_version, sees};
 use crate::state::{Change, Desired, Installed};
 
 /// Plans the versioned tables and returns the version that packets see afterwards.
@@ -120,12 +120,8 @@ impl Versions<'_> {
         } else if exactly(self.next) {
             cell.new = Some(entry);
         } else {
-            let sees = |v: u8| match version.matches {
-                Match::Ternary { value, mask } => u128::from(v) & mask == value,
-                _ => false,
-            };
-            let seen_now = self.now != 0 && sees(self.now);
-            cell.odd.push(Odd { entry, seen_now, seen_next: sees(self.next) });
+            let (seen_now, seen_next) = (sees(Some(version), self.now), sees(Some(version), self.next));
+            cell.odd.push(Odd { entry, seen_now, seen_next });
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use outplane_p4runtime::Schema;
 
 use super::model::{SCHEMA, Switch, class, desired, flood, group, layout, meter, segment};
-use crate::plan::{Counts, Layout, PlanError, for_version, plan};
+use crate::plan::{Counts, Layout, PlanError, for_version, plan_for as plan};
+use crate::program::Program;
 use crate::state::{Desired, Installed, Plan};
 
 /// Step titles and numbers of writes.
@@ -129,7 +130,7 @@ fn the_summary_counts_by_table_and_kind() {
         meters: vec![meter(0, 10)],
         ..desired(vec![segment(1, 11, "a"), class(7, 1), flood(1, 5)])
     };
-    let summary = plan(&layout(), &installed, &wanted).expect("a plan").summary(&layout());
+    let summary = plan(&layout(), &installed, &wanted).expect("a plan").summary(Program::outplane());
     let counts = |inserts, modifies, deletes| Counts { inserts, modifies, deletes };
     assert_eq!((summary.from_version, summary.to_version, summary.total), (1, 2, 9));
     assert_eq!(

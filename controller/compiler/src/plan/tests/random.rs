@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::model::{self, Shown, Switch, layout, shows};
-use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan};
+use crate::plan::undo::undo;
+use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan_for as plan};
 use crate::state::{Change, Desired, Plan};
 
 /// A desired state of a few keys, so that neighbours in a sequence share many.
@@ -151,6 +152,41 @@ proptest! {
         let again = plan(&layout(), &switch.read(), &wanted).expect("a plan");
         prop_assert!(again.is_empty(), "{again:?}");
         prop_assert!(!again.flips());
+    }
+
+    #[test]
+    fn what_was_written_before_the_flip_can_be_taken_back(
+        start in any_switch(),
+        first in any_desired(),
+        wanted in any_desired(),
+        (stop, stop_undo, seed) in any::<(prop::sample::Index, prop::sample::Index, u64)>(),
+        fresh in any::<bool>(),
+    ) {
+        let mut switch = start;
+        if !fresh {
+            switch.run(&plan(&layout(), &switch.read(), &first).expect("a plan"));
+        }
+        let before = switch.read();
+        let (shown, held) = (switch.shown(), switch.holds());
+        let plan = plan(&layout(), &before, &wanted).expect("a plan");
+        run(&mut switch, &plan, &wanted, stop.index(plan.len() + 1), seed);
+        if plan.flips() && switch.version == plan.to_version {
+            prop_assert!(undo(&layout(), &before, &switch.read()).expect("a plan").is_empty());
+        } else if plan.flips() {
+            // The way back may be cut short as well.
+            for stop in [stop_undo.index(100), usize::MAX] {
+                let back = undo(&layout(), &before, &switch.read()).expect("a plan");
+                for change in back.steps.iter().flat_map(|s| shuffled(&s.changes, seed)).take(stop) {
+                    switch.apply(change);
+                    prop_assert_eq!(switch.shown(), shown.clone());
+                }
+            }
+            if !fresh {
+                prop_assert_eq!(switch.holds(), held);
+            } else if before.version == 0 {
+                prop_assert!(switch.entries.keys().all(|key| before.entries.iter().any(|old| old.key == *key)));
+            }
+        }
     }
 
     #[test]
