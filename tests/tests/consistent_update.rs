@@ -1,0 +1,68 @@
+//! A policy change under traffic: no packet sees a mix of the old policy and the new one.
+//!
+//! Two policies that say the same with exchanged groups. Traffic from h1 passes under both, traffic from h3 is dropped
+//! under both; but with the classes of one and the rules of the other, h1's would be dropped and h3's would pass.
+
+use outplane_testbed::{Stream, SwitchKind, Transport};
+use outplane_tests::{Site, switches};
+
+/// `first` and `second`: the groups of h1 and h3. Whoever is in `first` may pass.
+fn policy(first: &str, second: &str) -> String {
+    format!(
+        "apiVersion: outplane.dev/v1alpha1
+kind: AddressGroup
+metadata: {{name: {first}}}
+spec: {{addresses: [10.0.0.1]}}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: AddressGroup
+metadata: {{name: {second}}}
+spec: {{addresses: [10.0.0.3]}}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: FilterPolicy
+metadata: {{name: swap}}
+spec:
+  replies: none
+  rules:
+    - {{name: in, action: allow, from: [{{group: {first}}}], to: [{{cidr: 10.0.0.2/32}}]}}
+    - {{name: back, action: allow, from: [{{cidr: 10.0.0.2/32}}], to: [{{group: {first}}}]}}
+    - {{name: out, action: deny, from: [{{group: {second}}}]}}
+"
+    )
+}
+
+fn change_under_traffic(kind: SwitchKind) {
+    let mut site = Site::new(kind, 3).expect("a lab with a switch");
+    let switch = site.switch_object();
+    site.write("a.yaml", &format!("{switch}---\n{}", policy("blue", "green"))).expect("a.yaml");
+    site.write("b.yaml", &format!("{switch}---\n{}", policy("green", "blue"))).expect("b.yaml");
+    site.outplane(&["apply", "a.yaml"]).expect("the first policy");
+    site.lab.hosts[1].agent.serve(Transport::Udp, 7).expect("h2 echoes");
+
+    let stream = Stream {
+        destination: site.lab.hosts[1].v4.parse().expect("an address"),
+        port: 7,
+        rate: 1000,
+        milliseconds: 3000,
+    };
+    let allowed = site.lab.hosts[0].agent.stream(&stream).expect("h1 sends");
+    let denied = site.lab.hosts[2].agent.stream(&stream).expect("h3 sends");
+    for file in ["b.yaml", "a.yaml", "b.yaml", "a.yaml", "b.yaml"] {
+        let output = site.outplane(&["apply", file, "--output", "json"]).expect("a change");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!text.contains("\"changes\":0"), "the change changes something: {text}");
+    }
+    let allowed = site.lab.hosts[0].agent.streamed(allowed).expect("h1 reports");
+    let denied = site.lab.hosts[2].agent.streamed(denied).expect("h3 reports");
+    assert_eq!(allowed.received, allowed.sent, "{}: allowed by both policies, yet lost", kind.name());
+    assert_eq!(denied.received, 0, "{}: denied by both policies, yet through", kind.name());
+    assert_eq!(denied.sent, 3000);
+}
+
+#[test]
+fn no_packet_sees_a_mix_of_policies() {
+    for kind in switches("policy change under traffic") {
+        change_under_traffic(kind);
+    }
+}
