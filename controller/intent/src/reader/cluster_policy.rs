@@ -24,7 +24,7 @@ const ACTIONS: [(&str, ClusterAction); 3] =
 
 pub(crate) fn policy(
     decoder: &mut Decoder<'_>,
-    spec: Option<Cursor<'_, '_>>,
+    spec: Option<Cursor<'_>>,
     at: Place,
     annotations: Annotations,
     rules: &mut Rules,
@@ -58,7 +58,7 @@ pub(crate) fn policy(
     policy
 }
 
-fn subject(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<PodsAnywhere> {
+fn subject(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<PodsAnywhere> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "`subject`")?;
     let mut found = pods_anywhere(decoder, &mut fields);
@@ -75,7 +75,7 @@ fn subject(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<PodsAnywhere
 }
 
 /// `namespaces` and `pods`, those that are there.
-fn pods_anywhere(decoder: &mut Decoder<'_>, fields: &mut Fields<'_, '_>) -> Vec<PodsAnywhere> {
+fn pods_anywhere(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Vec<PodsAnywhere> {
     let mut found = Vec::new();
     if let Some(at) = fields.get("namespaces") {
         let namespaces = selector(decoder, at, "`namespaces`");
@@ -90,7 +90,7 @@ fn pods_anywhere(decoder: &mut Decoder<'_>, fields: &mut Fields<'_, '_>) -> Vec<
 
 fn rule_list(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     direction: &'static str,
     peers: &'static str,
     rules: &mut Rules,
@@ -107,7 +107,7 @@ fn rule_list(
     read
 }
 
-fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, peers: &'static str) -> Option<(ClusterRule, Place)> {
+fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Option<(ClusterRule, Place)> {
     const LONGEST: usize = 100;
     let mut fields = decoder.fields(at, "a rule")?;
     let name_at = fields.get("name");
@@ -138,10 +138,9 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, peers: &'static str) -> O
         read.extend(list.iter().filter_map(|at| peer(decoder, at, egress)));
     }
     let mut ports = Vec::new();
-    for (field, read) in [
-        ("protocols", protocol as fn(&mut Decoder<'_>, Cursor<'_, '_>) -> Option<NetworkPort>),
-        ("ports", port),
-    ] {
+    for (field, read) in
+        [("protocols", protocol as fn(&mut Decoder<'_>, Cursor<'_>) -> Option<NetworkPort>), ("ports", port)]
+    {
         let Some(list_at) = fields.get(field) else { continue };
         let Some(list) = decoder.list(list_at, &format!("`{field}`")) else { continue };
         if list.len() == 0 {
@@ -162,12 +161,12 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, peers: &'static str) -> O
     Some((rule, place))
 }
 
-fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, egress: bool) -> Option<ClusterPeer> {
+fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>, egress: bool) -> Option<ClusterPeer> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "a peer")?;
     let mut found: Vec<ClusterPeer> =
         pods_anywhere(decoder, &mut fields).into_iter().map(ClusterPeer::Pods).collect();
-    let only_egress = |decoder: &mut Decoder<'_>, fields: &Fields<'_, '_>, name: &str| {
+    let only_egress = |decoder: &mut Decoder<'_>, fields: &Fields<'_>, name: &str| {
         if !egress {
             let at = fields.key(name).unwrap_or_else(|| fields.place());
             let help = "name pods or namespaces; a FilterPolicy can allow or deny by source address";
@@ -213,7 +212,7 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, egress: bool) -> Option<C
 }
 
 /// An item of `protocols`: one of `tcp`, `udp`, `sctp` and `destinationNamedPort`.
-fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPort> {
+fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "an item of `protocols`")?;
     let mut found = Vec::new();
@@ -257,11 +256,7 @@ fn one_port(
 }
 
 /// v1alpha2's port: `{number: 80}` or `{range: {start: 80, end: 90}}`.
-fn number_or_range(
-    decoder: &mut Decoder<'_>,
-    at: Cursor<'_, '_>,
-    protocol: PortProtocol,
-) -> Option<NetworkPort> {
+fn number_or_range(decoder: &mut Decoder<'_>, at: Cursor<'_>, protocol: PortProtocol) -> Option<NetworkPort> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "`destinationPort`")?;
     let mut found = Vec::new();
@@ -282,7 +277,7 @@ fn number_or_range(
 
 fn start_and_end(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     protocol: PortProtocol,
 ) -> Option<NetworkPort> {
     let start = fields.require(decoder, "start", "80");
@@ -304,11 +299,11 @@ fn start_and_end(
 }
 
 /// v1alpha1's port: one of `portNumber`, `portRange` and `namedPort`.
-fn port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPort> {
+fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "an item of `ports`")?;
     let mut found = Vec::new();
-    let protocol = |decoder: &mut Decoder<'_>, fields: &mut Fields<'_, '_>| match fields.get("protocol") {
+    let protocol = |decoder: &mut Decoder<'_>, fields: &mut Fields<'_>| match fields.get("protocol") {
         Some(at) => decoder.choice(at, "`protocol`", &PROTOCOLS),
         None => Some(PortProtocol::Tcp),
     };

@@ -80,7 +80,7 @@ impl Decoder<'_> {
         self.report(if help.is_empty() { problem } else { problem.help(help) });
     }
 
-    pub(crate) fn wrong_type(&mut self, at: Cursor<'_, '_>, what: &str, expected: &str) {
+    pub(crate) fn wrong_type(&mut self, at: Cursor<'_>, what: &str, expected: &str) {
         let said = at.said();
         let mut problem = Problem::error(
             Code::WrongType,
@@ -94,29 +94,25 @@ impl Decoder<'_> {
     }
 
     /// A mapping's fields.
-    pub(crate) fn fields<'d, 't>(&mut self, at: Cursor<'d, 't>, what: &str) -> Option<Fields<'d, 't>> {
-        match at.said() {
-            Said::Mapping(items) => Some(Fields { at, items, what: what.to_owned(), known: Vec::new() }),
-            _ => {
-                self.wrong_type(at, what, "a mapping");
-                None
-            }
-        }
+    pub(crate) fn fields<'d>(&mut self, at: Cursor<'d>, what: &str) -> Option<Fields<'d>> {
+        let Said::Mapping(items) = at.said() else {
+            self.wrong_type(at, what, "a mapping");
+            return None;
+        };
+        Some(Fields { at, items, what: what.to_owned(), known: Vec::new() })
     }
 
     /// A list's items.
-    pub(crate) fn list<'d, 't>(&mut self, at: Cursor<'d, 't>, what: &str) -> Option<Items<'d, 't>> {
-        match at.said() {
-            Said::Sequence(items) => Some(items),
-            _ => {
-                self.wrong_type(at, what, "a list");
-                None
-            }
-        }
+    pub(crate) fn list<'d>(&mut self, at: Cursor<'d>, what: &str) -> Option<Items<'d>> {
+        let Said::Sequence(items) = at.said() else {
+            self.wrong_type(at, what, "a list");
+            return None;
+        };
+        Some(items)
     }
 
     /// Text that is not empty.
-    pub(crate) fn text<'d>(&mut self, at: Cursor<'d, '_>, what: &str) -> Option<&'d str> {
+    pub(crate) fn text<'d>(&mut self, at: Cursor<'d>, what: &str) -> Option<&'d str> {
         match at.said() {
             Said::Text("") => {
                 self.error(Code::InvalidValue, at.place(), format!("{what} is empty"), "");
@@ -131,33 +127,28 @@ impl Decoder<'_> {
     }
 
     /// Text with its place.
-    pub(crate) fn placed_text(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<Placed<String>> {
+    pub(crate) fn placed_text(&mut self, at: Cursor<'_>, what: &str) -> Option<Placed<String>> {
         self.text(at, what).map(|text| Placed { value: text.to_owned(), at: at.place() })
     }
 
-    pub(crate) fn boolean(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<bool> {
-        match at.said() {
-            Said::Boolean(value) => Some(value),
-            _ => {
-                self.wrong_type(at, what, "true or false");
-                None
-            }
-        }
+    pub(crate) fn boolean(&mut self, at: Cursor<'_>, what: &str) -> Option<bool> {
+        let Said::Boolean(value) = at.said() else {
+            self.wrong_type(at, what, "true or false");
+            return None;
+        };
+        Some(value)
     }
 
     /// A whole number in a range.
     pub(crate) fn number<N: TryFrom<i64>>(
         &mut self,
-        at: Cursor<'_, '_>,
+        at: Cursor<'_>,
         what: &str,
         range: RangeInclusive<i64>,
     ) -> Option<N> {
-        let number = match at.said() {
-            Said::Integer(number) => number,
-            _ => {
-                self.wrong_type(at, what, "a whole number");
-                return None;
-            }
+        let Said::Integer(number) = at.said() else {
+            self.wrong_type(at, what, "a whole number");
+            return None;
         };
         let fits = number.filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
         if fits.is_none() {
@@ -171,12 +162,7 @@ impl Decoder<'_> {
     }
 
     /// One of some words, in any case.
-    pub(crate) fn choice<T: Copy>(
-        &mut self,
-        at: Cursor<'_, '_>,
-        what: &str,
-        choices: &[(&str, T)],
-    ) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, at: Cursor<'_>, what: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(at, what)?;
         let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
         if let Some((_, value)) = found {
@@ -191,16 +177,16 @@ impl Decoder<'_> {
 }
 
 /// The fields of a mapping. Fields that nobody asks for are unknown, which [`Fields::finish`] reports.
-pub(crate) struct Fields<'d, 't> {
-    at: Cursor<'d, 't>,
-    items: Items<'d, 't>,
+pub(crate) struct Fields<'d> {
+    at: Cursor<'d>,
+    items: Items<'d>,
     what: String,
     known: Vec<&'static str>,
 }
 
-impl<'d, 't> Fields<'d, 't> {
+impl<'d> Fields<'d> {
     /// A field, if it is there and not null.
-    pub(crate) fn get(&mut self, name: &'static str) -> Option<Cursor<'d, 't>> {
+    pub(crate) fn get(&mut self, name: &'static str) -> Option<Cursor<'d>> {
         self.known.push(name);
         let found = self.items.pairs().find(|(key, _)| key.raw() == Some(name));
         found.map(|(_, value)| value).filter(|value| !matches!(value.said(), Said::Null))
@@ -212,7 +198,7 @@ impl<'d, 't> Fields<'d, 't> {
         decoder: &mut Decoder<'_>,
         name: &'static str,
         example: &str,
-    ) -> Option<Cursor<'d, 't>> {
+    ) -> Option<Cursor<'d>> {
         let found = self.get(name);
         if found.is_none() {
             let message = format!("{} has no `{name}`", self.what);
@@ -254,7 +240,7 @@ impl<'d, 't> Fields<'d, 't> {
 }
 
 /// What a node is, in words.
-fn describe(said: &Said<'_, '_>) -> String {
+fn describe(said: &Said<'_>) -> String {
     match said {
         Said::Null => "empty".to_owned(),
         Said::Boolean(value) => format!("{value}"),

@@ -161,7 +161,7 @@ impl Label {
 /// [`Self::render`] does so. It serialises as
 /// `{severity, code, object, message, help, file, line, column, related: [{file, line, column, message}]}`,
 /// where what is not known is `null`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub struct Diagnostic {
     severity: Severity,
     code: Code,
@@ -287,8 +287,6 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-impl std::error::Error for Diagnostic {}
-
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -332,7 +330,7 @@ impl Serialize for Diagnostic {
 /// Why an intent could not be read: every error that was found, in order of files and places, and the warnings.
 ///
 /// Never without errors. As a `miette::Diagnostic` it has them all as related ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub struct Diagnostics {
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -372,8 +370,6 @@ impl fmt::Display for Diagnostics {
         Ok(())
     }
 }
-
-impl std::error::Error for Diagnostics {}
 
 /// Collects faults, up to a limit, and knows how to show their places.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ pub(crate) fn read(paths: &[PathBuf], limits: &Limits, sink: &mut Sink) -> Vec<(
                 sink.push(fault(&name, Code::Limit, message).help("split it into several files"));
             }
             Err(Unreadable::Io(error)) => {
-                sink.push(fault(&name, Code::File, format!("cannot read {name}: {error}")))
+                sink.push(fault(&name, Code::File, format!("cannot read {name}: {error}")));
             }
         }
     }
@@ -96,7 +96,7 @@ impl Finder<'_> {
     }
 
     /// A folder's files, its folders' files, in the order of their names. Hidden ones and folders behind symbolic
-    /// links are left out: a mounted ConfigMap holds its files a second time in such.
+    /// links are left out: a mounted `ConfigMap` holds its files a second time in such.
     fn folder(&mut self, path: &Path, depth: usize) {
         let shown = path.display().to_string();
         if depth > self.limits.folder_depth {
@@ -179,7 +179,7 @@ fn text(name: &str, bytes: Vec<u8>, sink: &mut Sink) -> Option<String> {
             let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
                 format!("{name} is UTF-16, not UTF-8")
             } else {
-                let line = bytes[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+                let line = bytes[..good].split(|byte| *byte == b'\n').count();
                 format!("{name} is not UTF-8: line {line} has a byte that belongs to no character")
             };
             sink.push(fault(name, Code::Encoding, message).help("save it as UTF-8"));

@@ -19,7 +19,7 @@ const DEFAULT_PRIORITY: u16 = 500;
 /// The rule that verdicts name when the policy's default decides.
 pub(crate) const DEFAULT_RULE: &str = "default";
 
-pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at: Place) -> FilterDecl {
+pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> FilterDecl {
     let policy = FilterPolicy {
         tier: FilterTier::Admin,
         priority: DEFAULT_PRIORITY,
@@ -81,7 +81,7 @@ pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at
 /// A list of names that says something only when it is not empty.
 fn names(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     field: &'static str,
     all: &str,
 ) -> (Vec<String>, Vec<Place>) {
@@ -101,12 +101,12 @@ fn names(
 }
 
 /// A field's list. An empty one is refused: it could mean everything or nothing.
-fn listed<'d, 't>(
+fn listed<'d>(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'d, 't>,
+    fields: &mut Fields<'d>,
     field: &'static str,
     all: &str,
-) -> Vec<Cursor<'d, 't>> {
+) -> Vec<Cursor<'d>> {
     let Some(at) = fields.get(field) else { return Vec::new() };
     let Some(items) = decoder.list(at, &format!("`{field}`")) else { return Vec::new() };
     if items.len() == 0 {
@@ -129,7 +129,7 @@ fn names_are_unique(decoder: &mut Decoder<'_>, declared: &FilterDecl) {
     }
 }
 
-fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, number: usize) -> Option<(FilterRule, RulePlaces)> {
+fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<(FilterRule, RulePlaces)> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "a rule")?;
     let name_at = fields.get("name");
@@ -189,7 +189,7 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, number: usize) -> Option<
     Some((rule, places))
 }
 
-fn rule_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d, '_>) -> Option<&'d str> {
+fn rule_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>) -> Option<&'d str> {
     const LONGEST: usize = 100;
     let name = decoder.text(at, "`name`")?;
     let why = if name == DEFAULT_RULE {
@@ -205,7 +205,7 @@ fn rule_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d, '_>) -> Option<&'d st
     None
 }
 
-fn rate(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<RateLimit> {
+fn rate(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<RateLimit> {
     let most = i64::from(u32::MAX);
     let mut fields = decoder.fields(at, "`rateLimit`")?;
     let packets = fields
@@ -220,7 +220,7 @@ fn rate(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<RateLimit> {
 
 fn peers(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     field: &'static str,
 ) -> (Vec<FilterPeer>, Vec<Place>) {
     let mut peers = Vec::new();
@@ -235,7 +235,7 @@ fn peers(
 }
 
 /// A peer: text is an address or CIDR, a mapping says what it is.
-fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<FilterPeer> {
+fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<FilterPeer> {
     const KINDS: &str = "`cidr`, `group`, `segment`, `host`, or `podSelector` and `namespaceSelector`";
     if let Said::Text(_) = at.said() {
         let cidr = decoder.cidr(at, "a peer", HostBits::Refuse, true)?;
@@ -297,7 +297,7 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<FilterPeer> {
 /// Whether an exception lies in its CIDR and leaves something of it.
 pub(crate) fn within(
     decoder: &mut Decoder<'_>,
-    at: Cursor<'_, '_>,
+    at: Cursor<'_>,
     cidr: ipnet::IpNet,
     hole: ipnet::IpNet,
 ) -> bool {

@@ -1,6 +1,6 @@
 //! Reads policy files: YAML (and so JSON) with our kinds and those of Kubernetes, as `kubectl get -o yaml` prints them.
 //!
-//! Text becomes documents ([`tree`]), documents become objects as they were said, each checked by itself ([`objects`]
+//! Text becomes documents ([`yaml`], [`json`]), documents become objects as they were said, each checked by itself ([`objects`]
 //! and the modules of the kinds), and these become one [`Intent`] once all their names are resolved ([`resolve`]).
 //! Nothing stops at the first fault: all of them are reported at once, each with its place, an excerpt and a hint.
 //! docs/intent.md describes every kind and field for users.
@@ -11,6 +11,7 @@ mod decode;
 mod diagnostic;
 mod files;
 mod filter;
+mod json;
 mod limits;
 mod network;
 mod network_policy;
@@ -23,6 +24,7 @@ mod source;
 mod traffic;
 mod tree;
 mod values;
+mod yaml;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,27 +132,7 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
             objects.sink.push(fault);
             continue;
         }
-        let mut documents = tree::Documents::new(&source, file, *limits);
-        while let Some(document) = documents.next(&mut documents_left) {
-            match document {
-                Ok(document) => objects.read(document.root(), None),
-                Err(fault) => {
-                    complete = false;
-                    let mut problem = Problem::error(fault.code, fault.at, fault.message);
-                    if let Some(help) = fault.help {
-                        problem = problem.help(help);
-                    }
-                    if let Some((at, text)) = fault.also {
-                        problem = problem.also(at, text);
-                    }
-                    let diagnostic = problem.diagnostic(&objects.sources, "");
-                    objects.sink.push(diagnostic);
-                }
-            }
-            if objects.sink.is_full() {
-                break;
-            }
-        }
+        complete &= documents(&mut objects, &source, file, limits, &mut documents_left);
     }
     let intent = resolve::resolve(&mut objects, limits, complete);
     let Objects { mut sink, sources, .. } = objects;
@@ -164,6 +146,63 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
         });
     }
     Ok(Loaded { intent, sources, warnings: sink.warnings, omitted_warnings: sink.omitted_warnings })
+}
+
+/// Reads a file's documents; whether all of them could be read.
+fn documents(
+    objects: &mut Objects,
+    source: &SourceFile,
+    file: u32,
+    limits: &Limits,
+    documents_left: &mut usize,
+) -> bool {
+    let report = |objects: &mut Objects, fault: tree::Fault| {
+        let mut problem = Problem::error(fault.code, fault.at, fault.message);
+        if let Some(help) = fault.help {
+            problem = problem.help(help);
+        }
+        if let Some((at, text)) = fault.also {
+            problem = problem.also(at, text);
+        }
+        let diagnostic = problem.diagnostic(&objects.sources, "");
+        objects.sink.push(diagnostic);
+    };
+    let mut not_json = None;
+    if json::looks_like(source.text()) && *documents_left > 0 {
+        match json::read(source, file, *limits) {
+            Ok(document) => {
+                *documents_left -= 1;
+                if let Some(document) = document {
+                    objects.read(document.root(), None);
+                }
+                return true;
+            }
+            Err(fault) if fault.code == Code::Syntax => not_json = Some(fault),
+            Err(fault) => {
+                report(objects, fault);
+                return false;
+            }
+        }
+    }
+    let says_json = source.name().ends_with(".json");
+    let mut complete = true;
+    let mut documents = yaml::Documents::new(source, file, *limits);
+    while let Some(document) = documents.next(documents_left) {
+        match document {
+            Ok(document) => objects.read(document.root(), None),
+            Err(fault) => {
+                complete = false;
+                // What the text looks like says more about a fault than YAML's reading of it.
+                let fault =
+                    not_json.take().filter(|_| says_json || fault.code == Code::Limit).unwrap_or(fault);
+                report(objects, fault);
+            }
+        }
+        if objects.sink.is_full() {
+            break;
+        }
+    }
+    complete
 }
 
 /// YAML has no control characters but tab and line breaks (YAML 1.2.2, section 5.1), and no lone carriage returns

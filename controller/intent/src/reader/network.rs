@@ -1,4 +1,4 @@
-//! Switch, Segment, Host and AddressGroup.
+//! Switch, Segment, Host and `AddressGroup`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ const LAST_VLAN: i64 = 4094;
 const PROGRAM: &str = "outplane";
 
 /// `spec`, which must be there.
-pub(crate) fn spec_fields<'d, 't>(
+pub(crate) fn spec_fields<'d>(
     decoder: &mut Decoder<'_>,
-    spec: Option<Cursor<'d, 't>>,
+    spec: Option<Cursor<'d>>,
     at: Place,
-) -> Option<Fields<'d, 't>> {
+) -> Option<Fields<'d>> {
     let Some(spec) = spec else {
         decoder.error(Code::MissingField, at, "this object has no `spec`", "add `spec: {...}`");
         return None;
@@ -32,7 +32,7 @@ pub(crate) fn spec_fields<'d, 't>(
     decoder.fields(spec, "`spec`")
 }
 
-pub(crate) fn switch(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at: Place) -> SwitchDecl {
+pub(crate) fn switch(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> SwitchDecl {
     let switch = Switch {
         address: String::new(),
         device_id: 1,
@@ -72,19 +72,17 @@ pub(crate) fn switch(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at
 }
 
 /// `host:port`; IPv6 addresses in brackets.
-fn server_address(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<String> {
+fn server_address(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<String> {
     let text = decoder.text(at, "`address`")?;
     let help = if text.contains("://") {
         "leave out the scheme; `tls` says whether TLS is used"
     } else {
         "9559 is P4Runtime's port; IPv6 addresses stand in brackets: [2001:db8::1]:9559"
     };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let host_is_good = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            !host.is_empty() && host.bytes().all(plain)
-        }
+        None => !host.is_empty() && host.bytes().all(plain),
     };
     match text.rsplit_once(':') {
         Some((host, port)) if host_is_good(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => {
@@ -98,7 +96,7 @@ fn server_address(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Strin
     }
 }
 
-fn tls(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Tls> {
+fn tls(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Tls> {
     let mut fields = decoder.fields(at, "`tls`")?;
     let file = decoder.sources.files().get(at.place().file as usize);
     let folder = file.and_then(|file| Path::new(file.name()).parent()).unwrap_or(Path::new("")).to_owned();
@@ -120,7 +118,7 @@ fn tls(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Tls> {
     Some(Tls { ca: ca?, cert, key, server_name })
 }
 
-fn switch_port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, declared: &mut SwitchDecl) {
+fn switch_port(decoder: &mut Decoder<'_>, at: Cursor<'_>, declared: &mut SwitchDecl) {
     // A number alone is a port without anything to say about it.
     let (id, at, port) = if let Said::Integer(_) = at.said() {
         (decoder.number(at, "a port", 1..=LAST_PORT), at.place(), Port::default())
@@ -157,7 +155,7 @@ fn switch_port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, declared: &mut Swi
 }
 
 /// Names of ports must not look like numbers.
-fn port_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d, '_>) -> Option<&'d str> {
+fn port_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>) -> Option<&'d str> {
     let name = decoder.text(at, "`name`")?;
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         let message = format!("{} is no name for a port", quoted(name));
@@ -173,7 +171,7 @@ fn port_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d, '_>) -> Option<&'d st
 }
 
 /// A port by number or name.
-fn port_ref(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str) -> Option<Placed<PortRef>> {
+fn port_ref(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) -> Option<Placed<PortRef>> {
     let value = match at.said() {
         Said::Text(_) => PortRef::Name(decoder.text(at, what)?.to_owned()),
         Said::Integer(_) => PortRef::Number(decoder.number(at, what, 1..=LAST_PORT)?),
@@ -185,12 +183,12 @@ fn port_ref(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str) -> Option
     Some(Placed { value, at: at.place() })
 }
 
-fn vlan(decoder: &mut Decoder<'_>, at: Option<Cursor<'_, '_>>) -> Option<Placed<u16>> {
+fn vlan(decoder: &mut Decoder<'_>, at: Option<Cursor<'_>>) -> Option<Placed<u16>> {
     let at = at?;
     Some(Placed { value: decoder.number(at, "`vlan`", 1..=LAST_VLAN)?, at: at.place() })
 }
 
-pub(crate) fn segment(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>) -> SegmentDecl {
+pub(crate) fn segment(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>) -> SegmentDecl {
     let mut declared = SegmentDecl::default();
     let Some(spec) = spec else { return declared };
     let Some(mut fields) = decoder.fields(spec, "`spec`") else { return declared };
@@ -229,7 +227,7 @@ pub(crate) fn segment(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>) -
     declared
 }
 
-pub(crate) fn host(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at: Place) -> HostDecl {
+pub(crate) fn host(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> HostDecl {
     let mut declared = HostDecl::default();
     let Some(mut fields) = spec_fields(decoder, spec, at) else { return declared };
     if let Some(addresses) = fields.get("addresses")
@@ -262,7 +260,7 @@ pub(crate) fn host(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>, at: 
     declared
 }
 
-pub(crate) fn group(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_, '_>>) -> GroupDecl {
+pub(crate) fn group(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>) -> GroupDecl {
     let mut declared = GroupDecl::default();
     let Some(spec) = spec else { return declared };
     let Some(mut fields) = decoder.fields(spec, "`spec`") else { return declared };

@@ -27,7 +27,7 @@ enum Direction {
 
 pub(crate) fn policy(
     decoder: &mut Decoder<'_>,
-    spec: Option<Cursor<'_, '_>>,
+    spec: Option<Cursor<'_>>,
     at: Place,
     annotations: Annotations,
     rules: &mut Rules,
@@ -75,7 +75,7 @@ pub(crate) fn policy(
     policy
 }
 
-fn policy_types(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Vec<Direction>> {
+fn policy_types(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Vec<Direction>> {
     let choices = [("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
     let types = decoder.list(at, "`policyTypes`")?;
     Some(types.iter().filter_map(|at| decoder.choice(at, "a policy type", &choices)).collect())
@@ -83,7 +83,7 @@ fn policy_types(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Vec<Dir
 
 fn rule_list(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     direction: &'static str,
     peers: &'static str,
     rules: &mut Rules,
@@ -103,7 +103,7 @@ fn rule_list(
     Some(read)
 }
 
-fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, peers: &'static str) -> Option<NetworkPolicyRule> {
+fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Option<NetworkPolicyRule> {
     let mut fields = decoder.fields(at, "a rule")?;
     let list = fields.get(peers).and_then(|at| decoder.list(at, &format!("`{peers}`")));
     let peers = list.iter().flat_map(|items| items.iter()).filter_map(|at| peer(decoder, at)).collect();
@@ -113,7 +113,7 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, peers: &'static str) -> O
     Some(NetworkPolicyRule { peers, ports })
 }
 
-fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPeer> {
+fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPeer> {
     let mut fields = decoder.fields(at, "a peer")?;
     let block_at = fields.get("ipBlock");
     let selectors = peer_selectors(decoder, &mut fields);
@@ -140,7 +140,7 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPeer> {
     }
 }
 
-fn ip_block(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPeer> {
+fn ip_block(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPeer> {
     let mut fields = decoder.fields(at, "`ipBlock`")?;
     let cidr = fields
         .require(decoder, "cidr", "10.0.0.0/8")
@@ -159,7 +159,7 @@ fn ip_block(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPeer
     Some(NetworkPeer::IpBlock { cidr: cidr?, except })
 }
 
-fn port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPort> {
+fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     let mut fields = decoder.fields(at, "an item of `ports`")?;
     let protocol = match fields.get("protocol") {
         Some(at) => decoder.choice(at, "`protocol`", &PROTOCOLS),
@@ -206,7 +206,7 @@ fn port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<NetworkPort> {
 }
 
 /// RFC 6335, section 5.1: up to 15 lower-case letters, digits and hyphens, with a letter.
-pub(crate) fn check_port_name(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, name: &str) -> Option<()> {
+pub(crate) fn check_port_name(decoder: &mut Decoder<'_>, at: Cursor<'_>, name: &str) -> Option<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let good = (1..=15).contains(&name.len())
         && name.bytes().all(plain)

@@ -60,12 +60,12 @@ pub(crate) struct Objects {
 }
 
 /// `metadata`, as far as it is read.
-pub(crate) struct Metadata<'d, 't> {
+pub(crate) struct Metadata<'d> {
     pub(crate) name: String,
     pub(crate) namespace: Option<String>,
     pub(crate) at: Place,
     pub(crate) labels: Labels,
-    annotations: Vec<(Cursor<'d, 't>, Cursor<'d, 't>)>,
+    annotations: Vec<(Cursor<'d>, Cursor<'d>)>,
 }
 
 impl Objects {
@@ -80,7 +80,7 @@ impl Objects {
     /// Reads an object, or a list of them. A typed list (`PodList`) may leave the kind of its items out.
     ///
     /// Lists may stand in lists; the depth of documents bounds that.
-    pub(crate) fn read(&mut self, at: Cursor<'_, '_>, inherited: Option<(&str, &str)>) {
+    pub(crate) fn read(&mut self, at: Cursor<'_>, inherited: Option<(&str, &str)>) {
         if self.sink.is_full() {
             return;
         }
@@ -131,7 +131,7 @@ impl Objects {
     }
 
     /// Objects of other kinds are no concern of ours, unless they look like policy.
-    fn other_kind(&mut self, version: &str, kind: &str, mut fields: Fields<'_, '_>, kind_at: Place) {
+    fn other_kind(&mut self, version: &str, kind: &str, mut fields: Fields<'_>, kind_at: Place) {
         let version_at = fields.get("apiVersion").map_or(kind_at, Cursor::place);
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let mut decoder = self.decoder();
@@ -165,7 +165,7 @@ impl Objects {
         decoder.report(problem);
     }
 
-    fn object(&mut self, kind: Kind, kind_name: &str, mut fields: Fields<'_, '_>) {
+    fn object(&mut self, kind: Kind, kind_name: &str, mut fields: Fields<'_>) {
         let errors = self.sink.error_count();
         let mut decoder = self.decoder();
         let Some(metadata) = metadata(&mut decoder, &mut fields, kind) else { return };
@@ -280,11 +280,7 @@ fn insert<K: Ord, T>(map: &mut BTreeMap<K, Entry<T>>, name: K, entry: Entry<T>) 
     }
 }
 
-fn metadata<'d, 't>(
-    decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'d, 't>,
-    kind: Kind,
-) -> Option<Metadata<'d, 't>> {
+fn metadata<'d>(decoder: &mut Decoder<'_>, fields: &mut Fields<'d>, kind: Kind) -> Option<Metadata<'d>> {
     let metadata = fields.require(decoder, "metadata", "{name: ...}")?;
     let mut metadata = decoder.fields(metadata, "`metadata`")?;
     let name_at = metadata.require(decoder, "name", "a-name")?;
@@ -318,7 +314,7 @@ fn metadata<'d, 't>(
 }
 
 /// Names are used in messages and file names: letters, digits, `-`, `_` and `.`, at most 253.
-fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, name: &str) -> Option<()> {
+fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_>, name: &str) -> Option<()> {
     const LONGEST: usize = 253;
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
@@ -334,7 +330,7 @@ fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, name: &str) -> Opti
 }
 
 /// A mapping from text to text.
-pub(crate) fn string_map(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str) -> Option<Labels> {
+pub(crate) fn string_map(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) -> Option<Labels> {
     let Said::Mapping(items) = at.said() else {
         decoder.wrong_type(at, what, "a mapping");
         return None;
@@ -367,7 +363,7 @@ pub(crate) struct Annotations {
 pub(crate) const REPLIES_CHOICES: [(&str, Replies); 3] =
     [("none", Replies::None), ("established", Replies::Established), ("reverse", Replies::Reverse)];
 
-impl Metadata<'_, '_> {
+impl Metadata<'_> {
     /// Reads our annotations; others are nobody's business. Ours that the kind does not know are errors.
     fn annotations(&self, decoder: &mut Decoder<'_>, known: &[&str]) -> Annotations {
         let mut said = Annotations::default();

@@ -14,13 +14,13 @@ pub(crate) const PROTOCOLS: [(&str, PortProtocol); 3] =
     [("TCP", PortProtocol::Tcp), ("UDP", PortProtocol::Udp), ("SCTP", PortProtocol::Sctp)];
 
 /// A field of a mapping that others write: whatever is not there or of another type is not there.
-fn field<'d, 't>(at: Option<Cursor<'d, 't>>, name: &str) -> Option<Cursor<'d, 't>> {
+fn field<'d>(at: Option<Cursor<'d>>, name: &str) -> Option<Cursor<'d>> {
     let Said::Mapping(items) = at?.said() else { return None };
     let found = items.pairs().find(|(key, _)| key.raw() == Some(name)).map(|(_, value)| value);
     found.filter(|value| !matches!(value.said(), Said::Null))
 }
 
-fn items<'d, 't>(at: Option<Cursor<'d, 't>>) -> impl Iterator<Item = Cursor<'d, 't>> {
+fn items<'d>(at: Option<Cursor<'d>>) -> impl Iterator<Item = Cursor<'d>> {
     let items = match at.map(Cursor::said) {
         Some(Said::Sequence(items)) => Some(items),
         _ => None,
@@ -30,8 +30,8 @@ fn items<'d, 't>(at: Option<Cursor<'d, 't>>) -> impl Iterator<Item = Cursor<'d, 
 
 pub(crate) fn pod(
     decoder: &mut Decoder<'_>,
-    spec: Option<Cursor<'_, '_>>,
-    status: Option<Cursor<'_, '_>>,
+    spec: Option<Cursor<'_>>,
+    status: Option<Cursor<'_>>,
     labels: Labels,
     at: Place,
 ) -> PodDecl {
@@ -84,7 +84,7 @@ pub(crate) fn pod(
     declared
 }
 
-pub(crate) fn node(decoder: &mut Decoder<'_>, status: Option<Cursor<'_, '_>>, labels: Labels) -> Node {
+pub(crate) fn node(decoder: &mut Decoder<'_>, status: Option<Cursor<'_>>, labels: Labels) -> Node {
     let mut addresses = Vec::new();
     for item in items(field(status, "addresses")) {
         let kind = field(Some(item), "type").and_then(Cursor::raw);

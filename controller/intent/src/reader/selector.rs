@@ -23,7 +23,7 @@ const OPERATORS: [(&str, Operator); 4] = [
 ];
 
 /// A label selector; an empty one selects everything.
-pub(crate) fn selector(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str) -> Option<LabelSelector> {
+pub(crate) fn selector(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) -> Option<LabelSelector> {
     let mut fields = decoder.fields(at, what)?;
     let mut requirements = Vec::new();
     if let Some(labels) = fields.get("matchLabels") {
@@ -43,7 +43,7 @@ pub(crate) fn selector(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>, what: &str
     Some(LabelSelector { requirements })
 }
 
-fn requirement(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Requirement> {
+fn requirement(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Requirement> {
     let mut fields = decoder.fields(at, "a label requirement")?;
     let key = fields.require(decoder, "key", "app").and_then(|key| decoder.text(key, "`key`"));
     let operator = fields
@@ -93,7 +93,7 @@ pub(crate) struct PeerSelectors {
 }
 
 /// Reads both selectors of a peer. Broken ones count as there.
-pub(crate) fn peer_selectors(decoder: &mut Decoder<'_>, fields: &mut Fields<'_, '_>) -> PeerSelectors {
+pub(crate) fn peer_selectors(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> PeerSelectors {
     let mut read = |name: &'static str| {
         let at = fields.get(name)?;
         Some(selector(decoder, at, &format!("`{name}`")).unwrap_or_default())
@@ -104,12 +104,8 @@ pub(crate) fn peer_selectors(decoder: &mut Decoder<'_>, fields: &mut Fields<'_, 
     PeerSelectors { namespaces, pods, at }
 }
 
-/// ClusterNetworkPolicy's NamespacedPod. Without a namespace selector it means pods of all namespaces.
-pub(crate) fn namespaced_pods(
-    decoder: &mut Decoder<'_>,
-    at: Cursor<'_, '_>,
-    what: &str,
-) -> Option<PodsAnywhere> {
+/// ClusterNetworkPolicy's `NamespacedPod`. Without a namespace selector it means pods of all namespaces.
+pub(crate) fn namespaced_pods(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) -> Option<PodsAnywhere> {
     let mut fields = decoder.fields(at, what)?;
     let namespaces = match fields.get("namespaceSelector") {
         Some(at) => selector(decoder, at, "`namespaceSelector`"),

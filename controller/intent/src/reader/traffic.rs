@@ -51,7 +51,7 @@ const FLAGS: [(&str, u8); 8] = [
 const FAMILIES: [(&str, bool); 4] = [("v4", true), ("v6", false), ("IPv4", true), ("IPv6", false)];
 
 /// An item of `ports`.
-pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<TrafficMatch> {
+pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TrafficMatch> {
     let mut fields = decoder.fields(at, "an item of `ports`")?;
     if fields.is_empty() {
         let help = "add `protocol: UDP`, or `port: 443`; leave `ports` out to mean all traffic";
@@ -107,7 +107,7 @@ fn refuse(decoder: &mut Decoder<'_>, condition: Option<Place>, only: &str) -> Op
     None
 }
 
-fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Protocol> {
+fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Protocol> {
     if let Said::Integer(_) = at.said() {
         return decoder.number(at, "`protocol`", 0..=255).map(Protocol::Number);
     }
@@ -123,7 +123,7 @@ fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<Protocol> {
 #[expect(clippy::option_option, reason = "broken and absent are different things")]
 fn range(
     decoder: &mut Decoder<'_>,
-    fields: &mut Fields<'_, '_>,
+    fields: &mut Fields<'_>,
     name: &'static str,
     end_name: &'static str,
 ) -> Option<Option<(u16, u16)>> {
@@ -159,7 +159,7 @@ fn range(
     Some(Some((first, high)))
 }
 
-fn tcp_flags(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<TcpFlags> {
+fn tcp_flags(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TcpFlags> {
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "`tcpFlags`")?;
     let mut bits = |name: &'static str| {
@@ -188,7 +188,7 @@ fn tcp_flags(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Option<TcpFlags> 
 }
 
 /// An item of `icmp`: a match for each family that it means.
-pub(crate) fn icmp(decoder: &mut Decoder<'_>, at: Cursor<'_, '_>) -> Vec<TrafficMatch> {
+pub(crate) fn icmp(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Vec<TrafficMatch> {
     let Some(mut fields) = decoder.fields(at, "an item of `icmp`") else { return Vec::new() };
     let family = fields.get("family").map(|at| decoder.choice(at, "`family`", &FAMILIES));
     let type_at = fields.get("type");

@@ -25,7 +25,7 @@ impl Decoder<'_> {
     /// A CIDR. Where `bare` is allowed, an address alone stands for itself.
     pub(crate) fn cidr(
         &mut self,
-        at: Cursor<'_, '_>,
+        at: Cursor<'_>,
         what: &str,
         host_bits: HostBits,
         bare: bool,
@@ -66,7 +66,7 @@ impl Decoder<'_> {
     }
 
     /// An address of a host or pod.
-    pub(crate) fn address(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<IpAddr> {
+    pub(crate) fn address(&mut self, at: Cursor<'_>, what: &str) -> Option<IpAddr> {
         let text = self.text(at, what)?;
         let Ok(address) = text.parse::<IpAddr>() else {
             let message = format!("{what} must be an IPv4 or IPv6 address, not {}", quoted(text));
@@ -91,7 +91,7 @@ impl Decoder<'_> {
     }
 
     /// A MAC address: six bytes in hexadecimal, with `:` or `-` between.
-    pub(crate) fn mac(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<[u8; 6]> {
+    pub(crate) fn mac(&mut self, at: Cursor<'_>, what: &str) -> Option<[u8; 6]> {
         // Six pairs of decimal digits are still text: YAML 1.2 has no base 60.
         let text = self.text(at, what)?;
         let Some(mac) = parse_mac(text) else {
@@ -111,7 +111,7 @@ impl Decoder<'_> {
     }
 
     /// A moment: RFC 3339, or a date for its start in UTC.
-    pub(crate) fn moment(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<Timestamp> {
+    pub(crate) fn moment(&mut self, at: Cursor<'_>, what: &str) -> Option<Timestamp> {
         let text = self.text(at, what)?;
         let date = || {
             // jiff reads a date out of longer forms too; only ten characters are one.
@@ -130,7 +130,7 @@ impl Decoder<'_> {
     }
 
     /// A port, or where `ranges` are allowed, `low-high` as text.
-    pub(crate) fn ports(&mut self, at: Cursor<'_, '_>, what: &str) -> Option<(u16, u16)> {
+    pub(crate) fn ports(&mut self, at: Cursor<'_>, what: &str) -> Option<(u16, u16)> {
         if let Said::Text(text) = at.said() {
             let range = text.split_once('-').map_or_else(
                 || text.parse().ok().map(|port| (port, port)),

@@ -60,7 +60,7 @@ fn subnets(resolver: &mut Resolver<'_>) {
     for (name, entry) in &resolver.declared.segments {
         all.extend(entry.value.subnets.iter().map(|subnet| (subnet.value, name.as_str(), subnet.at)));
     }
-    all.sort_by(|a, b| (a.0.network(), a.0.prefix_len(), a.2).cmp(&(b.0.network(), b.0.prefix_len(), b.2)));
+    all.sort_by_key(|(subnet, _, at)| (subnet.network(), subnet.prefix_len(), *at));
     let mut open: Vec<(IpNet, &str, Place)> = Vec::new();
     for (subnet, name, at) in all {
         while open.last().is_some_and(|(outer, ..)| !outer.contains(&subnet)) {

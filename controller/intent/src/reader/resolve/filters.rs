@@ -1,16 +1,19 @@
 //! Filter policies: what they name exists, and every part of a rule can match some packet.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{Resolver, network};
 use crate::model::{FilterPeer, FilterRule, Intent, TrafficMatch};
-use crate::reader::declared::RulePlaces;
+use crate::reader::declared::{Declared, RulePlaces};
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
 use crate::reader::source::Place;
 
 /// Address families, as a set.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Families(u8);
 
 impl Families {
@@ -40,8 +43,40 @@ impl Families {
     }
 }
 
+/// The families of everything that a peer can name.
+struct Known<'i> {
+    groups: BTreeMap<&'i str, Families>,
+    segments: BTreeMap<&'i str, Families>,
+    hosts: BTreeMap<&'i str, Families>,
+}
+
+impl<'i> Known<'i> {
+    fn new(declared: &'i Declared, intent: &'i Intent) -> Self {
+        // A group of a cycle has no CIDRs here, and is still declared.
+        let group =
+            |name: &String| intent.groups.get(name).map_or(Families::BOTH, |group| of_cidrs(&group.cidrs));
+        let groups = declared.groups.keys().map(|name| (name.as_str(), group(name))).collect();
+        let mut segments: BTreeMap<&str, Families> = intent
+            .segments
+            .iter()
+            .map(|(name, segment)| (name.as_str(), of_cidrs(&segment.subnets)))
+            .collect();
+        let mut hosts = BTreeMap::new();
+        for (name, host) in &intent.hosts {
+            let families = of_addresses(host.addresses.iter().map(IpAddr::is_ipv4));
+            hosts.insert(name.as_str(), families);
+            let segment = host.segment.as_ref().and_then(|segment| segments.get_mut(segment.as_str()));
+            if let Some(segment) = segment {
+                *segment = segment.or(families);
+            }
+        }
+        Self { groups, segments, hosts }
+    }
+}
+
 pub(super) fn check(resolver: &mut Resolver<'_>, intent: &Intent) {
     let declared = resolver.declared;
+    let known = Known::new(declared, intent);
     for (name, entry) in &declared.filters {
         let object = format!("FilterPolicy/{name}");
         let policy = &entry.value.policy;
@@ -50,14 +85,13 @@ pub(super) fn check(resolver: &mut Resolver<'_>, intent: &Intent) {
             let _reported = network::check_switch(resolver, &object, switch, *at);
         }
         for (segment, at) in policy.segments.iter().zip(&entry.value.segments) {
-            if !intent.segments.contains_key(segment) {
-                let names = intent.segments.keys().map(String::as_str);
-                resolver.unknown(&object, "Segment", segment, *at, names);
+            if !known.segments.contains_key(segment.as_str()) {
+                resolver.unknown(&object, "Segment", segment, *at, known.segments.keys().copied());
             }
         }
         for (rule, places) in policy.rules.iter().zip(&entry.value.rules) {
-            let from = side(resolver, intent, &object, &rule.from, &places.from);
-            let to = side(resolver, intent, &object, &rule.to, &places.to);
+            let from = side(resolver, &known, &object, &rule.from, &places.from);
+            let to = side(resolver, &known, &object, &rule.to, &places.to);
             if let (Some(from), Some(to), false) = (from, to, places.broken) {
                 families(resolver, &object, rule, places, &from, &to);
             }
@@ -68,66 +102,49 @@ pub(super) fn check(resolver: &mut Resolver<'_>, intent: &Intent) {
 /// The families of each peer of a side. None if a name is unknown.
 fn side(
     resolver: &mut Resolver<'_>,
-    intent: &Intent,
+    known: &Known<'_>,
     object: &str,
     peers: &[FilterPeer],
     places: &[Place],
 ) -> Option<Vec<Families>> {
-    let mut known = true;
+    let mut complete = true;
     let mut families = Vec::with_capacity(peers.len());
     for (peer, at) in peers.iter().zip(places) {
-        let found = match peer {
-            FilterPeer::Cidr { cidr, .. } => Some(Families::of(cidr.addr().is_ipv4())),
-            FilterPeer::Pods { .. } => Some(Families::BOTH),
-            FilterPeer::Group(name) => match intent.groups.get(name) {
-                Some(group) => Some(of_cidrs(group.cidrs.iter())),
-                None if resolver.declared.groups.contains_key(name) => Some(Families::BOTH),
-                None => {
-                    let names = resolver.declared.groups.keys().map(String::as_str);
-                    resolver.unknown(object, "AddressGroup", name, *at, names);
-                    None
-                }
-            },
-            FilterPeer::Segment(name) => match intent.segments.get(name) {
-                Some(segment) => Some(of_segment(intent, name, &segment.subnets)),
-                None => {
-                    let names = intent.segments.keys().map(String::as_str);
-                    resolver.unknown(object, "Segment", name, *at, names);
-                    None
-                }
-            },
-            FilterPeer::Host(name) => match intent.hosts.get(name) {
-                Some(host) => Some(of_addresses(host.addresses.iter().map(std::net::IpAddr::is_ipv4))),
-                None => {
-                    let names = intent.hosts.keys().map(String::as_str);
-                    resolver.unknown(object, "Host", name, *at, names);
-                    None
-                }
-            },
+        let (kind, names, name) = match peer {
+            FilterPeer::Cidr { cidr, .. } => {
+                families.push(Families::of(cidr.addr().is_ipv4()));
+                continue;
+            }
+            FilterPeer::Pods { .. } => {
+                families.push(Families::BOTH);
+                continue;
+            }
+            FilterPeer::Group(name) => ("AddressGroup", &known.groups, name),
+            FilterPeer::Segment(name) => ("Segment", &known.segments, name),
+            FilterPeer::Host(name) => ("Host", &known.hosts, name),
         };
-        if found == Some(Families::NONE) {
-            let problem =
-                Problem::warning(Code::SelectsNothing, *at, "this peer has no addresses and matches nothing");
-            resolver.report(object, problem);
+        match names.get(name.as_str()) {
+            Some(&Families::NONE) => {
+                let message = "this peer has no addresses and matches nothing";
+                resolver.report(object, Problem::warning(Code::SelectsNothing, *at, message));
+                families.push(Families::BOTH);
+            }
+            Some(found) => families.push(*found),
+            None => {
+                resolver.unknown(object, kind, name, *at, names.keys().copied());
+                complete = false;
+            }
         }
-        known &= found.is_some();
-        families.push(found.filter(|found| *found != Families::NONE).unwrap_or(Families::BOTH));
     }
-    known.then_some(families)
+    complete.then_some(families)
 }
 
 fn of_addresses(v4: impl Iterator<Item = bool>) -> Families {
     v4.fold(Families::NONE, |families, v4| families.or(Families::of(v4)))
 }
 
-fn of_cidrs<'c>(cidrs: impl Iterator<Item = &'c IpNet>) -> Families {
-    of_addresses(cidrs.map(|cidr| cidr.addr().is_ipv4()))
-}
-
-fn of_segment(intent: &Intent, name: &str, subnets: &[IpNet]) -> Families {
-    let members = intent.hosts.values().filter(|host| host.segment.as_deref() == Some(name));
-    let hosts = members.flat_map(|host| &host.addresses).map(std::net::IpAddr::is_ipv4);
-    of_cidrs(subnets.iter()).or(of_addresses(hosts))
+fn of_cidrs(cidrs: &[IpNet]) -> Families {
+    of_addresses(cidrs.iter().map(|cidr| cidr.addr().is_ipv4()))
 }
 
 /// The families in which a packet of this traffic can have addresses that rules look at.

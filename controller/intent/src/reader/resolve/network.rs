@@ -216,7 +216,7 @@ pub(super) fn hosts(
 ) -> BTreeMap<String, Host> {
     let declared = resolver.declared;
     let mut hosts = BTreeMap::new();
-    let mut macs: BTreeMap<(Option<&str>, Option<u16>, [u8; 6]), (&str, Place)> = BTreeMap::new();
+    let mut macs = BTreeMap::new();
     for (name, entry) in &declared.hosts {
         let object = format!("Host/{name}");
         let said = &entry.value;
