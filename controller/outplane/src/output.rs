@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
@@ -27,20 +28,29 @@ pub(crate) trait Report: Serialize {
 
 /// Prints a result to standard output.
 pub(crate) fn print(format: Format, report: &impl Report) -> anyhow::Result<()> {
-    match format {
+    write(|stdout| match format {
         Format::Json => {
-            let mut out = BufWriter::new(io::stdout().lock());
-            serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from)?;
+            let mut out = BufWriter::new(stdout);
+            serde_json::to_writer_pretty(&mut out, report)?;
             writeln!(out)?;
-            out.flush()?;
+            out.flush()
         }
         Format::Text => {
-            let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
+            let mut out = BufWriter::new(anstream::AutoStream::auto(stdout));
             report.text(&mut out)?;
-            out.flush()?;
+            out.flush()
         }
+    })
+}
+
+/// Writes to standard output. Whoever reads it may stop when they have seen enough.
+pub(crate) fn write(write: impl FnOnce(io::StdoutLock<'static>) -> io::Result<()>) -> anyhow::Result<()> {
+    match write(io::stdout().lock()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Text in a style.

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::exit::Exit;
+use crate::output;
 
 /// Arguments of `completions`.
 #[derive(clap::Args, Debug)]
@@ -20,8 +21,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "outplane", &mut script);
-    let mut out = std::io::stdout().lock();
-    out.write_all(&script)?;
-    out.flush()?;
+    output::write(|mut out| {
+        out.write_all(&script)?;
+        out.flush()
+    })?;
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::Cli;
 use crate::exit::Exit;
+use crate::output;
 
 /// Arguments of `man`.
 #[derive(clap::Args, Debug)]
@@ -25,10 +26,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
         return Ok(Exit::Done);
     }
+    let mut command = Cli::command();
+    command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    let mut out = std::io::stdout().lock();
-    out.write_all(&page)?;
-    out.flush()?;
+    clap_mangen::Man::new(command).render(&mut page)?;
+    output::write(|mut out| {
+        out.write_all(&page)?;
+        out.flush()
+    })?;
     Ok(Exit::Done)
 }

@@ -175,6 +175,10 @@ struct SwitchLine {
 
 fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
     let answer = |line: &[u8]| -> Result<Line, String> {
+        // Lists of a struct's fields are JSON to serde, but no packets to us.
+        if line.first() != Some(&b'{') {
+            return Err("this is no JSON object: a packet is {\"src\": .., \"dst\": .., ..}".to_owned());
+        }
         let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
         let packet = spec.packet(intent)?;
         let answers = judge.answers(&packet)?;

@@ -1,0 +1,109 @@
+//! Help, manual pages, completions, exit codes of command lines that are wrong.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::support::{command, folder, outplane};
+
+const COMMANDS: [&str; 9] =
+    ["check", "compile", "trace", "plan", "apply", "show", "softswitch", "completions", "man"];
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let run = outplane(["--help"]).ends(0);
+    for name in COMMANDS {
+        assert!(run.out.contains(&format!("\n  {name}")), "{name}");
+        let run = outplane([name, "--help"]).ends(0);
+        assert!(run.out.contains("Usage: outplane"), "{}", run.out);
+    }
+    assert!(run.out.contains("Exit codes:"), "{}", run.out);
+    assert!(outplane(["--version"]).ends(0).out.starts_with("outplane "));
+}
+
+#[test]
+fn wrong_command_lines_end_with_two() {
+    for arguments in [
+        &[][..],
+        &["chekc"],
+        &["check"],
+        &["check", "--sctrict", "x.yaml"],
+        &["show"],
+        &["softswitch"],
+        &["softswitch", "--port", "veth1"],
+        &["apply", "examples/campus", "--address", "nowhere"],
+        &["plan", "examples/kubernetes"],
+    ] {
+        let run = outplane(arguments).ends(2);
+        assert!(run.err.contains("Usage") || run.err.contains("--help"), "{arguments:?}: {}", run.err);
+    }
+    // 2 means changes there.
+    outplane(["plan", "--detailed-exitcode"]).ends(1);
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let folder = folder();
+    let path = folder.path().to_str().expect("the path is UTF-8");
+    outplane(["man", "--out", path]).ends(0);
+    let main = fs::read_to_string(folder.path().join("outplane.1")).expect("the page is there");
+    assert!(main.contains(".TH outplane 1"), "{main}");
+    assert_eq!(outplane(["man"]).ends(0).out, main);
+    for name in COMMANDS {
+        let page =
+            fs::read_to_string(folder.path().join(format!("outplane-{name}.1"))).expect("the page is there");
+        assert!(page.contains("SYNOPSIS"), "{page}");
+    }
+}
+
+#[test]
+fn shells_get_their_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = outplane(["completions", shell]).ends(0).out;
+        for name in COMMANDS {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_pipe_is_no_panic() {
+    for arguments in [
+        &["compile", "examples/campus"][..],
+        &["man"],
+        &["completions", "bash"],
+        &["check", "examples/campus"],
+    ] {
+        let mut child = command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    // A pipe is none.
+    for arguments in
+        [&["check", "examples/campus"][..], &["check", "controller/outplane/tests/cli/data/broken.yaml"]]
+    {
+        let run = outplane(arguments);
+        assert!(!run.out.contains('\u{1b}') && !run.err.contains('\u{1b}'), "{arguments:?}");
+    }
+}
+
+#[test]
+fn logs_go_to_standard_error() {
+    let run = outplane(["check", "examples/campus", "-vv", "--log-format", "json", "-o", "json"]).ends(0);
+    run.json();
+    let lines: Vec<&str> = run.err.lines().collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let record: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert!(record["level"].is_string(), "{record}");
+    }
+}

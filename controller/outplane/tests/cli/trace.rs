@@ -1,0 +1,222 @@
+//! `outplane trace` and `outplane trace --batch`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::support::{command, file, folder, outplane, outplane_reading};
+
+const CAMPUS: &str = "examples/campus";
+const KUBERNETES: &str = "examples/kubernetes";
+
+/// Every way to ask.
+const WAYS: [&[&str]; 3] = [&[], &["--intent"], &["--both"]];
+
+#[test]
+fn one_packet_names_the_rule_that_decides() {
+    let table: [(&str, &[&str], &str, Value); 9] = [
+        (CAMPUS, &["--src", "admin-laptop", "--dst", "web", "--dport", "443"], "allow", json!("web")),
+        (CAMPUS, &["--src", "10.3.0.5", "--dst", "web", "--dport", "22"], "deny", json!("not-to-us")),
+        (
+            CAMPUS,
+            &["--src", "10.3.0.5", "--dst", "93.184.216.34", "--dport", "443"],
+            "allow",
+            json!("web-only"),
+        ),
+        (CAMPUS, &["--src", "198.51.100.1", "--dst", "web", "--dport", "443"], "deny", json!("from-blocked")),
+        (
+            CAMPUS,
+            &["--src", "10.1.0.9", "--dst", "dns", "--proto", "udp", "--dport", "53"],
+            "allow",
+            json!("dns"),
+        ),
+        (CAMPUS, &["--src", "fd00:1::9", "--dst", "web", "--proto", "icmpv6"], "allow", json!("ping")),
+        (CAMPUS, &["--src", "10.1.0.9", "--dst", "web", "--arp"], "allow", Value::Null),
+        (CAMPUS, &["--ether-type", "0x88cc"], "allow", Value::Null),
+        (CAMPUS, &["--src", "10.9.9.9", "--dst", "web", "--fragment"], "allow", json!("web")),
+    ];
+    for (files, packet, verdict, rule) in table {
+        for way in WAYS {
+            let found = outplane([&["trace", files, "-o", "json"], packet, way].concat()).ends(0).json();
+            let switch = &found["switches"][0];
+            assert_eq!(switch["verdict"], verdict, "{packet:?} {way:?}: {found}");
+            assert_eq!(switch["rule"], rule, "{packet:?} {way:?}: {found}");
+            assert_eq!(switch["location"].is_string(), rule.is_string(), "{found}");
+        }
+    }
+}
+
+#[test]
+fn pods_and_hosts_have_names() {
+    let pods = ["--src", "shop/api-5d8f7b9c4-h7k2m", "--dst", "shop/db-0", "--dport", "5432"];
+    let run = outplane([&["trace", KUBERNETES, "--expect", "allow"], &pods[..]].concat()).ends(0);
+    assert!(run.out.contains("NetworkPolicy/shop/db, rule ingress[0]"), "{}", run.out);
+    outplane([&["trace", KUBERNETES, "--expect", "deny"], &pods[..]].concat()).ends(1);
+    let run = outplane(["trace", KUBERNETES, "--src", "shop/api", "--dst", "shop/db-0"]).ends(2);
+    assert!(run.err.contains("no running pod `shop/api`"), "{}", run.err);
+}
+
+#[test]
+fn flags_contradict_each_other_with_words() {
+    for (arguments, words) in [
+        (&["--src", "10.0.0.300", "--dst", "10.0.0.1"][..], "no IPv4 address"),
+        (&["--src", "10.0.0.1"], "`dst` is missing"),
+        (&["--batch", "--src", "10.0.0.1"], "cannot be used with"),
+        (&["--src", "10.0.0.1", "--dst", "10.0.0.2", "--proto", "tpc"], "tpc"),
+        (&["--src", "10.0.0.1", "--dst", "10.0.0.2", "--vlan", "5000"], "4095"),
+    ] {
+        let run = outplane([&["trace", CAMPUS], arguments].concat()).ends(2);
+        assert!(run.err.contains(words), "{arguments:?}: {}", run.err);
+    }
+    let run = outplane(["trace", "-", "--batch"]).ends(2);
+    assert!(run.err.contains("standard input is packets"), "{}", run.err);
+}
+
+#[test]
+fn a_batch_answers_every_line_in_order() {
+    let lines = [
+        (
+            r#"{"src":"10.1.0.9","dst":"10.2.0.10","proto":"tcp","dport":443}"#,
+            json!(["allow", "FilterPolicy/servers", "web"]),
+        ),
+        (
+            r#"{"src":"10.2.0.10","dst":"10.1.0.9","proto":6,"sport":443,"dport":5000,"tcp_flags":"SYN,ACK"}"#,
+            json!(["allow", "FilterPolicy/servers", "web"]),
+        ),
+        (
+            r#"{"src":"10.2.0.10","dst":"10.1.0.9","proto":"TCP","sport":443,"dport":5000}"#,
+            json!(["deny", "FilterPolicy/rest", "default"]),
+        ),
+        (
+            r#"{"src":"10.2.0.53","dst":"10.3.0.9","proto":"udp","sport":53,"dport":5000,"vlan":20}"#,
+            json!(["allow", "FilterPolicy/servers", "dns"]),
+        ),
+        (
+            r#"{"src":"10.3.0.9","dst":"203.0.113.7","dport":80}"#,
+            json!(["deny", "FilterPolicy/blocklist", "to-blocked"]),
+        ),
+        (r#"{"src":"10.1.0.9","dst":"10.2.0.10","proto":"arp"}"#, json!(["allow", null, null])),
+        (r#"{"src":"10.1.0.9"}"#, json!("`dst` is missing")),
+        ("", Value::Null),
+        ("[]", json!("no JSON object")),
+        (r#"{"src":"10.1.0.9","dst""#, json!("column 24: ")),
+        (r#"{"src":"10.1.0.9","dst":"10.2.0.10","ttl":3}"#, json!("unknown field `ttl`")),
+        (
+            r#"{"src":"10.1.0.9","dst":"10.2.0.10","icmp_type":8,"tcp_flags":null}"#,
+            json!(["allow", "FilterPolicy/servers", "ping"]),
+        ),
+    ];
+    let input: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
+    for way in WAYS {
+        let run =
+            outplane_reading([&["trace", CAMPUS, "--batch"], way].concat(), input.join("\n").as_bytes())
+                .ends(1);
+        let mut answers = run.out.lines();
+        for (number, (line, expected)) in lines.iter().enumerate() {
+            if expected.is_null() {
+                continue;
+            }
+            let answer: Value = serde_json::from_str(answers.next().expect("an answer")).expect("JSON");
+            if let Some(words) = expected.as_str() {
+                assert!(
+                    answer["error"].as_str().is_some_and(|error| error.contains(words)),
+                    "{line}: {answer}"
+                );
+                assert_eq!(answer["line"], json!(number + 1), "{line}");
+                assert_eq!(answer.as_object().map(serde_json::Map::len), Some(2), "{answer}");
+            } else {
+                assert_eq!(
+                    json!([answer["verdict"], answer["policy"], answer["rule"]]),
+                    *expected,
+                    "{way:?} {line}"
+                );
+                assert_eq!(answer.as_object().map(serde_json::Map::len), Some(3), "{answer}");
+            }
+        }
+        assert_eq!(answers.next(), None);
+    }
+}
+
+#[test]
+fn a_batch_converses_over_a_pipe() {
+    let mut child = command(["trace", CAMPUS, "--batch"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    for (port, verdict) in [(443, "allow"), (444, "deny"), (80, "allow")] {
+        // The next question is only asked when this one is answered.
+        writeln!(stdin, r#"{{"src":"10.9.0.1","dst":"10.2.0.10","dport":{port}}}"#).expect("it reads");
+        let mut answer = String::new();
+        stdout.read_line(&mut answer).expect("it answers");
+        assert!(answer.contains(&format!(r#""verdict":"{verdict}""#)), "{answer}");
+    }
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn switches_that_differ_are_told_apart() {
+    let folder = folder();
+    let text = "
+apiVersion: outplane.dev/v1alpha1
+kind: Switch
+metadata: {name: inner}
+spec: {address: '127.0.0.1:1'}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: Switch
+metadata: {name: outer}
+spec: {address: '127.0.0.1:2'}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: FilterPolicy
+metadata: {name: edge}
+spec:
+  appliesTo: {switches: [outer]}
+  rules:
+  - {name: telnet, action: deny, ports: [{port: 23}]}
+";
+    let path = file(folder.path(), "two.yaml", text);
+    let packets = b"{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\"dport\":23}\n{\"src\":\"10.0.0.1\",\"dst\":\"10.0.0.2\",\"dport\":22}\n";
+    for way in WAYS {
+        let run = outplane_reading([&["trace", &path, "--batch"], way].concat(), packets).ends(0);
+        let lines: Vec<Value> =
+            run.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let telnet = json!({"verdict": "deny", "policy": "FilterPolicy/edge", "rule": "telnet"});
+        let nobody = json!({"verdict": "allow", "policy": null, "rule": null});
+        let with = |switch: &str, mut answer: Value| {
+            answer["switch"] = json!(switch);
+            answer
+        };
+        let mut both = telnet.clone();
+        both["switches"] = json!([with("inner", nobody.clone()), with("outer", telnet.clone())]);
+        assert_eq!(lines, [both, nobody.clone()], "{way:?}");
+        let run =
+            outplane_reading([&["trace", &path, "--batch", "--switch", "inner"], way].concat(), packets)
+                .ends(0);
+        let first: Value = serde_json::from_str(run.out.lines().next().expect("a line")).expect("JSON");
+        assert_eq!(first, nobody, "{way:?}");
+    }
+}
+
+#[test]
+fn whoever_stops_reading_is_no_error() {
+    let mut child = command(["trace", CAMPUS, "--batch"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let line = b"{\"src\":\"10.9.0.1\",\"dst\":\"10.2.0.10\",\"dport\":80}\n";
+    // The binary ends at its first answer; from then on the pipe is broken here, too.
+    while stdin.write_all(line).is_ok() {}
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
