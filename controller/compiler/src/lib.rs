@@ -4,6 +4,7 @@ pub mod capacity;
 pub mod classes;
 pub mod compile;
 mod digest;
+pub mod lookup;
 pub mod origin;
 pub mod plan;
 pub mod program;

@@ -1,0 +1,83 @@
+//! The property that everything rests on: compiled entries and the intent itself give the same verdict, by the same
+//! policy and rule, for every packet on every switch.
+
+use std::fmt::Write as _;
+
+use outplane_compiler::compile::{Compiled, Options, compile};
+use outplane_compiler::lookup::Lookup;
+use outplane_compiler::program::Program;
+use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
+use outplane_intent::model::Intent;
+use outplane_intent::packet::Packet;
+use outplane_intent::testing::{self, universe};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+/// How much more often than usual: `PROPTEST_CASES` beyond the default is by hand.
+const CASES: u32 = 300;
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES)
+}
+
+fn compiled(intent: &Intent) -> Compiled {
+    compile(intent, &Options { at: universe::now() }).expect("small intents fit")
+}
+
+/// Nothing, or all about the first packet on which they differ.
+fn difference(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Option<String> {
+    let program = Program::outplane();
+    let evaluator = Evaluator::new(intent);
+    for (switch, state) in &compiled.switches {
+        let lookup = Lookup::new(program, &state.desired.entries, None);
+        for packet in packets {
+            let verdict = evaluator.evaluate(Some(switch), universe::now(), packet);
+            let entrance = evaluator.entrance(Some(switch), packet);
+            let trace = lookup.trace(packet, &entrance, &compiled.segments);
+            let segment = verdict.segment.as_ref().map_or(0, |name| compiled.segments[name]);
+            let meant = (verdict.allow, &verdict.policy, &verdict.rule, verdict.log, segment);
+            let done = (trace.allow, &trace.policy, &trace.rule, trace.log, trace.segment);
+            let limited = verdict.rate_limit.is_some() == trace.limiter.is_some();
+            if meant == done && limited {
+                continue;
+            }
+            let mut text = format!("on switch {switch}: {packet:?}\nmeant: {meant:?}\n");
+            for step in &verdict.steps {
+                let _ = writeln!(text, "  {}", step.text);
+            }
+            let _ = writeln!(text, "done: {done:?}");
+            for hit in &trace.hits {
+                let _ = writeln!(text, "  {} by {:?}", program.schema().describe(hit.entry), hit.origin);
+            }
+            return Some(text);
+        }
+    }
+    None
+}
+
+proptest! {
+    #![proptest_config(Config { cases: cases(), max_shrink_iters: 4000, ..Config::default() })]
+
+    #[test]
+    fn entries_do_what_the_intent_means((intent, packets) in testing::cases(60)) {
+        let difference = difference(&intent, &compiled(&intent), &packets);
+        prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+
+    #[test]
+    fn entries_do_it_for_packets_made_to_measure(seed in any::<u64>()) {
+        let intent = testing::random_intent(seed);
+        let packets = testing::random_packets(seed, &intent, 100);
+        let difference = difference(&intent, &compiled(&intent), &packets);
+        prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+}
+
+#[test]
+fn an_empty_intent_lets_everything_through() {
+    let intent = Intent::default();
+    let compiled = compiled(&intent);
+    assert!(compiled.switches[IMPLIED_SWITCH].desired.entries.is_empty());
+    let packets = testing::random_packets(1, &intent, 200);
+    assert_eq!(difference(&intent, &compiled, &packets), None);
+}
