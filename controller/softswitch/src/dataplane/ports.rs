@@ -182,7 +182,11 @@ impl Port {
     /// Sends a frame and counts what became of it.
     pub(super) fn send(&self, frame: &[u8]) {
         let result = match lock(&self.sender).as_mut() {
-            Some(sender) => sender.sendpacket(frame).map_err(|error| why_not_sent(&error)),
+            Some(sender) => {
+                let mut send = || sender.sendpacket(frame).map_err(|error| why_not_sent(&error));
+                // A socket tells once more that its interface was down, when it is already up again.
+                send().or_else(|reason| if reason == Discard::PortDown { send() } else { Err(reason) })
+            }
             None => Err(Discard::PortDown),
         };
         match result {
@@ -279,7 +283,7 @@ fn why_not_sent(error: &pcap::Error) -> Discard {
 }
 
 fn open_receiver(interface: &str) -> Result<Capture<Active>, pcap::Error> {
-    let mut receiver = Capture::from_device(interface)?
+    let receiver = Capture::from_device(interface)?
         .immediate_mode(true)
         .promisc(true)
         .snaplen(i32::try_from(MAX_FRAME).unwrap_or(i32::MAX))
@@ -288,8 +292,6 @@ fn open_receiver(interface: &str) -> Result<Capture<Active>, pcap::Error> {
         .open()?;
     ethernet(&receiver)?;
     receiver.direction(Direction::In)?;
-    // The same again, but the kernel tells them apart and our own frames take no slots of the ring.
-    receiver.filter("inbound", true)?;
     Ok(receiver)
 }
 
@@ -314,7 +316,8 @@ fn ethernet(capture: &Capture<Active>) -> Result<(), pcap::Error> {
 pub(super) struct Ports {
     all: Vec<Arc<Port>>,
     threads: Vec<thread::JoinHandle<()>>,
-    opened: Vec<(Arc<Port>, Capture<Active>)>,
+    /// Until the threads start. Behind a lock because a capture can't be shared between threads, and this is.
+    opened: Mutex<Vec<(Arc<Port>, Capture<Active>)>>,
 }
 
 impl Ports {
@@ -344,7 +347,7 @@ impl Ports {
         }
         opened.sort_by_key(|(port, _)| port.number());
         let all = opened.iter().map(|(port, _)| port.clone()).collect();
-        Ok(Self { all, threads: Vec::new(), opened })
+        Ok(Self { all, threads: Vec::new(), opened: Mutex::new(opened) })
     }
 
     /// The ports, by number.
@@ -357,7 +360,7 @@ impl Ports {
     where
         R: FnMut(&Port, &[u8]) + Send + 'static,
     {
-        for (port, capture) in std::mem::take(&mut self.opened) {
+        for (port, capture) in std::mem::take(&mut *lock(&self.opened)) {
             let mut receive = receiver();
             let spec = port.spec.clone();
             let thread = thread::Builder::new()

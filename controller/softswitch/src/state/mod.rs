@@ -20,7 +20,7 @@ pub mod refusal;
 mod register;
 mod sets;
 pub mod table;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -403,3 +403,6 @@ impl Group {
         bucket.entries().iter().find(|entry| entry.matches.in_ranges(key))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The calls of the service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use outplane_p4runtime::p4::v1 as proto;
+use outplane_p4runtime::p4::v1::p4_runtime_server::P4Runtime;
+use prost::Message;
+use proto::get_forwarding_pipeline_config_request::ResponseType;
+use proto::set_forwarding_pipeline_config_request::Action;
+use proto::write_request::Atomicity;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Server;
+use super::arbitration::RoleKey;
+use super::status::{batch, status};
+use super::stream::Outgoing;
+use crate::state::{Answer, Outcome, Refusal, Shared};
+
+/// Version of the P4Runtime API that the server implements.
+pub const API_VERSION: &str = "1.5.0";
+
+/// A part of an answer is sent when it has this many bytes.
+const PART_BYTES: usize = 512 << 10;
+
+/// The service of one switch.
+#[derive(Clone)]
+pub(crate) struct Service(pub(crate) Arc<Server>);
+
+impl Service {
+    fn check_device(&self, device_id: u64) -> Result<(), Status> {
+        if device_id == self.0.device_id {
+            return Ok(());
+        }
+        Err(Status::not_found(format!("there is no device {device_id}; this is {}", self.0.device_id)))
+    }
+
+    /// Runs a change while nothing else is written or read, if the client is primary when its turn comes. It runs to
+    /// its end even if the client goes away.
+    async fn exclusively<R: Send + 'static>(
+        &self,
+        role: RoleKey,
+        election_id: Option<proto::Uint128>,
+        change: impl FnOnce(&Shared) -> Outcome<R> + Send + 'static,
+    ) -> Result<R, Status> {
+        let turn = self.0.gate.clone().write_owned().await;
+        self.0.sessions().arbiter.check_primary(&role, election_id).map_err(status)?;
+        let state = self.0.state.clone();
+        let changed = tokio::task::spawn_blocking(move || {
+            let result = change(&state);
+            drop(turn);
+            result
+        });
+        changed.await.map_err(|_| Status::internal("the switch failed on this request"))?.map_err(status)
+    }
+}
+
+#[tonic::async_trait]
+impl P4Runtime for Service {
+    async fn write(
+        &self,
+        request: Request<proto::WriteRequest>,
+    ) -> Result<Response<proto::WriteResponse>, Status> {
+        let request = request.into_inner();
+        self.check_device(request.device_id)?;
+        #[expect(deprecated, reason = "roles had numbers before they had names")]
+        let role = (request.role_id, request.role);
+        let atomicity = Atomicity::try_from(request.atomicity)
+            .map_err(|_| Status::invalid_argument("the atomicity is none of the standard's"))?;
+        let updates = request.updates;
+        let outcomes = self
+            .exclusively(role, request.election_id, move |state| state.apply(&updates, atomicity))
+            .await?;
+        batch("updates", &outcomes)?;
+        Ok(Response::new(proto::WriteResponse {}))
+    }
+
+    type ReadStream = Parts;
+
+    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Parts>, Status> {
+        let request = request.into_inner();
+        self.check_device(request.device_id)?;
+        // Every role is of the whole pipeline, so the role filters nothing out.
+        let permit = self.0.reads.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| Status::unavailable("the switch is being shut down"))?;
+        let turn = self.0.gate.clone().read_owned().await;
+        let state = self.0.state.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = state.read().query(&request.entities);
+            drop(turn);
+            answer
+        });
+        let answer = answer.await.map_err(|_| Status::internal("the switch failed on this request"))?;
+        Ok(Response::new(Parts { answer: Some(answer.map_err(status)?), _permit: permit }))
+    }
+
+    async fn set_forwarding_pipeline_config(
+        &self,
+        request: Request<proto::SetForwardingPipelineConfigRequest>,
+    ) -> Result<Response<proto::SetForwardingPipelineConfigResponse>, Status> {
+        let request = request.into_inner();
+        self.check_device(request.device_id)?;
+        #[expect(deprecated, reason = "roles had numbers before they had names")]
+        let role = (request.role_id, request.role);
+        let action = Action::try_from(request.action).unwrap_or_default();
+        let config = request.config;
+        let done =
+            self.exclusively(role, request.election_id, move |state| set_pipeline(state, action, config));
+        done.await?;
+        Ok(Response::new(proto::SetForwardingPipelineConfigResponse {}))
+    }
+
+    async fn get_forwarding_pipeline_config(
+        &self,
+        request: Request<proto::GetForwardingPipelineConfigRequest>,
+    ) -> Result<Response<proto::GetForwardingPipelineConfigResponse>, Status> {
+        let request = request.into_inner();
+        self.check_device(request.device_id)?;
+        let wanted = ResponseType::try_from(request.response_type)
+            .map_err(|_| Status::invalid_argument("the response type is none of the standard's"))?;
+        let pipeline = self.0.state.read().control_pipeline().cloned();
+        let config = pipeline.map(|pipeline| {
+            let p4info = matches!(wanted, ResponseType::All | ResponseType::P4infoAndCookie);
+            let device_config = matches!(wanted, ResponseType::All | ResponseType::DeviceConfigAndCookie);
+            proto::ForwardingPipelineConfig {
+                p4info: p4info.then(|| pipeline.schema().p4info().clone()),
+                p4_device_config: if device_config { pipeline.device_config().to_vec() } else { Vec::new() },
+                cookie: pipeline.cookie(),
+            }
+        });
+        Ok(Response::new(proto::GetForwardingPipelineConfigResponse { config }))
+    }
+
+    type StreamChannelStream = Outgoing;
+
+    async fn stream_channel(
+        &self,
+        request: Request<Streaming<proto::StreamMessageRequest>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        self.0.clone().open_stream(request.into_inner()).map(Response::new)
+    }
+
+    async fn capabilities(
+        &self,
+        request: Request<proto::CapabilitiesRequest>,
+    ) -> Result<Response<proto::CapabilitiesResponse>, Status> {
+        let device_id = request.into_inner().device_id;
+        if device_id != 0 {
+            self.check_device(device_id)?;
+        }
+        let p4runtime_api_version = API_VERSION.to_owned();
+        Ok(Response::new(proto::CapabilitiesResponse { p4runtime_api_version, experimental: None }))
+    }
+}
+
+fn set_pipeline(
+    state: &Shared,
+    action: Action,
+    config: Option<proto::ForwardingPipelineConfig>,
+) -> Outcome<()> {
+    if action == Action::Commit {
+        return match config {
+            Some(_) => Err(Refusal::invalid("COMMIT takes no pipeline config: it commits the saved one")),
+            None => state.commit_saved(),
+        };
+    }
+    let verify = || state.verify(config.ok_or_else(|| Refusal::invalid("the pipeline config is missing"))?);
+    match action {
+        Action::Unspecified | Action::Commit => Err(Refusal::invalid("the request says no action")),
+        Action::Verify => verify().map(drop),
+        Action::VerifyAndSave => verify().map(|pipeline| state.save(pipeline)),
+        Action::VerifyAndCommit => verify().map(|pipeline| state.commit(pipeline)),
+        Action::ReconcileAndCommit => verify().and_then(|pipeline| state.reconcile(pipeline)),
+    }
+}
+
+/// An answer in parts: entities first, at last what was refused.
+pub(crate) struct Parts {
+    answer: Option<Answer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream for Parts {
+    type Item = Result<proto::ReadResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
+        let mut entities = Vec::new();
+        let mut bytes = 0;
+        while bytes < PART_BYTES
+            && let Some(entity) = answer.next()
+        {
+            bytes += entity.encoded_len();
+            entities.push(entity);
+        }
+        if !entities.is_empty() {
+            return Poll::Ready(Some(Ok(proto::ReadResponse { entities })));
+        }
+        let outcomes = self.answer.take().map(Answer::into_outcomes).unwrap_or_default();
+        Poll::Ready(batch("queries", &outcomes).err().map(Err))
+    }
+}

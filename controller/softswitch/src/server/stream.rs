@@ -1,0 +1,271 @@
+//! Streams: their clients, what is sent to them, and what they send.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use outplane_p4runtime::p4::v1 as proto;
+use proto::stream_message_request::Update as Request;
+use proto::stream_message_response::Update as Response;
+use proto::{StreamMessageRequest, StreamMessageResponse, stream_error};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::Server;
+use super::arbitration::{Arbiter, ClientId, Notice};
+use super::packet_io::{egress_port, packet_in};
+use super::status::status;
+use crate::dataplane::PacketIn;
+use crate::state::refusal::SPACE;
+use crate::state::{Outcome, Refusal};
+
+/// Advice that a client may leave unread before its stream is ended.
+const ADVICE_QUEUE: usize = 256;
+/// Packet-ins, notifications and errors that a client may leave unread before more are dropped.
+const PACKET_QUEUE: usize = 1024;
+
+/// What is sent to a client.
+#[derive(Debug)]
+struct Outbox {
+    advice: mpsc::Sender<Result<StreamMessageResponse, Status>>,
+    packets: mpsc::Sender<StreamMessageResponse>,
+    /// Ends the stream of a client that doesn't read.
+    stop: CancellationToken,
+}
+
+/// A client's stream to it: advice before packets.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    advice: mpsc::Receiver<Result<StreamMessageResponse, Status>>,
+    packets: mpsc::Receiver<StreamMessageResponse>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<StreamMessageResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(advice) = self.advice.poll_recv(context) {
+            return Poll::Ready(advice);
+        }
+        match self.packets.poll_recv(context) {
+            Poll::Ready(Some(packet)) => Poll::Ready(Some(Ok(packet))),
+            // The end comes with the advice's.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The clients that have a stream.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    pub(crate) arbiter: Arbiter,
+    outboxes: BTreeMap<ClientId, Outbox>,
+    last_id: ClientId,
+    max_streams: usize,
+}
+
+fn message(update: Response) -> StreamMessageResponse {
+    StreamMessageResponse { update: Some(update) }
+}
+
+impl Sessions {
+    pub(crate) fn new(arbiter: Arbiter, max_streams: usize) -> Self {
+        Self { arbiter, outboxes: BTreeMap::new(), last_id: 0, max_streams }
+    }
+
+    fn open(&mut self, stop: CancellationToken) -> Outcome<(ClientId, Outgoing)> {
+        if self.outboxes.len() >= self.max_streams {
+            return Err(Refusal::exhausted(format!(
+                "{} streams are open, which is the most",
+                self.max_streams
+            )));
+        }
+        let (advice, advice_queue) = mpsc::channel(ADVICE_QUEUE);
+        let (packets, packet_queue) = mpsc::channel(PACKET_QUEUE);
+        self.last_id += 1;
+        self.outboxes.insert(self.last_id, Outbox { advice, packets, stop });
+        Ok((self.last_id, Outgoing { advice: advice_queue, packets: packet_queue }))
+    }
+
+    /// Sends advice. It is never dropped: who leaves too much of it unread loses its stream.
+    pub(crate) fn advise(&self, notices: Vec<Notice>) {
+        for (client, notice) in notices {
+            let Some(outbox) = self.outboxes.get(&client) else { continue };
+            if outbox.advice.try_send(Ok(message(Response::Arbitration(notice)))).is_err() {
+                tracing::warn!(client, "the client doesn't read its stream, which ends");
+                outbox.stop.cancel();
+            }
+        }
+    }
+
+    /// Sends to every primary what may be dropped; how many did not get it.
+    fn tell_primaries(&self, update: &Response) -> u64 {
+        let boxes = self.arbiter.primaries().filter_map(|client| self.outboxes.get(&client));
+        let sent = boxes.map(|outbox| outbox.packets.try_send(message(update.clone())));
+        sent.map(|sent| u64::from(sent.is_err())).sum()
+    }
+
+    /// Reports an error to a client, if there is room.
+    fn report(&self, client: ClientId, refusal: Refusal, details: stream_error::Details) {
+        let error = proto::StreamError {
+            canonical_code: refusal.code.into(),
+            message: refusal.message,
+            space: SPACE.to_owned(),
+            code: refusal.code.into(),
+            details: Some(details),
+        };
+        if let Some(outbox) = self.outboxes.get(&client) {
+            // The standard lets errors go first when there is much to send.
+            let _ = outbox.packets.try_send(message(Response::Error(error)));
+        }
+    }
+}
+
+impl Server {
+    /// Opens a stream and serves it in a task of its own, until either side ends it or the server does.
+    pub(crate) fn open_stream(
+        self: std::sync::Arc<Self>,
+        mut requests: Streaming<StreamMessageRequest>,
+    ) -> Result<Outgoing, Status> {
+        let stop = self.shutdown.child_token();
+        let (client, outgoing) = self.sessions().open(stop.clone()).map_err(status)?;
+        tracing::debug!(client, "stream opened");
+        tokio::spawn(async move {
+            let result = tokio::select! {
+                () = stop.cancelled() => Err(Status::unavailable("the stream was ended by the switch")),
+                result = self.serve_stream(client, &mut requests) => result,
+            };
+            self.close_stream(client, result);
+        });
+        Ok(outgoing)
+    }
+
+    async fn serve_stream(
+        &self,
+        client: ClientId,
+        requests: &mut Streaming<StreamMessageRequest>,
+    ) -> Result<(), Status> {
+        // The client may be gone without a word on the way here: then nothing takes what is sent to it.
+        let gone = self.sessions().outboxes.get(&client).map(|outbox| outbox.advice.clone());
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = async { if let Some(advice) = &gone { advice.closed().await } } => return Ok(()),
+            };
+            // A broken stream has nobody to tell about it.
+            let Ok(Some(request)) = request else { return Ok(()) };
+            match request.update {
+                Some(Request::Arbitration(update)) => {
+                    self.arbitrate(client, &update).await.map_err(status)?
+                }
+                Some(Request::Packet(packet)) => self.packet_out(client, packet),
+                Some(Request::DigestAck(ack)) => self.digest_ack(client, ack),
+                Some(Request::Other(other)) => {
+                    let refusal =
+                        Refusal::unimplemented("this switch knows no messages of other architectures");
+                    let details = proto::StreamOtherError { other: Some(other) };
+                    self.sessions().report(client, refusal, stream_error::Details::Other(details));
+                }
+                None => {
+                    let refusal = Refusal::invalid("the message is empty");
+                    let details = stream_error::Details::Other(proto::StreamOtherError::default());
+                    self.sessions().report(client, refusal, details);
+                }
+            }
+        }
+    }
+
+    async fn arbitrate(&self, client: ClientId, update: &proto::MasterArbitrationUpdate) -> Outcome<()> {
+        let promoted = {
+            let mut sessions = self.sessions();
+            let change = sessions.arbiter.update(client, update)?;
+            sessions.advise(change.notices);
+            change.promoted
+        };
+        if promoted {
+            // Writes that have started finish; those that wait are refused when it is their turn.
+            drop(self.gate.write().await);
+            let mut sessions = self.sessions();
+            let notices = sessions.arbiter.confirm(client);
+            sessions.advise(notices);
+        }
+        Ok(())
+    }
+
+    fn packet_out(&self, client: ClientId, packet: proto::PacketOut) {
+        let sent = self.check_packet_out(client, &packet).and_then(|port| {
+            let send = self.send_packet.as_ref();
+            let send = send.ok_or_else(|| Refusal::failed_precondition("the switch has no ports"))?;
+            Ok((port, send))
+        });
+        let refusal = match sent {
+            Ok((port, send)) => match send(port, packet.payload) {
+                Ok(()) => return,
+                Err(busy) => (Refusal::exhausted(busy.to_string()), None),
+            },
+            Err(refusal) => (refusal, Some(packet)),
+        };
+        let (refusal, packet_out) = refusal;
+        let details = stream_error::Details::PacketOut(proto::PacketOutError { packet_out });
+        self.sessions().report(client, refusal, details);
+    }
+
+    fn check_packet_out(&self, client: ClientId, packet: &proto::PacketOut) -> Outcome<u16> {
+        if !self.sessions().arbiter.is_primary(client) {
+            return Err(Refusal::denied("only the primary of a role sends packets"));
+        }
+        let state = self.state.read();
+        let pipeline = state.pipeline();
+        let pipeline =
+            pipeline.ok_or_else(|| Refusal::failed_precondition("there is no forwarding pipeline yet"))?;
+        egress_port(pipeline.schema(), packet)
+    }
+
+    fn digest_ack(&self, client: ClientId, ack: proto::DigestListAck) {
+        let known = {
+            let state = self.state.read();
+            state.pipeline().is_some_and(|pipeline| pipeline.schema().digest(ack.digest_id).is_some())
+        };
+        // The data plane learns nothing, so there is no list that this could be about.
+        if !known {
+            let refusal = Refusal::invalid(format!("there is no digest with id {}", ack.digest_id));
+            let details = proto::DigestListAckError { digest_list_ack: Some(ack) };
+            self.sessions().report(client, refusal, stream_error::Details::DigestListAck(details));
+        }
+    }
+
+    /// Ends a stream, with the reason if the client is there to hear it.
+    fn close_stream(&self, client: ClientId, result: Result<(), Status>) {
+        let mut sessions = self.sessions();
+        let notices = sessions.arbiter.leave(client);
+        if let Some(outbox) = sessions.outboxes.remove(&client)
+            && let Err(reason) = result
+        {
+            tracing::debug!(client, %reason, "stream refused");
+            let _ = outbox.advice.try_send(Err(reason));
+        }
+        sessions.advise(notices);
+        tracing::debug!(client, "stream closed");
+    }
+
+    /// Sends the data plane's packets to the primaries, until the data plane ends or the server does.
+    pub(crate) async fn send_packet_ins(&self, mut packets: mpsc::Receiver<PacketIn>) {
+        while let Some(Some(packet)) = self.shutdown.run_until_cancelled(packets.recv()).await {
+            let packet = {
+                let state = self.state.read();
+                state.pipeline().and_then(|pipeline| packet_in(pipeline.schema(), packet))
+            };
+            if let Some(packet) = packet {
+                self.tell(&Response::Packet(packet));
+            }
+        }
+    }
+
+    /// Tells every primary, and counts what could not be told.
+    pub(crate) fn tell(&self, update: &Response) {
+        let dropped = self.sessions().tell_primaries(update);
+        self.dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+    }
+}
