@@ -9,3 +9,5 @@ pub mod evaluate;
 pub mod model;
 pub mod packet;
 pub mod reader;
+#[cfg(any(feature = "testing", test))]
+pub mod testing;
