@@ -13,7 +13,7 @@ use crate::exit;
 /// Files and folders with policies are positional everywhere, in any order; folders are read recursively, `-` is
 /// standard input.
 #[derive(Debug, Parser)]
-#[command(name = "outplane", version, max_term_width = 110, after_help = exit::HELP, propagate_version = true)]
+#[command(name = "outplane", version, max_term_width = 110, after_help = exit::HELP, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -59,6 +59,7 @@ pub(crate) enum Command {
     /// Bring the switches to what the policies say
     /// Show what is in the switches: tables, counters, capacity
     /// Run the embedded P4Runtime switch, for development and small labs
+    Softswitch(commands::softswitch::Arguments),
     /// Print a shell's completion script
     Completions(commands::completions::Arguments),
     /// Print the manual page, or write those of all commands to a folder

@@ -12,6 +12,7 @@ mod input;
 mod logging;
 mod output;
 mod packet;
+mod runtime;
 mod targets;
 
 use std::io::Write as _;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(arguments) => commands::check::run(&arguments, output),
         Command::Compile(arguments) => commands::compile::run(&arguments, output),
         Command::Trace(arguments) => commands::trace::run(&arguments, output),
+        Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     }
@@ -75,8 +77,9 @@ fn failed(format: Format, error: &anyhow::Error) {
         return;
     }
     let mut stderr = anstream::AutoStream::auto(std::io::stderr().lock());
+    let text = output::causes(error.as_ref());
     let _ = match format {
-        Format::Text => writeln!(stderr, "{}: {error:#}", output::styled(output::BAD, "error")),
-        Format::Json => writeln!(stderr, "{}", serde_json::json!({ "error": format!("{error:#}") })),
+        Format::Text => writeln!(stderr, "{}: {text}", output::styled(output::BAD, "error")),
+        Format::Json => writeln!(stderr, "{}", serde_json::json!({ "error": text })),
     };
 }

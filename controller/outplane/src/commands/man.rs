@@ -26,10 +26,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
         return Ok(Exit::Done);
     }
-    let mut command = Cli::command();
-    command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
     output::write(|mut out| {
         out.write_all(&page)?;
         out.flush()

@@ -4,4 +4,5 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod man;
+pub(crate) mod softswitch;
 pub(crate) mod trace;

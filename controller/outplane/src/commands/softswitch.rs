@@ -1,11 +1,20 @@
 //! `outplane softswitch`: the embedded P4Runtime switch.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use outplane_softswitch::dataplane::PortSpec;
+use outplane_softswitch::server::{Config, Tls};
+use outplane_softswitch::state::Limits;
+use outplane_softswitch::{Switch, SwitchConfig};
+use serde::Serialize;
+use tokio::net::TcpListener;
 
 use crate::cli::Format;
 use crate::exit::Exit;
+use crate::{output, runtime};
 
 /// Arguments of `softswitch`.
 #[derive(clap::Args, Debug)]
@@ -13,7 +22,7 @@ use crate::exit::Exit;
 pub(crate) struct Arguments {
     /// Forward frames at a network interface as a port of the switch, from 1 to 509; may be repeated
     #[arg(long, value_name = "NUMBER=INTERFACE")]
-    port: Vec<PortArgument>,
+    port: Vec<PortSpec>,
     /// Serve the tables only and forward nothing; needs no rights
     #[arg(long)]
     no_ports: bool,
@@ -21,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9559")]
     listen: SocketAddr,
     /// P4Runtime device id
-    #[arg(long, value_name = "ID", default_value_t = 1)]
+    #[arg(long, value_name = "ID", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     device_id: u64,
     /// PEM file with the switch's certificate; turns TLS on
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -34,41 +43,62 @@ pub(crate) struct Arguments {
     tls_ca: Option<PathBuf>,
 }
 
-/// `1=veth1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PortArgument {
-    number: u16,
+/// Said once the switch can be talked to.
+#[derive(Serialize)]
+struct Ready {
+    listening: SocketAddr,
+    device_id: u64,
+    ports: Vec<PortForm>,
+}
+
+#[derive(Serialize)]
+struct PortForm {
+    port: u16,
     interface: String,
 }
 
-impl FromStr for PortArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (number, interface) = text.split_once('=').ok_or("a port is NUMBER=INTERFACE, as in 1=veth1")?;
-        let number = number
-            .parse()
-            .ok()
-            .filter(|number| (1..=509).contains(number))
-            .ok_or_else(|| format!("`{number}` is no port number from 1 to 509"))?;
-        // The kernel's own limits (dev_valid_name).
-        let bad = |c: char| c == '/' || c == ':' || c.is_whitespace();
-        if interface.is_empty() || interface.len() > 15 || interface.contains(bad) {
-            return Err(format!("`{interface}` is no name of a network interface: 1 to 15 characters without / and :"));
-        }
-        Ok(Self { number, interface: interface.to_owned() })
-    }
+/// Runs until SIGINT or SIGTERM.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    runtime::block_on(serve(arguments, format))?
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let mut server = Config::new(arguments.device_id);
+    server.tls = tls(arguments)?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let signals = runtime::Signals::new()?;
+    let ports = arguments.port.clone();
+    let switch = Switch::start(SwitchConfig { listener, server, ports, limits: Limits::default() })?;
+    say(arguments, format, switch.server().address())?;
+    signals.wait().await;
+    switch.shutdown().await?;
+    Ok(Exit::Done)
+}
 
-    #[test]
-    fn ports_are_number_and_interface() {
-        assert_eq!("1=veth1".parse(), Ok(PortArgument { number: 1, interface: "veth1".into() }));
-        for bad in ["1", "veth1", "0=veth1", "510=veth1", "1=", "1=a/b", "1=longerthanfifteen", "x=veth1"] {
-            assert!(bad.parse::<PortArgument>().is_err(), "{bad}");
+fn say(arguments: &Arguments, format: Format, listening: SocketAddr) -> anyhow::Result<()> {
+    let port = |spec: &PortSpec| PortForm { port: spec.number(), interface: spec.interface().to_owned() };
+    let ready =
+        Ready { listening, device_id: arguments.device_id, ports: arguments.port.iter().map(port).collect() };
+    output::write(|mut out| {
+        match format {
+            Format::Text => writeln!(out, "listening on {listening}")?,
+            Format::Json => {
+                serde_json::to_writer(&mut out, &ready)?;
+                writeln!(out)?;
+            }
         }
-    }
+        out.flush()
+    })
+}
+
+fn tls(arguments: &Arguments) -> anyhow::Result<Option<Tls>> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) else { return Ok(None) };
+    Ok(Some(Tls {
+        certificate: read(certificate)?,
+        key: read(key)?,
+        client_ca: arguments.tls_ca.as_deref().map(read).transpose()?,
+    }))
 }

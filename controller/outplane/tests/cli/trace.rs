@@ -100,7 +100,7 @@ fn a_batch_answers_every_line_in_order() {
         (r#"{"src":"10.1.0.9"}"#, json!("`dst` is missing")),
         ("", Value::Null),
         ("[]", json!("no JSON object")),
-        (r#"{"src":"10.1.0.9","dst""#, json!("column 24: ")),
+        (r#"{"src":"10.1.0.9","dst""#, json!("column 23: ")),
         (r#"{"src":"10.1.0.9","dst":"10.2.0.10","ttl":3}"#, json!("unknown field `ttl`")),
         (
             r#"{"src":"10.1.0.9","dst":"10.2.0.10","icmp_type":8,"tcp_flags":null}"#,

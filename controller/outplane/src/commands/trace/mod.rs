@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use self::judge::{Answer, Judge};
 use crate::cli::{Format, Sources};
+use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
 use crate::output;
@@ -138,10 +139,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     }
     let input = input::load(&arguments.sources)?;
     let switches = targets::chosen(&input.intent, &arguments.switch)?;
-    let judge = match (arguments.intent, arguments.both) {
-        (true, _) => Judge::intent(&input, switches),
-        _ => Judge::intent(&input, switches),
-    };
+    let compiled = if arguments.intent { None } else { Some(compiled::compile(&input)?) };
+    let judge = Judge::new(&input, compiled.as_ref(), switches, arguments.intent || arguments.both);
     if arguments.batch {
         return converse(&input.intent, &judge);
     }

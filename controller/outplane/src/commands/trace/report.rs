@@ -52,7 +52,7 @@ impl Traced {
 
     /// Whether intent and entries say the same, where both were asked.
     pub(super) fn agreed(&self) -> bool {
-        self.switches.iter().all(|switch| switch.explained.agree != Some(false))
+        self.switches.iter().all(|switch| switch.explained.disagreement.is_none())
     }
 }
 
