@@ -1,1 +1,41 @@
 //! Driver for switches that speak `P4Runtime`.
+//!
+//! It brings a switch from what it holds to what the compiler says it should hold, and decides nothing itself:
+//!
+//! ```text
+//!   Target ──► Connection::open ──► ensure_pipeline ──► read_installed ──► compiler::plan ──► write
+//!              TLS, arbitration     only if another      tables, groups,    steps in order    chunks in flight,
+//!              (primary or error)   cookie               meters, version                      step after step
+//!                      └──────────────────────── converge: all of it, again if the connection breaks ──────┘
+//! ```
+//!
+//! - Entries of others (their metadata is not an [`Origin`](outplane_compiler::state::Origin)) are counted, never touched.
+//! - Whatever stops an update (a kill, a broken line, a new primary), packets see a whole policy, and the next
+//!   [`Connection::converge`] reads, plans from there and finishes. A switch that refuses a write before the flip gets back
+//!   what it had.
+//! - Every call has a deadline ([`Options`]), every queue a bound, and every task ends with its [`Connection`].
+//!
+//! Works with BMv2 (`simple_switch_grpc`), the soft switch of this project, and what else follows the standard. Servers
+//! without Capabilities, arbitration, or reads of groups and meters are tolerated; what cannot be read is written each
+//! time. Section numbers are the `P4Runtime` specification's.
+
+mod arbitration;
+mod connect;
+mod connection;
+mod converge;
+mod errors;
+mod packet_io;
+mod pipeline;
+mod read;
+mod target;
+mod write;
+
+pub use arbitration::Primacy;
+pub use connection::Connection;
+pub use converge::{ConvergeOptions, Report};
+pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
+pub use packet_io::{PacketIn, Packets};
+pub use pipeline::{Pipeline, Push, Pushed};
+pub use read::Read;
+pub use target::{Backoff, Options, Target, TlsFiles};
+pub use write::{Progress, WriteOptions, Written};

@@ -1,0 +1,216 @@
+//! A connection to one switch.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use outplane_p4runtime::p4::v1::CapabilitiesRequest;
+use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
+use outplane_p4runtime::p4::v1::stream_message_request::Update as Send;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use crate::arbitration::{PacketQueue, Primacy, Stream};
+use crate::connect::connect;
+use crate::errors::{Error, Peer, Problem};
+use crate::packet_io::{self, Packets};
+use crate::pipeline::Pipeline;
+use crate::target::{Options, Target};
+
+/// A connection to one switch, as its primary controller or for reading only.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) target: Target,
+    pub(crate) options: Options,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) client: P4RuntimeClient<Channel>,
+    /// None: for reading only.
+    stream: Option<Stream>,
+    queue: PacketQueue,
+    packets: Option<Packets>,
+}
+
+impl Connection {
+    /// Connects and becomes the primary controller. What may pass (no route, no listener yet, a broken connection) is
+    /// tried again as [`Options::backoff`] says.
+    ///
+    /// # Errors
+    /// [`Problem::NotPrimary`] where another controller has a higher election id; [`Problem::Unreachable`] and what
+    /// [`Problem`] says else.
+    pub async fn open(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Result<Self, Error> {
+        Self::open_as(target, pipeline, options, true).await
+    }
+
+    /// Connects for reading only: no arbitration, no writes, no packets.
+    pub async fn open_read_only(
+        target: Target,
+        pipeline: Arc<Pipeline>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        Self::open_as(target, pipeline, options, false).await
+    }
+
+    async fn open_as(
+        target: Target,
+        pipeline: Arc<Pipeline>,
+        options: Options,
+        as_controller: bool,
+    ) -> Result<Self, Error> {
+        let peer = Peer::of(&target);
+        let (sender, receiver) = mpsc::channel(options.packet_queue.max(1));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let queue = PacketQueue { sender, dropped: Arc::clone(&dropped) };
+        let header = pipeline.schema().packet_in().cloned();
+        let packets = Some(Packets { receiver, dropped, header });
+        let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller).await?;
+        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets })
+    }
+
+    /// Connects anew after the connection broke, with the same target, options and role. Certificates are read again.
+    pub async fn reopen(&mut self) -> Result<(), Error> {
+        let as_controller = self.stream.is_some();
+        // The switch must not see two of us with one election id.
+        if let Some(stream) = &mut self.stream {
+            stream.close().await;
+        }
+        let (client, stream) =
+            attempts(&self.peer, &self.target, &self.options, &self.queue, as_controller).await?;
+        (self.client, self.stream) = (client, stream);
+        Ok(())
+    }
+
+    /// The switch.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The program that entries are read and written by.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Whether we may write, and changes of that. None on a connection for reading only.
+    pub fn primacy(&self) -> Option<watch::Receiver<Primacy>> {
+        self.stream.as_ref().map(|stream| stream.primacy.clone())
+    }
+
+    /// Our election id: the option's, or a higher one after a take-over. None on a connection for reading only.
+    pub fn election_id(&self) -> Option<u128> {
+        self.stream.as_ref().map(|stream| stream.election_id)
+    }
+
+    /// The P4Runtime version that the switch speaks; none where it does not tell.
+    pub async fn capabilities(&self) -> Result<Option<String>, Error> {
+        let mut client = self.client.clone();
+        let deadline = self.options.call_deadline;
+        let request = CapabilitiesRequest { device_id: self.target.device_id };
+        match self.deadline(deadline, client.capabilities(request)).await {
+            Ok(response) => Ok(Some(response.p4runtime_api_version)),
+            Err(status) if status.code() == Code::Unimplemented => Ok(None),
+            Err(status) => Err(self.call_error("Capabilities", deadline, &status)),
+        }
+    }
+
+    /// Packets from the switch. Only the first call gets them.
+    pub fn packets(&mut self) -> Option<Packets> {
+        self.packets.take()
+    }
+
+    /// Sends a frame out of a port of the switch.
+    pub async fn send_packet(&self, egress_port: u32, frame: Vec<u8>) -> Result<(), Error> {
+        let stream = self.controller()?;
+        stream.check(&self.peer)?;
+        let packet = packet_io::to_wire(self.pipeline.schema(), egress_port, frame).ok_or_else(|| {
+            let message = format!("the program sends no packet out of port {egress_port}");
+            self.error(Problem::Call { call: "packet-out", code: Code::InvalidArgument, message })
+        })?;
+        let deadline = self.options.call_deadline;
+        match timeout(deadline, stream.send(Send::Packet(packet))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(self.error(Problem::Disconnected { reason })),
+            Err(_) => Err(self.error(Problem::Deadline { call: "packet-out", after: deadline })),
+        }
+    }
+
+    /// The stream of a controller.
+    pub(crate) fn controller(&self) -> Result<&Stream, Error> {
+        self.stream.as_ref().ok_or_else(|| self.error(Problem::ReadOnly))
+    }
+
+    pub(crate) fn role(&self) -> String {
+        self.target.role.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn error(&self, problem: impl Into<Problem>) -> Error {
+        self.peer.error(problem)
+    }
+
+    pub(crate) fn call_error(&self, call: &'static str, deadline: Duration, status: &Status) -> Error {
+        self.peer.call_error(call, deadline, status)
+    }
+
+    pub(crate) async fn deadline<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        within(deadline, call).await
+    }
+}
+
+/// A call's answer, or `DEADLINE_EXCEEDED`.
+pub(crate) async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    // Generated calls are large futures.
+    match timeout(deadline, Box::pin(call)).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    }
+}
+
+async fn attempts(
+    peer: &Arc<Peer>,
+    target: &Target,
+    options: &Options,
+    queue: &PacketQueue,
+    as_controller: bool,
+) -> Result<(P4RuntimeClient<Channel>, Option<Stream>), Error> {
+    let mut waits = options.backoff.waits();
+    loop {
+        let error = match attempt(peer, target, options, queue, as_controller).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let Some(wait) = waits.next().filter(|_| error.is_disconnect()) else { return Err(error) };
+        tracing::info!(switch = peer.name, %error, ?wait, "will connect again");
+        sleep(wait).await;
+    }
+}
+
+async fn attempt(
+    peer: &Arc<Peer>,
+    target: &Target,
+    options: &Options,
+    queue: &PacketQueue,
+    as_controller: bool,
+) -> Result<(P4RuntimeClient<Channel>, Option<Stream>), Error> {
+    let mut client = connect(peer, target, options).await?;
+    if !as_controller {
+        return Ok((client, None));
+    }
+    let stream = Stream::open(peer, &mut client, target, options, queue.clone()).await?;
+    let state = stream.primacy.borrow().clone();
+    match state {
+        Primacy::Primary | Primacy::NotOffered => Ok((client, Some(stream))),
+        Primacy::Backup(primary) => {
+            Err(peer.error(Problem::NotPrimary { ours: stream.election_id, primary }))
+        }
+        Primacy::Lost(reason) => Err(peer.error(Problem::Disconnected { reason })),
+    }
+}

@@ -1,0 +1,140 @@
+//! From whatever a switch holds to what it should hold: read, plan, write, and again where something came in between.
+
+use std::time::{Duration, Instant};
+
+use outplane_compiler::plan::{self, Summary};
+use outplane_compiler::state::{Desired, Installed};
+
+use crate::connection::Connection;
+use crate::errors::{Aftermath, Error, Problem};
+use crate::pipeline::{Push, Pushed};
+use crate::write::{WriteOptions, Written};
+
+/// How often we begin anew: the connection broke, or somebody else wrote at the same time.
+const ROUNDS: u32 = 4;
+
+/// What to do besides the plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConvergeOptions<'a> {
+    /// When to push the pipeline.
+    pub push: Push,
+    /// Read the switch again after the writes and make sure that nothing differs.
+    pub verify: bool,
+    /// Progress and cancellation.
+    pub write: WriteOptions<'a>,
+}
+
+/// What a convergence did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What became of the pipeline; of the last round that pushed it.
+    pub pipeline: Pushed,
+    /// Rounds it took; 1 if nothing came in between.
+    pub rounds: u32,
+    /// The plan of the last round. Its `total` is 0 where there was nothing to do.
+    pub plan: Summary,
+    /// Writes of the last round.
+    pub written: Written,
+    /// What the switch does not let read, and what was therefore written in any case.
+    pub unreadable: Vec<&'static str>,
+    /// Reading, in the last round.
+    pub reading: Duration,
+    /// Planning, in the last round.
+    pub planning: Duration,
+    /// All of it.
+    pub elapsed: Duration,
+}
+
+impl Connection {
+    /// Makes the switch hold `desired`, and nothing else of ours.
+    ///
+    /// A connection that breaks is opened anew, and what somebody changed in between is read again, a few times. Where
+    /// the switch refuses a write before the flip, what was written is taken back.
+    ///
+    /// # Errors
+    /// [`Problem`] says which. Whatever it is, packets see a whole policy: all of the old one or all of the new one.
+    pub async fn converge(
+        &mut self,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+    ) -> Result<Report, Error> {
+        let start = Instant::now();
+        let mut pipeline = Pushed::Kept;
+        let mut round = 1;
+        loop {
+            let error = match self.round(desired, options, &mut pipeline).await {
+                Ok(report) => return Ok(Report { rounds: round, elapsed: start.elapsed(), ..report }),
+                Err(error) => error,
+            };
+            let again = error.is_disconnect() || matches!(*error.problem, Problem::Changed { .. });
+            if !again || round >= ROUNDS {
+                return Err(error);
+            }
+            tracing::warn!(switch = self.target.name, round, %error, "beginning anew");
+            if error.is_disconnect() {
+                self.reopen().await?;
+            }
+            round += 1;
+        }
+    }
+
+    async fn round(
+        &self,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+        pipeline: &mut Pushed,
+    ) -> Result<Report, Error> {
+        let pushed = self.ensure_pipeline(options.push).await?;
+        if pushed != Pushed::Kept {
+            *pipeline = pushed;
+        }
+        let read = self.read_installed(desired, false).await?;
+        let start = Instant::now();
+        let program = &self.pipeline.program;
+        let plan = plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;
+        let planning = start.elapsed();
+        let written = match self.write(&plan, &read.installed, options.write).await {
+            Ok(written) => written,
+            Err(error) => return Err(self.take_back(error, desired, &read.installed).await),
+        };
+        if options.verify && !plan.is_empty() {
+            let now = self.read_installed(desired, false).await?;
+            let left = plan::plan(program, &now.installed, desired).map_err(|error| self.error(error))?;
+            // What cannot be read is in every plan.
+            if !left.is_empty() && now.unreadable.is_empty() {
+                let what = format!("{} writes are missing right after the update", left.len());
+                return Err(self.error(Problem::Changed { what }));
+            }
+        }
+        Ok(Report {
+            pipeline: *pipeline,
+            rounds: 0,
+            plan: plan.summary(program),
+            written,
+            unreadable: read.unreadable,
+            reading: read.elapsed,
+            planning,
+            elapsed: Duration::ZERO,
+        })
+    }
+
+    /// After a refusal: back to what the switch held before, unless packets see the new policy already.
+    async fn take_back(&self, mut error: Error, desired: &Desired, before: &Installed) -> Error {
+        let Problem::Refused(refusal) = &mut *error.problem else { return error };
+        refusal.aftermath = match self.undo(desired, before).await {
+            Ok(aftermath) => aftermath,
+            Err(why) => Aftermath::UndoFailed(why.problem.to_string()),
+        };
+        error
+    }
+
+    async fn undo(&self, desired: &Desired, before: &Installed) -> Result<Aftermath, Error> {
+        let now = self.read_installed(desired, false).await?.installed;
+        if now.version != before.version {
+            return Ok(Aftermath::Flipped);
+        }
+        let plan = plan::undo(&self.pipeline.program, before, &now).map_err(|error| self.error(error))?;
+        self.write(&plan, &now, WriteOptions::default()).await?;
+        Ok(Aftermath::Undone)
+    }
+}

@@ -1,0 +1,367 @@
+//! What can go wrong between us and a switch, in words that name the switch and the cure.
+
+use std::error::Error as _;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outplane_compiler::plan::PlanError;
+use outplane_compiler::state::Origin;
+use outplane_p4runtime::EntryError;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::target::Target;
+
+/// A problem with a switch.
+#[derive(Debug, Error)]
+#[error("switch {} ({}): {problem}", .peer.name, .peer.address)]
+pub struct Error {
+    pub(crate) peer: Arc<Peer>,
+    /// What it is.
+    #[source]
+    pub problem: Box<Problem>,
+}
+
+/// Name and address, for messages.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+/// What went wrong.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// The address is none.
+    #[error("the address is wrong: {problem}; it should be host:port, such as 192.0.2.1:9559")]
+    Address {
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file for TLS is not what it should be.
+    #[error("TLS: {}: {problem}", .file.display())]
+    Tls {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It cannot be connected to.
+    #[error("cannot connect: {reason}; is the switch up, and do the address and the TLS settings fit?")]
+    Unreachable {
+        /// Why, as far as the transport knows.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {reason}; apply again to finish what was under way")]
+    Disconnected {
+        /// Why, as far as the transport knows.
+        reason: String,
+    },
+    /// An answer did not come in time.
+    #[error("no answer to {call} within {} s; the switch may be overloaded or hang", .after.as_secs_f32())]
+    Deadline {
+        /// What was asked.
+        call: &'static str,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// Another controller is the primary.
+    #[error(
+        "not the primary controller: our election id is {ours}, the primary's is {}; stop the other controller, or use a \
+         higher election id",
+        id(*.primary)
+    )]
+    NotPrimary {
+        /// Our election id.
+        ours: u128,
+        /// The primary's, where the switch says it.
+        primary: Option<u128>,
+    },
+    /// The switch does not take us as a controller at all.
+    #[error(
+        "the switch refused election id {ours} ({code}: {message}); another controller may use the same election id, or \
+         the device id or role may be wrong"
+    )]
+    ArbitrationRefused {
+        /// Our election id.
+        ours: u128,
+        /// gRPC status code.
+        code: Code,
+        /// The switch's words.
+        message: String,
+    },
+    /// Another controller has become the primary while we were at work.
+    #[error(
+        "another controller took over (election id {}) and our writes stopped; whoever is primary now repairs what is \
+         half done",
+        id(*.primary)
+    )]
+    PrimacyLost {
+        /// The new primary's election id, where the switch says it.
+        primary: Option<u128>,
+    },
+    /// The connection was opened for reading, and this needs a controller.
+    #[error("this connection only reads; open it as a controller to write")]
+    ReadOnly,
+    /// There is no program in the switch.
+    #[error("the switch has no P4 program, or another one than ours; push the pipeline first")]
+    NoPipeline,
+    /// It does not take our program.
+    #[error("the switch refused the P4 program ({code}): {message}")]
+    PipelineRefused {
+        /// gRPC status code.
+        code: Code,
+        /// The switch's words.
+        message: String,
+    },
+    /// A call failed.
+    #[error("{call} failed ({code}): {message}")]
+    Call {
+        /// What was asked.
+        call: &'static str,
+        /// gRPC status code.
+        code: Code,
+        /// The switch's words.
+        message: String,
+    },
+    /// It sent something of ours that cannot be.
+    #[error(
+        "the switch sent {what} that does not fit its program: {source}; push the pipeline anew if this stays"
+    )]
+    Entity {
+        /// "an entry of ours", ..
+        what: &'static str,
+        /// What is wrong with it.
+        source: EntryError,
+    },
+    /// It sent more than we are ready to keep.
+    #[error(
+        "the switch sent more than {limit} entities in a read; raise the limit if it really holds so many"
+    )]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// Somebody else's multicast group has an id that we need.
+    #[error(
+        "multicast group {group} belongs to another owner, and the policy needs that id; remove the group"
+    )]
+    ForeignGroup {
+        /// The group's id.
+        group: u32,
+    },
+    /// There is no way from what it holds to what it should hold.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It refused writes.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// What it holds is not what a read moments ago said.
+    #[error("somebody else changes the switch at the same time: {what}; apply again when that has stopped")]
+    Changed {
+        /// What differs.
+        what: String,
+    },
+    /// The caller wanted to stop.
+    #[error(
+        "stopped after {done} of {total} writes; packets see a whole policy, and the next apply finishes the rest"
+    )]
+    Cancelled {
+        /// Writes that are done.
+        done: usize,
+        /// Writes in the plan.
+        total: usize,
+    },
+}
+
+fn id(election_id: Option<u128>) -> String {
+    election_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string())
+}
+
+/// Writes that the switch refused for good.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The step of the plan.
+    pub step: &'static str,
+    /// The first of them, at most [`Refusal::KEPT`].
+    pub failures: Vec<Failure>,
+    /// How many there are.
+    pub total: usize,
+    /// What became of the writes before them.
+    pub aftermath: Aftermath,
+}
+
+impl Refusal {
+    /// How many failures are kept.
+    pub const KEPT: usize = 100;
+}
+
+/// What became of the writes before a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aftermath {
+    /// They are still there; no packet sees them, and the next apply repairs or removes them.
+    Left,
+    /// They have been taken back: the switch is as before.
+    Undone,
+    /// Packets already see the new policy; what is refused is the removal of the old one.
+    Flipped,
+    /// Taking them back failed too, for this reason.
+    UndoFailed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        write!(f, "refused {} of the writes in step \"{}\": ", self.total, self.step)?;
+        for (at, failure) in self.failures.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{failure}", if at == 0 { "" } else { "; " })?;
+        }
+        let more = self.total.saturating_sub(SHOWN.min(self.failures.len()));
+        if more > 0 {
+            write!(f, "; and {more} more")?;
+        }
+        match &self.aftermath {
+            Aftermath::Left => f.write_str(". Packets see the old policy; the next apply repairs the switch"),
+            Aftermath::Undone => f.write_str(". What had been written is taken back, the old policy stands"),
+            Aftermath::Flipped => f.write_str(
+                ". Packets see the new policy; the next apply removes what is left of the old one",
+            ),
+            Aftermath::UndoFailed(why) => {
+                write!(
+                    f,
+                    ". Packets see the old policy; taking back what had been written failed as well: {why}"
+                )
+            }
+        }
+    }
+}
+
+/// A write that the switch refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The write, in the program's names.
+    pub change: String,
+    /// The policy and rule that it is for, where an entry says it.
+    pub origin: Option<Origin>,
+    /// gRPC status code.
+    pub code: Code,
+    /// The switch's words.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.change)?;
+        if let Some(origin) = &self.origin
+            && origin.policy != Origin::COMMON
+        {
+            write!(f, " (for {} rule {})", origin.policy, origin.rule)?;
+        }
+        let code = code_name(self.code);
+        match (self.code, self.message.as_str()) {
+            (Code::ResourceExhausted, message) => {
+                write!(
+                    f,
+                    ": the table is full ({code}{}{message})",
+                    if message.is_empty() { "" } else { ": " }
+                )
+            }
+            (_, "") => write!(f, ": {code}"),
+            (_, message) => write!(f, ": {message} ({code})"),
+        }
+    }
+}
+
+/// The standard's name of a code.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+impl Peer {
+    pub(crate) fn of(target: &Target) -> Arc<Self> {
+        Arc::new(Self { name: target.name.clone(), address: target.address.clone() })
+    }
+
+    /// A problem with this switch.
+    pub(crate) fn error(self: &Arc<Self>, problem: impl Into<Problem>) -> Error {
+        Error { peer: Arc::clone(self), problem: Box::new(problem.into()) }
+    }
+
+    /// What a failed call means.
+    pub(crate) fn call_error(
+        self: &Arc<Self>,
+        call: &'static str,
+        deadline: Duration,
+        status: &Status,
+    ) -> Error {
+        let problem = if timed_out(status) {
+            Problem::Deadline { call, after: deadline }
+        } else if broken(status) {
+            Problem::Disconnected { reason: reason(status) }
+        } else {
+            Problem::Call { call, code: status.code(), message: status.message().to_owned() }
+        };
+        self.error(problem)
+    }
+}
+
+/// Whether a deadline has passed, here or there.
+pub(crate) fn timed_out(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded
+        || status.source().is_some_and(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
+}
+
+/// Whether the transport failed, and not the switch refused.
+pub(crate) fn broken(status: &Status) -> bool {
+    status.source().is_some() || status.code() == Code::Unavailable
+}
+
+/// What the transport says, from the outside to the root, without repetitions.
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = match error.downcast_ref::<Status>() {
+            Some(status) => status.message().to_owned(),
+            None => error.to_string(),
+        };
+        if !text.is_empty() && !reasons.iter().any(|known| known.contains(&text)) {
+            reasons.push(text);
+        }
+        next = error.source();
+    }
+    reasons.join(": ")
+}
+
+impl Error {
+    /// Name of the switch.
+    pub fn switch(&self) -> &str {
+        &self.peer.name
+    }
+
+    /// Whether connecting anew may help.
+    pub fn is_disconnect(&self) -> bool {
+        matches!(*self.problem, Problem::Unreachable { .. } | Problem::Disconnected { .. })
+    }
+}

@@ -1,0 +1,107 @@
+//! Packets from and to a switch, with the fields of the program's packet-in and packet-out headers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use outplane_p4runtime::bytestring::{canonical, fits, parse};
+use outplane_p4runtime::p4::v1::{self, PacketMetadata};
+use outplane_p4runtime::schema::{PacketHeaderInfo, Schema};
+use tokio::sync::mpsc;
+
+/// A packet that the switch sent to the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketIn {
+    /// The frame.
+    pub payload: Vec<u8>,
+    /// Fields of the header by name, without padding. In outplane.p4: `ingress_port`, `reason`, `segment`, `rule`.
+    pub fields: BTreeMap<String, u128>,
+}
+
+/// Where packets of a switch arrive. It outlives reconnects.
+#[derive(Debug)]
+pub struct Packets {
+    pub(crate) receiver: mpsc::Receiver<v1::PacketIn>,
+    pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) header: Option<PacketHeaderInfo>,
+}
+
+impl Packets {
+    /// The next packet; none when the connection is gone. Fields that the program does not have are left out.
+    pub async fn next(&mut self) -> Option<PacketIn> {
+        let packet = self.receiver.recv().await?;
+        Some(from_wire(self.header.as_ref(), packet))
+    }
+
+    /// Packets that were dropped because nobody took the earlier ones in time.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn from_wire(header: Option<&PacketHeaderInfo>, packet: v1::PacketIn) -> PacketIn {
+    let field = |metadata: &PacketMetadata| {
+        let info = header?.field(metadata.metadata_id).filter(|info| !info.padding)?;
+        Some((info.name.clone(), parse(&metadata.value, info.bits).ok()?))
+    };
+    PacketIn { fields: packet.metadata.iter().filter_map(field).collect(), payload: packet.payload }
+}
+
+/// A packet-out that leaves by a port. None where the program has no packet-out header with such a port.
+pub(crate) fn to_wire(schema: &Schema, egress_port: u32, payload: Vec<u8>) -> Option<v1::PacketOut> {
+    let header = schema.packet_out()?;
+    let info = header.field_by_name("egress_port")?;
+    let port = canonical(egress_port.into());
+    if !fits(&port, info.bits) {
+        return None;
+    }
+    let metadata = header
+        .fields
+        .iter()
+        .map(|field| PacketMetadata {
+            metadata_id: field.id,
+            value: if field.id == info.id { port.clone() } else { vec![0] },
+        })
+        .collect();
+    Some(v1::PacketOut { payload, metadata })
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_compiler::program::Program;
+
+    use super::*;
+
+    #[test]
+    fn fields_by_name_whatever_their_bytes() {
+        let schema = Program::outplane().schema();
+        let header = schema.packet_in().expect("in the program");
+        let value = |name: &str, value: &[u8]| PacketMetadata {
+            metadata_id: header.field_by_name(name).expect("in the program").id,
+            value: value.to_vec(),
+        };
+        let packet = v1::PacketIn {
+            payload: vec![1, 2, 3],
+            metadata: vec![
+                value("ingress_port", &[0, 0, 1, 5]),
+                value("pad", &[0]),
+                value("rule", &[0xff]),
+                value("reason", &[1, 0, 0]),
+                PacketMetadata { metadata_id: 99, value: vec![1] },
+            ],
+        };
+        let packet = from_wire(Some(header), packet);
+        // The reason does not fit its eight bits, so there is none.
+        assert_eq!(packet.fields, BTreeMap::from([("ingress_port".into(), 261), ("rule".into(), 255)]));
+        assert_eq!(packet.payload, [1, 2, 3]);
+    }
+
+    #[test]
+    fn packets_out_carry_every_field() {
+        let schema = Program::outplane().schema();
+        let packet = to_wire(schema, 511, vec![9]).expect("a port of nine bits");
+        let values: Vec<_> = packet.metadata.iter().map(|field| field.value.clone()).collect();
+        assert_eq!(values, [vec![1, 0xff], vec![0]]);
+        assert_eq!(to_wire(schema, 512, vec![9]), None);
+    }
+}

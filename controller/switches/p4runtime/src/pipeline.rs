@@ -1,0 +1,147 @@
+//! The P4 program of a switch: which one it has, and ours into it.
+
+use std::sync::LazyLock;
+
+use outplane_compiler::program::Program;
+use outplane_p4runtime::Schema;
+use outplane_p4runtime::p4::v1::forwarding_pipeline_config::Cookie;
+use outplane_p4runtime::p4::v1::get_forwarding_pipeline_config_request::ResponseType;
+use outplane_p4runtime::p4::v1::set_forwarding_pipeline_config_request::Action;
+use outplane_p4runtime::p4::v1::{
+    ForwardingPipelineConfig, GetForwardingPipelineConfigRequest, SetForwardingPipelineConfigRequest,
+};
+use tonic::Code;
+
+use crate::arbitration::to_wire;
+use crate::connection::Connection;
+use crate::errors::{Error, Problem, broken, timed_out};
+
+/// A program and what the target's compiler made of it.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The program's ids.
+    pub program: Program,
+    /// What goes into `p4_device_config`: the BMv2 JSON, or whatever the target takes.
+    pub device_config: Vec<u8>,
+    /// Names both, see [`Schema::cookie`].
+    pub cookie: u64,
+}
+
+static OUTPLANE: LazyLock<Pipeline> =
+    LazyLock::new(|| Pipeline::new(Program::outplane().clone(), outplane_p4::BMV2_JSON.as_bytes().to_vec()));
+
+impl Pipeline {
+    /// A pipeline of a program and its device config.
+    pub fn new(program: Program, device_config: Vec<u8>) -> Self {
+        let cookie = program.schema().cookie(&device_config);
+        Self { program, device_config, cookie }
+    }
+
+    /// outplane.p4 as it comes with this build, for v1model targets.
+    pub fn outplane() -> &'static Self {
+        &OUTPLANE
+    }
+
+    /// The program's P4Info, indexed.
+    pub fn schema(&self) -> &Schema {
+        self.program.schema()
+    }
+}
+
+/// When to push the pipeline. A push empties all tables of the switch, ours and others'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Push {
+    /// Not at all; a switch with another pipeline is an error.
+    Never,
+    /// Where the switch has none or, by the cookie, another one.
+    #[default]
+    IfDifferent,
+    /// The same, but ask the switch to keep entries that fit the new program too (`RECONCILE_AND_COMMIT`). Not every
+    /// switch can; then as above.
+    Reconcile,
+    /// In any case.
+    Always,
+}
+
+/// What became of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The switch has it already.
+    Kept,
+    /// It was pushed; the switch may have kept its entries (`RECONCILE_AND_COMMIT`).
+    Reconciled,
+    /// It was pushed, and the switch is empty (`VERIFY_AND_COMMIT`).
+    Committed,
+}
+
+impl Connection {
+    /// The cookie of the switch's pipeline; none where it has no pipeline, or one without a cookie, or does not tell.
+    pub async fn cookie(&self) -> Result<Option<u64>, Error> {
+        let request = GetForwardingPipelineConfigRequest {
+            device_id: self.target.device_id,
+            response_type: ResponseType::CookieOnly.into(),
+        };
+        let mut client = self.client.clone();
+        let answer =
+            self.deadline(self.options.call_deadline, client.get_forwarding_pipeline_config(request)).await;
+        match answer {
+            Ok(response) => Ok(response.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie)),
+            Err(status) => match status.code() {
+                // How servers say that there is no pipeline, or no such question.
+                Code::FailedPrecondition | Code::NotFound | Code::Unimplemented => Ok(None),
+                _ => Err(self.call_error("GetForwardingPipelineConfig", self.options.call_deadline, &status)),
+            },
+        }
+    }
+
+    /// Makes sure that the switch runs our pipeline.
+    pub async fn ensure_pipeline(&self, push: Push) -> Result<Pushed, Error> {
+        let is_ours = push != Push::Always && self.cookie().await? == Some(self.pipeline.cookie);
+        if is_ours {
+            return Ok(Pushed::Kept);
+        }
+        if push == Push::Never {
+            return Err(self.error(Problem::NoPipeline));
+        }
+        // Nothing advertises this action, and not every server that lacks it says UNIMPLEMENTED.
+        if push == Push::Reconcile && self.set_pipeline(Action::ReconcileAndCommit).await.is_ok() {
+            return Ok(Pushed::Reconciled);
+        }
+        self.set_pipeline(Action::VerifyAndCommit).await?;
+        Ok(Pushed::Committed)
+    }
+
+    async fn set_pipeline(&self, action: Action) -> Result<(), Error> {
+        let stream = self.controller()?;
+        stream.check(&self.peer)?;
+        let request = SetForwardingPipelineConfigRequest {
+            device_id: self.target.device_id,
+            role: self.role(),
+            election_id: Some(to_wire(stream.election_id)),
+            action: action.into(),
+            config: Some(ForwardingPipelineConfig {
+                p4info: Some(self.pipeline.schema().p4info().clone()),
+                p4_device_config: self.pipeline.device_config.clone(),
+                cookie: Some(Cookie { cookie: self.pipeline.cookie }),
+            }),
+            ..SetForwardingPipelineConfigRequest::default()
+        };
+        let mut client = self.client.clone();
+        let answer = self
+            .deadline(self.options.pipeline_deadline, client.set_forwarding_pipeline_config(request))
+            .await;
+        tracing::info!(switch = self.target.name, ?action, accepted = answer.is_ok(), "pipeline push");
+        let Err(status) = answer else { return Ok(()) };
+        if timed_out(&status) || broken(&status) {
+            return Err(self.call_error(
+                "SetForwardingPipelineConfig",
+                self.options.pipeline_deadline,
+                &status,
+            ));
+        }
+        Err(self.error(match status.code() {
+            Code::PermissionDenied => Problem::PrimacyLost { primary: None },
+            code => Problem::PipelineRefused { code, message: status.message().to_owned() },
+        }))
+    }
+}

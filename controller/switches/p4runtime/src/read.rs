@@ -1,0 +1,344 @@
+//! What a switch holds, as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use outplane_compiler::origin;
+use outplane_compiler::plan::Layout;
+use outplane_compiler::state::{Desired, Installed, Origin};
+use outplane_p4runtime::entry::{Entry, Key, MulticastGroup};
+use outplane_p4runtime::p4::v1::entity::Entity as Kind;
+use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
+use outplane_p4runtime::p4::v1::packet_replication_engine_entry::Type as Replication;
+use outplane_p4runtime::p4::v1::{
+    CounterData, Entity, MeterEntry, MulticastGroupEntry, PacketReplicationEngineEntry, ReadRequest,
+    TableEntry,
+};
+use outplane_p4runtime::schema::Cells;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::connection::{Connection, within};
+use crate::errors::{Error, Problem};
+
+/// Reads that may be under way at once.
+const IN_FLIGHT: usize = 4;
+
+/// What has been read.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// What the switch holds.
+    pub installed: Installed,
+    /// What it does not let read: "multicast groups", "meters". Plans write those each time.
+    pub unreadable: Vec<&'static str>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// One question of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Version,
+    Table(u32),
+    Groups,
+    Meters,
+}
+
+impl Connection {
+    /// Reads everything that is ours, and what of others matters to us. With `counters`, also what entries have counted.
+    ///
+    /// `desired` says which multicast groups are ours besides those that entries of ours use: groups have no owner's
+    /// mark on switches that do not keep their metadata.
+    ///
+    /// # Errors
+    /// [`Problem::NoPipeline`] where the switch has no program; [`Problem::Entity`] for entries of ours that do not fit
+    /// ours; and what [`Problem`] says of calls.
+    pub async fn read_installed(&self, desired: &Desired, counters: bool) -> Result<Read, Error> {
+        let start = Instant::now();
+        let mut parts = self.parts(counters).into_iter();
+        let mut under_way = JoinSet::new();
+        let mut reader = Reader::new(self, desired)?;
+        loop {
+            while under_way.len() < IN_FLIGHT
+                && let Some((part, entity)) = parts.next()
+            {
+                let request = ReadRequest {
+                    device_id: self.target.device_id,
+                    role: self.role(),
+                    entities: vec![Entity { entity: Some(entity) }],
+                };
+                let client = self.client.clone();
+                let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
+                under_way.spawn(async move { (part, read(client, request, deadline, limit).await) });
+            }
+            let Some(done) = under_way.join_next().await else { break };
+            // A task neither panics nor is aborted while we wait for it; a runtime that shuts down may do the latter.
+            let Ok((part, answer)) = done else {
+                return Err(self.error(Problem::Disconnected { reason: "the program is ending".into() }));
+            };
+            reader.take(part, answer)?;
+        }
+        let (installed, unreadable) = reader.finish()?;
+        Ok(Read { installed, unreadable, elapsed: start.elapsed() })
+    }
+
+    /// Everything there is to ask.
+    fn parts(&self, counters: bool) -> Vec<(Part, Kind)> {
+        let schema = self.pipeline.schema();
+        let version_table = self.pipeline.program.table(outplane_compiler::program::Table::PolicyVersion);
+        let default =
+            TableEntry { table_id: version_table, is_default_action: true, ..TableEntry::default() };
+        let mut parts = vec![(Part::Version, Kind::TableEntry(default))];
+        for table in schema.tables() {
+            // A keyless table has a default entry and no other; const entries are the program's.
+            if table.fields.is_empty() || table.is_const {
+                continue;
+            }
+            let entry = TableEntry {
+                table_id: table.id,
+                counter_data: (counters && table.has_direct_counter()).then(CounterData::default),
+                ..TableEntry::default()
+            };
+            parts.push((Part::Table(table.id), Kind::TableEntry(entry)));
+        }
+        let group = Replication::MulticastGroupEntry(MulticastGroupEntry::default());
+        let group = PacketReplicationEngineEntry { r#type: Some(group) };
+        parts.push((Part::Groups, Kind::PacketReplicationEngineEntry(group)));
+        for meter in schema.meters() {
+            if matches!(meter.cells, Cells::Indexed(_)) {
+                let meter = MeterEntry { meter_id: meter.id, ..MeterEntry::default() };
+                parts.push((Part::Meters, Kind::MeterEntry(meter)));
+            }
+        }
+        parts
+    }
+
+    /// The entries of these tables as they are now, ours and others', by key. Entries that we cannot understand are
+    /// left out.
+    pub(crate) async fn read_tables(&self, tables: BTreeSet<u32>) -> Result<BTreeMap<Key, Entry>, Error> {
+        let mut entries = BTreeMap::new();
+        for table_id in tables {
+            let request = ReadRequest {
+                device_id: self.target.device_id,
+                role: self.role(),
+                entities: vec![TableEntry { table_id, ..TableEntry::default() }.into()],
+            };
+            let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
+            let answer = read(self.client.clone(), request, deadline, limit).await;
+            for entity in answer.map_err(|failure| self.read_error(failure))? {
+                if let Some(Kind::TableEntry(entry)) = entity.entity
+                    && let Ok(entry) = self.pipeline.schema().entry_from_proto(&entry)
+                {
+                    entries.insert(entry.key.clone(), entry);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    fn read_error(&self, failure: ReadFailure) -> Error {
+        match failure {
+            ReadFailure::TooMany => self.error(Problem::TooMany { limit: self.options.max_entries }),
+            ReadFailure::Status(status) if status.code() == Code::FailedPrecondition => {
+                self.error(Problem::NoPipeline)
+            }
+            ReadFailure::Status(status) => self.call_error("Read", self.options.read_deadline, &status),
+        }
+    }
+}
+
+/// Why a read failed.
+#[derive(Debug)]
+enum ReadFailure {
+    Status(Status),
+    TooMany,
+}
+
+/// Reads all parts of an answer. The deadline is for each of them.
+async fn read(
+    mut client: P4RuntimeClient<Channel>,
+    request: ReadRequest,
+    deadline: Duration,
+    limit: usize,
+) -> Result<Vec<Entity>, ReadFailure> {
+    let mut answer = within(deadline, client.read(request)).await.map_err(ReadFailure::Status)?;
+    let mut entities: Vec<Entity> = Vec::new();
+    loop {
+        let part = match timeout(deadline, answer.message()).await {
+            Ok(part) => part.map_err(ReadFailure::Status)?,
+            Err(_) => return Err(ReadFailure::Status(Status::deadline_exceeded("a part is late"))),
+        };
+        let Some(part) = part else { return Ok(entities) };
+        if entities.len() + part.entities.len() > limit {
+            return Err(ReadFailure::TooMany);
+        }
+        entities.extend(part.entities);
+    }
+}
+
+/// Puts answers together.
+struct Reader<'a> {
+    connection: &'a Connection,
+    layout: Layout<'a>,
+    desired: &'a Desired,
+    installed: Installed,
+    groups: Vec<MulticastGroupEntry>,
+    groups_unreadable: bool,
+    meters_unreadable: bool,
+    /// Entries of any owner so far.
+    count: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(connection: &'a Connection, desired: &'a Desired) -> Result<Self, Error> {
+        let layout = Layout::new(connection.pipeline.schema()).map_err(|error| connection.error(error))?;
+        Ok(Self {
+            connection,
+            layout,
+            desired,
+            installed: Installed::default(),
+            groups: Vec::new(),
+            groups_unreadable: false,
+            meters_unreadable: false,
+            count: 0,
+        })
+    }
+
+    fn take(&mut self, part: Part, answer: Result<Vec<Entity>, ReadFailure>) -> Result<(), Error> {
+        let entities = match answer {
+            Ok(entities) => entities,
+            Err(ReadFailure::Status(status))
+                if status.code() == Code::Unimplemented && part == Part::Groups =>
+            {
+                self.groups_unreadable = true;
+                return Ok(());
+            }
+            Err(ReadFailure::Status(status))
+                if status.code() == Code::Unimplemented && part == Part::Meters =>
+            {
+                self.meters_unreadable = true;
+                return Ok(());
+            }
+            Err(failure) => return Err(self.connection.read_error(failure)),
+        };
+        self.count += entities.len();
+        if self.count > self.connection.options.max_entries {
+            return Err(self.connection.read_error(ReadFailure::TooMany));
+        }
+        for entity in entities {
+            match (part, entity.entity) {
+                (Part::Version, Some(Kind::TableEntry(entry))) => self.version(&entry)?,
+                (Part::Table(table), Some(Kind::TableEntry(entry))) => self.entry(table, &entry)?,
+                (
+                    Part::Groups,
+                    Some(Kind::PacketReplicationEngineEntry(PacketReplicationEngineEntry {
+                        r#type: Some(Replication::MulticastGroupEntry(group)),
+                    })),
+                ) => self.groups.push(group),
+                (Part::Meters, Some(Kind::MeterEntry(meter))) => self.meter(&meter)?,
+                // What was not asked for.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, entry: &TableEntry) -> Result<(), Error> {
+        let schema = self.connection.pipeline.schema();
+        let setter = self.layout.policy_version();
+        if !entry.is_default_action || entry.table_id != setter.table {
+            return Ok(());
+        }
+        let wrong = |source| self.connection.error(Problem::Entity { what: "a policy version", source });
+        let entry = schema.default_entry_from_proto(entry).map_err(wrong)?;
+        // Without an action it is the program's own default, version 0.
+        let version = entry.action.and_then(|action| setter.value(&action)).unwrap_or(0);
+        self.installed.version = u8::try_from(version).unwrap_or(0);
+        Ok(())
+    }
+
+    fn entry(&mut self, table: u32, entry: &TableEntry) -> Result<(), Error> {
+        // Some servers add the default entry to a read of all entries; it is not one of them.
+        if entry.is_default_action {
+            return Ok(());
+        }
+        let schema = self.connection.pipeline.schema();
+        if Origin::decode(&entry.metadata).is_none() {
+            *self.installed.foreign.entry(table).or_default() += 1;
+            // What has no key as a value (another kind of action is no matter) cannot be in the way of ours.
+            self.installed.foreign_keys.extend(schema.key_from_proto(entry));
+            return Ok(());
+        }
+        let wrong = |source| self.connection.error(Problem::Entity { what: "an entry of ours", source });
+        let value = schema.entry_from_proto(entry).map_err(wrong)?;
+        if let Some(counter) = entry.counter_data {
+            self.installed.counters.insert(value.key.clone(), counter.into());
+        }
+        self.installed.entries.push(value);
+        Ok(())
+    }
+
+    fn meter(&mut self, meter: &MeterEntry) -> Result<(), Error> {
+        // BMv2 says -1 in every field where the standard says nothing.
+        let limits_nothing = meter
+            .config
+            .is_none_or(|config| config.cir < 0 && config.cburst < 0 && config.pir < 0 && config.pburst < 0);
+        if limits_nothing {
+            return Ok(());
+        }
+        let wrong = |source| self.connection.error(Problem::Entity { what: "a meter cell", source });
+        let cell = self.connection.pipeline.schema().meter_cell_from_proto(meter).map_err(wrong)?;
+        self.installed.meters.extend(cell);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Installed, Vec<&'static str>), Error> {
+        self.installed.entries.sort_unstable();
+        self.installed.foreign_keys.sort_unstable();
+        self.installed.meters.sort_unstable();
+        // What our flood entries send to is ours.
+        let flood = self.layout.flood();
+        let used: BTreeSet<u32> = self
+            .installed
+            .entries
+            .iter()
+            .filter(|entry| entry.key.table == flood.table)
+            .filter_map(|entry| u32::try_from(flood.value(&entry.action)?).ok())
+            .filter(|&group| group != 0)
+            .collect();
+        if self.groups_unreadable {
+            // Known by their ids alone, so that they are written anew, or deleted.
+            self.installed.groups = used.iter().map(|&id| MulticastGroup { id, ports: Vec::new() }).collect();
+        }
+        for group in std::mem::take(&mut self.groups) {
+            self.installed.groups.extend(self.our_group(&group, &used)?);
+        }
+        self.installed.groups.sort_unstable();
+        let unreadable = [("multicast groups", self.groups_unreadable), ("meters", self.meters_unreadable)];
+        let unreadable = unreadable.into_iter().filter(|&(_, is)| is).map(|(what, _)| what).collect();
+        Ok((self.installed, unreadable))
+    }
+
+    /// A group as value, if it is ours.
+    fn our_group(
+        &self,
+        group: &MulticastGroupEntry,
+        used: &BTreeSet<u32>,
+    ) -> Result<Option<MulticastGroup>, Error> {
+        let id = group.multicast_group_id;
+        let wanted = self.desired.groups.iter().any(|group| group.id == id);
+        let marked = group.metadata.starts_with(origin::PREFIX);
+        if !group.metadata.is_empty() && !marked {
+            let in_the_way = || self.connection.error(Problem::ForeignGroup { group: id });
+            return if wanted { Err(in_the_way()) } else { Ok(None) };
+        }
+        if !marked && !wanted && !used.contains(&id) {
+            return Ok(None);
+        }
+        let value = self.connection.pipeline.schema().multicast_group_from_proto(group);
+        // A group of ours that nobody could have written so (a port twice) is written anew.
+        Ok(Some(value.unwrap_or(MulticastGroup { id, ports: Vec::new() })))
+    }
+}

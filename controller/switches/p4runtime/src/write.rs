@@ -1,0 +1,124 @@
+//! A plan into a switch: step after step, a step in chunks, several chunks under way at once.
+//!
+//! ```text
+//!   step ──► chunk (Pacer) ──► Write, CONTINUE_ON_ERROR ──► judge ─┬─ each update: done, again, refused, suspect
+//!              ▲   ▲                                               ├─ too large, too slow: smaller chunks
+//!              │   └───────────────────────────────────────────────┼─ ABORTED: again
+//!              └── while others are under way                      └─ not primary, broken: the end
+//! ```
+//! A step is over when every update is acknowledged. An insert of what is already there and a delete of what is not are
+//! no errors by themselves, because a chunk may come twice (its answer was lost or too large): what is there is read and
+//! compared before the next step begins.
+
+mod outcome;
+mod pacer;
+mod step;
+mod updates;
+
+use std::time::{Duration, Instant};
+
+use outplane_compiler::state::{Installed, Plan};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::errors::{Error, Problem};
+use pacer::Pacer;
+
+/// How far a write has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Title of the step.
+    pub step: &'static str,
+    /// Its number, from 1.
+    pub number: usize,
+    /// Steps in the plan.
+    pub steps: usize,
+    /// Writes of the plan that are acknowledged.
+    pub done: usize,
+    /// Writes in the plan.
+    pub total: usize,
+}
+
+/// What a write takes besides the plan.
+#[derive(Clone, Copy, Default)]
+pub struct WriteOptions<'a> {
+    /// Told at the beginning of each step and after each chunk. Should return at once.
+    pub progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
+    /// Stops between chunks when it is cancelled. Packets see a whole policy then, and the next plan finishes.
+    pub cancel: Option<&'a CancellationToken>,
+}
+
+impl std::fmt::Debug for WriteOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteOptions")
+            .field("progress", &self.progress.is_some())
+            .field("cancel", &self.cancel)
+            .finish()
+    }
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Updates of the plan.
+    pub updates: usize,
+    /// Chunks sent.
+    pub chunks: usize,
+    /// Updates sent once more, because they or their answers did not get through.
+    pub repeated: usize,
+    /// Updates in a chunk at the end of it all.
+    pub chunk: usize,
+    /// Updates in a chunk when it was worst.
+    pub smallest_chunk: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Connection {
+    /// Writes a plan. `installed` is what the plan was made from.
+    ///
+    /// # Errors
+    /// [`Problem::Refused`] with the writes that the switch does not take; [`Problem::Changed`] where it holds something
+    /// else than `installed` says; [`Problem::PrimacyLost`], [`Problem::Disconnected`], [`Problem::Deadline`],
+    /// [`Problem::Cancelled`]. Whatever it is, packets see a whole policy, and a plan from what the switch holds by then
+    /// finishes or takes back.
+    pub async fn write(
+        &self,
+        plan: &Plan,
+        installed: &Installed,
+        options: WriteOptions<'_>,
+    ) -> Result<Written, Error> {
+        let start = Instant::now();
+        let stream = self.controller()?;
+        stream.check(&self.peer)?;
+        let mut progress =
+            Progress { step: "", number: 0, steps: plan.steps.len(), done: 0, total: plan.len() };
+        let mut written = Written { updates: plan.len(), ..Written::default() };
+        let mut pacer = Pacer::new(self.options.chunk);
+        for (at, step) in plan.steps.iter().enumerate() {
+            (progress.step, progress.number) = (step.title, at + 1);
+            if let Some(tell) = options.progress {
+                tell(progress);
+            }
+            if options.cancel.is_some_and(CancellationToken::is_cancelled) {
+                return Err(self.error(Problem::Cancelled { done: progress.done, total: progress.total }));
+            }
+            step::Writer {
+                connection: self,
+                stream,
+                step,
+                installed,
+                options,
+                pacer: &mut pacer,
+                progress: &mut progress,
+                written: &mut written,
+            }
+            .run()
+            .await?;
+        }
+        written.chunk = pacer.size();
+        written.smallest_chunk = pacer.smallest();
+        written.elapsed = start.elapsed();
+        Ok(written)
+    }
+}

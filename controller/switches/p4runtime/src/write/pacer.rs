@@ -1,0 +1,98 @@
+//! How many updates go into a chunk: fewer when the switch cannot take them, and slowly more again.
+
+/// Chunks that must pass before the next may be larger.
+const PATIENCE: u32 = 8;
+
+/// The size of the next chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pacer {
+    size: usize,
+    /// What was asked for at first.
+    limit: usize,
+    /// Smallest size that has failed; growth stops below it.
+    failed: usize,
+    passed: u32,
+    smallest: usize,
+}
+
+impl Pacer {
+    pub(super) fn new(size: usize) -> Self {
+        let size = size.max(1);
+        Self { size, limit: size, failed: usize::MAX, passed: 0, smallest: size }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Smallest size so far.
+    pub(super) fn smallest(&self) -> usize {
+        self.smallest
+    }
+
+    /// A chunk of this many updates was answered.
+    pub(super) fn passed(&mut self, updates: usize) {
+        // Smaller ones (the end of a step) prove nothing.
+        if updates < self.size {
+            return;
+        }
+        self.passed += 1;
+        if self.passed >= PATIENCE && self.size < self.limit {
+            self.passed = 0;
+            self.size = (self.size * 2).min(self.limit).min(self.failed - 1);
+        }
+    }
+
+    /// A chunk of this many updates was too much.
+    pub(super) fn failed(&mut self, updates: usize) {
+        self.passed = 0;
+        self.failed = self.failed.min(updates).max(2);
+        // Several of the old size may be under way; they count once.
+        self.size = self.size.min((updates / 2).max(1));
+        self.smallest = self.smallest.min(self.size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_at_once_and_grows_back_below_what_failed() {
+        let mut pacer = Pacer::new(1000);
+        for _ in 0..4 {
+            pacer.failed(1000);
+        }
+        assert_eq!(pacer.size(), 500);
+        pacer.failed(500);
+        assert_eq!((pacer.size(), pacer.smallest()), (250, 250));
+        for _ in 0..7 {
+            pacer.passed(250);
+        }
+        pacer.passed(10);
+        assert_eq!(pacer.size(), 250);
+        pacer.passed(250);
+        assert_eq!(pacer.size(), 499);
+        for _ in 0..100 {
+            pacer.passed(pacer.size());
+        }
+        assert_eq!((pacer.size(), pacer.smallest()), (499, 250));
+    }
+
+    #[test]
+    fn never_empty_and_never_more_than_asked_for() {
+        let mut pacer = Pacer::new(0);
+        assert_eq!(pacer.size(), 1);
+        pacer.failed(1);
+        assert_eq!(pacer.size(), 1);
+        for _ in 0..100 {
+            pacer.passed(1);
+        }
+        assert_eq!(pacer.size(), 1);
+        let mut pacer = Pacer::new(100);
+        for _ in 0..100 {
+            pacer.passed(100);
+        }
+        assert_eq!(pacer.size(), 100);
+    }
+}

@@ -1,0 +1,75 @@
+//! Changes of a plan as updates on the wire.
+
+use outplane_compiler::origin;
+use outplane_compiler::state::{Change, Installed, Origin};
+use outplane_p4runtime::Schema;
+use outplane_p4runtime::entry::MulticastGroup;
+use outplane_p4runtime::p4::v1::update::Type;
+use outplane_p4runtime::p4::v1::{Entity, MulticastGroupEntry, Update};
+
+/// A change on the wire.
+pub(super) fn to_wire(schema: &Schema, change: &Change) -> Update {
+    let (kind, entity): (Type, Entity) = match change {
+        Change::Insert(entry) => (Type::Insert, schema.entry_to_proto(entry).into()),
+        Change::Modify(entry) => (Type::Modify, schema.entry_to_proto(entry).into()),
+        Change::Delete(key) => (Type::Delete, schema.key_to_proto(key).into()),
+        Change::SetDefault(entry) => (Type::Modify, schema.default_entry_to_proto(entry).into()),
+        Change::InsertGroup(group) => (Type::Insert, marked(schema, group).into()),
+        Change::ModifyGroup(group) => (Type::Modify, marked(schema, group).into()),
+        Change::DeleteGroup(id) => {
+            let group = MulticastGroupEntry { multicast_group_id: *id, ..MulticastGroupEntry::default() };
+            (Type::Delete, group.into())
+        }
+        Change::SetMeter(cell) => (Type::Modify, schema.meter_cell_to_proto(cell).into()),
+        Change::ClearMeter { meter, index } => {
+            (Type::Modify, schema.meter_reset_to_proto(*meter, *index).into())
+        }
+    };
+    Update { r#type: kind.into(), entity: Some(entity) }
+}
+
+/// A group that says whose it is, on switches that keep that.
+fn marked(schema: &Schema, group: &MulticastGroup) -> MulticastGroupEntry {
+    MulticastGroupEntry { metadata: origin::PREFIX.to_vec(), ..schema.multicast_group_to_proto(group) }
+}
+
+/// A change for people.
+pub(super) fn describe(schema: &Schema, change: &Change) -> String {
+    match change {
+        Change::Insert(entry) => format!("insert {}", schema.describe(entry)),
+        Change::Modify(entry) => format!("modify {}", schema.describe(entry)),
+        Change::Delete(key) => format!("delete {}", schema.describe_key(key)),
+        Change::SetDefault(entry) => format!("set {}", schema.describe_default(entry)),
+        Change::InsertGroup(group) => {
+            format!("insert multicast group {} to ports {:?}", group.id, group.ports)
+        }
+        Change::ModifyGroup(group) => {
+            format!("modify multicast group {} to ports {:?}", group.id, group.ports)
+        }
+        Change::DeleteGroup(id) => format!("delete multicast group {id}"),
+        Change::SetMeter(cell) => format!(
+            "set {} to {} with burst {}",
+            meter(schema, cell.meter, cell.index),
+            cell.cir,
+            cell.cburst
+        ),
+        Change::ClearMeter { meter: id, index } => format!("clear {}", meter(schema, *id, *index)),
+    }
+}
+
+fn meter(schema: &Schema, id: u32, index: i64) -> String {
+    let name = schema.meter(id).map_or_else(|| format!("meter-{id}"), |meter| meter.alias.clone());
+    format!("cell {index} of meter {name}")
+}
+
+/// The policy and rule that a change is for; for a delete, those of the entry that was installed.
+pub(super) fn origin_of(change: &Change, installed: &Installed) -> Option<Origin> {
+    match change {
+        Change::Insert(entry) | Change::Modify(entry) => Origin::decode(&entry.metadata),
+        Change::Delete(key) => {
+            let entry = installed.entries.iter().find(|entry| entry.key == *key)?;
+            Origin::decode(&entry.metadata)
+        }
+        _ => None,
+    }
+}
