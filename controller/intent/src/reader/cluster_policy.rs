@@ -3,7 +3,7 @@
 //! The experimental channel's fields are read too, but for domain names. So are the ports of v1alpha1's rules
 //! (`ports: [{portNumber: ...}]`), which v1alpha2 calls `protocols`.
 
-use super::decode::{Decoder, Fields};
+use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
 use super::network::spec_fields;
 use super::network_policy::{Rules, check_port_name};
@@ -235,7 +235,8 @@ fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     }
     let place = fields.place();
     fields.finish(decoder);
-    one_port(decoder, found, place, errors, "`tcp`, `udp`, `sctp` and `destinationNamedPort`")
+    let kinds = ("an item of `protocols`", "`tcp`, `udp`, `sctp` and `destinationNamedPort`");
+    one_port(decoder, found, place, errors, kinds)
 }
 
 fn one_port(
@@ -243,14 +244,18 @@ fn one_port(
     mut found: Vec<NetworkPort>,
     at: Place,
     errors: usize,
-    kinds: &str,
+    (what, kinds): (&str, &str),
 ) -> Option<NetworkPort> {
     if found.len() == 1 {
         return found.pop();
     }
     if decoder.sink.error_count() == errors {
-        let help = "write several as separate items of the list";
-        decoder.error(Code::Conflict, at, format!("an item is exactly one of {kinds}"), help);
+        let problem = if found.is_empty() {
+            Problem::error(Code::MissingField, at, format!("{what} needs one of {kinds}"))
+        } else {
+            Problem::error(Code::Conflict, at, format!("{what} has only one of {kinds}"))
+        };
+        decoder.report(problem);
     }
     None
 }
@@ -272,7 +277,7 @@ fn number_or_range(decoder: &mut Decoder<'_>, at: Cursor<'_>, protocol: PortProt
     }
     let place = fields.place();
     fields.finish(decoder);
-    one_port(decoder, found, place, errors, "`number` and `range`")
+    one_port(decoder, found, place, errors, ("`destinationPort`", "`number` and `range`"))
 }
 
 fn start_and_end(
@@ -331,5 +336,6 @@ fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     }
     let place = fields.place();
     fields.finish(decoder);
-    one_port(decoder, found, place, errors, "`portNumber`, `portRange` and `namedPort`")
+    let kinds = ("an item of `ports`", "`portNumber`, `portRange` and `namedPort`");
+    one_port(decoder, found, place, errors, kinds)
 }

@@ -34,6 +34,13 @@ pub(crate) struct Entry<T> {
     pub(crate) broken: bool,
 }
 
+/// Objects in the order of files and places, so that of two that clash the later one is at fault.
+pub(crate) fn in_file_order<K, T>(map: &BTreeMap<K, Entry<T>>) -> Vec<(&K, &Entry<T>)> {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by_key(|(_, entry)| entry.at);
+    entries
+}
+
 /// A switch port, by number or by the name that its Switch gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PortRef {

@@ -85,7 +85,7 @@ impl Decoder<'_> {
         let mut problem = Problem::error(
             Code::WrongType,
             at.place(),
-            format!("{what} must be {expected}, not {}", describe(&said)),
+            format!("{what} must be {expected}, not {}", describe(at)),
         );
         if expected.starts_with("text") && matches!(said, Said::Boolean(_) | Said::Integer(_) | Said::Float) {
             problem = problem.help(format!("put it in quotes: \"{}\"", at.raw().unwrap_or_default()));
@@ -187,7 +187,9 @@ pub(crate) struct Fields<'d> {
 impl<'d> Fields<'d> {
     /// A field, if it is there and not null.
     pub(crate) fn get(&mut self, name: &'static str) -> Option<Cursor<'d>> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let found = self.items.pairs().find(|(key, _)| key.raw() == Some(name));
         found.map(|(_, value)| value).filter(|value| !matches!(value.said(), Said::Null))
     }
@@ -240,12 +242,13 @@ impl<'d> Fields<'d> {
 }
 
 /// What a node is, in words.
-fn describe(said: &Said<'_>) -> String {
-    match said {
+fn describe(at: Cursor<'_>) -> String {
+    match at.said() {
         Said::Null => "empty".to_owned(),
         Said::Boolean(value) => format!("{value}"),
-        Said::Integer(Some(number)) => format!("the number {number}"),
-        Said::Integer(None) | Said::Float => "a number".to_owned(),
+        Said::Integer(_) | Said::Float => {
+            format!("the number {}", at.raw().filter(|raw| raw.len() < 30).unwrap_or("that is there"))
+        }
         Said::Text(text) => quoted(text),
         Said::Sequence(_) => "a list".to_owned(),
         Said::Mapping(_) => "a mapping".to_owned(),

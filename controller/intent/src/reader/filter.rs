@@ -226,20 +226,20 @@ fn peers(
     let mut peers = Vec::new();
     let mut places = Vec::new();
     for at in listed(decoder, fields, field, "every address") {
-        if let Some(peer) = peer(decoder, at) {
+        if let Some((peer, place)) = peer(decoder, at) {
             peers.push(peer);
-            places.push(at.place());
+            places.push(place);
         }
     }
     (peers, places)
 }
 
-/// A peer: text is an address or CIDR, a mapping says what it is.
-fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<FilterPeer> {
+/// A peer and its place: text is an address or CIDR, a mapping says what it is.
+fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<(FilterPeer, Place)> {
     const KINDS: &str = "`cidr`, `group`, `segment`, `host`, or `podSelector` and `namespaceSelector`";
     if let Said::Text(_) = at.said() {
         let cidr = decoder.cidr(at, "a peer", HostBits::Refuse, true)?;
-        return Some(FilterPeer::Cidr { cidr, except: Vec::new() });
+        return Some((FilterPeer::Cidr { cidr, except: Vec::new() }, at.place()));
     }
     let errors = decoder.sink.error_count();
     let mut fields = decoder.fields(at, "a peer")?;
@@ -256,7 +256,7 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<FilterPeer> {
                 cut.push(hole);
             }
         }
-        found.extend(cidr.map(|cidr| FilterPeer::Cidr { cidr, except: cut }));
+        found.extend(cidr.map(|cidr| (FilterPeer::Cidr { cidr, except: cut }, at.place())));
     } else if fields.get("except").is_some() {
         let at = fields.key("except").unwrap_or_else(|| fields.place());
         decoder.error(
@@ -272,13 +272,14 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<FilterPeer> {
         ("host", FilterPeer::Host),
     ] {
         if let Some(at) = fields.get(field) {
-            found.extend(decoder.text(at, &format!("`{field}`")).map(|name| make(name.to_owned())));
+            let name = decoder.text(at, &format!("`{field}`"));
+            found.extend(name.map(|name| (make(name.to_owned()), at.place())));
         }
     }
     let selectors = super::selector::peer_selectors(decoder, &mut fields);
-    if selectors.at.is_some() {
+    if let Some(at) = selectors.at {
         let pods = selectors.pods.unwrap_or_default();
-        found.push(FilterPeer::Pods { namespaces: selectors.namespaces, pods });
+        found.push((FilterPeer::Pods { namespaces: selectors.namespaces, pods }, at));
     }
     let place = fields.place();
     fields.finish(decoder);

@@ -192,9 +192,8 @@ fn documents(
             Ok(document) => objects.read(document.root(), None),
             Err(fault) => {
                 complete = false;
-                // What the text looks like says more about a fault than YAML's reading of it.
-                let fault =
-                    not_json.take().filter(|_| says_json || fault.code == Code::Limit).unwrap_or(fault);
+                // Of a file that says it is JSON, YAML's reading is not what its author wants to hear.
+                let fault = not_json.take().filter(|_| says_json).unwrap_or(fault);
                 report(objects, fault);
             }
         }

@@ -17,6 +17,9 @@ const CORE: &str = "v1";
 const NETWORKING: &str = "networking.k8s.io/v1";
 const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
 
+/// What documents are.
+const OBJECTS: &str = "every document is an object with `apiVersion`, `kind`, `metadata` and `spec`";
+
 /// Annotation of policies: how replies get through.
 pub(crate) const REPLIES: &str = "outplane.dev/replies";
 /// Annotation of NetworkPolicies: log what the isolation drops.
@@ -88,12 +91,15 @@ impl Objects {
         if matches!(at.said(), Said::Null) {
             return;
         }
+        if !matches!(at.said(), Said::Mapping(_)) {
+            decoder.error(Code::Kind, at.place(), "this is no object, but a list or text", OBJECTS);
+            return;
+        }
         let Some(mut fields) = decoder.fields(at, "an object") else { return };
         let (version, kind) = match (fields.get("apiVersion"), fields.get("kind"), inherited) {
             (None, None, Some(inherited)) => (inherited.0.to_owned(), inherited.1.to_owned()),
             (None, None, None) => {
-                let help = "every document is an object with `apiVersion`, `kind`, `metadata` and `spec`";
-                decoder.error(Code::Kind, fields.place(), "this is no object: it has no `kind`", help);
+                decoder.error(Code::Kind, fields.place(), "this is no object: it has no `kind`", OBJECTS);
                 return;
             }
             (version, kind, _) => {
@@ -137,7 +143,8 @@ impl Objects {
         let mut decoder = self.decoder();
         let ours = KINDS.iter().find(|known| known.1 == kind);
         let problem = match (ours, group) {
-            (Some((right, _, _)), _) if is_policy_group(group) || !right.starts_with(CORE) => {
+            // Others may call their kinds as we do; without a group it is our kind with a mistake.
+            (Some((right, _, _)), _) if group.is_empty() || is_policy_group(group) => {
                 Problem::error(Code::Kind, version_at, format!("{kind} of {} is not read", quoted(version)))
                     .help(format!("write `apiVersion: {right}`"))
             }

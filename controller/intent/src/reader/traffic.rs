@@ -68,8 +68,8 @@ pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TrafficM
     let flags_at = fields.get("tcpFlags");
     let tcp_flags = flags_at.map(|at| tcp_flags(decoder, at));
     let conditions = ["port", "endPort", "sourcePort", "sourceEndPort"];
-    let condition = conditions.iter().find_map(|name| fields.key(name));
-    let flags = fields.key("tcpFlags").filter(|_| flags_at.is_some());
+    let condition = conditions.iter().find_map(|name| Some((*name, fields.key(name)?)));
+    let flags = fields.key("tcpFlags").filter(|_| flags_at.is_some()).map(|at| ("tcpFlags", at));
     fields.finish(decoder);
     let (destination, source) = (destination?, source?);
     let tcp_flags = tcp_flags.map_or(Some(None), |flags| flags.map(Some))?;
@@ -100,10 +100,10 @@ pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TrafficM
     })
 }
 
-fn refuse(decoder: &mut Decoder<'_>, condition: Option<Place>, only: &str) -> Option<()> {
-    let Some(at) = condition else { return Some(()) };
+fn refuse(decoder: &mut Decoder<'_>, condition: Option<(&str, Place)>, only: &str) -> Option<()> {
+    let Some((name, at)) = condition else { return Some(()) };
     let help = "leave it out, or change `protocol`; ICMP types go to `icmp`";
-    decoder.error(Code::Conflict, at, format!("this is only for {only}"), help);
+    decoder.error(Code::Conflict, at, format!("`{name}` is only for {only}"), help);
     None
 }
 

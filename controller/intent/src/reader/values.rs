@@ -159,7 +159,13 @@ impl Decoder<'_> {
 
 /// Reads a CIDR; the error is a hint.
 fn parse_cidr(text: &str, bare: bool) -> Result<IpNet, String> {
-    if let Ok(net) = text.parse::<IpNet>() {
+    // ipnet's own parser takes 010.0.0.0/8 for 10.0.0.0/8; the standard library's takes it for nothing.
+    if let Some((address, length)) = text.split_once('/')
+        && length.bytes().all(|digit| digit.is_ascii_digit())
+        && (length == "0" || !length.starts_with('0'))
+        && let (Ok(address), Ok(length)) = (address.parse::<IpAddr>(), length.parse())
+        && let Ok(net) = IpNet::new(address, length)
+    {
         return Ok(net);
     }
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -174,7 +180,10 @@ fn parse_cidr(text: &str, bare: bool) -> Result<IpNet, String> {
             let (family, longest) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
             Err(format!("{family} prefix lengths are 0 to {longest}"))
         }
-        (Ok(_), Err(_)) => Err("give the prefix length in bits, not as a mask".to_owned()),
+        (Ok(_), Err(_)) if length.parse::<IpAddr>().is_ok() => {
+            Err("give the prefix length in bits, not as a mask".to_owned())
+        }
+        (Ok(_), Err(_)) => Err(String::new()),
         (Err(_), _) => Err(leading_zero(address).unwrap_or_default()),
     }
 }

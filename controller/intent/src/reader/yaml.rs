@@ -43,6 +43,7 @@ pub(crate) struct Documents<'t> {
     /// Where the parser's text starts: byte and character.
     base: (usize, u32),
     limits: Limits,
+    last_fault: Option<Place>,
     done: bool,
 }
 
@@ -57,7 +58,7 @@ struct Reading {
 impl<'t> Documents<'t> {
     pub(crate) fn new(source: &'t SourceFile, file: u32, limits: Limits) -> Self {
         let (parser, allowance) = parser(source.text());
-        Self { source, file, parser, allowance, base: (0, 0), limits, done: false }
+        Self { source, file, parser, allowance, base: (0, 0), limits, last_fault: None, done: false }
     }
 
     /// The next document, or why it cannot be read.
@@ -75,6 +76,11 @@ impl<'t> Documents<'t> {
                 Some(Err(error)) => {
                     let fault = self.syntax(&error);
                     self.skip_document(fault.at.start);
+                    reading = None;
+                    // A fault in a line `---` is met again by whoever goes on there.
+                    if self.last_fault.replace(fault.at) == Some(fault.at) {
+                        continue;
+                    }
                     return Some(Err(fault));
                 }
             };
@@ -156,10 +162,12 @@ impl<'t> Documents<'t> {
         }
     }
 
-    /// Goes on at the first line `---` behind a character of the file.
+    /// Goes on at the first line `---` from the line of a character on.
     fn skip_document(&mut self, from: u32) {
         let text = self.source.text();
         let from = self.source.byte_of(from).max(self.base.0);
+        // The line itself may be it: a mapping ends where the next document starts.
+        let from = text[..from].rfind('\n').unwrap_or(from).max(self.base.0);
         let behind = |at: usize| text[at + 4..].chars().next().is_none_or(char::is_whitespace);
         let next = text[from..].match_indices("\n---").map(|(at, _)| from + at).find(|at| behind(*at));
         let Some(next) = next else {

@@ -1,6 +1,10 @@
 //! The reader from outside: files in, intent or diagnostics out.
 
+mod files;
+mod golden;
+mod hostile;
 mod kinds;
+mod kubernetes;
 
 use outplane_intent::reader::{Loaded, parse};
 

@@ -36,8 +36,10 @@ fn owners(resolver: &mut Resolver<'_>) {
             (*address, Owner { object: format!("Pod/{}/{}", name.namespace, name.name), at: *at })
         })
     });
+    let mut all: Vec<(IpAddr, Owner)> = hosts.chain(pods).collect();
+    all.sort_by_key(|(_, owner)| owner.at);
     let mut known: BTreeMap<IpAddr, Owner> = BTreeMap::new();
-    for (address, owner) in hosts.chain(pods) {
+    for (address, owner) in all {
         let Some(first) = known.get(&address) else {
             known.insert(address, owner);
             continue;

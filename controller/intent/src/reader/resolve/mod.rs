@@ -49,7 +49,7 @@ impl Resolver<'_> {
         }
         let help = match similar(name, names) {
             Some(meant) => format!("did you mean {meant}?"),
-            None => format!("declare a {kind} of this name, or correct the name"),
+            None => "declare it, or correct the name".to_owned(),
         };
         let message = format!("there is no {kind} {}", quoted(name));
         self.report(object, Problem::error(Code::UnknownReference, at, message).help(help));

@@ -1,0 +1,149 @@
+//! Files and folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use outplane_intent::reader::{Code, Limits, Severity, load, load_within};
+
+/// A folder with these files, removed when dropped.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn group(name: &str) -> String {
+    format!("{{apiVersion: outplane.dev/v1alpha1, kind: AddressGroup, metadata: {{name: {name}}}}}")
+}
+
+fn loaded_groups(paths: &[PathBuf]) -> Vec<String> {
+    match load(paths) {
+        Ok(loaded) => loaded.intent.groups.into_keys().collect(),
+        Err(diagnostics) => panic!("{}", diagnostics.render(false)),
+    }
+}
+
+#[test]
+fn folders_are_read_with_their_folders() {
+    let broken = "{";
+    let folder = folder(&[
+        ("b.yaml", &group("b")),
+        ("a.yml", &group("a")),
+        (
+            "sub/deep/c.json",
+            &r#"{"apiVersion": "outplane.dev/v1alpha1", "kind": "AddressGroup", "metadata": {"name": "c"}}"#,
+        ),
+        ("README.md", broken),
+        ("notes.yaml.bak", broken),
+        (".hidden.yaml", broken),
+        (".git/config.yaml", broken),
+    ]);
+    #[cfg(unix)]
+    {
+        // As a mounted ConfigMap has them: files behind links, and a folder behind a link with the same files.
+        fs::create_dir(folder.path().join("..data")).unwrap();
+        fs::write(folder.path().join("..data/d.yaml"), group("d")).unwrap();
+        std::os::unix::fs::symlink("..data/d.yaml", folder.path().join("d.yaml")).unwrap();
+        std::os::unix::fs::symlink(".", folder.path().join("loop")).unwrap();
+    }
+    let expected: &[&str] = if cfg!(unix) { &["a", "b", "c", "d"] } else { &["a", "b", "c"] };
+    let path = folder.path().to_owned();
+    assert_eq!(loaded_groups(&[path.clone()]), expected);
+    // Files that several paths lead to are read once; files that are named are read whatever they are called.
+    fs::write(path.join("plain"), group("e")).unwrap();
+    let twice = [path.clone(), path.join("b.yaml"), path.join("sub/../b.yaml"), path.join("plain")];
+    assert_eq!(loaded_groups(&twice), [expected, &["e"]].concat());
+    let loaded = load(&[path.clone()]).unwrap();
+    let names: Vec<&str> = loaded.sources.files().iter().map(|file| file.name()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(names, sorted);
+    let place = loaded.sources.object("AddressGroup/b").unwrap();
+    assert_eq!(Path::new(&place.file), path.join("b.yaml"));
+}
+
+#[test]
+fn paths_that_are_not_there() {
+    let folder = folder(&[("good.yaml", &group("a")), ("utf16.yaml", ""), ("latin1.yaml", "")]);
+    fs::write(folder.path().join("utf16.yaml"), b"\xff\xfea\0").unwrap();
+    fs::write(folder.path().join("latin1.yaml"), b"# ok\na: \xe4").unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let gone = folder.path().join("gone.yaml");
+    let diagnostics = load(&[gone.clone(), folder.path().to_owned()]).unwrap_err();
+    let codes: Vec<Code> = diagnostics.errors().iter().map(|error| error.code()).collect();
+    assert_eq!(codes, [Code::File, Code::Encoding, Code::Encoding]);
+    assert_eq!(diagnostics.errors()[0].file(), gone.to_str());
+    assert!(
+        diagnostics.errors()[1]
+            .message()
+            .ends_with("latin1.yaml is not UTF-8: line 2 has a byte that belongs to no character")
+    );
+    assert!(diagnostics.errors()[2].message().ends_with("utf16.yaml is UTF-16, not UTF-8"));
+
+    let loaded = load(&[folder.path().join("empty"), folder.path().join("good.yaml")]).unwrap();
+    assert_eq!(loaded.warnings[0].severity(), Severity::Warning);
+    assert_eq!(loaded.warnings[0].code(), Code::File);
+    assert!(load(&[]).unwrap().warnings.is_empty());
+}
+
+/// What a file that cannot be read may have declared is not missed as well.
+#[test]
+fn unreadable_files_make_no_unknown_names() {
+    let policy = "
+apiVersion: outplane.dev/v1alpha1
+kind: FilterPolicy
+metadata: {name: p}
+spec: {rules: [{action: deny, from: [{group: a}]}]}
+";
+    for broken in ["{", "a: [", "\0"] {
+        let folder = folder(&[("groups.yaml", broken), ("policy.yaml", policy)]);
+        let diagnostics = load(&[folder.path().to_owned()]).unwrap_err();
+        assert_eq!(diagnostics.errors().len(), 1, "{}", diagnostics.render(false));
+        assert!(diagnostics.errors()[0].file().unwrap().ends_with("groups.yaml"));
+    }
+}
+
+#[test]
+fn files_are_bounded() {
+    let folder = folder(&[("a.yaml", &group("a")), ("b/b.yaml", &group("b")), ("b/c/c.yaml", &group("c"))]);
+    let path = [folder.path().to_owned()];
+    let size = group("a").len();
+    let limits =
+        Limits { files: 3, folder_depth: 3, file_bytes: size, total_bytes: 3 * size, ..Limits::default() };
+    assert!(load_within(&path, &limits).is_ok());
+    for limits in [
+        Limits { files: 2, ..limits },
+        Limits { folder_depth: 2, ..limits },
+        Limits { file_bytes: size - 1, ..limits },
+        Limits { total_bytes: 3 * size - 1, ..limits },
+    ] {
+        let diagnostics = load_within(&path, &limits).unwrap_err();
+        assert_eq!(diagnostics.errors()[0].code(), Code::Limit, "{limits:?}");
+    }
+}
+
+#[test]
+fn messages_name_both_files() {
+    let folder = folder(&[("a.yaml", &group("x")), ("b.yaml", &format!("\n\n{}", group("x")))]);
+    let diagnostics = load(&[folder.path().to_owned()]).unwrap_err();
+    let error = &diagnostics.errors()[0];
+    assert_eq!((error.line(), error.column()), (Some(3), Some(74)));
+    let other = error.related_places()[0].location();
+    assert_eq!((Path::new(&other.file), other.line), (folder.path().join("a.yaml").as_path(), 1));
+    let shown = error.render(false);
+    assert!(shown.contains(&format!("first here: {other}")), "{shown}");
+
+    let json = serde_json::to_value(error).unwrap();
+    assert_eq!(json["severity"], "error");
+    assert_eq!(json["code"], "duplicate-name");
+    assert_eq!(json["object"], "AddressGroup/x");
+    assert_eq!(json["message"], "this name is there twice");
+    assert_eq!((&json["line"], &json["column"]), (&3.into(), &74.into()));
+    assert_eq!(json["related"][0]["file"], other.file);
+    assert_eq!(json["related"][0]["message"], "first here");
+    assert!(json["help"].is_string() && json["file"].is_string());
+}
