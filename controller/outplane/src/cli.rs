@@ -56,8 +56,11 @@ pub(crate) enum Command {
     /// Say what happens to a packet, and which rule decides
     Trace(commands::trace::Arguments),
     /// Show what `apply` would change on the switches, without changing it
+    Plan(commands::plan::Arguments),
     /// Bring the switches to what the policies say
+    Apply(commands::apply::Arguments),
     /// Show what is in the switches: tables, counters, capacity
+    Show(commands::show::Arguments),
     /// Run the embedded P4Runtime switch, for development and small labs
     Softswitch(commands::softswitch::Arguments),
     /// Print a shell's completion script

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use outplane_compiler::state::Origin;
+use outplane_compiler::state::{Change, Origin};
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
@@ -67,7 +67,7 @@ pub(crate) struct GroupForm {
     ports: Vec<u32>,
 }
 
-/// A meter cell by name.
+/// A meter cell by name; rates and bursts are -1 where the cell limits nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct MeterForm {
     meter: String,
@@ -157,6 +157,13 @@ impl MeterForm {
     }
 }
 
+impl std::fmt::Display for GroupForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ports: Vec<String> = self.ports.iter().map(u32::to_string).collect();
+        write!(f, "multicast group {}: ports {}", self.id, ports.join(", "))
+    }
+}
+
 impl std::fmt::Display for MeterForm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { meter, index, cir, cburst, pir, pburst } = self;
@@ -166,6 +173,107 @@ impl std::fmt::Display for MeterForm {
 
 fn meter_name(schema: &Schema, id: u32) -> String {
     schema.meter(id).map_or_else(|| format!("meter {id:#010x}"), |meter| meter.alias.clone())
+}
+
+/// A write by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ChangeForm {
+    /// The step of the plan that it belongs to.
+    step: &'static str,
+    /// `insert`, `modify` or `delete`.
+    change: &'static str,
+    #[serde(flatten)]
+    what: Changed,
+    #[serde(skip)]
+    text: String,
+}
+
+/// What a write is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Changed {
+    Entry(EntryForm),
+    /// An entry that is deleted.
+    Key {
+        table: String,
+        priority: i32,
+        #[serde(rename = "match")]
+        matches: Vec<MatchForm>,
+    },
+    Default {
+        table: String,
+        action: Option<ActionForm>,
+    },
+    Group(GroupForm),
+    Meter(MeterForm),
+}
+
+impl ChangeForm {
+    /// The write in names.
+    pub(crate) fn new(schema: &Schema, step: &'static str, change: &Change) -> Self {
+        let entry = |sign: char, entry: &Entry| {
+            let table = table_name(schema, entry.key.table);
+            let action = schema.describe_action(&entry.action);
+            let matches = matches_text(schema, &entry.key);
+            format!(
+                "{sign} {table} {}: {matches} -> {action}  {}",
+                entry.key.priority,
+                origin_text(&entry.metadata)
+            )
+        };
+        let meter = |meter: u32, index: i64| MeterForm {
+            meter: meter_name(schema, meter),
+            index,
+            cir: -1,
+            cburst: -1,
+            pir: -1,
+            pburst: -1,
+        };
+        let (change, what, text) = match change {
+            Change::Insert(new) => ("insert", Changed::Entry(EntryForm::new(schema, new)), entry('+', new)),
+            Change::Modify(new) => ("modify", Changed::Entry(EntryForm::new(schema, new)), entry('~', new)),
+            Change::Delete(key) => {
+                let table = table_name(schema, key.table);
+                let text = format!("- {table} {}: {}", key.priority, matches_text(schema, key));
+                (
+                    "delete",
+                    Changed::Key { table, priority: key.priority, matches: matches(schema, key) },
+                    text,
+                )
+            }
+            Change::SetDefault(default) => {
+                let action = default.action.as_ref().map(|action| ActionForm::new(schema, action));
+                let what = Changed::Default { table: table_name(schema, default.table), action };
+                ("modify", what, format!("~ {}", schema.describe_default(default)))
+            }
+            Change::InsertGroup(group) => {
+                ("insert", Changed::Group(group.into()), format!("+ {}", GroupForm::from(group)))
+            }
+            Change::ModifyGroup(group) => {
+                ("modify", Changed::Group(group.into()), format!("~ {}", GroupForm::from(group)))
+            }
+            Change::DeleteGroup(id) => {
+                let group = GroupForm { id: *id, ports: Vec::new() };
+                ("delete", Changed::Group(group), format!("- multicast group {id}"))
+            }
+            Change::SetMeter(cell) => {
+                let form = MeterForm::new(schema, cell);
+                let text = format!("~ {form}");
+                ("modify", Changed::Meter(form), text)
+            }
+            Change::ClearMeter { meter: id, index } => {
+                let form = meter(*id, *index);
+                let text = format!("- {}[{index}]", form.meter);
+                ("delete", Changed::Meter(form), text)
+            }
+        };
+        Self { step, change, what, text }
+    }
+
+    /// The write for people: `+ filter_admin 100: dst_class=5 -> admin_permit()  FilterPolicy/servers, rule web`.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// `rule web of FilterPolicy/servers`; what the entry is for where it serves all policies; nothing where it is not ours.

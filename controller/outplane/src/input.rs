@@ -40,7 +40,8 @@ pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
     })
 }
 
-fn read(files: &[PathBuf]) -> Result<reader::Loaded, Refused> {
+/// Reads files and folders.
+pub(crate) fn read(files: &[PathBuf]) -> Result<reader::Loaded, Refused> {
     tracing::debug!(?files, "reading");
     reader::load(files).map_err(Refused::from)
 }

@@ -12,7 +12,9 @@ mod input;
 mod logging;
 mod output;
 mod packet;
+mod progress;
 mod runtime;
+mod switches;
 mod targets;
 
 use std::io::Write as _;
@@ -51,6 +53,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(arguments) => commands::check::run(&arguments, output),
         Command::Compile(arguments) => commands::compile::run(&arguments, output),
         Command::Trace(arguments) => commands::trace::run(&arguments, output),
+        Command::Plan(arguments) => commands::plan::run(&arguments, output),
+        Command::Apply(arguments) => commands::apply::run(&arguments, output),
+        Command::Show(arguments) => commands::show::run(&arguments, output),
         Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),

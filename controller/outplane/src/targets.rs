@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use outplane_driver_p4runtime::{Options, Target};
+use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::model::{Intent, Switch, Tls};
 
 use crate::exit::Usage;
-
-/// Name of the switch that an intent without Switch objects is for.
-pub(crate) const DEFAULT_SWITCH: &str = "default";
 
 /// Switches, and how to talk to them.
 #[derive(Args, Clone, Debug)]
@@ -17,11 +16,11 @@ pub(crate) const DEFAULT_SWITCH: &str = "default";
 pub(crate) struct Targets {
     /// Only this switch of the files; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
-    pub(crate) switch: Vec<String>,
+    switch: Vec<String>,
     /// Talk to the switch at this address, whatever the files say; without Switch objects in the files it is the one
     /// switch that there is
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
-    pub(crate) address: Option<String>,
+    address: Option<String>,
     /// P4Runtime device id [default: the Switch object's, or 1]
     #[arg(long, value_name = "ID", requires = "address")]
     device_id: Option<u64>,
@@ -42,19 +41,29 @@ pub(crate) struct Targets {
     tls_server_name: Option<String>,
     /// Longest time that a call to a switch may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) timeout: Duration,
-}
-
-/// A switch to talk to.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// Its name in the files, or [`DEFAULT_SWITCH`].
-    pub(crate) name: String,
-    /// Where it is.
-    pub(crate) switch: Switch,
+    timeout: Duration,
 }
 
 impl Targets {
+    /// Deadlines of a connection.
+    pub(crate) fn options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            connect_deadline: self.timeout,
+            call_deadline: self.timeout,
+            read_deadline: self.timeout,
+            write_deadline: self.timeout,
+            // A switch may have to compile or load the program.
+            pipeline_deadline: defaults.pipeline_deadline.max(self.timeout),
+            ..defaults
+        }
+    }
+
+    /// Whether a switch is given on the command line.
+    pub(crate) fn has_address(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// The switches meant, by name. Without `--address` each must be an object of the files.
     pub(crate) fn resolve(&self, intent: &Intent) -> anyhow::Result<Vec<Target>> {
         let names = chosen(intent, &self.switch)?;
@@ -66,10 +75,7 @@ impl Targets {
                 )
                 .into());
             }
-            return Ok(names
-                .into_iter()
-                .map(|name| Target { switch: intent.switches[&name].clone(), name })
-                .collect());
+            return Ok(names.iter().map(|name| Target::of_intent(name, &intent.switches[name])).collect());
         };
         let [name] = <[String; 1]>::try_from(names).map_err(|names| {
             Usage(format!(
@@ -77,11 +83,11 @@ impl Targets {
                 names.join(", ")
             ))
         })?;
-        Ok(vec![Target { switch: self.overridden(intent.switches.get(&name), address), name }])
+        Ok(vec![Target::of_intent(&name, &self.overridden(intent.switches.get(&name), address))])
     }
 
     /// The switch at `address`; what the command line does not say comes from the object, if there is one.
-    pub(crate) fn overridden(&self, object: Option<&Switch>, address: &str) -> Switch {
+    fn overridden(&self, object: Option<&Switch>, address: &str) -> Switch {
         let mut switch = object.cloned().unwrap_or_else(|| Switch {
             address: String::new(),
             device_id: 1,
@@ -112,7 +118,7 @@ impl Targets {
 /// The switches of the intent that `--switch` names, in order and each once; all without it.
 pub(crate) fn chosen(intent: &Intent, wanted: &[String]) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = if intent.switches.is_empty() {
-        vec![DEFAULT_SWITCH.to_owned()]
+        vec![IMPLIED_SWITCH.to_owned()]
     } else {
         intent.switches.keys().cloned().collect()
     };

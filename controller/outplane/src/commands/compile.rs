@@ -140,9 +140,8 @@ impl DesiredSwitch {
         }
         if !desired.groups.is_empty() {
             writeln!(out, "\n{}", styled(HEAD, "multicast groups"))?;
-            for group in &desired.groups {
-                let ports: Vec<String> = group.ports.iter().map(u32::to_string).collect();
-                writeln!(out, "  {}: ports {}", group.id, ports.join(", "))?;
+            for group in &self.groups {
+                writeln!(out, "  {group}")?;
             }
         }
         if !desired.meters.is_empty() {

@@ -1,8 +1,11 @@
 //! One file a subcommand: its arguments, what it does, and the shape of its result.
 
+pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod man;
+pub(crate) mod plan;
+pub(crate) mod show;
 pub(crate) mod softswitch;
 pub(crate) mod trace;

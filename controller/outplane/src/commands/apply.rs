@@ -1,0 +1,287 @@
+//! `outplane apply`: the switches to what the policies say.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use outplane_compiler::compile::{Compiled, SwitchState};
+use outplane_driver_p4runtime::{
+    Connection, ConvergeOptions, Options, Progress, Push, Pushed, Report as Converged, Target, WriteOptions,
+};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{self, Changes, Show};
+use crate::cli::{Format, Sources};
+use crate::exit::Exit;
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
+use crate::progress::{Line, Lines};
+use crate::switches::{self, About, Trouble};
+use crate::targets::Targets;
+use crate::{compiled, input, runtime};
+
+/// Arguments of `apply`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    targets: Targets,
+    /// Only show what would change, like `plan`
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: show every write, not only how many there are
+    #[arg(long, requires = "dry_run")]
+    entries: bool,
+    /// With --dry-run: end with 2 if something would change
+    #[arg(long, requires = "dry_run")]
+    detailed_exitcode: bool,
+    /// P4Runtime election id; the controller with the highest one may write [default: microseconds since 1970, so that
+    /// the latest apply has the highest]
+    #[arg(long, value_name = "ID", value_parser = election_id)]
+    election_id: Option<u128>,
+    /// Where another controller has a higher election id, take one that is higher still
+    #[arg(long)]
+    take_over: bool,
+    /// Push the pipeline even if the switch has it; this empties the switch, of entries of others too
+    #[arg(long)]
+    force_pipeline: bool,
+    /// Read the switches again afterwards and make sure that nothing differs
+    #[arg(long)]
+    verify: bool,
+}
+
+fn election_id(text: &str) -> Result<u128, String> {
+    text.parse()
+        .ok()
+        .filter(|id| *id > 0)
+        .ok_or_else(|| "an election id is a number from 1 to 2^128 - 1".to_owned())
+}
+
+/// What became of all switches.
+#[derive(Serialize)]
+struct Applied {
+    /// All writes of all switches that are done.
+    writes: usize,
+    /// Seconds, from the first connection to the last write.
+    seconds: f64,
+    switches: Vec<About<SwitchApplied>>,
+}
+
+/// What became of a switch.
+#[derive(Clone, Debug, Serialize)]
+struct SwitchApplied {
+    /// SHA-256 of what the switch holds now, as `compile` says it.
+    digest: String,
+    /// `kept`, `pushed`, or `reconciled`: pushed without emptying the switch.
+    pipeline: &'static str,
+    writes: usize,
+    #[serde(flatten)]
+    changes: Changes,
+    /// What the switch does not let read, and what was therefore written in any case.
+    unreadable: Vec<&'static str>,
+    /// 1, or more if something came in between: the connection broke, somebody else wrote.
+    rounds: u32,
+    seconds: Seconds,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Seconds {
+    reading: f64,
+    planning: f64,
+    writing: f64,
+    total: f64,
+}
+
+impl SwitchApplied {
+    fn new(digest: String, report: Converged) -> Self {
+        Self {
+            digest,
+            pipeline: match report.pipeline {
+                Pushed::Kept => "kept",
+                Pushed::Committed => "pushed",
+                Pushed::Reconciled => "reconciled",
+            },
+            writes: report.plan.total,
+            unreadable: report.unreadable,
+            rounds: report.rounds,
+            seconds: Seconds {
+                reading: seconds(report.reading),
+                planning: seconds(report.planning),
+                writing: seconds(report.written.elapsed),
+                total: seconds(report.elapsed),
+            },
+            changes: report.plan.into(),
+        }
+    }
+}
+
+/// To the millisecond: more digits would say nothing.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Compiles, connects, writes.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let input = input::load(&arguments.sources)?;
+    let targets = arguments.targets.resolve(&input.intent)?;
+    let compiled = compiled::compile(&input)?;
+    let mut options = arguments.targets.options();
+    if arguments.dry_run {
+        let show = Show { entries: arguments.entries, detailed_exitcode: arguments.detailed_exitcode };
+        return plan::dry_run(targets, &options, compiled, arguments.force_pipeline, show, format);
+    }
+    options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
+    options.take_over = arguments.take_over;
+    let applied = runtime::block_on(apply(arguments, targets, options, compiled, format))??;
+    output::print(format, &applied)?;
+    Ok(applied.exit())
+}
+
+fn latest_election_id() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros().max(1))
+}
+
+async fn apply(
+    arguments: &Arguments,
+    targets: Vec<Target>,
+    options: Options,
+    mut compiled: Compiled,
+    format: Format,
+) -> anyhow::Result<Applied> {
+    let start = std::time::Instant::now();
+    let cancel = CancellationToken::new();
+    let signals = runtime::Signals::new()?;
+    let stopper = tokio::spawn({
+        let cancel = cancel.clone();
+        async move {
+            signals.wait().await;
+            cancel.cancel();
+        }
+    });
+    let lines = Arc::new(Lines::new(format));
+    let push = if arguments.force_pipeline { Push::Always } else { Push::IfDifferent };
+    let one = |target: Target| {
+        let state = compiled.switches.remove(&target.name);
+        let job = Job {
+            line: lines.line(&target.name),
+            target,
+            options: options.clone(),
+            push,
+            verify: arguments.verify,
+            cancel: cancel.clone(),
+        };
+        async move {
+            let Some(state) = state else {
+                return Err(Trouble::of("no policy was compiled for it"));
+            };
+            job.run(state).await
+        }
+    };
+    let switches = switches::each(targets, one).await;
+    stopper.abort();
+    let writes =
+        switches.iter().filter_map(|about| about.result.as_ref()).map(|applied| applied.writes).sum();
+    Ok(Applied { writes, seconds: seconds(start.elapsed()), switches })
+}
+
+/// What is to be done with a switch.
+struct Job {
+    line: Line,
+    target: Target,
+    options: Options,
+    push: Push,
+    verify: bool,
+    cancel: CancellationToken,
+}
+
+impl Job {
+    async fn run(self, state: SwitchState) -> Result<SwitchApplied, Trouble> {
+        self.line.say("connecting");
+        let connecting = Connection::open(self.target.clone(), switches::pipeline(), self.options.clone());
+        let opened = self.cancel.run_until_cancelled(connecting).await;
+        let stopped = || Trouble { text: "stopped before the first write".to_owned(), interrupted: true };
+        let mut connection = opened.ok_or_else(stopped)??;
+        self.line.say("reading");
+        let progress = |progress: Progress| self.line.progress(progress);
+        let write = WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel) };
+        let options = ConvergeOptions { push: self.push, verify: self.verify, write };
+        let digest = compiled::digest(&state);
+        let report = connection.converge(&state.desired, options).await;
+        self.line.finish();
+        Ok(SwitchApplied::new(digest, report?))
+    }
+}
+
+impl Applied {
+    fn exit(&self) -> Exit {
+        let failed = |about: &About<_>| about.error.is_some() && !about.interrupted;
+        if self.switches.iter().any(|about| about.interrupted) {
+            Exit::Interrupted
+        } else if self.switches.iter().any(failed) {
+            Exit::Switch
+        } else {
+            Exit::Done
+        }
+    }
+}
+
+impl Report for Applied {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for about in &self.switches {
+            let name = styled(HEAD, format_args!("Switch {}", about.switch));
+            let name = format!("{name} at {}", about.address);
+            match (&about.result, &about.error) {
+                (Some(applied), _) => applied.text(&name, out)?,
+                (None, error) => {
+                    let failed =
+                        if about.interrupted { styled(WARN, "stopped") } else { styled(BAD, "failed") };
+                    writeln!(out, "{name}: {failed}: {}", error.as_deref().unwrap_or_default())?;
+                }
+            }
+        }
+        if self.switches.iter().any(|about| about.interrupted) {
+            writeln!(out, "Packets see a whole policy everywhere; the next apply repairs what is left.")?;
+        }
+        Ok(())
+    }
+}
+
+impl SwitchApplied {
+    fn text(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        let what = if self.writes == 0 {
+            "nothing to change".to_owned()
+        } else {
+            count(self.writes, "write", "writes")
+        };
+        writeln!(out, "{name}: {} in {:.3} s", styled(GOOD, what), self.seconds.total)?;
+        if self.pipeline != "kept" {
+            writeln!(out, "  pipeline {}", self.pipeline)?;
+        }
+        self.changes.text(out)?;
+        for what in &self.unreadable {
+            writeln!(
+                out,
+                "  {}",
+                styled(FAINT, format_args!("{what} cannot be read and were written anew"))
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn election_ids_are_positive_and_grow_with_time() {
+        assert_eq!(election_id("340282366920938463463374607431768211455"), Ok(u128::MAX));
+        for bad in ["0", "-1", "x", "340282366920938463463374607431768211456"] {
+            assert!(election_id(bad).is_err(), "{bad}");
+        }
+        let first = latest_election_id();
+        assert!(first > 1_700_000_000_000_000 && latest_election_id() >= first);
+    }
+}

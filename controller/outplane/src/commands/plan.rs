@@ -1,0 +1,264 @@
+//! `outplane plan`: what `apply` would change.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use outplane_compiler::compile::Compiled;
+use outplane_compiler::plan::{self, Counts};
+use outplane_compiler::program::Program;
+use outplane_compiler::state::{Desired, Installed, Plan};
+use outplane_driver_p4runtime::{Options, Read, Target};
+use serde::Serialize;
+
+use crate::cli::{Format, Sources};
+use crate::compiled::{self, schema};
+use crate::entries::{ChangeForm, table_name};
+use crate::exit::Exit;
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled};
+use crate::switches::{self, About, Trouble};
+use crate::targets::Targets;
+use crate::{input, runtime};
+
+/// Arguments of `plan`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    targets: Targets,
+    #[command(flatten)]
+    show: Show,
+    /// Plan as if the pipeline was pushed anew, which empties the switch first
+    #[arg(long)]
+    force_pipeline: bool,
+}
+
+/// How a plan is shown.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Show {
+    /// Show every write, not only how many there are
+    #[arg(long)]
+    pub(crate) entries: bool,
+    /// End with 2 if something would change, and 0 only if nothing would
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+/// The plans of all switches.
+#[derive(Serialize)]
+pub(crate) struct Plans {
+    /// All writes of all switches.
+    writes: usize,
+    switches: Vec<About<SwitchPlan>>,
+}
+
+/// What would change on a switch.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SwitchPlan {
+    /// SHA-256 of what the switch should hold, as `compile` says it.
+    digest: String,
+    /// `keep`, or `push`: the switch has another program or none, or a push is forced. A push empties it first.
+    pipeline: &'static str,
+    pub(crate) writes: usize,
+    #[serde(flatten)]
+    pub(crate) changes: Changes,
+    /// What the switch does not let read, and what is therefore written in any case.
+    unreadable: Vec<&'static str>,
+    /// Entries of other owners by table; nothing touches them, but a push of the pipeline.
+    others: BTreeMap<String, usize>,
+    /// With --entries: every write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<ChangeForm>>,
+}
+
+/// A plan in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Changes {
+    /// The version of the policy that packets see before.
+    pub(crate) from_version: u8,
+    /// And after.
+    pub(crate) to_version: u8,
+    /// Writes by step, in order.
+    pub(crate) steps: Vec<StepForm>,
+    /// Writes by table.
+    pub(crate) tables: BTreeMap<String, Counts>,
+    /// Writes of multicast groups.
+    pub(crate) groups: Counts,
+    /// Writes of meter cells.
+    pub(crate) meters: Counts,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StepForm {
+    step: &'static str,
+    writes: usize,
+}
+
+impl From<plan::Summary> for Changes {
+    fn from(summary: plan::Summary) -> Self {
+        let step = |(step, writes)| StepForm { step, writes };
+        Self {
+            from_version: summary.from_version,
+            to_version: summary.to_version,
+            steps: summary.steps.into_iter().map(step).collect(),
+            tables: summary.tables,
+            groups: summary.groups,
+            meters: summary.meters,
+        }
+    }
+}
+
+/// Reads the switches and plans.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let input = input::load(&arguments.sources)?;
+    let targets = arguments.targets.resolve(&input.intent)?;
+    let compiled = compiled::compile(&input)?;
+    dry_run(targets, &arguments.targets.options(), compiled, arguments.force_pipeline, arguments.show, format)
+}
+
+/// What `plan` and `apply --dry-run` do once they know what is desired.
+pub(crate) fn dry_run(
+    targets: Vec<Target>,
+    options: &Options,
+    mut compiled: Compiled,
+    force_pipeline: bool,
+    show: Show,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let one = |target: Target| {
+        let state = compiled.switches.remove(&target.name);
+        let digest = state.as_ref().map(compiled::digest).unwrap_or_default();
+        let desired = state.map(|state| state.desired).unwrap_or_default();
+        of_switch(target, options.clone(), desired, digest, force_pipeline, show.entries)
+    };
+    let switches = runtime::block_on(switches::each(targets, one))?;
+    let writes = switches.iter().filter_map(|about| about.result.as_ref()).map(|plan| plan.writes).sum();
+    let plans = Plans { writes, switches };
+    output::print(format, &plans)?;
+    Ok(if plans.switches.iter().any(|about| about.error.is_some()) {
+        Exit::Switch
+    } else if show.detailed_exitcode && plans.would_change() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
+}
+
+async fn of_switch(
+    target: Target,
+    options: Options,
+    desired: Desired,
+    digest: String,
+    force_pipeline: bool,
+    entries: bool,
+) -> Result<SwitchPlan, Trouble> {
+    let connection = switches::connect(target, options).await?;
+    let push = force_pipeline || connection.cookie().await? != Some(connection.pipeline().cookie);
+    let read = if push { Read::default() } else { connection.read_installed(&desired, false).await? };
+    let plan = plan::plan(&connection.pipeline().program, &read.installed, &desired)?;
+    Ok(SwitchPlan {
+        digest,
+        pipeline: if push { "push" } else { "keep" },
+        writes: plan.len(),
+        changes: plan.summary(Program::outplane()).into(),
+        unreadable: read.unreadable,
+        others: others(&read.installed),
+        entries: entries.then(|| changes(&plan)),
+    })
+}
+
+/// Entries of other owners by table.
+pub(crate) fn others(installed: &Installed) -> BTreeMap<String, usize> {
+    installed.foreign.iter().map(|(table, entries)| (table_name(schema(), *table), *entries)).collect()
+}
+
+fn changes(plan: &Plan) -> Vec<ChangeForm> {
+    let step = |step: &'_ outplane_compiler::state::Step| -> Vec<ChangeForm> {
+        step.changes.iter().map(|change| ChangeForm::new(schema(), step.title, change)).collect()
+    };
+    plan.steps.iter().flat_map(step).collect()
+}
+
+impl Plans {
+    fn would_change(&self) -> bool {
+        let change = |plan: &SwitchPlan| plan.writes > 0 || plan.pipeline == "push";
+        self.switches.iter().filter_map(|about| about.result.as_ref()).any(change)
+    }
+}
+
+impl Report for Plans {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (place, about) in self.switches.iter().enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
+            let name = styled(HEAD, format_args!("Switch {}", about.switch));
+            match (&about.result, &about.error) {
+                (Some(plan), _) => plan.text(&format!("{name} at {}", about.address), out)?,
+                (None, error) => {
+                    let error = error.as_deref().unwrap_or_default();
+                    writeln!(out, "{name} at {}: {}: {error}", about.address, styled(BAD, "failed"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SwitchPlan {
+    fn text(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        let push = self.pipeline == "push";
+        if self.writes == 0 && !push {
+            writeln!(out, "{name}: {}", styled(GOOD, "nothing would change"))?;
+        } else {
+            writeln!(out, "{name}: {}", count(self.writes, "write", "writes"))?;
+        }
+        if push {
+            let note = "would be pushed; this empties the switch, of entries of others too";
+            writeln!(out, "  {} {note}", styled(WARN, "pipeline"))?;
+        }
+        self.changes.text(out)?;
+        for (table, entries) in &self.others {
+            let entries = count(*entries, "entry", "entries");
+            writeln!(out, "  {}", styled(FAINT, format_args!("{table}: {entries} of others, not touched")))?;
+        }
+        for what in &self.unreadable {
+            writeln!(out, "  {}", styled(FAINT, format_args!("{what} cannot be read and are written anew")))?;
+        }
+        for change in self.entries.iter().flatten() {
+            writeln!(out, "  {}", change.text())?;
+        }
+        Ok(())
+    }
+}
+
+impl Changes {
+    /// Writes by table, and the steps.
+    pub(crate) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut rows: Vec<(String, Counts)> =
+            self.tables.iter().map(|(name, counts)| (name.clone(), *counts)).collect();
+        let place = |name: &str| schema().tables().iter().position(|table| table.alias == name);
+        rows.sort_by_key(|(name, _)| place(name));
+        rows.push(("multicast groups".to_owned(), self.groups));
+        rows.push(("meters".to_owned(), self.meters));
+        rows.retain(|(_, counts)| counts.total() > 0);
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let row = |(name, counts): (String, Counts)| {
+            let numbers =
+                [counts.inserts, counts.modifies, counts.deletes].map(|number| grouped(number as u64));
+            std::iter::once(name).chain(numbers).collect()
+        };
+        columns(out, &["table", "insert", "modify", "delete"], &[1, 2, 3], rows.into_iter().map(row))?;
+        let steps: Vec<String> =
+            self.steps.iter().map(|step| format!("{} {}", step.step, grouped(step.writes as u64))).collect();
+        let version = if self.from_version == self.to_version {
+            format!("packets go on seeing version {}", self.from_version)
+        } else {
+            format!("packets see version {} after {}", self.to_version, self.from_version)
+        };
+        writeln!(out, "  {}", styled(FAINT, format_args!("steps: {}; {version}", steps.join(", "))))
+    }
+}
