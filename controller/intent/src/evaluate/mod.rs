@@ -131,7 +131,8 @@ impl<'a> Evaluator<'a> {
         if let Some(verdict) = baseline.as_ref().and_then(filter::Decision::verdict) {
             return verdict;
         }
-        Verdict::allow([&ingress, &egress].into_iter().find_map(Side::allowed_by))
+        // One side at most allows, else the baseline would not have been asked.
+        Verdict::allow(ingress.allowed_by().or(egress.allowed_by()))
     }
 
     /// Egress of the source's pod and ingress of the destination's. Where egress denies, ingress is not asked.

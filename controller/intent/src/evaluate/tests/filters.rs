@@ -391,14 +391,17 @@ fn replies_need_an_allowing_rule_without_flags_in_its_place() {
         .filter("f", filter(&[from, web(allow("web"))]))
         .check(&[("10.0.0.2 10.0.0.1 tcp 80>9 ack", "deny FilterPolicy/f first")]);
     // Not of matches with flags, but of the rule's others.
-    let mut rule = web(allow("web"));
-    rule.traffic = vec![tcp_with_flags(0x02, 0)];
-    rule.traffic.extend(traffic("tcp 443"));
-    World::default().filter("f", default(FilterAction::Deny, &[rule])).check(&[
-        ("10.0.0.1 10.0.0.2 tcp 9>80 syn", "allow FilterPolicy/f web"),
-        ("10.0.0.2 10.0.0.1 tcp 80>9 ack", "deny FilterPolicy/f default"),
-        ("10.0.0.2 10.0.0.1 tcp 443>9 ack", "allow FilterPolicy/f web"),
-    ]);
+    for flags in [tcp_with_flags(0x02, 0), tcp_with_flags(0, 0x04)] {
+        let mut rule = web(allow("web"));
+        rule.traffic = traffic("udp 443");
+        rule.traffic.push(flags);
+        let policy = FilterPolicy { replies: Replies::Reverse, ..default(FilterAction::Deny, &[rule]) };
+        World::default().filter("f", policy).check(&[
+            ("10.0.0.1 10.0.0.2 tcp 9>80 syn", "allow FilterPolicy/f web"),
+            ("10.0.0.2 10.0.0.1 tcp 80>9 ack", "deny FilterPolicy/f default"),
+            ("10.0.0.2 10.0.0.1 udp 443>9", "allow FilterPolicy/f web"),
+        ]);
+    }
 }
 
 #[test]

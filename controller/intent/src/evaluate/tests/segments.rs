@@ -83,6 +83,7 @@ fn without_a_port_the_source_says_where() {
         ("10.77.0.9", Some(20), Some(1), Some(20), Some("everywhere")),
         ("10.77.0.9", Some(30), Some(1), Some(30), None),
         ("10.2.0.10", None, Some(4), Some(20), Some("twice")),
+        ("10.2.0.10", Some(10), Some(4), Some(10), None),
         ("10.77.0.1", None, None, Some(20), Some("everywhere")),
         ("10.77.0.1", Some(10), Some(1), Some(10), Some("tagged")),
         ("10.77.0.2", None, None, None, None),
