@@ -174,6 +174,16 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// Whether the same attempt may succeed a little later. A switch may still hold the election id for a connection of ours
+/// that has just ended.
+fn may_pass(error: &Error) -> bool {
+    let taken = matches!(
+        *error.problem,
+        Problem::ArbitrationRefused { code: Code::InvalidArgument | Code::AlreadyExists, .. }
+    );
+    error.is_disconnect() || taken
+}
+
 async fn attempts(
     peer: &Arc<Peer>,
     target: &Target,
@@ -187,7 +197,7 @@ async fn attempts(
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
-        let Some(wait) = waits.next().filter(|_| error.is_disconnect()) else { return Err(error) };
+        let Some(wait) = waits.next().filter(|_| may_pass(&error)) else { return Err(error) };
         tracing::info!(switch = peer.name, %error, ?wait, "will connect again");
         sleep(wait).await;
     }
