@@ -10,14 +10,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use outplane_p4::CPU_PORT;
 use pcap::{Active, BreakLoop, Capture, Direction};
+use socket2::{SockFilter, SockRef};
 
 use super::counters::{Counters, Discard, PortCounters};
 
@@ -131,11 +134,11 @@ pub enum PortsError {
         /// Which.
         port: PortSpec,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The system refused the controller's thread.
     #[error("cannot start the thread for packet-outs: {0}")]
-    PacketOutThread(std::io::Error),
+    PacketOutThread(io::Error),
 }
 
 /// One port: its description, its sending half, its counters.
@@ -181,16 +184,20 @@ impl Port {
 
     /// Sends a frame and counts what became of it.
     pub(super) fn send(&self, frame: &[u8]) {
-        let result = match lock(&self.sender).as_mut() {
+        let result = match &*lock(&self.sender) {
             Some(sender) => {
-                let mut send = || sender.sendpacket(frame).map_err(|error| why_not_sent(&error));
+                let socket = SockRef::from(sender);
+                let send = || socket.send(frame).map_err(|error| why_not_sent(&error));
                 // A socket tells once more that its interface was down, when it is already up again.
-                send().or_else(|reason| if reason == Discard::PortDown { send() } else { Err(reason) })
+                match send() {
+                    Err(Discard::PortDown) => send(),
+                    result => result,
+                }
             }
             None => Err(Discard::PortDown),
         };
         match result {
-            Ok(()) => self.counters.sent(frame.len()),
+            Ok(_) => self.counters.sent(frame.len()),
             Err(reason) => {
                 tracing::debug!(port = %self.spec, bytes = frame.len(), %reason, "frame not sent");
                 self.counters.dropped(reason);
@@ -270,15 +277,11 @@ impl Port {
     }
 }
 
-/// libpcap tells the system's error only as text.
-fn why_not_sent(error: &pcap::Error) -> Discard {
-    let text = error.to_string();
-    if text.contains("Message too long") {
-        Discard::TooLong
-    } else if text.contains("Network is down") || text.contains("No such device") {
-        Discard::PortDown
-    } else {
-        Discard::SendFailed
+fn why_not_sent(error: &io::Error) -> Discard {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMSGSIZE) => Discard::TooLong,
+        Some(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) => Discard::PortDown,
+        _ => Discard::SendFailed,
     }
 }
 
@@ -292,17 +295,33 @@ fn open_receiver(interface: &str) -> Result<Capture<Active>, pcap::Error> {
         .open()?;
     ethernet(&receiver)?;
     receiver.direction(Direction::In)?;
+    // The same again in the kernel, so that frames that the switch sends take no slots of the ring and wake nobody.
+    // Not through libpcap, which loses a frame whenever it changes a filter that it cannot run by itself.
+    SockRef::from(&receiver)
+        .attach_filter(&NOT_OUTGOING)
+        .map_err(|error| pcap::Error::IoError(error.kind()))?;
     Ok(receiver)
 }
 
-/// Only sends: a filter that nothing passes keeps the kernel from queueing frames that nobody reads.
+/// Only sends: nothing passes its filter, so the kernel queues no frames that nobody would read.
 fn open_sender(interface: &str) -> Result<Capture<Active>, pcap::Error> {
-    let mut sender =
+    let sender =
         Capture::from_device(interface)?.immediate_mode(true).snaplen(64).buffer_size(1 << 16).open()?;
     ethernet(&sender)?;
-    sender.filter("less 0", false)?;
+    SockRef::from(&sender).attach_filter(&NOTHING).map_err(|error| pcap::Error::IoError(error.kind()))?;
     Ok(sender)
 }
+
+/// Classic BPF: load the packet type (`SKF_AD_OFF + SKF_AD_PKTTYPE`), drop `PACKET_OUTGOING`, take all others whole.
+const NOT_OUTGOING: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 0xffff_f004),
+    SockFilter::new(0x15, 1, 0, 4),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
+
+/// Classic BPF: drop.
+const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
 fn ethernet(capture: &Capture<Active>) -> Result<(), pcap::Error> {
     match capture.get_datalink() {

@@ -1,0 +1,4 @@
+//! What the tests with real frames share.
+
+pub(crate) mod frames;
+pub(crate) mod lab;
