@@ -1,11 +1,12 @@
 //! The property that everything rests on: compiled entries and the intent itself give the same verdict, by the same
 //! policy and rule, for every packet on every switch.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use outplane_compiler::compile::{Compiled, Options, compile};
 use outplane_compiler::lookup::Lookup;
-use outplane_compiler::program::Program;
+use outplane_compiler::program::{ActionKind, Program, Table};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::Intent;
 use outplane_intent::packet::Packet;
@@ -56,7 +57,7 @@ fn difference(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Optio
 }
 
 proptest! {
-    #![proptest_config(Config { cases: cases(), max_shrink_iters: 4000, ..Config::default() })]
+    #![proptest_config(Config { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn entries_do_what_the_intent_means((intent, packets) in testing::cases(60)) {
@@ -80,4 +81,31 @@ fn an_empty_intent_lets_everything_through() {
     assert!(compiled.switches[IMPLIED_SWITCH].desired.entries.is_empty());
     let packets = testing::random_packets(1, &intent, 200);
     assert_eq!(difference(&intent, &compiled, &packets), None);
+}
+
+/// Agreement means little where packets do not come: they run every action of every policy table.
+#[test]
+fn random_packets_run_every_action() {
+    let program = Program::outplane();
+    let mut run: BTreeMap<(Table, ActionKind), u32> = BTreeMap::new();
+    for seed in 0..400 {
+        let intent = testing::random_intent(seed);
+        let compiled = compiled(&intent);
+        let evaluator = Evaluator::new(&intent);
+        for (switch, state) in &compiled.switches {
+            let lookup = Lookup::new(program, &state.desired.entries, None);
+            for packet in testing::random_packets(seed, &intent, 60) {
+                let entrance = evaluator.entrance(Some(switch), &packet);
+                for hit in lookup.trace(&packet, &entrance, &compiled.segments).hits {
+                    let action = program.action_of(hit.entry.action.id).expect("an action of ours");
+                    *run.entry((hit.table, action)).or_default() += 1;
+                }
+            }
+        }
+    }
+    for table in Table::ALL.iter().filter(|table| table.is_versioned()) {
+        for action in table.actions() {
+            assert!(run.contains_key(&(*table, *action)), "no packet has run {action} in {table}: {run:#?}");
+        }
+    }
 }

@@ -1,12 +1,10 @@
 //! A table's entries, arranged so that a packet's key finds its entry fast.
 //!
-//! Tuple space search (Srinivasan, Suri, Varghese: "Packet classification using tuple space search", SIGCOMM 1999):
-//! entries with the same masks are one hash table. A key is looked up in each, those with the highest priorities first,
-//! until no other can do better.
+//! A decision tree over the bits of the key. Each node asks one bit and has three branches: entries that want it 0,
+//! those that want it 1, and those that do not care, which are looked through in either case. So no entry is there
+//! twice, whatever its mask. Branches that cannot hold a better entry than the one found are left out.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
@@ -55,52 +53,70 @@ struct Candidate {
     /// Index among the entries that the index was made of.
     entry: usize,
     rank: Rank,
+    value: Words,
+    mask: Words,
     /// Of the table's range field; everything where it has none.
     range: (u128, u128),
 }
 
-#[derive(Debug, Default)]
-struct Bucket {
-    /// Best rank first; ascending ranges where they do not overlap.
-    candidates: Vec<Candidate>,
-    disjoint: bool,
-}
-
-impl Bucket {
-    fn arrange(&mut self) {
-        self.candidates.sort_by_key(|candidate| candidate.range);
-        let apart = |pair: &[Candidate]| pair[0].range.1 < pair[1].range.0;
-        self.disjoint = self.candidates.windows(2).all(apart);
-        if !self.disjoint {
-            self.candidates.sort_by_key(|candidate| Reverse(candidate.rank));
-        }
+impl Candidate {
+    fn matches(&self, key: Words, in_range: u128) -> bool {
+        key[0] & self.mask[0] == self.value[0]
+            && key[1] & self.mask[1] == self.value[1]
+            && (self.range.0..=self.range.1).contains(&in_range)
     }
 
-    fn best(&self, value: u128) -> Option<&Candidate> {
-        let within = |candidate: &&Candidate| (candidate.range.0..=candidate.range.1).contains(&value);
-        if self.disjoint {
-            let after = self.candidates.partition_point(|candidate| candidate.range.0 <= value);
-            self.candidates[..after].last().filter(within)
-        } else {
-            self.candidates.iter().find(within)
-        }
+    /// What it wants a bit to be; none: it does not care.
+    fn wants(&self, (word, bit): Bit) -> Option<bool> {
+        (self.mask[word] >> bit & 1 == 1).then(|| self.value[word] >> bit & 1 == 1)
     }
 }
+
+/// A bit of a key: word and place in it.
+type Bit = (usize, u32);
 
 #[derive(Debug)]
-struct Tuple {
-    mask: Words,
-    best: Rank,
-    buckets: HashMap<Words, Bucket, BuildHasherDefault<WordHasher>>,
+enum Node {
+    /// Ascending ranges, which do not overlap.
+    Ranges(Vec<Candidate>),
+    /// Best rank first.
+    List(Vec<Candidate>),
+    Split {
+        bit: Bit,
+        zero: Option<Branch>,
+        one: Option<Branch>,
+        any: Option<Branch>,
+    },
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    node: usize,
+    /// The best rank in it.
+    best: Rank,
+}
+
+impl Node {
+    fn leaf(mut candidates: Vec<Candidate>) -> Self {
+        candidates.sort_by_key(|candidate| candidate.range);
+        if candidates.windows(2).all(|pair| pair[0].range.1 < pair[1].range.0) {
+            return Self::Ranges(candidates);
+        }
+        candidates.sort_by_key(|candidate| Reverse(candidate.rank));
+        Self::List(candidates)
+    }
+}
+
+/// Nodes of so many candidates are not split any more.
+const FEW: usize = 6;
 
 /// The entries of one table.
 #[derive(Debug)]
 pub(super) struct Index {
     layout: Layout,
     range: Option<Field>,
-    /// Highest rank first.
-    tuples: Vec<Tuple>,
+    nodes: Vec<Node>,
+    root: Option<Branch>,
 }
 
 impl Index {
@@ -109,29 +125,47 @@ impl Index {
         let layout = Layout::new(table);
         let range = table.fields().iter().map(|(field, _)| *field).find(|field| *field == Field::Port);
         let id = program.table(table);
-        let mut tuples: HashMap<Words, Tuple> = HashMap::new();
+        let mut candidates = Vec::new();
         for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.key.table == id) {
             let order = Origin::decode(&entry.metadata).map_or(u32::MAX, |origin| origin.order);
-            let rank = (entry.key.priority, Reverse(order));
             let matches = |field: Field| find(program, table, &entry.key.matches, field);
-            let mask =
-                layout.pack(|field| matches(field).map_or(0, |matches| mask_of(table, field, matches)));
-            let value = layout.pack(|field| matches(field).map_or(0, value_of));
-            let range = match range.and_then(matches) {
-                Some(Match::Range { low, high }) => (low, high),
-                _ => (0, u128::MAX),
-            };
-            let tuple =
-                tuples.entry(mask).or_insert_with(|| Tuple { mask, best: rank, buckets: HashMap::default() });
-            tuple.best = tuple.best.max(rank);
-            tuple.buckets.entry(value).or_default().candidates.push(Candidate { entry: number, rank, range });
+            candidates.push(Candidate {
+                entry: number,
+                rank: (entry.key.priority, Reverse(order)),
+                value: layout.pack(|field| matches(field).map_or(0, value_of)),
+                mask: layout.pack(|field| matches(field).map_or(0, |matches| mask_of(table, field, matches))),
+                range: match range.and_then(matches) {
+                    Some(Match::Range { low, high }) => (low, high),
+                    _ => (0, u128::MAX),
+                },
+            });
         }
-        let mut tuples: Vec<Tuple> = tuples.into_values().collect();
-        tuples.sort_by_key(|tuple| (Reverse(tuple.best), tuple.mask));
-        for bucket in tuples.iter_mut().flat_map(|tuple| tuple.buckets.values_mut()) {
-            bucket.arrange();
-        }
-        Self { layout, range, tuples }
+        let mut index = Self { layout, range, nodes: Vec::new(), root: None };
+        let bits: Vec<Bit> = (0..2).flat_map(|word| (0..u128::BITS).map(move |bit| (word, bit))).collect();
+        index.root = index.branch(candidates, &bits);
+        index
+    }
+
+    /// A branch for some candidates; none for none. `bits` are those that may be asked.
+    fn branch(&mut self, candidates: Vec<Candidate>, bits: &[Bit]) -> Option<Branch> {
+        let best = candidates.iter().map(|candidate| candidate.rank).max()?;
+        let bit = if candidates.len() > FEW { best_bit(&candidates, bits) } else { None };
+        let node =
+            if let Some(bit) = bit { self.split(candidates, bit, bits) } else { Node::leaf(candidates) };
+        self.nodes.push(node);
+        Some(Branch { node: self.nodes.len() - 1, best })
+    }
+
+    fn split(&mut self, candidates: Vec<Candidate>, bit: Bit, bits: &[Bit]) -> Node {
+        // Bits that nobody wants here matter nowhere below.
+        let wanted = |other: &Bit| candidates.iter().any(|candidate| candidate.wants(*other).is_some());
+        let bits: Vec<Bit> = bits.iter().filter(|other| **other != bit && wanted(other)).copied().collect();
+        let (any, fixed): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| candidate.wants(bit).is_none());
+        let (one, zero): (Vec<_>, Vec<_>) =
+            fixed.into_iter().partition(|candidate| candidate.wants(bit) == Some(true));
+        let [zero, one, any] = [zero, one, any].map(|candidates| self.branch(candidates, &bits));
+        Node::Split { bit, zero, one, any }
     }
 
     /// The entry that a key hits, by its number.
@@ -139,12 +173,28 @@ impl Index {
         let key = self.layout.pack(&values);
         let in_range = self.range.map_or(0, &values);
         let mut best: Option<&Candidate> = None;
-        for tuple in &self.tuples {
-            if best.is_some_and(|best| best.rank >= tuple.best) {
-                break;
+        let mut open: Vec<Branch> = self.root.into_iter().collect();
+        while let Some(branch) = open.pop() {
+            if best.is_some_and(|best| best.rank >= branch.best) {
+                continue;
             }
-            let masked = [key[0] & tuple.mask[0], key[1] & tuple.mask[1]];
-            let found = tuple.buckets.get(&masked).and_then(|bucket| bucket.best(in_range));
+            let found = match &self.nodes[branch.node] {
+                Node::Split { bit: (word, bit), zero, one, any } => {
+                    let fixed = if key[*word] >> *bit & 1 == 1 { one } else { zero };
+                    let mut next = [*fixed, *any];
+                    // The better one last, so that it is looked through first.
+                    next.sort_by_key(|branch| branch.map(|branch| branch.best));
+                    open.extend(next.into_iter().flatten());
+                    continue;
+                }
+                Node::Ranges(candidates) => {
+                    let after = candidates.partition_point(|candidate| candidate.range.0 <= in_range);
+                    candidates[..after].last().filter(|candidate| candidate.matches(key, in_range))
+                }
+                Node::List(candidates) => {
+                    candidates.iter().find(|candidate| candidate.matches(key, in_range))
+                }
+            };
             if let Some(found) = found
                 && best.is_none_or(|best| found.rank > best.rank)
             {
@@ -153,6 +203,23 @@ impl Index {
         }
         best.map(|candidate| candidate.entry)
     }
+}
+
+/// The bit after which the fewest candidates are left to look through in the worse case; none: no bit makes them fewer.
+fn best_bit(candidates: &[Candidate], bits: &[Bit]) -> Option<Bit> {
+    let left = |bit: &Bit| {
+        let (mut zero, mut one) = (0, 0);
+        for candidate in candidates {
+            match candidate.wants(*bit) {
+                Some(true) => one += 1,
+                Some(false) => zero += 1,
+                None => {}
+            }
+        }
+        candidates.len() - usize::min(zero, one)
+    };
+    let (left, bit) = bits.iter().map(|bit| (left(bit), *bit)).min()?;
+    (left < candidates.len()).then_some(bit)
 }
 
 fn find(program: &Program, table: Table, matches: &[FieldMatch], field: Field) -> Option<Match> {
@@ -179,26 +246,6 @@ fn value_of(matches: Match) -> u128 {
         | Match::Lpm { value, .. }
         | Match::Ternary { value, .. } => value,
         Match::Range { .. } => 0,
-    }
-}
-
-/// Mixes words by multiplication: keys here come from compiled tables, nobody chooses them to collide.
-#[derive(Default)]
-struct WordHasher(u64);
-
-impl Hasher for WordHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let mixed =
-                (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            self.0 = mixed ^ (mixed >> 32);
-        }
     }
 }
 

@@ -4,6 +4,9 @@
 //! rules, mirrored, are the reply tables of the other direction: a pod's ingress reply tables hold its egress rules, for
 //! the pods whose ingress can deny and lets replies through.
 
+mod actions;
+mod rows;
+
 use std::collections::BTreeMap;
 
 use outplane_intent::model::{
@@ -20,11 +23,9 @@ use super::priority::{self, Places};
 use super::row::{Addresses, RowMatch, Rows, whole};
 use super::{Findings, REPLY_RULE};
 use crate::addresses::AddressSet;
-use crate::program::{ActionKind, Field, Program, Table};
+use crate::program::{Field, Program, Table};
 use crate::ranges::Ranges;
 use crate::state::Origin;
-
-const TCP: u8 = 6;
 
 /// Seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -327,135 +328,6 @@ impl Compiler<'_> {
         self.push(table, priority::LAST, action, origin, direction, &pods, &Addresses::Any, &[established]);
     }
 
-    fn modes(&self, direction: Direction) -> &ReplyModes {
-        &self.modes[direction as usize]
-    }
-
-    fn rule(&mut self, rule: &Rule<'_>) {
-        for term in rule.ports {
-            self.direct(rule, term);
-            self.mirrored(rule, term);
-        }
-    }
-
-    /// The rows of a rule in its own direction's table.
-    fn direct(&mut self, rule: &Rule<'_>, term: &PortTerm) {
-        let (table, action) = self.decision(rule.direction, rule.stage, rule.effect, rule.origin);
-        let deny = matches!(rule.effect, Effect::Deny | Effect::DenyLog);
-        let (subject, peers) = (Addresses::Of(rule.subject.clone()), rule.peers);
-        let (src, dst) = match rule.direction {
-            Direction::Egress => (&subject, peers),
-            Direction::Ingress => (peers, &subject),
-        };
-        let mut push = |dst: &Addresses, dport: Option<&Ranges<u16>>, fixed: &[(Field, u128)]| {
-            let fixed = fixed.iter().map(|(field, value)| whole(table, *field, *value)).collect();
-            let matches = RowMatch { src, dst, sport: None, dport, segments: &[], fixed };
-            self.rows.push(table, rule.priority, action.clone(), rule.origin, matches);
-        };
-        match term {
-            PortTerm::Any => push(dst, None, &[]),
-            PortTerm::Protocol(protocol) => push(dst, None, &[(Field::Protocol, (*protocol).into())]),
-            PortTerm::Ports(protocol, ports) => {
-                let protocol = (Field::Protocol, u128::from(*protocol));
-                match (deny, ports.is_full()) {
-                    // Class 0 keeps later fragments away; where no class is matched, the field must.
-                    (true, true) => push(dst, None, &[protocol, (Field::Fragment, 0)]),
-                    (false, true) => push(dst, None, &[protocol]),
-                    (true, false) => push(dst, Some(ports), &[protocol]),
-                    (false, false) => {
-                        push(dst, Some(ports), &[protocol]);
-                        push(dst, None, &[protocol, (Field::Fragment, 1)]);
-                    }
-                }
-            }
-            PortTerm::Named(protocol, named) => {
-                let protocol = (Field::Protocol, u128::from(*protocol));
-                for (port, pods) in named.iter() {
-                    push(&dst.intersect(pods), Some(&Ranges::new(vec![(*port, *port)])), &[protocol]);
-                }
-                if !deny {
-                    let named = AddressSet::union_of(named.values());
-                    push(&dst.intersect(&named), None, &[protocol, (Field::Fragment, 1)]);
-                }
-            }
-        }
-    }
-
-    /// The rows of a rule, mirrored, in the reply table of the same pods' other direction. Only what may be a reply comes
-    /// there: established TCP and, for pods in mode `reverse`, UDP, SCTP and echo replies.
-    fn mirrored(&mut self, rule: &Rule<'_>, term: &PortTerm) {
-        let modes = self.modes(rule.direction.other());
-        let replies = rule.subject.intersect(&modes.replies);
-        let reverse = rule.subject.intersect(&modes.reverse);
-        if replies.is_empty() {
-            return;
-        }
-        let of_protocol = |protocol: u8| if protocol == TCP { &replies } else { &reverse };
-        match term {
-            PortTerm::Any if rule.effect == Effect::Deny => {
-                self.answers(rule, &replies, None, None, None, &[]);
-            }
-            PortTerm::Any => {
-                self.answers(rule, &replies, None, None, None, &[(Field::Established, 1)]);
-                self.answers(rule, &reverse, None, None, None, &[(Field::Established, 0)]);
-            }
-            PortTerm::Protocol(protocol) => {
-                self.answers(rule, of_protocol(*protocol), None, Some(*protocol), None, &[]);
-            }
-            PortTerm::Ports(protocol, ports) => {
-                self.answers(rule, of_protocol(*protocol), None, Some(*protocol), Some(ports), &[]);
-            }
-            PortTerm::Named(protocol, named) => {
-                for (port, pods) in named.iter() {
-                    let ports = Ranges::new(vec![(*port, *port)]);
-                    let subject = of_protocol(*protocol);
-                    self.answers(rule, subject, Some(pods), Some(*protocol), Some(&ports), &[]);
-                }
-            }
-        }
-    }
-
-    /// `named`: the addresses that may be the mirror image's destination.
-    fn answers(
-        &mut self,
-        rule: &Rule<'_>,
-        subject: &AddressSet,
-        named: Option<&AddressSet>,
-        protocol: Option<u8>,
-        ports: Option<&Ranges<u16>>,
-        fields: &[(Field, u128)],
-    ) {
-        let (table, mut action) = self.answer(rule.direction, rule.stage, rule.effect);
-        let mut origin = rule.origin;
-        // A Pass of the Baseline tier leaves the side undecided: enough for established TCP, not for the others.
-        if rule.effect == Effect::Pass && rule.stage == Stage::Main {
-            let established = protocol == Some(TCP) || fields.contains(&(Field::Established, 1));
-            let effect = if established { Effect::Permit } else { Effect::Deny };
-            action = self.answer(rule.direction, rule.stage, effect).1;
-            if established {
-                origin = self.rows.origin(Origin::COMMON, REPLY_RULE.to_owned());
-            }
-        }
-        let mut subject = Addresses::Of(subject.clone());
-        let mut peers = rule.peers.clone();
-        if let Some(named) = named {
-            match rule.direction {
-                Direction::Ingress => subject = subject.intersect(named),
-                Direction::Egress => peers = peers.intersect(named),
-            }
-        }
-        // What the rule calls source is the destination here.
-        let (src, dst) = match rule.direction {
-            Direction::Egress => (&peers, &subject),
-            Direction::Ingress => (&subject, &peers),
-        };
-        let mut fixed: Vec<(Field, Match)> =
-            fields.iter().map(|(field, value)| whole(table, *field, *value)).collect();
-        fixed.extend(protocol.map(|protocol| whole(table, Field::Protocol, protocol.into())));
-        let matches = RowMatch { src, dst, sport: ports, dport: None, segments: &[], fixed };
-        self.rows.push(table, rule.priority, action, origin, matches);
-    }
-
     /// A row about the packets that some pods send (egress) or get (ingress).
     #[expect(clippy::too_many_arguments, reason = "a row's parts")]
     fn push(
@@ -478,61 +350,8 @@ impl Compiler<'_> {
         self.rows.push(table, priority, action, origin, matches);
     }
 
-    /// The table and action by which a side decides.
-    fn decision(&self, direction: Direction, stage: Stage, effect: Effect, origin: usize) -> (Table, Action) {
-        use ActionKind as A;
-        let (table, [permit, deny, deny_log, pass]) = match (direction, stage) {
-            (Direction::Egress, Stage::Admin) => {
-                let deny = A::EgressAdminDeny;
-                (Table::PodEgressAdmin, [A::EgressAdminPermit, deny, deny, A::EgressAdminPass])
-            }
-            (Direction::Egress, Stage::Main) => {
-                (Table::PodEgress, [A::EgressPermit, A::EgressDeny, A::EgressDenyLog, A::EgressPass])
-            }
-            (Direction::Ingress, Stage::Admin) => {
-                let deny = A::IngressAdminDeny;
-                (Table::PodIngressAdmin, [A::IngressAdminPermit, deny, deny, A::IngressAdminPass])
-            }
-            (Direction::Ingress, Stage::Main) => {
-                (Table::PodIngress, [A::IngressPermit, A::IngressDeny, A::IngressDenyLog, A::IngressPass])
-            }
-        };
-        let action = match effect {
-            Effect::Permit => self.program.action(permit, &[]),
-            Effect::DenyLog if stage == Stage::Main => {
-                self.program.action(deny_log, &[self.rows.origin_of(origin).tag().into()])
-            }
-            Effect::Deny | Effect::DenyLog => self.program.action(deny, &[]),
-            Effect::Pass => self.program.action(pass, &[]),
-        };
-        (table, action)
-    }
-
-    /// The table and action by which a rule of one direction answers the other direction's denial.
-    fn answer(&self, direction: Direction, stage: Stage, effect: Effect) -> (Table, Action) {
-        use ActionKind as A;
-        let (table, [reply, no_reply, pass]) = match (direction.other(), stage) {
-            (Direction::Egress, Stage::Admin) => (
-                Table::PodEgressAdminReply,
-                [A::EgressAdminReply, A::EgressAdminNoReply, A::EgressAdminReplyPass],
-            ),
-            (Direction::Egress, Stage::Main) => {
-                (Table::PodEgressReply, [A::EgressReply, A::EgressNoReply, A::EgressNoReply])
-            }
-            (Direction::Ingress, Stage::Admin) => (
-                Table::PodIngressAdminReply,
-                [A::IngressAdminReply, A::IngressAdminNoReply, A::IngressAdminReplyPass],
-            ),
-            (Direction::Ingress, Stage::Main) => {
-                (Table::PodIngressReply, [A::IngressReply, A::IngressNoReply, A::IngressNoReply])
-            }
-        };
-        let action = match effect {
-            Effect::Permit => reply,
-            Effect::Deny | Effect::DenyLog => no_reply,
-            Effect::Pass => pass,
-        };
-        (table, self.program.action(action, &[]))
+    fn modes(&self, direction: Direction) -> &ReplyModes {
+        &self.modes[direction as usize]
     }
 }
 
