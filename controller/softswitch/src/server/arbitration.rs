@@ -14,21 +14,21 @@ use tonic::Code;
 use crate::state::{Outcome, Refusal};
 
 /// A stream.
-pub(crate) type ClientId = u64;
+pub type ClientId = u64;
 
 /// A role: its deprecated number and its name. The default role is 0 and empty.
-pub(crate) type RoleKey = (u64, String);
+pub type RoleKey = (u64, String);
 
 /// Advice for a client.
-pub(crate) type Notice = (ClientId, proto::MasterArbitrationUpdate);
+pub type Notice = (ClientId, proto::MasterArbitrationUpdate);
 
 /// What an accepted update brings about.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Change {
+pub struct Change {
     /// To be sent now.
-    pub(crate) notices: Vec<Notice>,
+    pub notices: Vec<Notice>,
     /// The sender is to be primary: [`Arbiter::confirm`] it, when writes in flight are done.
-    pub(crate) promoted: bool,
+    pub promoted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ struct Primary {
 
 /// The clients of one device.
 #[derive(Debug)]
-pub(crate) struct Arbiter {
+pub struct Arbiter {
     device_id: u64,
     roles: BTreeMap<RoleKey, Role>,
     role_of: BTreeMap<ClientId, RoleKey>,
@@ -69,17 +69,13 @@ fn election_id(number: u128) -> proto::Uint128 {
 impl Arbiter {
     /// No clients yet. At most `max_clients` clients in a role, and `max_roles` roles, whose election ids are never
     /// forgotten.
-    pub(crate) fn new(device_id: u64, max_clients: usize, max_roles: usize) -> Self {
+    pub fn new(device_id: u64, max_clients: usize, max_roles: usize) -> Self {
         let roles = BTreeMap::from([(RoleKey::default(), Role::default())]);
         Self { device_id, roles, role_of: BTreeMap::new(), max_clients, max_roles }
     }
 
     /// Takes a client's message. A refusal ends its stream.
-    pub(crate) fn update(
-        &mut self,
-        client: ClientId,
-        update: &proto::MasterArbitrationUpdate,
-    ) -> Outcome<Change> {
+    pub fn update(&mut self, client: ClientId, update: &proto::MasterArbitrationUpdate) -> Outcome<Change> {
         #[expect(deprecated, reason = "roles had numbers before they had names")]
         let key = update.role.as_ref().map_or_else(RoleKey::default, |role| (role.id, role.name.clone()));
         let id = update.election_id.map(number);
@@ -139,7 +135,7 @@ impl Arbiter {
     }
 
     /// Makes the client primary whose update was promoted, unless another has come before it; advice for it.
-    pub(crate) fn confirm(&mut self, client: ClientId) -> Vec<Notice> {
+    pub fn confirm(&mut self, client: ClientId) -> Vec<Notice> {
         let Some(key) = self.role_of.get(&client).cloned() else { return Vec::new() };
         let primary = self.roles.get_mut(&key).and_then(|role| role.primary.as_mut());
         match primary.filter(|primary| primary.client == client) {
@@ -150,7 +146,7 @@ impl Arbiter {
     }
 
     /// Forgets a client whose stream has ended; advice for others.
-    pub(crate) fn leave(&mut self, client: ClientId) -> Vec<Notice> {
+    pub fn leave(&mut self, client: ClientId) -> Vec<Notice> {
         let Some(key) = self.role_of.remove(&client) else { return Vec::new() };
         let Some(role) = self.roles.get_mut(&key) else { return Vec::new() };
         role.clients.remove(&client);
@@ -190,7 +186,7 @@ impl Arbiter {
 
     /// Whether a write may be done: `NOT_FOUND` for a role that no client ever had, `PERMISSION_DENIED` for anybody
     /// but its primary.
-    pub(crate) fn check_primary(&self, key: &RoleKey, id: Option<proto::Uint128>) -> Outcome<()> {
+    pub fn check_primary(&self, key: &RoleKey, id: Option<proto::Uint128>) -> Outcome<()> {
         let role = self.roles.get(key);
         let role =
             role.ok_or_else(|| Refusal::not_found(format!("no client ever had the role {:?}", key.1)))?;
@@ -204,12 +200,12 @@ impl Arbiter {
     }
 
     /// Whether a client is the primary of its role.
-    pub(crate) fn is_primary(&self, client: ClientId) -> bool {
+    pub fn is_primary(&self, client: ClientId) -> bool {
         self.primaries().any(|primary| primary == client)
     }
 
     /// The primaries of all roles.
-    pub(crate) fn primaries(&self) -> impl Iterator<Item = ClientId> {
+    pub fn primaries(&self) -> impl Iterator<Item = ClientId> {
         self.roles.values().filter_map(|role| role.primary.filter(|it| it.confirmed).map(|it| it.client))
     }
 }

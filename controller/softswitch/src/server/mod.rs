@@ -6,8 +6,8 @@
 //! types translated to strings are refused with the P4Info.
 
 mod accept;
-mod arbitration;
-mod packet_io;
+pub mod arbitration;
+pub mod packet_io;
 mod service;
 mod status;
 mod stream;
@@ -205,13 +205,14 @@ pub fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .concurrency_limit_per_connection(config.streams + config.reads)
+        .max_concurrent_streams(u32::try_from(config.streams + config.reads).ok())
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
-    if let Some(tls) = &config.tls {
-        let mut tls_config = ServerTlsConfig::new()
-            .identity(Identity::from_pem(&tls.certificate, &tls.key))
-            .timeout(HANDSHAKE);
-        if let Some(ca) = &tls.client_ca {
+    let secure = config.tls.is_some();
+    if let Some(tls) = config.tls {
+        let mut tls_config =
+            ServerTlsConfig::new().identity(Identity::from_pem(tls.certificate, tls.key)).timeout(HANDSHAKE);
+        if let Some(ca) = tls.client_ca {
             tls_config = tls_config.client_ca_root(Certificate::from_pem(ca));
         }
         builder = builder.tls_config(tls_config).map_err(ServerError::Tls)?;
@@ -242,6 +243,6 @@ pub fn serve(
     let connections = accept::accept(listener, config.connections, shutdown.clone());
     let ended = shutdown.clone().cancelled_owned();
     let task = tokio::spawn(builder.serve_with_incoming_shutdown(service, connections, ended));
-    tracing::info!(%address, device_id = config.device_id, tls = config.tls.is_some(), "serving P4Runtime");
+    tracing::info!(%address, device_id = config.device_id, tls = secure, "serving P4Runtime");
     Ok(Handle { address, server, task, shutdown })
 }

@@ -16,7 +16,7 @@ const MAX_FRAME: usize = 65_535;
 pub type SendPacket = Arc<dyn Fn(u16, Vec<u8>) -> Result<(), Busy> + Send + Sync>;
 
 /// A frame as message, with the metadata that the P4Info asks for; none if the program has no packet-in header.
-pub(crate) fn packet_in(schema: &Schema, packet: PacketIn) -> Option<proto::PacketIn> {
+pub fn packet_in(schema: &Schema, packet: PacketIn) -> Option<proto::PacketIn> {
     let header = schema.packet_in()?;
     let value = |name: &str| match name {
         "ingress_port" => u128::from(packet.header.ingress_port),
@@ -34,7 +34,7 @@ pub(crate) fn packet_in(schema: &Schema, packet: PacketIn) -> Option<proto::Pack
 }
 
 /// The egress port of a packet-out, whose metadata must be just what the P4Info asks for.
-pub(crate) fn egress_port(schema: &Schema, packet: &proto::PacketOut) -> Outcome<u16> {
+pub fn egress_port(schema: &Schema, packet: &proto::PacketOut) -> Outcome<u16> {
     let none = || Refusal::invalid("the program has no packet-out header with an egress_port");
     let header: &PacketHeaderInfo = schema.packet_out().ok_or_else(none)?;
     let metadata = packet.metadata.iter().map(|field| (field.metadata_id, field.value.as_slice()));

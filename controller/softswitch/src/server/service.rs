@@ -1,8 +1,7 @@
 //! The calls of the service.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_server::P4Runtime;
@@ -10,8 +9,8 @@ use prost::Message;
 use proto::get_forwarding_pipeline_config_request::ResponseType;
 use proto::set_forwarding_pipeline_config_request::Action;
 use proto::write_request::Atomicity;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_stream::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Server;
@@ -24,7 +23,9 @@ use crate::state::{Answer, Outcome, Refusal, Shared};
 pub const API_VERSION: &str = "1.5.0";
 
 /// A part of an answer is sent when it has this many bytes.
-const PART_BYTES: usize = 512 << 10;
+const PART_BYTES: usize = 256 << 10;
+/// How long a client may leave a part untaken.
+const STALL: Duration = Duration::from_mins(1);
 
 /// The service of one switch.
 #[derive(Clone)]
@@ -78,9 +79,9 @@ impl P4Runtime for Service {
         Ok(Response::new(proto::WriteResponse {}))
     }
 
-    type ReadStream = Parts;
+    type ReadStream = ReceiverStream<Result<proto::ReadResponse, Status>>;
 
-    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Parts>, Status> {
+    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         // Every role is of the whole pipeline, so the role filters nothing out.
@@ -94,7 +95,14 @@ impl P4Runtime for Service {
             answer
         });
         let answer = answer.await.map_err(|_| Status::internal("the switch failed on this request"))?;
-        Ok(Response::new(Parts { answer: Some(answer.map_err(status)?), _permit: permit }))
+        let answer = answer.map_err(status)?;
+        let (parts, queue) = mpsc::channel(1);
+        let sending = self.0.shutdown.clone().run_until_cancelled_owned(send_answer(answer, parts));
+        tokio::spawn(async move {
+            sending.await;
+            drop(permit);
+        });
+        Ok(Response::new(ReceiverStream::new(queue)))
     }
 
     async fn set_forwarding_pipeline_config(
@@ -177,17 +185,10 @@ fn set_pipeline(
     }
 }
 
-/// An answer in parts: entities first, at last what was refused.
-pub(crate) struct Parts {
-    answer: Option<Answer>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Stream for Parts {
-    type Item = Result<proto::ReadResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
+/// Sends an answer in parts: entities first, at last what was refused. Gives up on a client that takes no part for
+/// a while.
+async fn send_answer(mut answer: Answer, parts: mpsc::Sender<Result<proto::ReadResponse, Status>>) {
+    loop {
         let mut entities = Vec::new();
         let mut bytes = 0;
         while bytes < PART_BYTES
@@ -196,10 +197,16 @@ impl Stream for Parts {
             bytes += entity.encoded_len();
             entities.push(entity);
         }
-        if !entities.is_empty() {
-            return Poll::Ready(Some(Ok(proto::ReadResponse { entities })));
+        let end = entities.is_empty();
+        let part = if end {
+            batch("queries", &std::mem::take(&mut answer).into_outcomes()).err().map(Err)
+        } else {
+            Some(Ok(proto::ReadResponse { entities }))
+        };
+        let Some(part) = part else { return };
+        let sent = parts.send_timeout(part, STALL).await;
+        if end || sent.is_err() {
+            return;
         }
-        let outcomes = self.answer.take().map(Answer::into_outcomes).unwrap_or_default();
-        Poll::Ready(batch("queries", &outcomes).err().map(Err))
     }
 }

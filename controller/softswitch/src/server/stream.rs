@@ -103,8 +103,8 @@ impl Sessions {
     /// Sends to every primary what may be dropped; how many did not get it.
     fn tell_primaries(&self, update: &Response) -> u64 {
         let boxes = self.arbiter.primaries().filter_map(|client| self.outboxes.get(&client));
-        let sent = boxes.map(|outbox| outbox.packets.try_send(message(update.clone())));
-        sent.map(|sent| u64::from(sent.is_err())).sum()
+        let dropped = boxes.filter(|outbox| outbox.packets.try_send(message(update.clone())).is_err());
+        dropped.map(|_| 1).sum()
     }
 
     /// Reports an error to a client, if there is room.
@@ -158,7 +158,7 @@ impl Server {
             let Ok(Some(request)) = request else { return Ok(()) };
             match request.update {
                 Some(Request::Arbitration(update)) => {
-                    self.arbitrate(client, &update).await.map_err(status)?
+                    self.arbitrate(client, &update).await.map_err(status)?;
                 }
                 Some(Request::Packet(packet)) => self.packet_out(client, packet),
                 Some(Request::DigestAck(ack)) => self.digest_ack(client, ack),
@@ -195,19 +195,17 @@ impl Server {
     }
 
     fn packet_out(&self, client: ClientId, packet: proto::PacketOut) {
-        let sent = self.check_packet_out(client, &packet).and_then(|port| {
-            let send = self.send_packet.as_ref();
-            let send = send.ok_or_else(|| Refusal::failed_precondition("the switch has no ports"))?;
-            Ok((port, send))
+        let checked = self.check_packet_out(client, &packet).and_then(|port| {
+            let ports = self.send_packet.as_ref();
+            Ok((port, ports.ok_or_else(|| Refusal::failed_precondition("the switch has no ports"))?))
         });
-        let refusal = match sent {
+        let (refusal, packet_out) = match checked {
             Ok((port, send)) => match send(port, packet.payload) {
                 Ok(()) => return,
                 Err(busy) => (Refusal::exhausted(busy.to_string()), None),
             },
             Err(refusal) => (refusal, Some(packet)),
         };
-        let (refusal, packet_out) = refusal;
         let details = stream_error::Details::PacketOut(proto::PacketOutError { packet_out });
         self.sessions().report(client, refusal, details);
     }

@@ -88,6 +88,7 @@ fn undo(state: &mut Forwarding, journal: &mut Journal, count: usize) -> bool {
 }
 
 /// The answer to a batch of queries.
+#[derive(Default)]
 pub struct Answer {
     entities: std::iter::Flatten<std::vec::IntoIter<Entities>>,
     outcomes: Vec<Outcome<()>>,
@@ -109,8 +110,8 @@ impl State {
         let mut left = self.limits.entities;
         let mut answer = |query| {
             let selection = state.select(Some(query))?;
-            let counts = selection.iter().map(|part| part.size_hint().1.unwrap_or(usize::MAX));
-            left = counts.fold(Some(left), |left, count| left?.checked_sub(count)).ok_or_else(|| {
+            let mut counts = selection.iter().map(|part| part.size_hint().1.unwrap_or(usize::MAX));
+            left = counts.try_fold(left, usize::checked_sub).ok_or_else(|| {
                 let limit = self.limits.entities;
                 Refusal::exhausted(format!("the answer has more than {limit} entities: ask for less"))
             })?;

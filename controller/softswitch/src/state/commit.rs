@@ -104,6 +104,7 @@ impl Shared {
 
 /// Writes everything that one state holds into another, as a client would.
 fn replay(old: &Forwarding, new: &mut Forwarding) -> Outcome<()> {
+    use proto::packet_replication_engine_entry::Type as EngineEntry;
     let queries = [
         Entity::ActionProfileMember(proto::ActionProfileMember::default()),
         Entity::ActionProfileGroup(proto::ActionProfileGroup::default()),
@@ -115,8 +116,8 @@ fn replay(old: &Forwarding, new: &mut Forwarding) -> Outcome<()> {
         Entity::CounterEntry(proto::CounterEntry::default()),
         Entity::MeterEntry(proto::MeterEntry::default()),
         Entity::RegisterEntry(proto::RegisterEntry::default()),
-        replication(proto::packet_replication_engine_entry::Type::MulticastGroupEntry(Default::default())),
-        replication(proto::packet_replication_engine_entry::Type::CloneSessionEntry(Default::default())),
+        replication(EngineEntry::MulticastGroupEntry(proto::MulticastGroupEntry::default())),
+        replication(EngineEntry::CloneSessionEntry(proto::CloneSessionEntry::default())),
         Entity::ValueSetEntry(proto::ValueSetEntry::default()),
         Entity::DigestEntry(proto::DigestEntry::default()),
     ];

@@ -218,8 +218,11 @@ fn check_cells(schema: &Schema, limits: &Limits) -> Outcome<()> {
     let types = info.type_info.clone().unwrap_or_default();
     for (register, message) in schema.registers().iter().zip(&info.registers) {
         take("register", &register.alias, u64::from(register.size))?;
-        register::check_spec(message.type_spec.as_ref().unwrap_or(&Default::default()), &types)
-            .map_err(|refusal| refusal.within(&format!("register {}", register.alias)))?;
+        register::check_spec(
+            message.type_spec.as_ref().unwrap_or(&config::P4DataTypeSpec::default()),
+            &types,
+        )
+        .map_err(|refusal| refusal.within(&format!("register {}", register.alias)))?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use super::forwarding::Forwarding;
 use super::pipeline::Pipeline;
 use super::profile::Group;
 use super::refusal::{Outcome, Refusal};
-use super::table::Entry;
+use super::table::{Entry, Table};
 use super::{State, arrays, pre, register, wire};
 
 /// Entities of one kind, made one by one; it knows how many at most.
@@ -36,6 +36,7 @@ fn one(entities: impl Iterator<Item = Entity> + Send + 'static) -> Selection {
 
 /// What a table entry query asks for besides the entry itself.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four things that a query may ask for or not")]
 struct Wanted {
     counter: bool,
     meter: bool,
@@ -92,7 +93,7 @@ impl Forwarding {
 
     /// Entries of one table in the order of their insertion, those that `keep` keeps.
     fn sampled(&self, table: u32, wanted: Wanted, keep: impl Fn(&Entry) -> bool) -> Vec<Sampled> {
-        let entries = self.tables.get(&table).into_iter().flat_map(|table| table.entries());
+        let entries = self.tables.get(&table).into_iter().flat_map(Table::entries);
         let kept = entries.filter(|entry| keep(entry));
         let mut list: Vec<Sampled> = kept.map(|entry| (entry.clone(), Sample::of(entry, wanted))).collect();
         list.sort_unstable_by_key(|(entry, _)| entry.handle);
@@ -167,7 +168,7 @@ impl Forwarding {
         };
         let list = if query.is_default_action {
             check_default_key(query)?;
-            let default = self.tables.get(&info.id).map(|table| table.default_entry());
+            let default = self.tables.get(&info.id).map(Table::default_entry);
             let kept = default.filter(|entry| keep(entry));
             kept.map(|entry| (entry.clone(), Sample::of(entry, wanted))).into_iter().collect()
         } else if query.r#match.is_empty() {
@@ -499,7 +500,7 @@ impl State {
         let Some(state) = self.forwarding() else { return Vec::new() };
         let tables = state.pipeline.schema().tables().iter().filter(|info| info.idle_timeout);
         let idle = tables.map(|info| {
-            let entries = state.tables.get(&info.id).into_iter().flat_map(|table| table.entries());
+            let entries = state.tables.get(&info.id).into_iter().flat_map(Table::entries);
             let expired = entries.filter(|entry| {
                 entry.direct.idle.as_ref().is_some_and(|idle| idle.expired(entry.idle_timeout_ns))
             });

@@ -287,8 +287,10 @@ impl<'a> Walk<'a> {
         match (&union.valid_header, members.iter().find(|member| member.name == *name)) {
             (None, _) if name.is_empty() => Ok(proto::P4HeaderUnion::default()),
             (Some(header), Some(member)) if header.is_valid => {
-                let header =
-                    self.check_header(header, member.header.as_ref().unwrap_or(&Default::default()))?;
+                let header = self.check_header(
+                    header,
+                    member.header.as_ref().unwrap_or(&config::P4NamedType::default()),
+                )?;
                 Ok(proto::P4HeaderUnion { valid_header_name: name.clone(), valid_header: Some(header) })
             }
             _ => Err(malformed(format!(
@@ -358,10 +360,11 @@ fn signed(bytes: &[u8], bits: u32) -> Outcome<Vec<u8>> {
 
 fn check_bits(kind: BitKind, data: &Data) -> Outcome<Data> {
     match (kind, data) {
-        (BitKind::Unsigned(bits), Data::Bitstring(bytes)) => unsigned(bytes, bits).map(Data::Bitstring),
-        (BitKind::Signed(bits), Data::Bitstring(bytes)) => signed(bytes, bits).map(Data::Bitstring),
         // In a header, a variable field is a plain byte string as well.
-        (BitKind::Varbit(bits), Data::Bitstring(bytes)) => unsigned(bytes, bits).map(Data::Bitstring),
+        (BitKind::Unsigned(bits) | BitKind::Varbit(bits), Data::Bitstring(bytes)) => {
+            unsigned(bytes, bits).map(Data::Bitstring)
+        }
+        (BitKind::Signed(bits), Data::Bitstring(bytes)) => signed(bytes, bits).map(Data::Bitstring),
         (BitKind::Varbit(bits), Data::Varbit(value)) => {
             let length = u32::try_from(value.bitwidth).ok().filter(|length| *length <= bits);
             let length = length

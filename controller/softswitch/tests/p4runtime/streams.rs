@@ -16,11 +16,20 @@ use tonic::Code;
 use crate::entities::*;
 use crate::support::{Bed, Controller, DEVICE, EVERYTHING, code};
 
+/// Nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
+
+/// Metadata ids and values.
+type Fields<'a> = &'a [(u32, &'a [u8])];
+
+/// Frames that were sent, with their ports.
+type Sent = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
+
 /// A switch whose data plane is this test.
 struct Wire {
     bed: Bed,
     packet_ins: mpsc::Sender<PacketIn>,
-    sent: Arc<Mutex<Vec<(u16, Vec<u8>)>>>,
+    sent: Sent,
 }
 
 /// A frame that the data plane has no room for.
@@ -28,7 +37,7 @@ const UNWANTED: &[u8] = b"unwanted";
 
 async fn wire() -> Wire {
     let (packet_ins, queue) = mpsc::channel(16);
-    let sent = Arc::new(Mutex::new(Vec::new()));
+    let sent = Sent::default();
     let send_packet = {
         let sent = sent.clone();
         move |port: u16, frame: Vec<u8>| {
@@ -43,7 +52,7 @@ async fn wire() -> Wire {
     Wire { bed: Bed::with(Config::new(DEVICE), Limits::default(), packet_io).await, packet_ins, sent }
 }
 
-fn metadata(fields: &[(u32, &[u8])]) -> Vec<proto::PacketMetadata> {
+fn metadata(fields: Fields<'_>) -> Vec<proto::PacketMetadata> {
     let field = |(metadata_id, value): &(u32, &[u8])| proto::PacketMetadata {
         metadata_id: *metadata_id,
         value: value.to_vec(),
@@ -99,7 +108,7 @@ async fn packet_outs_come_from_primaries_and_have_just_the_metadata() {
     stranger.send(out(b"stranger", &good)).await;
     assert_eq!(stream_error(&mut stranger).await.canonical_code, i32::from(Code::PermissionDenied));
 
-    let bad: [(&str, &[(u32, &[u8])]); 6] = [
+    let bad: [(&str, Fields<'_>); 6] = [
         ("none", &[]),
         ("one missing", &[(1, &[7])]),
         ("one too many", &[(1, &[7]), (2, &[0]), (7, &[1])]),
@@ -160,7 +169,6 @@ async fn idle_entries_are_told() {
         metadata: vec![n],
         ..entry(AGING, vec![exact(1, &[n])], 0)
     };
-    const DAY: i64 = 86_400_000_000_000;
     for entry in [aging(1, 1_000_000), aging(2, DAY), aging(3, 0)] {
         primary.try_write(Type::Insert, entry).await.unwrap();
     }

@@ -135,7 +135,7 @@ impl Controller {
         role: &str,
         id: Option<u64>,
     ) -> Result<proto::MasterArbitrationUpdate, Status> {
-        self.role = role.to_owned();
+        role.clone_into(&mut self.role);
         self.election_id = id.map(election);
         let role = (!role.is_empty()).then(|| proto::Role { name: role.to_owned(), ..Default::default() });
         let update = proto::MasterArbitrationUpdate {
@@ -227,7 +227,7 @@ impl Controller {
         loop {
             match parts.message().await {
                 Ok(Some(part)) => {
-                    found.extend(part.entities.into_iter().map(|entity| entity.entity.unwrap()))
+                    found.extend(part.entities.into_iter().map(|entity| entity.entity.unwrap()));
                 }
                 Ok(None) => return (found, Ok(())),
                 Err(status) => return (found, Err(status)),
