@@ -34,16 +34,14 @@ fn main() -> ExitCode {
     let output = cli.global.output;
     match run(cli) {
         Ok(exit) => exit.into(),
-        Err(error) => match error.downcast_ref::<Usage>() {
-            Some(usage) => {
+        Err(error) => {
+            if let Some(Usage(words)) = error.downcast_ref() {
                 let kind = clap::error::ErrorKind::ArgumentConflict;
-                not_understood(&Cli::command().error(kind, &usage.0))
+                return not_understood(&Cli::command().error(kind, words));
             }
-            None => {
-                failed(output, &error);
-                Exit::Failed.into()
-            }
-        },
+            failed(output, &error);
+            Exit::Failed.into()
+        }
     }
 }
 

@@ -98,7 +98,7 @@ where
         match under_way.join_next().await {
             None => break,
             Some(Ok((place, Ok(result)))) => {
-                (results[place].error, results[place].result) = (None, Some(result))
+                (results[place].error, results[place].result) = (None, Some(result));
             }
             Some(Ok((place, Err(trouble)))) => {
                 (results[place].error, results[place].interrupted) =

@@ -22,11 +22,10 @@ use crate::{compiled, input, runtime};
 
 /// Arguments of `apply`.
 #[derive(clap::Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    #[command(flatten)]
-    targets: Targets,
     /// Only show what would change, like `plan`
     #[arg(long)]
     dry_run: bool,
@@ -49,6 +48,8 @@ pub(crate) struct Arguments {
     /// Read the switches again afterwards and make sure that nothing differs
     #[arg(long)]
     verify: bool,
+    #[command(flatten)]
+    targets: Targets,
 }
 
 fn election_id(text: &str) -> Result<u128, String> {

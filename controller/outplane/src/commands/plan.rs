@@ -25,12 +25,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
     #[command(flatten)]
-    targets: Targets,
-    #[command(flatten)]
     show: Show,
     /// Plan as if the pipeline was pushed anew, which empties the switch first
     #[arg(long)]
     force_pipeline: bool,
+    #[command(flatten)]
+    targets: Targets,
 }
 
 /// How a plan is shown.

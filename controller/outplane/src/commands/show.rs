@@ -10,6 +10,7 @@ use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_driver_p4runtime::{Connection, Options, Target};
 use outplane_intent::model::Intent;
 use outplane_p4runtime::entry::{Counter, Entry};
+use outplane_p4runtime::schema::TableInfo;
 use serde::Serialize;
 
 use super::compile::{entry_line, highest_first};
@@ -43,20 +44,20 @@ enum What {
 
 #[derive(clap::Args, Debug)]
 struct TablesArguments {
-    #[command(flatten)]
-    place: Where,
     /// Only this table; may be repeated
     #[arg(long, value_name = "NAME", value_parser = known_table)]
     table: Vec<String>,
+    #[command(flatten)]
+    place: Where,
 }
 
 #[derive(clap::Args, Debug)]
 struct CountersArguments {
-    #[command(flatten)]
-    place: Where,
     /// Show every entry's counter, too
     #[arg(long)]
     entries: bool,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Which switches: those of the files, or the one at an address.
@@ -165,7 +166,7 @@ impl<T: View + Serialize> Report for Shown<T> {
             match (&about.result, &about.error) {
                 (Some(view), _) => view.text(out)?,
                 (None, error) => {
-                    writeln!(out, ": {}: {}", styled(BAD, "failed"), error.as_deref().unwrap_or_default())?
+                    writeln!(out, ": {}: {}", styled(BAD, "failed"), error.as_deref().unwrap_or_default())?;
                 }
             }
         }
@@ -276,19 +277,19 @@ struct EntryCounter {
 impl Counters {
     fn new(installed: &Installed, entries: bool) -> Self {
         let counted =
-            |entry: &&Entry| schema().table(entry.key.table).is_some_and(|table| table.has_direct_counter());
-        let counter = |entry: &Entry| installed.counters.get(&entry.key).copied().unwrap_or_default();
+            |entry: &&Entry| schema().table(entry.key.table).is_some_and(TableInfo::has_direct_counter);
+        let count_of = |entry: &Entry| installed.counters.get(&entry.key).copied().unwrap_or_default();
         let mut rules: BTreeMap<(String, String), (usize, Counter)> = BTreeMap::new();
         for entry in installed.entries.iter().filter(counted) {
             let Some(origin) = Origin::decode(&entry.metadata) else { continue };
-            let Counter { packets, bytes } = counter(entry);
+            let Counter { packets, bytes } = count_of(entry);
             let (entries, sum) = rules.entry((origin.policy, origin.rule)).or_default();
             *entries += 1;
             sum.packets = sum.packets.saturating_add(packets);
             sum.bytes = sum.bytes.saturating_add(bytes);
         }
         let one = |entry: &Entry| {
-            let Counter { packets, bytes } = counter(entry);
+            let Counter { packets, bytes } = count_of(entry);
             let text = format!("{}{}", table_name(schema(), entry.key.table), entry_line(entry));
             EntryCounter { packets, bytes, entry: EntryForm::new(schema(), entry), text }
         };

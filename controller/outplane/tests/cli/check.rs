@@ -75,16 +75,14 @@ fn examples_are_right_and_show_what_they_take_and_open() {
 #[test]
 fn too_many_rate_limits_do_not_fit() {
     let folder = folder();
-    let mut text = String::from(
-        "apiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: limits}\nspec:\n  rules:\n",
-    );
-    for number in 0..1100 {
-        text.push_str(&format!(
-            "  - {{name: r{number}, action: allow, ports: [{{port: {}}}], rateLimit: {{packetsPerSecond: {}}}}}\n",
-            number + 1,
-            number + 1
-        ));
-    }
+    let head =
+        "apiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: limits}\nspec:\n  rules:\n";
+    let rule = |limit: usize| {
+        format!(
+            "  - {{action: allow, ports: [{{port: {limit}}}], rateLimit: {{packetsPerSecond: {limit}}}}}\n"
+        )
+    };
+    let text: String = std::iter::once(head.to_owned()).chain((1..=1100).map(rule)).collect();
     let path = file(folder.path(), "limits.yaml", &text);
     let run = outplane(["check", &path, "-o", "json"]).ends(1);
     let error = &run.json()["errors"][0];

@@ -3,5 +3,7 @@
 mod check;
 mod compile;
 mod help;
+mod other;
 mod support;
+mod switch;
 mod trace;

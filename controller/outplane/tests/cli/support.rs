@@ -1,9 +1,9 @@
 //! Runs the binary and looks at what it says.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -100,5 +100,73 @@ pub(crate) fn golden(name: &str, text: &str) {
     }
     let expected = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; OUTPLANE_UPDATE_GOLDEN=1 writes it", path.display()));
-    assert_eq!(text, expected, "{} differs; OUTPLANE_UPDATE_GOLDEN=1 accepts the change", path.display());
+    let differs = text.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    assert!(
+        text == expected,
+        "{} differs, first at {differs:?}; OUTPLANE_UPDATE_GOLDEN=1 accepts the change",
+        path.display()
+    );
+}
+
+/// A running `outplane softswitch`; ends with this.
+pub(crate) struct SoftSwitch {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+}
+
+impl SoftSwitch {
+    /// With no ports, on a free port.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut child = command(["softswitch", "--no-ports", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
+        let address =
+            line.trim_end().strip_prefix("listening on ").expect("it says where it listens").to_owned();
+        Self { child, address }
+    }
+
+    /// Asks it to end, and how it did.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        signal(&self.child, "TERM");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for SoftSwitch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal by name.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
+    assert!(status.expect("sh starts").success(), "the signal is sent");
+}
+
+/// A policy of so many rules, each with sources, destinations and a port of its own.
+pub(crate) fn big_policy(name: &str, rules: usize, first_port: usize) -> String {
+    let head = format!(
+        "apiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {{name: {name}}}\nspec:\n  rules:\n"
+    );
+    let rule = |number: usize| {
+        let (high, low, port) = (number >> 8, number & 255, first_port + number % 50);
+        let (from, to) = (format!("10.{high}.{low}.0/24"), format!("172.16.{high}.{low}"));
+        format!(
+            "  - {{name: r{number}, action: allow, from: [{from}], to: [{to}], ports: [{{port: {port}}}]}}\n"
+        )
+    };
+    std::iter::once(head).chain((0..rules).map(rule)).collect()
 }

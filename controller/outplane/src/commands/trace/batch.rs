@@ -152,7 +152,7 @@ mod tests {
 
     /// A source that gives one piece a call, and notes what has been written before each.
     struct Pieces<'a> {
-        pieces: Vec<&'static [u8]>,
+        left: Vec<&'static [u8]>,
         flushed: &'a RefCell<Vec<u8>>,
         seen: Vec<String>,
     }
@@ -160,10 +160,10 @@ mod tests {
     impl Read for &mut Pieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.seen.push(String::from_utf8(self.flushed.borrow().clone()).unwrap());
-            if self.pieces.is_empty() {
+            if self.left.is_empty() {
                 return Ok(0);
             }
-            let piece = self.pieces.remove(0);
+            let piece = self.left.remove(0);
             buffer[..piece.len()].copy_from_slice(piece);
             Ok(piece.len())
         }
@@ -187,7 +187,7 @@ mod tests {
     fn answers_are_out_before_more_is_asked_for() {
         let flushed = RefCell::new(Vec::new());
         let mut source =
-            Pieces { pieces: vec![b"a\n", b"b\nc\nd", b"d\n"], flushed: &flushed, seen: Vec::new() };
+            Pieces { left: vec![b"a\n", b"b\nc\nd", b"d\n"], flushed: &flushed, seen: Vec::new() };
         converse(&mut source, Flushed(Vec::new(), &flushed), echo).unwrap();
         assert_eq!(source.seen, ["", "\"a\"\n", "\"a\"\n\"b\"\n\"c\"\n", "\"a\"\n\"b\"\n\"c\"\n\"dd\"\n"]);
     }

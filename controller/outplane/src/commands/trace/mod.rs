@@ -25,8 +25,6 @@ use crate::targets;
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    #[command(flatten)]
-    packet: PacketArguments,
     /// Only on this switch of the files; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     switch: Vec<String>,
@@ -42,6 +40,8 @@ pub(crate) struct Arguments {
     /// Read packets as JSON lines from standard input and answer each with a JSON line
     #[arg(long, conflicts_with = "packet")]
     batch: bool,
+    #[command(flatten)]
+    packet: PacketArguments,
 }
 
 /// A verdict.
