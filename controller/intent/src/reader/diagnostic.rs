@@ -71,6 +71,34 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 24] = [
+        Self::File,
+        Self::Encoding,
+        Self::Syntax,
+        Self::Limit,
+        Self::DuplicateKey,
+        Self::Kind,
+        Self::UnknownField,
+        Self::MissingField,
+        Self::WrongType,
+        Self::InvalidValue,
+        Self::InvalidAddress,
+        Self::DuplicateName,
+        Self::UnknownReference,
+        Self::Overlap,
+        Self::Conflict,
+        Self::Cycle,
+        Self::NeverMatches,
+        Self::Unsupported,
+        Self::Skipped,
+        Self::HostBits,
+        Self::SelectsNothing,
+        Self::Unused,
+        Self::Expired,
+        Self::Capacity,
+    ];
+
     /// Its name, as in `--output json`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ mod tree;
 mod values;
 mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -184,7 +184,7 @@ fn documents(
             }
         }
     }
-    let says_json = source.name().ends_with(".json");
+    let says_json = Path::new(source.name()).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
     let mut complete = true;
     let mut documents = yaml::Documents::new(source, file, *limits);
     while let Some(document) = documents.next(documents_left) {

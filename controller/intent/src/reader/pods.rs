@@ -20,7 +20,7 @@ fn field<'d>(at: Option<Cursor<'d>>, name: &str) -> Option<Cursor<'d>> {
     found.filter(|value| !matches!(value.said(), Said::Null))
 }
 
-fn items<'d>(at: Option<Cursor<'d>>) -> impl Iterator<Item = Cursor<'d>> {
+fn items(at: Option<Cursor<'_>>) -> impl Iterator<Item = Cursor<'_>> {
     let items = match at.map(Cursor::said) {
         Some(Said::Sequence(items)) => Some(items),
         _ => None,

@@ -211,9 +211,9 @@ mod tests {
 
     #[test]
     fn every_span_has_an_excerpt() {
-        let text = format!("a\r\n\n{}\nä: b\n\n", "y".repeat(500));
+        let text = format!("a\r\n\n{}\nä: b\n\n", "y".repeat(230));
         for start in 0..=text.len() {
-            for end in start..=text.len() {
+            for end in (start..=text.len()).filter(|end| end - start < 5 || end % 16 == 0) {
                 if text.get(start..end).is_some() {
                     let shown = rendered(&text, start, end, Some((0, 1)));
                     assert!(shown.contains("here") && !shown.contains("Failed"), "{start}..{end}: {shown}");

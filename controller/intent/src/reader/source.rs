@@ -20,9 +20,9 @@ pub struct SourceFile {
 
 struct Index {
     /// Byte offset of each line's first character.
-    lines: Vec<usize>,
+    lines: Vec<u32>,
     /// Byte offset of every [`STRIDE`]th character; none in ASCII text, where characters are bytes.
-    characters: Option<Vec<usize>>,
+    characters: Option<Vec<u32>>,
 }
 
 impl SourceFile {
@@ -46,11 +46,13 @@ impl SourceFile {
     }
 
     fn index(&self) -> &Index {
+        // Files are far smaller than what 32 bits count.
+        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         self.index.get_or_init(|| {
             let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-            let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
-            let characters = (!self.text.is_ascii())
-                .then(|| self.text.char_indices().step_by(STRIDE).map(|(at, _)| at).collect());
+            let lines = std::iter::once(0).chain(newlines.map(|(at, _)| number(at + 1))).collect();
+            let marks = self.text.char_indices().step_by(STRIDE).map(|(at, _)| number(at));
+            let characters = (!self.text.is_ascii()).then(|| marks.collect());
             Index { lines, characters }
         })
     }
@@ -60,15 +62,16 @@ impl SourceFile {
         let character = character as usize;
         let Some(known) = &self.index().characters else { return character.min(self.text.len()) };
         let Some(start) = known.get(character / STRIDE) else { return self.text.len() };
-        let rest = &self.text[*start..];
+        let start = *start as usize;
+        let rest = &self.text[start..];
         rest.char_indices().nth(character % STRIDE).map_or(self.text.len(), |(at, _)| start + at)
     }
 
     /// Line and column, from 1, of a byte offset. Columns count characters.
     pub(crate) fn line_and_column(&self, byte: usize) -> (usize, usize) {
         let lines = &self.index().lines;
-        let line = lines.partition_point(|start| *start <= byte).max(1);
-        let start = lines[line - 1];
+        let line = lines.partition_point(|start| *start as usize <= byte).max(1);
+        let start = lines[line - 1] as usize;
         let column = self.text.get(start..byte).map_or(0, |before| before.chars().count());
         (line, column + 1)
     }
@@ -76,8 +79,8 @@ impl SourceFile {
     /// The bytes of a line, numbered from 1, without its line break.
     pub(crate) fn line(&self, number: usize) -> Option<std::ops::Range<usize>> {
         let lines = &self.index().lines;
-        let start = *lines.get(number.checked_sub(1)?)?;
-        let mut end = lines.get(number).map_or(self.text.len(), |next| next - 1);
+        let start = *lines.get(number.checked_sub(1)?)? as usize;
+        let mut end = lines.get(number).map_or(self.text.len(), |next| *next as usize - 1);
         if end > start && self.text.as_bytes()[end - 1] == b'\r' {
             end -= 1;
         }

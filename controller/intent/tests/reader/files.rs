@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use outplane_intent::reader::{Code, Limits, Severity, load, load_within};
+use outplane_intent::reader::{Code, Diagnostic, Limits, Severity, load, load_within};
 
 /// A folder with these files, removed when dropped.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -35,7 +35,7 @@ fn folders_are_read_with_their_folders() {
         ("a.yml", &group("a")),
         (
             "sub/deep/c.json",
-            &r#"{"apiVersion": "outplane.dev/v1alpha1", "kind": "AddressGroup", "metadata": {"name": "c"}}"#,
+            r#"{"apiVersion": "outplane.dev/v1alpha1", "kind": "AddressGroup", "metadata": {"name": "c"}}"#,
         ),
         ("README.md", broken),
         ("notes.yaml.bak", broken),
@@ -52,12 +52,12 @@ fn folders_are_read_with_their_folders() {
     }
     let expected: &[&str] = if cfg!(unix) { &["a", "b", "c", "d"] } else { &["a", "b", "c"] };
     let path = folder.path().to_owned();
-    assert_eq!(loaded_groups(&[path.clone()]), expected);
+    assert_eq!(loaded_groups(std::slice::from_ref(&path)), expected);
     // Files that several paths lead to are read once; files that are named are read whatever they are called.
     fs::write(path.join("plain"), group("e")).unwrap();
     let twice = [path.clone(), path.join("b.yaml"), path.join("sub/../b.yaml"), path.join("plain")];
     assert_eq!(loaded_groups(&twice), [expected, &["e"]].concat());
-    let loaded = load(&[path.clone()]).unwrap();
+    let loaded = load(std::slice::from_ref(&path)).unwrap();
     let names: Vec<&str> = loaded.sources.files().iter().map(|file| file.name()).collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();
@@ -74,7 +74,7 @@ fn paths_that_are_not_there() {
     fs::create_dir(folder.path().join("empty")).unwrap();
     let gone = folder.path().join("gone.yaml");
     let diagnostics = load(&[gone.clone(), folder.path().to_owned()]).unwrap_err();
-    let codes: Vec<Code> = diagnostics.errors().iter().map(|error| error.code()).collect();
+    let codes: Vec<Code> = diagnostics.errors().iter().map(Diagnostic::code).collect();
     assert_eq!(codes, [Code::File, Code::Encoding, Code::Encoding]);
     assert_eq!(diagnostics.errors()[0].file(), gone.to_str());
     assert!(

@@ -150,6 +150,7 @@ spec: {addresses: [198.51.100.0/24, 203.0.113.7, 'fd00:2::/32']}
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one policy that has everything")]
 fn filter_policy() {
     let loaded = read(
         "

@@ -87,7 +87,7 @@ fn peers() {
     ];
     for (peer, expected) in cases {
         let policy = network_policy(&format!("{{podSelector: {{}}, ingress: [{{from: [{peer}]}}]}}"));
-        assert_eq!(policy.ingress.unwrap()[0].peers, [expected.clone()], "{peer}");
+        assert_eq!(policy.ingress.unwrap()[0].peers, std::slice::from_ref(&expected), "{peer}");
         let policy = network_policy(&format!("{{podSelector: {{}}, egress: [{{to: [{peer}]}}]}}"));
         assert_eq!(policy.egress.unwrap()[0].peers, [expected], "{peer}");
     }
@@ -370,7 +370,7 @@ fn kubectl_output() {
     assert_eq!(web.named_ports[&("http".to_owned(), PortProtocol::Tcp)], 8080);
     let policy = &loaded.intent.network_policies[&name("shop", "web")];
     assert_eq!(policy.ingress.as_ref().unwrap().len(), 1);
-    let codes: Vec<_> = loaded.warnings.iter().map(|warning| warning.to_string()).collect();
+    let codes: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(codes, ["Service (v1) is not read: 1 object is skipped"]);
 }
 

@@ -1,10 +1,12 @@
 //! The reader from outside: files in, intent or diagnostics out.
 
+mod documentation;
 mod files;
 mod golden;
 mod hostile;
 mod kinds;
 mod kubernetes;
+mod places;
 
 use outplane_intent::reader::{Loaded, parse};
 
