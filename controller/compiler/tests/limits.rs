@@ -185,6 +185,7 @@ fn an_overfull_table_names_the_biggest_policy() {
     let found = overflows(&testing::large_filter(100_000));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].resource, found[0].used), (Resource::FilterClasses, 100_016));
+    assert_eq!(found[0].biggest, [("FilterPolicy/large".to_owned(), 100_016)]);
 }
 
 #[test]

@@ -57,10 +57,10 @@ impl<S: Clone + Eq + Hash> Catalog<S> {
 }
 
 /// There are more classes than 16-bit ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyClasses {
-    /// How many there are, class 0 not counted.
-    pub classes: usize,
+    /// The sets that each class is in; class 0 is not counted.
+    pub classes: Vec<Vec<SetId>>,
 }
 
 /// How many classes there can be beside class 0.
@@ -134,7 +134,8 @@ impl Catalog<Ranges<u16>> {
 fn number(atoms: &partition::Atoms, sets: usize) -> Result<(Vec<u16>, Classes), TooManyClasses> {
     let count = atoms.memberships().len();
     if count > MAX_CLASSES {
-        return Err(TooManyClasses { classes: count });
+        let sets = |membership: &Vec<u32>| membership.iter().map(|set| SetId(*set)).collect();
+        return Err(TooManyClasses { classes: atoms.memberships().iter().map(sets).collect() });
     }
     let ids = numbering::number(atoms.memberships(), sets);
     let mut members: Vec<Vec<u16>> = vec![Vec::new(); sets];
@@ -255,7 +256,7 @@ mod tests {
                 v6: Ranges::default(),
             });
         }
-        assert_eq!(catalog.classify().unwrap_err(), TooManyClasses { classes: 66_000 });
+        assert_eq!(catalog.classify().unwrap_err().classes.len(), 66_000);
     }
 
     #[test]

@@ -183,7 +183,8 @@ fn policy_state(
     let mut rows = row::Rows::default();
     filter::compile(filters, scene, &limiters, &mut resolver, &mut rows, findings)?;
     pods::compile(intent, program, &mut resolver, &mut rows, findings)?;
-    let spaces = match rows.sets.classify("") {
+    rows.prune();
+    let spaces = match rows.classify() {
         Ok(spaces) => spaces,
         Err(overflows) => return Ok(Err(overflows)),
     };

@@ -1,7 +1,9 @@
 //! Rows: entries before sets have become cubes of classes. A rule is a few rows, a row is an entry for each
 //! combination of its sets' cubes.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outplane_p4runtime::entry::{Action, Entry, Match};
 
@@ -32,31 +34,6 @@ pub(super) struct Spaces {
     pub(super) pod: AddressClasses,
     pub(super) sport: PortClasses,
     pub(super) dport: PortClasses,
-}
-
-impl Sets {
-    /// Numbers the classes, or says of which there are too many.
-    pub(super) fn classify(&self, switch: &str) -> Result<Spaces, Vec<Overflow>> {
-        let overflow = |resource: Resource| {
-            move |TooManyClasses { classes }| Overflow {
-                switch: switch.to_owned(),
-                resource,
-                used: classes as u64,
-                size: resource.size(Program::outplane()),
-                biggest: Vec::new(),
-            }
-        };
-        let filter = self.filter.classify().map_err(overflow(Resource::FilterClasses));
-        let pod = self.pod.classify().map_err(overflow(Resource::PodClasses));
-        let sport = self.sport.classify().map_err(overflow(Resource::SourcePortClasses));
-        let dport = self.dport.classify().map_err(overflow(Resource::DestinationPortClasses));
-        match (filter, pod, sport, dport) {
-            (Ok(filter), Ok(pod), Ok(sport), Ok(dport)) => Ok(Spaces { filter, pod, sport, dport }),
-            (filter, pod, sport, dport) => {
-                Err([filter.err(), pod.err(), sport.err(), dport.err()].into_iter().flatten().collect())
-            }
-        }
-    }
 }
 
 impl Spaces {
@@ -199,6 +176,75 @@ impl Rows {
         self.all.push(Row { table, priority, action, origin, src, dst, sport, dport, segments, fixed });
     }
 
+    /// Of rows that match the same packets only the first in rank is ever hit: the others go.
+    pub(super) fn prune(&mut self) {
+        let mut best: HashMap<RowKey, usize> = HashMap::new();
+        let mut kept: Vec<Row> = Vec::with_capacity(self.all.len());
+        for row in self.all.drain(..) {
+            match best.entry(row.key()) {
+                Slot::Vacant(slot) => {
+                    slot.insert(kept.len());
+                    kept.push(row);
+                }
+                Slot::Occupied(slot) => {
+                    let other = &mut kept[*slot.get()];
+                    if (row.priority, Reverse(row.origin)) > (other.priority, Reverse(other.origin)) {
+                        *other = row;
+                    }
+                }
+            }
+        }
+        self.all = kept;
+    }
+
+    /// Numbers the classes, or says of which there are too many.
+    pub(super) fn classify(&self) -> Result<Spaces, Vec<Overflow>> {
+        let sets = &self.sets;
+        let filter = sets.filter.classify().map_err(|over| self.overflow(Resource::FilterClasses, &over));
+        let pod = sets.pod.classify().map_err(|over| self.overflow(Resource::PodClasses, &over));
+        let sport = sets.sport.classify().map_err(|over| self.overflow(Resource::SourcePortClasses, &over));
+        let dport =
+            sets.dport.classify().map_err(|over| self.overflow(Resource::DestinationPortClasses, &over));
+        match (filter, pod, sport, dport) {
+            (Ok(filter), Ok(pod), Ok(sport), Ok(dport)) => Ok(Spaces { filter, pod, sport, dport }),
+            (filter, pod, sport, dport) => {
+                Err([filter.err(), pod.err(), sport.err(), dport.err()].into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// Counts for each policy the classes that its sets tell apart from others.
+    fn overflow(&self, resource: Resource, TooManyClasses { classes }: &TooManyClasses) -> Overflow {
+        let mut users: HashMap<SetId, BTreeSet<&str>> = HashMap::new();
+        for row in &self.all {
+            let filter = matches!(row.table, Table::FilterAdmin | Table::FilterBaseline);
+            let sets = match resource {
+                Resource::SourcePortClasses => [row.sport, None],
+                Resource::DestinationPortClasses => [row.dport, None],
+                Resource::FilterClasses if filter => [row.src, row.dst],
+                Resource::PodClasses if !filter => [row.src, row.dst],
+                _ => [None, None],
+            };
+            for set in sets.into_iter().flatten() {
+                users.entry(set).or_default().insert(&self.origins[row.origin].policy);
+            }
+        }
+        let mut policies: BTreeMap<String, u64> = BTreeMap::new();
+        for sets in classes {
+            let of_class: BTreeSet<&str> =
+                sets.iter().filter_map(|set| users.get(set)).flatten().copied().collect();
+            for policy in of_class {
+                match policies.get_mut(policy) {
+                    Some(count) => *count += 1,
+                    None => _ = policies.insert(policy.to_owned(), 1),
+                }
+            }
+        }
+        let size = resource.size(Program::outplane());
+        let usage = ResourceUsage { resource, used: classes.len() as u64, size, policies };
+        Overflow { switch: String::new(), resource, used: usage.used, size, biggest: usage.biggest(3) }
+    }
+
     /// How many entries the rows come to at most, by table and policy.
     pub(super) fn count(&self, program: &Program, spaces: &Spaces) -> Vec<ResourceUsage> {
         let mut counts: BTreeMap<Table, BTreeMap<String, u64>> = BTreeMap::new();
@@ -241,7 +287,15 @@ impl Rows {
     }
 }
 
+/// What a row matches: table, sets, segments, fixed fields.
+type RowKey = (Table, [Option<SetId>; 4], Vec<u16>, Vec<(Field, Match)>);
+
 impl Row {
+    fn key(&self) -> RowKey {
+        let sets = [self.src, self.dst, self.sport, self.dport];
+        (self.table, sets, self.segments.clone(), self.fixed.clone())
+    }
+
     fn cubes<'s>(&self, spaces: &'s Spaces) -> [(Field, Option<&'s [Cube]>); 4] {
         let addresses = spaces.addresses(self.table);
         [
