@@ -214,7 +214,13 @@ async fn attempt(
     if !as_controller {
         return Ok((client, None));
     }
-    let stream = Stream::open(peer, &mut client, target, options, queue.clone()).await?;
+    let stream = Stream::open(peer, &mut client, target, options, queue.clone()).await.map_err(|error| {
+        // With TLS 1.3 this is the first we hear of a switch that does not want us.
+        match *error.problem {
+            Problem::Disconnected { reason } => peer.error(Problem::Unreachable { reason }),
+            _ => error,
+        }
+    })?;
     let state = stream.primacy.borrow().clone();
     match state {
         Primacy::Primary | Primacy::NotOffered => Ok((client, Some(stream))),

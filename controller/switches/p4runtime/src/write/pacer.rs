@@ -9,7 +9,8 @@ pub(super) struct Pacer {
     size: usize,
     /// What was asked for at first.
     limit: usize,
-    /// Smallest size that has failed; growth stops below it.
+    /// Largest size that has passed and smallest that has failed: growth searches between them.
+    good: usize,
     failed: usize,
     passed: u32,
     smallest: usize,
@@ -18,7 +19,7 @@ pub(super) struct Pacer {
 impl Pacer {
     pub(super) fn new(size: usize) -> Self {
         let size = size.max(1);
-        Self { size, limit: size, failed: usize::MAX, passed: 0, smallest: size }
+        Self { size, limit: size, good: 0, failed: usize::MAX, passed: 0, smallest: size }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -32,23 +33,33 @@ impl Pacer {
 
     /// A chunk of this many updates was answered.
     pub(super) fn passed(&mut self, updates: usize) {
+        self.good = self.good.max(updates);
         // Smaller ones (the end of a step) prove nothing.
         if updates < self.size {
             return;
         }
         self.passed += 1;
-        if self.passed >= PATIENCE && self.size < self.limit {
-            self.passed = 0;
-            self.size = (self.size * 2).min(self.limit).min(self.failed - 1);
+        if self.passed < PATIENCE || self.size >= self.limit {
+            return;
+        }
+        self.passed = 0;
+        let next = (self.size * 2).min(self.limit).min(self.size.midpoint(self.failed));
+        // Close enough: another failure would cost more than larger chunks bring.
+        if next - self.size >= self.size.div_ceil(8) {
+            self.size = next;
         }
     }
 
     /// A chunk of this many updates was too much.
     pub(super) fn failed(&mut self, updates: usize) {
         self.passed = 0;
-        self.failed = self.failed.min(updates).max(2);
+        self.failed = self.failed.min(updates.max(2));
+        if self.good >= updates {
+            // It was not too much before.
+            self.good = 0;
+        }
         // Several of the old size may be under way; they count once.
-        self.size = self.size.min((updates / 2).max(1));
+        self.size = self.size.min((updates / 2).max(self.good).max(1));
         self.smallest = self.smallest.min(self.size);
     }
 }
@@ -66,17 +77,26 @@ mod tests {
         assert_eq!(pacer.size(), 500);
         pacer.failed(500);
         assert_eq!((pacer.size(), pacer.smallest()), (250, 250));
-        for _ in 0..7 {
-            pacer.passed(250);
+        let pass = |pacer: &mut Pacer| {
+            for _ in 0..PATIENCE {
+                assert_eq!(pacer.size(), 250);
+                pacer.passed(10);
+                pacer.passed(250);
+            }
+        };
+        // It looks between what passes and what fails, and stops when they are close.
+        for expected in [375, 312] {
+            pass(&mut pacer);
+            assert_eq!(pacer.size(), expected);
+            pacer.failed(expected);
         }
-        pacer.passed(10);
-        assert_eq!(pacer.size(), 250);
-        pacer.passed(250);
-        assert_eq!(pacer.size(), 499);
-        for _ in 0..100 {
-            pacer.passed(pacer.size());
+        for _ in 0..10 {
+            pass(&mut pacer);
         }
-        assert_eq!((pacer.size(), pacer.smallest()), (499, 250));
+        assert_eq!((pacer.size(), pacer.smallest()), (250, 250));
+        // What has passed may fail later.
+        pacer.failed(250);
+        assert_eq!((pacer.size(), pacer.smallest()), (125, 125));
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outplane_compiler::program::ActionKind;
-use outplane_compiler::state::{Change, Desired, Plan, Step};
+use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::states::{assert_holds, class, desired, filter, open, open_with, options, pipeline, policy, program, target};
+use crate::states::{
+    assert_holds, class, desired, filter, open, open_with, options, pipeline, policy, program, target,
+};
 
 /// A running switch, gone when it is dropped.
 struct Bmv2 {
@@ -217,12 +219,14 @@ async fn the_higher_election_id_takes_over() {
     let mut first = open_with(switch.address, with_id(1 << 70)).await;
     first.converge(&state, VERIFY).await.expect("converges");
 
-    let error = Connection::open(target(switch.address), pipeline(), with_id(9)).await.expect_err("not primary");
+    let error =
+        Connection::open(target(switch.address), pipeline(), with_id(9)).await.expect_err("not primary");
     match *error.problem {
         Problem::NotPrimary { ours: 9, primary: Some(primary) } => assert_eq!(primary, 1 << 70),
         _ => panic!("{error}"),
     }
-    let error = Connection::open(target(switch.address), pipeline(), with_id(1 << 70)).await.expect_err("taken");
+    let error =
+        Connection::open(target(switch.address), pipeline(), with_id(1 << 70)).await.expect_err("taken");
     assert!(matches!(*error.problem, Problem::ArbitrationRefused { .. }), "{error}");
 
     let mut second = open_with(switch.address, Options { take_over: true, ..with_id(3) }).await;
@@ -238,9 +242,10 @@ async fn the_higher_election_id_takes_over() {
     );
     second.converge(&other, VERIFY).await.expect("converges");
     // Reading needs no primary.
-    let reader = Connection::open_read_only(target(switch.address), pipeline(), options()).await.expect("a reader");
+    let reader =
+        Connection::open_read_only(target(switch.address), pipeline(), options()).await.expect("a reader");
     assert_holds(&reader.read_installed(&other, false).await.expect("a read").installed, &other);
-    let refused = reader.write(&Plan::default(), &Default::default(), WriteOptions::default()).await;
+    let refused = reader.write(&Plan::default(), &Installed::default(), WriteOptions::default()).await;
     assert!(matches!(*refused.expect_err("only reads").problem, Problem::ReadOnly));
 }
 
@@ -262,7 +267,8 @@ async fn errors_name_the_rule_even_where_thousands_fail() {
         })
         .collect();
     let plan = Plan { steps: vec![Step { title: "wrong", changes }], ..Plan::default() };
-    let error = connection.write(&plan, &Default::default(), WriteOptions::default()).await.expect_err("refused");
+    let error =
+        connection.write(&plan, &Installed::default(), WriteOptions::default()).await.expect_err("refused");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((refusal.total, refusal.failures.len()), (2000, 100));
     let origin = refusal.failures[0].origin.as_ref().expect("an origin");
@@ -279,7 +285,10 @@ async fn errors_name_the_rule_even_where_thousands_fail() {
     state.entries.sort();
     let error = connection.converge(&state, VERIFY).await.expect_err("refused");
     assert!(error.to_string().contains("(for FilterPolicy/edge rule class-5000)"), "{error}");
-    assert!(error.to_string().ends_with("What had been written is taken back, the old policy stands"), "{error}");
+    assert!(
+        error.to_string().ends_with("What had been written is taken back, the old policy stands"),
+        "{error}"
+    );
     let before = policy(10, ActionKind::AdminPermit);
     assert_holds(&connection.read_installed(&before, false).await.expect("a read").installed, &before);
 }

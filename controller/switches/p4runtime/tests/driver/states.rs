@@ -1,5 +1,6 @@
 //! Desired states to write, and connections to write them by.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +9,16 @@ use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_driver_p4runtime::{Backoff, Connection, Options, Pipeline, Target};
 use outplane_p4runtime::entry::{Action, Entry, Key, Match, MeterCell, MulticastGroup};
 
-pub fn program() -> &'static Program {
+pub(crate) fn program() -> &'static Program {
     Program::outplane()
 }
 
-pub fn pipeline() -> Arc<Pipeline> {
+pub(crate) fn pipeline() -> Arc<Pipeline> {
     Arc::new(Pipeline::outplane().clone())
 }
 
 /// An entry that says who asked for it.
-pub fn entry(key: Key, action: Action, rule: &str) -> Entry {
+pub(crate) fn entry(key: Key, action: Action, rule: &str) -> Entry {
     let origin = Origin { policy: "FilterPolicy/edge".into(), rule: rule.into(), order: 1 };
     Entry { key, action, metadata: origin.encode() }
 }
@@ -27,14 +28,14 @@ fn ternary(value: u128, mask: u128) -> Match {
 }
 
 /// The source address 10.x.y.z with the number `n` gets a class.
-pub fn class(n: u32, class: u128) -> Entry {
+pub(crate) fn class(n: u32, class: u128) -> Entry {
     let address = u128::from(0x0a00_0000 | n);
     let key = program().key(Table::SrcV4Class, 1, [(Field::Address, ternary(address, 0xffff_ffff))]);
     entry(key, program().action(ActionKind::SetSrcClass, &[class, 0]), &format!("class-{n}"))
 }
 
 /// Packets of a class are permitted, or denied.
-pub fn filter(class: u128, action: ActionKind) -> Entry {
+pub(crate) fn filter(class: u128, action: ActionKind) -> Entry {
     let matches = [(Field::SrcClass, ternary(class, 0xffff)), (Field::Protocol, ternary(6, 0xff))];
     let arguments: &[u128] = if action == ActionKind::AdminPermitLimited { &[3] } else { &[] };
     let key = program().key(Table::FilterAdmin, 10, matches);
@@ -42,18 +43,18 @@ pub fn filter(class: u128, action: ActionKind) -> Entry {
 }
 
 /// Frames to nobody in particular go to a group.
-pub fn flood(segment: u128, group: u128) -> Entry {
+pub(crate) fn flood(segment: u128, group: u128) -> Entry {
     let key = program().key(Table::Flood, 0, [(Field::Segment, Match::Exact(segment))]);
     entry(key, program().action(ActionKind::FloodTo, &[group]), "flood")
 }
 
-pub fn desired(mut entries: Vec<Entry>) -> Desired {
+pub(crate) fn desired(mut entries: Vec<Entry>) -> Desired {
     entries.sort();
     Desired { entries, ..Desired::default() }
 }
 
 /// A policy of `classes` classes, where action says what becomes of their packets, with a bit of everything around.
-pub fn policy(classes: u32, action: ActionKind) -> Desired {
+pub(crate) fn policy(classes: u32, action: ActionKind) -> Desired {
     let port_range = program().key(
         Table::DportClass,
         2,
@@ -64,12 +65,13 @@ pub fn policy(classes: u32, action: ActionKind) -> Desired {
         .chain([flood(1, 1), entry(port_range, program().action(ActionKind::SetDportClass, &[1]), "ports")])
         .collect();
     entries.sort();
-    let rate = MeterCell { meter: program().rate_limiter(), index: 3, cir: 100, cburst: 10, pir: 100, pburst: 10 };
+    let rate =
+        MeterCell { meter: program().rate_limiter(), index: 3, cir: 100, cburst: 10, pir: 100, pburst: 10 };
     Desired { entries, groups: vec![MulticastGroup { id: 1, ports: vec![1, 2, 3] }], meters: vec![rate] }
 }
 
 /// Whether what is installed is what is desired, versions apart.
-pub fn assert_holds(installed: &Installed, desired: &Desired) {
+pub(crate) fn assert_holds(installed: &Installed, desired: &Desired) {
     let versionless = |entry: &Entry| {
         let mut entry = entry.clone();
         let table = program().table_of(entry.key.table).expect("a table of the program");
@@ -86,21 +88,21 @@ pub fn assert_holds(installed: &Installed, desired: &Desired) {
     assert_ne!(installed.version, 0);
 }
 
-pub fn target(address: impl ToString) -> Target {
+pub(crate) fn target(address: impl Display + Copy) -> Target {
     Target { name: "leaf1".into(), address: address.to_string(), device_id: 1, role: None, tls: None }
 }
 
 /// Short waits, so that what never comes is noticed soon.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     let backoff =
         Backoff { first: Duration::from_millis(20), limit: Duration::from_millis(200), attempts: 12 };
     Options { backoff, ..Options::default() }
 }
 
-pub async fn open(address: impl ToString) -> Connection {
+pub(crate) async fn open(address: impl Display + Copy) -> Connection {
     open_with(address, options()).await
 }
 
-pub async fn open_with(address: impl ToString, options: Options) -> Connection {
+pub(crate) async fn open_with(address: impl Display + Copy, options: Options) -> Connection {
     Connection::open(target(address), pipeline(), options).await.expect("a connection")
 }
