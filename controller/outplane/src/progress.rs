@@ -99,9 +99,11 @@ impl Line {
             Shown::Silent => {}
         }
     }
+}
 
-    /// The result is printed elsewhere.
-    pub(crate) fn finish(&self) {
+/// The result is printed elsewhere.
+impl Drop for Line {
+    fn drop(&mut self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }

@@ -210,7 +210,6 @@ impl Job {
         let options = ConvergeOptions { push: self.push, verify: self.verify, write };
         let digest = compiled::digest(&state);
         let report = connection.converge(&state.desired, options).await;
-        self.line.finish();
         Ok(SwitchApplied::new(digest, report?))
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{command, folder, outplane};
+use crate::support::{SoftSwitch, command, folder, outplane, root};
 
 const COMMANDS: [&str; 9] =
     ["check", "compile", "trace", "plan", "apply", "show", "softswitch", "completions", "man"];
@@ -94,6 +94,33 @@ fn colours_are_for_terminals() {
         let run = outplane(arguments);
         assert!(!run.out.contains('\u{1b}') && !run.err.contains('\u{1b}'), "{arguments:?}");
     }
+}
+
+#[test]
+fn terminals_get_colours_and_bars() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no `script` (package bsdutils) to make a terminal with");
+        return;
+    }
+    let on_terminal = |line: &str, no_color: &str| {
+        let output = std::process::Command::new("script")
+            .args(["-qec", &format!("{} {line}", env!("CARGO_BIN_EXE_outplane")), "/dev/null"])
+            .current_dir(root())
+            .env("TERM", "xterm")
+            .env("NO_COLOR", no_color)
+            .stdin(Stdio::null())
+            .output()
+            .expect("script starts");
+        assert_eq!(output.status.code(), Some(0), "{line}");
+        String::from_utf8(output.stdout).expect("output is UTF-8")
+    };
+    let colours = on_terminal("check examples/campus -vv", "");
+    assert!(colours.contains("\u{1b}[1m") && colours.contains("\u{1b}[32m"), "{colours}");
+    let plain = on_terminal("check examples/campus -vv", "1");
+    assert!(!plain.contains('\u{1b}') && plain.contains("ok"), "{plain}");
+    let switch = SoftSwitch::start();
+    let bar = on_terminal(&format!("apply examples/campus --address {}", switch.address), "");
+    assert!(bar.contains('░') && bar.contains("91 writes"), "{bar}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod docs;
 mod help;
 mod other;
 mod support;
