@@ -81,16 +81,18 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn wrong_type(&mut self, at: Cursor<'_>, what: &str, expected: &str) {
-        let said = at.said();
-        let mut problem = Problem::error(
-            Code::WrongType,
-            at.place(),
-            format!("{what} must be {expected}, not {}", describe(at)),
-        );
-        if expected.starts_with("text") && matches!(said, Said::Boolean(_) | Said::Integer(_) | Said::Float) {
-            problem = problem.help(format!("put it in quotes: \"{}\"", at.raw().unwrap_or_default()));
-        }
-        self.report(problem);
+        let message = format!("{what} must be {expected}, not {}", describe(at));
+        let problem = Problem::error(Code::WrongType, at.place(), message);
+        let raw = at.raw().filter(|raw| raw.len() <= 40).unwrap_or_default();
+        self.report(match at.said() {
+            Said::Boolean(_) | Said::Integer(_) | Said::Float if expected.starts_with("text") => {
+                problem.help(format!("put it in quotes: \"{raw}\""))
+            }
+            Said::Text(text) if expected == "a list" && text == raw => {
+                problem.help(format!("put it in brackets: [{}]", quoted(raw)))
+            }
+            _ => problem,
+        });
     }
 
     /// A mapping's fields.
@@ -170,9 +172,18 @@ impl Decoder<'_> {
         }
         let words = choices.iter().map(|(word, _)| *word);
         let message = format!("{what} must be {}, not {}", one_of(words.clone()), quoted(text));
-        let help = similar(text, words).map(|word| format!("did you mean {word}?")).unwrap_or_default();
+        let help = self.suggest(text, words).map(|word| format!("did you mean {word}?")).unwrap_or_default();
         self.error(Code::InvalidValue, at.place(), message, &help);
         None
+    }
+
+    /// The word that was probably meant. Not looked for when nobody will see it: input can be nothing but typos.
+    pub(crate) fn suggest<'a>(
+        &self,
+        name: &str,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        if self.sink.is_full() { None } else { similar(name, words) }
     }
 }
 
@@ -230,6 +241,10 @@ impl<'d> Fields<'d> {
             if self.known.contains(&name) {
                 continue;
             }
+            if decoder.sink.is_full() {
+                decoder.sink.omit_error();
+                continue;
+            }
             let message = format!("{} has no field {}", self.what, quoted(name));
             let help = match similar(name, self.known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
@@ -268,13 +283,15 @@ pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 /// The word that was probably meant: other case, or few letters different.
 pub(crate) fn similar<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
+    /// Among more words than these nobody looks for a similar one.
+    const MOST: usize = 1000;
     if name.len() > LONGEST {
         return None;
     }
     let name = name.to_ascii_lowercase();
     let distance = |word: &str| strsim::damerau_levenshtein(&name, &word.to_ascii_lowercase());
-    let nearest =
-        words.into_iter().filter(|word| word.len() <= LONGEST).map(|word| (distance(word), word)).min();
+    let near = |word: &&str| word.len() <= LONGEST && word.len().abs_diff(name.len()) <= name.len() / 3 + 1;
+    let nearest = words.into_iter().take(MOST).filter(near).map(|word| (distance(word), word)).min();
     nearest
         .filter(|(distance, word)| *distance <= (name.len().min(word.len()) / 3).max(1))
         .map(|(_, word)| word)

@@ -426,6 +426,11 @@ impl Sink {
         }
     }
 
+    /// Counts an error that nobody will see.
+    pub(crate) fn omit_error(&mut self) {
+        self.omitted_errors += 1;
+    }
+
     /// Whether there is still room for errors. When not, nobody needs to look for more.
     pub(crate) fn is_full(&self) -> bool {
         self.errors.len() >= self.limit

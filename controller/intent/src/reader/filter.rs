@@ -1,5 +1,7 @@
 //! FilterPolicy.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::declared::{FilterDecl, RulePlaces};
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
@@ -87,9 +89,10 @@ fn names(
 ) -> (Vec<String>, Vec<Place>) {
     let mut names: Vec<String> = Vec::new();
     let mut places = Vec::new();
+    let mut known = BTreeSet::new();
     for at in listed(decoder, fields, field, all) {
         let Some(name) = decoder.text(at, "a name") else { continue };
-        if names.iter().any(|known| known == name) {
+        if !known.insert(name) {
             let message = format!("{} is listed twice", quoted(name));
             decoder.error(Code::DuplicateName, at.place(), message, "remove one of them");
             continue;
@@ -118,7 +121,7 @@ fn listed<'d>(
 }
 
 fn names_are_unique(decoder: &mut Decoder<'_>, declared: &FilterDecl) {
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     for (rule, places) in declared.policy.rules.iter().zip(&declared.rules) {
         if let Some(first) = seen.insert(rule.name.as_str(), places.at) {
             let message = format!("the policy has two rules {}", quoted(&rule.name));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::declared::{Declared, Entry};
-use super::decode::{Decoder, Fields, Problem, similar};
+use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::{Code, Sink};
 use super::render::quoted;
 use super::source::{Place, Sources};
@@ -150,7 +150,7 @@ impl Objects {
             }
             (_, "outplane.dev") => {
                 let kinds = KINDS.iter().filter(|known| known.0 == OUTPLANE).map(|known| known.1);
-                let help = match similar(kind, kinds.clone()) {
+                let help = match decoder.suggest(kind, kinds.clone()) {
                     Some(meant) => format!("did you mean {meant}?"),
                     None => format!("its kinds are {}", kinds.collect::<Vec<_>>().join(", ")),
                 };
@@ -381,7 +381,7 @@ impl Metadata<'_> {
             }
             let what = format!("the annotation {name}");
             if !known.contains(&name) {
-                let help = match similar(name, known.iter().copied()) {
+                let help = match decoder.suggest(name, known.iter().copied()) {
                     Some(meant) => format!("did you mean {meant}?"),
                     None if known.is_empty() => "say it in `spec`".to_owned(),
                     None => format!("this kind knows {}", known.join(" and ")),

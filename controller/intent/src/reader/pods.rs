@@ -1,6 +1,6 @@
 //! Pods and nodes: only what policies need, and tolerant about the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::declared::PodDecl;
 use super::decode::{Decoder, Problem};
@@ -42,17 +42,18 @@ pub(crate) fn pod(
         return declared;
     }
     let mut addresses = Vec::new();
+    let mut known = BTreeSet::new();
     let listed = items(field(status, "podIPs")).filter_map(|item| field(Some(item), "ip"));
     for at in listed.chain(field(status, "podIP")) {
         if let Some(address) = decoder.address(at, "a pod's address")
-            && !addresses.contains(&address)
+            && known.insert(address)
         {
             addresses.push(address);
             declared.addresses.push(at.place());
         }
     }
-    let families = addresses.iter().filter(|address| address.is_ipv4()).count();
-    if families > 1 || addresses.len() - families > 1 {
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    if v4 > 1 || addresses.len() - v4 > 1 {
         let help = "Kubernetes gives a pod at most one address of each family";
         decoder.error(Code::Conflict, at, "this pod has two addresses of one family", help);
     }
@@ -86,6 +87,7 @@ pub(crate) fn pod(
 
 pub(crate) fn node(decoder: &mut Decoder<'_>, status: Option<Cursor<'_>>, labels: Labels) -> Node {
     let mut addresses = Vec::new();
+    let mut known = BTreeSet::new();
     for item in items(field(status, "addresses")) {
         let kind = field(Some(item), "type").and_then(Cursor::raw);
         if !matches!(kind, Some("InternalIP" | "ExternalIP")) {
@@ -93,7 +95,7 @@ pub(crate) fn node(decoder: &mut Decoder<'_>, status: Option<Cursor<'_>>, labels
         }
         if let Some(at) = field(Some(item), "address")
             && let Some(address) = decoder.address(at, "a node's address")
-            && !addresses.contains(&address)
+            && known.insert(address)
         {
             addresses.push(address);
         }

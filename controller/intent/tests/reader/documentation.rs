@@ -50,6 +50,23 @@ fn examples_are_one_intent_without_faults() {
     assert!(kinds.iter().all(|count| *count > 0), "a kind has no example: {kinds:?}");
 }
 
+#[test]
+fn the_order_of_files_and_objects_changes_nothing() {
+    let documents = |(name, text): (String, String)| {
+        let parts: Vec<_> = text.split("---\n").map(str::to_owned).collect();
+        (0..).zip(parts).map(move |(number, text)| (format!("{name} {number}"), text)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(String, String)> = examples().into_iter().flat_map(documents).collect();
+    let intent = parse(examples()).unwrap().intent;
+    for step in 0..all.len() {
+        all.rotate_left(1);
+        if step % 2 == 0 {
+            all.reverse();
+        }
+        assert_eq!(parse(all.clone()).unwrap().intent, intent);
+    }
+}
+
 /// Asks the reader for the fields of a mapping by giving it one that does not exist. `{}` in the text is where.
 fn fields(api_version: &str, kind: &str, spec: &str) -> Vec<String> {
     let spec = spec.replace("{}", "{zzzzzzzzzzzz: 1}");

@@ -183,6 +183,75 @@ fn a_thousand_nested_groups_are_no_recursion() {
     assert!(diagnostics.errors()[0].message().len() < 200);
 }
 
+/// Lists so long that whoever compares each item with each would not end.
+#[test]
+fn long_lists_of_everything() {
+    const MANY: usize = 50_000;
+    let list = |item: &dyn Fn(usize) -> String| {
+        (0..MANY).fold(String::new(), |mut text, number| {
+            let _ = writeln!(text, "    - {}", item(number));
+            text
+        })
+    };
+    let object = |kind: &str, spec: &str| {
+        format!("apiVersion: outplane.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n{spec}")
+    };
+    let v6 = |number: usize| format!("\"fd00::{:x}:{:x}\"", number >> 16, number & 0xffff);
+    let texts = [
+        object(
+            "FilterPolicy",
+            &format!("  appliesTo:\n   switches:\n{}", list(&|number| format!("s{number}"))),
+        ),
+        object(
+            "FilterPolicy",
+            &format!("  rules:\n{}", list(&|number| format!("{{actoin{number}: allow}}"))),
+        ),
+        object(
+            "FilterPolicy",
+            &format!("  rules:\n    - ports:\n{}", list(&|_| "{protocol: TPC}".to_owned())),
+        ),
+        object(
+            "FilterPolicy",
+            &format!(
+                "  rules:\n{}",
+                list(&|number| format!("{{action: deny, from: [{{group: g{number}}}]}}"))
+            ),
+        ),
+        object("AddressGroup", &list(&|number| format!("x{number}: y")).replace("- ", "")),
+        object("Host", &format!("  addresses:\n{}  port: none", list(&v6))),
+        object("Segment", &format!("  vlan: 0\n  subnets:\n{}", list(&v6))),
+        object("Segment", &format!("  ports:\n{}", list(&|_| "{ports: [1]}".to_owned()))),
+        object(
+            "Switch",
+            &format!("  address: a\n  ports:\n{}", list(&|number| format!("{{id: 1, name: n{number}}}"))),
+        ),
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nstatus:\n  podIPs:\n{}",
+            list(&|number| format!("{{ip: {}}}", v6(number)))
+        ),
+    ];
+    for text in texts {
+        refused(&text);
+    }
+    // Many groups, each with the same CIDRs from many groups.
+    let mut text = String::new();
+    let addresses: Vec<String> = (0..250).map(|number| format!("10.0.0.{number}")).collect();
+    let low: Vec<String> = (0..250).map(|number| format!("low-{number}")).collect();
+    for name in &low {
+        let spec = format!("{{addresses: [{}]}}", addresses.join(", "));
+        text += &object("AddressGroup", "")
+            .replace("name: a", &format!("name: {name}"))
+            .replace("spec:\n", &format!("spec: {spec}\n---\n"));
+    }
+    for number in 0..250 {
+        let spec = format!("{{groups: [{}]}}", low.join(", "));
+        text += &object("AddressGroup", "")
+            .replace("name: a", &format!("name: high-{number}"))
+            .replace("spec:\n", &format!("spec: {spec}\n---\n"));
+    }
+    assert_eq!(first(&refused(&text)), Code::Limit);
+}
+
 /// Documents to break: together they have every kind.
 const SEEDS: [&str; 6] = [
     include_str!("kubectl.yaml"),

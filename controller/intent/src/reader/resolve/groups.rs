@@ -9,6 +9,9 @@ use crate::model::AddressGroup;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
 
+/// How many times more CIDRs than the limit are looked at.
+const WORK: usize = 5;
+
 /// What is known of a group on the way.
 enum State {
     /// It is being expanded: whoever meets it again has found a cycle.
@@ -27,7 +30,7 @@ pub(super) fn expand(resolver: &mut Resolver<'_>, limit: usize) -> BTreeMap<Stri
     let declared = resolver.declared;
     let mut states: BTreeMap<&str, State> = BTreeMap::new();
     let mut expanded: BTreeMap<String, AddressGroup> = BTreeMap::new();
-    let mut total = 0_usize;
+    let (mut total, mut looked_at) = (0_usize, 0_usize);
     for root in declared.groups.keys() {
         if states.contains_key(root.as_str()) {
             continue;
@@ -40,9 +43,16 @@ pub(super) fn expand(resolver: &mut Resolver<'_>, limit: usize) -> BTreeMap<Stri
             let Some(nested) = entry.value.groups.get(frame.next) else {
                 states.insert(name, State::Done);
                 path.pop();
-                let group = union(resolver, name, &expanded);
+                let parts = parts(resolver, name, &expanded);
+                // Equal CIDRs come together in the union, but only after all of them have been looked at.
+                looked_at = parts.iter().fold(looked_at, |sum, part| sum.saturating_add(part.len()));
+                let group = if looked_at > limit.saturating_mul(WORK) {
+                    AddressGroup::default()
+                } else {
+                    union(&parts)
+                };
                 total = total.saturating_add(group.cidrs.len());
-                if total > limit {
+                if total > limit || looked_at > limit.saturating_mul(WORK) {
                     let message = format!("address groups expand to more than {limit} CIDRs");
                     let help = "nest fewer groups, or merge CIDRs into shorter ones";
                     resolver.report(&object(name), Problem::error(Code::Limit, entry.at, message).help(help));
@@ -81,12 +91,21 @@ fn object(name: &str) -> String {
     format!("AddressGroup/{name}")
 }
 
-/// Own CIDRs, then those of nested groups, each once.
-fn union(resolver: &Resolver<'_>, name: &str, expanded: &BTreeMap<String, AddressGroup>) -> AddressGroup {
-    let Some(entry) = resolver.declared.groups.get(name) else { return AddressGroup::default() };
+/// Own CIDRs, then those of each nested group.
+fn parts<'c>(
+    resolver: &Resolver<'c>,
+    name: &str,
+    expanded: &'c BTreeMap<String, AddressGroup>,
+) -> Vec<&'c [IpNet]> {
+    let Some(entry) = resolver.declared.groups.get(name) else { return Vec::new() };
     let nested = entry.value.groups.iter().filter_map(|nested| expanded.get(&nested.value));
-    let all = entry.value.cidrs.iter().chain(nested.flat_map(|group| &group.cidrs));
+    std::iter::once(&entry.value.cidrs[..]).chain(nested.map(|group| &group.cidrs[..])).collect()
+}
+
+/// Every CIDR once, in the order in which they come.
+fn union(parts: &[&[IpNet]]) -> AddressGroup {
     let mut seen: BTreeSet<IpNet> = BTreeSet::new();
+    let all = parts.iter().copied().flatten();
     AddressGroup { cidrs: all.filter(|cidr| seen.insert(**cidr)).copied().collect() }
 }
 

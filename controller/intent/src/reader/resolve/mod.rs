@@ -47,6 +47,10 @@ impl Resolver<'_> {
         if !self.complete {
             return;
         }
+        if self.sink.is_full() {
+            self.sink.omit_error();
+            return;
+        }
         let help = match similar(name, names) {
             Some(meant) => format!("did you mean {meant}?"),
             None => "declare it, or correct the name".to_owned(),

@@ -71,10 +71,12 @@ fn hosts(resolver: &mut Resolver<'_>, intent: &Intent) {
 
 fn segments(resolver: &mut Resolver<'_>, intent: &Intent) {
     let declared = resolver.declared;
+    let inhabited: BTreeSet<&String> =
+        intent.hosts.values().filter_map(|host| host.segment.as_ref()).collect();
     for (name, entry) in &declared.segments {
         let Some(segment) = intent.segments.get(name) else { continue };
-        let inhabited = intent.hosts.values().any(|host| host.segment.as_ref() == Some(name));
-        if segment.vlan.is_none() && segment.ports.is_empty() && segment.subnets.is_empty() && !inhabited {
+        let place = segment.vlan.is_some() || !segment.ports.is_empty() || !segment.subnets.is_empty();
+        if !place && !inhabited.contains(name) {
             let message = "this segment has no VLAN, ports, subnets and hosts: it means nothing";
             resolver.report(
                 &format!("Segment/{name}"),
