@@ -93,7 +93,7 @@ pub struct Port {
 /// A segment: a broadcast domain, where frames enter by port and VLAN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
-    /// VLAN id of its frames (outer tag), 1..=4094; none means frames without a tag (or any port of `ports`, see docs).
+    /// VLAN id of its frames (outer tag), 1..=4094; none means frames without a tag.
     pub vlan: Option<u16>,
     /// Its addresses. As a peer, a segment means these.
     pub subnets: Vec<IpNet>,
