@@ -30,7 +30,6 @@
 //! deletes in the clean-up.
 
 mod capacity;
-mod layout;
 mod summary;
 mod undo;
 mod unversioned;
@@ -41,10 +40,10 @@ use std::collections::BTreeSet;
 use outplane_p4runtime::entry::{Entry, FieldMatch, Key, Match};
 use thiserror::Error;
 
-pub use layout::{Layout, Setter, VersionField};
 pub use summary::{Counts, Summary};
+pub use undo::undo;
 
-use crate::program::Program;
+use crate::program::{Field, Program};
 use crate::state::{Change, Desired, Installed, Plan, Step};
 
 /// What one difference between two desired states costs at most over all later plans, in writes: an entry that gets
@@ -67,14 +66,6 @@ pub enum PlanError {
         entry: String,
         /// How many more there are.
         others: usize,
-    },
-    /// The program is not outplane.p4.
-    #[error("the program has no {what} {name}: it is not outplane.p4, or of another version")]
-    Program {
-        /// "table", "action", ..
-        what: &'static str,
-        /// Its name.
-        name: String,
     },
     /// The desired state contradicts itself: the compiler has a bug.
     #[error("the compiled state is wrong, please report this: {problem}: {entry}")]
@@ -129,28 +120,13 @@ fn cure(size: u64, after: usize) -> &'static str {
 /// [`PlanError`]: a table overflows on the way, an entry of another owner is in the way, or the desired state is not
 /// one (an entry twice, or with a version of its own).
 pub fn plan(program: &Program, installed: &Installed, desired: &Desired) -> Result<Plan, PlanError> {
-    plan_for(&Layout::new(program.schema())?, installed, desired)
-}
-
-/// The writes that take back what a plan from `before` had written when it stopped; `now` is what has been read since.
-///
-/// Packets see the same before, in between and after. Where they see another version by now, it is empty: the update has
-/// happened, and the next plan cleans up behind it.
-///
-/// # Errors
-/// As [`plan`].
-pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Plan, PlanError> {
-    undo::undo(&Layout::new(program.schema())?, before, now)
-}
-
-fn plan_for(layout: &Layout<'_>, installed: &Installed, desired: &Desired) -> Result<Plan, PlanError> {
-    check(layout, desired)?;
-    foreign(layout, installed, desired)?;
+    check(program, desired)?;
+    foreign(program, installed, desired)?;
     let mut steps = Steps::default();
-    let to_version = versioned::plan(layout, installed, desired, &mut steps);
-    unversioned::plan(layout, installed, desired, &mut steps);
+    let to_version = versioned::plan(program, installed, desired, &mut steps);
+    unversioned::plan(program, installed, desired, &mut steps);
     let plan = Plan { steps: steps.finish(), from_version: installed.version, to_version };
-    capacity::check(layout, installed, &plan)?;
+    capacity::check(program, installed, &plan)?;
     Ok(plan)
 }
 
@@ -201,6 +177,17 @@ impl Plan {
     }
 }
 
+/// The match field of a table that says in which versions of the policy an entry exists: in all (no match on it), or in
+/// one. None for tables whose entries all versions share.
+fn version_field(program: &Program, table: u32) -> Option<u32> {
+    program.field(program.table_of(table)?, Field::Version)
+}
+
+/// The match of an entry that exists in one version only.
+fn exactly(field: u32, version: u8) -> FieldMatch {
+    FieldMatch { field, matches: Match::Ternary { value: version.into(), mask: u8::MAX.into() } }
+}
+
 /// A key without its match on the version: what an entry and its copies have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Bare<'a> {
@@ -211,11 +198,10 @@ struct Bare<'a> {
 
 impl<'a> Bare<'a> {
     /// The key's match on the version, and the rest.
-    fn of(layout: &Layout<'_>, key: &'a Key) -> (Option<FieldMatch>, Self) {
+    fn of(program: &Program, key: &'a Key) -> (Option<FieldMatch>, Self) {
         let bare = |matches| Self { table: key.table, matches, priority: key.priority };
-        let at = layout
-            .version_field(key.table)
-            .and_then(|field| key.matches.binary_search_by_key(&field.id, |matched| matched.field).ok());
+        let at = version_field(program, key.table)
+            .and_then(|field| key.matches.binary_search_by_key(&field, |matched| matched.field).ok());
         let Some(at) = at else { return (None, bare(key.matches.as_slice().into())) };
         // The version is the first field of every table of outplane.p4, so this borrows.
         let rest = match (key.matches.split_first(), at) {
@@ -236,23 +222,23 @@ fn sees(version: Option<FieldMatch>, packets: u8) -> bool {
 }
 
 /// A copy of an entry for one version, or (none) for all.
-fn for_version(layout: &Layout<'_>, entry: &Entry, version: Option<u8>) -> Entry {
+fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
     let mut copy = entry.clone();
-    let Some(field) = layout.version_field(entry.key.table) else { return copy };
+    let Some(field) = version_field(program, entry.key.table) else { return copy };
     let matches = &mut copy.key.matches;
-    matches.retain(|matched| matched.field != field.id);
+    matches.retain(|matched| matched.field != field);
     if let Some(version) = version {
-        let at = matches.partition_point(|matched| matched.field < field.id);
-        matches.insert(at, field.exactly(version));
+        let at = matches.partition_point(|matched| matched.field < field);
+        matches.insert(at, exactly(field, version));
     }
     copy
 }
 
 /// What the compiler promises: every key once, no versions.
-fn check(layout: &Layout<'_>, desired: &Desired) -> Result<(), PlanError> {
-    let wrong = |problem, entry| PlanError::Desired { problem, entry: layout.schema().describe(entry) };
+fn check(program: &Program, desired: &Desired) -> Result<(), PlanError> {
+    let wrong = |problem, entry| PlanError::Desired { problem, entry: program.schema().describe(entry) };
     for entry in &desired.entries {
-        if Bare::of(layout, &entry.key).0.is_some() {
+        if Bare::of(program, &entry.key).0.is_some() {
             return Err(wrong("an entry says its version itself", entry));
         }
     }
@@ -265,16 +251,17 @@ fn check(layout: &Layout<'_>, desired: &Desired) -> Result<(), PlanError> {
 }
 
 /// Entries of others under the keys of desired ones, in whatever version, are in the way: one of both would not be seen.
-fn foreign(layout: &Layout<'_>, installed: &Installed, desired: &Desired) -> Result<(), PlanError> {
+fn foreign(program: &Program, installed: &Installed, desired: &Desired) -> Result<(), PlanError> {
     if installed.foreign_keys.is_empty() {
         return Ok(());
     }
-    let keys: BTreeSet<Bare<'_>> = installed.foreign_keys.iter().map(|key| Bare::of(layout, key).1).collect();
-    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(layout, &entry.key).1));
+    let keys: BTreeSet<Bare<'_>> =
+        installed.foreign_keys.iter().map(|key| Bare::of(program, key).1).collect();
+    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(program, &entry.key).1));
     match hit.next() {
         None => Ok(()),
         Some(entry) => {
-            Err(PlanError::Foreign { entry: layout.schema().describe(entry), others: hit.count() })
+            Err(PlanError::Foreign { entry: program.schema().describe(entry), others: hit.count() })
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{CapacityError, Layout, PlanError};
+use super::summary::name_of;
+use super::{CapacityError, PlanError};
+use crate::program::Program;
 use crate::state::{Change, Installed, Plan};
 
 /// What a table holds while the plan runs.
@@ -45,16 +47,16 @@ pub(super) fn fills(installed: &Installed, plan: &Plan) -> BTreeMap<u32, Fill> {
 
 /// Refuses a plan that makes a table fuller than the P4Info says it can be. A switch that already is fuller is no reason
 /// to refuse a plan that inserts nothing there.
-pub(super) fn check(layout: &Layout<'_>, installed: &Installed, plan: &Plan) -> Result<(), PlanError> {
+pub(super) fn check(program: &Program, installed: &Installed, plan: &Plan) -> Result<(), PlanError> {
     // Of several tables that overflow, the one that does most is named.
     let overflowing = fills(installed, plan).into_iter().filter_map(|(table, fill)| {
-        let size = layout.schema().table(table)?.size;
+        let size = program.schema().table(table)?.size;
         (size > 0 && fill.peak as u64 > size).then_some((table, fill, size))
     });
     match overflowing.max_by_key(|&(_, fill, size)| fill.peak as u64 - size) {
         None => Ok(()),
         Some((table, fill, size)) => Err(PlanError::Capacity(Box::new(CapacityError {
-            table: layout.table_name(table),
+            table: name_of(program, table),
             peak: fill.peak,
             after: fill.now,
             foreign: fill.foreign,

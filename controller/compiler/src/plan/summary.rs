@@ -44,12 +44,14 @@ pub struct Summary {
     pub total: usize,
 }
 
+/// What a table is called; its id where the program has no such table.
+pub(super) fn name_of(program: &Program, table: u32) -> String {
+    program.table_of(table).map_or_else(|| format!("table-{table}"), |table| table.name().to_owned())
+}
+
 impl Plan {
     /// Counts by table and kind. The flip is in `total` and `steps` alone.
     pub fn summary(&self, program: &Program) -> Summary {
-        let name = |id| {
-            program.schema().table(id).map_or_else(|| format!("table-{id}"), |table| table.alias.clone())
-        };
         let mut summary = Summary {
             from_version: self.from_version,
             to_version: self.to_version,
@@ -71,7 +73,8 @@ impl Plan {
                 Change::ClearMeter { .. } => summary.meters.deletes += 1,
             }
         }
-        summary.tables = tables.into_iter().map(|(table, counts)| (name(table), counts)).collect();
+        summary.tables =
+            tables.into_iter().map(|(table, counts)| (name_of(program, table), counts)).collect();
         summary
     }
 }

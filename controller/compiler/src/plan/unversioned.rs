@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use outplane_p4runtime::entry::Entry;
 
-use super::{Layout, Steps};
+use super::{Steps, version_field};
+use crate::program::Program;
 use crate::state::{Change, Desired, Installed};
 
-pub(super) fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) {
-    entries(layout, installed, desired, steps);
+pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    entries(program, installed, desired, steps);
     groups(installed, desired, steps);
     meters(installed, desired, steps);
 }
 
-fn entries(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) {
-    let shared = |entry: &&Entry| layout.version_field(entry.key.table).is_none();
+fn entries(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) {
+    let shared = |entry: &&Entry| version_field(program, entry.key.table).is_none();
     let mut left: BTreeMap<_, _> =
         installed.entries.iter().filter(shared).map(|entry| (&entry.key, entry)).collect();
     for entry in desired.entries.iter().filter(shared) {

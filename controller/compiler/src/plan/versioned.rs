@@ -4,16 +4,17 @@
 //! one of the next version. The rules below bring each key from whatever there is to: one entry that the next version
 //! sees, with the desired action, or none; and what packets of the present version see does not change before the flip.
 
-use outplane_p4runtime::entry::{Entry, FieldMatch};
+use outplane_p4runtime::entry::{DefaultEntry, Entry, FieldMatch};
 
-use super::{Bare, Layout, Steps, for_version, sees};
+use super::{Bare, Steps, exactly, for_version, sees, version_field};
+use crate::program::{ActionKind, Program, Table};
 use crate::state::{Change, Desired, Installed};
 
 /// Plans the versioned tables and returns the version that packets see afterwards.
-pub(super) fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired, steps: &mut Steps) -> u8 {
+pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) -> u8 {
     let now = installed.version;
     let next = if now == 1 { 2 } else { 1 };
-    let versions = Versions { layout, now, next };
+    let versions = Versions { program, now, next };
     let cells = versions.cells(installed, desired);
     // Before the first policy nothing passes, so there is a policy to show even if it has no entry.
     if now != 0 && cells.iter().all(Cell::is_settled) {
@@ -25,13 +26,19 @@ pub(super) fn plan(layout: &Layout<'_>, installed: &Installed, desired: &Desired
     for cell in &cells {
         versions.converge(cell, steps);
     }
-    steps.flip.push(Change::SetDefault(layout.show_version(next)));
+    steps.flip.push(Change::SetDefault(show(program, next)));
     next
+}
+
+/// The default entry that makes packets see a version.
+fn show(program: &Program, version: u8) -> DefaultEntry {
+    let action = program.action(ActionKind::SetVersion, &[version.into()]);
+    DefaultEntry { table: program.table(Table::PolicyVersion), action: Some(action) }
 }
 
 /// The version that packets see, and the one that the plan builds.
 struct Versions<'a> {
-    layout: &'a Layout<'a>,
+    program: &'a Program,
     /// 0: none yet, packets see nothing.
     now: u8,
     next: u8,
@@ -79,18 +86,18 @@ fn rewritten(installed: &Entry, desired: &Entry) -> Option<Change> {
 impl Versions<'_> {
     /// One cell for each key that is installed or desired, by key.
     fn cells<'b>(&self, installed: &'b Installed, desired: &'b Desired) -> Vec<Cell<'b>> {
-        let layout = self.layout;
-        let versioned = |entry: &&Entry| layout.version_field(entry.key.table).is_some();
+        let program = self.program;
+        let versioned = |entry: &&Entry| version_field(program, entry.key.table).is_some();
         // `false` sorts before `true`: installed before desired, under one key.
         let found = installed.entries.iter().filter(versioned).map(|entry| {
-            let (version, bare) = Bare::of(layout, &entry.key);
+            let (version, bare) = Bare::of(program, &entry.key);
             (bare, false, version, entry)
         });
         let wanted = desired
             .entries
             .iter()
             .filter(versioned)
-            .map(|entry| (Bare::of(layout, &entry.key).1, true, None, entry));
+            .map(|entry| (Bare::of(program, &entry.key).1, true, None, entry));
         let mut all: Vec<_> = found.chain(wanted).collect();
         all.sort_unstable();
         all.chunk_by(|one, other| one.0 == other.0)
@@ -113,11 +120,11 @@ impl Versions<'_> {
             cell.all = Some(entry);
             return;
         };
-        let field = self.layout.version_field(entry.key.table);
-        let exactly = |v: u8| v != 0 && field.is_some_and(|field| version == field.exactly(v));
-        if exactly(self.now) {
+        let field = version_field(self.program, entry.key.table);
+        let is_of = |v: u8| v != 0 && field.is_some_and(|field| version == exactly(field, v));
+        if is_of(self.now) {
             cell.old = Some(entry);
-        } else if exactly(self.next) {
+        } else if is_of(self.next) {
             cell.new = Some(entry);
         } else {
             let (seen_now, seen_next) = (sees(Some(version), self.now), sees(Some(version), self.next));
@@ -147,7 +154,7 @@ impl Versions<'_> {
         let odd_shared = cell.odd.iter().filter(|odd| odd.seen_now && odd.seen_next).map(|odd| odd.entry);
         for shared in cell.all.into_iter().chain(odd_shared) {
             if pinned.is_none() {
-                let copy = for_version(self.layout, shared, Some(self.now));
+                let copy = for_version(self.program, shared, Some(self.now));
                 steps.clean_up.push(delete(&copy));
                 steps.pin.push(Change::Insert(copy));
                 pinned = Some(shared);
@@ -171,7 +178,7 @@ impl Versions<'_> {
                 // The old policy has it too, so it may be an entry of all versions at once.
                 let settles = pinned.is_some_and(|old| same(old, desired)) && cell.seen_now_does_as(desired);
                 let version = if settles { None } else { Some(self.next) };
-                steps.prepare.push(Change::Insert(for_version(self.layout, desired, version)));
+                steps.prepare.push(Change::Insert(for_version(self.program, desired, version)));
             }
         }
     }
@@ -182,7 +189,7 @@ impl Versions<'_> {
         match (cell.desired, kept) {
             (Some(desired), Some(kept)) => steps.prepare.extend(rewritten(kept, desired)),
             (Some(desired), None) => {
-                steps.prepare.push(Change::Insert(for_version(self.layout, desired, None)));
+                steps.prepare.push(Change::Insert(for_version(self.program, desired, None)));
             }
             (None, _) => {}
         }

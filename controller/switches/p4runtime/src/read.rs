@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use outplane_compiler::origin;
-use outplane_compiler::plan::Layout;
+use outplane_compiler::program::{ActionKind, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_p4runtime::entry::{Entry, Key, MulticastGroup};
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
@@ -59,7 +59,7 @@ impl Connection {
         let start = Instant::now();
         let mut parts = self.parts(counters).into_iter();
         let mut under_way = JoinSet::new();
-        let mut reader = Reader::new(self, desired)?;
+        let mut reader = Reader::new(self, desired);
         loop {
             while under_way.len() < IN_FLIGHT
                 && let Some((part, entity)) = parts.next()
@@ -87,7 +87,7 @@ impl Connection {
     /// Everything there is to ask.
     fn parts(&self, counters: bool) -> Vec<(Part, Kind)> {
         let schema = self.pipeline.schema();
-        let version_table = self.pipeline.program.table(outplane_compiler::program::Table::PolicyVersion);
+        let version_table = self.pipeline.program.table(Table::PolicyVersion);
         let default =
             TableEntry { table_id: version_table, is_default_action: true, ..TableEntry::default() };
         let mut parts = vec![(Part::Version, Kind::TableEntry(default))];
@@ -181,7 +181,6 @@ async fn read(
 /// Puts answers together.
 struct Reader<'a> {
     connection: &'a Connection,
-    layout: Layout<'a>,
     desired: &'a Desired,
     installed: Installed,
     groups: Vec<MulticastGroupEntry>,
@@ -192,18 +191,16 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(connection: &'a Connection, desired: &'a Desired) -> Result<Self, Error> {
-        let layout = Layout::new(connection.pipeline.schema()).map_err(|error| connection.error(error))?;
-        Ok(Self {
+    fn new(connection: &'a Connection, desired: &'a Desired) -> Self {
+        Self {
             connection,
-            layout,
             desired,
             installed: Installed::default(),
             groups: Vec::new(),
             groups_unreadable: false,
             meters_unreadable: false,
             count: 0,
-        })
+        }
     }
 
     fn take(&mut self, part: Part, answer: Result<Vec<Entity>, ReadFailure>) -> Result<(), Error> {
@@ -247,15 +244,13 @@ impl<'a> Reader<'a> {
 
     fn version(&mut self, entry: &TableEntry) -> Result<(), Error> {
         let schema = self.connection.pipeline.schema();
-        let setter = self.layout.policy_version();
-        if !entry.is_default_action || entry.table_id != setter.table {
+        if !entry.is_default_action {
             return Ok(());
         }
         let wrong = |source| self.connection.error(Problem::Entity { what: "a policy version", source });
         let entry = schema.default_entry_from_proto(entry).map_err(wrong)?;
         // Without an action it is the program's own default, version 0.
-        let version = entry.action.and_then(|action| setter.value(&action)).unwrap_or(0);
-        self.installed.version = u8::try_from(version).unwrap_or(0);
+        self.installed.version = self.connection.pipeline.program.version_of(&entry).unwrap_or(0);
         Ok(())
     }
 
@@ -299,13 +294,13 @@ impl<'a> Reader<'a> {
         self.installed.foreign_keys.sort_unstable();
         self.installed.meters.sort_unstable();
         // What our flood entries send to is ours.
-        let flood = self.layout.flood();
+        let program = &self.connection.pipeline.program;
         let used: BTreeSet<u32> = self
             .installed
             .entries
             .iter()
-            .filter(|entry| entry.key.table == flood.table)
-            .filter_map(|entry| u32::try_from(flood.value(&entry.action)?).ok())
+            .filter(|entry| program.action_of(entry.action.id) == Some(ActionKind::FloodTo))
+            .filter_map(|entry| u32::try_from(program.argument(&entry.action, 0)?).ok())
             .filter(|&group| group != 0)
             .collect();
         if self.groups_unreadable {

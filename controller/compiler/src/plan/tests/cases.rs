@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use outplane_p4runtime::Schema;
 
-use super::model::{SCHEMA, Switch, class, desired, flood, group, layout, meter, segment};
-use crate::plan::{Counts, Layout, PlanError, for_version, plan_for as plan};
+use super::model::{Switch, class, desired, flood, group, meter, program, segment};
+use crate::plan::{Counts, PlanError, for_version, plan};
 use crate::program::Program;
 use crate::state::{Desired, Installed, Plan};
 
@@ -16,9 +16,9 @@ fn shape(plan: &Plan) -> Vec<(&'static str, usize)> {
 
 #[test]
 fn the_shape_of_each_kind_of_update() {
-    let layout = layout();
+    let program = program();
     let (one, two) = (segment(1, 10, "a"), segment(2, 20, "a"));
-    let exactly = |entry, version| for_version(&layout, entry, Some(version));
+    let exactly = |entry, version| for_version(program, entry, Some(version));
     let cases = [
         ("nothing at all shows a policy without entries", 0, vec![], vec![], vec![("flip", 1)]),
         ("the first policy", 0, vec![], vec![one.clone(), two.clone()], vec![("prepare", 2), ("flip", 1)]),
@@ -98,7 +98,7 @@ fn the_shape_of_each_kind_of_update() {
     for (what, version, installed, wanted, expected) in cases {
         let mut switch = Switch::with(version, installed);
         let wanted = desired(wanted);
-        let plan = plan(&layout, &switch.read(), &wanted).expect("a plan");
+        let plan = plan(program, &switch.read(), &wanted).expect("a plan");
         assert_eq!(shape(&plan), expected, "{what}");
         assert_eq!(plan.flips(), shape(&plan).contains(&("flip", 1)), "{what}");
         switch.run(&plan);
@@ -111,15 +111,15 @@ fn groups_come_before_the_entries_that_use_them_and_go_after() {
     let mut switch = Switch { version: 1, ..Switch::default() };
     let first =
         Desired { groups: vec![group(5, &[1, 2])], meters: vec![meter(0, 10)], ..desired(vec![flood(1, 5)]) };
-    let to_first = plan(&layout(), &switch.read(), &first).expect("a plan");
+    let to_first = plan(program(), &switch.read(), &first).expect("a plan");
     assert_eq!(shape(&to_first), [("pin", 2), ("prepare", 1)]);
     switch.run(&to_first);
     let second = Desired { groups: vec![group(6, &[1])], ..desired(vec![flood(1, 6)]) };
-    let to_second = plan(&layout(), &switch.read(), &second).expect("a plan");
+    let to_second = plan(program(), &switch.read(), &second).expect("a plan");
     assert_eq!(shape(&to_second), [("pin", 1), ("prepare", 1), ("release", 2)]);
     switch.run(&to_second);
     assert_eq!(switch.holds(), second);
-    assert!(plan(&layout(), &switch.read(), &second).expect("a plan").is_empty());
+    assert!(plan(program(), &switch.read(), &second).expect("a plan").is_empty());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_summary_counts_by_table_and_kind() {
         meters: vec![meter(0, 10)],
         ..desired(vec![segment(1, 11, "a"), class(7, 1), flood(1, 5)])
     };
-    let summary = plan(&layout(), &installed, &wanted).expect("a plan").summary(Program::outplane());
+    let summary = plan(program(), &installed, &wanted).expect("a plan").summary(program());
     let counts = |inserts, modifies, deletes| Counts { inserts, modifies, deletes };
     assert_eq!((summary.from_version, summary.to_version, summary.total), (1, 2, 9));
     assert_eq!(
@@ -146,27 +146,26 @@ fn the_summary_counts_by_table_and_kind() {
 }
 
 /// The program with tables of three entries.
-fn small() -> Schema {
+fn small() -> Program {
     let text = outplane_p4::P4INFO.replace("size: 4096", "size: 3");
-    Schema::from_text(&text).expect("still a P4Info")
+    Program::new(Schema::from_text(&text).expect("still a P4Info")).expect("the same tables")
 }
 
 #[test]
 fn a_table_that_would_overflow_is_refused_with_its_number_and_a_cure() {
-    let schema = small();
-    let layout = Layout::new(&schema).expect("the same tables");
+    let program = &small();
     let segments =
         |range: std::ops::Range<u128>| range.map(|port| segment(port, port, "a")).collect::<Vec<_>>();
     let full = Switch::with(1, segments(0..3)).read();
 
-    let more = plan(&layout, &full, &desired(segments(0..4))).expect_err("four do not fit").to_string();
+    let more = plan(program, &full, &desired(segments(0..4))).expect_err("four do not fit").to_string();
     assert_eq!(
         more,
         "table segment_of has room for 3 entries and would need 4 during the update: make the policy smaller (fewer or \
          wider addresses, ports and rules), or give the switch a program with larger tables"
     );
     let changed = desired(vec![segment(0, 9, "a"), segment(1, 1, "a"), segment(2, 2, "a")]);
-    let changed = plan(&layout, &full, &changed).expect_err("no room for a copy").to_string();
+    let changed = plan(program, &full, &changed).expect_err("no room for a copy").to_string();
     assert_eq!(
         changed,
         "table segment_of has room for 3 entries and would need 4 during the update: old and new policy fit alone but \
@@ -174,14 +173,14 @@ fn a_table_that_would_overflow_is_refused_with_its_number_and_a_cure() {
     );
     let foreign =
         Installed { foreign: BTreeMap::from([(full.entries[0].key.table, 2)]), ..Installed::default() };
-    let crowded = plan(&layout, &foreign, &desired(segments(0..2))).expect_err("two are taken").to_string();
+    let crowded = plan(program, &foreign, &desired(segments(0..2))).expect_err("two are taken").to_string();
     assert!(crowded.contains("would need 4 during the update (2 of them are of other owners)"), "{crowded}");
 
     // A table that is too full already may become emptier.
     let too_full =
-        Switch::with(1, segments(0..5).iter().map(|e| for_version(&layout, e, Some(1))).collect()).read();
-    plan(&layout, &too_full, &desired(vec![])).expect("nothing is inserted");
-    plan(&layout, &full, &desired(segments(0..3))).expect("nothing to do");
+        Switch::with(1, segments(0..5).iter().map(|e| for_version(program, e, Some(1))).collect()).read();
+    plan(program, &too_full, &desired(vec![])).expect("nothing is inserted");
+    plan(program, &full, &desired(segments(0..3))).expect("nothing to do");
 }
 
 #[test]
@@ -189,39 +188,27 @@ fn entries_of_others_in_the_way_are_refused_whatever_their_version() {
     let ours = segment(1, 10, "a");
     for version in [None, Some(1), Some(2)] {
         let installed = Installed {
-            foreign_keys: vec![for_version(&layout(), &ours, version).key, segment(9, 9, "").key],
+            foreign_keys: vec![for_version(program(), &ours, version).key, segment(9, 9, "").key],
             ..Installed::default()
         };
         let error =
-            plan(&layout(), &installed, &desired(vec![ours.clone()])).expect_err("in the way").to_string();
+            plan(program(), &installed, &desired(vec![ours.clone()])).expect_err("in the way").to_string();
         assert_eq!(
             error,
             "an entry of another owner is in the way: segment_of priority 1: ingress_port=1 -> \
              set_segment(segment=10); remove it, or change the policy so that it is not needed"
         );
-        plan(&layout(), &installed, &desired(vec![segment(2, 1, "a")])).expect("elsewhere");
+        plan(program(), &installed, &desired(vec![segment(2, 1, "a")])).expect("elsewhere");
     }
 }
 
 #[test]
 fn a_desired_state_that_is_none_is_refused() {
-    let versioned = desired(vec![for_version(&layout(), &segment(1, 10, "a"), Some(1))]);
+    let versioned = desired(vec![for_version(program(), &segment(1, 10, "a"), Some(1))]);
     let twice = Desired { entries: vec![segment(1, 10, "a"), segment(1, 11, "a")], ..Desired::default() };
     for (wrong, part) in [(versioned, "says its version itself"), (twice, "there twice")] {
-        let error = plan(&layout(), &Installed::default(), &wrong).expect_err("refused");
+        let error = plan(program(), &Installed::default(), &wrong).expect_err("refused");
         assert!(matches!(error, PlanError::Desired { .. }), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
-}
-
-#[test]
-fn another_program_is_refused() {
-    let text = "pkg_info { name: \"other.p4\" arch: \"v1model\" }";
-    let schema = Schema::from_text(text).expect("a P4Info");
-    let error = Layout::new(&schema).expect_err("no tables").to_string();
-    assert_eq!(
-        error,
-        "the program has no table policy_version: it is not outplane.p4, or of another version"
-    );
-    assert!(Layout::new(&SCHEMA).is_ok());
 }

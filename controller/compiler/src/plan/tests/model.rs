@@ -1,26 +1,27 @@
 //! The pure model: a switch that takes changes one by one and refuses what a strict switch refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
 
-use crate::plan::{Bare, Layout};
+use crate::plan::{Bare, version_field};
+use crate::program::{ActionKind, Program};
 use crate::state::{Change, Desired, Installed, Plan};
 
-pub(super) static SCHEMA: LazyLock<Schema> =
-    LazyLock::new(|| Schema::from_text(outplane_p4::P4INFO).expect("the program's P4Info"));
+pub(super) fn program() -> &'static Program {
+    Program::outplane()
+}
 
-pub(super) fn layout() -> Layout<'static> {
-    Layout::new(&SCHEMA).expect("the program's tables")
+fn schema() -> &'static Schema {
+    program().schema()
 }
 
 /// An entry of `segment_of`, which stands for all versioned tables: one port, to one segment.
 pub(super) fn segment(port: u128, segment: u128, origin: &str) -> Entry {
-    let table = SCHEMA.table_by_name("segment_of").expect("in the program");
+    let table = schema().table_by_name("segment_of").expect("in the program");
     let field = table.field_by_name("ingress_port").expect("in the program").id;
-    let action = SCHEMA.action_by_name("set_segment").expect("in the program");
+    let action = schema().action_by_name("set_segment").expect("in the program");
     Entry {
         key: Key {
             table: table.id,
@@ -34,9 +35,9 @@ pub(super) fn segment(port: u128, segment: u128, origin: &str) -> Entry {
 
 /// An entry of another versioned table.
 pub(super) fn class(address: u128, class: u128) -> Entry {
-    let table = SCHEMA.table_by_name("src_v4_class").expect("in the program");
+    let table = schema().table_by_name("src_v4_class").expect("in the program");
     let field = table.field_by_name("address").expect("in the program").id;
-    let action = SCHEMA.action_by_name("set_src_class").expect("in the program");
+    let action = schema().action_by_name("set_src_class").expect("in the program");
     Entry {
         key: Key {
             table: table.id,
@@ -56,11 +57,11 @@ pub(super) fn class(address: u128, class: u128) -> Entry {
 
 /// An entry of `flood`, a table without versions.
 pub(super) fn flood(segment: u128, group: u128) -> Entry {
-    let table = SCHEMA.table_by_name("flood").expect("in the program");
+    let table = schema().table_by_name("flood").expect("in the program");
     let matches = vec![FieldMatch { field: table.fields[0].id, matches: Match::Exact(segment) }];
     Entry {
         key: Key { table: table.id, matches, priority: 0 },
-        action: layout().flood().action(group),
+        action: program().action(ActionKind::FloodTo, &[group]),
         metadata: b"flood".to_vec(),
     }
 }
@@ -114,9 +115,9 @@ impl Switch {
                 assert!(
                     self.entries.insert(entry.key.clone(), entry.clone()).is_none(),
                     "ALREADY_EXISTS {}",
-                    SCHEMA.describe(entry)
+                    schema().describe(entry)
                 );
-                SCHEMA.check_entry(entry).expect("an entry of its table");
+                schema().check_entry(entry).expect("an entry of its table");
                 let count = self.entries.keys().filter(|key| key.table == entry.key.table).count();
                 let peak = self.peaks.entry(entry.key.table).or_default();
                 *peak = count.max(*peak);
@@ -126,13 +127,10 @@ impl Switch {
                 assert_ne!(old.expect("NOT_FOUND"), *entry, "a modify that changes nothing");
             }
             Change::Delete(key) => {
-                assert!(self.entries.remove(key).is_some(), "NOT_FOUND {}", SCHEMA.describe_key(key));
+                assert!(self.entries.remove(key).is_some(), "NOT_FOUND {}", schema().describe_key(key));
             }
             Change::SetDefault(entry) => {
-                assert_eq!(entry.table, layout().policy_version().table);
-                let action = entry.action.as_ref().expect("an action");
-                let version = layout().policy_version().value(action).expect("set_version");
-                self.version = u8::try_from(version).expect("8 bits");
+                self.version = program().version_of(entry).expect("set_version");
             }
             Change::InsertGroup(group) => {
                 assert!(self.groups.insert(group.id, group.clone()).is_none(), "ALREADY_EXISTS");
@@ -149,7 +147,8 @@ impl Switch {
             }
         }
         for entry in self.entries.values() {
-            if let Some(group) = layout().flood().value(&entry.action).filter(|&group| group != 0) {
+            let floods = program().action_of(entry.action.id) == Some(ActionKind::FloodTo);
+            if let Some(group) = program().argument(&entry.action, 0).filter(|&group| floods && group != 0) {
                 let group = u32::try_from(group).expect("16 bits");
                 assert!(
                     self.groups.contains_key(&group),
@@ -172,11 +171,10 @@ impl Switch {
             return shown;
         }
         for entry in self.entries.values() {
-            let layout = layout();
-            if layout.version_field(entry.key.table).is_none() {
+            if version_field(program(), entry.key.table).is_none() {
                 continue;
             }
-            let (version, bare) = Bare::of(&layout, &entry.key);
+            let (version, bare) = Bare::of(program(), &entry.key);
             let seen = match version.map(|matched| matched.matches) {
                 None => true,
                 Some(Match::Ternary { value, mask }) => u128::from(self.version) & mask == value,
@@ -193,7 +191,7 @@ impl Switch {
     /// What it holds, versions apart, as a desired state.
     pub(super) fn holds(&self) -> Desired {
         let mut entries: Vec<Entry> =
-            self.entries.values().map(|entry| crate::plan::for_version(&layout(), entry, None)).collect();
+            self.entries.values().map(|entry| crate::plan::for_version(program(), entry, None)).collect();
         entries.sort();
         Desired {
             entries,

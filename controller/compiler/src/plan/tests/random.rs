@@ -5,9 +5,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::model::{self, Shown, Switch, layout, shows};
-use crate::plan::undo::undo;
-use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan_for as plan};
+use super::model::{self, Shown, Switch, program, shows};
+use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan, undo, version_field};
 use crate::state::{Change, Desired, Plan};
 
 /// A desired state of a few keys, so that neighbours in a sequence share many.
@@ -46,23 +45,23 @@ fn any_switch() -> impl Strategy<Value = Switch> {
             let base = model::segment(port, segment, "a");
             let other = model::segment(port, next, "b");
             if which & 1 != 0 {
-                entries.push(for_version(&layout(), &base, None));
+                entries.push(for_version(program(), &base, None));
             }
             if which & 2 != 0 {
-                entries.push(for_version(&layout(), &base, Some(version)));
+                entries.push(for_version(program(), &base, Some(version)));
             }
             if which & 4 != 0 {
-                entries.push(for_version(&layout(), &other, Some(if version == 1 { 2 } else { 1 })));
+                entries.push(for_version(program(), &other, Some(if version == 1 { 2 } else { 1 })));
             }
             if which & 8 != 0 && odd {
-                entries.push(for_version(&layout(), &other, Some(77)));
+                entries.push(for_version(program(), &other, Some(77)));
             }
             if which & 16 != 0 {
                 // Upper bits alone: seen by both versions; lower bits: by one.
                 let mask = if odd { 0xf0 } else { 0x03 };
-                let mut partial = for_version(&layout(), &base, Some(version));
-                let field = layout().version_field(base.key.table).expect("a versioned table");
-                for matched in partial.key.matches.iter_mut().filter(|matched| matched.field == field.id) {
+                let mut partial = for_version(program(), &base, Some(version));
+                let field = version_field(program(), base.key.table).expect("a versioned table");
+                for matched in partial.key.matches.iter_mut().filter(|matched| matched.field == field) {
                     matched.matches = Match::Ternary { value: u128::from(version) & mask, mask };
                 }
                 entries.push(partial);
@@ -133,7 +132,7 @@ proptest! {
         let mut last = None;
         for (wanted, stop, interrupted, seed) in updates {
             let installed = switch.read();
-            let plan = plan(&layout(), &installed, &wanted).expect("a plan");
+            let plan = plan(program(), &installed, &wanted).expect("a plan");
             let peaks = capacity::fills(&installed, &plan);
             let writes = if interrupted { stop.index(plan.len() + 1) } else { plan.len() };
             switch.peaks.clear();
@@ -145,11 +144,11 @@ proptest! {
         }
         // Whatever was left, one more plan ends at the desired state, and then there is nothing to do.
         let wanted = last.expect("at least one update");
-        let repair = plan(&layout(), &switch.read(), &wanted).expect("a plan");
+        let repair = plan(program(), &switch.read(), &wanted).expect("a plan");
         run(&mut switch, &repair, &wanted, usize::MAX, 7);
         prop_assert_eq!(switch.holds(), wanted.clone());
         prop_assert_eq!(switch.shown(), shows(&wanted));
-        let again = plan(&layout(), &switch.read(), &wanted).expect("a plan");
+        let again = plan(program(), &switch.read(), &wanted).expect("a plan");
         prop_assert!(again.is_empty(), "{again:?}");
         prop_assert!(!again.flips());
     }
@@ -164,18 +163,18 @@ proptest! {
     ) {
         let mut switch = start;
         if !fresh {
-            switch.run(&plan(&layout(), &switch.read(), &first).expect("a plan"));
+            switch.run(&plan(program(), &switch.read(), &first).expect("a plan"));
         }
         let before = switch.read();
         let (shown, held) = (switch.shown(), switch.holds());
-        let plan = plan(&layout(), &before, &wanted).expect("a plan");
+        let plan = plan(program(), &before, &wanted).expect("a plan");
         run(&mut switch, &plan, &wanted, stop.index(plan.len() + 1), seed);
         if plan.flips() && switch.version == plan.to_version {
-            prop_assert!(undo(&layout(), &before, &switch.read()).expect("a plan").is_empty());
+            prop_assert!(undo(program(), &before, &switch.read()).expect("a plan").is_empty());
         } else if plan.flips() {
             // The way back may be cut short as well.
             for stop in [stop_undo.index(100), usize::MAX] {
-                let back = undo(&layout(), &before, &switch.read()).expect("a plan");
+                let back = undo(program(), &before, &switch.read()).expect("a plan");
                 for change in back.steps.iter().flat_map(|s| shuffled(&s.changes, seed)).take(stop) {
                     switch.apply(change);
                     prop_assert_eq!(switch.shown(), shown.clone());
@@ -196,7 +195,7 @@ proptest! {
         let mut writes = 0;
         let mut bound = 0;
         for wanted in updates {
-            let plan = plan(&layout(), &switch.read(), &wanted).expect("a plan");
+            let plan = plan(program(), &switch.read(), &wanted).expect("a plan");
             switch.run(&plan);
             writes += plan.len();
             // Adding, removing or changing an entry is one difference, and so is a group or a meter cell.
@@ -219,7 +218,7 @@ proptest! {
             if keep { policy.insert(port, segment) } else { policy.remove(&port) };
             let wanted =
                 model::desired(policy.iter().map(|(&port, &to)| model::segment(port, to, "a")).collect());
-            let plan = plan(&layout(), &switch.read(), &wanted).expect("a plan");
+            let plan = plan(program(), &switch.read(), &wanted).expect("a plan");
             switch.run(&plan);
             writes += plan.len();
             bound += differences(&previous, &wanted) * if bound == 0 { 1 } else { WRITES_PER_DIFFERENCE };
@@ -232,7 +231,7 @@ proptest! {
     #[test]
     fn the_same_states_give_the_same_plan(switch in any_switch(), wanted in any_desired()) {
         let installed = switch.read();
-        prop_assert_eq!(plan(&layout(), &installed, &wanted), plan(&layout(), &installed.clone(), &wanted));
+        prop_assert_eq!(plan(program(), &installed, &wanted), plan(program(), &installed.clone(), &wanted));
     }
 }
 
