@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod packet;
 mod progress;
+mod requests;
 mod runtime;
 mod switches;
 mod targets;

@@ -15,6 +15,7 @@ use crate::entries::{EntryForm, GroupForm, MeterForm, matches_text, origin_text}
 use crate::exit::Exit;
 use crate::input;
 use crate::output::{self, FAINT, HEAD, Report, count, grouped, styled};
+use crate::requests::{self, Form};
 use crate::targets;
 
 /// Arguments of `compile`.
@@ -28,6 +29,10 @@ pub(crate) struct Arguments {
     /// Write a file for each switch to this folder, which is created if need be: NAME.txt or NAME.json
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// With --out: write a P4Runtime `WriteRequest` that fills an empty switch instead, for other tools: NAME.txtpb or
+    /// NAME.binpb
+    #[arg(long, value_enum, value_name = "FORM", requires = "out")]
+    requests: Option<Form>,
 }
 
 /// Desired states.
@@ -79,7 +84,17 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     for switch in &desired.switches {
-        write(folder, switch, format)?;
+        match arguments.requests {
+            Some(form) => {
+                let device_id =
+                    input.intent.switches.get(&switch.switch).map_or(1, |switch| switch.device_id);
+                let request = requests::request(&switch.state.desired, device_id);
+                let path = folder.join(format!("{}.{}", switch.switch, form.extension()));
+                let written = requests::encode(&request, form).and_then(|bytes| Ok(fs::write(&path, bytes)?));
+                written.with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            None => write(folder, switch, format)?,
+        }
     }
     Ok(Exit::Done)
 }

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use outplane_p4runtime::p4::v1::WriteRequest;
+use outplane_p4runtime::p4::v1::update::Type;
+use prost::Message as _;
+
 use crate::support::{folder, golden, outplane, root};
 
 #[test]
@@ -59,6 +63,17 @@ fn switches_can_be_chosen_and_written_to_a_folder() {
     let json = fs::read_to_string(out.join("core.json")).expect("the file is there");
     let switch: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(switch["switch"], "core");
+
+    outplane(["compile", "examples/campus", "--out", path, "--requests", "text"]).ends(0);
+    let text = fs::read_to_string(out.join("core.txtpb")).expect("the file is there");
+    // 86 entries, 3 groups, a meter cell, the version.
+    assert_eq!(text.matches("  entity {").count(), 91, "{text}");
+    outplane(["compile", "examples/campus", "--out", path, "--requests", "binary"]).ends(0);
+    let bytes = fs::read(out.join("core.binpb")).expect("the file is there");
+    let request = WriteRequest::decode(bytes.as_slice()).expect("a request");
+    let entities = request.updates.iter().filter(|update| update.r#type == i32::from(Type::Insert));
+    assert_eq!((request.device_id, request.updates.len(), entities.count()), (1, 91, 89));
+    outplane(["compile", "examples/campus", "--requests", "text"]).ends(2);
 
     let run = outplane(["compile", "examples/campus", "--switch", "leaf"]).ends(2);
     assert!(run.err.contains("no switch `leaf` in the files; there is core"), "{}", run.err);
