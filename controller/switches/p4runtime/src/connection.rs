@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use outplane_p4runtime::p4::v1::CapabilitiesRequest;
@@ -32,6 +32,8 @@ pub struct Connection {
     stream: Option<Stream>,
     queue: PacketQueue,
     packets: Option<Packets>,
+    /// Updates that the next write puts into a chunk at first: what the last one has found out.
+    pub(crate) chunk: AtomicUsize,
 }
 
 impl Connection {
@@ -67,7 +69,8 @@ impl Connection {
         let header = pipeline.schema().packet_in().cloned();
         let packets = Some(Packets { receiver, dropped, header });
         let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller).await?;
-        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets })
+        let chunk = AtomicUsize::new(options.chunk);
+        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, chunk })
     }
 
     /// Connects anew after the connection broke, with the same target, options and role. Certificates are read again.

@@ -224,7 +224,7 @@ impl fmt::Display for Refusal {
             write!(f, "; and {more} more")?;
         }
         match &self.aftermath {
-            Aftermath::Left => f.write_str(". Packets see the old policy; the next apply repairs the switch"),
+            Aftermath::Left => f.write_str(". Packets see a whole policy; the next apply repairs the switch"),
             Aftermath::Undone => f.write_str(". What had been written is taken back, the old policy stands"),
             Aftermath::Flipped => f.write_str(
                 ". Packets see the new policy; the next apply removes what is left of the old one",

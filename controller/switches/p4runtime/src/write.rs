@@ -15,6 +15,7 @@ mod pacer;
 mod step;
 mod updates;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::state::{Installed, Plan};
@@ -94,7 +95,7 @@ impl Connection {
         let mut progress =
             Progress { step: "", number: 0, steps: plan.steps.len(), done: 0, total: plan.len() };
         let mut written = Written { updates: plan.len(), ..Written::default() };
-        let mut pacer = Pacer::new(self.options.chunk);
+        let mut pacer = Pacer::new(self.chunk.load(Ordering::Relaxed), self.options.chunk);
         for (at, step) in plan.steps.iter().enumerate() {
             (progress.step, progress.number) = (step.title, at + 1);
             if let Some(tell) = options.progress {
@@ -103,7 +104,7 @@ impl Connection {
             if options.cancel.is_some_and(CancellationToken::is_cancelled) {
                 return Err(self.error(Problem::Cancelled { done: progress.done, total: progress.total }));
             }
-            step::Writer {
+            let result = step::Writer {
                 connection: self,
                 stream,
                 step,
@@ -114,7 +115,12 @@ impl Connection {
                 written: &mut written,
             }
             .run()
-            .await?;
+            .await;
+            // A chunk whose errors are more than HTTP/2 takes breaks the connection, so the next one begins smaller.
+            let broke = result.as_ref().is_err_and(Error::is_disconnect);
+            let next = if broke { (pacer.size() / 4).max(1) } else { pacer.size() };
+            self.chunk.store(next, Ordering::Relaxed);
+            result?;
         }
         written.chunk = pacer.size();
         written.smallest_chunk = pacer.smallest();

@@ -121,6 +121,30 @@ pub(crate) mod tests {
         Status::with_details_and_metadata(code, "errors", status.encode_to_vec().into(), MetadataMap::new())
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(3),
+            ..proptest::test_runner::Config::default()
+        })]
+
+        #[test]
+        fn any_bytes_are_judged(
+            code in 0i32..20,
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+            cut in 0usize..200,
+            updates in 0usize..4,
+        ) {
+            judge(&Status::with_details(Code::from_i32(code), "words", bytes.into()), updates);
+            let good = packed(Code::Unknown, &[(Code::NotFound, "gone"), (Code::Ok, "")]);
+            let whole = good.details();
+            let part = whole[..cut.min(whole.len())].to_vec();
+            let is_whole = part.len() == whole.len();
+            let judged = judge(&Status::with_details(Code::Unknown, "", part.into()), 2);
+            proptest::prop_assert!(!is_whole || matches!(judged, Outcome::Each(_)));
+        }
+    }
+
     #[test]
     fn one_status_for_each_update() {
         let status = packed(Code::Unknown, &[(Code::Ok, ""), (Code::NotFound, "no such entry")]);

@@ -7,7 +7,7 @@ const PATIENCE: u32 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pacer {
     size: usize,
-    /// What was asked for at first.
+    /// Never more.
     limit: usize,
     /// Largest size that has passed and smallest that has failed: growth searches between them.
     good: usize,
@@ -17,9 +17,11 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    pub(super) fn new(size: usize) -> Self {
-        let size = size.max(1);
-        Self { size, limit: size, good: 0, failed: usize::MAX, passed: 0, smallest: size }
+    /// Starts with `size` updates, and never takes more than `limit`.
+    pub(super) fn new(size: usize, limit: usize) -> Self {
+        let limit = limit.max(1);
+        let size = size.clamp(1, limit);
+        Self { size, limit, good: 0, failed: usize::MAX, passed: 0, smallest: size }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn halves_at_once_and_grows_back_below_what_failed() {
-        let mut pacer = Pacer::new(1000);
+        let mut pacer = Pacer::new(1000, 1000);
         for _ in 0..4 {
             pacer.failed(1000);
         }
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn never_empty_and_never_more_than_asked_for() {
-        let mut pacer = Pacer::new(0);
+        let mut pacer = Pacer::new(0, 0);
         assert_eq!(pacer.size(), 1);
         pacer.failed(1);
         assert_eq!(pacer.size(), 1);
@@ -109,7 +111,7 @@ mod tests {
             pacer.passed(1);
         }
         assert_eq!(pacer.size(), 1);
-        let mut pacer = Pacer::new(100);
+        let mut pacer = Pacer::new(100, 100);
         for _ in 0..100 {
             pacer.passed(100);
         }

@@ -1,5 +1,6 @@
 //! Servers that are odd, slow, full, or gone.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -126,9 +127,10 @@ async fn answers_that_do_not_come_through_are_asked_for_again() {
 /// Statuses that fill megabytes of headers: more than HTTP/2 libraries take by default.
 #[tokio::test]
 async fn long_errors_come_through() {
+    static NOVEL: LazyLock<String> = LazyLock::new(|| WORDS.repeat(150));
     const WORDS: &str = "a rather long explanation of what is wrong with this update, as switches have it ..";
     let switch = Fake::start().await;
-    let connection = open(switch.address).await;
+    let mut connection = open(switch.address).await;
     connection.ensure_pipeline(Push::IfDifferent).await.expect("a pipeline");
     switch.manners().refuses = Some(Box::new(|_| Some((Code::InvalidArgument, WORDS))));
     let changes = (0..1000).map(|n| Change::Insert(class(n, 1))).collect();
@@ -138,6 +140,16 @@ async fn long_errors_come_through() {
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((refusal.total, refusal.failures[0].message.as_str()), (1000, WORDS));
     assert_eq!(switch.manners().writes, [1000], "at once");
+
+    // More than even we take breaks the connection; the next round has smaller chunks.
+    switch.well_behaved();
+    switch.manners().refuses = Some(Box::new(|_| Some((Code::InvalidArgument, NOVEL.as_str()))));
+    let state = desired((0..1000).map(|n| class(n, 1)).collect());
+    let error = connection.converge(&state, VERIFY).await.expect_err("refused");
+    let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
+    assert_eq!((&refusal.failures[0].message, &refusal.aftermath), (&*NOVEL, &Aftermath::Undone));
+    let writes = switch.manners().writes.clone();
+    assert!(writes.len() > 1 && writes[0] == 1000, "{writes:?}");
 }
 
 #[tokio::test]
