@@ -11,7 +11,7 @@ pub const P4INFO: &str = include_str!("../outplane.p4info.txt");
 /// The program compiled for BMv2's `simple_switch`, JSON: the device config of a pipeline push.
 pub const BMV2_JSON: &str = include_str!("../outplane.json");
 
-/// The program's source, P4_16 for the v1model architecture.
+/// The program's source, `P4_16` for the v1model architecture.
 pub const SOURCE: &str = include_str!("../outplane.p4");
 
 /// The port number that the program takes for the controller: packet-in leaves and packet-out enters there.

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use outplane_compiler::state::{Change, Step};
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_p4runtime::p4::v1::{
-    Entity, ForwardingPipelineConfig, MasterArbitrationUpdate, SetForwardingPipelineConfigRequest, StreamMessageRequest,
-    Uint128, Update, WriteRequest, entity, set_forwarding_pipeline_config_request, stream_message_request,
-    stream_message_response, update,
+    Entity, ForwardingPipelineConfig, MasterArbitrationUpdate, SetForwardingPipelineConfigRequest,
+    StreamMessageRequest, Uint128, Update, WriteRequest, set_forwarding_pipeline_config_request,
+    stream_message_request, stream_message_response, update,
 };
 use outplane_p4runtime::schema::Schema;
 use tokio::sync::mpsc;
@@ -42,7 +43,9 @@ impl BareClient {
             ..MasterArbitrationUpdate::default()
         };
         sender
-            .send(StreamMessageRequest { update: Some(stream_message_request::Update::Arbitration(arbitration)) })
+            .send(StreamMessageRequest {
+                update: Some(stream_message_request::Update::Arbitration(arbitration)),
+            })
             .await?;
         let mut answers = client.stream_channel(ReceiverStream::new(requests)).await?.into_inner();
         match answers.message().await?.and_then(|answer| answer.update) {
@@ -68,20 +71,20 @@ impl BareClient {
         Ok(Self { client, election_id, _stream: sender })
     }
 
-    /// Ready-made requests of `chunk` updates each.
-    pub fn requests(&self, entities: &[Entity], kind: update::Type, chunk: usize) -> Vec<WriteRequest> {
-        entities
-            .chunks(chunk)
-            .map(|entities| WriteRequest {
-                device_id: DEVICE_ID,
-                election_id: Some(self.election_id),
-                updates: entities
-                    .iter()
-                    .map(|entity| Update { r#type: kind.into(), entity: Some(entity.clone()) })
-                    .collect(),
-                ..WriteRequest::default()
-            })
-            .collect()
+    /// Ready-made requests of at most `chunk` updates each for the writes of a step.
+    ///
+    /// # Errors
+    /// Deletes: a fresh switch has nothing to delete.
+    pub fn requests(&self, schema: &Schema, step: &Step, chunk: usize) -> Result<Vec<WriteRequest>> {
+        let updates: Vec<_> =
+            step.changes.iter().map(|change| update(schema, change)).collect::<Result<_>>()?;
+        let request = |updates: &[Update]| WriteRequest {
+            device_id: DEVICE_ID,
+            election_id: Some(self.election_id),
+            updates: updates.to_vec(),
+            ..WriteRequest::default()
+        };
+        Ok(updates.chunks(chunk).map(request).collect())
     }
 
     /// Sends requests, `in_flight` at a time, and says how long it took.
@@ -104,10 +107,13 @@ impl BareClient {
     }
 }
 
-/// Table entries as entities.
-pub fn entities(schema: &Schema, entries: &[outplane_p4runtime::entry::Entry]) -> Vec<Entity> {
-    entries
-        .iter()
-        .map(|entry| Entity { entity: Some(entity::Entity::TableEntry(schema.entry_to_proto(entry))) })
-        .collect()
+fn update(schema: &Schema, change: &Change) -> Result<Update> {
+    let (kind, entity) = match change {
+        Change::Insert(entry) => (update::Type::Insert, Entity::from(schema.entry_to_proto(entry))),
+        Change::SetDefault(entry) => (update::Type::Modify, schema.default_entry_to_proto(entry).into()),
+        Change::InsertGroup(group) => (update::Type::Insert, schema.multicast_group_to_proto(group).into()),
+        Change::SetMeter(cell) => (update::Type::Modify, schema.meter_cell_to_proto(cell).into()),
+        other => bail!("a fresh switch takes no {other:?}"),
+    };
+    Ok(Update { r#type: kind.into(), entity: Some(entity) })
 }

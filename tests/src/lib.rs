@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benches share: a lab with a switch in it, and outplane commands run there.
 
 pub mod bare;
+pub mod swap;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -14,12 +15,9 @@ use outplane_testbed::{Lab, Switch, SwitchKind};
 /// If it has not been built.
 pub fn program(name: &str) -> PathBuf {
     let me = std::env::current_exe().expect("a program knows where it lies");
-    me.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("{name} is not built: run `cargo build --workspace --bins`, or `cargo xtask test`"))
+    me.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap_or_else(
+        || panic!("{name} is not built: run `cargo build --workspace --bins`, or `cargo xtask test`"),
+    )
 }
 
 /// Says that a test cannot run here; `cargo xtask test` collects these lines.

@@ -1,42 +1,11 @@
 //! A policy change under traffic: no packet sees a mix of the old policy and the new one.
-//!
-//! Two policies that say the same with exchanged groups. Traffic from h1 passes under both, traffic from h3 is dropped
-//! under both; but with the classes of one and the rules of the other, h1's would be dropped and h3's would pass.
 
 use outplane_testbed::{Stream, SwitchKind, Transport};
-use outplane_tests::{Site, switches};
-
-/// `first` and `second`: the groups of h1 and h3. Whoever is in `first` may pass.
-fn policy(first: &str, second: &str) -> String {
-    format!(
-        "apiVersion: outplane.dev/v1alpha1
-kind: AddressGroup
-metadata: {{name: {first}}}
-spec: {{addresses: [10.0.0.1]}}
----
-apiVersion: outplane.dev/v1alpha1
-kind: AddressGroup
-metadata: {{name: {second}}}
-spec: {{addresses: [10.0.0.3]}}
----
-apiVersion: outplane.dev/v1alpha1
-kind: FilterPolicy
-metadata: {{name: swap}}
-spec:
-  replies: none
-  rules:
-    - {{name: in, action: allow, from: [{{group: {first}}}], to: [{{cidr: 10.0.0.2/32}}]}}
-    - {{name: back, action: allow, from: [{{cidr: 10.0.0.2/32}}], to: [{{group: {first}}}]}}
-    - {{name: out, action: deny, from: [{{group: {second}}}]}}
-"
-    )
-}
+use outplane_tests::{Site, swap, switches};
 
 fn change_under_traffic(kind: SwitchKind) {
     let mut site = Site::new(kind, 3).expect("a lab with a switch");
-    let switch = site.switch_object();
-    site.write("a.yaml", &format!("{switch}---\n{}", policy("blue", "green"))).expect("a.yaml");
-    site.write("b.yaml", &format!("{switch}---\n{}", policy("green", "blue"))).expect("b.yaml");
+    swap::write_policies(&site).expect("two policies");
     site.outplane(&["apply", "a.yaml"]).expect("the first policy");
     site.lab.hosts[1].agent.serve(Transport::Udp, 7).expect("h2 echoes");
 

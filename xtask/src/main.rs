@@ -8,6 +8,8 @@ mod p4;
 mod setup;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Outplane's tasks. The two that you want first: demo and test.
@@ -32,12 +34,19 @@ enum Task {
     Fuzz(fuzz::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Demo(arguments) => demo::task(&arguments),
         Task::Test(arguments) => test::task(&arguments),
         Task::Bench(arguments) => bench::task(&arguments),
         Task::P4(arguments) => p4::task(&arguments),
         Task::Fuzz(arguments) => fuzz::task(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -36,8 +36,8 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         println!("checking: compiled P4 program");
         summary.skipped.extend(p4::stale()?);
     }
-    println!("building the programs under test");
-    run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
+    println!("building everything");
+    run(cargo().args(["build", "--quiet", "--workspace", "--all-targets"]))?;
     tests(arguments, &mut summary)?;
 
     if !summary.skipped.is_empty() {
