@@ -49,6 +49,56 @@ fn entry(table: &TableInfo, action: u32, n: u32) -> proto::TableEntry {
     }
 }
 
+/// A key that entry `n` matches.
+fn key(table: &TableInfo, n: u32) -> Vec<u128> {
+    let value = |name: &str| match name {
+        "version" => n & 1,
+        "src_class" => n / 997,
+        "dst_class" => n % 997,
+        "protocol" => 6,
+        "dport_class" => n / 7 % 500,
+        "tcp_flags" => 2,
+        _ => 0,
+    };
+    table.fields.iter().map(|field| value(&field.name).into()).collect()
+}
+
+/// Fills `dport_class` with ranges and looks ports up.
+fn port_ranges(state: &Shared, schema: &Schema) -> Result<(), Box<dyn Error>> {
+    let table = schema.table_by_name("dport_class").ok_or("the table")?;
+    let action = schema.action_by_name("set_dport_class").ok_or("the action")?.id;
+    let entry = |n: u32| {
+        let range =
+            proto::field_match::Range { low: canonical((n * 8).into()), high: canonical((n * 8 + 5).into()) };
+        let params = vec![proto::action::Param { param_id: 1, value: canonical(n.into()) }];
+        let action = proto::Action { action_id: action, params };
+        proto::TableEntry {
+            table_id: table.id,
+            r#match: vec![proto::FieldMatch {
+                field_id: 3,
+                field_match_type: Some(FieldMatchType::Range(range)),
+            }],
+            priority: 1,
+            action: Some(proto::TableAction { r#type: Some(proto::table_action::Type::Action(action)) }),
+            ..proto::TableEntry::default()
+        }
+    };
+    let entries: Vec<_> = (0..8192).map(entry).collect();
+    let batch = updates(Type::Insert, &entries);
+    let start = Instant::now();
+    if state.apply(&batch, Atomicity::ContinueOnError)?.iter().any(Result::is_err) {
+        return Err("an update was refused".into());
+    }
+    report("INSERT of port ranges", batch.len(), start.elapsed());
+    let (start, lookups, mut hits) = (Instant::now(), 50_000_u32, 0);
+    for n in 0..lookups {
+        let key = [1, 6, u128::from(n.wrapping_mul(7919) & 0xffff)];
+        hits += u32::from(state.read().lookup(table.id, &key).is_some_and(|found| found.is_hit()));
+    }
+    report(&format!("lookups of ports, {hits} hits"), lookups as usize, start.elapsed());
+    Ok(())
+}
+
 fn updates(kind: Type, entries: &[proto::TableEntry]) -> Vec<proto::Update> {
     let update = |entry: &proto::TableEntry| {
         let entity = Some(proto::entity::Entity::TableEntry(entry.clone()));
@@ -64,13 +114,18 @@ fn report(what: &str, count: usize, elapsed: Duration) {
 }
 
 /// Takes read guards, as packets do, until told to stop; the longest wait.
-fn packets(state: Shared, table: u32, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, Duration)> {
+fn packets(
+    state: Shared,
+    table: u32,
+    key: Vec<u128>,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<(u64, Duration)> {
     std::thread::spawn(move || {
         let (mut looks, mut longest) = (0, Duration::ZERO);
         while !stop.load(Ordering::Relaxed) {
             let start = Instant::now();
             let guard = state.read();
-            std::hint::black_box(guard.lookup(table, &[1, 0, 0, 3, 5, 6, 0, 0, 7, 2, 0, 0, 0]));
+            std::hint::black_box(guard.lookup(table, &key));
             drop(guard);
             longest = longest.max(start.elapsed());
             looks += 1;
@@ -94,7 +149,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     state.commit(state.verify(config)?);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let packets = packets(state.clone(), table.id, stop.clone());
+    let packets = packets(state.clone(), table.id, key(table, 7), stop.clone());
     for kind in [Type::Insert, Type::Modify, Type::Delete, Type::Insert] {
         let batches: Vec<_> = entries.chunks(BATCH).map(|chunk| updates(kind, chunk)).collect();
         let start = Instant::now();
@@ -109,14 +164,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (looks, longest) = packets.join().map_err(|_| "the packets' thread")?;
     println!("{looks} packets meanwhile, longest wait          {longest:.1?}");
 
-    let key = |n: u128| [n & 1, 0, 0, n / 997, n % 997, 6, 0, 0, n / 7 % 500, 2, 0, 0, 0];
+    let keys: Vec<_> = (0..12_000).map(|n| key(table, n)).collect();
     let (start, lookups, mut hits) = (Instant::now(), 200_000_u32, 0);
-    for n in 0..u128::from(lookups) {
-        hits +=
-            u32::from(state.read().lookup(table.id, &key(n % 12_000)).is_some_and(|found| found.is_hit()));
+    for n in 0..lookups {
+        let found =
+            state.read().lookup(table.id, &keys[n as usize % keys.len()]).is_some_and(|found| found.is_hit());
+        hits += u32::from(found);
     }
-    report("lookups", lookups as usize, start.elapsed());
-    println!("{hits} of them hit");
+    report(&format!("lookups, {hits} hits"), lookups as usize, start.elapsed());
+    port_ranges(&state, &schema)?;
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let server = serve(listener, Config::new(1), state.clone(), PacketIo::default())?;

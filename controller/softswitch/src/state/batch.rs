@@ -137,3 +137,6 @@ impl Answer {
         self.outcomes
     }
 }
+
+#[cfg(test)]
+mod tests;

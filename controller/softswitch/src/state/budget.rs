@@ -14,6 +14,11 @@ impl Budget {
         Self { used: 0, limit }
     }
 
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Whether something of `bytes` bytes may take the place of something of `instead` bytes.
     pub(crate) fn check(&self, bytes: usize, instead: usize) -> Outcome<()> {
         if self.used.saturating_sub(instead).saturating_add(bytes) > self.limit {

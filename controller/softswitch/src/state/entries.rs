@@ -401,8 +401,8 @@ impl DirectWrite {
     }
 }
 
-/// Bytes that an entry takes, by estimate.
-fn cost(entry: &Entry) -> usize {
+/// Bytes that an entry takes, by estimate. Default entries are there anyway: only what varies counts.
+pub(crate) fn cost(entry: &Entry) -> usize {
     let action = match &entry.action {
         EntryAction::Call(call) => call.params.len() * 16,
         EntryAction::Set(set) => {
@@ -410,9 +410,7 @@ fn cost(entry: &Entry) -> usize {
         }
         EntryAction::None | EntryAction::Member(_) | EntryAction::Group(_) => 0,
     };
-    ENTRY_BYTES
-        + entry.matches.values.len() * 16
-        + entry.matches.ranges.len() * 32
-        + entry.metadata.len()
-        + action
+    let matches = entry.matches.values.len() * 16 + entry.matches.ranges.len() * 32;
+    let fixed = if entry.handle == 0 { 0 } else { ENTRY_BYTES };
+    fixed + matches + entry.metadata.len() + action
 }

@@ -10,6 +10,7 @@ use outplane_p4runtime::schema::{Cells, TableInfo};
 use super::action::EntryAction;
 use super::budget::Budget;
 use super::direct::{Counter, Direct, MeterCell};
+use super::entries;
 use super::limits::Limits;
 use super::pipeline::Pipeline;
 use super::pre::ReplicationEngine;
@@ -38,9 +39,13 @@ impl Forwarding {
     /// The state right after a commit: every table with its initial default entry and nothing else.
     pub(crate) fn new(pipeline: Arc<Pipeline>, limits: &Limits) -> Self {
         let schema = pipeline.schema();
+        let mut budget = Budget::new(limits.bytes);
         let tables = schema.tables().iter().map(|table| {
-            (table.id, Table::new(table.needs_priority(), Arc::new(default_entry(&pipeline, table))))
+            let default = default_entry(&pipeline, table);
+            budget.replace(entries::cost(&default), 0);
+            (table.id, Table::new(table.needs_priority(), Arc::new(default)))
         });
+        let tables = tables.collect();
         let indexed = |cells: Cells| match cells {
             Cells::Indexed(size) => usize::try_from(size).ok(),
             Cells::Direct(_) => None,
@@ -52,7 +57,7 @@ impl Forwarding {
             Some((meter.id, (0..indexed(meter.cells)?).map(|_| MeterCell::default()).collect()))
         });
         Self {
-            tables: tables.collect(),
+            tables,
             profiles: schema.profiles().iter().map(|profile| (profile.id, Profile::default())).collect(),
             counters: counters.collect(),
             meters: meters.collect(),
@@ -60,7 +65,7 @@ impl Forwarding {
             value_sets: schema.value_sets().iter().map(|set| (set.id, Arc::default())).collect(),
             digests: BTreeMap::new(),
             pre: ReplicationEngine::default(),
-            budget: Budget::new(limits.bytes),
+            budget,
             limits: limits.clone(),
             handles: 0,
             pipeline,

@@ -11,6 +11,9 @@ use foldhash::fast::RandomState;
 
 use super::action::{ActionCall, EntryAction};
 use super::direct::Direct;
+use ranges::RangeIndex;
+
+mod ranges;
 
 /// Keys up to this many fields are looked up without an allocation.
 const INLINE_FIELDS: usize = 16;
@@ -135,7 +138,8 @@ type Rank<'a> = (std::cmp::Reverse<i32>, &'a [Range]);
 #[derive(Debug)]
 enum Bucket {
     One(Arc<Entry>),
-    Many(Vec<Arc<Entry>>),
+    /// With an index where entries have one range, and a small one.
+    Many(Vec<Arc<Entry>>, Option<RangeIndex>),
 }
 
 fn rank(entry: &Entry) -> Rank<'_> {
@@ -146,7 +150,7 @@ impl Bucket {
     fn entries(&self) -> &[Arc<Entry>] {
         match self {
             Self::One(entry) => std::slice::from_ref(entry),
-            Self::Many(entries) => entries,
+            Self::Many(entries, _) => entries,
         }
     }
 
@@ -155,20 +159,36 @@ impl Bucket {
     }
 
     fn insert(&mut self, at: usize, entry: Arc<Entry>) {
-        match self {
-            Self::One(first) => {
-                let mut entries = vec![first.clone()];
-                entries.insert(at, entry);
-                *self = Self::Many(entries);
-            }
-            Self::Many(entries) => entries.insert(at, entry),
+        if let Self::One(first) = self {
+            let mut index = (first.matches.ranges.len() == 1).then(RangeIndex::default);
+            index.take_if(|index| !index.put(first));
+            *self = Self::Many(vec![first.clone()], index);
+        }
+        if let Self::Many(entries, index) = self {
+            index.take_if(|index| !index.put(&entry));
+            entries.insert(at, entry);
         }
     }
 
     fn replace(&mut self, at: usize, entry: Arc<Entry>) -> Arc<Entry> {
         match self {
             Self::One(first) => std::mem::replace(first, entry),
-            Self::Many(entries) => std::mem::replace(&mut entries[at], entry),
+            Self::Many(entries, index) => {
+                index.take_if(|index| !index.put(&entry));
+                std::mem::replace(&mut entries[at], entry)
+            }
+        }
+    }
+
+    /// The best entry for a key that has the values.
+    fn best(&self, key: &[u128]) -> Option<&Arc<Entry>> {
+        match self {
+            Self::One(entry) => Some(entry).filter(|entry| entry.matches.in_ranges(key)),
+            Self::Many(entries, None) => entries.iter().find(|entry| entry.matches.in_ranges(key)),
+            Self::Many(entries, Some(index)) => {
+                let field = entries.first()?.matches.shape.ranges.first()?;
+                index.find(*key.get(usize::from(*field))?)
+            }
         }
     }
 }
@@ -322,10 +342,16 @@ impl Table {
         let bucket = group.buckets.get_mut(&matches.values)?;
         let at = bucket.find((std::cmp::Reverse(priority), &matches.ranges)).ok()?;
         let removed = match bucket {
-            Bucket::Many(entries) if entries.len() > 1 => entries.remove(at),
+            Bucket::Many(entries, index) if entries.len() > 1 => {
+                let removed = entries.remove(at);
+                if let Some(index) = index {
+                    index.remove(&removed);
+                }
+                removed
+            }
             _ => match group.buckets.remove(&matches.values)? {
                 Bucket::One(entry) => entry,
-                Bucket::Many(mut entries) => entries.pop()?,
+                Bucket::Many(mut entries, _) => entries.pop()?,
             },
         };
         self.len -= 1;
@@ -400,7 +426,7 @@ impl Group {
         } else {
             self.buckets.get(masked.collect::<Vec<_>>().as_slice())?
         };
-        bucket.entries().iter().find(|entry| entry.matches.in_ranges(key))
+        bucket.best(key)
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 
 use super::*;
 use crate::state::forwarding::new_direct;
@@ -41,6 +42,10 @@ fn matches(masks: [u128; FIELDS - 1], bits: [u128; FIELDS - 1], range: Option<(u
 
 fn table(by_priority: bool) -> Table {
     Table::new(by_priority, Arc::new(entry(0, matches([0; 3], [0; 3], None), 0)))
+}
+
+fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(5), ..Config::default() }
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +101,8 @@ fn run(table: &mut Table, steps: Vec<Step>) -> Vec<(Matches, i32, u64)> {
 }
 
 proptest! {
+    #![proptest_config(config(500))]
+
     /// The tuple-space search finds what a scan of all entries finds. Where several have the highest priority, one
     /// of them.
     #[test]
@@ -138,6 +145,31 @@ proptest! {
             let longest = longest.map(|(length, _)| *length).max();
             let found = table.lookup(&[key, 0, 0, 0]);
             prop_assert_eq!(found.is_hit().then(|| found.entry().matches.shape.masks[0].count_ones()), longest);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    /// Ranges within and beyond 32 bits, at the same and other priorities, overlapping or not.
+    #[test]
+    fn ranges_are_found(
+        ranges in prop::collection::vec((0_u128..300, 0_u128..60, 1..4, prop::bool::weighted(0.02)), 1..60),
+        keys in prop::collection::vec(0_u128..400, 1..30),
+    ) {
+        let mut table = table(true);
+        let steps = ranges.into_iter().map(|(low, length, priority, wide)| {
+            let high = if wide { 1 << 40 } else { low + length };
+            Step::Put(matches([15, 0, 0], [3, 0, 0], Some((low, high))), priority)
+        });
+        let list = run(&mut table, steps.collect());
+        for value in keys {
+            let key = [3, 0, 0, value];
+            let matching = list.iter().filter(|(matches, _, _)| matches.contains(&key));
+            let best = matching.map(|(_, priority, _)| *priority).max();
+            let found = table.lookup(&key);
+            prop_assert_eq!(found.is_hit().then(|| found.entry().priority), best);
         }
     }
 }
