@@ -267,3 +267,61 @@ impl Server {
         self.dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    fn advice() -> proto::MasterArbitrationUpdate {
+        proto::MasterArbitrationUpdate::default()
+    }
+
+    fn packet(n: u8) -> Response {
+        Response::Packet(proto::PacketIn { payload: vec![n], metadata: Vec::new() })
+    }
+
+    /// A primary that has a stream and doesn't read it.
+    fn sleeper() -> (Sessions, ClientId, Outgoing, CancellationToken) {
+        let mut sessions = Sessions::new(Arbiter::new(1, 4, 4), 2);
+        let stop = CancellationToken::new();
+        let (client, outgoing) = sessions.open(stop.clone()).unwrap();
+        let election_id = Some(proto::Uint128 { high: 0, low: 1 });
+        let update = proto::MasterArbitrationUpdate { device_id: 1, election_id, ..advice() };
+        sessions.arbiter.update(client, &update).unwrap();
+        sessions.arbiter.confirm(client);
+        (sessions, client, outgoing, stop)
+    }
+
+    #[tokio::test]
+    async fn advice_goes_before_packets() {
+        let (sessions, client, mut outgoing, _) = sleeper();
+        assert_eq!(sessions.tell_primaries(&packet(1)), 0);
+        sessions.advise(vec![(client, advice())]);
+        assert_eq!(sessions.tell_primaries(&packet(2)), 0);
+        let order = [Response::Arbitration(advice()), packet(1), packet(2)];
+        for expected in order {
+            assert_eq!(outgoing.next().await.unwrap().unwrap().update, Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_that_nobody_reads_are_dropped_and_counted() {
+        let (sessions, _, _outgoing, stop) = sleeper();
+        let dropped: u64 = (0..=PACKET_QUEUE).map(|_| sessions.tell_primaries(&packet(1))).sum();
+        assert_eq!(dropped, 1);
+        assert!(!stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn advice_that_nobody_reads_ends_the_stream() {
+        let (sessions, client, _outgoing, stop) = sleeper();
+        for _ in 0..ADVICE_QUEUE {
+            sessions.advise(vec![(client, advice())]);
+        }
+        assert!(!stop.is_cancelled());
+        sessions.advise(vec![(client, advice())]);
+        assert!(stop.is_cancelled());
+    }
+}

@@ -8,8 +8,10 @@ pub struct Limits {
     pub tables: usize,
     /// Entries of a table whose P4Info names no size.
     pub unsized_table: usize,
-    /// Cells of counters, meters and registers together.
+    /// Cells of counters and registers together.
     pub cells: usize,
+    /// Cells of meters together; each takes some 250 bytes.
+    pub meter_cells: usize,
     /// Bytes that entries, groups, members and register values may take, by estimate.
     pub bytes: usize,
     /// Multicast groups, and as many clone sessions.
@@ -32,6 +34,7 @@ impl Default for Limits {
             tables: 1024,
             unsized_table: 65_536,
             cells: 1 << 22,
+            meter_cells: 1 << 18,
             bytes: 2 << 30,
             multicast_groups: 65_535,
             replicas: 1024,

@@ -90,7 +90,7 @@ struct Inner {
 }
 
 /// How often a writer lets waiting readers go first, before it takes the lock again all the same.
-const YIELDS: usize = 1000;
+const YIELDS: usize = 100;
 
 impl Shared {
     /// A switch without a pipeline.

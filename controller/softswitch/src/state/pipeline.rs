@@ -192,32 +192,24 @@ fn check_bits(what: &str, bits: u32) -> Outcome<()> {
     }
 }
 
-/// Counters, meters and registers must fit together; registers must be of a type that can be held.
+/// Arrays must fit; registers must be of a type that can be held.
 fn check_cells(schema: &Schema, limits: &Limits) -> Outcome<()> {
-    let mut left = u64::try_from(limits.cells).unwrap_or(u64::MAX);
-    let mut take = |what: &str, name: &str, size: u64| {
-        left = left.checked_sub(size).ok_or_else(|| {
-            Refusal::invalid(format!(
-                "{what} {name} has {size} cells; this switch has {left} left of {}",
-                limits.cells
-            ))
-        })?;
-        Ok(())
-    };
+    let mut cells = Room::new(limits.cells);
     for counter in schema.counters() {
         if let Cells::Indexed(size) = counter.cells {
-            take("counter", &counter.alias, size)?;
+            cells.take("counter", &counter.alias, size)?;
         }
     }
+    let mut meter_cells = Room::new(limits.meter_cells);
     for meter in schema.meters() {
         if let Cells::Indexed(size) = meter.cells {
-            take("meter", &meter.alias, size)?;
+            meter_cells.take("meter", &meter.alias, size)?;
         }
     }
     let info = schema.p4info();
     let types = info.type_info.clone().unwrap_or_default();
     for (register, message) in schema.registers().iter().zip(&info.registers) {
-        take("register", &register.alias, u64::from(register.size))?;
+        cells.take("register", &register.alias, register.size.into())?;
         register::check_spec(
             message.type_spec.as_ref().unwrap_or(&config::P4DataTypeSpec::default()),
             &types,
@@ -225,4 +217,26 @@ fn check_cells(schema: &Schema, limits: &Limits) -> Outcome<()> {
         .map_err(|refusal| refusal.within(&format!("register {}", register.alias)))?;
     }
     Ok(())
+}
+
+/// Cells that are left to take.
+struct Room {
+    left: u64,
+    limit: usize,
+}
+
+impl Room {
+    fn new(limit: usize) -> Self {
+        Self { left: u64::try_from(limit).unwrap_or(u64::MAX), limit }
+    }
+
+    fn take(&mut self, what: &str, name: &str, size: u64) -> Outcome<()> {
+        let Self { left, limit } = *self;
+        self.left = left.checked_sub(size).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "{what} {name} has {size} cells; this switch has {left} left of {limit}"
+            ))
+        })?;
+        Ok(())
+    }
 }
