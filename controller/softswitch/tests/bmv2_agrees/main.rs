@@ -6,17 +6,15 @@
 #[allow(dead_code, reason = "each test uses some of it")]
 mod support;
 
-mod device;
 mod random;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Instant;
 
-use device::{Device, Output, PORTS};
 use outplane_p4runtime::Schema;
-use outplane_p4runtime::entry::{Action, DefaultEntry, Match, MeterCell, MulticastGroup};
-use random::{Random, is, named, sentinels};
+use outplane_p4runtime::entry::{Match, MeterCell, MulticastGroup};
+use random::Random;
+use support::device::{Device, Output, PORTS, is, named, sentinels, version};
 use support::frames::Frame;
 use support::lab::in_namespace;
 
@@ -27,8 +25,8 @@ const BATCH: usize = 12;
 
 /// Runs a test over both switches, or says why it can't.
 fn with_both(test: fn(&Schema, &mut [Device; 2])) {
-    if Command::new("simple_switch_grpc").arg("--version").output().is_err() {
-        println!("SKIPPED: `simple_switch_grpc` is not on PATH");
+    if !Device::has_bmv2() {
+        println!("SKIPPED: comparison with BMv2: `simple_switch_grpc` is not on PATH");
         return;
     }
     in_namespace(move || {
@@ -36,12 +34,6 @@ fn with_both(test: fn(&Schema, &mut [Device; 2])) {
         let mut both = [Device::soft(), Device::bmv2()];
         test(&schema, &mut both);
     });
-}
-
-fn version(schema: &Schema, version: u128) -> DefaultEntry {
-    let action = schema.action_by_name("set_version").unwrap();
-    let action = Action { id: action.id, params: vec![(action.params[0].id, version)] };
-    DefaultEntry { table: schema.table_by_name("policy_version").unwrap().id, action: Some(action) }
 }
 
 fn same_output(both: &mut [Device; 2]) -> Output {

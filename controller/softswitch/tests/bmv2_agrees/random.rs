@@ -6,13 +6,11 @@ use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MulticastGroup};
 use outplane_p4runtime::schema::{FieldInfo, MatchKind, TableInfo};
 
-use crate::device::{PORTS, SENTINEL_RULE, SENTINEL_VLAN};
+use crate::support::device::PORTS;
 use crate::support::frames::{ACK, Frame, RST, SYN};
 
 const SEGMENTS: u128 = 4;
 const CLASSES: u128 = 4;
-const SENTINEL_SEGMENT: u128 = 0xffff;
-const TOP_PRIORITY: i32 = 1_000_000;
 const V4: [[u8; 4]; 5] = [[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 1, 1], [192, 168, 0, 1], [10, 0, 0, 3]];
 const V6: [u128; 4] = [0xfd00 << 112 | 1, 0xfd00 << 112 | 2, 0xfd00 << 112 | 1 << 64 | 1, 0xfe80 << 112 | 1];
 const PORT_NUMBERS: [u16; 7] = [0, 1, 53, 80, 443, 1024, 65535];
@@ -165,41 +163,6 @@ pub(crate) fn groups(random: &mut Random) -> Vec<MulticastGroup> {
         MulticastGroup { id, ports }
     };
     vec![group(1), group(2), group(3)]
-}
-
-/// An entry by names, for what must be there.
-pub(crate) fn named(
-    schema: &Schema,
-    table: &str,
-    matches: &[(&str, Match)],
-    priority: i32,
-    action: &str,
-    params: &[u128],
-) -> Entry {
-    let table = schema.table_by_name(table).unwrap();
-    let field = |name: &str| table.field_by_name(name).unwrap().id;
-    let mut matches: Vec<FieldMatch> =
-        matches.iter().map(|(name, matches)| FieldMatch { field: field(name), matches: *matches }).collect();
-    matches.sort_by_key(|matches| matches.field);
-    let action = schema.action_by_name(action).unwrap();
-    let params = action.params.iter().zip(params).map(|(param, value)| (param.id, *value)).collect();
-    let key = Key { table: table.id, matches, priority };
-    Entry { key, action: Action { id: action.id, params }, metadata: Vec::new() }
-}
-
-/// A value in full.
-pub(crate) fn is(value: u128, bits: u32) -> Match {
-    Match::Ternary { value, mask: u128::MAX >> (128 - bits) }
-}
-
-/// Sends frames of the sentinels' VLAN to the controller, before any other entry has a say.
-pub(crate) fn sentinels(schema: &Schema) -> Vec<Entry> {
-    let vlan = [("vlan_id", is(SENTINEL_VLAN.into(), 12))];
-    let segment = [("segment", is(SENTINEL_SEGMENT, 16))];
-    vec![
-        named(schema, "segment_of", &vlan, TOP_PRIORITY, "set_segment", &[SENTINEL_SEGMENT]),
-        named(schema, "filter_admin", &segment, TOP_PRIORITY, "admin_deny_log", &[SENTINEL_RULE]),
-    ]
 }
 
 fn ip(random: &mut Random, frame: Frame) -> Frame {

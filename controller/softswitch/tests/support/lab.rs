@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs a test in a namespace of its own, or says why it can't.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     if let Some(reason) = why_not() {
-        println!("SKIPPED: {reason}");
+        println!("SKIPPED: frames on real interfaces: {reason}");
         return;
     }
     let thread = thread::spawn(move || {

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::bytestring;
-use outplane_p4runtime::entry::{Counter, DefaultEntry, Entry, Key, MeterCell, MulticastGroup};
+use outplane_p4runtime::entry::{
+    Action, Counter, DefaultEntry, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup,
+};
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_softswitch::dataplane::PortSpec;
 use outplane_softswitch::server::Config;
@@ -24,14 +26,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::frames::Frame;
-use crate::support::lab::{PATIENCE, Tap, veth};
+use super::frames::Frame;
+use super::lab::{PATIENCE, Tap, veth};
 
 /// Ports 1 to 4.
 pub(crate) const PORTS: u16 = 4;
-/// Frames with this VLAN are denied with log by [`crate::random::sentinels`], whatever else is written.
+/// Frames with this VLAN are denied with log by [`sentinels`], whatever else is written.
 pub(crate) const SENTINEL_VLAN: u16 = 4093;
 pub(crate) const SENTINEL_RULE: u128 = 0xffff_fffe;
+const SENTINEL_SEGMENT: u128 = 0xffff;
+const TOP_PRIORITY: i32 = 1_000_000;
 const DEVICE: u64 = 1;
 const ELECTION: proto::Uint128 = proto::Uint128 { high: 0, low: 1 };
 
@@ -97,6 +101,10 @@ impl Device {
         });
         let address = switch.server().address().to_string();
         Self::connect("softswitch", &address, Process::Soft(switch), runtime, taps)
+    }
+
+    pub(crate) fn has_bmv2() -> bool {
+        Command::new("simple_switch_grpc").arg("--version").output().is_ok()
     }
 
     pub(crate) fn bmv2() -> Self {
@@ -250,7 +258,7 @@ impl Device {
 
     /// Everything that came out since the last call, once nothing more can come: a frame from each port has gone
     /// all the way to the controller behind all that entered before it, and then a frame to each port behind all
-    /// that was to leave by it. Needs the entries of [`crate::random::sentinels`].
+    /// that was to leave by it. Needs the entries of [`sentinels`].
     pub(crate) fn output(&mut self) -> Output {
         let mut output = Output::default();
         let last = Frame::between([2, 0xff, 0, 0, 0, 0], [2; 6])
@@ -281,6 +289,11 @@ impl Device {
         output.frames.sort();
         output.packet_ins.sort_by(|(_, a), (_, b)| a.cmp(b));
         output
+    }
+
+    /// The next frame that leaves by a port.
+    pub(crate) fn receive(&self, port: u16) -> Vec<u8> {
+        self.taps[usize::from(port) - 1].receive()
     }
 
     /// Waits until a frame leaves by a port; those before it are lost.
@@ -319,4 +332,46 @@ fn taps(name: &str) -> Vec<Tap> {
         Tap::new(&host)
     };
     (1..=PORTS).map(tap).collect()
+}
+
+/// An entry by names, for what must be there.
+pub(crate) fn named(
+    schema: &Schema,
+    table: &str,
+    matches: &[(&str, Match)],
+    priority: i32,
+    action: &str,
+    params: &[u128],
+) -> Entry {
+    let table = schema.table_by_name(table).unwrap();
+    let field = |name: &str| table.field_by_name(name).unwrap().id;
+    let mut matches: Vec<FieldMatch> =
+        matches.iter().map(|(name, matches)| FieldMatch { field: field(name), matches: *matches }).collect();
+    matches.sort_by_key(|matches| matches.field);
+    let action = schema.action_by_name(action).unwrap();
+    let params = action.params.iter().zip(params).map(|(param, value)| (param.id, *value)).collect();
+    let key = Key { table: table.id, matches, priority };
+    Entry { key, action: Action { id: action.id, params }, metadata: Vec::new() }
+}
+
+/// A value in full.
+pub(crate) fn is(value: u128, bits: u32) -> Match {
+    Match::Ternary { value, mask: u128::MAX >> (128 - bits) }
+}
+
+/// Sends frames of the sentinels' VLAN to the controller, before any other entry has a say.
+pub(crate) fn sentinels(schema: &Schema) -> Vec<Entry> {
+    let vlan = [("vlan_id", is(SENTINEL_VLAN.into(), 12))];
+    let segment = [("segment", is(SENTINEL_SEGMENT, 16))];
+    vec![
+        named(schema, "segment_of", &vlan, TOP_PRIORITY, "set_segment", &[SENTINEL_SEGMENT]),
+        named(schema, "filter_admin", &segment, TOP_PRIORITY, "admin_deny_log", &[SENTINEL_RULE]),
+    ]
+}
+
+/// Makes packets see a version.
+pub(crate) fn version(schema: &Schema, version: u128) -> DefaultEntry {
+    let action = schema.action_by_name("set_version").unwrap();
+    let action = Action { id: action.id, params: vec![(action.params[0].id, version)] };
+    DefaultEntry { table: schema.table_by_name("policy_version").unwrap().id, action: Some(action) }
 }
