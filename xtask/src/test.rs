@@ -15,6 +15,9 @@ const SKIPPED: &str = "SKIPPED";
 pub(crate) struct Arguments {
     /// Only tests whose name contains this; no other checks.
     filter: Option<String>,
+    /// Accept what the golden-file tests see: write their files anew.
+    #[arg(long)]
+    update_golden: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +62,9 @@ fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
         std::fs::File::create(target().join("test.log")).context("cannot create target/test.log")?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(&arguments.filter);
+    if arguments.update_golden {
+        command.env("UPDATE_GOLDEN", "1");
+    }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
     let mut binary = Vec::new();
     for line in BufReader::new(child.stdout.take().context("standard output was not piped")?).lines() {

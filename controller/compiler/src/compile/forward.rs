@@ -10,11 +10,11 @@ use super::row::whole;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 
-/// Most segments that there can be: ids 1..=65534.
-pub const MAX_SEGMENTS: usize = 65_534;
+/// Most segments that there can be: ids 1..=32766. Each is a multicast group too, and BMv2 takes groups below 2^15.
+pub const MAX_SEGMENTS: usize = 32_766;
 
 /// Multicast group of the frames that enter in no segment. Those of segments are the segments' ids.
-pub const NO_SEGMENT_GROUP: u16 = 65_535;
+pub const NO_SEGMENT_GROUP: u16 = 32_767;
 
 /// A frame that says port and VLAN is of the segment that names both, before the one that is on every port.
 const NAMED_PORT: i32 = 20;
@@ -37,7 +37,7 @@ pub(super) fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option
         while !taken.insert(place) {
             place = (place + 1) % MAX_SEGMENTS;
         }
-        ids.insert(name.clone(), u16::try_from(place + 1).expect("at most 65534"));
+        ids.insert(name.clone(), u16::try_from(place + 1).expect("at most 32766"));
     }
     Some(ids)
 }

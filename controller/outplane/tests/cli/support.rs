@@ -89,21 +89,21 @@ pub(crate) fn file(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().expect("the path is UTF-8").to_owned()
 }
 
-/// Compares a text with a golden file beside the tests; `OUTPLANE_UPDATE_GOLDEN=1` writes the file instead.
+/// Compares a text with a golden file beside the tests; `UPDATE_GOLDEN=1` writes the file instead.
 #[track_caller]
 pub(crate) fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/golden").join(name);
-    if std::env::var_os("OUTPLANE_UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be created");
         std::fs::write(&path, text).expect("the golden file can be written");
         return;
     }
     let expected = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; OUTPLANE_UPDATE_GOLDEN=1 writes it", path.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
     let differs = text.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
     assert!(
         text == expected,
-        "{} differs, first at {differs:?}; OUTPLANE_UPDATE_GOLDEN=1 accepts the change",
+        "{} differs, first at {differs:?}; UPDATE_GOLDEN=1 accepts the change",
         path.display()
     );
 }
