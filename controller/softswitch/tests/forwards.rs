@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use outplane_softswitch::dataplane::meter::Color;
+use outplane_softswitch::dataplane::ports::MAX_FRAME;
 use outplane_softswitch::dataplane::tables::{Action, Lookup, Table, Tables};
 use outplane_softswitch::dataplane::{
     Dataplane, Discard, PacketIn, PacketInHeader, PortCounters, PortSpec, PortsError, Source,
@@ -223,6 +224,25 @@ fn frames_longer_than_the_egress_mtu() {
         host1.send(&frame().build());
         assert_eq!(host2.receive(), frame().build());
         assert_eq!(counters(&dataplane, 2).drops, [(Discard::TooLong, 1)]);
+    });
+}
+
+#[test]
+fn frames_longer_than_a_port_takes() {
+    in_namespace(|| {
+        for pair in 1..=2 {
+            veth(&format!("host{pair}"), &format!("port{pair}"));
+            for end in ["host", "port"] {
+                ip(&format!("link set {end}{pair} mtu 65535"));
+            }
+        }
+        let (dataplane, _packet_in) = start(&["1=port1", "2=port2"]);
+        let (mut host1, host2) = (Tap::new("host1"), Tap::new("host2"));
+        let long = |bytes: usize| Frame::new().ether_type(0x88cc).bytes(&vec![7; bytes - 14]).build();
+        host1.send(&long(MAX_FRAME + 1));
+        host1.send(&long(MAX_FRAME));
+        assert_eq!(host2.receive(), long(MAX_FRAME));
+        assert_eq!(counters(&dataplane, 1).drops, [(Discard::Truncated, 1)]);
     });
 }
 

@@ -269,7 +269,11 @@ impl Port {
             }
             // Now and then, and whenever there is nothing else to do.
             if let Ok(stat) = receiver.stats() {
-                self.counters.missed(u64::from(stat.dropped.wrapping_sub(missed)));
+                let fresh = stat.dropped.wrapping_sub(missed);
+                if fresh != 0 {
+                    tracing::debug!(port = %self.spec, frames = fresh, "more frames than the switch can take");
+                    self.counters.missed(u64::from(fresh));
+                }
                 missed = stat.dropped;
             }
         }
@@ -405,6 +409,9 @@ impl Drop for Ports {
             if thread.join().is_err() {
                 tracing::error!("a port's thread has panicked");
             }
+        }
+        for port in &self.all {
+            tracing::info!(port = %port.spec, counters = %port.counters.read(), "port closed");
         }
     }
 }
