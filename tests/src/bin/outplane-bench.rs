@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: the numbers that docs/measured.md states, as ratios within one run wherever two things are
 //! compared.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,17 @@ const ENTRIES: usize = 10_000;
 const CHUNK: usize = 1000;
 const IN_FLIGHT: usize = 4;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if "write".contains(&filter) {
@@ -56,7 +67,7 @@ impl Server {
             }
             SwitchKind::Bmv2 => {
                 // The port may be taken between here and there; then BMv2 ends and the bench says so.
-                let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+                let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
                 let address = format!("127.0.0.1:{port}");
                 let mut command = Command::new("simple_switch_grpc");
                 command
@@ -64,7 +75,15 @@ impl Server {
                     .stdin(Stdio::null())
                     .stderr(Stdio::null());
                 let mut process = Process::start("bmv2", &mut command)?;
-                process.wait_for("Server listening", Duration::from_secs(10))?;
+                // BMv2 keeps what it prints to itself while nobody watches on a terminal.
+                let patience = Instant::now() + Duration::from_secs(10);
+                while TcpStream::connect(&address).is_err() {
+                    ensure!(
+                        !process.ended()? && Instant::now() < patience,
+                        "bmv2 did not start at {address}"
+                    );
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 Ok(Self { address, _process: process })
             }
         }
