@@ -9,6 +9,7 @@ mod support;
 mod random;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use outplane_p4runtime::Schema;
@@ -30,6 +31,9 @@ fn with_both(test: fn(&Schema, &mut [Device; 2])) {
         return;
     }
     in_namespace(move || {
+        // Two switches and eight hosts are enough for one machine.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let schema = Schema::from_text(outplane_p4::P4INFO).unwrap();
         let mut both = [Device::soft(), Device::bmv2()];
         test(&schema, &mut both);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::bytestring;
@@ -137,8 +137,10 @@ impl Device {
             let channel = loop {
                 match endpoint.connect().await {
                     Ok(channel) => break channel,
-                    Err(error) => assert!(begin.elapsed() < PATIENCE, "{name}: {error}"),
+                    Err(error) => assert!(begin.elapsed() < 3 * PATIENCE, "{name}: {error:?}"),
                 }
+                // BMv2 does not say when it is ready, and asking all the time would keep it from becoming so.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             };
             let mut client = P4RuntimeClient::new(channel).max_decoding_message_size(64 << 20);
             let (requests, queue) = mpsc::channel(64);
