@@ -18,7 +18,7 @@ use outplane_tests::bare::BareClient;
 use outplane_tests::{Site, program, switches};
 
 /// Rounds of each comparison; the median counts.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 const ENTRIES: usize = 10_000;
 const CHUNK: usize = 1000;
 const IN_FLIGHT: usize = 4;

@@ -63,22 +63,17 @@ impl PacketSpec {
             return self.other(ether_type);
         }
         let (src, dst) = self.pair(intent)?;
-        let (protocol, named) = match self.proto {
+        let protocol = match self.proto {
             Some(Protocol::Arp) => return self.arp(src, dst),
-            Some(Protocol::Named(protocol)) => (protocol, true),
-            Some(Protocol::Number(protocol)) => (protocol, false),
-            None => (self.likely_protocol(src)?, false),
+            // Who says ICMP means that of the addresses' family.
+            Some(Protocol::Named(ICMP)) if src.is_ipv6() => ICMPV6,
+            Some(Protocol::Named(ICMPV6)) if src.is_ipv4() => {
+                let problem = "between IPv4 addresses ICMP is `icmp`; give proto 58 if you mean the number";
+                return Err(problem.to_owned());
+            }
+            Some(Protocol::Named(protocol) | Protocol::Number(protocol)) => protocol,
+            None => self.likely_protocol(src)?,
         };
-        if named && protocol == ICMP && src.is_ipv6() {
-            return Err(
-                "between IPv6 addresses ICMP is `icmpv6`; give proto 1 if you mean the number".to_owned()
-            );
-        }
-        if named && protocol == ICMPV6 && src.is_ipv4() {
-            return Err(
-                "between IPv4 addresses ICMP is `icmp`; give proto 58 if you mean the number".to_owned()
-            );
-        }
         let fragment = self.fragment.unwrap_or(false);
         let l4 = if fragment {
             self.without("a fragment after the first", true, true, true)?;
@@ -240,6 +235,7 @@ mod tests {
         let v6_table = [
             (r#""icmp_type":129"#, Packet::icmp(v6(1), v6(2), 129, 0)),
             (r#""proto":"icmpv6""#, Packet::icmp(v6(1), v6(2), 128, 0)),
+            (r#""proto":"icmp","icmp_type":129"#, Packet::icmp(v6(1), v6(2), 129, 0)),
         ];
         for (fields, expected) in v6_table {
             let json = format!(r#"{{"src":"fd00::1","dst":"fd00::2",{fields}}}"#);
@@ -268,7 +264,6 @@ mod tests {
             (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"tcp","icmp_type":8}"#, "has no icmp_type"),
             (r#"{"src":"10.0.0.1","dst":"10.0.0.2","icmp_type":8,"dport":80}"#, "give `proto`"),
             (r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"icmpv6"}"#, "`icmp`"),
-            (r#"{"src":"fd00::1","dst":"fd00::2","proto":"icmp"}"#, "`icmpv6`"),
             (r#"{"src":"fd00::1","dst":"fd00::2","proto":"arp"}"#, "IPv4"),
             (r#"{"src":"10.0.0.1","dst":"10.0.0.2","fragment":true,"dport":80}"#, "has no dport"),
             (r#"{"ether_type":2048}"#, "no ether_type"),
