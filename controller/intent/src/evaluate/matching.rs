@@ -12,7 +12,7 @@ use crate::model::{
 use crate::packet::Packet;
 
 /// Whether labels fulfil all requirements of a selector.
-pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+pub(crate) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     selector.requirements.iter().all(|requirement| {
         let value = labels.get(&requirement.key);
         match &requirement.operator {

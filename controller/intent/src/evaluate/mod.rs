@@ -24,6 +24,7 @@ mod verdict;
 use side::{Direction, PodPolicies, Side};
 
 pub use entrance::Entrance;
+pub(crate) use matching::selects;
 pub use verdict::{Outcome, Stage, Step, Verdict};
 
 /// Name of the one switch of an intent that declares none.

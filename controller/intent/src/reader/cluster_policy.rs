@@ -290,17 +290,8 @@ fn start_and_end(
     let start = start.and_then(|at| decoder.number::<u16>(at, "`start`", 1..=65535));
     let end = end_at.and_then(|at| decoder.number::<u16>(at, "`end`", 1..=65535));
     let (start, end) = (start?, end?);
-    if let (true, Some(at)) = (end < start, end_at) {
-        let message = format!("`end` {end} is below `start` {start}");
-        decoder.error(
-            Code::InvalidValue,
-            at.place(),
-            message,
-            "a range runs from its lower to its higher port",
-        );
-        return None;
-    }
-    Some(NetworkPort::Range(protocol, start, end))
+    let in_order = end_at.is_none_or(|at| decoder.in_order(("start", start), ("end", end), at.place()));
+    in_order.then_some(NetworkPort::Range(protocol, start, end))
 }
 
 /// v1alpha1's port: one of `portNumber`, `portRange` and `namedPort`.

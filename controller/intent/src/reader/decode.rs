@@ -128,6 +128,16 @@ impl Decoder<'_> {
         }
     }
 
+    /// Whether two ends of a range of ports are in order; a fault at the higher one if not.
+    pub(crate) fn in_order(&mut self, low: (&str, u16), high: (&str, u16), at: Place) -> bool {
+        let in_order = low.1 <= high.1;
+        if !in_order {
+            let message = format!("`{}` {} is below `{}` {}", high.0, high.1, low.0, low.1);
+            self.error(Code::InvalidValue, at, message, "a range runs from its lower to its higher port");
+        }
+        in_order
+    }
+
     /// Text with its place.
     pub(crate) fn placed_text(&mut self, at: Cursor<'_>, what: &str) -> Option<Placed<String>> {
         self.text(at, what).map(|text| Placed { value: text.to_owned(), at: at.place() })

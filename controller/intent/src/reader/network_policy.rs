@@ -192,17 +192,8 @@ fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
         None => low,
         Some(high) => high?,
     };
-    if let (true, Some(at)) = (high < low, end_at) {
-        let message = format!("`endPort` {high} is below `port` {low}");
-        decoder.error(
-            Code::InvalidValue,
-            at.place(),
-            message,
-            "a range runs from its lower to its higher port",
-        );
-        return None;
-    }
-    Some(NetworkPort::Range(protocol, low, high))
+    let in_order = end_at.is_none_or(|at| decoder.in_order(("port", low), ("endPort", high), at.place()));
+    in_order.then_some(NetworkPort::Range(protocol, low, high))
 }
 
 /// RFC 6335, section 5.1: up to 15 lower-case letters, digits and hyphens, with a letter.

@@ -146,17 +146,8 @@ fn range(
         decoder.error(Code::Conflict, high_at.place(), format!("`{end_name}` beside a range"), &help);
         return None;
     }
-    if high < first {
-        let message = format!("`{end_name}` {high} is below `{name}` {first}");
-        decoder.error(
-            Code::InvalidValue,
-            high_at.place(),
-            message,
-            "a range runs from its lower to its higher port",
-        );
-        return None;
-    }
-    Some(Some((first, high)))
+    let in_order = decoder.in_order((name, first), (end_name, high), high_at.place());
+    in_order.then_some(Some((first, high)))
 }
 
 fn tcp_flags(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TcpFlags> {

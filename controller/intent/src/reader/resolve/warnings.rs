@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resolver;
+use crate::evaluate::selects;
 use crate::model::{FilterPeer, Intent, LabelOperator, LabelSelector, Labels, ObjectName};
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
@@ -158,16 +159,4 @@ impl<'i> PodIndex<'i> {
         });
         narrow.unwrap_or(&known.pods).iter().any(|labels| selects(selector, labels))
     }
-}
-
-fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    selector.requirements.iter().all(|requirement| {
-        let value = labels.get(&requirement.key);
-        match &requirement.operator {
-            LabelOperator::In(values) => value.is_some_and(|value| values.contains(value)),
-            LabelOperator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-            LabelOperator::Exists => value.is_some(),
-            LabelOperator::DoesNotExist => value.is_none(),
-        }
-    })
 }
