@@ -8,6 +8,6 @@ use prost::Message;
 fuzz_target!(|data: &[u8]| {
     let Ok(request) = ReadRequest::decode(data) else { return };
     outplane_fuzz::with_switch(|switch| {
-        let _ = switch.query(&request.entities);
+        let _ = switch.read().query(&request.entities);
     });
 });

@@ -14,6 +14,6 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(outcomes.len(), request.updates.len());
         }
         let written: Vec<_> = request.updates.into_iter().filter_map(|update| update.entity).collect();
-        let _ = switch.query(&written);
+        let _ = switch.read().query(&written);
     });
 });

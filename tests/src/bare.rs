@@ -107,7 +107,11 @@ impl BareClient {
     }
 }
 
-fn update(schema: &Schema, change: &Change) -> Result<Update> {
+/// A write of a plan as the update that asks for it.
+///
+/// # Errors
+/// Deletes: a fresh switch has nothing to delete.
+pub fn update(schema: &Schema, change: &Change) -> Result<Update> {
     let (kind, entity) = match change {
         Change::Insert(entry) => (update::Type::Insert, Entity::from(schema.entry_to_proto(entry))),
         Change::SetDefault(entry) => (update::Type::Modify, schema.default_entry_to_proto(entry).into()),

@@ -1,0 +1,89 @@
+//! Random policies and packets all the way: what the intent means is what the soft switch does with the frame, after
+//! the compiler's entries went to it as the plan's writes.
+
+use std::time::Duration;
+
+use outplane_compiler::compile::{Options, compile};
+use outplane_compiler::plan::plan;
+use outplane_compiler::program::Program;
+use outplane_compiler::state::{Desired, Installed};
+use outplane_intent::evaluate::Evaluator;
+use outplane_intent::testing::frame::{Layout, frame};
+use outplane_intent::testing::{random_intent, random_packets, universe};
+use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
+use outplane_p4runtime::p4::v1::write_request::Atomicity;
+use outplane_softswitch::dataplane::pipeline::{DropReason, Outcome, process};
+use outplane_softswitch::dataplane::{Source, StateSource};
+use outplane_softswitch::state::{Limits, Shared};
+use outplane_tests::bare;
+
+const INTENTS: u64 = 400;
+const PACKETS: usize = 200;
+
+/// A soft switch that holds a desired state.
+fn switch(program: &Program, desired: &Desired) -> StateSource {
+    let shared = Shared::new(Limits::default());
+    let config = ForwardingPipelineConfig {
+        p4info: Some(program.schema().p4info().clone()),
+        ..ForwardingPipelineConfig::default()
+    };
+    shared.commit(shared.verify(config).expect("our own P4Info"));
+    for step in plan(program, &Installed::default(), desired).expect("a plan for an empty switch").steps {
+        let updates: Vec<_> = step
+            .changes
+            .iter()
+            .map(|change| bare::update(program.schema(), change).expect("no deletes"))
+            .collect();
+        for outcome in shared.apply(&updates, Atomicity::ContinueOnError).expect("a batch") {
+            outcome.expect("the switch takes what the compiler makes");
+        }
+    }
+    StateSource::new(shared)
+}
+
+#[test]
+fn the_soft_switch_does_what_the_intent_means() {
+    let program = Program::outplane();
+    let (mut allowed, mut denied, mut logged) = (0, 0, 0);
+    for seed in 0..INTENTS {
+        let intent = random_intent(seed);
+        let compiled = compile(&intent, &Options { at: universe::now() }).expect("small intents fit");
+        let evaluator = Evaluator::new(&intent);
+        for (name, state) in &compiled.switches {
+            let switch = switch(program, &state.desired);
+            for (packet, any) in random_packets(seed, &intent, PACKETS).into_iter().zip((1..=4).cycle()) {
+                // Frames enter by a port; which one is the packet's own word, or any.
+                let port = evaluator.entrance(Some(name), &packet).port.unwrap_or(any);
+                let packet = packet.at_port(port);
+                let meant = evaluator.evaluate(Some(name), universe::now(), &packet);
+                let bytes = frame(&packet, &Layout::default());
+                let outcome = switch.read(|tables| {
+                    let tables = tables.expect("outplane.p4 is loaded");
+                    process(tables, port, &bytes, Duration::ZERO).outcome
+                });
+                let (passes, log) = match outcome {
+                    Outcome::PacketIn(_) => (false, true),
+                    Outcome::Drop(DropReason::Denied) => (false, false),
+                    // Permitted; what becomes of it then is not the policy's.
+                    Outcome::Drop(DropReason::RateLimited | DropReason::Blocked | DropReason::NoWayOut)
+                    | Outcome::Forward { .. }
+                    | Outcome::Flood { .. } => (true, false),
+                    Outcome::Drop(reason) => panic!("seed {seed}, {packet:?}: dropped: {reason:?}"),
+                };
+                assert_eq!(
+                    (passes, log),
+                    (meant.allow, meant.log),
+                    "seed {seed}, switch {name}, {packet:?}: {:?}",
+                    meant.steps
+                );
+                allowed += usize::from(passes);
+                denied += usize::from(!passes);
+                logged += usize::from(log);
+            }
+        }
+    }
+    assert!(
+        allowed > 1000 && denied > 1000 && logged > 100,
+        "{allowed} allowed, {denied} denied, {logged} logged"
+    );
+}
