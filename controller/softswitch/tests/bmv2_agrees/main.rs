@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use outplane_compiler::compile::{Options, compile};
+use outplane_intent::testing;
+use outplane_intent::testing::frame::{Layout, frame};
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Match, MeterCell, MulticastGroup};
 use random::Random;
@@ -21,6 +24,9 @@ use support::lab::in_namespace;
 
 const ROUNDS: u64 = 100;
 const FRAMES: u32 = 96;
+/// Random policies, and packets for each.
+const POLICIES: u64 = 40;
+const PACKETS: usize = 96;
 /// How many frames are on their way at once: BMv2 reads its ports from short rings.
 const BATCH: usize = 12;
 
@@ -106,6 +112,48 @@ fn random_entries_and_frames() {
                 table.alias
             );
         }
+    });
+}
+
+/// What the compiler makes of random policies: with tests/tests/policies_agree.rs, BMv2 does what the intent means.
+#[test]
+fn random_policies_and_packets() {
+    with_both(|schema, both| {
+        let (mut frames_out, mut packet_ins) = (0, 0);
+        for seed in 0..POLICIES {
+            let intent = testing::random_intent(seed);
+            let compiled =
+                compile(&intent, &Options { at: testing::universe::now() }).expect("small intents fit");
+            let desired = compiled.switches.into_values().next().expect("a switch").desired;
+            let mut entries = desired.entries;
+            entries.extend(sentinels(schema));
+            for device in &mut *both {
+                device.insert(&entries, &desired.groups);
+                device.set_default(&version(schema, 1));
+            }
+            let frames: Vec<(u16, Vec<u8>)> = testing::random_packets(seed, &intent, PACKETS)
+                .into_iter()
+                .zip((1..=PORTS).cycle())
+                .map(|(packet, port)| (port, frame(&packet.at_port(port), &Layout::default())))
+                .collect();
+            for batch in frames.chunks(BATCH) {
+                for (port, frame) in batch {
+                    send(both, *port, frame);
+                }
+                let [soft, bmv2] = &mut *both;
+                let (one, other) = (soft.output(), bmv2.output());
+                if one != other {
+                    explain(schema, seed, &entries, &desired.groups, batch, &one, &other);
+                }
+                frames_out += one.frames.len();
+                packet_ins += one.packet_ins.len();
+            }
+            let [soft, bmv2] = &mut *both;
+            assert_eq!(soft.counters(), bmv2.counters(), "policy {seed}: {} and {}", soft.name, bmv2.name);
+            soft.clear();
+            bmv2.clear();
+        }
+        assert!(frames_out > 500 && packet_ins > 50, "{frames_out} frames out, {packet_ins} packet-ins");
     });
 }
 

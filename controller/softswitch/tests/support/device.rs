@@ -35,7 +35,7 @@ pub(crate) const PORTS: u16 = 4;
 pub(crate) const SENTINEL_VLAN: u16 = 4093;
 pub(crate) const SENTINEL_RULE: u128 = 0xffff_fffe;
 const SENTINEL_SEGMENT: u128 = 0xffff;
-const TOP_PRIORITY: i32 = 1_000_000;
+const TOP_PRIORITY: i32 = i32::MAX;
 const DEVICE: u64 = 1;
 const ELECTION: proto::Uint128 = proto::Uint128 { high: 0, low: 1 };
 
