@@ -115,7 +115,7 @@ fn random_entries_and_frames() {
     });
 }
 
-/// What the compiler makes of random policies: with tests/tests/policies_agree.rs, BMv2 does what the intent means.
+/// What the compiler makes of random policies: with `tests/tests/policies_agree.rs`, BMv2 does what the intent means.
 #[test]
 fn random_policies_and_packets() {
     with_both(|schema, both| {
