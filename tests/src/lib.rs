@@ -3,7 +3,7 @@
 pub mod bare;
 pub mod swap;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -91,10 +91,4 @@ impl Site {
             ports.join(", ")
         )
     }
-}
-
-/// Reads a text file of the tests.
-pub fn data(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }

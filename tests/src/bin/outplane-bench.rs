@@ -15,7 +15,7 @@ use outplane_driver_p4runtime::{Connection, Options, Pipeline, Push, Target, Wri
 use outplane_intent::testing::{large_filter, to_yaml, universe};
 use outplane_testbed::{Process, Stream, SwitchKind, Transport};
 use outplane_tests::bare::BareClient;
-use outplane_tests::{Site, program, switches};
+use outplane_tests::{Site, program, swap, switches};
 
 /// Rounds of each comparison; the median counts.
 const ROUNDS: usize = 15;
@@ -223,7 +223,7 @@ fn change() -> Result<()> {
         .filter(|kind| *kind == SwitchKind::Softswitch)
     {
         let mut site = Site::new(kind, 3)?;
-        outplane_tests::swap::write_policies(&site)?;
+        swap::write_policies(&site)?;
         site.outplane(&["apply", "a.yaml"])?;
         site.lab.hosts[1].agent.serve(Transport::Udp, 7)?;
         let stream =
@@ -234,7 +234,7 @@ fn change() -> Result<()> {
         let start = Instant::now();
         let mut changes = 0;
         while start.elapsed() < Duration::from_millis(9500) {
-            site.outplane(&["apply", if changes % 2 == 0 { "b.yaml" } else { "a.yaml" }])?;
+            swap::change(&site, if changes % 2 == 0 { "b.yaml" } else { "a.yaml" })?;
             changes += 1;
         }
         let allowed = site.lab.hosts[0].agent.streamed(allowed)?;
