@@ -1,0 +1,1 @@
+//! RMDP's decisions: distributor, controller, watchdog, degradation; pure state machines.

@@ -1,0 +1,1 @@
+//! An S3 endpoint for one machine, with atomic and durable conditional writes.

@@ -1,0 +1,1 @@
+//! Distributors and controllers: RMDP's decisions with sockets, a store and switches.

@@ -1,0 +1,1 @@
+//! Sends RMDP datagrams, and receives the first copy of each.

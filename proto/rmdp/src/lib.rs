@@ -1,0 +1,1 @@
+//! RMDP on the wire: datagrams, authentication tags, transaction ids.
