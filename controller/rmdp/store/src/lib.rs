@@ -1,1 +1,17 @@
 //! The store of tasks, claims and results: any S3 with honest conditional writes.
+//!
+//! Keys and bytes only; what they mean stands in `outplane-rmdp-core`. The one primitive that claims rest on is
+//! [`Store::create`]: `PutObject` with `If-None-Match: *` (RFC 9110, 13.1.2), the first writer wins, and whoever is in
+//! doubt reads the object and compares.
+
+mod error;
+mod register;
+mod report;
+mod settings;
+mod store;
+
+pub use error::Error;
+pub use register::ClaimRegister;
+pub use report::{Created, EndpointState, EndpointStats, Entry, Page, Probe, RequestCounts};
+pub use settings::{Secret, Settings};
+pub use store::Store;

@@ -1,0 +1,115 @@
+//! What can go wrong with a store, in plain words.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a call on the store has no answer. Only [`Error::Unknown`] leaves the effect open.
+#[derive(Clone, Debug, Error)]
+pub enum Error {
+    /// A setting makes no sense; nothing was sent.
+    #[error("store settings: {0}")]
+    Settings(String),
+
+    /// No endpoint answered in time; nothing was written.
+    #[error("store: {call}: no endpoint answered within {deadline:?}; last: {last}")]
+    Unavailable {
+        /// `create c/1/000001`
+        call: String,
+        /// The whole call's.
+        deadline: Duration,
+        /// What the last attempt met, with its endpoint.
+        last: String,
+    },
+
+    /// A write may have reached the store, or may still reach it: **the object may exist**. Repeating the call with
+    /// the same bytes is harmless and finds out.
+    #[error("store: {call}: may have been written, the store did not say: {last}")]
+    Unknown {
+        /// `create c/1/000001`
+        call: String,
+        /// What the last attempt met, with its endpoint.
+        last: String,
+    },
+
+    /// The store refuses our credentials or our rights (HTTP 401 and 403).
+    #[error("store {endpoint}: access to bucket `{bucket}` denied ({code}): {cure}")]
+    Denied {
+        /// Who said so.
+        endpoint: String,
+        /// The configured bucket.
+        bucket: String,
+        /// The store's code, for instance `SignatureDoesNotMatch`.
+        code: String,
+        /// What to do about it.
+        cure: String,
+    },
+
+    /// There is no such bucket.
+    #[error(
+        "store {endpoint}: there is no bucket `{bucket}`: create it, unversioned, or correct the setting"
+    )]
+    NoBucket {
+        /// Who said so.
+        endpoint: String,
+        /// The configured bucket.
+        bucket: String,
+    },
+
+    /// Versioned buckets make conditional writes unsafe: a delete marker lets a key be created again, and some stores
+    /// ignore the condition there.
+    #[error(
+        "store: bucket `{bucket}` has versioning ({status}): conditional writes are not exclusive there; \
+         use a bucket that was never versioned"
+    )]
+    Versioned {
+        /// The configured bucket.
+        bucket: String,
+        /// `Enabled` or `Suspended`.
+        status: String,
+    },
+
+    /// The probe has shown that the store does not create exactly once.
+    #[error("store: not usable for claims: {reason}")]
+    Dishonest {
+        /// What was seen.
+        reason: String,
+    },
+
+    /// An object, or a list of them, is bigger than [`Settings::max_object`](crate::Settings::max_object).
+    #[error("store: `{key}` has {size} bytes, more than the {max} allowed")]
+    TooLarge {
+        /// Without the prefix.
+        key: String,
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        max: usize,
+    },
+
+    /// The store refused the request for another reason; trying again would not help.
+    #[error("store {endpoint}: {call}: refused with HTTP {status} {code}: {message}")]
+    Refused {
+        /// Who said so.
+        endpoint: String,
+        /// `delete of 3 keys`
+        call: String,
+        /// HTTP status.
+        status: u16,
+        /// The store's code; empty where it gave none.
+        code: String,
+        /// The store's message.
+        message: String,
+    },
+
+    /// Some keys of a delete are still there.
+    #[error("store: {count} keys could not be deleted, the first is `{key}`: {code}")]
+    NotDeleted {
+        /// How many.
+        count: usize,
+        /// The first, without the prefix.
+        key: String,
+        /// The store's code.
+        code: String,
+    },
+}
