@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use super::*;
+use crate::task::{Digest, Work};
+
+const SMALL: &str = r#"
+[[member]]
+name = "d1"
+sender = 1
+role = "distributor"
+address = "192.0.2.1:8277"
+
+[[member]]
+name = "c1"
+sender = 11
+role = "controller"
+address = "[2001:db8::1]:8277"
+http = "192.0.2.11:9277"
+"#;
+
+/// The example of the module's documentation.
+fn documented() -> String {
+    let source = include_str!("mod.rs");
+    let lines = source.lines().skip_while(|line| *line != "//! ```toml").skip(1);
+    let example: Vec<_> = lines
+        .take_while(|line| *line != "//! ```")
+        .map(|line| line.strip_prefix("//!").unwrap_or(line).trim_start())
+        .collect();
+    example.join("\n")
+}
+
+#[test]
+fn the_documented_values_are_the_defaults_and_every_key_is_documented() {
+    let text = documented();
+    let second =
+        "\n[[member]]\nname = \"c1\"\nsender = 2\nrole = \"controller\"\naddress = \"192.0.2.2:1\"\n";
+    let config = SharedConfig::from_toml(&(text.clone() + second)).unwrap();
+    let defaults = SharedConfig {
+        members: config.members.clone(),
+        switches: config.switches.clone(),
+        ..SharedConfig::default()
+    };
+    let shown = SharedConfig { keys: Keys::default(), ..config.clone() };
+    assert_eq!(shown, defaults);
+    assert_eq!(config.keys, Keys { sign_with: 1, accept: vec![1, 2] });
+    for line in config.to_toml().lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(text.contains(&format!("{key} = ")), "{key} is not documented");
+        }
+    }
+}
+
+#[test]
+fn small_and_whole() {
+    let config = SharedConfig::from_toml(SMALL).unwrap();
+    assert_eq!(config.member("c1").unwrap().sender, 11);
+    assert_eq!(config.sender(1).unwrap().name, "d1");
+    assert_eq!(SharedConfig::from_toml(&config.to_toml()).unwrap(), config);
+    let work = |entries| Work::Converge { generation: 1, desired: Digest([0; 32]), entries };
+    assert_eq!(config.lease(&work(0)), Duration::from_secs(3));
+    assert_eq!(config.lease(&work(10_000)), Duration::from_secs(4));
+    assert_eq!(config.lease(&work(u32::MAX)), Duration::from_mins(1));
+    let waits: Vec<_> = (1..=9).map(|attempt| config.backoff(attempt).as_millis()).collect();
+    assert_eq!(waits, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    assert_eq!(config.backoff(u32::MAX).as_millis(), 10_000);
+}
+
+#[test]
+fn faults_name_the_key_and_the_cure() {
+    let cases = [
+        ("[claims]\nbudget_ms = 2000", "claims.budget_ms: 2000 is more than half of lease_base_ms = 3000"),
+        ("[claims]\nlease_max_ms = 100", "claims.lease_max_ms: 100 is less than"),
+        ("[keys]\naccept = [2]", "keys.accept: it lacks sign_with = 1"),
+        (
+            "[datagrams]\ngroups = [\"192.0.2.1\"]",
+            "192.0.2.1 is no multicast address, those are in 224.0.0.0/4",
+        ),
+        ("[datagrams]\nttl = 0", "datagrams.ttl: 0 is out of range, 1 to 255"),
+        ("[datagrams]\nport = 0", "datagrams.port"),
+        ("[retention]\ngrace_s = 60", "retention.grace_s: 60 is too short"),
+        ("[retention]\nhorizon_s = 60", "retention.horizon_s: 60 is less than grace_s = 600"),
+        ("[attempts]\nmax = 0", "attempts.max: 0 is out of range"),
+        ("[attempts]\nbackoff_max_ms = 1", "attempts.backoff_max_ms: 1 is less than"),
+        ("[degradation]\nhard_ms = 1", "degradation.hard_ms: 1 is less than"),
+        ("[switch.a]\naddress = \"a\"", "switch.a.address: `a` is not HOST:PORT"),
+        ("[switch.a]\ntls = { ca = \"../ca\" }", "switch.a.tls.ca: `../ca` is no plain file name"),
+        ("[switch.a]\ntls = { ca = \"ca\", key = \"k\" }", "switch.a.tls: cert and key belong together"),
+        ("[claims]\nmore = 1", "unknown field `more`"),
+        ("[claims]\ndelay_ms = -1", "invalid value"),
+        ("nonsense", "cannot be read"),
+    ];
+    for (text, expected) in cases {
+        let error = SharedConfig::from_toml(&format!("{SMALL}\n{text}")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn members_are_told_apart() {
+    let none = SharedConfig::from_toml("").unwrap_err().to_string();
+    assert!(
+        none.contains("no member has the role \"distributor\"") && none.contains("\"controller\""),
+        "{none}"
+    );
+    let twice = SharedConfig::from_toml(&SMALL.repeat(2)).unwrap_err();
+    let ConfigError::Faults(problems) = &twice else { panic!("{twice}") };
+    assert_eq!(problems.len(), 6, "{twice}");
+    let bad = SMALL
+        .replace("\"c1\"", "\"C 1\"")
+        .replace("sender = 11", "sender = 0")
+        .replace("192.0.2.1:8277", "0.0.0.0:1");
+    let error = SharedConfig::from_toml(&bad).unwrap_err().to_string();
+    for expected in ["`C 1` is no name", "0 is nobody's", "0.0.0.0:1 is no address"] {
+        assert!(error.contains(expected), "{error}");
+    }
+}

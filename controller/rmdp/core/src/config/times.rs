@@ -1,0 +1,74 @@
+//! Durations that follow from the configuration.
+
+use std::time::Duration;
+
+use super::SharedConfig;
+use crate::task::Work;
+
+fn ms(number: u32) -> Duration {
+    Duration::from_millis(number.into())
+}
+
+impl SharedConfig {
+    /// From one heartbeat to the next.
+    pub fn heartbeat_interval(&self) -> Duration {
+        ms(self.heartbeat.interval_ms.into())
+    }
+
+    /// A node that was not heard for so long counts as gone.
+    pub fn silence(&self) -> Duration {
+        self.heartbeat_interval() * u32::from(self.heartbeat.silent_after)
+    }
+
+    /// What each rank adds before it claims.
+    pub fn claim_delay(&self) -> Duration {
+        ms(self.claims.delay_ms)
+    }
+
+    /// The lease of an attempt at this work.
+    pub fn lease(&self, work: &Work) -> Duration {
+        let entries = u64::from(work.entries()) * u64::from(self.claims.lease_per_entry_us);
+        (ms(self.claims.lease_base_ms) + Duration::from_micros(entries)).min(self.longest_lease())
+    }
+
+    /// No lease is longer.
+    pub fn longest_lease(&self) -> Duration {
+        ms(self.claims.lease_max_ms)
+    }
+
+    /// What a started write may take.
+    pub fn budget(&self) -> Duration {
+        ms(self.claims.budget_ms)
+    }
+
+    /// When a task that ought to be decided is looked after.
+    pub fn watch(&self) -> Duration {
+        ms(self.claims.watch_ms)
+    }
+
+    /// The wait before attempt `attempt`: nothing before the first.
+    pub fn backoff(&self, attempt: u32) -> Duration {
+        match attempt {
+            0 | 1 => Duration::ZERO,
+            _ => {
+                let doublings = (attempt - 2).min(20);
+                (ms(self.attempts.backoff_ms) * (1 << doublings)).min(ms(self.attempts.backoff_max_ms))
+            }
+        }
+    }
+
+    /// How often `q/` is listed.
+    pub fn poll_interval(&self) -> Duration {
+        ms(self.queue.poll_ms)
+    }
+
+    /// How long decisions stay.
+    pub fn horizon(&self) -> Duration {
+        Duration::from_secs(self.retention.horizon_s.into())
+    }
+
+    /// Between raising the horizon and deleting below it.
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.retention.grace_s.into())
+    }
+}

@@ -1,0 +1,383 @@
+//! What goes into the machines and what comes out: values, nothing else.
+//!
+//! ```text
+//!            Input, now                              Vec<Action>
+//!  sockets ──────────────►┐                    ┌──────────────────► sockets
+//!  store   ──────────────►│ Machine::step      │──────────────────► store ──┐
+//!  agent   ──────────────►│ Machine::deadline  │──────────────────► agent ──┤
+//!  clock   ──── Tick ────►┘                    └──────────────────► log     │
+//!     ▲                                                                     │
+//!     └────────────── Stored { token, reply }, Executed { .. } ◄────────────┘
+//! ```
+//!
+//! The shell's duties:
+//! - It calls `step` with [`Input::Tick`] at [`Machine::deadline`], or later.
+//! - `now` never goes back. It is read after whatever the input says had happened, and every [`Request`] and
+//!   [`Action::Execute`] goes out after the step that asked for it.
+//! - Every [`Action::Store`] gets one [`Input::Stored`] with its token; where there is no answer in time,
+//!   [`Reply::Unknown`]. A request that it repeats by itself is one request: it says `Exists` only if that is true
+//!   whichever of its tries it was. It may make requests wait to bound how many are under way.
+//! - Every [`Action::Execute`] gets one [`Input::Executed`], after which nothing of it writes to the switch any more.
+//!   Each write to the switch is preceded by a look at the clock: after `start_before` none is started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outplane_rmdp_wire as wire;
+
+use crate::config::{Role, SharedConfig};
+use crate::key::{Key, Prefix};
+use crate::object::Object;
+use crate::task::{Digest, Fence, Task, TransactionId};
+use crate::time::Instant;
+
+/// A state machine without I/O, clock or chance.
+pub trait Machine {
+    /// Takes one input at `now` and appends what is to be done, in order.
+    fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>);
+
+    /// When it wants [`Input::Tick`], if nothing else comes first.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Whether it was told to drain and has nothing more to do: the shell may end.
+    fn is_drained(&self) -> bool;
+}
+
+/// Who a machine is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// Its name in the shared configuration.
+    pub name: String,
+    /// The stream epoch of this start, issued by the store: nonces are unique by it.
+    pub epoch: u64,
+}
+
+/// Ties a reply to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The shared configuration has changed; it was checked.
+    Config(Arc<SharedConfig>),
+    /// The first authentic copy of a task announce.
+    Announced {
+        /// What is announced.
+        task: Task,
+        /// Whose copy it was.
+        sender: u32,
+    },
+    /// An authentic heartbeat.
+    Heartbeat {
+        /// Whose.
+        sender: u32,
+        /// What it said.
+        heartbeat: Heartbeat,
+    },
+    /// How copies of announces came in since the last time.
+    Copies(Copies),
+    /// A request's outcome.
+    Stored {
+        /// The request's.
+        token: Token,
+        /// Its outcome.
+        reply: Reply,
+    },
+    /// An execution's outcome: nothing of it writes any more.
+    Executed {
+        /// The task.
+        id: TransactionId,
+        /// The attempt.
+        attempt: u32,
+        /// What came of it.
+        outcome: Execution,
+    },
+    /// For distributors: what the newest generation needs, compiled; each task's blob is known to the shell.
+    Emit {
+        /// The generation.
+        generation: u64,
+        /// A task a switch.
+        tasks: Vec<Task>,
+    },
+    /// Somebody says that there is something new in the queue.
+    Look,
+    /// Take nothing new, finish what is under way.
+    Drain,
+    /// Time has passed.
+    Tick,
+}
+
+/// A heartbeat's contents.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Heartbeat {
+    /// What the sender is.
+    pub role: Role,
+    /// The newest generation that it knows of; 0 for none.
+    pub generation: u64,
+    /// What became of tasks: hints.
+    pub notices: Vec<Notice>,
+    /// How senders look from there.
+    pub lateness: Vec<Row>,
+}
+
+/// What became of a task, as its owner says. A hint that saves requests: nothing is decided by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Notice {
+    /// The task.
+    pub id: TransactionId,
+    /// The attempt.
+    pub attempt: u32,
+    /// What became of it.
+    pub what: NoticeOf,
+}
+
+/// See [`Notice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoticeOf {
+    /// The attempt is owned by the sender.
+    Claimed,
+    /// The decision is in the store.
+    Decided,
+}
+
+impl From<wire::Notice> for Notice {
+    fn from(notice: wire::Notice) -> Self {
+        let what = match notice.what {
+            wire::NoticeOf::Claimed => NoticeOf::Claimed,
+            wire::NoticeOf::Decided => NoticeOf::Decided,
+        };
+        Self { id: notice.id, attempt: notice.attempt, what }
+    }
+}
+
+impl From<Notice> for wire::Notice {
+    fn from(notice: Notice) -> Self {
+        let what = match notice.what {
+            NoticeOf::Claimed => wire::NoticeOf::Claimed,
+            NoticeOf::Decided => wire::NoticeOf::Decided,
+        };
+        Self { id: notice.id, attempt: notice.attempt, what }
+    }
+}
+
+/// How a sender looks from a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// The sender.
+    pub sender: u32,
+    /// Copies that came, of the last 50 tasks.
+    pub copies: u32,
+    /// Copies that did not.
+    pub missing: u32,
+    /// Median of arrival minus first copy's arrival, microseconds.
+    pub median_us: u32,
+    /// Late ones of the last 20.
+    pub late: u8,
+}
+
+impl From<wire::Lateness> for Row {
+    fn from(row: wire::Lateness) -> Self {
+        let wire::Lateness { sender, copies, missing, median_us, late } = row;
+        Self { sender, copies, missing, median_us, late }
+    }
+}
+
+impl From<Row> for wire::Lateness {
+    fn from(row: Row) -> Self {
+        let Row { sender, copies, missing, median_us, late } = row;
+        Self { sender, copies, missing, median_us, late }
+    }
+}
+
+impl Heartbeat {
+    /// As it came.
+    pub fn of_wire(heartbeat: &wire::Heartbeat<'_>) -> Self {
+        let role = match heartbeat.beat.role {
+            wire::Role::Distributor => Role::Distributor,
+            wire::Role::Controller => Role::Controller,
+        };
+        Self {
+            role,
+            generation: heartbeat.beat.generation,
+            notices: heartbeat.notices.iter().map(Notice::from).collect(),
+            lateness: heartbeat.lateness.iter().map(Row::from).collect(),
+        }
+    }
+}
+
+/// How copies of announces came in at a receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Copies {
+    /// Tasks of which a first copy came.
+    pub tasks: u32,
+    /// For each sender that had a copy.
+    pub senders: Vec<SenderCopies>,
+}
+
+/// A sender's copies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SenderCopies {
+    /// Whose.
+    pub sender: u32,
+    /// Of how many tasks a copy came from it.
+    pub copies: u32,
+    /// Lateness of some or all of them, microseconds after the first copy; 0 for first copies.
+    pub lateness_us: Vec<u32>,
+}
+
+/// A request to the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Request {
+    /// PUT with `If-None-Match: *`.
+    Create {
+        /// Where.
+        key: Key,
+        /// What.
+        object: Object,
+    },
+    /// PUT of a desired state with `If-None-Match: *`; the shell has the bytes.
+    CreateBlob(Digest),
+    /// GET.
+    Get(Key),
+    /// A page of at most 1,000 keys with their ages, in order.
+    List {
+        /// Of which.
+        prefix: Prefix,
+        /// Only keys after this one.
+        after: Option<Key>,
+    },
+    /// Removes objects, several in one request.
+    Delete(Vec<Key>),
+    /// PUT: of objects that are this node's alone.
+    Put {
+        /// Where.
+        key: Key,
+        /// What.
+        object: Object,
+    },
+}
+
+/// A request's outcome.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reply {
+    /// `Create`, `CreateBlob`: it is there now, by this request.
+    Created,
+    /// `Create`, `CreateBlob`: something was there (412).
+    Exists,
+    /// `Get`: the object.
+    Found(Box<Object>),
+    /// `Get`: there is none.
+    Missing,
+    /// `Get`: there is something that is not ours to understand, see [`crate::object::ObjectError`].
+    Foreign(String),
+    /// `List`.
+    Page {
+        /// Keys of ours; others are left out.
+        keys: Vec<Listed>,
+        /// Where the next page begins, if there is one.
+        next: Option<Key>,
+    },
+    /// `Delete`, `Put`: done.
+    Done,
+    /// No answer, 409, or an error: it may have happened, may still happen, or not.
+    Unknown,
+}
+
+/// A key in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listed {
+    /// Which.
+    pub key: Key,
+    /// How long ago it was written, on the store's own clock (Date less `LastModified`). Safety never rests on it.
+    pub age: Duration,
+}
+
+/// An execution's outcome.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Execution {
+    /// The switch is as desired.
+    Done {
+        /// What was written, in words.
+        report: String,
+    },
+    /// It is not.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The switch has seen a higher fence.
+    Fenced {
+        /// That one.
+        by: Fence,
+    },
+    /// `start_before` came before the first write.
+    TooLate,
+    /// It was stopped as asked.
+    Stopped,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Ask the store.
+    Store {
+        /// For the reply.
+        token: Token,
+        /// What.
+        request: Request,
+    },
+    /// Let the agent work.
+    Execute {
+        /// At this.
+        task: Task,
+        /// As this attempt.
+        attempt: u32,
+        /// Under this fence.
+        fence: Fence,
+        /// No write to the switch starts later.
+        start_before: Instant,
+    },
+    /// Stop an execution; its outcome comes all the same.
+    Stop {
+        /// The task.
+        id: TransactionId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// Send a task to every controller.
+    Announce {
+        /// Which.
+        task: Task,
+        /// So many copies.
+        burst: u8,
+    },
+    /// Send a heartbeat to everybody.
+    Heartbeat(Heartbeat),
+    /// Tell people.
+    Note(Note),
+}
+
+/// How urgent a note is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// For those who search.
+    Debug,
+    /// A step of a task.
+    Info,
+    /// Something that heals by itself.
+    Warn,
+    /// An alert: somebody has to look.
+    Alert,
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Note {
+    /// How urgent.
+    pub level: Level,
+    /// The task that it is about.
+    pub id: Option<TransactionId>,
+    /// In words.
+    pub text: String,
+}

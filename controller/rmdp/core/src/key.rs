@@ -1,0 +1,262 @@
+//! Every key of the store: docs/rmdp.md, "Store layout".
+
+use std::fmt;
+
+use crate::task::{Digest, TransactionId};
+
+/// Longest name of a node or a source, in bytes.
+pub const MAX_NAME: usize = 63;
+
+/// Digits of a generation, an occurrence, a version or an epoch in a key: sorting keys sorts numbers.
+const NUMBER_DIGITS: usize = 20;
+/// Digits of an attempt.
+const ATTEMPT_DIGITS: usize = 6;
+/// The highest attempt that a key can name.
+pub const MAX_ATTEMPT: u32 = 999_999;
+
+/// A name that cannot stand in a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` is no name: 1 to {MAX_NAME} of a-z, 0-9, `-`, `_` and `.`, beginning with a letter or digit, are expected"
+)]
+pub struct BadName {
+    /// What was given, cut to a readable length.
+    pub name: String,
+}
+
+/// Names of nodes and sources stand in keys and in configuration: a-z, 0-9, `-`, `_`, `.`, the first a letter or digit.
+pub fn check_name(name: &str) -> Result<(), BadName> {
+    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if first && name.len() <= MAX_NAME && name.bytes().all(fine) {
+        Ok(())
+    } else {
+        Err(BadName { name: name.chars().take(MAX_NAME).collect() })
+    }
+}
+
+/// The name of one object in the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// `i/<generation>`: a generation of the intent.
+    Generation(u64),
+    /// `b/<sha256>`: a desired state, binary.
+    Blob(Digest),
+    /// `q/<id[0:2]>/<id>`: a task.
+    Queue(TransactionId),
+    /// `c/<id>/<attempt>`: who owns an attempt.
+    Claim(TransactionId, u32),
+    /// `r/<id>/<attempt>`: an attempt that failed.
+    Result(TransactionId, u32),
+    /// `d/<id>`: how a task ended.
+    Decision(TransactionId),
+    /// `h/<source>/<occurrence>`: occurrences of the source below this one are closed.
+    Horizon(String, u64),
+    /// `config/<version>`: the shared configuration.
+    Config(u64),
+    /// `e/<node>/<epoch>`: a node's stream epoch is taken.
+    Epoch(String, u64),
+    /// `n/<node>`: a node's status.
+    Status(String),
+    /// `degraded/<node>`: an alert about a node.
+    Degraded(String),
+}
+
+/// A path in the store that is no key of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` is no key of this store's layout")]
+pub struct BadKey {
+    /// The path, cut to a readable length.
+    pub path: String,
+}
+
+impl Key {
+    /// The path in the bucket.
+    pub fn path(&self) -> String {
+        self.to_string()
+    }
+
+    /// The key at a path. Only the spelling that [`Key::path`] gives is taken.
+    pub fn parse(path: &str) -> Result<Self, BadKey> {
+        parse(path).ok_or_else(|| BadKey { path: path.chars().take(128).collect() })
+    }
+
+    /// The task that the object is about.
+    pub fn id(&self) -> Option<TransactionId> {
+        match self {
+            Self::Queue(id) | Self::Claim(id, _) | Self::Result(id, _) | Self::Decision(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether the object is overwritten by its owner; all others are written once.
+    pub fn is_overwritten(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Degraded(_))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
+            Self::Blob(digest) => write!(f, "b/{digest}"),
+            Self::Queue(id) => write!(f, "q/{id:.2}/{id}"),
+            Self::Claim(id, attempt) => write!(f, "c/{id}/{attempt:0ATTEMPT_DIGITS$}"),
+            Self::Result(id, attempt) => write!(f, "r/{id}/{attempt:0ATTEMPT_DIGITS$}"),
+            Self::Decision(id) => write!(f, "d/{id}"),
+            Self::Horizon(source, occurrence) => write!(f, "h/{source}/{occurrence:0NUMBER_DIGITS$}"),
+            Self::Config(version) => write!(f, "config/{version:0NUMBER_DIGITS$}"),
+            Self::Epoch(node, epoch) => write!(f, "e/{node}/{epoch:0NUMBER_DIGITS$}"),
+            Self::Status(node) => write!(f, "n/{node}"),
+            Self::Degraded(node) => write!(f, "degraded/{node}"),
+        }
+    }
+}
+
+fn parse(path: &str) -> Option<Key> {
+    let (folder, rest) = path.split_once('/')?;
+    let key = match folder {
+        "i" => Key::Generation(number(rest)?),
+        "b" => Key::Blob(rest.parse().ok()?),
+        "q" => {
+            let (shard, id) = rest.split_once('/')?;
+            id.starts_with(shard).then_some(())?;
+            (shard.len() == 2).then_some(())?;
+            Key::Queue(id.parse().ok()?)
+        }
+        "c" | "r" => {
+            let (id, attempt) = rest.split_once('/')?;
+            let (id, attempt) = (id.parse().ok()?, digits(attempt, ATTEMPT_DIGITS)?);
+            let attempt = u32::try_from(attempt).ok().filter(|attempt| *attempt > 0)?;
+            if folder == "c" { Key::Claim(id, attempt) } else { Key::Result(id, attempt) }
+        }
+        "d" => Key::Decision(rest.parse().ok()?),
+        "h" => {
+            let (source, occurrence) = named_number(rest)?;
+            Key::Horizon(source, occurrence)
+        }
+        "config" => Key::Config(number(rest)?),
+        "e" => {
+            let (node, epoch) = named_number(rest)?;
+            Key::Epoch(node, epoch)
+        }
+        "n" => Key::Status(named(rest)?),
+        "degraded" => Key::Degraded(named(rest)?),
+        _ => return None,
+    };
+    Some(key)
+}
+
+fn digits(text: &str, width: usize) -> Option<u64> {
+    (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+fn number(text: &str) -> Option<u64> {
+    digits(text, NUMBER_DIGITS)
+}
+
+fn named(text: &str) -> Option<String> {
+    check_name(text).ok().map(|()| text.to_owned())
+}
+
+fn named_number(text: &str) -> Option<(String, u64)> {
+    let (name, rest) = text.split_once('/')?;
+    Some((named(name)?, number(rest)?))
+}
+
+/// What a listing is restricted to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prefix {
+    /// All of `i/`.
+    Generations,
+    /// All of `q/`.
+    Queue,
+    /// All of `c/`.
+    Claims,
+    /// The claims of one task.
+    ClaimsOf(TransactionId),
+    /// All of `r/`.
+    Results,
+    /// All of `d/`.
+    Decisions,
+    /// All of `h/`.
+    Horizons,
+    /// All of `config/`.
+    Configs,
+    /// The epochs of one node.
+    EpochsOf(String),
+    /// All of `n/`.
+    Statuses,
+    /// All of `degraded/`.
+    Degraded,
+}
+
+impl Prefix {
+    /// The beginning of the paths.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Generations => "i/".to_owned(),
+            Self::Queue => "q/".to_owned(),
+            Self::Claims => "c/".to_owned(),
+            Self::ClaimsOf(id) => format!("c/{id}/"),
+            Self::Results => "r/".to_owned(),
+            Self::Decisions => "d/".to_owned(),
+            Self::Horizons => "h/".to_owned(),
+            Self::Configs => "config/".to_owned(),
+            Self::EpochsOf(node) => format!("e/{node}/"),
+            Self::Statuses => "n/".to_owned(),
+            Self::Degraded => "degraded/".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01020304-0506-8708-890a-0b0c0d0e0ff0";
+
+    #[test]
+    fn paths() {
+        let id = ID.parse().unwrap();
+        let cases = [
+            (Key::Generation(7), "i/00000000000000000007".to_owned()),
+            (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
+            (Key::Blob(Digest([0xab; 32])), format!("b/{}", "ab".repeat(32))),
+            (Key::Queue(id), format!("q/01/{ID}")),
+            (Key::Claim(id, 1), format!("c/{ID}/000001")),
+            (Key::Result(id, MAX_ATTEMPT), format!("r/{ID}/999999")),
+            (Key::Decision(id), format!("d/{ID}")),
+            (Key::Horizon("intent".to_owned(), 9), "h/intent/00000000000000000009".to_owned()),
+            (Key::Config(2), "config/00000000000000000002".to_owned()),
+            (Key::Epoch("c1".to_owned(), 3), "e/c1/00000000000000000003".to_owned()),
+            (Key::Status("c1".to_owned()), "n/c1".to_owned()),
+            (Key::Degraded("d-1.x_y".to_owned()), "degraded/d-1.x_y".to_owned()),
+        ];
+        for (key, path) in cases {
+            assert_eq!(key.path(), path);
+            assert_eq!(Key::parse(&path), Ok(key));
+        }
+    }
+
+    #[test]
+    fn other_paths_are_refused() {
+        let more = [
+            format!("q/02/{ID}"),
+            format!("q/0/{ID}"),
+            format!("q//{ID}"),
+            format!("c/{ID}/1"),
+            format!("c/{ID}/000000"),
+            format!("c/{ID}/+00001"),
+            format!("d/{}", ID.to_uppercase()),
+            format!("d/{ID}/"),
+            "i/99999999999999999999".to_owned(),
+            format!("n/{}", "x".repeat(64)),
+        ];
+        let bad =
+            ["", "/", "q", "i/7", "x/y", "n/", "n/A", "n/../x", "n/-x", "e/c1", "h/a/b/00000000000000000001"];
+        for path in bad.into_iter().chain(more.iter().map(String::as_str)) {
+            assert!(Key::parse(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What lies in the store: JSON, each object with `"schema": 1`.
+//!
+//! ```json
+//! q/..  {"schema":1,"event":{"source":"intent","kind":"generation","object":"","occurrence":7,"switch":"leaf1"},
+//!        "work":{"do":"converge","generation":7,"desired":"<sha256>","entries":120},"by":"d1","at_ms":1767225600000}
+//! c/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"lease_ms":3006,"source":"intent","occurrence":7,
+//!        "switch":"leaf1","received":"d1","at_ms":1767225600004}
+//! r/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"reason":"switch leaf1 cannot be reached","at_ms":..}
+//! d/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"event":{..},
+//!        "outcome":{"is":"done","report":"12 writes","steps":{"received_us":0,"claimed_us":9100,..}},"at_ms":..}
+//! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
+//! ```
+//!
+//! Times (`at_ms`, Unix milliseconds) are for people: the shell fills them in, and nothing is decided by them. Objects
+//! are read within bounds ([`MAX_OBJECT`], [`MAX_GENERATION`]); an unknown schema or field is an error that names the
+//! key, and such an object is left alone.
+
+mod decision;
+mod log;
+mod node;
+mod task;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
+pub use log::{Generation, Horizon, PolicyFile, StoredConfig};
+pub use node::{Alert, AlertOf, NodeStatus, StreamEpoch};
+pub use task::QueuedTask;
+
+use crate::key::Key;
+
+/// The schema that this program writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// Most bytes of an object, but for `i/` and `config/`.
+pub const MAX_OBJECT: usize = 64 * 1024;
+
+/// Most bytes of a generation of the intent.
+pub const MAX_GENERATION: usize = 64 * 1024 * 1024;
+
+/// Most bytes of a version of the shared configuration.
+pub const MAX_CONFIG: usize = 4 * 1024 * 1024;
+
+/// Most bytes of a desired state.
+pub const MAX_BLOB: usize = 256 * 1024 * 1024;
+
+/// Most characters of a reason or a report; longer ones are cut.
+pub const MAX_TEXT: usize = 2000;
+
+/// Most bytes that a reader should take from the object at a key.
+pub fn limit(key: &Key) -> usize {
+    match key {
+        Key::Generation(_) => MAX_GENERATION,
+        Key::Config(_) => MAX_CONFIG,
+        Key::Blob(_) => MAX_BLOB,
+        _ => MAX_OBJECT,
+    }
+}
+
+/// Why an object of the store is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// More than [`limit`].
+    #[error("{key} has {length} bytes, at most {limit} are taken; it is left alone")]
+    TooLarge {
+        /// Where.
+        key: Key,
+        /// Its size.
+        length: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Written by a newer program, or by a stranger.
+    #[error(
+        "{key} has schema {schema}, this program reads {SCHEMA}; it is left alone: is another version of outplane at work?"
+    )]
+    Schema {
+        /// Where.
+        key: Key,
+        /// What it says.
+        schema: u32,
+    },
+    /// Not the JSON that belongs there.
+    #[error("{key} cannot be read: {reason}; it is left alone")]
+    Malformed {
+        /// Where.
+        key: Key,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// Readable, but not what belongs under this key.
+    #[error("{key} holds {what}; it is left alone")]
+    Misplaced {
+        /// Where.
+        key: Key,
+        /// What it holds.
+        what: String,
+    },
+}
+
+/// An object of any kind but blobs, which are not JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// `i/`.
+    Generation(Generation),
+    /// `q/`.
+    Task(QueuedTask),
+    /// `c/`.
+    Claim(Claim),
+    /// `r/`.
+    Result(AttemptResult),
+    /// `d/`.
+    Decision(Decision),
+    /// `h/`.
+    Horizon(Horizon),
+    /// `config/`.
+    Config(StoredConfig),
+    /// `e/`.
+    Epoch(StreamEpoch),
+    /// `n/`.
+    Status(NodeStatus),
+    /// `degraded/`.
+    Degraded(Alert),
+}
+
+#[derive(Deserialize)]
+struct Header {
+    schema: u32,
+}
+
+/// The schema beside an object's own fields.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    object: &'a T,
+}
+
+impl Object {
+    /// The object at `key`, from its bytes. Its contents agree with the key.
+    pub fn decode(key: &Key, bytes: &[u8]) -> Result<Self, ObjectError> {
+        let limit = limit(key);
+        if bytes.len() > limit {
+            return Err(ObjectError::TooLarge { key: key.clone(), length: bytes.len(), limit });
+        }
+        let object = match key {
+            Key::Generation(_) => Self::Generation(read(key, bytes)?),
+            Key::Queue(_) => Self::Task(read(key, bytes)?),
+            Key::Claim(..) => Self::Claim(read(key, bytes)?),
+            Key::Result(..) => Self::Result(read(key, bytes)?),
+            Key::Decision(_) => Self::Decision(read(key, bytes)?),
+            Key::Horizon(..) => Self::Horizon(read(key, bytes)?),
+            Key::Config(_) => Self::Config(read(key, bytes)?),
+            Key::Epoch(..) => Self::Epoch(read(key, bytes)?),
+            Key::Status(_) => Self::Status(read(key, bytes)?),
+            Key::Degraded(_) => Self::Degraded(read(key, bytes)?),
+            Key::Blob(_) => {
+                let what = "a blob, which is no JSON".to_owned();
+                return Err(ObjectError::Misplaced { key: key.clone(), what });
+            }
+        };
+        object.belongs_at(key)?;
+        Ok(object)
+    }
+
+    /// Its bytes: one line of JSON. The same object gives the same bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Generation(object) => write(object),
+            Self::Task(object) => write(object),
+            Self::Claim(object) => write(object),
+            Self::Result(object) => write(object),
+            Self::Decision(object) => write(object),
+            Self::Horizon(object) => write(object),
+            Self::Config(object) => write(object),
+            Self::Epoch(object) => write(object),
+            Self::Status(object) => write(object),
+            Self::Degraded(object) => write(object),
+        }
+    }
+
+    /// Sets the time for people, Unix milliseconds: the machines have no clock that people read, so the shell does it
+    /// just before the object goes out.
+    pub fn stamp(&mut self, unix_ms: u64) {
+        let at = match self {
+            Self::Generation(object) => &mut object.at_ms,
+            Self::Task(object) => &mut object.at_ms,
+            Self::Claim(object) => &mut object.at_ms,
+            Self::Result(object) => &mut object.at_ms,
+            Self::Decision(object) => &mut object.at_ms,
+            Self::Horizon(object) => &mut object.at_ms,
+            Self::Config(object) => &mut object.at_ms,
+            Self::Epoch(object) => &mut object.at_ms,
+            Self::Status(object) => &mut object.at_ms,
+            Self::Degraded(object) => &mut object.at_ms,
+        };
+        *at = unix_ms;
+    }
+
+    fn belongs_at(&self, key: &Key) -> Result<(), ObjectError> {
+        let (fits, what) = match (self, key) {
+            (Self::Generation(object), Key::Generation(number)) => {
+                (object.generation == *number, format!("generation {}", object.generation))
+            }
+            (Self::Task(object), Key::Queue(id)) => match object.task() {
+                Ok(task) => (task.id() == *id, format!("task {}", task.id())),
+                Err(error) => (false, format!("a task that is none: {error}")),
+            },
+            (Self::Claim(object), Key::Claim(_, attempt)) => {
+                (object.attempt == *attempt, format!("a claim of attempt {}", object.attempt))
+            }
+            (Self::Result(object), Key::Result(_, attempt)) => {
+                (object.attempt == *attempt, format!("the result of attempt {}", object.attempt))
+            }
+            (Self::Decision(object), Key::Decision(id)) => match object.event.id() {
+                Ok(of) => (of == *id, format!("the decision of {of}")),
+                Err(error) => (false, format!("the decision of no task: {error}")),
+            },
+            (Self::Horizon(object), Key::Horizon(source, below)) => (
+                object.source == *source && object.below == *below,
+                format!("the horizon {} of {}", object.below, object.source),
+            ),
+            (Self::Config(object), Key::Config(version)) => {
+                (object.version == *version, format!("version {}", object.version))
+            }
+            (Self::Epoch(object), Key::Epoch(node, epoch)) => (
+                object.node == *node && object.epoch == *epoch,
+                format!("epoch {} of {}", object.epoch, object.node),
+            ),
+            (Self::Status(object), Key::Status(node)) => {
+                (object.node == *node, format!("the status of {}", object.node))
+            }
+            (Self::Degraded(object), Key::Degraded(node)) => {
+                (object.node == *node, format!("an alert about {}", object.node))
+            }
+            _ => (false, "an object of another kind".to_owned()),
+        };
+        if fits { Ok(()) } else { Err(ObjectError::Misplaced { key: key.clone(), what }) }
+    }
+}
+
+fn read<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, ObjectError> {
+    let malformed =
+        |error: serde_json::Error| ObjectError::Malformed { key: key.clone(), reason: error.to_string() };
+    let header: Header = serde_json::from_slice(bytes).map_err(malformed)?;
+    if header.schema != SCHEMA {
+        return Err(ObjectError::Schema { key: key.clone(), schema: header.schema });
+    }
+    // Unknown fields are refused, so the schema is taken out first.
+    let mut fields: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(bytes).map_err(malformed)?;
+    fields.remove("schema");
+    serde_json::from_value(serde_json::Value::Object(fields)).map_err(malformed)
+}
+
+fn write<T: Serialize>(object: &T) -> Vec<u8> {
+    serde_json::to_vec(&Versioned { schema: SCHEMA, object })
+        .expect("strings, numbers and maps with string keys")
+}
+
+/// A text for people, cut to [`MAX_TEXT`] characters.
+pub fn text(from: &str) -> String {
+    match from.char_indices().nth(MAX_TEXT) {
+        Some((at, _)) => format!("{}..", &from[..at]),
+        None => from.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

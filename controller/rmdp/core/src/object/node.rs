@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Role;
+
+/// `e/<node>/<epoch>`: this start of the node has this stream epoch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamEpoch {
+    /// Whose.
+    pub node: String,
+    /// Its number, from 1.
+    pub epoch: u64,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+/// `n/<node>`: how a node is. Overwritten by the node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeStatus {
+    /// Which.
+    pub node: String,
+    /// What it does.
+    pub role: Role,
+    /// Its stream epoch.
+    pub epoch: u64,
+    /// The program's version.
+    pub version: String,
+    /// The shared configuration that it follows.
+    pub config: u64,
+    /// The newest generation of the intent that it knows of.
+    pub generation: u64,
+    /// How it receives: `xdp driver`, `xdp generic`, `socket: <why>`.
+    pub receiver: String,
+    /// It takes no new work.
+    pub draining: bool,
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Tasks that it has in hand: id, switch, what it does with it.
+    pub tasks: Vec<String>,
+    /// Faults that it has now, in words.
+    pub alerts: Vec<String>,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+/// `degraded/<node>`: a sender or a receiver is slow or loses copies. It is removed when that has cleared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// Which node.
+    pub node: String,
+    /// As what.
+    pub of: AlertOf,
+    /// More than the hard limit.
+    pub hard: bool,
+    /// What was seen, in words.
+    pub reason: String,
+    /// Who wrote it.
+    pub by: String,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+/// In which part a node is degraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertOf {
+    /// Its copies come late at most receivers.
+    Sender,
+    /// Most senders' copies come late there.
+    Receiver,
+}

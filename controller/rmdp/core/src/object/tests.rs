@@ -1,0 +1,145 @@
+use super::*;
+use crate::task::{Digest, Event, Work};
+
+fn task() -> QueuedTask {
+    let work = Work::Converge { generation: 7, desired: Digest([1; 32]), entries: 3 };
+    QueuedTask { event: Event::generation(7, "leaf1"), work, by: "d1".to_owned(), at_ms: 5 }
+}
+
+fn key() -> Key {
+    Key::Queue(task().event.id().unwrap())
+}
+
+/// One of each kind, under its key.
+fn every() -> Vec<(Key, Object)> {
+    let event = Event::generation(7, "leaf1");
+    let id = event.id().unwrap();
+    let s = str::to_owned;
+    let work = task().work;
+    let claim = Claim {
+        owner: s("c1"),
+        nonce: s("c1/1/1"),
+        attempt: 2,
+        lease_ms: 3000,
+        source: s("intent"),
+        occurrence: 7,
+        switch: s("leaf1"),
+        received: s("d1"),
+        at_ms: 0,
+    };
+    let result = AttemptResult {
+        owner: s("c1"),
+        nonce: s("c1/1/1"),
+        attempt: 2,
+        source: s("intent"),
+        occurrence: 7,
+        reason: s("no answer"),
+        at_ms: 0,
+    };
+    let outcome = Outcome::Done { report: s("3 writes"), steps: Steps::default() };
+    let decision =
+        Decision { owner: s("c1"), nonce: s("c1/1/1"), attempt: 2, event, work, outcome, at_ms: 9 };
+    let status = NodeStatus {
+        node: s("c1"),
+        role: crate::config::Role::Controller,
+        epoch: 4,
+        version: s("0.1.0"),
+        config: 1,
+        generation: 7,
+        receiver: s("socket: no privilege"),
+        draining: false,
+        counters: [(s("announced"), 3)].into(),
+        tasks: vec![],
+        alerts: vec![],
+        at_ms: 1,
+    };
+    let alert = Alert {
+        node: s("d1"),
+        of: AlertOf::Sender,
+        hard: true,
+        reason: s("60 ms late"),
+        by: s("c1"),
+        at_ms: 0,
+    };
+    let file = PolicyFile { name: s("a.yaml"), text: s("kind: X\n") };
+    let generation =
+        Generation { generation: 7, files: vec![file], as_of_ms: -1, author: s("root@x"), at_ms: 0 };
+    let config = StoredConfig { version: 2, toml: s("# x"), author: s("root"), at_ms: 0 };
+    vec![
+        (Key::Generation(7), Object::Generation(generation)),
+        (Key::Queue(id), Object::Task(task())),
+        (Key::Claim(id, 2), Object::Claim(claim)),
+        (Key::Result(id, 2), Object::Result(result)),
+        (Key::Decision(id), Object::Decision(decision)),
+        (
+            Key::Horizon(s("intent"), 8),
+            Object::Horizon(Horizon { source: s("intent"), below: 8, by: s("c1"), at_ms: 0 }),
+        ),
+        (Key::Config(2), Object::Config(config)),
+        (Key::Epoch(s("c1"), 4), Object::Epoch(StreamEpoch { node: s("c1"), epoch: 4, at_ms: 0 })),
+        (Key::Status(s("c1")), Object::Status(status)),
+        (Key::Degraded(s("d1")), Object::Degraded(alert)),
+    ]
+}
+
+#[test]
+fn written_and_read_again() {
+    for (key, mut object) in every() {
+        let bytes = object.encode();
+        assert!(bytes.starts_with(b"{\"schema\":1,"), "{key}");
+        assert_eq!(Object::decode(&key, &bytes).as_ref(), Ok(&object), "{key}");
+        object.stamp(77);
+        assert!(String::from_utf8(object.encode()).unwrap().contains("\"at_ms\":77"), "{key}");
+    }
+}
+
+#[test]
+fn another_key_is_not_its_place() {
+    for (number, (_, object)) in every().into_iter().enumerate() {
+        for (place, (key, _)) in every().into_iter().enumerate() {
+            assert_eq!(
+                Object::decode(&key, &object.encode()).is_ok(),
+                number == place,
+                "{object:?} at {key}"
+            );
+        }
+    }
+    let bytes = Object::Task(task()).encode();
+    let id = Event::generation(8, "leaf1").id().unwrap();
+    let error = Object::decode(&Key::Queue(id), &bytes).unwrap_err();
+    assert!(matches!(error, ObjectError::Misplaced { .. }), "{error}");
+    assert!(error.to_string().contains(&id.to_string()), "{error}");
+}
+
+#[test]
+fn hostile_bytes() {
+    let deep = format!("{{\"event\":{}", "[".repeat(MAX_OBJECT - 10));
+    let text = String::from_utf8(Object::Task(task()).encode()).unwrap();
+    let more = text.replacen('{', "{\"more\":1,", 1);
+    let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let converge = text.replace("converge", "explode");
+    let nameless = text.replace("leaf1", "");
+    let cases: [(&str, &str); 9] = [
+        ("", "cannot be read"),
+        ("null", "cannot be read"),
+        ("{}", "missing field `schema`"),
+        ("{\"schema\":1}", "missing field"),
+        (&deep, "recursion limit"),
+        (&more, "unknown field `more`"),
+        (&newer, "has schema 2, this program reads 1"),
+        (&converge, "unknown variant `explode`"),
+        (&nameless, "the switch is empty"),
+    ];
+    for (bytes, expected) in cases {
+        let error = Object::decode(&key(), bytes.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(&key().path()), "{error}");
+    }
+    let large = Object::decode(&key(), &vec![b' '; MAX_OBJECT + 1]).unwrap_err();
+    assert!(matches!(large, ObjectError::TooLarge { length, .. } if length == MAX_OBJECT + 1));
+}
+
+#[test]
+fn long_texts_are_cut() {
+    assert_eq!(text("short"), "short");
+    assert_eq!(text(&"é".repeat(MAX_TEXT + 1)).chars().count(), MAX_TEXT + 2);
+}

@@ -1,0 +1,346 @@
+//! Events, tasks, and what is to be done.
+
+use std::fmt;
+use std::str::FromStr;
+
+use outplane_rmdp_wire as wire;
+use serde::{Deserialize, Serialize};
+
+pub use wire::TransactionId;
+
+use crate::key::{BadName, check_name};
+
+/// Longest of an event's strings, in bytes.
+pub const MAX_STRING: usize = 255;
+
+/// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
+///
+/// Equal events have equal ids on every machine, whoever noticed them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Who issues the occurrences: `intent` for the intent log. A name, see [`check_name`].
+    pub source: String,
+    /// What kind of event: `generation` for a new generation of the intent.
+    pub kind: String,
+    /// What it happened to, in the source's words; may be empty.
+    pub object: String,
+    /// Which time it happened, issued by the source and growing: for the intent log, the generation. Never a clock.
+    pub occurrence: u64,
+    /// The switch that the task is about. Not empty.
+    pub switch: String,
+}
+
+/// Why an event is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEvent {
+    /// A string is too long for the canonical encoding.
+    #[error("event: the {field} has {length} bytes, at most {MAX_STRING} are allowed")]
+    TooLong {
+        /// Which of the strings.
+        field: &'static str,
+        /// Its length.
+        length: usize,
+    },
+    /// The task would be about no switch.
+    #[error("event: the switch is empty")]
+    NoSwitch,
+    /// The wire's encoding refuses it.
+    #[error("event: {0}")]
+    Encoding(String),
+    /// The source becomes part of keys in the store.
+    #[error("event: source: {0}")]
+    Source(#[from] BadName),
+}
+
+impl Event {
+    /// The event that generation `generation` of the intent is for `switch`.
+    pub fn generation(generation: u64, switch: &str) -> Self {
+        Self {
+            source: "intent".to_owned(),
+            kind: "generation".to_owned(),
+            object: String::new(),
+            occurrence: generation,
+            switch: switch.to_owned(),
+        }
+    }
+
+    /// Whether an id can be derived and keys be made of it.
+    pub fn check(&self) -> Result<(), BadEvent> {
+        check_name(&self.source)?;
+        let fields = [
+            ("kind", &self.kind),
+            ("object", &self.object),
+            ("switch", &self.switch),
+            ("source", &self.source),
+        ];
+        if let Some((field, text)) = fields.into_iter().find(|(_, text)| text.len() > MAX_STRING) {
+            return Err(BadEvent::TooLong { field, length: text.len() });
+        }
+        if self.switch.is_empty() { Err(BadEvent::NoSwitch) } else { Ok(()) }
+    }
+
+    /// The transaction id: docs/rmdp.md, "Transaction ids". The same for equal events on every machine.
+    pub fn id(&self) -> Result<TransactionId, BadEvent> {
+        self.check()?;
+        self.wire().id().map_err(|error| BadEvent::Encoding(error.to_string()))
+    }
+
+    /// As the wire crate borrows it.
+    pub fn wire(&self) -> wire::Event<'_> {
+        wire::Event {
+            source: &self.source,
+            kind: &self.kind,
+            object: &self.object,
+            occurrence: self.occurrence,
+            switch: &self.switch,
+        }
+    }
+}
+
+impl From<wire::Event<'_>> for Event {
+    fn from(event: wire::Event<'_>) -> Self {
+        Self {
+            source: event.source.to_owned(),
+            kind: event.kind.to_owned(),
+            object: event.object.to_owned(),
+            occurrence: event.occurrence,
+            switch: event.switch.to_owned(),
+        }
+    }
+}
+
+/// SHA-256 of a desired state's blob, `b/<sha256>`. As text: 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+/// A text that is no digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 digest: 64 lower-case hexadecimal digits are expected")]
+pub struct BadDigest;
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        let digit = |character: u8| match character {
+            b'0'..=b'9' => Ok(character - b'0'),
+            b'a'..=b'f' => Ok(character - b'a' + 10),
+            _ => Err(BadDigest),
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(BadDigest) };
+        if pairs.len() != 32 {
+            return Err(BadDigest);
+        }
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = BadDigest;
+
+    fn try_from(text: String) -> Result<Self, BadDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Work {
+    /// Bring the switch to a desired state.
+    Converge {
+        /// The generation of the intent that wants it: the high half of the fence.
+        generation: u64,
+        /// The desired state.
+        desired: Digest,
+        /// How many entries it has: the lease grows with it.
+        entries: u32,
+    },
+    /// Ask whether the switch is there; writes nothing.
+    Probe {},
+}
+
+impl Work {
+    /// The generation of a converging task.
+    pub fn generation(&self) -> Option<u64> {
+        match self {
+            Self::Converge { generation, .. } => Some(*generation),
+            Self::Probe {} => None,
+        }
+    }
+
+    /// The entries that its lease must leave time for.
+    pub fn entries(&self) -> u32 {
+        match self {
+            Self::Converge { entries, .. } => *entries,
+            Self::Probe {} => 0,
+        }
+    }
+
+    /// As it travels.
+    pub fn wire(&self) -> wire::Work {
+        match *self {
+            Self::Converge { generation, desired, entries } => {
+                wire::Work::Converge { generation, desired: desired.0, entries }
+            }
+            Self::Probe {} => wire::Work::Probe,
+        }
+    }
+}
+
+impl From<wire::Work> for Work {
+    fn from(work: wire::Work) -> Self {
+        match work {
+            wire::Work::Converge { generation, desired, entries } => {
+                Self::Converge { generation, desired: Digest(desired), entries }
+            }
+            wire::Work::Probe => Self::Probe {},
+        }
+    }
+}
+
+/// One piece of work on one switch because of one event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Task {
+    id: TransactionId,
+    event: Event,
+    work: Work,
+}
+
+impl Task {
+    /// The task that does `work` because of `event`.
+    pub fn new(event: Event, work: Work) -> Result<Self, BadEvent> {
+        Ok(Self { id: event.id()?, event, work })
+    }
+
+    /// From an announce; its id is derived again, not taken over.
+    pub fn of_announce(announce: &wire::Announce<'_>) -> Result<Self, BadEvent> {
+        Self::new(announce.event.into(), announce.work.into())
+    }
+
+    /// As it is announced.
+    pub fn announce(&self) -> wire::Announce<'_> {
+        wire::Announce { event: self.event.wire(), work: self.work.wire() }
+    }
+
+    /// Its transaction id.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// Why.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// What.
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Where.
+    pub fn switch(&self) -> &str {
+        &self.event.switch
+    }
+}
+
+/// What a switch enforces: it refuses writes under a lower fence than the highest it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence {
+    /// Of the intent; 0 for work that belongs to none.
+    pub generation: u64,
+    /// Of the task, from 1.
+    pub attempt: u32,
+}
+
+impl Fence {
+    /// The P4Runtime election id: generation << 64 | attempt.
+    pub fn election_id(self) -> u128 {
+        u128::from(self.generation) << 64 | u128::from(self.attempt)
+    }
+
+    /// From the election id that a switch names.
+    pub fn from_election_id(election_id: u128) -> Self {
+        let (generation, low) = ((election_id >> 64) as u64, election_id as u64);
+        Self { generation, attempt: u32::try_from(low).unwrap_or(u32::MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        let event = Event::generation(7, "leaf1");
+        let id = event.id().unwrap();
+        assert_eq!(id, Event::generation(7, "leaf1").id().unwrap());
+        let changes: [fn(&mut Event); 5] = [
+            |event| event.source = "other".to_owned(),
+            |event| event.kind = "other".to_owned(),
+            |event| event.object = "other".to_owned(),
+            |event| event.occurrence = 8,
+            |event| event.switch = "leaf2".to_owned(),
+        ];
+        for change in changes {
+            let mut other = event.clone();
+            change(&mut other);
+            assert_ne!(other.id().unwrap(), id, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn bad_events() {
+        let with = |change: fn(&mut Event)| {
+            let mut event = Event::generation(7, "leaf1");
+            change(&mut event);
+            event.id()
+        };
+        assert_eq!(with(|event| event.switch.clear()), Err(BadEvent::NoSwitch));
+        let long = with(|event| event.object = "x".repeat(256));
+        assert_eq!(long, Err(BadEvent::TooLong { field: "object", length: 256 }));
+        assert!(matches!(with(|event| event.source = "a/b".to_owned()), Err(BadEvent::Source(_))));
+        assert!(with(|event| event.object = "x".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn digests() {
+        let digest = Digest([0xab; 32]);
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for bad in ["", "ab", &"AB".repeat(32), &"ab".repeat(33), &"é".repeat(32)] {
+            assert_eq!(bad.parse::<Digest>(), Err(BadDigest), "{bad}");
+        }
+    }
+
+    #[test]
+    fn fences() {
+        let fence = Fence { generation: 5, attempt: 3 };
+        assert_eq!(fence.election_id(), 5 << 64 | 3);
+        assert_eq!(Fence::from_election_id(fence.election_id()), fence);
+        assert!(fence < Fence { generation: 6, attempt: 1 });
+    }
+}
