@@ -4,11 +4,18 @@
 //! [`Store::create`]: `PutObject` with `If-None-Match: *` (RFC 9110, 13.1.2), the first writer wins, and whoever is in
 //! doubt reads the object and compares.
 
+mod call;
+mod connector;
+mod endpoint;
 mod error;
+mod probe;
 mod register;
 mod report;
 mod settings;
 mod store;
+#[cfg(feature = "suite")]
+pub mod suite;
+mod trouble;
 
 pub use error::Error;
 pub use register::ClaimRegister;

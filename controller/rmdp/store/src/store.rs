@@ -1,62 +1,402 @@
-//! The client.
+//! The client's calls.
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::{Created, EndpointStats, Error, Page, Probe, RequestCounts, Settings};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, IdentityCache, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
 
-/// A client of one store. Clones share everything.
+use crate::call::{Operation, Shared, Stop, Walk, What, timed};
+use crate::connector::Http;
+use crate::endpoint::{Endpoint, Tried};
+use crate::probe;
+use crate::trouble::{Status, Trouble};
+use crate::{Created, EndpointStats, Entry, Error, Page, Probe, RequestCounts, Settings};
+
+/// Keys that S3 deletes or lists in one request.
+const MAX_KEYS: usize = 1000;
+/// How often a store may say that an object exists and then that it does not, before `create` gives up.
+const MAX_CONTRADICTIONS: u32 = 8;
+
+/// A client of one store. Clones share everything: connections, counters, what is known of the endpoints.
+///
+/// All calls end by [`Settings::deadline`]. They may be dropped at any time; a write that was under way may then have
+/// been done or not.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+}
 
-#[expect(clippy::unused_async, unused_variables, reason = "signatures first; bodies follow")]
 impl Store {
     /// A client; nothing is sent yet.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        todo!()
+        check(&settings)?;
+        let http = Http::new(&settings)?;
+        let endpoints = settings
+            .endpoints
+            .iter()
+            .map(|url| Endpoint::new(url.clone(), client(url, &settings, http.clone())))
+            .collect();
+        Ok(Self { shared: Arc::new(Shared::new(settings, endpoints)) })
     }
 
     /// Creates the bucket where it is absent; refuses a versioned one.
     pub async fn ensure_bucket(&self) -> Result<(), Error> {
-        todo!()
+        let bucket = &self.shared.settings.bucket;
+        let mut walk = Walk::new(&self.shared, What("create bucket", bucket));
+        let created = walk
+            .until_answered(Operation::Bucket, 0, |client, limit| {
+                timed(limit, client.create_bucket().bucket(bucket).send())
+            })
+            .await;
+        match created {
+            Ok(_) => {}
+            Err(Stop::Trouble(_, Trouble::Status(Status { status: 409, code, .. })))
+                if code != "BucketAlreadyExists" => {}
+            // Not ours to create, or a place must be named: it may exist all the same, the next request tells.
+            Err(Stop::Trouble(_, Trouble::Status(Status { status: 400 | 403 | 409, .. }))) => {}
+            Err(stop) => return Err(walk.error(stop)),
+        }
+        self.refuse_versioned().await
     }
 
-    /// Tries whether the store creates exactly once, with 32 concurrent writers over all endpoints.
+    /// Refuses a bucket that is, or was, versioned.
+    pub(crate) async fn refuse_versioned(&self) -> Result<(), Error> {
+        let bucket = &self.shared.settings.bucket;
+        let mut walk = Walk::new(&self.shared, What("read the versioning of bucket", bucket));
+        let versioning = walk
+            .until_answered(Operation::Bucket, 0, |client, limit| {
+                timed(limit, client.get_bucket_versioning().bucket(bucket).send())
+            })
+            .await
+            .map_err(|stop| walk.error(stop))?;
+        match versioning.status {
+            None => Ok(()),
+            Some(status @ (BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended)) => {
+                Err(Error::Versioned { bucket: bucket.clone(), status: status.as_str().to_owned() })
+            }
+            Some(other) => Err(Error::Versioned { bucket: bucket.clone(), status: format!("{other:?}") }),
+        }
+    }
+
+    /// Tries whether the store creates exactly once: races of 32 concurrent writers over all endpoints.
+    ///
+    /// Endpoints that do not answer are left out and reported; one has to. Everything that the probe writes lies
+    /// under `probe/` and is deleted again.
     pub async fn probe(&self) -> Result<Probe, Error> {
-        todo!()
+        probe::run(self).await
     }
 
-    /// Creates `key` unless it exists; decides by comparing bytes whose it is.
+    /// Creates `key` unless it exists, and tells whose it is: `PutObject` with `If-None-Match: *`.
+    ///
+    /// `body` must differ from every other writer's, so carry a nonce. Where the store's answer is missing or says
+    /// that the object exists, it is read and compared: equal bytes are ours. An attempt whose effect is open is
+    /// repeated; that cannot do harm, as the bytes are the same and the first to be written stay.
+    ///
+    /// [`Error::Unknown`]: the object may exist with these bytes, or may come to.
     pub async fn create(&self, key: &str, body: Bytes) -> Result<Created, Error> {
-        todo!()
+        self.check_size(key, &body)?;
+        let (bucket, full) = (&self.shared.settings.bucket, self.full(key));
+        let mut walk = Walk::new(&self.shared, What("create", key));
+        let mut contradictions = 0;
+        loop {
+            let put = |client: Client, limit| {
+                let request = client.put_object().bucket(bucket).key(&full).if_none_match("*");
+                timed(limit, request.body(stream(&body)).send())
+            };
+            let exists = match walk.attempt(Operation::Create, body.len(), put).await {
+                // Every S3 names the object that it has written; without a name it was something else that answered.
+                Ok(Ok(written)) if written.e_tag.is_some() => return Ok(Created::Ours),
+                Ok(Ok(_)) => false,
+                Ok(Err(Trouble::Unsent(_))) => continue,
+                Ok(Err(_)) => {
+                    walk.doubt = true;
+                    false
+                }
+                Err(Stop::Trouble(_, Trouble::Status(Status { status: 412, .. }))) => true,
+                Err(Stop::Trouble(_, Trouble::Status(Status { status: 409, .. }))) => false,
+                Err(stop) => return Err(walk.error(stop)),
+            };
+            match self.read(&mut walk, &full).await {
+                Ok(Some(found)) if found == body => return Ok(Created::Ours),
+                Ok(Some(found)) => return Ok(Created::Theirs(found)),
+                Ok(None) => {}
+                Err(stop) => return Err(walk.error(stop)),
+            }
+            contradictions += u32::from(exists);
+            if contradictions == MAX_CONTRADICTIONS {
+                return Err(self.contradiction(key, &walk));
+            }
+            walk.pause().await.map_err(|stop| walk.error(stop))?;
+        }
     }
 
-    /// Writes `key`, whatever it was.
+    fn contradiction(&self, key: &str, walk: &Walk<'_>) -> Error {
+        let call = What("create", key).to_string();
+        let message =
+            format!("the store said {MAX_CONTRADICTIONS} times that it exists, and that it does not");
+        if walk.doubt {
+            return Error::Unknown { call, last: message };
+        }
+        let endpoint = self.shared.settings.endpoints.join(", ");
+        Error::Refused { endpoint, call, status: 412, code: "PreconditionFailed".to_owned(), message }
+    }
+
+    /// Writes `key`, whatever it was. For keys with one writer: a delayed attempt may undo somebody else's write.
     pub async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
-        todo!()
+        self.check_size(key, &body)?;
+        let (bucket, full) = (&self.shared.settings.bucket, self.full(key));
+        let mut walk = Walk::new(&self.shared, What("put", key));
+        walk.until_answered(Operation::Put, body.len(), |client, limit| {
+            timed(limit, client.put_object().bucket(bucket).key(&full).body(stream(&body)).send())
+        })
+        .await
+        .map(|_| ())
+        .map_err(|stop| walk.error(stop))
     }
 
-    /// Reads `key`.
+    /// Reads `key`. Objects over [`Settings::max_object`] are refused.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        todo!()
+        let mut walk = Walk::new(&self.shared, What("get", key));
+        self.read(&mut walk, &self.full(key)).await.map_err(|stop| walk.error(stop))
+    }
+
+    async fn read(&self, walk: &mut Walk<'_>, full: &str) -> Result<Option<Bytes>, Stop> {
+        let (settings, doubt) = (&self.shared.settings, walk.doubt);
+        let result = walk
+            .until_answered(Operation::Get, 0, |client, limit| fetch(settings, client, full, limit))
+            .await;
+        // Reading cannot put a write in doubt.
+        walk.doubt = doubt;
+        match result {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Stop::Trouble(_, Trouble::Status(Status { status: 404, code, .. })))
+                if code == "NoSuchKey" =>
+            {
+                Ok(None)
+            }
+            Err(stop) => Err(stop),
+        }
     }
 
     /// Lists keys that start with `prefix`, after the key `after`; at most `limit`, and at most 1,000.
+    ///
+    /// In the order of the keys' bytes. Never decide a claim by it.
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {
-        todo!()
+        let (bucket, full) = (&self.shared.settings.bucket, self.full(prefix));
+        let after = after.map(|after| self.full(after));
+        let most = i32::try_from(limit.clamp(1, MAX_KEYS)).unwrap_or(1);
+        let mut walk = Walk::new(&self.shared, What("list", prefix));
+        walk.until_answered(Operation::List, 0, |client, limit| {
+            let request = client.list_objects_v2().bucket(bucket).prefix(&full).max_keys(most);
+            let answer = timed(limit, request.set_start_after(after.clone()).send());
+            async move { answer.await.and_then(|output| self.page(output)) }
+        })
+        .await
+        .map_err(|stop| walk.error(stop))
     }
 
-    /// Deletes the keys that exist; 1,000 a request.
+    fn page(&self, output: ListObjectsV2Output) -> Result<Page, Trouble> {
+        let nonsense = |what: &str| Trouble::Broken(format!("a listing with {what}"));
+        let entries = output
+            .contents
+            .unwrap_or_default()
+            .into_iter()
+            .map(|object| {
+                let key = object.key.ok_or_else(|| nonsense("an object that has no key"))?;
+                let key = key.strip_prefix(&self.shared.settings.prefix);
+                let key = key.ok_or_else(|| nonsense("a key that was not asked for"))?.to_owned();
+                let modified = object.last_modified.and_then(|time| SystemTime::try_from(time).ok());
+                let modified = modified.ok_or_else(|| nonsense("an object that has no time"))?;
+                let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+                Ok(Entry { key, modified, size })
+            })
+            .collect::<Result<Vec<_>, Trouble>>()?;
+        let truncated = output.is_truncated.unwrap_or_default();
+        if truncated && entries.is_empty() {
+            return Err(nonsense("no keys that goes on"));
+        }
+        Ok(Page { entries, truncated })
+    }
+
+    /// Deletes the keys that exist, 1,000 a request. Not atomic: after an error some may be gone.
     pub async fn delete(&self, keys: &[String]) -> Result<(), Error> {
-        todo!()
+        for chunk in keys.chunks(MAX_KEYS) {
+            self.delete_chunk(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_chunk(&self, keys: &[String]) -> Result<(), Error> {
+        let bucket = &self.shared.settings.bucket;
+        let identifiers = keys
+            .iter()
+            .map(|key| ObjectIdentifier::builder().key(self.full(key)).build())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Settings(format!("delete: {error}")))?;
+        let delete = Delete::builder()
+            .set_objects(Some(identifiers))
+            .quiet(true)
+            .build()
+            .map_err(|error| Error::Settings(format!("delete: {error}")))?;
+        let first = keys.first().map_or("", String::as_str);
+        let what = format!("{first} and {} more", keys.len().saturating_sub(1));
+        let mut walk = Walk::new(&self.shared, What("delete", &what));
+        let output = walk
+            .until_answered(Operation::Delete, keys.len() * 100, |client, limit| {
+                timed(limit, client.delete_objects().bucket(bucket).delete(delete.clone()).send())
+            })
+            .await
+            .map_err(|stop| walk.error(stop))?;
+        let errors = output.errors.unwrap_or_default();
+        let Some(error) = errors.first() else { return Ok(()) };
+        let key = error.key().unwrap_or_default();
+        Err(Error::NotDeleted {
+            count: errors.len(),
+            key: key.strip_prefix(&self.shared.settings.prefix).unwrap_or(key).to_owned(),
+            code: error.code().unwrap_or("no reason given").to_owned(),
+        })
     }
 
     /// What each endpoint did, in the order of the settings.
     pub fn endpoints(&self) -> Vec<EndpointStats> {
-        todo!()
+        self.shared.endpoints.iter().map(Endpoint::stats).collect()
     }
 
     /// How many requests were sent.
     pub fn requests(&self) -> RequestCounts {
-        todo!()
+        self.shared.counts()
     }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The key as the store knows it.
+    pub(crate) fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.shared.settings.prefix)
+    }
+
+    fn check_size(&self, key: &str, body: &Bytes) -> Result<(), Error> {
+        let max = self.shared.settings.max_object;
+        if body.len() > max {
+            let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            return Err(Error::TooLarge { key: key.to_owned(), size, max });
+        }
+        Ok(())
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), Error> {
+    let wrong = |text: String| Err(Error::Settings(text));
+    if settings.endpoints.is_empty() || settings.endpoints.len() > Tried::MAX {
+        return wrong(format!(
+            "1 to {} endpoints are needed, {} are given",
+            Tried::MAX,
+            settings.endpoints.len()
+        ));
+    }
+    for endpoint in &settings.endpoints {
+        let rest = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+        if rest.is_none_or(|rest| rest.trim_end_matches('/').is_empty() || rest.contains(char::is_whitespace))
+        {
+            return wrong(format!("endpoint `{endpoint}` is not http://host:port or https://host:port"));
+        }
+    }
+    if settings.bucket.is_empty() || settings.bucket.contains('/') {
+        return wrong(format!("`{}` is not the name of a bucket", settings.bucket));
+    }
+    if settings.max_requests == 0 || settings.max_requests > tokio::sync::Semaphore::MAX_PERMITS {
+        return wrong("at least 1 request at once has to be allowed".to_owned());
+    }
+    if settings.attempt_timeout.is_zero() || settings.deadline < settings.attempt_timeout {
+        return wrong(
+            "the deadline of a call has to be at least that of an attempt, and both above 0".to_owned(),
+        );
+    }
+    if settings.deadline > Duration::from_secs(3600) {
+        return wrong("the deadline of a call has to be an hour at most".to_owned());
+    }
+    Ok(())
+}
+
+fn client(url: &str, settings: &Settings, http: Http) -> Client {
+    let credentials =
+        Credentials::new(&settings.access_key, settings.secret_key.expose(), None, None, "settings");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(url.trim_end_matches('/'))
+        .force_path_style(true)
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(credentials)
+        .http_client(http)
+        // An attempt is one request: who retries, where and whether is decided here and not in the SDK.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // The signature covers the body already; checksums beside it cost time, and many stores know none.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .identity_cache(IdentityCache::no_cache())
+        .build();
+    Client::from_conf(config)
+}
+
+pub(crate) fn stream(body: &Bytes) -> ByteStream {
+    ByteStream::new(SdkBody::from(body.clone()))
+}
+
+/// GET with a bounded body. Each part of the body has as long as the answer's head had.
+pub(crate) async fn fetch(
+    settings: &Settings,
+    client: Client,
+    full: &str,
+    limit: Instant,
+) -> Result<Bytes, Trouble> {
+    let patience = limit.saturating_duration_since(Instant::now());
+    let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
+    collect(output, settings.max_object, patience).await
+}
+
+async fn collect(output: GetObjectOutput, max: usize, patience: Duration) -> Result<Bytes, Trouble> {
+    let too_large = |size: usize| Trouble::TooLarge(u64::try_from(size).unwrap_or(u64::MAX));
+    let stated = usize::try_from(output.content_length.unwrap_or_default()).unwrap_or_default();
+    if stated > max {
+        return Err(too_large(stated));
+    }
+    let mut body = output.body;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let part = timeout_at(Instant::now() + patience, body.try_next())
+            .await
+            .map_err(|_| Trouble::Timeout(patience))?
+            .map_err(|error| Trouble::Broken(format!("the object's bytes broke off: {error}")))?;
+        let Some(part) = part else { break };
+        if first.len() + rest.len() + part.len() > max {
+            return Err(too_large(first.len() + rest.len() + part.len()));
+        }
+        // Most objects come in one part, which needs no copy.
+        if first.is_empty() && rest.is_empty() {
+            first = part;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(stated);
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&part);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
