@@ -1,1 +1,44 @@
-//! Loads the XDP program for RMDP and reads what it delivers and counts.
+//! Receives RMDP in the kernel: loads the XDP program, sets it up, reads what it delivers and counts.
+//!
+//! ```text
+//!   interface ─► XDP program (ebpf/rmdp.bpf.o) ─► ring ─► XdpReceiver::next() ─► the controller
+//!                   ▲          │
+//!     keys, groups, │          └─► counters, lateness ─► XdpControl::counters()
+//!     senders       │
+//!              XdpControl ── tick(): the other generation of the deduplication takes over
+//! ```
+//!
+//! Link and maps are pinned in `<pin root>/v<ABI>/<interface>/`, so that the program goes on between two lives of the
+//! daemon: what comes meanwhile waits in the ring. [`XdpReceiver::attach`] finds them again, checks that they are ours,
+//! and replaces the program through the pinned link in one step. [`XdpReceiver::detach`] removes everything.
+//!
+//! Needs Linux 5.15, `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`, and a mounted bpffs. `ebpf/README.md` has the maps, their
+//! bounds and the flow in the kernel.
+
+#[expect(dead_code, unreachable_pub, clippy::doc_markdown, reason = "shared with the program")]
+#[path = "../../program/src/abi.rs"]
+mod abi;
+mod attach;
+mod control;
+mod counters;
+mod error;
+mod kernel;
+mod logs;
+mod pins;
+mod program;
+mod receiver;
+mod settings;
+
+pub use control::XdpControl;
+pub use counters::{Counters, LATENESS_CLASSES, ReasonCounts, SenderCounters, TypeCounters, lateness_class_end};
+pub use error::XdpError;
+pub use program::{Program, Run, Verdict};
+pub use receiver::{Delivered, XdpReceiver};
+pub use settings::{AttachMode, LogLevel, Mode, Settings};
+
+/// Most destinations (address, port).
+pub const MAX_GROUPS: usize = abi::TARGETS;
+/// Most keys that are accepted at the same time.
+pub const MAX_KEYS: usize = abi::KEYS;
+/// Most senders that were ever configured while the pins were there.
+pub const MAX_SENDERS: usize = abi::SENDERS;

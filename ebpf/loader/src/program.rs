@@ -1,0 +1,74 @@
+//! The program without an interface: packets go through `BPF_PROG_TEST_RUN`. For tests and benches.
+
+use std::io;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::programs::{TestRun, TestRunOptions};
+
+use crate::control::XdpControl;
+use crate::error::{XdpError, cause};
+use crate::kernel::{Kernel, program};
+use crate::receiver::{Delivered, Ring};
+use crate::settings::Settings;
+
+/// What the program says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Dropped, or taken in by the ring.
+    Drop,
+    /// On to the network stack.
+    Pass,
+    /// Something that the program never says.
+    Other(u32),
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Of the last repetition.
+    pub verdict: Verdict,
+    /// The mean time of a repetition.
+    pub duration: Duration,
+}
+
+/// The program, loaded with maps of its own, on no interface.
+pub struct Program {
+    ebpf: Ebpf,
+    ring: Ring,
+    control: XdpControl,
+}
+
+impl Program {
+    /// Loads it; interface, pin folder and mode of the settings are not used.
+    pub fn load(settings: &Settings) -> Result<Self, XdpError> {
+        let Kernel { ebpf, maps, ring } = Kernel::load(settings, None)?;
+        Ok(Self { ebpf, ring: Ring(ring), control: XdpControl::new(maps, settings)? })
+    }
+
+    /// Runs it on an Ethernet frame, so often in a row.
+    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        let result = program(&mut self.ebpf)?.test_run(options).map_err(|error| {
+            let code = cause(&error).and_then(io::Error::raw_os_error);
+            let source = code.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
+            XdpError::Call { call: "BPF_PROG_TEST_RUN", object: "the XDP program".to_owned(), source }
+        })?;
+        let verdict = match result.return_value {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            other => Verdict::Other(other),
+        };
+        Ok(Run { verdict, duration: result.duration })
+    }
+
+    /// What it delivered.
+    pub fn try_next(&mut self) -> Option<Delivered> {
+        self.ring.take()
+    }
+
+    /// Settings, counters, the change of generations.
+    pub const fn control(&self) -> &XdpControl {
+        &self.control
+    }
+}
