@@ -1,0 +1,273 @@
+//! The agent: carries out what a controller has claimed, and decides nothing.
+//!
+//! ```text
+//!   Execute ──► where is the switch? ──► its desired state ──► Session::converge under the fence ──► Execution
+//!               shared configuration,     Blobs                 no write starts after start_before
+//!               else the intent's Switch
+//! ```
+//! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use outplane_driver_p4runtime::{Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles};
+use outplane_rmdp_core::Instant;
+use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
+use outplane_rmdp_core::io::Execution;
+use outplane_rmdp_core::object::text;
+use outplane_rmdp_core::task::{Fence, Task, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::Blobs;
+use crate::clock;
+use crate::intents::Intents;
+
+/// Most sessions that are kept.
+const MOST_SESSIONS: usize = 4096;
+
+/// What is to be carried out.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The task.
+    pub task: Task,
+    /// The attempt's fence.
+    pub fence: Fence,
+    /// No write to the switch starts later.
+    pub start_before: Instant,
+    /// Stops it.
+    pub stop: CancellationToken,
+}
+
+/// The agent of a controller. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    blobs: Blobs,
+    intents: Intents,
+    /// Where certificates and keys for switches are.
+    tls: PathBuf,
+    sessions: Arc<Mutex<HashMap<String, Kept>>>,
+    pipeline: Arc<Pipeline>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    target: Target,
+    budget: Duration,
+    session: Arc<tokio::sync::Mutex<Session>>,
+}
+
+impl Agent {
+    /// An agent without sessions; `tls` is the folder of the switches' certificates.
+    pub fn new(blobs: Blobs, intents: Intents, tls: PathBuf) -> Self {
+        let pipeline = Arc::new(Pipeline::outplane().clone());
+        Self { blobs, intents, tls, sessions: Arc::default(), pipeline }
+    }
+
+    /// The desired states.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Fetches what a task will need, while its claim is under way.
+    pub async fn prepare(&self, task: &Task, config: &SharedConfig) {
+        let Work::Converge { desired, .. } = task.work() else { return };
+        let blob = self.blobs.get(*desired);
+        let target = self.target(task, config);
+        // Who executes it hears of faults.
+        let _ = tokio::join!(blob, target);
+    }
+
+    /// Carries a job out. When this returns, or is dropped, nothing of it writes any more but what is under way.
+    pub async fn execute(&self, job: Job, config: &SharedConfig) -> Execution {
+        let late = CancellationToken::new();
+        let watch = async {
+            // The driver's clock stands still while the machine sleeps, this one does not.
+            loop {
+                let left = job.start_before.since(clock::instant());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(clock::MAX_SLEEP)).await;
+            }
+        };
+        let stopped = async {
+            tokio::select! {
+                () = job.stop.cancelled() => {}
+                () = watch => {}
+            }
+            late.cancel();
+            std::future::pending::<()>().await;
+        };
+        let result = tokio::select! {
+            result = self.run(&job, config, &late) => result,
+            () = stopped => unreachable!("it waits for ever"),
+        };
+        match result {
+            Ok(report) => Execution::Done { report: text(&report) },
+            Err(Trouble::Words(reason)) => Execution::Failed { reason: text(&reason) },
+            Err(Trouble::Switch(error)) => outcome(&error, job.stop.is_cancelled()),
+            Err(Trouble::Over) if job.stop.is_cancelled() => Execution::Stopped,
+            Err(Trouble::Over) => Execution::TooLate,
+        }
+    }
+
+    async fn run(
+        &self,
+        job: &Job,
+        config: &SharedConfig,
+        over: &CancellationToken,
+    ) -> Result<String, Trouble> {
+        let needs = async {
+            let target = self.target(&job.task, config);
+            match job.task.work() {
+                Work::Probe {} => Ok((target.await?, None)),
+                Work::Converge { desired, .. } => {
+                    let (target, blob) = tokio::join!(target, self.blobs.get(*desired));
+                    Ok::<_, String>((target?, Some(blob?)))
+                }
+            }
+        };
+        let needs = over.run_until_cancelled(needs).await.ok_or(Trouble::Over)?;
+        let (target, blob) = needs.map_err(Trouble::Words)?;
+        let session = self.session(target, config.budget());
+        // The core has one execution a switch at a time, so this does not wait but for one that just ends.
+        let mut session = over.run_until_cancelled(session.lock()).await.ok_or(Trouble::Over)?;
+        let Some(blob) = blob else {
+            let probe = over.run_until_cancelled(session.probe()).await.ok_or(Trouble::Over)?;
+            return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
+        };
+        let left = job.start_before.since(clock::instant());
+        let start_before = tokio::time::Instant::now() + left;
+        let fence = job.fence.election_id();
+        let report = session.converge(fence, &blob.desired, start_before, over).await;
+        report.map(|report| report_text(&report)).map_err(Trouble::Switch)
+    }
+
+    /// Where the task's switch is: what the shared configuration says, completed by the intent's Switch object.
+    async fn target(&self, task: &Task, config: &SharedConfig) -> Result<Target, String> {
+        let name = task.switch();
+        let shared = config.switches.get(name).cloned().unwrap_or_default();
+        let generation = match task.work().generation() {
+            // The intent need not be asked where the configuration says it all.
+            Some(generation) if shared.address.is_none() => generation,
+            _ => return target(name, &shared, None, &self.tls),
+        };
+        let intent = self.intents.switches(generation).await?;
+        target(name, &shared, intent.get(name), &self.tls)
+    }
+
+    fn session(&self, target: Target, budget: Duration) -> Arc<tokio::sync::Mutex<Session>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = sessions.get(&target.name)
+            && kept.target == target
+            && kept.budget == budget
+        {
+            return Arc::clone(&kept.session);
+        }
+        if sessions.len() >= MOST_SESSIONS {
+            // Any that nobody uses; it connects anew when it is needed again.
+            let idle = sessions.iter().find(|(_, kept)| Arc::strong_count(&kept.session) == 1);
+            if let Some(name) = idle.map(|(name, _)| name.clone()) {
+                sessions.remove(&name);
+            }
+        }
+        let session = Session::new(target.clone(), Arc::clone(&self.pipeline), options(budget));
+        let session = Arc::new(tokio::sync::Mutex::new(session));
+        let kept = Kept { target: target.clone(), budget, session: Arc::clone(&session) };
+        sessions.insert(target.name, kept);
+        session
+    }
+}
+
+/// A write that has started is over when the budget is.
+fn options(budget: Duration) -> Options {
+    let defaults = Options::default();
+    Options {
+        write_deadline: budget,
+        call_deadline: defaults.call_deadline.min(budget),
+        connect_deadline: defaults.connect_deadline.min(budget),
+        ..defaults
+    }
+}
+
+/// Why there is no report.
+enum Trouble {
+    Words(String),
+    Switch(Error),
+    /// Stopped, or too late, before the switch was asked anything.
+    Over,
+}
+
+fn target(
+    name: &str,
+    shared: &SwitchConfig,
+    intent: Option<&outplane_intent::model::Switch>,
+    tls: &Path,
+) -> Result<Target, String> {
+    let address = shared.address.clone().or_else(|| intent.map(|switch| switch.address.clone()));
+    let address = address.ok_or_else(|| {
+        format!(
+            "switch `{name}` has no address: give it one in the shared configuration ([switch.{name}] address = \
+             \"HOST:PORT\") or as a Switch object in the policy"
+        )
+    })?;
+    // Paths of the intent are those of whoever applied it: here only the files' names mean something.
+    let plain = |path: &Path| path.file_name().map(|file| tls.join(file)).unwrap_or_default();
+    let of_intent = intent.and_then(|switch| switch.tls.as_ref()).map(|files| TlsFiles {
+        ca: plain(&files.ca),
+        identity: files.cert.as_deref().zip(files.key.as_deref()).map(|(cert, key)| (plain(cert), plain(key))),
+        server_name: files.server_name.clone(),
+    });
+    let of_config = shared.tls.as_ref().map(|files| TlsFiles {
+        ca: tls.join(&files.ca),
+        identity: files.cert.as_ref().zip(files.key.as_ref()).map(|(cert, key)| (tls.join(cert), tls.join(key))),
+        server_name: files.server_name.clone(),
+    });
+    Ok(Target {
+        name: name.to_owned(),
+        address,
+        device_id: shared.device_id.or(intent.map(|switch| switch.device_id)).unwrap_or(1),
+        role: shared.role.clone().or_else(|| intent.and_then(|switch| switch.role.clone())),
+        tls: of_config.or(of_intent),
+    })
+}
+
+fn outcome(error: &Error, stopped: bool) -> Execution {
+    let fenced = |primary: u128| Execution::Fenced { by: Fence::from_election_id(primary) };
+    match &*error.problem {
+        Problem::NotPrimary { primary: Some(primary), .. }
+        | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
+        Problem::LeaseOver { .. } => Execution::TooLate,
+        Problem::Cancelled { .. } if stopped => Execution::Stopped,
+        Problem::Cancelled { .. } => Execution::TooLate,
+        _ => Execution::Failed { reason: text(&error.to_string()) },
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64() * 1000.0)
+}
+
+fn report_text(report: &Report) -> String {
+    let writes = match report.plan.total {
+        0 => "nothing to change".to_owned(),
+        1 => "1 write".to_owned(),
+        many => format!("{many} writes"),
+    };
+    format!(
+        "{writes}; {} ms: fence {}, read {}, plan {}, write {}",
+        millis(report.elapsed),
+        millis(report.connecting),
+        millis(report.reading),
+        millis(report.planning),
+        millis(report.written.elapsed)
+    )
+}
+
+fn probe_text(probe: &outplane_driver_p4runtime::Probe) -> String {
+    let version = probe.api_version.as_deref().map_or_else(String::new, |version| format!(", P4Runtime {version}"));
+    let pipeline = if probe.is_ours { "our program" } else { "another program, or none" };
+    format!("answers in {} ms{version}, {pipeline}", millis(probe.elapsed))
+}

@@ -1,0 +1,169 @@
+//! Chains: write-once objects whose keys are numbers that grow. The intent log (`i/`), the versions of the shared
+//! configuration (`config/`) and the stream epochs of a node (`e/<node>/`) are chains.
+//!
+//! Who appends tries the number after the newest; if somebody else was faster, the next one. So two appenders never
+//! have the same number, and the order has no owner. Who follows asks for the number after the last one it has, at once
+//! when a hint names it, and by polling anyway; a listing now and then finds what lies behind numbers that were swept.
+
+use std::time::Duration;
+
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::Object;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::error::Error;
+use crate::objects::Objects;
+
+/// How often a follower asks, if nobody gives it a hint.
+pub const POLL: Duration = Duration::from_millis(500);
+
+/// Every so many polls the follower lists.
+const LIST_EVERY: u32 = 60;
+
+/// How often an appender tries the next number.
+const TRIES: u32 = 1000;
+
+/// Which chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// The intent log.
+    Generations,
+    /// The shared configuration.
+    Configs,
+    /// A node's stream epochs.
+    Epochs(String),
+}
+
+impl Chain {
+    /// The key of a number.
+    pub fn key(&self, number: u64) -> Key {
+        match self {
+            Self::Generations => Key::Generation(number),
+            Self::Configs => Key::Config(number),
+            Self::Epochs(node) => Key::Epoch(node.clone(), number),
+        }
+    }
+
+    fn prefix(&self) -> Prefix {
+        match self {
+            Self::Generations => Prefix::Generations,
+            Self::Configs => Prefix::Configs,
+            Self::Epochs(node) => Prefix::EpochsOf(node.clone()),
+        }
+    }
+
+    fn number(&self, key: &Key) -> Option<u64> {
+        match (self, key) {
+            (Self::Generations, Key::Generation(number))
+            | (Self::Configs, Key::Config(number))
+            | (Self::Epochs(_), Key::Epoch(_, number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The numbers above one, in order.
+    pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
+        let mut numbers = Vec::new();
+        let mut after = (above > 0).then(|| self.key(above));
+        loop {
+            let page = objects.list(&self.prefix(), after.as_ref()).await?;
+            numbers.extend(page.keys.iter().filter_map(|listed| self.number(&listed.key)));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(numbers),
+            }
+        }
+    }
+
+    /// The newest number above one.
+    pub async fn newest(&self, objects: &Objects, above: u64) -> Result<Option<u64>, Error> {
+        Ok(self.numbers(objects, above).await?.last().copied())
+    }
+
+    /// Appends what `make` gives for a number; the number.
+    ///
+    /// # Errors
+    /// The store's: [`outplane_rmdp_store::Error::Unknown`] leaves open whether it was appended.
+    pub async fn append(&self, objects: &Objects, make: impl Fn(u64) -> Object) -> Result<u64, Error> {
+        let mut number = self.newest(objects, 0).await?.unwrap_or(0);
+        for _ in 0..TRIES {
+            number = number.saturating_add(1);
+            if objects.create(&self.key(number), &mut make(number)).await? {
+                return Ok(number);
+            }
+        }
+        Err(Error::Contended { tries: TRIES, last: self.key(number) })
+    }
+}
+
+/// Follows a chain.
+#[derive(Debug)]
+pub struct Follower {
+    objects: Objects,
+    chain: Chain,
+    /// The newest number that was seen.
+    known: u64,
+    polls: u32,
+    /// It was asked since the last object: now there is time.
+    asked: bool,
+}
+
+impl Follower {
+    /// A follower that has seen everything up to `known`; 0: nothing.
+    pub fn new(objects: Objects, chain: Chain, known: u64) -> Self {
+        Self { objects, chain, known, polls: 0, asked: false }
+    }
+
+    /// The newest object, if there is one that was not seen yet.
+    ///
+    /// An object that cannot be read is an error that names it; the follower then goes on behind it.
+    pub async fn newer(&mut self, hint: u64) -> Result<Option<(u64, Object)>, Error> {
+        let list = self.polls.is_multiple_of(LIST_EVERY);
+        self.polls = self.polls.wrapping_add(1);
+        if hint > self.known
+            && let Some(object) = self.read(hint).await?
+        {
+            return Ok(Some((hint, object)));
+        }
+        if list && let Some(newest) = self.chain.newest(&self.objects, self.known).await? {
+            let object = self.read(newest).await?;
+            return Ok(object.map(|object| (newest, object)));
+        }
+        let mut newer = None;
+        while let Some(object) = self.read(self.known.saturating_add(1)).await? {
+            newer = Some((self.known, object));
+        }
+        Ok(newer)
+    }
+
+    /// The object of a number, which is then known.
+    async fn read(&mut self, number: u64) -> Result<Option<Object>, Error> {
+        let read = self.objects.get(&self.chain.key(number)).await;
+        if matches!(read, Ok(Some(_)) | Err(Error::Object(_))) {
+            self.known = number;
+        }
+        read
+    }
+
+    /// Waits for an object that was not seen yet: asks at once, at every hint, and every [`POLL`]. After a fault it goes on
+    /// when it is called again.
+    pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<(u64, Object), Error> {
+        loop {
+            if self.asked {
+                // A hint that came meanwhile counts. Who gives no hints any more leaves the polls.
+                match timeout(POLL, hints.changed()).await {
+                    Ok(Err(_)) => sleep(POLL).await,
+                    Ok(Ok(())) | Err(_) => {}
+                }
+            }
+            self.asked = true;
+            let hint = *hints.borrow_and_update();
+            if let Some(found) = self.newer(hint).await? {
+                // There may be more already.
+                self.asked = false;
+                return Ok(found);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Tasks that follow the shared configuration and the intent log for the loop.
+
+use std::time::{Duration, Instant};
+
+use outplane_rmdp_core::object::{Generation, Object};
+use tokio::sync::{mpsc, watch};
+
+use crate::chain::{Chain, Follower};
+use crate::error::Error;
+use crate::generation::{Compiled, compiled};
+use crate::objects::Objects;
+
+/// News of the chains.
+pub(crate) enum Event {
+    /// A version of the shared configuration, and its text.
+    Config(u64, String),
+    /// A generation, compiled, and how long that took since it was found.
+    Compiled(Box<Compiled>, Duration),
+    /// A generation that cannot be carried out, and why.
+    BadGeneration(u64, String),
+    /// Something that cannot be read; what was known before stays.
+    Fault(String),
+}
+
+/// Ends when the loop takes no events any more.
+pub(crate) async fn configs(
+    objects: Objects,
+    known: u64,
+    mut hints: watch::Receiver<u64>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut follower = Follower::new(objects, Chain::Configs, known);
+    let mut faults = Faults::default();
+    while !events.is_closed() {
+        let event = match follower.next(&mut hints).await {
+            Ok((version, Object::Config(stored))) => Some(Event::Config(version, stored.toml)),
+            Ok(_) => None,
+            Err(error) => faults.fresh(&error),
+        };
+        if let Some(event) = event {
+            let _ = events.send(event).await;
+        }
+    }
+}
+
+/// Ends when the loop takes no events any more.
+pub(crate) async fn generations(objects: Objects, mut hints: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+    let mut follower = Follower::new(objects, Chain::Generations, 0);
+    let mut faults = Faults::default();
+    while !events.is_closed() {
+        let event = match follower.next(&mut hints).await {
+            Ok((number, Object::Generation(record))) => Some(compile(number, record).await),
+            Ok(_) => None,
+            Err(error) => faults.fresh(&error),
+        };
+        if let Some(event) = event {
+            let _ = events.send(event).await;
+        }
+    }
+}
+
+async fn compile(number: u64, record: Generation) -> Event {
+    let start = Instant::now();
+    match tokio::task::spawn_blocking(move || compiled(&record)).await {
+        Ok(Ok(compiled)) => Event::Compiled(Box::new(compiled), start.elapsed()),
+        Ok(Err(error)) => Event::BadGeneration(number, error.to_string()),
+        // A panic, which its own message has told.
+        Err(_) => Event::BadGeneration(number, format!("generation {number} could not be compiled")),
+    }
+}
+
+/// A fault that stays is told once.
+#[derive(Default)]
+struct Faults {
+    last: String,
+}
+
+impl Faults {
+    fn fresh(&mut self, error: &Error) -> Option<Event> {
+        let text = error.to_string();
+        if text == self.last {
+            return None;
+        }
+        self.last.clone_from(&text);
+        Some(Event::Fault(text))
+    }
+}

@@ -1,0 +1,53 @@
+//! What a daemon wants to know of its state machine, beside driving it.
+
+use outplane_rmdp_core::controller::Controller;
+use outplane_rmdp_core::counters::Counters;
+use outplane_rmdp_core::distributor::Distributor;
+use outplane_rmdp_core::io::Machine;
+
+/// A machine that can be looked into.
+pub(crate) trait Inside: Machine {
+    fn counters(&self) -> Counters;
+    /// Tasks in mind, a line each.
+    fn describe(&self, limit: usize) -> Vec<String>;
+    /// How many tasks are in mind.
+    fn tasks(&self) -> usize;
+    /// Sender ids that are marked as degraded.
+    fn degraded(&self) -> Vec<u32>;
+}
+
+impl Inside for Controller {
+    fn counters(&self) -> Counters {
+        self.counters()
+    }
+
+    fn describe(&self, limit: usize) -> Vec<String> {
+        self.describe(limit)
+    }
+
+    fn tasks(&self) -> usize {
+        self.tasks()
+    }
+
+    fn degraded(&self) -> Vec<u32> {
+        self.degraded().collect()
+    }
+}
+
+impl Inside for Distributor {
+    fn counters(&self) -> Counters {
+        self.counters()
+    }
+
+    fn describe(&self, limit: usize) -> Vec<String> {
+        self.describe(limit)
+    }
+
+    fn tasks(&self) -> usize {
+        self.tasks()
+    }
+
+    fn degraded(&self) -> Vec<u32> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,401 @@
+//! The daemons: a distributor or a controller, from its file to its end.
+//!
+//! ```text
+//!   store probed ─► shared configuration ─► stream epoch ─► sockets, XDP ─► loop ─► drained, left
+//!
+//!              receiver ── datagrams ──►┐        ┌──► Sender
+//!   config/, i/ followed ── events ────►│ Shell  │──► Requests (store)   ─┐
+//!                    clock ── Tick ────►│ step() │──► Executions (agent) ─┤
+//!                         ▲             └────────┘                        │
+//!                         └──────────── replies, outcomes ◄───────────────┘
+//! ```
+//! One task runs the loop and owns the machine; everything else it started ends with it.
+
+mod executions;
+mod follow;
+mod inside;
+mod keys;
+mod requests;
+mod shell;
+mod start;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outplane_rmdp_core::config::{Role, SharedConfig};
+use outplane_rmdp_core::controller::Controller;
+use outplane_rmdp_core::distributor::Distributor;
+use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
+use outplane_rmdp_core::task::Task;
+use outplane_rmdp_transport::{Counters, Received, Receiver, copies_between, monotonic_nanos};
+use outplane_rmdp_wire::{HintOf, Payload};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Agent;
+use crate::blobs::Blobs;
+use crate::clock;
+use crate::error::Error;
+use crate::file::NodeFile;
+use crate::generation::Compiled;
+use crate::http::{Lacking, Readiness};
+use crate::intents::Intents;
+use crate::metrics::{Metrics, Step};
+use crate::notify::Notifier;
+use crate::objects::Objects;
+use follow::Event;
+use inside::Inside;
+use shell::Shell;
+
+pub use start::{COMMANDS, epoch, newest_config, store_settings};
+pub use status::LEFT;
+
+/// Events of the followed chains that may wait for the loop; their followers wait then.
+const EVENTS: usize = 4;
+
+/// How often a node writes its status.
+const STATUS: Duration = Duration::from_secs(5);
+
+/// What a daemon is.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The node's own file.
+    pub file: NodeFile,
+    /// The folder of certificates and keys for switches.
+    pub tls: PathBuf,
+    /// What it shall be; the shared configuration must agree.
+    pub role: Role,
+}
+
+/// A daemon that is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// Its name.
+    pub node: String,
+    /// What it is.
+    pub role: Role,
+    /// Its stream epoch.
+    pub epoch: u64,
+    /// Version of the shared configuration.
+    pub config: u64,
+    /// How datagrams come in.
+    pub receiver: String,
+    /// Where they come in.
+    pub addresses: Vec<SocketAddr>,
+    /// Where it serves metrics and health.
+    pub http: Option<SocketAddr>,
+}
+
+/// Runs a daemon until `stop` and then until it is drained. `up` is called once, when it does its work.
+///
+/// Dropping the future ends it at once: what it had claimed is left to the others.
+pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + Send) -> Result<(), Error> {
+    let started = match stop.run_until_cancelled(start::start(&setup)).await {
+        None => return Ok(()),
+        Some(started) => started?,
+    };
+    let me = Identity { name: setup.file.name.clone(), epoch: started.epoch };
+    let (config, now) = (Arc::clone(&started.config), clock::instant());
+    match setup.role {
+        Role::Controller => {
+            let machine = Controller::new(me, config, now);
+            let objects = started.objects.clone();
+            let blobs = Blobs::new(objects.clone());
+            let agent = Agent::new(blobs, Intents::new(objects), setup.tls.clone());
+            Daemon::new(setup, started, machine, Some(agent)).run(stop, up).await
+        }
+        Role::Distributor => {
+            let machine = Distributor::new(me, config, now);
+            Daemon::new(setup, started, machine, None).run(stop, up).await
+        }
+    }
+}
+
+/// What `start` brings up.
+struct Started {
+    objects: Objects,
+    config: Arc<SharedConfig>,
+    version: u64,
+    epoch: u64,
+    receiver: Receiver,
+    sender: outplane_rmdp_transport::Sender,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    page: Arc<Mutex<serde_json::Value>>,
+    http: Option<SocketAddr>,
+    /// The HTTP server.
+    tasks: JoinSet<()>,
+    /// Keys without a secret.
+    missing: Vec<u16>,
+}
+
+struct Daemon<M> {
+    setup: Setup,
+    shell: Shell<M>,
+    objects: Objects,
+    receiver: Receiver,
+    version: u64,
+    epoch: u64,
+    page: Arc<Mutex<serde_json::Value>>,
+    http: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+    chores: JoinSet<()>,
+    copies: Counters,
+    config_hint: watch::Sender<u64>,
+    intent_hint: watch::Sender<u64>,
+    draining: bool,
+    notifier: Notifier,
+    /// The newest generation that could not be carried out, and why.
+    bad_generation: Option<String>,
+    /// What is wrong with the newest configuration, or lacking for it.
+    bad_config: Option<String>,
+}
+
+impl<M: Inside> Daemon<M> {
+    fn new(setup: Setup, started: Started, machine: M, agent: Option<Agent>) -> Self {
+        let Started { objects, config, version, epoch, receiver, sender, metrics, readiness, .. } = started;
+        let shell = Shell::new(machine, objects.clone(), agent, sender, config, metrics, readiness);
+        let mut daemon = Self {
+            setup,
+            shell,
+            objects,
+            receiver,
+            version,
+            epoch,
+            page: started.page,
+            http: started.http,
+            tasks: started.tasks,
+            chores: JoinSet::new(),
+            copies: Counters::default(),
+            config_hint: watch::channel(0).0,
+            intent_hint: watch::channel(0).0,
+            draining: false,
+            notifier: Notifier::from_environment(),
+            bad_generation: None,
+            bad_config: None,
+        };
+        daemon.secrets_missing(&started.missing);
+        daemon
+    }
+
+    async fn run(mut self, stop: CancellationToken, up: impl FnOnce(&Up) + Send) -> Result<(), Error> {
+        let (events, mut followed) = mpsc::channel(EVENTS);
+        let hints = self.config_hint.subscribe();
+        self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
+        if self.setup.role == Role::Distributor {
+            let hints = self.intent_hint.subscribe();
+            self.tasks.spawn(follow::generations(self.objects.clone(), hints, events.clone()));
+        }
+        drop(events);
+        self.announce_up(up);
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut statuses = interval(STATUS);
+        statuses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = clock::instant();
+            self.notifier.alive(clock::now());
+            let wait = self.shell.machine.deadline().map_or(clock::MAX_SLEEP, |deadline| deadline.since(now));
+            if wait.is_zero() {
+                self.shell.step(Input::Tick);
+            }
+            if self.draining && self.shell.machine.is_drained() {
+                break;
+            }
+            tokio::select! {
+                received = self.receiver.next() => self.received(&received),
+                ended = self.shell.ended() => self.shell.take(ended),
+                event = followed.recv() => match event {
+                    Some(event) => self.event(event).await,
+                    None => return Err(Error::Ended("following the store")),
+                },
+                () = tokio::time::sleep(wait.min(clock::MAX_SLEEP)) => {}
+                _ = seconds.tick() => self.every_second().await,
+                _ = statuses.tick() => self.write_status(),
+                () = stop.cancelled(), if !self.draining => self.drain("asked to stop"),
+                Some(_) = self.chores.join_next() => {}
+            }
+        }
+        self.leave().await;
+        Ok(())
+    }
+
+    fn announce_up(&mut self, up: impl FnOnce(&Up)) {
+        let is = Up {
+            node: self.setup.file.name.clone(),
+            role: self.setup.role,
+            epoch: self.epoch,
+            config: self.version,
+            receiver: self.receiver.mode().to_string(),
+            addresses: self.receiver.unicast().chain(self.receiver.groups()).collect(),
+            http: self.http,
+        };
+        tracing::info!(node = is.node, epoch = is.epoch, config = is.config, receiver = is.receiver, "up");
+        self.notifier.ready(&format!("epoch {}, configuration {}", is.epoch, is.config));
+        up(&is);
+    }
+
+    fn received(&mut self, received: &Received) {
+        let sender = received.header.sender;
+        match received.payload() {
+            Ok(Payload::Hint(hint)) => {
+                let hints = match hint.what {
+                    HintOf::Intent => &self.intent_hint,
+                    HintOf::Config => &self.config_hint,
+                };
+                tracing::debug!(sender, what = ?hint.what, number = hint.number, "hint");
+                // Numbers that are nonsense cost a GET.
+                hints.send_replace(hint.number);
+            }
+            // Commands have nothing else to say.
+            Ok(_) if sender == COMMANDS => {}
+            Ok(Payload::Announce(announce)) => match Task::of_announce(&announce) {
+                Ok(task) => {
+                    tracing::debug!(task = %task.id(), sender, switch = task.switch(), "first copy");
+                    self.shell.step(Input::Announced { task, sender });
+                }
+                Err(error) => tracing::warn!(sender, %error, "an announce that is none"),
+            },
+            Ok(Payload::Heartbeat(heartbeat)) => {
+                let heartbeat = Heartbeat::of_wire(&heartbeat);
+                self.shell.step(Input::Heartbeat { sender, heartbeat });
+            }
+            Err(error) => tracing::warn!(sender, %error, "an authentic datagram with nonsense in it"),
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Config(version, toml) => self.config(version, &toml).await,
+            Event::Compiled(compiled, took) => self.compiled(compiled, took),
+            Event::BadGeneration(generation, reason) => {
+                self.shell.generation = self.shell.generation.max(generation);
+                tracing::error!(alert = true, generation, "{reason}");
+                self.shell.alert(reason.clone());
+                self.bad_generation = Some(reason);
+                self.write_status();
+            }
+            Event::Fault(what) => tracing::warn!("{what}"),
+        }
+    }
+
+    fn compiled(&mut self, compiled: Box<Compiled>, took: Duration) {
+        let Compiled { generation, tasks, blobs, switches } = *compiled;
+        tracing::info!(generation, switches = tasks.len(), took_us = took.as_micros(), "compiled");
+        self.bad_generation = None;
+        self.shell.metrics.step(Step::Compile, took);
+        self.shell.generation = self.shell.generation.max(generation);
+        self.shell.keep_blobs(blobs);
+        for task in &tasks {
+            let name = task.switch();
+            let known = |name| self.shell.config.switches.get(name).is_some_and(|s| s.address.is_some());
+            if !switches.contains_key(name) && !known(name) {
+                let text = format!(
+                    "switch `{name}` of generation {generation} has no address: give it one in the shared \
+                     configuration or as a Switch object"
+                );
+                tracing::error!(task = %task.id(), alert = true, "{text}");
+                self.shell.alert(text);
+            }
+        }
+        self.shell.step(Input::Emit { generation, tasks });
+    }
+
+    async fn config(&mut self, version: u64, toml: &str) {
+        let config = match SharedConfig::from_toml(toml) {
+            Ok(config) => Arc::new(config),
+            Err(error) => {
+                let text = format!("version {version} of the shared configuration is not followed: {error}");
+                tracing::error!(alert = true, "{text}");
+                self.shell.alert(text.clone());
+                self.bad_config = Some(text);
+                return;
+            }
+        };
+        self.version = version;
+        self.bad_config = None;
+        if let Err(error) = start::member(&config, version, &self.setup) {
+            tracing::error!(alert = true, %error, "no member any more");
+            self.shell.readiness.lacks(Lacking::Configuration, error.to_string());
+            self.drain("no member any more");
+            return;
+        }
+        let keys = keys::of(&config, &self.setup.file);
+        let senders = start::senders(&config);
+        let datagrams = &config.datagrams;
+        let results = [
+            self.receiver.set_keys(&keys.accept).await,
+            self.receiver.set_senders(&senders).await,
+            self.receiver.set_groups(&datagrams.groups, datagrams.port).await,
+            self.shell.sender.set_destinations(&start::destinations(&config, &self.setup.file.name)),
+        ];
+        for error in results.into_iter().filter_map(Result::err) {
+            let text = format!("version {version} of the shared configuration is followed in part: {error}");
+            tracing::error!(alert = true, "{text}");
+            self.shell.alert(text);
+        }
+        if let Some(key) = keys.sign {
+            self.shell.sender.set_key(key);
+        }
+        start::tell_members(&config, version, &self.shell.metrics);
+        self.shell.step(Input::Config(config));
+        self.secrets_missing(&keys.missing);
+        tracing::info!(config = version, "the shared configuration is followed");
+        self.write_status();
+    }
+
+    /// Keys that the configuration names and the node's file does not have.
+    fn secrets_missing(&mut self, missing: &[u16]) {
+        if missing.is_empty() {
+            self.shell.readiness.has(Lacking::Configuration);
+            return;
+        }
+        let text = format!(
+            "the shared configuration uses key {}, whose secret is not in this node's file: datagrams under it are \
+             lost here; add it to [keys] and restart the node",
+            missing.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+        );
+        tracing::error!(alert = true, "{text}");
+        self.shell.readiness.lacks(Lacking::Configuration, text.clone());
+        self.shell.alert(text.clone());
+        self.bad_config = Some(text);
+    }
+
+    async fn every_second(&mut self) {
+        if let Err(error) = self.receiver.tick(monotonic_nanos()).await {
+            tracing::warn!(%error, "receiver");
+        }
+        match self.receiver.counters() {
+            Ok(counters) => {
+                let datagrams = &self.shell.config.datagrams;
+                let ways = self.receiver.groups().count() + usize::from(datagrams.fan_out || datagrams.groups.is_empty());
+                let per_task = u32::try_from(ways.max(1)).unwrap_or(1) * u32::from(datagrams.burst.max(1));
+                let copies = copies_between(&self.copies, &counters, per_task);
+                self.shell.metrics.set_receiver(counters.clone(), self.receiver.mode());
+                self.copies = counters;
+                if copies.tasks > 0 || !copies.senders.is_empty() {
+                    self.shell.step(Input::Copies(copies));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "receiver"),
+        }
+        self.publish();
+    }
+
+    fn drain(&mut self, why: &str) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        tracing::info!(why, "draining: nothing new is claimed, what is under way finishes");
+        self.shell.readiness.lacks(Lacking::Draining, format!("draining: {why}"));
+        self.notifier.stopping("draining");
+        self.shell.step(Input::Drain);
+        self.write_status();
+    }
+}

@@ -1,0 +1,173 @@
+//! Requests to the store on behalf of a machine: each gets one reply.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outplane_rmdp_core::io::{Reply, Request, Token};
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Object, Outcome};
+use outplane_rmdp_core::task::TransactionId;
+use tokio::task::{Id, JoinSet};
+
+use crate::error::Error;
+use crate::metrics::{ClaimOutcome, Metrics, Step, TaskEnd};
+use crate::objects::Objects;
+
+/// How a request ended.
+pub(crate) struct Answered {
+    pub(crate) token: Token,
+    pub(crate) reply: Reply,
+    pub(crate) about: About,
+    pub(crate) took: Duration,
+    /// Why the reply is unknown.
+    pub(crate) fault: Option<String>,
+}
+
+/// What a request was.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) what: String,
+    pub(crate) id: Option<TransactionId>,
+    step: Option<Step>,
+    claim: bool,
+    end: Option<(TaskEnd, Option<Duration>)>,
+}
+
+type Done = (Reply, Duration, Option<String>);
+
+/// Those under way. Dropping it ends them.
+pub(crate) struct Requests {
+    objects: Objects,
+    under_way: JoinSet<Done>,
+    asked: HashMap<Id, (Token, About)>,
+    most: usize,
+}
+
+impl Requests {
+    pub(crate) fn new(objects: Objects) -> Self {
+        Self { objects, under_way: JoinSet::new(), asked: HashMap::new(), most: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// The most that were under way at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Sends a request; `blob` are the bytes of a `CreateBlob`.
+    pub(crate) fn send(&mut self, token: Token, request: Request, blob: Option<Bytes>) {
+        let about = About::of(&request);
+        let objects = self.objects.clone();
+        let handle = self.under_way.spawn(async move {
+            let start = Instant::now();
+            match answer(&objects, request, blob).await {
+                Ok(reply) => (reply, start.elapsed(), None),
+                Err(Error::Object(error)) => (Reply::Foreign(error.to_string()), start.elapsed(), None),
+                Err(error) => (Reply::Unknown, start.elapsed(), Some(error.to_string())),
+            }
+        });
+        self.asked.insert(handle.id(), (token, about));
+        self.most = self.most.max(self.under_way.len());
+    }
+
+    /// The next one that ends. Waits for ever if there is none. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Answered {
+        loop {
+            let (id, (reply, took, fault)) = match self.under_way.join_next_with_id().await {
+                None => std::future::pending().await,
+                Some(Ok(done)) => done,
+                // Only a panic gets here; its own message has told.
+                Some(Err(error)) => {
+                    let fault = Some("the request has ended early".to_owned());
+                    (error.id(), (Reply::Unknown, Duration::ZERO, fault))
+                }
+            };
+            let Some((token, about)) = self.asked.remove(&id) else { continue };
+            return Answered { token, reply, about, took, fault };
+        }
+    }
+}
+
+async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Result<Reply, Error> {
+    let created = |ours| if ours { Reply::Created } else { Reply::Exists };
+    Ok(match request {
+        Request::Create { key, mut object } => created(objects.create(&key, &mut object).await?),
+        Request::CreateBlob(digest) => match blob {
+            Some(blob) => created(objects.create_blob(digest, blob).await?),
+            None => Reply::Unknown,
+        },
+        Request::Get(key) => match objects.get(&key).await? {
+            Some(object) => Reply::Found(Box::new(object)),
+            None => Reply::Missing,
+        },
+        Request::List { prefix, after } => {
+            let page = objects.list(&prefix, after.as_ref()).await?;
+            Reply::Page { keys: page.keys, next: page.next }
+        }
+        Request::Delete(keys) => {
+            let paths: Vec<String> = keys.iter().map(Key::path).collect();
+            Box::pin(objects.store().delete(&paths)).await?;
+            Reply::Done
+        }
+        Request::Put { key, mut object } => {
+            objects.put(&key, &mut object).await?;
+            Reply::Done
+        }
+    })
+}
+
+impl About {
+    fn of(request: &Request) -> Self {
+        let about = |what: String, id| Self { what, id, step: None, claim: false, end: None };
+        match request {
+            Request::Create { key, object } => {
+                let mut about = about(format!("create {key}"), key.id());
+                match object {
+                    Object::Task(_) => about.step = Some(Step::Queue),
+                    Object::Claim(_) => (about.step, about.claim) = (Some(Step::Claim), true),
+                    Object::Decision(decision) => {
+                        about.step = Some(Step::Decide);
+                        about.end = Some(match &decision.outcome {
+                            Outcome::Done { steps, .. } => {
+                                (TaskEnd::Done, Some(Duration::from_micros(steps.executed_us)))
+                            }
+                            Outcome::Superseded { .. } => (TaskEnd::Superseded, None),
+                            Outcome::Failed { .. } => (TaskEnd::Failed, None),
+                        });
+                    }
+                    _ => {}
+                }
+                about
+            }
+            Request::CreateBlob(digest) => about(format!("create b/{digest}"), None),
+            Request::Get(key) => about(format!("get {key}"), key.id()),
+            Request::List { prefix, .. } => about(format!("list {}", prefix.path()), None),
+            Request::Delete(keys) => about(format!("delete {} objects", keys.len()), None),
+            Request::Put { key, .. } => about(format!("put {key}"), key.id()),
+        }
+    }
+
+    /// Counts what came of it.
+    pub(crate) fn count(&self, metrics: &Metrics, reply: &Reply, took: Duration) {
+        if let Some(step) = self.step {
+            metrics.step(step, took);
+        }
+        if self.claim {
+            metrics.claimed(match reply {
+                Reply::Created => ClaimOutcome::Won,
+                Reply::Exists => ClaimOutcome::Lost,
+                _ => ClaimOutcome::Unknown,
+            });
+        }
+        if let (Some((end, executed)), Reply::Created) = (self.end, reply) {
+            metrics.task_ended(end);
+            if let Some(executed) = executed {
+                metrics.step(Step::Total, executed + took);
+            }
+        }
+    }
+}

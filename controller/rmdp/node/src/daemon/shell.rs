@@ -1,0 +1,359 @@
+//! The shell around a state machine: carries its actions out and brings it what became of them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::io::{Action, Execution, Heartbeat, Input, Level, Note, Reply, Request};
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Object, Outcome};
+use outplane_rmdp_core::task::{Digest, Task, TransactionId};
+use outplane_rmdp_transport::Sender;
+use outplane_rmdp_wire as wire;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::executions::{Executed, Executions};
+use super::inside::Inside;
+use super::requests::{Answered, Requests};
+use crate::agent::{Agent, Job};
+use crate::clock;
+use crate::http::{Lacking, Readiness};
+use crate::metrics::{AttemptEnd, Metrics, Step};
+use crate::objects::Objects;
+
+/// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
+const REMEMBERED: usize = 4096;
+
+/// Fetches ahead under way at once; more are left to the execution itself.
+const AHEAD: usize = 64;
+
+/// Ended tasks that the status shows.
+const RECENT: usize = 20;
+
+/// Requests without a clear answer in a row after which the store counts as away.
+const AWAY: u32 = 3;
+
+/// A machine and what serves it.
+pub(crate) struct Shell<M> {
+    pub(crate) machine: M,
+    pub(crate) requests: Requests,
+    /// None for distributors.
+    pub(crate) executions: Option<Executions>,
+    pub(crate) sender: Sender,
+    pub(crate) config: Arc<SharedConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Readiness,
+    /// Desired states that tasks of this distributor name: of the last two generations.
+    blobs: VecDeque<BTreeMap<Digest, Bytes>>,
+    remembered: HashMap<TransactionId, Task>,
+    order: VecDeque<TransactionId>,
+    ahead: JoinSet<()>,
+    actions: Vec<Action>,
+    /// Ended tasks, the newest last.
+    pub(crate) recent: VecDeque<String>,
+    unclear: u32,
+    /// Alerts since the start, the newest last.
+    pub(crate) alerts: VecDeque<String>,
+    pub(crate) generation: u64,
+}
+
+/// Counts of the shell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) requests: usize,
+    pub(crate) most_requests: usize,
+    pub(crate) executions: usize,
+}
+
+impl<M: Inside> Shell<M> {
+    pub(crate) fn new(
+        machine: M,
+        objects: Objects,
+        agent: Option<Agent>,
+        sender: Sender,
+        config: Arc<SharedConfig>,
+        metrics: Arc<Metrics>,
+        readiness: Readiness,
+    ) -> Self {
+        Self {
+            machine,
+            requests: Requests::new(objects),
+            executions: agent.map(Executions::new),
+            sender,
+            config,
+            metrics,
+            readiness,
+            blobs: VecDeque::new(),
+            remembered: HashMap::new(),
+            order: VecDeque::new(),
+            ahead: JoinSet::new(),
+            actions: Vec::new(),
+            recent: VecDeque::new(),
+            unclear: 0,
+            alerts: VecDeque::new(),
+            generation: 0,
+        }
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            requests: self.requests.len(),
+            most_requests: self.requests.most(),
+            executions: self.executions.as_ref().map_or(0, Executions::len),
+        }
+    }
+
+    /// The next thing that has ended. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        let executions = async {
+            match &mut self.executions {
+                Some(executions) => executions.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answered = self.requests.next() => Ended::Request(answered),
+            executed = executions => Ended::Execution(executed),
+            Some(_) = self.ahead.join_next() => Ended::Nothing,
+        }
+    }
+
+    /// Hands over what has ended.
+    pub(crate) fn take(&mut self, ended: Ended) {
+        match ended {
+            Ended::Nothing => {}
+            Ended::Request(answered) => self.answered(answered),
+            Ended::Execution(executed) => self.executed(executed),
+        }
+    }
+
+    /// Gives the machine an input, and carries out what it wants.
+    pub(crate) fn step(&mut self, input: Input) {
+        match &input {
+            Input::Announced { task, .. } => self.remember(task),
+            Input::Config(config) => self.config = Arc::clone(config),
+            _ => {}
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.step(clock::instant(), input, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    /// A generation whose tasks are about to be emitted.
+    pub(crate) fn keep_blobs(&mut self, blobs: BTreeMap<Digest, Bytes>) {
+        self.blobs.push_back(blobs);
+        if self.blobs.len() > 2 {
+            self.blobs.pop_front();
+        }
+    }
+
+    fn remember(&mut self, task: &Task) {
+        let id = task.id();
+        if let Some(generation) = task.work().generation() {
+            self.generation = self.generation.max(generation);
+        }
+        if self.executions.is_none() || self.remembered.contains_key(&id) {
+            return;
+        }
+        self.remembered.insert(id, task.clone());
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.remembered.remove(&oldest);
+        }
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Answered { token, reply, about, took, fault } = answered;
+        about.count(&self.metrics, &reply, took);
+        if let Some(fault) = fault {
+            self.store_failed(&about.what, about.id, &fault);
+        } else if self.unclear > 0 {
+            if self.unclear >= AWAY {
+                tracing::info!("the store answers again");
+                self.readiness.has(Lacking::Store);
+            }
+            self.unclear = 0;
+        }
+        if let Reply::Found(object) = &reply
+            && let Object::Task(queued) = &**object
+            && let Ok(task) = queued.task()
+        {
+            self.remember(&task);
+        }
+        if let Some(id) = about.id {
+            tracing::debug!(task = %id, request = about.what, took_us = took.as_micros(), reply = word(&reply), "store");
+        }
+        self.step(Input::Stored { token, reply });
+    }
+
+    fn store_failed(&mut self, what: &str, id: Option<TransactionId>, fault: &str) {
+        self.unclear = self.unclear.saturating_add(1);
+        let task = id.map(|id| id.to_string()).unwrap_or_default();
+        tracing::debug!(task, request = what, fault, "no clear answer from the store");
+        if self.unclear == AWAY {
+            let text = format!("the store is away, no new work until it is back: {fault}");
+            tracing::error!(alert = true, "{text}");
+            self.readiness.lacks(Lacking::Store, text.clone());
+            self.alert(text);
+        }
+    }
+
+    pub(crate) fn alert(&mut self, text: String) {
+        self.metrics.alert();
+        self.alerts.push_back(text);
+        if self.alerts.len() > RECENT {
+            self.alerts.pop_front();
+        }
+    }
+
+    fn executed(&mut self, executed: Executed) {
+        let Executed { id, attempt, outcome, took } = executed;
+        self.metrics.step(Step::Execute, took);
+        let (end, words) = match &outcome {
+            Execution::Done { report } => (AttemptEnd::Done, report.clone()),
+            Execution::Failed { reason } => (AttemptEnd::Failed, reason.clone()),
+            Execution::Fenced { by } => {
+                (AttemptEnd::Fenced, format!("generation {} attempt {} was there", by.generation, by.attempt))
+            }
+            Execution::TooLate => (AttemptEnd::TooLate, "no time was left".to_owned()),
+            Execution::Stopped => (AttemptEnd::Stopped, "stopped".to_owned()),
+        };
+        self.metrics.attempt_ended(end);
+        let switch = self.remembered.get(&id).map_or("", |task| task.switch());
+        tracing::info!(task = %id, switch, attempt, end = end.word(), took_us = took.as_micros(), "{words}");
+        self.step(Input::Executed { id, attempt, outcome });
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Store { token, request } => {
+                let mut blob = None;
+                match &request {
+                    Request::Create { key: Key::Claim(id, attempt), .. } => {
+                        tracing::debug!(task = %id, attempt, "claiming");
+                        self.fetch_ahead(*id);
+                    }
+                    Request::Create { object: Object::Decision(decision), key: Key::Decision(id) } => {
+                        let how = outcome_words(&decision.outcome);
+                        self.ended_task(format!(
+                            "{id} {} generation {} attempt {} {how}",
+                            decision.event.switch, decision.event.occurrence, decision.attempt
+                        ));
+                    }
+                    Request::CreateBlob(digest) => {
+                        blob = self.blobs.iter().rev().find_map(|blobs| blobs.get(digest)).cloned();
+                    }
+                    _ => {}
+                }
+                self.requests.send(token, request, blob);
+            }
+            Action::Execute { task, attempt, fence, start_before } => {
+                tracing::debug!(task = %task.id(), switch = task.switch(), attempt, "executing");
+                let job = Job { task, fence, start_before, stop: CancellationToken::new() };
+                if let Some(executions) = &mut self.executions {
+                    executions.start(job, Arc::clone(&self.config));
+                }
+            }
+            Action::Stop { id, attempt } => {
+                if let Some(executions) = &self.executions {
+                    executions.stop(id, attempt);
+                }
+            }
+            Action::Announce { task, burst } => {
+                if let Err(error) = self.sender.announce(&task.announce(), burst) {
+                    tracing::error!(task = %task.id(), %error, "cannot announce; the queue has it");
+                } else {
+                    tracing::debug!(task = %task.id(), switch = task.switch(), "announced");
+                }
+            }
+            Action::Heartbeat(heartbeat) => self.beat(&heartbeat),
+            Action::Note(note) => self.note(note),
+        }
+    }
+
+    fn fetch_ahead(&mut self, id: TransactionId) {
+        let (Some(executions), Some(task)) = (&self.executions, self.remembered.get(&id)) else { return };
+        if self.ahead.len() >= AHEAD {
+            return;
+        }
+        let (agent, task, config) = (executions.agent().clone(), task.clone(), Arc::clone(&self.config));
+        self.ahead.spawn(async move { agent.prepare(&task, &config).await });
+    }
+
+    fn ended_task(&mut self, line: String) {
+        self.recent.push_back(line);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
+
+    fn beat(&mut self, heartbeat: &Heartbeat) {
+        let beat = wire::Beat {
+            role: heartbeat.role.into(),
+            interval_ms: self.config.heartbeat.interval_ms,
+            generation: heartbeat.generation,
+        };
+        let rows: Vec<wire::Lateness> = heartbeat.lateness.iter().map(|row| (*row).into()).collect();
+        let room = wire::notices_that_fit(rows.len());
+        let notices: Vec<wire::Notice> = heartbeat.notices.iter().take(room).map(|notice| (*notice).into()).collect();
+        if let Err(error) = self.sender.heartbeat(&beat, &notices, &rows) {
+            tracing::error!(%error, "cannot send a heartbeat");
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        let Note { level, id, text } = note;
+        let task = id.map(|id| id.to_string());
+        let task = task.as_deref();
+        match level {
+            Level::Debug => tracing::debug!(task, "{text}"),
+            Level::Info => tracing::info!(task, "{text}"),
+            Level::Warn => tracing::warn!(task, "{text}"),
+            Level::Alert => {
+                tracing::error!(task, alert = true, "{text}");
+                self.alert(match task {
+                    Some(task) => format!("task {task}: {text}"),
+                    None => text,
+                });
+            }
+        }
+    }
+}
+
+/// Something has ended.
+pub(crate) enum Ended {
+    Request(Answered),
+    Execution(Executed),
+    Nothing,
+}
+
+fn word(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Created => "created",
+        Reply::Exists => "exists",
+        Reply::Found(_) => "found",
+        Reply::Missing => "missing",
+        Reply::Foreign(_) => "foreign",
+        Reply::Page { .. } => "page",
+        Reply::Done => "done",
+        Reply::Unknown => "unknown",
+    }
+}
+
+fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { report, steps } => format!(
+            "done: claim sent {} us, claimed {} us, executed {} us after it was known; {report}",
+            steps.claim_sent_us, steps.claimed_us, steps.executed_us
+        ),
+        Outcome::Superseded { by } => format!("superseded by generation {by}"),
+        Outcome::Failed { attempts, reason } => format!("failed after {attempts} attempts: {reason}"),
+    }
+}

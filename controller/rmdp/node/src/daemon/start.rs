@@ -1,0 +1,257 @@
+//! From a node's file to a node that can work.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outplane_rmdp_core::config::{Member, Role, SharedConfig};
+use outplane_rmdp_core::object::{MAX_BLOB, Object, StreamEpoch};
+use outplane_rmdp_store as store;
+use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Settings, Xdp};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Setup, Started, keys};
+use crate::chain::{Chain, POLL};
+use crate::error::Error;
+use crate::file::{NodeFile, StoreSettings, XdpChoice};
+use crate::http::{Lacking, Pages, Readiness, Server};
+use crate::metrics::Metrics;
+use crate::objects::Objects;
+
+/// Sender id of commands: they send hints and nothing else, under epochs of their own.
+pub const COMMANDS: u32 = 0;
+
+/// Between two tries to reach the store at start.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the store's client has to know.
+pub fn store_settings(settings: &StoreSettings) -> store::Settings {
+    let secret = store::Secret::new(settings.secret_key.expose().clone());
+    let access_key = settings.access_key.expose().clone();
+    store::Settings {
+        region: settings.region.clone(),
+        ca: settings.ca.clone(),
+        attempt_timeout: settings.attempt_timeout,
+        deadline: settings.call_timeout,
+        prefix: settings.prefix.clone(),
+        max_object: MAX_BLOB,
+        ..store::Settings::new(settings.endpoints.clone(), settings.bucket.clone(), access_key, secret)
+    }
+}
+
+pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
+    let file = &setup.file;
+    let word = match setup.role {
+        Role::Distributor => "distributor",
+        Role::Controller => "controller",
+    };
+    let metrics = Arc::new(Metrics::new(&file.name, word));
+    let readiness = Readiness::default();
+    let page = Arc::new(Mutex::new(serde_json::json!({ "node": file.name, "role": word, "starting": true })));
+    let mut tasks = JoinSet::new();
+    let http = serve(file, &metrics, &readiness, &page, &mut tasks).await?;
+    let objects = Objects::new(store::Store::new(store_settings(&file.store))?);
+    usable(&objects, &readiness).await?;
+    let (version, config) = configuration(&objects, &readiness).await?;
+    member(&config, version, setup)?;
+    let epoch = epoch(&objects, &file.name).await?;
+    let keys = keys::of(&config, file);
+    let own = member(&config, version, setup)?;
+    let receiver = Receiver::open(receiver_settings(file, &config, own, &keys)).await.map_err(transport)?;
+    let Some(key) = keys.sign else {
+        return Err(Error::Member(format!(
+            "version {version} of the shared configuration signs datagrams with key {}, whose secret is not in this \
+             node's file; add it to [keys]",
+            config.keys.sign_with
+        )));
+    };
+    let sender = Sender::open(SenderSettings {
+        sender: own.sender,
+        epoch,
+        key,
+        interface: file.network.interface.clone(),
+        destinations: destinations(&config, &file.name),
+    });
+    let sender = sender.map_err(transport)?;
+    tell_members(&config, version, &metrics);
+    Ok(Started {
+        objects,
+        config: Arc::new(config),
+        version,
+        epoch,
+        receiver,
+        sender,
+        metrics,
+        readiness,
+        page,
+        http,
+        tasks,
+        missing: keys.missing,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn transport(error: outplane_rmdp_transport::TransportError) -> Error {
+    Error::Transport(error.to_string())
+}
+
+async fn serve(
+    file: &NodeFile,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    page: &Arc<Mutex<serde_json::Value>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<SocketAddr>, Error> {
+    let Some(address) = file.http else { return Ok(None) };
+    let server = Server::bind(address).await.map_err(|error| Error::Transport(error.to_string()))?;
+    let address = server.address();
+    let page = Arc::clone(page);
+    let status = move || page.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let pages =
+        Pages { metrics: Arc::clone(metrics), readiness: readiness.clone(), status: Arc::new(status) };
+    // It ends with the set.
+    tasks.spawn(server.run(pages, CancellationToken::new()));
+    Ok(Some(address))
+}
+
+/// Waits for the store, and refuses one that cannot be trusted with claims.
+async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
+    let mut told = String::new();
+    loop {
+        let error = match Box::pin(objects.store().probe()).await {
+            Ok(probe) => {
+                let (writers, rounds) = (probe.writers, probe.rounds);
+                let put_us = probe.put_p50.as_micros();
+                tracing::info!(writers, rounds, put_us, "the store creates exactly once");
+                for (endpoint, why) in probe.unreachable {
+                    tracing::warn!(endpoint, why, "an endpoint of the store does not answer");
+                }
+                readiness.has(Lacking::Store);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let waits = matches!(
+            error,
+            store::Error::Unavailable { .. } | store::Error::Unknown { .. } | store::Error::NoBucket { .. }
+        );
+        if !waits {
+            return Err(error.into());
+        }
+        let text = error.to_string();
+        if text != told {
+            tracing::warn!("waiting for the store: {text}");
+            readiness.lacks(Lacking::Store, text.clone());
+            told = text;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The newest shared configuration; waits for the first.
+async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64, SharedConfig), Error> {
+    let mut told = false;
+    loop {
+        let newest = newest_config(objects).await;
+        match newest {
+            Ok(Some(found)) => return Ok(found),
+            Err(Error::Store(error @ (store::Error::Unavailable { .. } | store::Error::Unknown { .. }))) => {
+                tracing::warn!(%error, "waiting for the store");
+            }
+            Err(error) => return Err(error),
+            Ok(None) if !told => {
+                tracing::warn!("{}; waiting for it", Error::NoConfig);
+                readiness.lacks(Lacking::Configuration, Error::NoConfig.to_string());
+                told = true;
+            }
+            Ok(None) => {}
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The newest shared configuration, if there is one.
+///
+/// # Errors
+/// The store's, and [`Error::Config`] for one that is wrong.
+pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfig)>, Error> {
+    let Some(version) = Chain::Configs.newest(objects, 0).await? else { return Ok(None) };
+    let Some(Object::Config(stored)) = objects.get(&Chain::Configs.key(version)).await? else { return Ok(None) };
+    let config = SharedConfig::from_toml(&stored.toml).map_err(|source| Error::Config { version, source })?;
+    Ok(Some((version, config)))
+}
+
+/// Takes the next stream epoch of a node.
+pub async fn epoch(objects: &Objects, node: &str) -> Result<u64, Error> {
+    let chain = Chain::Epochs(node.to_owned());
+    let make = |epoch| Object::Epoch(StreamEpoch { node: node.to_owned(), epoch, at_ms: 0 });
+    chain.append(objects, make).await
+}
+
+pub(super) fn member<'c>(config: &'c SharedConfig, version: u64, setup: &Setup) -> Result<&'c Member, Error> {
+    let name = &setup.file.name;
+    let member = config.member(name).ok_or_else(|| {
+        Error::Member(format!(
+            "version {version} of the shared configuration has no member `{name}`; add it with `outplane config set`, \
+             or correct `name` in the node's file"
+        ))
+    })?;
+    if member.role == setup.role {
+        return Ok(member);
+    }
+    let (is, wants) = match member.role {
+        Role::Distributor => ("distributor", "controller"),
+        Role::Controller => ("controller", "distributor"),
+    };
+    Err(Error::Member(format!(
+        "version {version} of the shared configuration says that `{name}` is a {is}: start it with `outplane {is}`, \
+         not `outplane {wants}`"
+    )))
+}
+
+pub(super) fn senders(config: &SharedConfig) -> Vec<u32> {
+    config.members.iter().map(|member| member.sender).chain([COMMANDS]).collect()
+}
+
+/// Where a node sends: the groups, and the other members' addresses where multicast cannot go.
+pub(super) fn destinations(config: &SharedConfig, own: &str) -> Destinations {
+    let datagrams = &config.datagrams;
+    let fan_out = datagrams.fan_out || datagrams.groups.is_empty();
+    let others = config.members.iter().filter(|member| fan_out && member.name != own);
+    Destinations {
+        groups: datagrams.groups.clone(),
+        port: datagrams.port,
+        ttl: datagrams.ttl,
+        unicast: others.map(|member| member.address).collect(),
+    }
+}
+
+pub(super) fn tell_members(config: &SharedConfig, version: u64, metrics: &Metrics) {
+    metrics.set_config_version(version);
+    metrics.set_members(config.members.iter().map(|member| (member.sender, member.name.clone())).collect());
+}
+
+fn receiver_settings(file: &NodeFile, config: &SharedConfig, own: &Member, keys: &keys::Keys) -> Settings {
+    let port = own.address.port();
+    let unicast = if file.network.bind.is_empty() {
+        vec![own.address]
+    } else {
+        file.network.bind.iter().map(|address| SocketAddr::new(*address, port)).collect()
+    };
+    Settings {
+        interface: file.network.interface.clone(),
+        xdp: match file.network.xdp {
+            XdpChoice::Auto => Xdp::Auto,
+            XdpChoice::Required => Xdp::Required,
+            XdpChoice::Off => Xdp::Off,
+        },
+        pin_root: file.pin_root.clone(),
+        groups: config.datagrams.groups.clone(),
+        port: config.datagrams.port,
+        unicast,
+        keys: keys.accept.clone(),
+        senders: senders(config),
+        ..Settings::default()
+    }
+}

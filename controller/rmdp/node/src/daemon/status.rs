@@ -1,0 +1,165 @@
+//! What a daemon tells of itself: its object in the store, its page, its metrics.
+
+use std::collections::BTreeMap;
+
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{NodeStatus, Object};
+
+use super::Daemon;
+use super::inside::Inside;
+use crate::metrics::{Side, Size};
+
+/// What stands in place of the receiver in the last status of a node.
+pub const LEFT: &str = "left";
+
+/// Tasks in mind that the status shows.
+const SHOWN: usize = 20;
+
+impl<M: Inside> Daemon<M> {
+    fn status(&self) -> NodeStatus {
+        let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
+        alerts.extend(self.shell.readiness.reasons());
+        alerts.dedup();
+        let mut tasks = self.shell.machine.describe(SHOWN);
+        tasks.extend(self.shell.recent.iter().rev().map(|line| format!("ended {line}")));
+        NodeStatus {
+            node: self.setup.file.name.clone(),
+            role: self.setup.role,
+            epoch: self.epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: self.version,
+            generation: self.shell.generation,
+            receiver: self.receiver.mode().to_string(),
+            draining: self.draining,
+            counters: self.counters(),
+            tasks,
+            alerts,
+            at_ms: 0,
+        }
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let mut counters: BTreeMap<String, u64> =
+            self.shell.machine.counters().each().map(|(name, value)| (format!("tasks.{name}"), value)).collect();
+        let mut add = |name: &str, value: u64| {
+            counters.insert(name.to_owned(), value);
+        };
+        let store = self.objects.store().requests();
+        add("store.create", store.create);
+        add("store.put", store.put);
+        add("store.get", store.get);
+        add("store.list", store.list);
+        add("store.delete", store.delete);
+        add("store.waited", store.waited);
+        for endpoint in self.objects.store().endpoints() {
+            let name = &endpoint.endpoint;
+            add(&format!("endpoint.requests {name}"), endpoint.requests);
+            add(&format!("endpoint.failures {name}"), endpoint.failures);
+            add(&format!("endpoint.timeouts {name}"), endpoint.timeouts);
+            let p50 = endpoint.p50.map_or(0, |p50| p50.as_micros());
+            add(&format!("endpoint.p50_us {name}"), u64::try_from(p50).unwrap_or(u64::MAX));
+        }
+        let received = &self.copies;
+        add("receiver.tasks", received.tasks);
+        for (reason, count) in received.drops.named() {
+            add(&format!("receiver.dropped.{reason}"), count);
+        }
+        let copies = |f: fn(&outplane_rmdp_transport::TypeCounters) -> u64| {
+            received.senders.values().map(|sender| f(&sender.announces)).sum::<u64>()
+        };
+        add("receiver.announces.copies", copies(|announces| announces.copies));
+        add("receiver.announces.first", copies(|announces| announces.first));
+        add("receiver.announces.duplicates", copies(|announces| announces.duplicates));
+        let load = self.shell.load();
+        add("requests.now", load.requests as u64);
+        add("requests.most", load.most_requests as u64);
+        add("executions.now", load.executions as u64);
+        counters
+    }
+
+    /// For metrics and the page.
+    pub(super) fn publish(&mut self) {
+        let metrics = &self.shell.metrics;
+        metrics.set_sender(self.shell.sender.counters());
+        metrics.set_store(self.objects.store().endpoints(), self.objects.store().requests());
+        metrics.set_generation(self.shell.generation);
+        let (load, limits) = (self.shell.load(), &self.shell.config.limits);
+        let counters = self.shell.machine.counters();
+        metrics.set_sizes(vec![
+            Size {
+                name: "tasks",
+                now: self.shell.machine.tasks() as u64,
+                bound: limits.tasks.into(),
+                hits: counters.refused_full,
+            },
+            Size {
+                name: "executions",
+                now: load.executions as u64,
+                bound: limits.executions.into(),
+                hits: 0,
+            },
+            Size {
+                name: "requests",
+                now: load.requests as u64,
+                bound: limits.requests.into(),
+                hits: self.objects.store().requests().waited,
+            },
+        ]);
+        let config = &self.shell.config;
+        let name = |sender: &u32| config.sender(*sender).map_or_else(|| sender.to_string(), |m| m.name.clone());
+        let marks = self.shell.machine.degraded();
+        metrics.set_degraded(marks.iter().map(|sender| (Side::Sender, name(sender))).collect());
+        let status = self.status();
+        self.notifier.status(&format!(
+            "generation {}, configuration {}, {} tasks in hand",
+            status.generation,
+            status.config,
+            self.shell.machine.tasks()
+        ));
+        let page = serde_json::to_value(&status).unwrap_or_default();
+        *self.page.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = page;
+    }
+
+    /// Writes the status, unless the last one is still under way.
+    pub(super) fn write_status(&mut self) {
+        if !self.chores.is_empty() {
+            return;
+        }
+        let (key, mut object) = self.status_object();
+        let objects = self.objects.clone();
+        self.chores.spawn(async move {
+            if let Err(error) = objects.put(&key, &mut object).await {
+                tracing::debug!(%error, "cannot write the status");
+            }
+        });
+    }
+
+    fn status_object(&self) -> (Key, Object) {
+        let mut status = self.status();
+        // Lines are bounded each; all of them must fit into an object.
+        let lines = |lines: &mut Vec<String>| {
+            let mut left: usize = 24 * 1024;
+            lines.retain(|line| {
+                let fits = line.len() <= left;
+                left = left.saturating_sub(line.len());
+                fits
+            });
+        };
+        lines(&mut status.tasks);
+        lines(&mut status.alerts);
+        (Key::Status(status.node.clone()), Object::Status(status))
+    }
+
+    /// The last word: this node has left, and has nothing in hand.
+    pub(super) async fn leave(&mut self) {
+        self.chores.shutdown().await;
+        let (key, mut object) = self.status_object();
+        if let Object::Status(status) = &mut object {
+            LEFT.clone_into(&mut status.receiver);
+        }
+        if let Err(error) = self.objects.put(&key, &mut object).await {
+            tracing::warn!(%error, "cannot write the last status");
+        }
+        tracing::info!("left");
+    }
+}

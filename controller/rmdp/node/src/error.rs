@@ -1,0 +1,45 @@
+//! What can go wrong with a node, or with a command that asks the store.
+
+use outplane_rmdp_core::config::ConfigError;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::ObjectError;
+use thiserror::Error;
+
+/// Why something could not be done.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] outplane_rmdp_store::Error),
+    /// An object in the store.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The shared configuration.
+    #[error("version {version}: {source}")]
+    Config {
+        /// Which.
+        version: u64,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// There is no shared configuration yet.
+    #[error("the store has no shared configuration yet: write one with `outplane config set FILE`")]
+    NoConfig,
+    /// The node is not in the shared configuration, or as something else.
+    #[error("{0}")]
+    Member(String),
+    /// Too many others appended at the same time.
+    #[error("others appended {tries} objects at `{last}` and before while we tried; try again")]
+    Contended {
+        /// How often we tried.
+        tries: u32,
+        /// The last key that was taken.
+        last: Key,
+    },
+    /// Sockets, XDP.
+    #[error("{0}")]
+    Transport(String),
+    /// A part of the node has ended that must not.
+    #[error("{0} has ended, so the node ends")]
+    Ended(&'static str),
+}

@@ -1,0 +1,167 @@
+//! A generation of the intent, compiled: what each switch should hold, as blobs and as tasks.
+//!
+//! Every distributor does this by itself, and all come to the same bytes: what goes in is the record of the intent log
+//! alone, the time that rules expire by included.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use outplane_compiler::compile::{Options, SwitchState, compile};
+use outplane_intent::model;
+use outplane_intent::reader::{self, Diagnostics, Loaded};
+use outplane_rmdp_core::object::{Generation, text};
+use outplane_rmdp_core::task::{BadEvent, Digest, Event, Task, Work};
+use thiserror::Error;
+
+use crate::blob;
+
+/// Errors of a policy that are told; the rest is counted.
+const TOLD: usize = 5;
+
+/// Why a generation cannot be carried out. Switches stay at what they have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GenerationError {
+    /// The files are wrong.
+    #[error("generation {generation} is refused: {reason}; apply a corrected policy")]
+    Refused {
+        /// Which.
+        generation: u64,
+        /// The first errors.
+        reason: String,
+    },
+    /// It does not fit the switches.
+    #[error("generation {generation} cannot be compiled: {reason}; apply a smaller policy")]
+    TooMuch {
+        /// Which.
+        generation: u64,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A name of a switch that no task can carry.
+    #[error("generation {generation}: switch `{switch}`: {source}")]
+    Event {
+        /// Which.
+        generation: u64,
+        /// The switch.
+        switch: String,
+        /// What is wrong.
+        source: BadEvent,
+    },
+}
+
+/// What one switch should hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// The name of `bytes`.
+    pub digest: Digest,
+    /// See [`crate::blob`].
+    pub bytes: Bytes,
+}
+
+/// A generation, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// Its number.
+    pub generation: u64,
+    /// A task for each switch, by the name of the switch.
+    pub tasks: Vec<Task>,
+    /// The desired states that the tasks name. Switches that should hold the same share one.
+    pub blobs: BTreeMap<Digest, Bytes>,
+    /// The switches that the intent describes.
+    pub switches: BTreeMap<String, model::Switch>,
+}
+
+/// Compiles a generation. Takes as long as the policy is large: not for asynchronous code.
+pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
+    let generation = record.generation;
+    let loaded = parsed(record)?;
+    // Milliseconds beyond what the calendar holds are its ends.
+    let at = Timestamp::from_millisecond(record.as_of_ms)
+        .unwrap_or(if record.as_of_ms < 0 { Timestamp::MIN } else { Timestamp::MAX });
+    let states = compile(&loaded.intent, &Options { at })
+        .map_err(|error| GenerationError::TooMuch { generation, reason: text(&error.to_string()) })?;
+    let mut compiled =
+        Compiled { generation, tasks: Vec::new(), blobs: BTreeMap::new(), switches: loaded.intent.switches };
+    for (switch, SwitchState { desired, .. }) in states.switches {
+        let bytes = blob::encode(&desired);
+        let digest = blob::digest(&bytes);
+        let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
+        let work = Work::Converge { generation, desired: digest, entries };
+        let task = Task::new(Event::generation(generation, &switch), work)
+            .map_err(|source| GenerationError::Event { generation, switch, source })?;
+        compiled.tasks.push(task);
+        compiled.blobs.entry(digest).or_insert_with(|| bytes.into());
+    }
+    Ok(compiled)
+}
+
+/// Reads a generation's files.
+pub fn parsed(record: &Generation) -> Result<Loaded, GenerationError> {
+    let texts = record.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
+    reader::parse(texts).map_err(|diagnostics| GenerationError::Refused {
+        generation: record.generation,
+        reason: text(&told(&diagnostics)),
+    })
+}
+
+fn told(diagnostics: &Diagnostics) -> String {
+    let errors = diagnostics.errors();
+    let mut told = String::new();
+    for (at, error) in errors.iter().take(TOLD).enumerate() {
+        let _ = write!(told, "{}", if at == 0 { "" } else { "; " });
+        if let Some(location) = error.location() {
+            let _ = write!(told, "{}:{}: ", location.file, location.line);
+        }
+        let _ = write!(told, "{error}");
+    }
+    let more = errors.len().saturating_sub(TOLD) + diagnostics.omitted();
+    if more > 0 {
+        let _ = write!(told, "; and {more} more");
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_rmdp_core::object::PolicyFile;
+
+    use super::*;
+
+    fn record(policy: &str) -> Generation {
+        let file = |name: &str, text: &str| PolicyFile { name: name.to_owned(), text: text.to_owned() };
+        Generation {
+            generation: 7,
+            files: vec![
+                file("network.yaml", include_str!("../../../../examples/campus/network.yaml")),
+                file("policy.yaml", policy),
+            ],
+            as_of_ms: 0,
+            author: "somebody".to_owned(),
+            at_ms: 1,
+        }
+    }
+
+    const POLICY: &str = include_str!("../../../../examples/campus/policy.yaml");
+
+    #[test]
+    fn every_distributor_comes_to_the_same() {
+        let first = compiled(&record(POLICY)).unwrap();
+        let [task] = first.tasks.as_slice() else { panic!("{:?}", first.tasks) };
+        assert_eq!((task.switch(), task.work().generation()), ("core", Some(7)));
+        let Work::Converge { desired, entries, .. } = task.work() else { panic!("{task:?}") };
+        assert!(*entries > 10 && first.blobs.contains_key(desired));
+        // Who wrote it and when changes nothing.
+        let other = Generation { author: "another".to_owned(), at_ms: 2, ..record(POLICY) };
+        assert_eq!(compiled(&other).unwrap(), first);
+    }
+
+    #[test]
+    fn faults_name_the_file_and_the_generation() {
+        let error = compiled(&record("kind: Nonsense")).unwrap_err();
+        let told = error.to_string();
+        assert!(matches!(error, GenerationError::Refused { .. }), "{told}");
+        assert!(told.contains("generation 7") && told.contains("policy.yaml:1"), "{told}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The switches that generations of the intent describe, for controllers: where a switch is, unless the shared
+//! configuration says it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use outplane_intent::model::Switch;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
+use tokio::sync::OnceCell;
+
+use crate::generation::parsed;
+use crate::objects::Objects;
+
+/// Most generations that are kept.
+const MOST: usize = 8;
+
+type Switches = Arc<BTreeMap<String, Switch>>;
+type Kept = BTreeMap<u64, Arc<OnceCell<Switches>>>;
+
+/// The newest generations' switches. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Intents {
+    objects: Objects,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl Intents {
+    /// None yet.
+    pub fn new(objects: Objects) -> Self {
+        Self { objects, kept: Arc::default() }
+    }
+
+    /// The switches of a generation, by name.
+    ///
+    /// # Errors
+    /// In words: the store's, or that the generation is not there, or wrong.
+    pub async fn switches(&self, generation: u64) -> Result<Switches, String> {
+        let cell = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let cell = Arc::clone(kept.entry(generation).or_default());
+            while kept.len() > MOST {
+                kept.pop_first();
+            }
+            cell
+        };
+        cell.get_or_try_init(|| self.read(generation)).await.cloned()
+    }
+
+    async fn read(&self, generation: u64) -> Result<Switches, String> {
+        let object = self.objects.get(&Key::Generation(generation)).await.map_err(|error| error.to_string())?;
+        let Some(Object::Generation(record)) = object else {
+            return Err(format!("generation {generation} is not in the intent log any more"));
+        };
+        let parsed = tokio::task::spawn_blocking(move || parsed(&record));
+        match parsed.await {
+            Ok(Ok(loaded)) => Ok(Arc::new(loaded.intent.switches)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("generation {generation} could not be read")),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The store with this project's keys and objects: the layout of docs/rmdp.md.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use outplane_rmdp_core::io::Listed;
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::{Object, ObjectError};
+use outplane_rmdp_core::task::Digest;
+use outplane_rmdp_store::{Created, Store};
+
+use crate::clock;
+use crate::error::Error;
+
+/// Most keys of a page.
+pub const PAGE: usize = 1000;
+
+/// A store client that speaks in keys and objects. Clones share everything.
+///
+/// Its calls are boxed: the client's futures are large and deep.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    store: Store,
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Keys of ours in order, with their ages; others are left out.
+    pub keys: Vec<Listed>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Key>,
+}
+
+impl Objects {
+    /// Over this client.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The client.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The object at a key.
+    pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
+        let Some(bytes) = Box::pin(self.store.get(&key.path())).await? else { return Ok(None) };
+        Ok(Some(Object::decode(key, &bytes)?))
+    }
+
+    /// Writes an object once, stamped with the time of day. Whether it was us.
+    pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
+        object.stamp(clock::unix_millis());
+        let created = Box::pin(self.store.create(&key.path(), object.encode().into())).await?;
+        Ok(created == Created::Ours)
+    }
+
+    /// Writes an object of ours alone, stamped with the time of day.
+    pub async fn put(&self, key: &Key, object: &mut Object) -> Result<(), Error> {
+        object.stamp(clock::unix_millis());
+        Ok(Box::pin(self.store.put(&key.path(), object.encode().into())).await?)
+    }
+
+    /// The bytes of a desired state.
+    pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        Ok(Box::pin(self.store.get(&Key::Blob(digest).path())).await?)
+    }
+
+    /// Writes a desired state once. Whether it was us; the bytes are the same whoever it was.
+    pub async fn create_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
+        let key = Key::Blob(digest);
+        match Box::pin(self.store.create(&key.path(), blob.clone())).await? {
+            Created::Ours => Ok(true),
+            Created::Theirs(bytes) if bytes == blob => Ok(false),
+            Created::Theirs(_) => {
+                let what = "other bytes than its name says".to_owned();
+                Err(ObjectError::Misplaced { key, what }.into())
+            }
+        }
+    }
+
+    /// A page of keys after one, in order.
+    pub async fn list(&self, prefix: &Prefix, after: Option<&Key>) -> Result<Page, Error> {
+        let after = after.map(Key::path);
+        let page = Box::pin(self.store.list(&prefix.path(), after.as_deref(), PAGE)).await?;
+        let now = SystemTime::now();
+        let mut keys = Vec::with_capacity(page.entries.len());
+        for entry in page.entries {
+            match Key::parse(&entry.key) {
+                Ok(key) => {
+                    let age = now.duration_since(entry.modified).unwrap_or(Duration::ZERO);
+                    keys.push(Listed { key, age });
+                }
+                Err(error) => tracing::debug!(%error, "somebody else's key"),
+            }
+        }
+        let next = if page.truncated { keys.last().map(|last| last.key.clone()) } else { None };
+        Ok(Page { keys, next })
+    }
+
+    /// All keys under a prefix, at most `limit`; whether that is all of them.
+    pub async fn list_all(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Key>, bool), Error> {
+        let (mut keys, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(prefix, after.as_ref()).await?;
+            keys.extend(page.keys.into_iter().map(|listed| listed.key));
+            if keys.len() > limit {
+                keys.truncate(limit);
+                return Ok((keys, false));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok((keys, true)),
+            }
+        }
+    }
+}
