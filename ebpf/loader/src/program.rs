@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 
 use crate::control::XdpControl;
 use crate::error::{XdpError, cause};
-use crate::kernel::{Kernel, program};
+use crate::kernel::Kernel;
 use crate::receiver::{Delivered, Ring};
 use crate::settings::Settings;
 
@@ -46,10 +46,16 @@ impl Program {
         Ok(Self { ebpf, ring: Ring(ring), control: XdpControl::new(maps, settings)? })
     }
 
-    /// Runs it on an Ethernet frame, so often in a row.
-    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
+    /// Runs it on an Ethernet frame, so often in a row. Several threads may, as several processors would.
+    pub fn run(&self, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
+        let program: &Xdp = self
+            .ebpf
+            .program("rmdp")
+            .ok_or(XdpError::Object("program rmdp"))?
+            .try_into()
+            .map_err(|_| XdpError::Object("XDP program rmdp"))?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        let result = program(&mut self.ebpf)?.test_run(options).map_err(|error| {
+        let result = program.test_run(options).map_err(|error| {
             let code = cause(&error).and_then(io::Error::raw_os_error);
             let source = code.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
             XdpError::Call { call: "BPF_PROG_TEST_RUN", object: "the XDP program".to_owned(), source }
