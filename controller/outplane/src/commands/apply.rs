@@ -206,7 +206,11 @@ impl Job {
         let mut connection = opened.ok_or_else(stopped)??;
         self.line.say("reading");
         let progress = |progress: Progress| self.line.progress(progress);
-        let write = WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel) };
+        let write = WriteOptions {
+            progress: Some(&progress),
+            cancel: Some(&self.cancel),
+            ..WriteOptions::default()
+        };
         let options = ConvergeOptions { push: self.push, verify: self.verify, write };
         let digest = compiled::digest(&state);
         let report = connection.converge(&state.desired, options).await;

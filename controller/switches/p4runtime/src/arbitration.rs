@@ -1,15 +1,19 @@
 //! The stream to a switch: who is primary, and packets both ways.
 //!
 //! ```text
-//!             open ──► arbitration sent ──► answer ──► Primary ◄──► Backup
-//!                                             │            └────┬─────┘
-//!                              UNIMPLEMENTED  ▼                 ▼ stream ends
-//!                                         NotOffered           Lost
+//!             open ──► arbitration sent ──► answer ──► Primary ──────────────► Backup
+//!                                             │            ▲  a higher id       │ │
+//!                              UNIMPLEMENTED  ▼            └── raised above it ─┘ ▼ stream ends
+//!                                         NotOffered                            Lost
 //! ```
 //! A task reads the stream as long as the [`Stream`] lives. Whoever writes watches [`Primacy`].
+//!
+//! The highest election id ever seen stays the highest (section 5): who has been overtaken may write again only under an
+//! id above it. Not every switch keeps to that: BMv2 makes the next highest stream primary when the primary's ends, and
+//! forgets ids whose streams have ended. So it is kept here as well, in [`Seen`]: whatever the switch says later.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_p4runtime::p4::v1::stream_message_request::Update as Send;
@@ -35,7 +39,8 @@ const REQUEST_QUEUE: usize = 64;
 pub enum Primacy {
     /// We may.
     Primary,
-    /// Another controller may; its election id, where the switch says it.
+    /// Another controller may, or might: the highest election id seen, where one is known. This stays, even if that
+    /// controller goes away, until we have an id above it.
     Backup(Option<u128>),
     /// The switch knows no arbitration: everybody may.
     NotOffered,
@@ -60,13 +65,68 @@ pub(crate) struct PacketQueue {
     pub(crate) dropped: Arc<AtomicU64>,
 }
 
+/// The election ids of one switch and role, as long as somebody has to do with it: over all its streams.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Arc<Mutex<Ids>>);
+
+#[derive(Debug, Default)]
+struct Ids {
+    /// The last we asked for.
+    ours: u128,
+    /// The highest that the switch told of.
+    highest: u128,
+    /// The highest that a write was refused with, although nobody told why.
+    denied: Option<u128>,
+}
+
+impl Seen {
+    fn ids(&self) -> MutexGuard<'_, Ids> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The highest id of another controller above this one, if there was one.
+    pub(crate) fn above(&self, id: u128) -> Option<u128> {
+        Some(self.ids().highest).filter(|&highest| highest > id)
+    }
+
+    fn ask(&self, id: u128) {
+        self.ids().ours = id;
+    }
+
+    /// What the switch's word means after all that was seen.
+    fn judge(&self, update: &MasterArbitrationUpdate) -> Primacy {
+        let mut ids = self.ids();
+        if let Some(id) = &update.election_id {
+            ids.highest = ids.highest.max(from_wire(id));
+        }
+        match primacy(update) {
+            Primacy::Primary if ids.highest > ids.ours => Primacy::Backup(Some(ids.highest)),
+            Primacy::Primary if ids.denied >= Some(ids.ours) => Primacy::Backup(None),
+            told => told,
+        }
+    }
+}
+
+/// The last arbitration update of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// How many have come.
+    count: u64,
+    election_id: Option<u128>,
+}
+
 /// An open stream. The task that reads it ends with it.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) primacy: watch::Receiver<Primacy>,
-    /// The election id that was taken, which `take_over` may have raised.
+    /// The election id that was taken, which `take_over` or `raise` may have raised.
     pub(crate) election_id: u128,
     requests: Option<mpsc::Sender<StreamMessageRequest>>,
+    verdict: Arc<watch::Sender<Primacy>>,
+    told: watch::Receiver<Told>,
+    /// A raise has no answer yet: the number of updates that had come before it.
+    asked: Option<u64>,
+    seen: Seen,
     reader: JoinSet<()>,
 }
 
@@ -78,9 +138,65 @@ impl Stream {
         target: &Target,
         options: &Options,
         packets: PacketQueue,
+        seen: Seen,
     ) -> Result<Self, Error> {
-        let late = |_| peer.error(Problem::Deadline { call: "arbitration", after: options.call_deadline });
-        timeout(options.call_deadline, open(peer, client, target, options, packets)).await.map_err(late)?
+        let late = |_| late(peer, options);
+        timeout(options.call_deadline, open(peer, client, target, options, packets, seen))
+            .await
+            .map_err(late)?
+    }
+
+    /// Takes a higher election id, and waits until it is known who is primary then. Whoever stops waiting may ask for
+    /// the same id again, and then waits for the same answer. Servers answer a request for the id that a stream has with
+    /// nothing at all, so none is sent.
+    pub(crate) async fn raise(
+        &mut self,
+        peer: &Arc<Peer>,
+        target: &Target,
+        options: &Options,
+        election_id: u128,
+    ) -> Result<(), Error> {
+        let Some(requests) = &self.requests else {
+            self.election_id = election_id;
+            return Ok(());
+        };
+        let answered = async {
+            if self.election_id != election_id {
+                // When the stream has ended, the reader says why.
+                let room = requests.reserve().await;
+                self.asked = Some(self.told.borrow().count);
+                self.seen.ask(election_id);
+                self.election_id = election_id;
+                if let Ok(room) = room {
+                    let update = Some(arbitration(target, election_id));
+                    room.send(StreamMessageRequest { update });
+                }
+            }
+            let Some(before) = self.asked else { return };
+            // What was under way before our request tells of lower ids.
+            let is_answer = |told: &Told| {
+                told.count > before && told.election_id.is_none_or(|highest| highest >= election_id)
+            };
+            let _ = self.told.wait_for(is_answer).await;
+            self.asked = None;
+        };
+        timeout(options.call_deadline, answered).await.map_err(|_| late(peer, options))
+    }
+
+    /// The switch refused a write for want of primacy: no more of them with this election id, whatever it says later.
+    pub(crate) fn denied(&self) -> Problem {
+        let mut ids = self.seen.ids();
+        ids.denied = ids.denied.max(Some(self.election_id));
+        let primary = Some(ids.highest).filter(|&highest| highest > self.election_id);
+        drop(ids);
+        self.verdict.send_if_modified(|known| {
+            let is_new = *known == Primacy::Primary;
+            if is_new {
+                *known = Primacy::Backup(primary);
+            }
+            is_new
+        });
+        Problem::PrimacyLost { primary }
     }
 
     /// Sends a message to the switch, when there is room.
@@ -111,12 +227,17 @@ pub(crate) fn lost(peer: &Arc<Peer>, state: &Primacy) -> Result<(), Error> {
     }
 }
 
+fn late(peer: &Arc<Peer>, options: &Options) -> Error {
+    peer.error(Problem::Deadline { call: "arbitration", after: options.call_deadline })
+}
+
 async fn open(
     peer: &Arc<Peer>,
     client: &mut P4RuntimeClient<Channel>,
     target: &Target,
     options: &Options,
     packets: PacketQueue,
+    seen: Seen,
 ) -> Result<Stream, Error> {
     let mut election_id = options.election_id;
     let refused = |ours, status: &Status| {
@@ -128,13 +249,16 @@ async fn open(
     };
     let (requests, receiver) = mpsc::channel(REQUEST_QUEUE);
     let ask = async |election_id| {
+        seen.ask(election_id);
         // The receiver is part of the call below, so this can only fail when that has failed.
         let _ = requests.send(StreamMessageRequest { update: Some(arbitration(target, election_id)) }).await;
     };
     ask(election_id).await;
     let mut inbound = match client.stream_channel(ReceiverStream::new(receiver)).await {
         Ok(response) => response.into_inner(),
-        Err(status) if status.code() == Code::Unimplemented => return Ok(without_arbitration(election_id)),
+        Err(status) if status.code() == Code::Unimplemented => {
+            return Ok(without_arbitration(election_id, seen));
+        }
         Err(status) => return Err(refused(election_id, &status)),
     };
     loop {
@@ -146,12 +270,12 @@ async fn open(
                 );
             }
             Err(status) if status.code() == Code::Unimplemented => {
-                return Ok(without_arbitration(election_id));
+                return Ok(without_arbitration(election_id, seen));
             }
             Err(status) => return Err(refused(election_id, &status)),
         };
         let Some(Received::Arbitration(update)) = message.update else { continue };
-        let primacy = primacy(&update);
+        let primacy = seen.judge(&update);
         if let Primacy::Backup(Some(primary)) = primacy
             && options.take_over
             && let Some(above) = primary.checked_add(1)
@@ -161,17 +285,37 @@ async fn open(
             ask(election_id).await;
             continue;
         }
-        let (sender, receiver) = watch::channel(primacy);
-        let mut reader = JoinSet::new();
-        reader.spawn(read(inbound, sender, packets, target.name.clone()));
-        return Ok(Stream { primacy: receiver, election_id, requests: Some(requests), reader });
+        let (verdict, primacy) = watch::channel(primacy);
+        let (teller, told) = watch::channel(Told::default());
+        let verdict = Arc::new(verdict);
+        let reader = Reader {
+            verdict: Arc::clone(&verdict),
+            told: teller,
+            seen: seen.clone(),
+            packets,
+            switch: target.name.clone(),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(reader.read(inbound));
+        return Ok(Stream {
+            primacy,
+            election_id,
+            requests: Some(requests),
+            verdict,
+            told,
+            asked: None,
+            seen,
+            reader: task,
+        });
     }
 }
 
 /// A switch without arbitration takes writes from everybody.
-fn without_arbitration(election_id: u128) -> Stream {
-    let (_, primacy) = watch::channel(Primacy::NotOffered);
-    Stream { primacy, election_id, requests: None, reader: JoinSet::new() }
+fn without_arbitration(election_id: u128, seen: Seen) -> Stream {
+    let (verdict, primacy) = watch::channel(Primacy::NotOffered);
+    let (_, told) = watch::channel(Told::default());
+    let verdict = Arc::new(verdict);
+    Stream { primacy, election_id, requests: None, verdict, told, asked: None, seen, reader: JoinSet::new() }
 }
 
 fn arbitration(target: &Target, election_id: u128) -> Send {
@@ -193,43 +337,56 @@ fn primacy(update: &MasterArbitrationUpdate) -> Primacy {
     }
 }
 
-/// Reads the stream to its end.
-async fn read(
-    mut inbound: Streaming<StreamMessageResponse>,
-    sender: watch::Sender<Primacy>,
+/// Reads a stream to its end.
+struct Reader {
+    verdict: Arc<watch::Sender<Primacy>>,
+    told: watch::Sender<Told>,
+    seen: Seen,
     packets: PacketQueue,
     switch: String,
-) {
-    let reason = loop {
-        let message = match inbound.message().await {
-            Ok(Some(message)) => message,
-            Ok(None) => break "the switch ended the stream".to_owned(),
-            Err(status) => break reason(&status),
+}
+
+impl Reader {
+    async fn read(self, mut inbound: Streaming<StreamMessageResponse>) {
+        let reason = loop {
+            match inbound.message().await {
+                Ok(Some(StreamMessageResponse { update: Some(update) })) => self.take(update),
+                Ok(Some(StreamMessageResponse { update: None })) => {}
+                Ok(None) => break "the switch ended the stream".to_owned(),
+                Err(status) => break reason(&status),
+            }
         };
-        match message.update {
-            Some(Received::Arbitration(update)) => {
-                let primacy = primacy(&update);
+        tracing::info!(switch = self.switch, reason, "stream ended");
+        // Before `told` goes, so that whoever waits for an answer finds the reason.
+        self.verdict.send_replace(Primacy::Lost(reason));
+    }
+
+    fn take(&self, update: Received) {
+        let switch = &self.switch;
+        match update {
+            Received::Arbitration(update) => {
+                let primacy = self.seen.judge(&update);
                 tracing::info!(switch, ?primacy, "arbitration");
-                sender.send_if_modified(|known| {
+                self.verdict.send_if_modified(|known| {
                     let is_new = *known != primacy;
                     *known = primacy;
                     is_new
                 });
+                let election_id = update.election_id.as_ref().map(from_wire);
+                self.told.send_modify(|told| *told = Told { count: told.count + 1, election_id });
             }
-            Some(Received::Packet(packet)) => {
-                if packets.sender.try_send(packet).is_err() {
-                    packets.dropped.fetch_add(1, Ordering::Relaxed);
+            Received::Packet(packet) => {
+                if self.packets.sender.try_send(packet).is_err() {
+                    self.packets.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Some(Received::Error(error)) => {
+            Received::Error(error) => {
                 tracing::warn!(switch, code = error.canonical_code, message = error.message, "stream error");
             }
             // Nothing in outplane.p4 sends digests or ages.
-            Some(Received::Digest(_) | Received::IdleTimeoutNotification(_) | Received::Other(_)) | None => {}
+            Received::Digest(_) | Received::IdleTimeoutNotification(_) | Received::Other(_) => {}
         }
-    };
-    tracing::info!(switch, reason, "stream ended");
-    sender.send_replace(Primacy::Lost(reason));
+    }
 }
 
 #[cfg(test)]
@@ -258,5 +415,27 @@ mod tests {
         assert_eq!(primacy(&update(Some(Code::AlreadyExists), 5)), Primacy::Backup(Some(5)));
         let nobody = MasterArbitrationUpdate { election_id: None, ..update(Some(Code::NotFound), 0) };
         assert_eq!(primacy(&nobody), Primacy::Backup(None));
+    }
+
+    #[test]
+    fn who_was_overtaken_stays_so_until_it_has_a_higher_id() {
+        let told = |code: Code, id| MasterArbitrationUpdate {
+            election_id: Some(to_wire(id)),
+            status: Some(rpc::Status { code: code.into(), ..rpc::Status::default() }),
+            ..MasterArbitrationUpdate::default()
+        };
+        let seen = Seen::default();
+        seen.ask(5);
+        assert_eq!(seen.judge(&told(Code::Ok, 5)), Primacy::Primary);
+        assert_eq!(seen.judge(&told(Code::AlreadyExists, 7)), Primacy::Backup(Some(7)));
+        assert_eq!((seen.above(6), seen.above(7)), (Some(7), None));
+        // BMv2, after 7 has gone.
+        assert_eq!(seen.judge(&told(Code::Ok, 5)), Primacy::Backup(Some(7)));
+        seen.ask(8);
+        assert_eq!(seen.judge(&told(Code::Ok, 8)), Primacy::Primary);
+        seen.ids().denied = Some(8);
+        assert_eq!(seen.judge(&told(Code::Ok, 8)), Primacy::Backup(None));
+        seen.ask(9);
+        assert_eq!(seen.judge(&told(Code::Ok, 9)), Primacy::Primary);
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use crate::arbitration::{PacketQueue, Primacy, Stream};
+use crate::arbitration::{PacketQueue, Primacy, Seen, Stream};
 use crate::connect::connect;
 use crate::errors::{Error, Peer, Problem};
 use crate::packet_io::{self, Packets};
@@ -32,6 +32,7 @@ pub struct Connection {
     stream: Option<Stream>,
     queue: PacketQueue,
     packets: Option<Packets>,
+    seen: Seen,
     /// Updates that the next write puts into a chunk at first: what the last one has found out.
     pub(crate) chunk: AtomicUsize,
 }
@@ -44,7 +45,7 @@ impl Connection {
     /// [`Problem::NotPrimary`] where another controller has a higher election id; [`Problem::Unreachable`] and what
     /// [`Problem`] says else.
     pub async fn open(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Result<Self, Error> {
-        Self::open_as(target, pipeline, options, true).await
+        Self::open_as(target, pipeline, options, true, Seen::default()).await
     }
 
     /// Connects for reading only: no arbitration, no writes, no packets.
@@ -53,14 +54,15 @@ impl Connection {
         pipeline: Arc<Pipeline>,
         options: Options,
     ) -> Result<Self, Error> {
-        Self::open_as(target, pipeline, options, false).await
+        Self::open_as(target, pipeline, options, false, Seen::default()).await
     }
 
-    async fn open_as(
+    pub(crate) async fn open_as(
         target: Target,
         pipeline: Arc<Pipeline>,
         options: Options,
         as_controller: bool,
+        seen: Seen,
     ) -> Result<Self, Error> {
         let peer = Peer::of(&target);
         let (sender, receiver) = mpsc::channel(options.packet_queue.max(1));
@@ -68,22 +70,47 @@ impl Connection {
         let queue = PacketQueue { sender, dropped: Arc::clone(&dropped) };
         let header = pipeline.schema().packet_in().cloned();
         let packets = Some(Packets { receiver, dropped, header });
-        let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller).await?;
+        let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller, &seen).await?;
         let chunk = AtomicUsize::new(options.chunk);
-        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, chunk })
+        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, seen, chunk })
     }
 
-    /// Connects anew after the connection broke, with the same target, options and role. Certificates are read again.
+    /// Takes a higher election id on the open stream (section 5 lets a controller do so at any time), and waits for the
+    /// switch's answer: one round trip, where a new connection would take several. The same id again only asks whether
+    /// we still may write.
+    ///
+    /// Other connections must not have this id: the switch would end our stream (BMv2 1.15.5 ends altogether).
+    ///
+    /// # Errors
+    /// [`Problem::NotPrimary`] where another controller has or had a higher one, [`Problem::Deadline`] where no answer
+    /// comes: then only [`Connection::reopen`] helps. [`Problem::ReadOnly`].
+    pub async fn raise(&mut self, election_id: u128) -> Result<(), Error> {
+        if let Some(primary) = self.seen.above(election_id) {
+            return Err(self.error(Problem::NotPrimary { ours: election_id, primary: Some(primary) }));
+        }
+        let Some(stream) = &mut self.stream else { return Err(self.error(Problem::ReadOnly)) };
+        self.options.election_id = election_id;
+        stream.raise(&self.peer, &self.target, &self.options, election_id).await?;
+        may_write(&self.peer, stream)
+    }
+
+    /// Connects anew after the connection broke, with the same target, options and role, and the election id that it
+    /// was raised to. Certificates are read again.
     pub async fn reopen(&mut self) -> Result<(), Error> {
         let as_controller = self.stream.is_some();
         // The switch must not see two of us with one election id.
+        self.end().await;
+        let (client, stream) =
+            attempts(&self.peer, &self.target, &self.options, &self.queue, as_controller, &self.seen).await?;
+        (self.client, self.stream) = (client, stream);
+        Ok(())
+    }
+
+    /// Ends the stream: nothing can be written any more.
+    pub(crate) async fn end(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.close().await;
         }
-        let (client, stream) =
-            attempts(&self.peer, &self.target, &self.options, &self.queue, as_controller).await?;
-        (self.client, self.stream) = (client, stream);
-        Ok(())
     }
 
     /// The switch.
@@ -193,10 +220,11 @@ async fn attempts(
     options: &Options,
     queue: &PacketQueue,
     as_controller: bool,
+    seen: &Seen,
 ) -> Result<(P4RuntimeClient<Channel>, Option<Stream>), Error> {
     let mut waits = options.backoff.waits();
     loop {
-        let error = match attempt(peer, target, options, queue, as_controller).await {
+        let error = match attempt(peer, target, options, queue, as_controller, seen).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -212,24 +240,39 @@ async fn attempt(
     options: &Options,
     queue: &PacketQueue,
     as_controller: bool,
+    seen: &Seen,
 ) -> Result<(P4RuntimeClient<Channel>, Option<Stream>), Error> {
+    let ours = options.election_id;
+    if as_controller
+        && !options.take_over
+        && let Some(primary) = seen.above(ours)
+    {
+        // A switch that has forgotten it would take us.
+        return Err(peer.error(Problem::NotPrimary { ours, primary: Some(primary) }));
+    }
     let mut client = connect(peer, target, options).await?;
     if !as_controller {
         return Ok((client, None));
     }
-    let stream = Stream::open(peer, &mut client, target, options, queue.clone()).await.map_err(|error| {
+    let opened = Stream::open(peer, &mut client, target, options, queue.clone(), seen.clone()).await;
+    let stream = opened.map_err(|error| {
         // With TLS 1.3 this is the first we hear of a switch that does not want us.
         match *error.problem {
             Problem::Disconnected { reason } => peer.error(Problem::Unreachable { reason }),
             _ => error,
         }
     })?;
-    let state = stream.primacy.borrow().clone();
-    match state {
-        Primacy::Primary | Primacy::NotOffered => Ok((client, Some(stream))),
+    may_write(peer, &stream)?;
+    Ok((client, Some(stream)))
+}
+
+/// Fails unless we are primary with the id that we have just asked for.
+fn may_write(peer: &Arc<Peer>, stream: &Stream) -> Result<(), Error> {
+    match &*stream.primacy.borrow() {
+        Primacy::Primary | Primacy::NotOffered => Ok(()),
         Primacy::Backup(primary) => {
-            Err(peer.error(Problem::NotPrimary { ours: stream.election_id, primary }))
+            Err(peer.error(Problem::NotPrimary { ours: stream.election_id, primary: *primary }))
         }
-        Primacy::Lost(reason) => Err(peer.error(Problem::Disconnected { reason })),
+        Primacy::Lost(reason) => Err(peer.error(Problem::Disconnected { reason: reason.clone() })),
     }
 }

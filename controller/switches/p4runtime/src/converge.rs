@@ -8,6 +8,7 @@ use outplane_compiler::state::{Desired, Installed};
 use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Problem};
 use crate::pipeline::{Push, Pushed};
+use crate::read::Read;
 use crate::write::{WriteOptions, Written};
 
 /// How often we begin anew: the connection broke, or somebody else wrote at the same time.
@@ -20,7 +21,7 @@ pub struct ConvergeOptions<'a> {
     pub push: Push,
     /// Read the switch again after the writes and make sure that nothing differs.
     pub verify: bool,
-    /// Progress and cancellation.
+    /// Progress, cancellation, and until when writes may start.
     pub write: WriteOptions<'a>,
 }
 
@@ -37,7 +38,9 @@ pub struct Report {
     pub written: Written,
     /// What the switch does not let read, and what was therefore written in any case.
     pub unreadable: Vec<&'static str>,
-    /// Reading, in the last round.
+    /// Connecting, or raising the election id; only a [`Session`](crate::Session) counts it.
+    pub connecting: Duration,
+    /// Reading, in the last round. The pipeline's cookie is asked for meanwhile.
     pub reading: Duration,
     /// Planning, in the last round.
     pub planning: Duration,
@@ -70,6 +73,10 @@ impl Connection {
             if !again || round >= ROUNDS {
                 return Err(error);
             }
+            // Nothing could be written any more.
+            if options.write.is_late() {
+                return Err(error);
+            }
             tracing::warn!(switch = self.target.name, round, %error, "beginning anew");
             if error.is_disconnect() {
                 self.reopen().await?;
@@ -84,18 +91,26 @@ impl Connection {
         options: ConvergeOptions<'_>,
         pipeline: &mut Pushed,
     ) -> Result<Report, Error> {
-        let pushed = self.ensure_pipeline(options.push).await?;
-        if pushed != Pushed::Kept {
-            *pipeline = pushed;
-        }
-        let read = self.read_installed(desired, false).await?;
+        let read = match self.read_if_ours(desired, options.push).await? {
+            Some(read) => read,
+            None => {
+                if options.write.is_late() {
+                    return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
+                }
+                *pipeline = self.push_pipeline(options.push).await?;
+                self.read_installed(desired, false).await?
+            }
+        };
         let start = Instant::now();
         let program = &self.pipeline.program;
         let plan = plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;
         let planning = start.elapsed();
         let written = match self.write(&plan, &read.installed, options.write).await {
             Ok(written) => written,
-            Err(error) => return Err(self.take_back(error, desired, &read.installed).await),
+            Err(error) => {
+                let limit = options.write.start_before;
+                return Err(self.take_back(error, desired, &read.installed, limit).await);
+            }
         };
         if options.verify && !plan.is_empty() {
             let now = self.read_installed(desired, false).await?;
@@ -112,29 +127,52 @@ impl Connection {
             plan: plan.summary(program),
             written,
             unreadable: read.unreadable,
+            connecting: Duration::ZERO,
             reading: read.elapsed,
             planning,
             elapsed: Duration::ZERO,
         })
     }
 
+    /// Reads the switch and, at the same time, whether its pipeline is ours; nothing where it is not, or where it shall
+    /// be pushed in any case. Only a primary pushes a pipeline: if that comes in between, our writes are refused.
+    async fn read_if_ours(&self, desired: &Desired, push: Push) -> Result<Option<Read>, Error> {
+        if push == Push::Always {
+            return Ok(None);
+        }
+        let (cookie, read) = tokio::join!(self.cookie(), self.read_installed(desired, false));
+        // What was read of another program means nothing.
+        if cookie? == Some(self.pipeline.cookie) { read.map(Some) } else { Ok(None) }
+    }
+
     /// After a refusal: back to what the switch held before, unless packets see the new policy already.
-    async fn take_back(&self, mut error: Error, desired: &Desired, before: &Installed) -> Error {
+    async fn take_back(
+        &self,
+        mut error: Error,
+        desired: &Desired,
+        before: &Installed,
+        start_before: Option<tokio::time::Instant>,
+    ) -> Error {
         let Problem::Refused(refusal) = &mut *error.problem else { return error };
-        refusal.aftermath = match self.undo(desired, before).await {
+        refusal.aftermath = match self.undo(desired, before, start_before).await {
             Ok(aftermath) => aftermath,
             Err(why) => Aftermath::UndoFailed(why.problem.to_string()),
         };
         error
     }
 
-    async fn undo(&self, desired: &Desired, before: &Installed) -> Result<Aftermath, Error> {
+    async fn undo(
+        &self,
+        desired: &Desired,
+        before: &Installed,
+        start_before: Option<tokio::time::Instant>,
+    ) -> Result<Aftermath, Error> {
         let now = self.read_installed(desired, false).await?.installed;
         if now.version != before.version {
             return Ok(Aftermath::Flipped);
         }
         let plan = plan::undo(&self.pipeline.program, before, &now).map_err(|error| self.error(error))?;
-        self.write(&plan, &now, WriteOptions::default()).await?;
+        self.write(&plan, &now, WriteOptions { start_before, ..WriteOptions::default() }).await?;
         Ok(Aftermath::Undone)
     }
 }

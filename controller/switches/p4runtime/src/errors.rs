@@ -103,6 +103,17 @@ pub enum Problem {
         /// The new primary's election id, where the switch says it.
         primary: Option<u128>,
     },
+    /// The time in which writes may start was over: see [`WriteOptions::start_before`](crate::WriteOptions).
+    #[error(
+        "the time to start writes was over after {done} of {total} of them, and no more were started; packets see a \
+         whole policy, and the next attempt finishes the rest"
+    )]
+    LeaseOver {
+        /// Writes that are done.
+        done: usize,
+        /// Writes in the plan; 0 where there was no plan yet.
+        total: usize,
+    },
     /// The connection was opened for reading, and this needs a controller.
     #[error("this connection only reads; open it as a controller to write")]
     ReadOnly,

@@ -100,6 +100,11 @@ impl Connection {
         if is_ours {
             return Ok(Pushed::Kept);
         }
+        self.push_pipeline(push).await
+    }
+
+    /// Pushes our pipeline into a switch that has another one, or is to get it in any case.
+    pub(crate) async fn push_pipeline(&self, push: Push) -> Result<Pushed, Error> {
         if push == Push::Never {
             return Err(self.error(Problem::NoPipeline));
         }
@@ -140,7 +145,7 @@ impl Connection {
             ));
         }
         Err(self.error(match status.code() {
-            Code::PermissionDenied => Problem::PrimacyLost { primary: None },
+            Code::PermissionDenied => stream.denied(),
             code => Problem::PipelineRefused { code, message: status.message().to_owned() },
         }))
     }

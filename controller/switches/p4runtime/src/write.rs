@@ -4,7 +4,8 @@
 //!   step ──► chunk (Pacer) ──► Write, CONTINUE_ON_ERROR ──► judge ─┬─ each update: done, again, refused, suspect
 //!              ▲   ▲                                               ├─ too large, too slow: smaller chunks
 //!              │   └───────────────────────────────────────────────┼─ ABORTED: again
-//!              └── while others are under way                      └─ not primary, broken: the end
+//!              └── while others are under way, before the time is  └─ not primary, broken: the end
+//!                  over to start any
 //! ```
 //! A step is over when every update is acknowledged. An insert of what is already there and a delete of what is not are
 //! no errors by themselves, because a chunk may come twice (its answer was lost or too large): what is there is read and
@@ -47,6 +48,20 @@ pub struct WriteOptions<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
     /// Stops between chunks when it is cancelled. Packets see a whole policy then, and the next plan finishes.
     pub cancel: Option<&'a CancellationToken>,
+    /// No write starts at this time or later; those under way finish. Asked before each chunk as late as can be, so that
+    /// a process that was stopped for a while and wakes up late starts none. A chunk that has started ends within
+    /// [`Options::write_deadline`](crate::Options), for all we know of it.
+    ///
+    /// The clock is the machine's monotonic one. It does not run while the whole machine sleeps: there only the
+    /// switch's arbitration helps.
+    pub start_before: Option<tokio::time::Instant>,
+}
+
+impl WriteOptions<'_> {
+    /// Whether it is too late to start a write.
+    pub(crate) fn is_late(&self) -> bool {
+        self.start_before.is_some_and(|limit| tokio::time::Instant::now() >= limit)
+    }
 }
 
 impl std::fmt::Debug for WriteOptions<'_> {
@@ -54,6 +69,7 @@ impl std::fmt::Debug for WriteOptions<'_> {
         f.debug_struct("WriteOptions")
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
+            .field("start_before", &self.start_before)
             .finish()
     }
 }
@@ -71,6 +87,8 @@ pub struct Written {
     pub chunk: usize,
     /// Updates in a chunk when it was worst.
     pub smallest_chunk: usize,
+    /// When the last write was acknowledged; none where there was none to do.
+    pub acknowledged: Option<Instant>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -81,8 +99,8 @@ impl Connection {
     /// # Errors
     /// [`Problem::Refused`] with the writes that the switch does not take; [`Problem::Changed`] where it holds something
     /// else than `installed` says; [`Problem::PrimacyLost`], [`Problem::Disconnected`], [`Problem::Deadline`],
-    /// [`Problem::Cancelled`]. Whatever it is, packets see a whole policy, and a plan from what the switch holds by then
-    /// finishes or takes back.
+    /// [`Problem::Cancelled`], [`Problem::LeaseOver`]. Whatever it is, packets see a whole policy, and a plan from what
+    /// the switch holds by then finishes or takes back.
     pub async fn write(
         &self,
         plan: &Plan,

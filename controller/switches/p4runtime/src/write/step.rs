@@ -9,7 +9,7 @@ use outplane_p4runtime::p4::v1::write_request::Atomicity;
 use outplane_p4runtime::p4::v1::{WriteRequest, WriteResponse};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 
 use super::outcome::{Outcome, UpdateStatus, judge};
@@ -24,7 +24,7 @@ use crate::errors::{Aftermath, Error, Failure, Problem, Refusal};
 const REPEATS: u32 = 8;
 
 /// How often a chunk may be late before we give up: each time it is halved twice.
-const LATE: u32 = 3;
+const SLOW: u32 = 3;
 
 /// Wait before a chunk that was ABORTED as a whole comes again; doubles each time.
 const ABORTED_WAIT: Duration = Duration::from_millis(20);
@@ -80,15 +80,18 @@ struct State {
     suspects: Vec<usize>,
     failures: Vec<Failure>,
     refused: usize,
-    late: u32,
+    slow: u32,
     aborted: u32,
     /// Changes of the answer at hand that come again.
     pending: BTreeSet<usize>,
     /// Nothing new goes out.
     stopping: bool,
+    /// That is because the time for it is over.
+    late: bool,
 }
 
-type Answers = JoinSet<(Chunk, Result<WriteResponse, Status>)>;
+/// The answer to a chunk; none where it was too late to send it.
+type Answers = JoinSet<(Chunk, Option<Result<WriteResponse, Status>>)>;
 
 impl Writer<'_> {
     pub(super) async fn run(mut self) -> Result<(), Error> {
@@ -119,8 +122,9 @@ impl Writer<'_> {
                 },
             };
             match answer {
-                Ok(WriteResponse {}) => self.acknowledged(chunk.len(), chunk.len()),
-                Err(status) => self.failed(&chunk, &status, &mut state).await?,
+                None => (state.stopping, state.late) = (true, true),
+                Some(Ok(WriteResponse {})) => self.acknowledged(chunk.len(), chunk.len()),
+                Some(Err(status)) => self.failed(&chunk, &status, &mut state).await?,
             }
         }
         self.finish(state).await
@@ -160,9 +164,14 @@ impl Writer<'_> {
         let mut client = self.connection.client.clone();
         let deadline = self.connection.options.write_deadline;
         self.written.chunks += 1;
+        let limit = self.options.start_before;
         under_way.spawn(async move {
+            // Here and not before: translating and waiting for this task may have taken any time.
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                return (chunk, None);
+            }
             let answer = within(deadline, client.write(request)).await;
-            (chunk, answer)
+            (chunk, Some(answer))
         });
     }
 
@@ -170,6 +179,7 @@ impl Writer<'_> {
     fn acknowledged(&mut self, updates: usize, done: usize) {
         self.pacer.passed(updates);
         self.progress.done += done;
+        self.written.acknowledged = Some(std::time::Instant::now());
         if let Some(tell) = self.options.progress {
             tell(*self.progress);
         }
@@ -184,8 +194,8 @@ impl Writer<'_> {
                 self.split(places, said, state).await;
             }
             Outcome::TooSlow => {
-                state.late += 1;
-                if state.late > LATE {
+                state.slow += 1;
+                if state.slow > SLOW {
                     let after = self.connection.options.write_deadline;
                     return Err(self.connection.error(Problem::Deadline { call: "Write", after }));
                 }
@@ -202,7 +212,7 @@ impl Writer<'_> {
                 return Err(self.connection.error(Problem::NoPipeline));
             }
             Outcome::Unclear(said) => self.split(places, said, state).await,
-            Outcome::NotPrimary => return Err(self.connection.error(Problem::PrimacyLost { primary: None })),
+            Outcome::NotPrimary => return Err(self.connection.error(self.stream.denied())),
             // The call broke, but not the connection: the answer may not have fit through.
             Outcome::Broken if status.code() != Code::Unavailable && places.len() > 1 && self.is_alive() => {
                 self.pacer.failed(places.len());
@@ -320,7 +330,11 @@ impl Writer<'_> {
         }
         if state.stopping {
             let (done, total) = (self.progress.done, self.progress.total);
-            return Err(self.connection.error(Problem::Cancelled { done, total }));
+            return Err(self.connection.error(if state.late {
+                Problem::LeaseOver { done, total }
+            } else {
+                Problem::Cancelled { done, total }
+            }));
         }
         self.confirm(&state.suspects).await
     }

@@ -18,20 +18,20 @@ use crate::states::{
 };
 
 /// A running switch, gone when it is dropped.
-struct Bmv2 {
+pub(crate) struct Bmv2 {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
-    write: WriteOptions { progress: None, cancel: None },
+    write: WriteOptions { progress: None, cancel: None, start_before: None },
 };
 
 impl Bmv2 {
     /// None, with a word about it, where there is no BMv2.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         match Self::spawn(address) {
             Ok(process) => Some(Self { process, address }),
@@ -145,7 +145,7 @@ async fn stopped_anywhere_and_applied_again() {
                 cancel.cancel();
             }
         };
-        let write = WriteOptions { progress: Some(&stop), cancel: Some(&cancel) };
+        let write = WriteOptions { progress: Some(&stop), cancel: Some(&cancel), start_before: None };
         match connection.converge(&new, ConvergeOptions { write, ..VERIFY }).await {
             Ok(_) => {}
             Err(error) => {
@@ -176,7 +176,7 @@ async fn a_dropped_update_leaves_a_whole_policy() {
     };
     tokio::select! {
         result = connection.converge(&new, ConvergeOptions {
-            write: WriteOptions { progress: Some(&tell), cancel: None },
+            write: WriteOptions { progress: Some(&tell), ..WriteOptions::default() },
             ..VERIFY
         }) => panic!("done already: {result:?}"),
         seen = receiver.wait_for(|&done| done > 150) => { seen.expect("progress"); }

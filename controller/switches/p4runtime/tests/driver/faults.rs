@@ -22,7 +22,7 @@ use crate::states::{
 const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
-    write: WriteOptions { progress: None, cancel: None },
+    write: WriteOptions { progress: None, cancel: None, start_before: None },
 };
 
 /// Converges, and sees that it is so.

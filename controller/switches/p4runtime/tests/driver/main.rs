@@ -3,6 +3,7 @@
 mod bmv2;
 mod fake;
 mod faults;
+mod fence;
 mod packets;
 mod states;
 mod tls;

@@ -1,0 +1,223 @@
+//! What an executor keeps of a switch from task to task.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outplane_compiler::state::Desired;
+use tokio_util::sync::CancellationToken;
+
+use crate::arbitration::{Primacy, Seen};
+use crate::connection::Connection;
+use crate::converge::{ConvergeOptions, Report};
+use crate::errors::{Error, Peer, Problem};
+use crate::pipeline::{Pipeline, Push};
+use crate::target::{Options, Target};
+use crate::write::WriteOptions;
+
+/// The election id of an attempt: the generation above, the attempt below. Who has a later generation, or a later
+/// attempt at the same, has the higher one.
+pub fn fence(generation: u64, attempt: u64) -> u128 {
+    u128::from(generation) << 64 | u128::from(attempt)
+}
+
+/// One switch, for who executes one task after the other on it, each under its own fence.
+///
+/// Nothing is connected before the first task. The connection then stays open, and a task costs one round trip to raise
+/// the election id to its fence ([`Connection::raise`]); one that broke meanwhile is opened anew.
+///
+/// A fence below the highest one that this session has ever heard of from the switch is refused with
+/// [`Problem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
+/// has forgotten (see [`Primacy::Backup`]). So is a fence that is too late.
+///
+/// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second, and BMv2 1.15.5
+/// ends when that one has raised its id on an open stream.
+#[derive(Debug)]
+pub struct Session {
+    target: Target,
+    pipeline: Arc<Pipeline>,
+    options: Options,
+    seen: Seen,
+    connection: Option<Connection>,
+    connects: u64,
+}
+
+/// What a [`Session::probe`] has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The P4Runtime version that the switch speaks; none where it does not tell.
+    pub api_version: Option<String>,
+    /// The cookie of its pipeline; none where it has none or does not tell.
+    pub cookie: Option<u64>,
+    /// Whether that is our pipeline.
+    pub is_ours: bool,
+    /// Connecting; 0 where the connection stood already.
+    pub connecting: Duration,
+    /// All of it.
+    pub elapsed: Duration,
+}
+
+impl Session {
+    /// A session that connects when it is first used. The options' `election_id` and `take_over` count for nothing here.
+    pub fn new(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Self {
+        let options = Options { take_over: false, ..options };
+        Self { target, pipeline, options, seen: Seen::default(), connection: None, connects: 0 }
+    }
+
+    /// The switch.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The connection, if there is one.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    /// How often it has connected.
+    pub fn connects(&self) -> u64 {
+        self.connects
+    }
+
+    /// Whether the switch refuses writes of who has been overtaken; none before the first task. Without arbitration,
+    /// `start_before` is all that holds an executor back which wakes up late.
+    pub fn is_fenced(&self) -> Option<bool> {
+        let primacy = self.connection.as_ref()?.primacy()?;
+        let is_fenced = *primacy.borrow() != Primacy::NotOffered;
+        Some(is_fenced)
+    }
+
+    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does. No write starts at
+    /// `start_before` or later, whatever happens to this process in between.
+    ///
+    /// # Errors
+    /// [`Problem::NotPrimary`]: somebody has a higher fence, and nothing was written. [`Problem::PrimacyLost`]: somebody
+    /// got a higher one meanwhile. [`Problem::LeaseOver`], [`Problem::Cancelled`], and what else [`Problem`] says.
+    /// Whatever it is, packets see a whole policy, and the next attempt finishes.
+    pub async fn converge(
+        &mut self,
+        fence: u128,
+        desired: &Desired,
+        start_before: tokio::time::Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Report, Error> {
+        let write =
+            WriteOptions { cancel: Some(cancel), start_before: Some(start_before), ..Default::default() };
+        let options = ConvergeOptions { push: Push::IfDifferent, verify: false, write };
+        self.converge_with(fence, desired, options).await
+    }
+
+    /// The same, with all that can be chosen. With `verify`, also what a switch still wrote for who was overtaken while
+    /// we read is found: BMv2 lets a write that has begun run on beside the next primary's.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn converge_with(
+        &mut self,
+        fence: u128,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+    ) -> Result<Report, Error> {
+        let start = Instant::now();
+        let connection = self.connected(fence, options.write).await?;
+        let connecting = start.elapsed();
+        let report = connection.converge(desired, options).await?;
+        Ok(Report { connecting, elapsed: start.elapsed(), ..report })
+    }
+
+    /// Asks which P4Runtime version and which pipeline the switch has. It writes nothing, needs no fence, and is in
+    /// nobody's way: without a connection it makes one without arbitration, and drops it.
+    ///
+    /// # Errors
+    /// What [`Problem`] says of connections and calls.
+    pub async fn probe(&self) -> Result<Probe, Error> {
+        let start = Instant::now();
+        // Calls go over a new connection where the old one broke, although its stream is lost.
+        let mut made = None;
+        let connection = match &self.connection {
+            Some(connection) => connection,
+            None => made.insert(self.open(None).await?),
+        };
+        let connecting = if self.connection.is_some() { Duration::ZERO } else { start.elapsed() };
+        let (version, cookie) = tokio::join!(connection.capabilities(), connection.cookie());
+        let (api_version, cookie) = (version?, cookie?);
+        let is_ours = cookie == Some(self.pipeline.cookie);
+        Ok(Probe { api_version, cookie, is_ours, connecting, elapsed: start.elapsed() })
+    }
+
+    /// Ends the connection, if there is one: the next task connects anew. Switches that forget election ids with their
+    /// streams (BMv2) are fenced as long as this stays open.
+    pub fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// A connection with this fence, before it is too late for it.
+    async fn connected(&mut self, fence: u128, write: WriteOptions<'_>) -> Result<&mut Connection, Error> {
+        let peer = Peer::of(&self.target);
+        let connecting = async {
+            if let Some(primary) = self.seen.above(fence) {
+                return Err(peer.error(Problem::NotPrimary { ours: fence, primary: Some(primary) }));
+            }
+            if let Some(connection) = &mut self.connection {
+                match connection.raise(fence).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.is_disconnect() || is_deadline(&error) => {
+                        tracing::info!(switch = self.target.name, %error, "connecting anew");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            // The switch must not see two of us.
+            if let Some(mut broken) = self.connection.take() {
+                broken.end().await;
+            }
+            self.connection = Some(self.open(Some(fence)).await?);
+            self.connects += 1;
+            Ok(())
+        };
+        let late = async {
+            match write.start_before {
+                Some(limit) => tokio::time::sleep_until(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let cancelled = async {
+            match write.cancel {
+                Some(cancel) => cancel.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (done, total) = (0, 0);
+        tokio::select! {
+            biased;
+            () = cancelled => return Err(peer.error(Problem::Cancelled { done, total })),
+            () = late => return Err(peer.error(Problem::LeaseOver { done, total })),
+            connected = connecting => connected?,
+        }
+        self.connection.as_mut().ok_or_else(|| {
+            let reason = "it has just ended".to_owned();
+            peer.error(Problem::Disconnected { reason })
+        })
+    }
+
+    /// Connects under this fence, or without one for reading only.
+    async fn open(&self, fence: Option<u128>) -> Result<Connection, Error> {
+        let options = Options { election_id: fence.unwrap_or_default(), ..self.options.clone() };
+        let pipeline = Arc::clone(&self.pipeline);
+        Connection::open_as(self.target.clone(), pipeline, options, fence.is_some(), self.seen.clone()).await
+    }
+}
+
+fn is_deadline(error: &Error) -> bool {
+    matches!(*error.problem, Problem::Deadline { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_generations_and_attempts_have_higher_fences() {
+        assert_eq!(fence(5, 1), (5 << 64) + 1);
+        assert!(fence(5, 2) > fence(5, 1) && fence(6, 1) > fence(5, u64::MAX));
+    }
+}
