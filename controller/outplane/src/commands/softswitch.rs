@@ -1,5 +1,7 @@
 //! `outplane softswitch`: the embedded P4Runtime switch.
 
+mod journal;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use outplane_softswitch::state::Limits;
 use outplane_softswitch::{Switch, SwitchConfig};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
 use crate::exit::Exit;
@@ -41,6 +44,9 @@ pub(crate) struct Arguments {
     /// PEM file with the authorities that clients' certificates must come from; clients must have one then
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
+    /// Append a JSON line for every write, by whom it was and what became of it
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
 }
 
 /// Said once the switch can be talked to.
@@ -65,6 +71,10 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let mut server = Config::new(arguments.device_id);
     server.tls = tls(arguments)?;
+    let broken = CancellationToken::new();
+    if let Some(path) = &arguments.journal {
+        server.witness = Some(journal::witness(path, arguments.device_id, broken.clone())?);
+    }
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
@@ -72,8 +82,12 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let ports = arguments.port.clone();
     let switch = Switch::start(SwitchConfig { listener, server, ports, limits: Limits::default() })?;
     say(arguments, format, switch.server().address())?;
-    signals.wait().await;
+    let ended = broken.run_until_cancelled(signals.wait()).await;
     switch.shutdown().await?;
+    anyhow::ensure!(
+        ended.is_some(),
+        "the journal could not be written, and a switch without its witness ends"
+    );
     Ok(Exit::Done)
 }
 

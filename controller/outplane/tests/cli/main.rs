@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod docs;
 mod help;
+mod journal;
 mod other;
 mod support;
 mod switch;

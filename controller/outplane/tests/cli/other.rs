@@ -58,6 +58,11 @@ impl OtherController {
 
     /// Adds an entry of its own to the forwarding table.
     pub(crate) fn insert_forwarding(&self, mac: u64, port: u16) {
+        self.try_to_insert_forwarding(mac, port).expect("the switch takes it");
+    }
+
+    /// The same, and what the switch says.
+    pub(crate) fn try_to_insert_forwarding(&self, mac: u64, port: u16) -> Result<(), tonic::Status> {
         let schema = Program::outplane().schema();
         let table = schema.table_by_name("l2_forward").expect("the table");
         let field = |name: &str, value: u128| FieldMatch {
@@ -81,7 +86,7 @@ impl OtherController {
             updates: vec![Update { r#type: Type::Insert.into(), entity: Some(entity) }],
             ..WriteRequest::default()
         };
-        self.runtime.block_on(self.client.clone().write(request)).expect("the switch takes it");
+        self.runtime.block_on(self.client.clone().write(request)).map(drop)
     }
 
     /// Entries of the forwarding table without our mark.

@@ -139,6 +139,11 @@ impl SoftSwitch {
     /// Asks it to end, and how it did.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         signal(&self.child, "TERM");
+        self.wait()
+    }
+
+    /// How it ends by itself.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
     }
 }

@@ -57,7 +57,7 @@ pub struct Arbiter {
     max_roles: usize,
 }
 
-fn number(id: proto::Uint128) -> u128 {
+pub(crate) fn number(id: proto::Uint128) -> u128 {
     u128::from(id.high) << 64 | u128::from(id.low)
 }
 
@@ -186,11 +186,10 @@ impl Arbiter {
 
     /// Whether a write may be done: `NOT_FOUND` for a role that no client ever had, `PERMISSION_DENIED` for anybody
     /// but its primary.
-    pub fn check_primary(&self, key: &RoleKey, id: Option<proto::Uint128>) -> Outcome<()> {
+    pub fn check_primary(&self, key: &RoleKey, id: Option<u128>) -> Outcome<()> {
         let role = self.roles.get(key);
         let role =
             role.ok_or_else(|| Refusal::not_found(format!("no client ever had the role {:?}", key.1)))?;
-        let id = id.map(number);
         let primary = role.primary.filter(|primary| primary.confirmed);
         match primary.and_then(|primary| role.clients.get(&primary.client)) {
             Some(primary) if primary.is_some() && *primary == id => Ok(()),
@@ -202,6 +201,13 @@ impl Arbiter {
     /// Whether a client is the primary of its role.
     pub fn is_primary(&self, client: ClientId) -> bool {
         self.primaries().any(|primary| primary == client)
+    }
+
+    /// Role and election id of a client that is the primary of its role.
+    pub fn primacy(&self, client: ClientId) -> Option<(&RoleKey, u128)> {
+        let key = self.role_of.get(&client).filter(|_| self.is_primary(client))?;
+        let id = *self.roles.get(key)?.clients.get(&client)?;
+        Some((key, id?))
     }
 
     /// The primaries of all roles.

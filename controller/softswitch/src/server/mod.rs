@@ -11,6 +11,7 @@ pub mod packet_io;
 mod service;
 mod status;
 mod stream;
+mod witness;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ use stream::Sessions;
 
 pub use packet_io::SendPacket;
 pub use service::API_VERSION;
+pub use witness::{Event, Requester, Witness};
 
 /// Largest message that is taken, bytes: a P4Info with its device config, or a batch.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -60,12 +62,14 @@ pub struct Config {
     pub roles: usize,
     /// Reads that are answered at a time.
     pub reads: usize,
+    /// Told of every change.
+    pub witness: Option<Witness>,
 }
 
 impl Config {
     /// Plain text, and limits that no honest client comes near.
     pub fn new(device_id: u64) -> Self {
-        Self { device_id, tls: None, connections: 64, streams: 64, roles: 64, reads: 16 }
+        Self { device_id, tls: None, connections: 64, streams: 64, roles: 64, reads: 16, witness: None }
     }
 }
 
@@ -114,6 +118,7 @@ pub(crate) struct Server {
     reads: Arc<Semaphore>,
     sessions: Mutex<Sessions>,
     send_packet: Option<SendPacket>,
+    witness: Option<Witness>,
     dropped: AtomicU64,
     shutdown: CancellationToken,
 }
@@ -121,6 +126,13 @@ pub(crate) struct Server {
 impl Server {
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the witness, if there is one.
+    fn witness(&self, event: &Event<'_>) {
+        if let Some(witness) = &self.witness {
+            witness.tell(event);
+        }
     }
 
     /// Tells primaries which entries are idle, until the server ends.
@@ -226,6 +238,7 @@ pub fn serve(
         reads: Arc::new(Semaphore::new(config.reads)),
         sessions: Mutex::new(Sessions::new(arbiter, config.streams)),
         send_packet: packet_io.send_packet,
+        witness: config.witness,
         dropped: AtomicU64::new(0),
         shutdown: shutdown.clone(),
     });

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Server;
-use super::arbitration::RoleKey;
+use super::arbitration::number;
 use super::status::{batch, status};
 use super::stream::Outgoing;
+use super::{Event, Requester, Server};
 use crate::state::{Answer, Outcome, Refusal, Shared};
 
 /// Version of the P4Runtime API that the server implements.
@@ -39,19 +39,20 @@ impl Service {
         Err(Status::not_found(format!("there is no device {device_id}; this is {}", self.0.device_id)))
     }
 
-    /// Runs a change while nothing else is written or read, if the client is primary when its turn comes. It runs to
-    /// its end even if the client goes away.
+    /// Runs a change while nothing else is written or read, if the client is primary when its turn comes, and tells
+    /// the witness. It runs to its end even if the client goes away.
     async fn exclusively<R: Send + 'static>(
         &self,
-        role: RoleKey,
-        election_id: Option<proto::Uint128>,
+        by: Requester,
         change: impl FnOnce(&Shared) -> Outcome<R> + Send + 'static,
+        tell: impl FnOnce(&Server, &Requester, &Outcome<R>) + Send + 'static,
     ) -> Result<R, Status> {
         let turn = self.0.gate.clone().write_owned().await;
-        self.0.sessions().arbiter.check_primary(&role, election_id).map_err(status)?;
-        let state = self.0.state.clone();
+        let allowed = self.0.sessions().arbiter.check_primary(&by.role, by.election_id);
+        let server = self.0.clone();
         let changed = tokio::task::spawn_blocking(move || {
-            let result = change(&state);
+            let result = allowed.and_then(|()| change(&server.state));
+            tell(&server, &by, &result);
             drop(turn);
             result
         });
@@ -65,15 +66,25 @@ impl P4Runtime for Service {
         &self,
         request: Request<proto::WriteRequest>,
     ) -> Result<Response<proto::WriteResponse>, Status> {
+        let peer = request.remote_addr();
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         #[expect(deprecated, reason = "roles had numbers before they had names")]
         let role = (request.role_id, request.role);
+        let by = Requester { role, election_id: request.election_id.map(number), peer };
         let atomicity = Atomicity::try_from(request.atomicity)
             .map_err(|_| Status::invalid_argument("the atomicity is none of the standard's"))?;
-        let updates = request.updates;
+        let updates = Arc::new(request.updates);
+        let told = updates.clone();
         let outcomes = self
-            .exclusively(role, request.election_id, move |state| state.apply(&updates, atomicity))
+            .exclusively(
+                by,
+                move |state| state.apply(&updates, atomicity),
+                move |server, by, outcome| {
+                    let outcome = outcome.as_deref();
+                    server.witness(&Event::Write { by, updates: &told, outcome });
+                },
+            )
             .await?;
         batch("updates", &outcomes)?;
         Ok(Response::new(proto::WriteResponse {}))
@@ -109,14 +120,21 @@ impl P4Runtime for Service {
         &self,
         request: Request<proto::SetForwardingPipelineConfigRequest>,
     ) -> Result<Response<proto::SetForwardingPipelineConfigResponse>, Status> {
+        let peer = request.remote_addr();
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         #[expect(deprecated, reason = "roles had numbers before they had names")]
         let role = (request.role_id, request.role);
+        let by = Requester { role, election_id: request.election_id.map(number), peer };
         let action = Action::try_from(request.action).unwrap_or_default();
         let config = request.config;
-        let done =
-            self.exclusively(role, request.election_id, move |state| set_pipeline(state, action, config));
+        let done = self.exclusively(
+            by,
+            move |state| set_pipeline(state, action, config),
+            move |server, by, outcome| {
+                server.witness(&Event::Pipeline { by, action, outcome: outcome.as_ref().map(|()| ()) });
+            },
+        );
         done.await?;
         Ok(Response::new(proto::SetForwardingPipelineConfigResponse {}))
     }

@@ -13,10 +13,10 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::Server;
 use super::arbitration::{Arbiter, ClientId, Notice};
 use super::packet_io::{egress_port, packet_in};
 use super::status::status;
+use super::{Event, Server};
 use crate::dataplane::PacketIn;
 use crate::state::refusal::SPACE;
 use crate::state::{Outcome, Refusal};
@@ -189,6 +189,9 @@ impl Server {
             drop(self.gate.write().await);
             let mut sessions = self.sessions();
             let notices = sessions.arbiter.confirm(client);
+            if let Some((role, election_id)) = sessions.arbiter.primacy(client) {
+                self.witness(&Event::Primary { role, election_id });
+            }
             sessions.advise(notices);
         }
         Ok(())

@@ -56,7 +56,7 @@ fn demote(
 }
 
 fn may_write(arbiter: &Arbiter, role: &str, id: u128) -> Result<(), Code> {
-    let check = arbiter.check_primary(&(0, role.to_owned()), Some(election_id(id)));
+    let check = arbiter.check_primary(&(0, role.to_owned()), Some(id));
     check.map_err(|refusal| refusal.code)
 }
 
