@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::netns::Namespace;
-use crate::process::Process;
+use crate::process::{Process, Starter};
 
 /// What a flow is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,9 +115,15 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn start(name: &str, namespace: &Namespace, program: &Path) -> Result<Self> {
-        let mut process =
-            Process::start(&format!("agent of {name}"), namespace.command(program).stdin(Stdio::piped()))?;
+    pub(crate) fn start(
+        starter: &Starter,
+        name: &str,
+        namespace: &Namespace,
+        program: &Path,
+    ) -> Result<Self> {
+        let mut command = namespace.command(program);
+        command.stdin(Stdio::piped());
+        let mut process = starter.start(&format!("agent of {name}"), command)?;
         let stdin = process.take_stdin().context("standard input was not piped")?;
         Ok(Self { name: name.to_owned(), process, stdin, next: 0, early: HashMap::new() })
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::agent::Agent;
 use crate::netns::{self, Namespace};
+use crate::process::Starter;
 
 /// A host: interface `eth0`, one address of each family, an agent that tries flows.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Lab {
     pub hosts: Vec<Host>,
     switch: Namespace,
     folder: tempfile::TempDir,
+    /// The agents end with it.
+    _starter: Starter,
 }
 
 impl Lab {
@@ -47,9 +50,13 @@ impl Lab {
         netns::sweep()?;
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let switch = Namespace::new("switch")?;
-        // A switch does not speak for itself on its ports.
-        let hosts = (1..=count).map(|port| host(port, &switch, agent)).collect::<Result<_>>()?;
-        Ok(Self { hosts, switch, folder })
+        let starter = Starter::new();
+        let new = |port| {
+            let place = Place { name: format!("h{port}"), number: port, port, interface: interface(port) };
+            host(&starter, place, &switch, agent)
+        };
+        let hosts = (1..=count).map(new).collect::<Result<_>>()?;
+        Ok(Self { hosts, switch, folder, _starter: starter })
     }
 
     /// The switch's namespace: its server listens on loopback there, and controllers run there.
@@ -79,12 +86,24 @@ fn interface(port: u16) -> String {
     format!("port{port}")
 }
 
-fn host(port: u16, switch: &Namespace, agent: &Path) -> Result<Host> {
-    let name = format!("h{port}");
+/// Where a host is.
+pub(crate) struct Place {
+    /// Its name.
+    pub(crate) name: String,
+    /// The last part of its addresses.
+    pub(crate) number: u16,
+    /// The port of its switch.
+    pub(crate) port: u16,
+    /// The port's interface in the switch's namespace.
+    pub(crate) interface: String,
+}
+
+/// Makes a host and plugs it into a switch.
+pub(crate) fn host(starter: &Starter, place: Place, switch: &Namespace, agent: &Path) -> Result<Host> {
+    let Place { name, number, port, interface: port_name } = place;
     let namespace = Namespace::new(&name)?;
-    let (v4, v6) = (format!("10.0.0.{port}"), format!("fd00::{port}"));
-    let mac = format!("02:00:00:00:00:{port:02}");
-    let port_name = interface(port);
+    let (v4, v6) = (format!("10.0.0.{number}"), format!("fd00::{number}"));
+    let mac = format!("02:00:00:00:00:{number:02}");
     namespace.ip(&[
         "link",
         "add",
@@ -100,13 +119,13 @@ fn host(port: u16, switch: &Namespace, agent: &Path) -> Result<Host> {
         switch.name(),
     ])?;
     // The switch forwards frames; the kernel's own chatter on its ends would be noise in the counters.
-    switch.command("sysctl").args(["-qw", &format!("net.ipv6.conf.{port_name}.disable_ipv6=1")]).status()?;
+    switch.sysctl(&format!("net.ipv6.conf.{port_name}.disable_ipv6=1"))?;
     switch.ip(&["link", "set", &port_name, "up"])?;
     // Frames pass through user space, where a checksum left to the hardware would stay unfinished.
     netns::run("ip", &["netns", "exec", namespace.name(), "ethtool", "-K", "eth0", "tx", "off"])?;
     namespace.ip(&["address", "add", &format!("{v4}/24"), "dev", "eth0"])?;
     namespace.ip(&["address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
     namespace.ip(&["link", "set", "eth0", "up"])?;
-    let agent = Agent::start(&name, &namespace, agent)?;
+    let agent = Agent::start(starter, &name, &namespace, agent)?;
     Ok(Host { name, port, v4, v6, mac, agent, namespace })
 }

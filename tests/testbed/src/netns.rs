@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 /// All our namespaces are called `op<pid>-<name>`: the pid tells whether their owner still lives.
-const PREFIX: &str = "op";
+pub(crate) const PREFIX: &str = "op";
 
 /// A network namespace that is deleted with its owner.
 #[derive(Debug)]
@@ -33,7 +34,26 @@ impl Namespace {
         ip(&[&["-n", &self.name], args].concat())
     }
 
-    /// A command that will run inside and that dies with this process.
+    /// Runs something on a thread that is inside, and waits for it: sockets that it opens are the namespace's.
+    pub fn inside<R: Send>(&self, run: impl FnOnce() -> R + Send) -> Result<R> {
+        let path = Path::new("/run/netns").join(&self.name);
+        let file = std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&file, CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("cannot enter the namespace {}", self.name))?;
+                Ok(run())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Sets a sysctl of the namespace: `net.ipv6.conf.all.disable_ipv6=1`.
+    pub fn sysctl(&self, setting: &str) -> Result<()> {
+        run("ip", &["netns", "exec", &self.name, "sysctl", "-qw", setting])
+    }
+
+    /// A command that will run inside and that dies with the thread that starts it.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command
@@ -82,7 +102,8 @@ pub(crate) fn sweep() -> Result<()> {
     Ok(())
 }
 
-fn owner(name: &str) -> Option<u32> {
+/// The process that a name of ours names.
+pub(crate) fn owner(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 

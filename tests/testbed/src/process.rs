@@ -1,11 +1,14 @@
 //! Processes that end with their owner.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A running program whose standard output is read line by line. Dropping it kills it.
 #[derive(Debug)]
@@ -22,6 +25,12 @@ impl Process {
             command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
         let lines = read_lines(child.stdout.take().context("standard output was not piped")?);
         Ok(Self { name: name.to_owned(), child, lines })
+    }
+
+    /// Starts `command`, whose standard output goes where the caller said: [`Self::line`] has none.
+    pub(crate) fn start_silent(name: &str, command: &mut Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, lines: channel().1 })
     }
 
     /// Process id.
@@ -57,9 +66,34 @@ impl Process {
         }
     }
 
+    /// Sends it a signal: SIGSTOP, SIGCONT, SIGTERM, ..
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).context("no process id")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to {}", self.name))
+    }
+
+    /// Waits until it ends, and says how it did.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= end {
+                bail!("{} still runs after {patience:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How it ended by itself, if it did.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Whether it has ended by itself.
     pub fn ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+        Ok(self.status()?.is_some())
     }
 }
 
@@ -67,6 +101,58 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Starts processes on a thread of its own.
+///
+/// A process of ours dies with the thread that started it (`Namespace::command`), which must then live as long as its
+/// owner: a test's thread that restarts something and ends would take it along.
+#[derive(Debug)]
+pub(crate) struct Starter {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Job = (String, Command, bool, Sender<Result<Process>>);
+
+impl Starter {
+    pub(crate) fn new() -> Self {
+        let (jobs, queue) = channel::<Job>();
+        let thread = std::thread::spawn(move || {
+            for (name, mut command, silent, answer) in queue {
+                let start = if silent { Process::start_silent } else { Process::start };
+                // Who does not wait for the answer does not want the process.
+                let _ = answer.send(start(&name, &mut command));
+            }
+        });
+        Self { jobs: Some(jobs), thread: Some(thread) }
+    }
+
+    /// Like [`Process::start`].
+    pub(crate) fn start(&self, name: &str, command: Command) -> Result<Process> {
+        self.ask(name, command, false)
+    }
+
+    /// Like [`Process::start_silent`].
+    pub(crate) fn start_silent(&self, name: &str, command: Command) -> Result<Process> {
+        self.ask(name, command, true)
+    }
+
+    fn ask(&self, name: &str, command: Command, silent: bool) -> Result<Process> {
+        let (answer, answered) = channel();
+        let jobs = self.jobs.as_ref().context("the starter has ended")?;
+        jobs.send((name.to_owned(), command, silent, answer)).context("the starter has ended")?;
+        answered.recv().context("the starter has ended")?
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

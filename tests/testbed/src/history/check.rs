@@ -1,0 +1,239 @@
+//! The judgement, without any I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Object, Outcome, QueuedTask};
+use outplane_rmdp_core::task::{Event, TransactionId};
+
+use super::journal::{ElectionId, What};
+use super::{History, JournalLine, Verdict};
+
+/// A task and all that the store has of it.
+#[derive(Default)]
+struct Life<'a> {
+    queued: Option<&'a QueuedTask>,
+    claims: BTreeMap<u32, &'a Claim>,
+    results: BTreeMap<u32, &'a AttemptResult>,
+    decision: Option<&'a Decision>,
+}
+
+/// What an attempt wrote to a switch.
+#[derive(Default)]
+struct Writing<'a> {
+    changes: Vec<&'a str>,
+    owners: BTreeSet<String>,
+    /// Of the last one.
+    unix_ns: u64,
+}
+
+impl History {
+    /// Judges. `expected` are the events that had to be dealt with, each of which changes its switch.
+    pub fn check(&self, expected: &[Event]) -> Verdict {
+        let mut verdict =
+            Verdict { tasks: expected.len(), nonsense: self.unreadable.clone(), ..Verdict::default() };
+        let lives = self.lives();
+        let mut events = BTreeMap::new();
+        for event in expected {
+            match event.id() {
+                Ok(id) => drop(events.insert(id, event.clone())),
+                Err(error) => verdict.nonsense.push(format!("{event:?}: {error}")),
+            }
+        }
+        for id in events.keys() {
+            let of = name(&events, *id);
+            match lives.get(id).and_then(|life| life.decision) {
+                None => verdict.lost.push(format!("{of}: there is no decision")),
+                Some(decision) => match decision.outcome {
+                    Outcome::Done { .. } => verdict.done += 1,
+                    Outcome::Superseded { .. } => verdict.superseded += 1,
+                    Outcome::Failed { .. } => verdict.failed += 1,
+                },
+            }
+        }
+        let mut nonces = BTreeSet::new();
+        for (id, life) in &lives {
+            let of = name(&events, *id);
+            if life.queued.is_some() && life.decision.is_none() && !events.contains_key(id) {
+                verdict.lost.push(format!("{of}: it is queued, and there is no decision"));
+            }
+            for claim in life.claims.values() {
+                *verdict.by_owner.entry(claim.owner.clone()).or_default() += 1;
+                if !nonces.insert(&claim.nonce) {
+                    verdict.two_owners.push(format!("{of}: nonce {} came before", claim.nonce));
+                }
+            }
+            verdict.attempts += life.claims.len();
+            verdict.retried += usize::from(life.claims.len() > 1);
+            verdict.results += life.results.len();
+            life.owners(&of, &mut verdict);
+            life.order(&of, &mut verdict);
+        }
+        let writings = self.writings(&mut verdict);
+        for (switch, writings) in &writings {
+            judge_writings(switch, writings, &lives, &mut verdict);
+        }
+        for (id, event) in &events {
+            let done = lives.get(id).and_then(|life| life.decision);
+            let done = done.is_some_and(|decision| matches!(decision.outcome, Outcome::Done { .. }));
+            let wrote = writings
+                .get(&event.switch)
+                .is_some_and(|writings| writings.keys().any(|fence| fence.high == event.occurrence));
+            if done && !wrote {
+                verdict.lost.push(format!("{}: done, and nothing was written", name(&events, *id)));
+            }
+        }
+        verdict
+    }
+
+    fn lives(&self) -> BTreeMap<TransactionId, Life<'_>> {
+        let mut lives: BTreeMap<_, Life<'_>> = BTreeMap::new();
+        for (key, object) in &self.objects {
+            match (key, object) {
+                (Key::Queue(id), Object::Task(task)) => lives.entry(*id).or_default().queued = Some(task),
+                (Key::Claim(id, attempt), Object::Claim(claim)) => {
+                    lives.entry(*id).or_default().claims.insert(*attempt, claim);
+                }
+                (Key::Result(id, attempt), Object::Result(result)) => {
+                    lives.entry(*id).or_default().results.insert(*attempt, result);
+                }
+                (Key::Decision(id), Object::Decision(decision)) => {
+                    lives.entry(*id).or_default().decision = Some(decision);
+                }
+                _ => {}
+            }
+        }
+        lives
+    }
+
+    /// What was accepted, by switch and fence. Fences must not go down from line to line.
+    fn writings(&self, verdict: &mut Verdict) -> BTreeMap<String, BTreeMap<ElectionId, Writing<'_>>> {
+        let mut switches = BTreeMap::new();
+        for (switch, lines) in &self.journals {
+            let mut writings: BTreeMap<ElectionId, Writing<'_>> = BTreeMap::new();
+            let mut highest = None;
+            for line in lines {
+                let JournalLine { election_id, peer, unix_ns, what, .. } = line;
+                let (result, changes) = match what {
+                    What::Write { result, changes } => (result, changes.as_slice()),
+                    What::Pipeline { result } => (result, &[][..]),
+                    What::Primary => continue,
+                };
+                if result == "PERMISSION_DENIED" {
+                    verdict.fenced += 1;
+                }
+                if result != "OK" {
+                    continue;
+                }
+                let Some(fence) = *election_id else {
+                    verdict.nonsense.push(format!("{switch}: a write without an election id was accepted"));
+                    continue;
+                };
+                if highest.is_some_and(|highest| fence < highest) {
+                    verdict
+                        .doubled
+                        .push(format!("{switch}: a write under {fence:?} after one under {highest:?}"));
+                }
+                highest = highest.max(Some(fence));
+                verdict.updates += changes.len();
+                if changes.is_empty() {
+                    continue;
+                }
+                let writing = writings.entry(fence).or_default();
+                writing.changes.extend(changes.iter().map(String::as_str));
+                writing.unix_ns = *unix_ns;
+                let ip = peer.map(|peer| peer.ip().to_canonical());
+                let owner = ip.and_then(|ip| self.owners.get(&ip).cloned());
+                writing.owners.insert(owner.unwrap_or_else(|| format!("{peer:?}, who is no controller")));
+            }
+            switches.insert(switch.clone(), writings);
+        }
+        switches
+    }
+}
+
+impl Life<'_> {
+    /// Whoever wrote a result or a decision owned the attempt.
+    fn owners(&self, of: &str, verdict: &mut Verdict) {
+        let mut belongs = |what: &str, attempt: u32, owner: &str, nonce: &str| match self.claims.get(&attempt)
+        {
+            Some(claim) if claim.owner == owner && claim.nonce == nonce => {}
+            Some(claim) => verdict.two_owners.push(format!(
+                "{of}: attempt {attempt} was claimed by {} ({}), and its {what} is {owner}'s ({nonce})",
+                claim.owner, claim.nonce
+            )),
+            None => verdict
+                .two_owners
+                .push(format!("{of}: {what} of {owner} without a claim of attempt {attempt}")),
+        };
+        for (attempt, result) in &self.results {
+            belongs("result", *attempt, &result.owner, &result.nonce);
+        }
+        if let Some(decision) = self.decision {
+            belongs("decision", decision.attempt, &decision.owner, &decision.nonce);
+        }
+    }
+
+    /// An attempt comes after the one before has failed or expired. Times are those of one machine's clock here.
+    fn order(&self, of: &str, verdict: &mut Verdict) {
+        for (attempt, claim) in self.claims.range(2..) {
+            let Some(before) = self.claims.get(&(attempt - 1)) else {
+                verdict.too_early.push(format!("{of}: attempt {attempt}, and nobody claimed the one before"));
+                continue;
+            };
+            let expired = before.at_ms + before.lease_ms + before.lease_ms / 2;
+            let failed = self.results.get(&(attempt - 1)).map(|result| result.at_ms);
+            if claim.at_ms < expired && failed.is_none_or(|failed| claim.at_ms < failed) {
+                verdict.too_early.push(format!(
+                    "{of}: attempt {attempt} was claimed {} ms after the one before, whose lease is {} ms",
+                    claim.at_ms.saturating_sub(before.at_ms),
+                    before.lease_ms
+                ));
+            }
+        }
+    }
+}
+
+fn judge_writings(
+    switch: &str,
+    writings: &BTreeMap<ElectionId, Writing<'_>>,
+    lives: &BTreeMap<TransactionId, Life<'_>>,
+    verdict: &mut Verdict,
+) {
+    let mut seen: BTreeMap<u64, BTreeMap<&str, u64>> = BTreeMap::new();
+    for (fence, writing) in writings {
+        let of = format!("generation {} of {switch}, attempt {}", fence.high, fence.low);
+        let id = Event::generation(fence.high, switch).id();
+        let life = id.ok().and_then(|id| lives.get(&id));
+        let claim = u32::try_from(fence.low).ok().and_then(|attempt| life?.claims.get(&attempt).copied());
+        match claim {
+            None => {
+                verdict.two_owners.push(format!("{of}: written by {:?}, claimed by nobody", writing.owners))
+            }
+            Some(claim) if writing.owners.iter().any(|owner| *owner != claim.owner) => {
+                verdict
+                    .two_owners
+                    .push(format!("{of}: claimed by {}, written by {:?}", claim.owner, writing.owners));
+            }
+            Some(_) => {}
+        }
+        let decided = life.and_then(|life| life.decision).map(|decision| decision.at_ms);
+        if decided.is_some_and(|at_ms| writing.unix_ns / 1_000_000 > at_ms) {
+            verdict.doubled.push(format!("{of}: written to after the decision"));
+        }
+        let seen = seen.entry(fence.high).or_default();
+        verdict.shared += usize::from(!seen.is_empty());
+        for change in &writing.changes {
+            if let Some(before) = seen.insert(change, fence.low) {
+                verdict.doubled.push(format!("{of}: {change} again, after attempt {before}"));
+            }
+        }
+    }
+}
+
+fn name(events: &BTreeMap<TransactionId, Event>, id: TransactionId) -> String {
+    events.get(&id).map_or_else(
+        || id.to_string(),
+        |event| format!("{id} (generation {} of {})", event.occurrence, event.switch),
+    )
+}

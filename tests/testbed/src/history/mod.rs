@@ -1,0 +1,129 @@
+//! What happened, judged by those who saw it: the store's objects and the switches' journals.
+//!
+//! Nothing here asks the controllers. The store says who owned what, the switches say who wrote what, and the two must
+//! agree with each other and with the protocol (docs/rmdp.md):
+//!
+//! | fault | seen as |
+//! |---|---|
+//! | lost | an expected or queued task without a decision; done, but the switch was never written to |
+//! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
+//! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k |
+//! | doubled | the same update accepted twice for one task; a write after the decision, or after a higher fence |
+
+mod check;
+mod journal;
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
+
+pub use journal::{JournalLine, ParseJournalError};
+pub use outplane_rmdp_core::task::Event;
+
+/// Everything that was seen.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The generations in the intent log.
+    pub generations: BTreeSet<u64>,
+    /// The store's `q/`, `c/`, `r/` and `d/`.
+    pub objects: BTreeMap<Key, Object>,
+    /// Objects that could not be read.
+    pub unreadable: Vec<String>,
+    /// Each switch's journal.
+    pub journals: BTreeMap<String, Vec<JournalLine>>,
+    /// Whose an address is.
+    pub owners: BTreeMap<IpAddr, String>,
+}
+
+/// What the history says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Tasks that there had to be.
+    pub tasks: usize,
+    /// Of these: the switch is as desired.
+    pub done: usize,
+    /// A newer generation took their place.
+    pub superseded: usize,
+    /// No attempt succeeded.
+    pub failed: usize,
+    /// Attempts, of all tasks.
+    pub attempts: usize,
+    /// Tasks that took more than one.
+    pub retried: usize,
+    /// Attempts that failed and said so.
+    pub results: usize,
+    /// Tasks that more than one attempt wrote for.
+    pub shared: usize,
+    /// Updates that switches took.
+    pub updates: usize,
+    /// Requests that switches refused because the writer had been overtaken.
+    pub fenced: usize,
+    /// Attempts by controller.
+    pub by_owner: BTreeMap<String, usize>,
+    /// What must not be: lost.
+    pub lost: Vec<String>,
+    /// What must not be: two owners.
+    pub two_owners: Vec<String>,
+    /// What must not be: an attempt before its time.
+    pub too_early: Vec<String>,
+    /// What must not be: an effect that showed twice.
+    pub doubled: Vec<String>,
+    /// Objects or lines that make no sense.
+    pub nonsense: Vec<String>,
+}
+
+impl Verdict {
+    /// Everything that must not be.
+    pub fn faults(&self) -> impl Iterator<Item = &str> {
+        [&self.lost, &self.two_owners, &self.too_early, &self.doubled, &self.nonsense]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owners: Vec<_> = self.by_owner.iter().map(|(owner, count)| format!("{owner} {count}")).collect();
+        writeln!(
+            f,
+            "{} tasks: {} done, {} superseded, {} failed; {} attempts ({}), {} tasks took more than one, {} attempts \
+             failed and said so",
+            self.tasks,
+            self.done,
+            self.superseded,
+            self.failed,
+            self.attempts,
+            owners.join(", "),
+            self.retried,
+            self.results
+        )?;
+        writeln!(
+            f,
+            "switches took {} updates, refused {} requests of those who were overtaken; {} tasks were finished by another \
+             attempt than began them",
+            self.updates, self.fenced, self.shared
+        )?;
+        write!(
+            f,
+            "{} lost, {} attempts with two owners, {} attempts before their time, {} effects doubled, {} objects or lines \
+             without sense",
+            self.lost.len(),
+            self.two_owners.len(),
+            self.too_early.len(),
+            self.doubled.len(),
+            self.nonsense.len()
+        )?;
+        for fault in self.faults().take(20) {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

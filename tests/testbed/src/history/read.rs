@@ -1,0 +1,121 @@
+//! Collects what was seen.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::Object;
+use outplane_rmdp_store::{Secret, Settings, Store};
+use tokio::task::JoinSet;
+
+use super::{Event, History, JournalLine};
+use crate::cluster::{Cluster, Part};
+
+/// Objects that are read at a time.
+const AT_A_TIME: usize = 32;
+
+impl History {
+    /// Reads the cluster's store and its switches' journals.
+    pub fn read(cluster: &Cluster) -> Result<Self> {
+        let mut history = Self::default();
+        with_store(cluster, async |store| history.read_store(store).await)?;
+        for switch in cluster.names(Part::Switch) {
+            let path = cluster.journal(&switch);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+            let lines = JournalLine::parse_all(&text).with_context(|| format!("{}", path.display()))?;
+            history.journals.insert(switch, lines);
+        }
+        for controller in cluster.names(Part::Controller) {
+            for address in cluster.addresses(&controller)? {
+                history.owners.insert(address, controller.clone());
+            }
+        }
+        Ok(history)
+    }
+
+    /// How many tasks of the generations in the intent log, one a switch, have no decision.
+    pub fn open(cluster: &Cluster, switches: &[String]) -> Result<usize> {
+        let mut history = Self::default();
+        let mut decided = BTreeSet::new();
+        with_store(cluster, async |store| {
+            history.read_generations(&store).await?;
+            for path in list(&store, &Prefix::Decisions).await? {
+                decided.insert(path);
+            }
+            Ok(())
+        })?;
+        let open = |event: &Event| event.id().is_ok_and(|id| !decided.contains(&Key::Decision(id).path()));
+        Ok(history.events(switches).iter().filter(|event| open(event)).count())
+    }
+
+    /// What every generation in the intent log had to bring about.
+    pub fn events(&self, switches: &[String]) -> Vec<Event> {
+        let of = |generation| switches.iter().map(move |switch| Event::generation(generation, switch));
+        self.generations.iter().copied().flat_map(of).collect()
+    }
+
+    async fn read_generations(&mut self, store: &Store) -> Result<()> {
+        for path in list(store, &Prefix::Generations).await? {
+            match Key::parse(&path) {
+                Ok(Key::Generation(number)) => drop(self.generations.insert(number)),
+                _ => self.unreadable.push(format!("{path} is no generation")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_store(&mut self, store: Store) -> Result<()> {
+        self.read_generations(&store).await?;
+        let mut keys = Vec::new();
+        for prefix in [Prefix::Queue, Prefix::Claims, Prefix::Results, Prefix::Decisions] {
+            keys.extend(list(&store, &prefix).await?);
+        }
+        let mut reading = JoinSet::new();
+        let mut keys = keys.into_iter();
+        loop {
+            while reading.len() < AT_A_TIME
+                && let Some(key) = keys.next()
+            {
+                let store = store.clone();
+                reading.spawn(async move { (store.get(&key).await, key) });
+            }
+            let Some(read) = reading.join_next().await else { return Ok(()) };
+            let (bytes, path) = read?;
+            // What was swept since it was listed is no fault.
+            let Some(bytes) = bytes? else { continue };
+            let object = Key::parse(&path).map_err(|error| error.to_string()).and_then(|key| {
+                Object::decode(&key, &bytes).map(|object| (key, object)).map_err(|e| e.to_string())
+            });
+            match object {
+                Ok((key, object)) => drop(self.objects.insert(key, object)),
+                Err(why) => self.unreadable.push(why),
+            }
+        }
+    }
+}
+
+async fn list(store: &Store, prefix: &Prefix) -> Result<Vec<String>> {
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let page = store.list(&prefix.path(), keys.last().map(String::as_str), 1000).await?;
+        keys.extend(page.entries.into_iter().map(|entry| entry.key));
+        if !page.truncated {
+            return Ok(keys);
+        }
+    }
+}
+
+/// Does something with the store, from within the cluster.
+fn with_store(cluster: &Cluster, work: impl AsyncFnOnce(Store) -> Result<()> + Send) -> Result<()> {
+    let access = cluster.store();
+    let secret = Secret::new(access.secret_key.clone());
+    let mut settings =
+        Settings::new(access.endpoints.clone(), access.bucket.clone(), access.access_key.clone(), secret);
+    // The checker is in no hurry.
+    (settings.attempt_timeout, settings.deadline) = (Duration::from_secs(5), Duration::from_secs(30));
+    cluster.admin()?.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { work(Store::new(settings)?).await })
+    })?
+}

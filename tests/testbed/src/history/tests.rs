@@ -1,0 +1,179 @@
+//! Every kind of fault is found, and a clean history has none.
+
+use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Outcome, Steps};
+use outplane_rmdp_core::task::{Digest, Work};
+
+use super::*;
+
+const LEASE: u64 = 1000;
+
+fn event() -> Event {
+    Event::generation(7, "s1")
+}
+
+fn claim(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
+    let claim = Claim {
+        owner: owner.to_owned(),
+        nonce: format!("{owner}/1/{attempt}"),
+        attempt,
+        lease_ms: LEASE,
+        source: "intent".to_owned(),
+        occurrence: 7,
+        switch: "s1".to_owned(),
+        received: "d1".to_owned(),
+        at_ms,
+    };
+    (Key::Claim(event().id().unwrap(), attempt), Object::Claim(claim))
+}
+
+fn result(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
+    let result = AttemptResult {
+        owner: owner.to_owned(),
+        nonce: format!("{owner}/1/{attempt}"),
+        attempt,
+        source: "intent".to_owned(),
+        occurrence: 7,
+        reason: "no".to_owned(),
+        at_ms,
+    };
+    (Key::Result(event().id().unwrap(), attempt), Object::Result(result))
+}
+
+fn decision(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
+    let decision = Decision {
+        owner: owner.to_owned(),
+        nonce: format!("{owner}/1/{attempt}"),
+        attempt,
+        event: event(),
+        work: Work::Converge { generation: 7, desired: Digest([0; 32]), entries: 1 },
+        outcome: Outcome::Done { report: "1 write".to_owned(), steps: Steps::default() },
+        at_ms,
+    };
+    (Key::Decision(event().id().unwrap()), Object::Decision(decision))
+}
+
+/// A write at a time, under an attempt of generation 7, by a controller's number.
+fn write(at_ms: u64, attempt: u64, controller: u8, result: &str, changes: &[&str]) -> String {
+    let changes: Vec<_> = changes.iter().map(|change| format!("{change:?}")).collect();
+    format!(
+        r#"{{"schema":1,"monotonic_ns":1,"unix_ns":{},"device_id":1,"role":"","election_id":{{"high":7,"low":{attempt}}},"peer":"10.77.0.4{controller}:5000","event":"write","result":"{result}","message":"","asked":1,"inserts":1,"modifies":0,"deletes":0,"refused":0,"digest":null,"changes":[{}]}}"#,
+        at_ms * 1_000_000,
+        changes.join(",")
+    )
+}
+
+fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -> History {
+    let journal = JournalLine::parse_all(&lines.join("\n")).unwrap();
+    let owners = (1..=3).map(|number| (format!("10.77.0.4{number}").parse().unwrap(), format!("c{number}")));
+    History {
+        generations: BTreeSet::from([7]),
+        objects: objects.into_iter().collect(),
+        unreadable: Vec::new(),
+        journals: BTreeMap::from([("s1".to_owned(), journal)]),
+        owners: owners.collect(),
+    }
+}
+
+#[test]
+fn one_attempt() {
+    let history = history(
+        [claim(1, "c1", 100), decision(1, "c1", 120)],
+        &[write(110, 1, 1, "OK", &["insert:a", "insert:b"])],
+    );
+    let verdict = history.check(&[event()]);
+    assert_eq!(verdict.faults().collect::<Vec<_>>(), [""; 0]);
+    assert_eq!((verdict.done, verdict.attempts, verdict.updates, verdict.fenced), (1, 1, 2, 0));
+    assert!(verdict.to_string().contains("0 lost, 0 attempts with two owners"), "{verdict}");
+}
+
+#[test]
+fn the_second_finishes_what_the_first_began_and_the_first_is_refused() {
+    let lines = [
+        write(110, 1, 1, "OK", &["insert:a"]),
+        write(1700, 2, 2, "OK", &["insert:b"]),
+        write(1710, 1, 1, "PERMISSION_DENIED", &[]),
+    ];
+    let history = history([claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1720)], &lines);
+    let verdict = history.check(&[event()]);
+    assert_eq!(verdict.faults().collect::<Vec<_>>(), [""; 0]);
+    assert_eq!((verdict.retried, verdict.shared, verdict.fenced), (1, 1, 1));
+}
+
+#[test]
+fn lost() {
+    let nothing = history([claim(1, "c1", 100)], &[]).check(&[event()]);
+    assert_eq!(nothing.lost.len(), 1, "{nothing}");
+    let unwritten = history([claim(1, "c1", 100), decision(1, "c1", 120)], &[]).check(&[event()]);
+    assert_eq!(unwritten.lost.len(), 1, "{unwritten}");
+    let queued = outplane_rmdp_core::object::QueuedTask {
+        event: event(),
+        work: Work::Probe {},
+        by: "d1".to_owned(),
+        at_ms: 0,
+    };
+    let queued = (Key::Queue(event().id().unwrap()), Object::Task(queued));
+    let forgotten = history([queued], &[]).check(&[]);
+    assert_eq!(forgotten.lost.len(), 1, "{forgotten}");
+}
+
+#[test]
+fn two_owners() {
+    let writes = [write(110, 1, 1, "OK", &["insert:a"]), write(111, 1, 2, "OK", &["insert:b"])];
+    let both_wrote = history([claim(1, "c1", 100), decision(1, "c1", 120)], &writes).check(&[event()]);
+    assert_eq!(both_wrote.two_owners.len(), 1, "{both_wrote}");
+    let stolen = history([claim(1, "c1", 100), decision(1, "c2", 120)], &writes[..1]).check(&[event()]);
+    assert_eq!(stolen.two_owners.len(), 1, "{stolen}");
+    let unclaimed = history(
+        [claim(1, "c1", 100), decision(1, "c1", 120)],
+        &[writes[0].clone(), write(112, 2, 2, "OK", &["insert:c"])],
+    );
+    let unclaimed = unclaimed.check(&[event()]);
+    assert_eq!(unclaimed.two_owners.len(), 1, "{unclaimed}");
+    let stranger =
+        history([claim(1, "c1", 100), decision(1, "c1", 120)], &[write(110, 1, 9, "OK", &["insert:a"])]);
+    let stranger = stranger.check(&[event()]);
+    assert_eq!(stranger.two_owners.len(), 1, "{stranger}");
+    let (Key::Claim(id, _), Object::Claim(mut again)) = claim(2, "c1", 5000) else { unreachable!() };
+    again.nonce = "c1/1/1".to_owned();
+    let reused = [claim(1, "c1", 100), (Key::Claim(id, 2), Object::Claim(again)), decision(1, "c1", 120)];
+    let reused = history(reused, &writes[..1]).check(&[event()]);
+    assert_eq!(reused.two_owners.len(), 1, "{reused}");
+}
+
+#[test]
+fn too_early() {
+    let write = [write(110, 1, 1, "OK", &["insert:a"])];
+    let early = |more: Option<(Key, Object)>, second: u64| {
+        let objects = [claim(1, "c1", 100), claim(2, "c2", second), decision(2, "c2", 9000)];
+        history(objects.into_iter().chain(more), &write).check(&[event()]).too_early.len()
+    };
+    assert_eq!(early(None, 1599), 1);
+    assert_eq!(early(None, 1600), 0);
+    assert_eq!(early(Some(result(1, "c1", 300)), 300), 0);
+    assert_eq!(early(Some(result(1, "c1", 300)), 299), 1);
+    let skipped = history([claim(2, "c2", 5000), decision(2, "c2", 9000)], &[]).check(&[]);
+    assert_eq!(skipped.too_early.len(), 1, "{skipped}");
+}
+
+#[test]
+fn doubled() {
+    let objects = || [claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1800)];
+    let check = |lines: &[String]| history(objects(), lines).check(&[event()]);
+    let again = check(&[write(110, 1, 1, "OK", &["insert:a"]), write(1700, 2, 2, "OK", &["insert:a"])]);
+    assert_eq!(again.doubled.len(), 1, "{again}");
+    let late = check(&[write(110, 1, 1, "OK", &["insert:a"]), write(1801, 2, 2, "OK", &["insert:b"])]);
+    assert_eq!(late.doubled.len(), 1, "{late}");
+    let unfenced = check(&[write(1700, 2, 2, "OK", &["insert:a"]), write(1701, 1, 1, "OK", &["insert:b"])]);
+    assert_eq!(unfenced.doubled.len(), 1, "{unfenced}");
+}
+
+#[test]
+fn nonsense() {
+    let mut broken = history([], &[]);
+    broken.unreadable.push("d/x cannot be read".to_owned());
+    assert_eq!(broken.check(&[]).nonsense.len(), 1);
+    assert!(JournalLine::parse_all("{}").is_err());
+    assert!(
+        JournalLine::parse_all(&write(1, 1, 1, "OK", &[]).replace("\"schema\":1", "\"schema\":2")).is_err()
+    );
+}
