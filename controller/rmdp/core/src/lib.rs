@@ -7,12 +7,28 @@
 //!
 //! - [`task`]: events, tasks, fences; [`key`] and [`object`]: what lies in the store; [`config`]: what all nodes share.
 //! - [`io`]: inputs and actions, and what the shell owes the machines.
+//! - [`Controller`], [`Distributor`]: the machines; [`Degradation`], [`liveness`], [`rank`]: their parts.
 
+mod beats;
 pub mod config;
+mod controller;
+mod counters;
+mod degradation;
+mod distributor;
 pub mod io;
 pub mod key;
+pub mod liveness;
+mod memory;
+mod mutant;
 pub mod object;
+pub mod rank;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod task;
 mod time;
 
+pub use controller::Controller;
+pub use counters::Counters;
+pub use degradation::{Change, Degradation};
+pub use distributor::Distributor;
 pub use time::Instant;

@@ -113,7 +113,7 @@ fn another_key_is_not_its_place() {
 
 #[test]
 fn hostile_bytes() {
-    let deep = format!("{{\"event\":{}", "[".repeat(MAX_OBJECT - 10));
+    let deep = format!("{{\"schema\":1,\"event\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let text = String::from_utf8(Object::Task(task()).encode()).unwrap();
     let more = text.replacen('{', "{\"more\":1,", 1);
     let newer = text.replace("\"schema\":1", "\"schema\":2");

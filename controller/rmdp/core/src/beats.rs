@@ -1,0 +1,137 @@
+//! When heartbeats go out, and which notices they carry.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::io::Notice;
+use crate::time::Instant;
+
+/// Notices that may wait; older ones give way and are counted.
+const NOTICES: usize = 4096;
+/// How many heartbeats carry a notice: one may be lost.
+const REPEATS: u8 = 2;
+/// Heartbeats with news are at least this far apart, so that news is gathered under load.
+const GAP: Duration = Duration::from_millis(2);
+
+/// The heartbeats of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Beats {
+    interval: Duration,
+    last: Option<Instant>,
+    fresh: VecDeque<Notice>,
+    again: VecDeque<(Notice, u8)>,
+    /// Notices that gave way.
+    pub dropped: u64,
+    silent: bool,
+}
+
+impl Beats {
+    /// The first heartbeat is due at once.
+    pub fn new(interval: Duration) -> Self {
+        let (fresh, again) = (VecDeque::new(), VecDeque::new());
+        Self { interval, last: None, fresh, again, dropped: 0, silent: false }
+    }
+
+    /// Follows a new configuration.
+    pub fn configure(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// From now on only news is sent: others shall count this node as gone.
+    pub fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Adds news.
+    pub fn notice(&mut self, notice: Notice) {
+        if self.fresh.len() == NOTICES {
+            self.fresh.pop_front();
+            self.dropped += 1;
+        }
+        self.fresh.push_back(notice);
+    }
+
+    /// When the next one is due.
+    pub fn due(&self) -> Option<Instant> {
+        let Some(last) = self.last else { return Some(Instant::START) };
+        if self.fresh.is_empty() {
+            (!self.silent).then_some(last + self.interval)
+        } else {
+            Some(last + GAP.min(self.interval))
+        }
+    }
+
+    /// The notices of a heartbeat that goes out now; `room` of them fit.
+    pub fn beat(&mut self, now: Instant, room: usize) -> Vec<Notice> {
+        self.last = Some(now);
+        let mut notices = Vec::new();
+        while notices.len() < room
+            && let Some(notice) = self.fresh.pop_front()
+        {
+            notices.push(notice);
+            self.again.push_back((notice, REPEATS - 1));
+        }
+        let (new, old) = (notices.len(), self.again.len() - notices.len());
+        for _ in 0..old.min(room - new) {
+            if let Some((notice, left)) = self.again.pop_front() {
+                notices.push(notice);
+                if left > 1 {
+                    self.again.push_back((notice, left - 1));
+                }
+            }
+        }
+        while self.again.len() > NOTICES {
+            self.again.pop_front();
+        }
+        notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::NoticeOf;
+    use crate::task::Event;
+
+    fn notice(attempt: u32) -> Notice {
+        Notice { id: Event::generation(1, "s").id().unwrap(), attempt, what: NoticeOf::Claimed }
+    }
+
+    fn attempts(notices: &[Notice]) -> Vec<u32> {
+        notices.iter().map(|notice| notice.attempt).collect()
+    }
+
+    #[test]
+    fn regular_and_at_once_with_news() {
+        let at = |ms: u64| Instant::START + Duration::from_millis(ms);
+        let mut beats = Beats::new(Duration::from_millis(200));
+        assert_eq!(beats.due(), Some(at(0)));
+        assert!(beats.beat(at(10), 9).is_empty());
+        assert_eq!(beats.due(), Some(at(210)));
+        beats.notice(notice(1));
+        assert_eq!(beats.due(), Some(at(12)));
+        assert_eq!(attempts(&beats.beat(at(50), 9)), [1]);
+        beats.notice(notice(2));
+        assert_eq!(attempts(&beats.beat(at(60), 9)), [2, 1], "news first, then once more what was said");
+        assert_eq!(attempts(&beats.beat(at(70), 9)), [2]);
+        assert!(beats.beat(at(80), 9).is_empty());
+        beats.fall_silent();
+        assert_eq!(beats.due(), None);
+        beats.notice(notice(3));
+        assert_eq!(beats.due(), Some(at(82)));
+    }
+
+    #[test]
+    fn bounded() {
+        let mut beats = Beats::new(Duration::from_millis(200));
+        for attempt in 0..5000 {
+            beats.notice(notice(attempt));
+        }
+        assert_eq!(beats.dropped, 5000 - 4096);
+        assert_eq!(attempts(&beats.beat(Instant::START, 2)), [904, 905]);
+        assert_eq!(attempts(&beats.beat(Instant::START, 3)), [906, 907, 908]);
+        for _ in 0..4000 {
+            assert_eq!(beats.beat(Instant::START, 2).len(), 2);
+        }
+    }
+}

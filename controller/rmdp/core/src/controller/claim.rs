@@ -1,0 +1,263 @@
+//! From a task's turn to its execution.
+
+use crate::io::{Action, Level, Notice, NoticeOf, Reply, Request};
+use crate::key::Key;
+use crate::mutant::Mutant;
+use crate::object::{Claim, Object, Outcome};
+use crate::task::{Fence, TransactionId};
+use crate::time::Instant;
+
+use super::Controller;
+use super::entry::{Look, Origin, Own, State, Watched};
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To do what the task says.
+    Execute,
+    /// To decide that a newer generation has taken its place.
+    Supersede { by: u64 },
+    /// To decide that no attempt succeeded.
+    Fail,
+}
+
+impl Controller {
+    /// What the task's next attempt would be for, as things stand.
+    pub(super) fn purpose(&self, id: TransactionId) -> Option<Purpose> {
+        let entry = self.tasks.get(&id)?;
+        let newest = self.switches.get(entry.task.switch()).map_or(0, |switch| switch.newest);
+        let overtaken = entry.task.work().generation().is_some_and(|generation| generation < newest);
+        Some(if overtaken && !self.is(Mutant::SupersededExecuted) {
+            Purpose::Supersede { by: newest }
+        } else if entry.attempt > self.config.attempts.max {
+            Purpose::Fail
+        } else {
+            Purpose::Execute
+        })
+    }
+
+    /// Its turn has come.
+    pub(super) fn claim(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
+        if self.draining {
+            self.forget(now, id);
+            return;
+        }
+        let Some(purpose) = self.purpose(id) else { return };
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let event = entry.task.event();
+        if self.poll.is_closed(&event.source, event.occurrence) {
+            // Decided and swept, or never queued in time. Only the decision's absence says which.
+            self.set_state(id, State::Looking(Look::Decision, None));
+            self.look(id, actions);
+            return;
+        }
+        if !self.poll.knows_horizons(now, self.config.grace()) && !self.is(Mutant::NoHorizon) {
+            self.poll.want_horizons(now);
+            self.set_due(id, Some(now + super::HORIZON_WAIT));
+            return;
+        }
+        if purpose == Purpose::Execute {
+            let received = entry.received;
+            let slots = self.config.limits.executions as usize;
+            let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
+            if switch.running.is_some_and(|running| running != id) {
+                switch.blocked.insert(id);
+                return;
+            }
+            if switch.running.is_none() {
+                if self.slots >= slots {
+                    self.ready.insert((received, id));
+                    return;
+                }
+                switch.running = Some(id);
+                self.slots += 1;
+            }
+        }
+        self.next_nonce += 1;
+        let nonce = format!("{}/{}/{}", self.me.name, self.me.epoch, self.next_nonce);
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let own = Own { nonce, sent: now, lease: self.config.lease(entry.task.work()), claimed: None };
+        self.set_state(id, State::Claiming(own));
+        self.send_claim(now, id, actions);
+    }
+
+    pub(super) fn set_state(&mut self, id: TransactionId, state: State) {
+        if let Some(entry) = self.tasks.get_mut(&id) {
+            entry.state = state;
+        }
+    }
+
+    /// Creates the claim object. The same claim may be sent again; its nonce and its T0 stay.
+    pub(super) fn send_claim(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
+        let fresh = self.is(Mutant::FreshT0);
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let attempt = entry.attempt;
+        let State::Claiming(own) = &mut entry.state else { return };
+        if fresh {
+            own.sent = now;
+        }
+        let event = entry.task.event();
+        let received = match entry.origin {
+            Origin::Queue => "queue".to_owned(),
+            Origin::Sender(sender) => {
+                self.config.sender(sender).map_or_else(|| sender.to_string(), |member| member.name.clone())
+            }
+        };
+        let claim = Claim {
+            owner: self.me.name.clone(),
+            nonce: own.nonce.clone(),
+            attempt,
+            lease_ms: u64::try_from(own.lease.as_millis()).unwrap_or(u64::MAX),
+            source: event.source.clone(),
+            occurrence: event.occurrence,
+            switch: event.switch.clone(),
+            received,
+            at_ms: 0,
+        };
+        let request = Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) };
+        self.ask_for(id, request, actions);
+    }
+
+    pub(super) fn claim_reply(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let State::Claiming(own) = entry.state.clone() else { return };
+        if reply == Reply::Created {
+            self.owned(now, id, own, actions);
+            return;
+        }
+        if reply == Reply::Unknown {
+            self.counters.claims_unclear += 1;
+        }
+        // 412 may be this claim's own earlier try; an unclear one may have landed. The nonce tells.
+        let key = Key::Claim(id, entry.attempt);
+        entry.state = State::Confirming(own);
+        self.ask_for(id, Request::Get(key), actions);
+    }
+
+    pub(super) fn confirm_reply(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let State::Confirming(own) = entry.state.clone() else { return };
+        let attempt = entry.attempt;
+        match reply {
+            Reply::Found(object) => match *object {
+                Object::Claim(claim) if claim.nonce == own.nonce => self.owned(now, id, own, actions),
+                Object::Claim(claim) => {
+                    self.counters.claims_lost += 1;
+                    self.watch_claim(now, id, attempt, &claim);
+                }
+                _ => self.again_later(id, now),
+            },
+            Reply::Foreign(_) => self.watch_stranger(now, id, attempt),
+            // It may still land. The same claim again, as long as it would be of use; then as if it were another's.
+            Reply::Missing if now < self.start_before(&own) || self.is(Mutant::FreshT0) => {
+                self.set_state(id, State::Claiming(own));
+                self.again_later(id, now);
+            }
+            Reply::Missing => {
+                let until = now + own.lease.mul_f64(1.5);
+                self.watch(now, id, Watched { attempt, until });
+            }
+            _ => self.again_later(id, now),
+        }
+    }
+
+    pub(super) fn start_before(&self, own: &Own) -> Instant {
+        (own.sent + own.lease).before(self.config.budget())
+    }
+
+    /// The attempt is ours.
+    fn owned(&mut self, now: Instant, id: TransactionId, mut own: Own, actions: &mut Vec<Action>) {
+        own.claimed = Some(now);
+        self.counters.claims_won += 1;
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let attempt = entry.attempt;
+        entry.state = State::Checking(own.clone());
+        self.beats.notice(Notice { id, attempt, what: NoticeOf::Claimed });
+        if self.is(Mutant::QueueSweptAtClaim) {
+            self.deletes.add(id, now);
+        }
+        if attempt == 1 {
+            self.execute(now, id, own, actions);
+        } else {
+            // The attempt before may have been decided after its lease.
+            self.ask_for(id, Request::Get(Key::Decision(id)), actions);
+        }
+    }
+
+    pub(super) fn check_reply(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let State::Checking(own) = entry.state.clone() else { return };
+        match reply {
+            Reply::Found(_) | Reply::Foreign(_) => {
+                self.counters.decided_by_others += 1;
+                self.decided(now, id);
+            }
+            Reply::Missing => self.execute(now, id, own, actions),
+            _ => self.again_later(id, now),
+        }
+    }
+
+    fn holds_switch(&self, id: TransactionId) -> bool {
+        let switch = self.tasks.get(&id).and_then(|entry| self.switches.get(entry.task.switch()));
+        switch.is_some_and(|switch| switch.running == Some(id))
+    }
+
+    /// Lets the agent work, if there is time left; or decides without it.
+    fn execute(&mut self, now: Instant, id: TransactionId, own: Own, actions: &mut Vec<Action>) {
+        let start_before = self.start_before(&own);
+        let late = now >= start_before && !self.is(Mutant::LateStart);
+        let Some(purpose) = self.purpose(id) else { return };
+        let holds = self.holds_switch(id);
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let attempt = entry.attempt;
+        match purpose {
+            Purpose::Supersede { by } => self.decide(now, id, &own, Outcome::Superseded { by }, actions),
+            Purpose::Fail => {
+                let reason = entry.reason.clone().unwrap_or_else(|| "its controllers were lost".to_owned());
+                let outcome = Outcome::Failed { attempts: attempt - 1, reason };
+                self.decide(now, id, &own, outcome, actions);
+            }
+            Purpose::Execute if !holds => {
+                // It was claimed to be superseded, and what would supersede it has been forgotten since.
+                self.fail(now, id, &own, "its switch was not free".to_owned(), actions);
+            }
+            Purpose::Execute if late => {
+                self.counters.attempts_late += 1;
+                let reason = "its time had passed before execution could start".to_owned();
+                self.fail(now, id, &own, reason, actions);
+            }
+            Purpose::Execute => {
+                self.counters.executions += 1;
+                let generation = entry.task.work().generation().unwrap_or(0);
+                let (task, received) = (entry.task.clone(), entry.received);
+                entry.state = State::Executing(own);
+                let text = format!(
+                    "executing attempt {attempt} on {}, {:.3} ms after it came",
+                    task.switch(),
+                    now.since(received).as_secs_f64() * 1e3
+                );
+                self.note(Level::Info, Some(id), text, actions);
+                let fence = Fence { generation, attempt };
+                actions.push(Action::Execute { task, attempt, fence, start_before });
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a controller knows of a task, and the states it goes through.
+//!
+//! ```text
+//!  announce, queue ─► Waiting ──turn──► Claiming ──created──────────────► [Checking] ─► Executing ─► Recording ─► gone
+//!                      │  ▲  ▲             │ 412, unclear                  attempt > 1     │             │
+//!           notice,    │  │  └ r/ or       ▼                                           Stopping      r/ written:
+//!           other's    │  │   expired   Confirming ──mine──► as created                              Waiting, k+1
+//!           claim      ▼  │                │ another's
+//!                    Looking ◄─────────────▼
+//!                 d/, c/, r/ │ ◄──due── Watching
+//!                      └─────┴─► gone, when d/ is there
+//! ```
+
+use std::time::Duration;
+
+use crate::io::Token;
+use crate::object::Object;
+use crate::task::Task;
+use crate::time::Instant;
+
+/// How a task came to a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    /// By this sender's announce.
+    Sender(u32),
+    /// By a poll of the queue.
+    Queue,
+}
+
+/// An attempt that is, or may be, this controller's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Own {
+    /// Proves ownership.
+    pub(super) nonce: String,
+    /// Before the first PUT of the claim went out. Tries of the same claim keep it: the lease begins here.
+    pub(super) sent: Instant,
+    /// As the claim says.
+    pub(super) lease: Duration,
+    /// Ownership was known.
+    pub(super) claimed: Option<Instant>,
+}
+
+/// Which object is read next to learn how a task stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Look {
+    /// d/: is it over?
+    Decision,
+    /// c/<id>/: which attempts are there? The highest so far.
+    Attempts(u32),
+    /// r/<id>/<attempt>: has it failed?
+    Result(u32),
+    /// c/<id>/<attempt>: how long is its lease?
+    Claim(u32),
+}
+
+/// An attempt of another, seen in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Watched {
+    pub(super) attempt: u32,
+    /// First seen, plus 1.5 leases.
+    pub(super) until: Instant,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    /// For its turn (a timer), for its switch, or for a slot.
+    Waiting,
+    /// The claim's PUT is under way.
+    Claiming(Own),
+    /// The claim is read back.
+    Confirming(Own),
+    /// The decision is read once more before a later attempt executes.
+    Checking(Own),
+    /// The agent works.
+    Executing(Own),
+    /// The agent was asked to stop.
+    Stopping(Own),
+    /// A decision or result is written, over and over until it is there.
+    Recording(Box<Object>),
+    /// The store is asked how it stands.
+    Looking(Look, Option<Watched>),
+    /// Another has it.
+    Watching(Watched),
+}
+
+impl State {
+    /// For status pages.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Claiming(_) | Self::Confirming(_) => "claiming",
+            Self::Checking(_) => "checking",
+            Self::Executing(_) => "executing",
+            Self::Stopping(_) => "stopping",
+            Self::Recording(_) => "recording",
+            Self::Looking(..) | Self::Watching(_) => "watching",
+        }
+    }
+
+    /// Whether this controller owns the attempt, or may own it.
+    pub(super) fn is_own(&self) -> bool {
+        !matches!(self, Self::Waiting | Self::Looking(..) | Self::Watching(_))
+    }
+}
+
+/// A task in a controller's mind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) task: Task,
+    pub(super) received: Instant,
+    pub(super) origin: Origin,
+    /// Number of the poll that last saw it in the queue.
+    pub(super) queued: Option<u64>,
+    /// The attempt that it waits for, owns or watches.
+    pub(super) attempt: u32,
+    /// Why the last attempt failed, as far as known.
+    pub(super) reason: Option<String>,
+    pub(super) state: State,
+    /// Its timer.
+    pub(super) due: Option<Instant>,
+    /// The request under way; at most one.
+    pub(super) token: Option<Token>,
+    /// Requests in a row without a clear answer.
+    pub(super) unclear: u32,
+}

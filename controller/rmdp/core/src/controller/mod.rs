@@ -1,0 +1,608 @@
+//! The controller: receives, ranks, claims, lets execute, records, watches over the others' claims, polls the queue and
+//! sweeps. See [`entry`] for the life of a task.
+//!
+//! Everything that it keeps is bounded: tasks by `limits.tasks` (what is above stays in the queue), memories of ids,
+//! notices and deletions by constants; [`Counters`] show when a bound is hit.
+//!
+//! Only the owner of an attempt writes decisions and results. A task that is superseded or out of attempts is claimed
+//! once more, not to execute it, but to decide.
+
+mod claim;
+mod deletes;
+mod entry;
+mod look;
+mod poll;
+mod record;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::beats::Beats;
+use crate::config::{MAX_SWITCHES, Role, SharedConfig};
+use crate::counters::Counters;
+use crate::degradation::{Change, Degradation};
+use crate::io::{
+    Action, Heartbeat, Identity, Input, Level, Machine, Note, Notice, NoticeOf, Reply, Request, Token,
+};
+use crate::key::Key;
+use crate::liveness::Liveness;
+use crate::memory::Memory;
+use crate::mutant::Mutant;
+use crate::object::{Alert, Object};
+use crate::rank;
+use crate::task::{Task, TransactionId};
+use crate::time::Instant;
+
+use deletes::Deletes;
+use entry::{Entry, Look, Origin, State};
+use poll::Poll;
+use sweep::{Step, Sweep};
+
+/// Decided tasks that are remembered, so that late copies cost nothing.
+const DECIDED: usize = 16_384;
+/// How long a notice that a task is decided keeps it out of mind, until the queue is asked.
+const HINT: Duration = Duration::from_secs(5);
+/// How long a claim waits when the horizons have to be read first.
+const HORIZON_WAIT: Duration = Duration::from_millis(20);
+/// Longest wait between tries of a request.
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum For {
+    Task(TransactionId),
+    Fetch(TransactionId),
+    Queue,
+    Horizons,
+    Deletes,
+    Sweep(Step),
+    Alert(u32),
+}
+
+/// What a controller knows of a switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Switch {
+    /// The newest generation that a task wants there.
+    newest: u64,
+    /// The task that is claimed or executed here.
+    running: Option<TransactionId>,
+    /// Tasks that wait for it.
+    blocked: BTreeSet<TransactionId>,
+}
+
+/// The state machine of a controller. One `step` costs a few map operations; a tick costs what is due.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Controller {
+    me: Identity,
+    config: Arc<SharedConfig>,
+    tasks: BTreeMap<TransactionId, Entry>,
+    timers: BTreeSet<(Instant, TransactionId)>,
+    switches: BTreeMap<String, Switch>,
+    /// Tasks that wait for one of the slots, in the order they came.
+    ready: BTreeSet<(Instant, TransactionId)>,
+    /// Slots taken: switches with a running task.
+    slots: usize,
+    requests: BTreeMap<Token, For>,
+    next_token: u64,
+    next_nonce: u64,
+    liveness: Liveness,
+    beats: Beats,
+    degradation: Degradation,
+    /// Known to be decided: seen in the store.
+    decided: Memory,
+    /// Said to be decided.
+    hinted: Memory,
+    poll: Poll,
+    deletes: Deletes,
+    sweep: Sweep,
+    alerts: BTreeMap<u32, (Option<Alert>, Option<Instant>)>,
+    draining: bool,
+    counters: Counters,
+    mutant: Option<Mutant>,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet.
+    pub fn new(me: Identity, config: Arc<SharedConfig>, now: Instant) -> Self {
+        let members = config.members.iter().map(|member| member.sender);
+        Self {
+            liveness: Liveness::new(members, config.silence(), now),
+            beats: Beats::new(config.heartbeat_interval()),
+            degradation: Degradation::new(&me.name, &config),
+            tasks: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            switches: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            slots: 0,
+            requests: BTreeMap::new(),
+            next_token: 0,
+            next_nonce: 0,
+            decided: Memory::new(DECIDED),
+            hinted: Memory::new(DECIDED),
+            poll: Poll::new(now),
+            deletes: Deletes::default(),
+            sweep: Sweep::new(now, config.horizon()),
+            alerts: BTreeMap::new(),
+            draining: false,
+            counters: Counters::default(),
+            mutant: None,
+            me,
+            config,
+        }
+    }
+
+    /// Turns on a deliberate fault.
+    #[cfg(feature = "sim")]
+    pub fn mutate(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    /// How often things happened.
+    pub fn counters(&self) -> Counters {
+        Counters { notices_dropped: self.beats.dropped, ..self.counters }
+    }
+
+    /// How many tasks are in mind, at most `limits.tasks`.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The tasks in mind, as `<id> <switch> <state>`, for status pages; at most `limit` of them.
+    pub fn describe(&self, limit: usize) -> Vec<String> {
+        let line = |(id, entry): (&TransactionId, &Entry)| {
+            format!("{id} {} attempt {} {}", entry.task.switch(), entry.attempt, entry.state.word())
+        };
+        self.tasks.iter().take(limit).map(line).collect()
+    }
+
+    /// Requests to the store that have no reply yet.
+    pub fn requests_under_way(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Nodes that are marked as degraded, by sender id.
+    pub fn degraded(&self) -> impl Iterator<Item = u32> {
+        self.degradation.marked()
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        cfg!(feature = "sim") && self.mutant == Some(mutant)
+    }
+
+    fn ask(&mut self, what: For, request: Request, actions: &mut Vec<Action>) -> Token {
+        self.counters.request(&request);
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.requests.insert(token, what);
+        actions.push(Action::Store { token, request });
+        token
+    }
+
+    /// A request about a task, whose reply goes to it.
+    fn ask_for(&mut self, id: TransactionId, request: Request, actions: &mut Vec<Action>) {
+        let token = self.ask(For::Task(id), request, actions);
+        if let Some(entry) = self.tasks.get_mut(&id) {
+            entry.token = Some(token);
+        }
+        self.set_due(id, None);
+    }
+
+    fn set_due(&mut self, id: TransactionId, due: Option<Instant>) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut entry.due, due) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+    }
+
+    /// Tries again later: a little later each time.
+    fn again_later(&mut self, id: TransactionId, now: Instant) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let wait = Duration::from_millis(50) * (1 << entry.unclear.min(6));
+        entry.unclear += 1;
+        self.set_due(id, Some(now + wait.min(LONGEST_RETRY)));
+    }
+
+    /// Takes a task into mind, if it is new and there is room.
+    fn take(&mut self, now: Instant, task: Task, origin: Origin, actions: &mut Vec<Action>) {
+        let id = task.id();
+        if self.tasks.contains_key(&id) || self.decided.has(id, now) || self.hinted.has(id, now) {
+            self.counters.announced_again += u64::from(origin != Origin::Queue);
+            return;
+        }
+        if self.draining {
+            return;
+        }
+        let event = task.event();
+        if origin != Origin::Queue && self.poll.is_closed(&event.source, event.occurrence) {
+            self.counters.refused_closed += 1;
+            return;
+        }
+        if self.tasks.len() >= self.config.limits.tasks as usize {
+            self.counters.refused_full += 1;
+            return;
+        }
+        self.counters.found_in_queue += u64::from(origin == Origin::Queue);
+        let switch = task.switch().to_owned();
+        let generation = task.work().generation().unwrap_or(0);
+        self.learn(&switch, generation, actions);
+        let queued = (origin == Origin::Queue).then_some(self.poll.number());
+        let entry = Entry {
+            task,
+            received: now,
+            origin,
+            queued,
+            attempt: 1,
+            reason: None,
+            state: State::Waiting,
+            due: None,
+            token: None,
+            unclear: 0,
+        };
+        self.tasks.insert(id, entry);
+        self.wait(now, id, Duration::ZERO, actions);
+    }
+
+    /// A task wants this generation on this switch: older ones are overtaken.
+    fn learn(&mut self, name: &str, generation: u64, actions: &mut Vec<Action>) {
+        if self.switches.len() >= MAX_SWITCHES && !self.switches.contains_key(name) {
+            let idle = |switch: &Switch| switch.running.is_none() && switch.blocked.is_empty();
+            let forgotten =
+                self.switches.iter().find(|(_, switch)| idle(switch)).map(|(name, _)| name.clone());
+            if let Some(forgotten) = forgotten {
+                self.switches.remove(&forgotten);
+                self.counters.switches_forgotten += 1;
+            }
+        }
+        let switch = self.switches.entry(name.to_owned()).or_default();
+        if generation <= switch.newest {
+            return;
+        }
+        switch.newest = generation;
+        let Some(running) = switch.running else { return };
+        if self.is(Mutant::SupersededExecuted) {
+            return;
+        }
+        let Some(entry) = self.tasks.get_mut(&running) else { return };
+        if entry.task.work().generation().is_none_or(|older| older >= generation) {
+            return;
+        }
+        if let State::Executing(own) = &entry.state {
+            entry.state = State::Stopping(own.clone());
+            actions.push(Action::Stop { id: running, attempt: entry.attempt });
+        }
+    }
+
+    /// Waits for its turn at its attempt: by rank, and `more` on top.
+    fn wait(&mut self, now: Instant, id: TransactionId, more: Duration, actions: &mut Vec<Action>) {
+        if self.draining {
+            self.forget(now, id);
+            return;
+        }
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        entry.state = State::Waiting;
+        entry.unclear = 0;
+        let (attempt, switch) = (entry.attempt, entry.task.switch().to_owned());
+        let turn = now + more + self.config.claim_delay() * self.rank(now, &switch, attempt);
+        if turn <= now {
+            self.set_due(id, None);
+            self.claim(now, id, actions);
+        } else {
+            self.set_due(id, Some(turn));
+        }
+    }
+
+    fn rank(&self, now: Instant, subject: &str, attempt: u32) -> u32 {
+        let alive = self
+            .config
+            .controllers()
+            .filter(|member| member.name == self.me.name || self.liveness.is_alive(member.sender, now));
+        let nodes = alive.map(|member| (member.name.as_str(), self.degradation.is_marked(member.sender)));
+        rank::rank(nodes, subject, attempt, &self.me.name)
+    }
+
+    /// Gives back the switch and the slot, if this task holds them.
+    fn release(&mut self, now: Instant, id: TransactionId) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
+        if switch.running != Some(id) {
+            return;
+        }
+        switch.running = None;
+        self.slots -= 1;
+        for waiting in std::mem::take(&mut switch.blocked) {
+            self.set_due(waiting, Some(now));
+        }
+        if let Some((_, waiting)) = self.ready.pop_first() {
+            self.set_due(waiting, Some(now));
+        }
+    }
+
+    /// It no longer waits for a switch or a slot.
+    fn unblock(&mut self, id: TransactionId) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        self.ready.remove(&(entry.received, id));
+        if let Some(switch) = self.switches.get_mut(entry.task.switch()) {
+            switch.blocked.remove(&id);
+        }
+    }
+
+    /// Out of mind.
+    fn forget(&mut self, now: Instant, id: TransactionId) {
+        self.release(now, id);
+        self.unblock(id);
+        self.set_due(id, None);
+        if let Some(entry) = self.tasks.remove(&id)
+            && let Some(token) = entry.token
+        {
+            self.requests.remove(&token);
+        }
+    }
+
+    /// The decision was seen in the store: out of mind, and out of the queue.
+    fn decided(&mut self, now: Instant, id: TransactionId) {
+        self.forget(now, id);
+        if self.decided.insert(id, Instant::NEVER, now) {
+            self.counters.memory_full += 1;
+        }
+        if !self.deletes.add(id, now) {
+            self.counters.deletes_full += 1;
+        }
+    }
+
+    fn note(&self, level: Level, id: Option<TransactionId>, text: String, actions: &mut Vec<Action>) {
+        actions.push(Action::Note(Note { level, id, text }));
+    }
+
+    fn heard(&mut self, now: Instant, sender: u32, heartbeat: &Heartbeat) {
+        self.liveness.heard(sender, now);
+        self.degradation.heard(now, sender, &heartbeat.lateness);
+        for notice in &heartbeat.notices {
+            match notice.what {
+                NoticeOf::Claimed => self.told_claimed(now, *notice),
+                NoticeOf::Decided => self.told_decided(now, notice.id),
+            }
+        }
+    }
+
+    /// A hint that somebody has it: looked after later. The attempt in it is not believed.
+    fn told_claimed(&mut self, now: Instant, notice: Notice) {
+        let Some(entry) = self.tasks.get_mut(&notice.id) else { return };
+        if entry.state != State::Waiting || notice.attempt < entry.attempt {
+            return;
+        }
+        if cfg!(feature = "sim") && self.mutant == Some(Mutant::NoticeIsTruth) {
+            self.told_decided(now, notice.id);
+            return;
+        }
+        entry.state = State::Looking(Look::Decision, None);
+        self.unblock(notice.id);
+        self.set_due(notice.id, Some(now + self.config.watch()));
+    }
+
+    /// A hint that it is over: out of mind, unless the queue still has it a while later.
+    fn told_decided(&mut self, now: Instant, id: TransactionId) {
+        if self.tasks.get(&id).is_some_and(|entry| entry.state.is_own()) {
+            return;
+        }
+        self.forget(now, id);
+        let until = if self.is(Mutant::NoticeIsTruth) { Instant::NEVER } else { now + HINT };
+        if self.hinted.insert(id, until, now) {
+            self.counters.memory_full += 1;
+        }
+    }
+
+    fn stored(&mut self, now: Instant, token: Token, reply: Reply, actions: &mut Vec<Action>) {
+        if reply == Reply::Unknown {
+            self.counters.requests_unknown += 1;
+        }
+        let Some(what) = self.requests.remove(&token) else { return };
+        if let Reply::Foreign(reason) = &reply {
+            self.counters.foreign += 1;
+            let id = match what {
+                For::Task(id) | For::Fetch(id) => Some(id),
+                _ => None,
+            };
+            self.note(Level::Alert, id, reason.clone(), actions);
+        }
+        match what {
+            For::Task(id) => self.answered(now, id, token, reply, actions),
+            For::Fetch(id) => self.fetched(now, id, reply, actions),
+            For::Queue => self.listed(now, reply, actions),
+            For::Horizons => self.horizons(now, reply, actions),
+            For::Deletes => self.swept(now, &reply),
+            For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
+            For::Alert(sender) => self.alert_written(now, sender, &reply),
+        }
+    }
+
+    /// The reply to a task's request.
+    fn answered(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        token: Token,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if entry.token != Some(token) {
+            return;
+        }
+        entry.token = None;
+        if reply != Reply::Unknown {
+            entry.unclear = 0;
+        }
+        match entry.state {
+            State::Claiming(_) => self.claim_reply(now, id, reply, actions),
+            State::Confirming(_) => self.confirm_reply(now, id, reply, actions),
+            State::Checking(_) => self.check_reply(now, id, reply, actions),
+            State::Recording(_) => self.record_reply(now, id, reply, actions),
+            State::Looking(..) => self.look_reply(now, id, reply, actions),
+            State::Waiting | State::Executing(_) | State::Stopping(_) | State::Watching(_) => {}
+        }
+    }
+
+    /// A task's timer.
+    fn wake(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
+        self.set_due(id, None);
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        match &entry.state {
+            State::Waiting => self.claim(now, id, actions),
+            State::Claiming(_) => self.send_claim(now, id, actions),
+            State::Confirming(_) => {
+                let key = Key::Claim(id, entry.attempt);
+                self.ask_for(id, Request::Get(key), actions);
+            }
+            State::Checking(_) => self.ask_for(id, Request::Get(Key::Decision(id)), actions),
+            State::Recording(_) => self.record(id, actions),
+            State::Looking(..) => self.look(id, actions),
+            State::Watching(watched) => {
+                entry.state = State::Looking(Look::Decision, Some(*watched));
+                self.look(id, actions);
+            }
+            State::Executing(_) | State::Stopping(_) => {}
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        self.beats.fall_silent();
+        let others: Vec<_> =
+            self.tasks.iter().filter(|(_, entry)| !entry.state.is_own()).map(|(id, _)| *id).collect();
+        for id in others {
+            self.forget(now, id);
+        }
+    }
+
+    fn configure(&mut self, now: Instant, config: Arc<SharedConfig>) {
+        self.liveness.configure(config.members.iter().map(|member| member.sender), config.silence(), now);
+        self.beats.configure(config.heartbeat_interval());
+        self.degradation.configure(&self.me.name, &config);
+        self.config = config;
+    }
+
+    fn beat(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.beats.due().is_none_or(|due| due > now) {
+            return;
+        }
+        for change in self.degradation.judge(now) {
+            self.alert(now, change, actions);
+        }
+        let lateness = self.degradation.rows();
+        let room = outplane_rmdp_wire::notices_that_fit(lateness.len());
+        let notices = self.beats.beat(now, room);
+        let generation = self.switches.values().map(|switch| switch.newest).max().unwrap_or(0);
+        actions.push(Action::Heartbeat(Heartbeat { role: Role::Controller, generation, notices, lateness }));
+    }
+
+    /// A mark has come or gone: everybody tells its own people, the first in rank tells the store.
+    fn alert(&mut self, now: Instant, change: Change, actions: &mut Vec<Action>) {
+        let Some(member) = self.config.sender(change.sender) else { return };
+        let node = member.name.clone();
+        let (level, what) = match (change.marked, change.hard) {
+            (false, _) => (Level::Info, "is well again"),
+            (true, true) => (Level::Alert, "is badly degraded"),
+            (true, false) => (Level::Warn, "is degraded"),
+        };
+        self.note(level, None, format!("{node} {what}: {}", change.reason), actions);
+        let alert = change.marked.then(|| Alert {
+            node: node.clone(),
+            of: change.of,
+            hard: change.hard,
+            reason: change.reason,
+            by: self.me.name.clone(),
+            at_ms: 0,
+        });
+        if self.rank(now, &node, 1) == 0 {
+            self.alerts.insert(change.sender, (alert, None));
+            self.write_alert(change.sender, actions);
+        }
+    }
+
+    fn write_alert(&mut self, sender: u32, actions: &mut Vec<Action>) {
+        let Some(node) = self.config.sender(sender).map(|member| member.name.clone()) else {
+            self.alerts.remove(&sender);
+            return;
+        };
+        let Some((alert, due)) = self.alerts.get_mut(&sender) else { return };
+        *due = None;
+        let key = Key::Degraded(node);
+        let request = match alert.clone() {
+            Some(alert) => Request::Put { key, object: Object::Degraded(alert) },
+            None => Request::Delete(vec![key]),
+        };
+        self.ask(For::Alert(sender), request, actions);
+    }
+
+    fn alert_written(&mut self, now: Instant, sender: u32, reply: &Reply) {
+        if *reply == Reply::Done {
+            self.alerts.remove(&sender);
+        } else if let Some((_, due)) = self.alerts.get_mut(&sender) {
+            *due = Some(now + LONGEST_RETRY);
+        }
+    }
+
+    /// Does what is due.
+    fn run(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let free = (self.config.limits.executions as usize).saturating_sub(self.slots);
+        for _ in 0..free {
+            let Some((_, id)) = self.ready.pop_first() else { break };
+            self.set_due(id, Some(now));
+        }
+        while let Some(&(due, id)) = self.timers.first()
+            && due <= now
+        {
+            self.wake(now, id, actions);
+        }
+        self.poll_queue(now, actions);
+        self.send_deletes(now, actions);
+        self.run_sweep(now, actions);
+        let alerts: Vec<_> =
+            self.alerts.iter().filter(|(_, (_, due))| due.is_some_and(|due| due <= now)).collect();
+        let alerts: Vec<_> = alerts.into_iter().map(|(sender, _)| *sender).collect();
+        for sender in alerts {
+            self.write_alert(sender, actions);
+        }
+        self.beat(now, actions);
+    }
+}
+
+impl Machine for Controller {
+    fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Config(config) => self.configure(now, config),
+            Input::Announced { task, sender } => {
+                self.counters.announced += 1;
+                self.take(now, task, Origin::Sender(sender), actions);
+            }
+            Input::Heartbeat { sender, heartbeat } => self.heard(now, sender, &heartbeat),
+            Input::Copies(copies) => self.degradation.observe(now, &copies),
+            Input::Stored { token, reply } => self.stored(now, token, reply, actions),
+            Input::Executed { id, attempt, outcome } => self.executed(now, id, attempt, outcome, actions),
+            Input::Look => self.poll.hurry(now),
+            Input::Drain => self.drain(now),
+            Input::Emit { .. } | Input::Tick => {}
+        }
+        self.run(now, actions);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let timers = self.timers.first().map(|(due, _)| *due);
+        let alerts = self.alerts.values().filter_map(|(_, due)| *due).min();
+        let poll = if self.draining { None } else { self.poll.due() };
+        let sweep = if self.draining { None } else { self.sweep.due() };
+        [timers, alerts, poll, sweep, self.deletes.due(), self.beats.due()].into_iter().flatten().min()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining && self.tasks.is_empty() && self.deletes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

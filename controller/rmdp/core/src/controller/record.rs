@@ -1,0 +1,215 @@
+//! From an execution's outcome to the store.
+
+use std::time::Duration;
+
+use crate::io::{Action, Execution, Level, Notice, NoticeOf, Reply, Request};
+use crate::key::Key;
+use crate::mutant::Mutant;
+use crate::object::{AttemptResult, Decision, Object, Outcome, Steps, text};
+use crate::task::TransactionId;
+use crate::time::Instant;
+
+use super::Controller;
+use super::claim::Purpose;
+use super::entry::{Look, Own, State};
+
+impl Controller {
+    /// The agent has ended.
+    pub(super) fn executed(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        attempt: u32,
+        outcome: Execution,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        if entry.attempt != attempt {
+            return;
+        }
+        let (State::Executing(own) | State::Stopping(own)) = entry.state.clone() else { return };
+        let received = entry.received;
+        let overtaken = match self.purpose(id) {
+            Some(Purpose::Supersede { by }) => Some(by),
+            _ => None,
+        };
+        let generation = entry.task.work().generation().unwrap_or(0);
+        let reason = match outcome {
+            Execution::Done { report } => {
+                let since =
+                    |moment: Instant| u64::try_from(moment.since(received).as_micros()).unwrap_or(u64::MAX);
+                let steps = Steps {
+                    claim_sent_us: since(own.sent),
+                    claimed_us: since(own.claimed.unwrap_or(own.sent)),
+                    executed_us: since(now),
+                };
+                let outcome = Outcome::Done { report: text(&report), steps };
+                self.decide(now, id, &own, outcome, actions);
+                return;
+            }
+            Execution::Fenced { by } => {
+                self.counters.fenced += 1;
+                if by.generation == generation && by.attempt > attempt {
+                    // A later attempt is at work: it decides. This one writes no more.
+                    self.release(now, id);
+                    self.set_state(id, State::Looking(Look::Decision, None));
+                    self.set_due(id, Some(now + self.config.claim_delay()));
+                    return;
+                }
+                // A newer generation that no task speaks of may be a stranger's: only a failure then.
+                self.poll.hurry(now);
+                format!("the switch has seen generation {}, attempt {}", by.generation, by.attempt)
+            }
+            Execution::Failed { reason } => reason,
+            Execution::TooLate => {
+                self.counters.attempts_late += 1;
+                "its time had passed before the first write".to_owned()
+            }
+            Execution::Stopped => "it was stopped".to_owned(),
+        };
+        if let Some(by) = overtaken {
+            self.decide(now, id, &own, Outcome::Superseded { by }, actions);
+        } else {
+            self.fail(now, id, &own, reason, actions);
+        }
+    }
+
+    /// Writes the decision.
+    pub(super) fn decide(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        own: &Own,
+        outcome: Outcome,
+        actions: &mut Vec<Action>,
+    ) {
+        self.release(now, id);
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let decision = Decision {
+            owner: self.me.name.clone(),
+            nonce: own.nonce.clone(),
+            attempt: entry.attempt,
+            event: entry.task.event().clone(),
+            work: *entry.task.work(),
+            outcome,
+            at_ms: 0,
+        };
+        entry.state = State::Recording(Box::new(Object::Decision(decision)));
+        self.record(id, actions);
+    }
+
+    /// Writes the attempt's result, or the decision if it was the last one.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        own: &Own,
+        reason: String,
+        actions: &mut Vec<Action>,
+    ) {
+        self.counters.attempts_failed += 1;
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let attempt = entry.attempt;
+        let reason = text(&reason);
+        if attempt >= self.config.attempts.max {
+            self.decide(now, id, own, Outcome::Failed { attempts: attempt, reason }, actions);
+            return;
+        }
+        let event = entry.task.event();
+        let result = AttemptResult {
+            owner: self.me.name.clone(),
+            nonce: own.nonce.clone(),
+            attempt,
+            source: event.source.clone(),
+            occurrence: event.occurrence,
+            reason: reason.clone(),
+            at_ms: 0,
+        };
+        entry.state = State::Recording(Box::new(Object::Result(result)));
+        entry.reason = Some(reason.clone());
+        self.release(now, id);
+        self.note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
+        self.record(id, actions);
+    }
+
+    /// Creates the decision or result that waits to be written.
+    pub(super) fn record(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let State::Recording(object) = &entry.state else { return };
+        let key = match **object {
+            Object::Decision(_) => Key::Decision(id),
+            _ => Key::Result(id, entry.attempt),
+        };
+        let request = Request::Create { key, object: (**object).clone() };
+        self.ask_for(id, request, actions);
+    }
+
+    pub(super) fn record_reply(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let State::Recording(object) = &entry.state else { return };
+        let (attempt, event) = (entry.attempt, entry.task.event());
+        if !matches!(reply, Reply::Created | Reply::Exists) {
+            // It is written over and over: nobody else can say what happened. Past the horizon nobody cares.
+            if self.poll.is_closed(&event.source, event.occurrence) {
+                self.forget(now, id);
+            } else {
+                self.again_later(id, now);
+            }
+            return;
+        }
+        let Object::Decision(decision) = &**object else {
+            // Somebody else shall try first; this one comes last.
+            entry.attempt += 1;
+            let more = self.config.backoff(entry.attempt);
+            self.wait(now, id, more, actions);
+            return;
+        };
+        if reply == Reply::Exists {
+            // Its own earlier try, or another attempt's: decided either way.
+            self.counters.decided_by_others += 1;
+        } else {
+            let (level, said) = match &decision.outcome {
+                Outcome::Done { report, .. } => {
+                    self.counters.done += 1;
+                    (Level::Info, format!("done: {report}"))
+                }
+                Outcome::Superseded { by } => {
+                    self.counters.superseded += 1;
+                    (Level::Info, format!("superseded by generation {by}"))
+                }
+                Outcome::Failed { attempts, reason } => {
+                    self.counters.failed += 1;
+                    let switch = &decision.event.switch;
+                    (Level::Alert, format!("{switch}: failed after {attempts} attempts: {reason}"))
+                }
+            };
+            self.note(level, Some(id), said, actions);
+        }
+        self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
+        if self.is(Mutant::ClaimSweptEarly) {
+            let keys = (1..=attempt).map(|attempt| Key::Claim(id, attempt)).collect();
+            self.ask(super::For::Deletes, Request::Delete(keys), actions);
+        }
+        self.decided(now, id);
+    }
+
+    /// What others' failed attempts teach: the next one's turn, after a pause.
+    pub(super) fn after_failure(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        attempt: u32,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        entry.attempt = attempt + 1;
+        let more: Duration = self.config.backoff(attempt + 1);
+        self.wait(now, id, more, actions);
+    }
+}

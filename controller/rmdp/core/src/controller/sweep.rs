@@ -1,0 +1,246 @@
+//! What is kept for the horizon is swept after it, in an order that never opens a task again:
+//!
+//! ```text
+//!  d/ older than the horizon ──► h/<source>/<below> raised ──► grace ──► c/, r/ deleted ──► d/ deleted
+//! ```
+//!
+//! Controllers claim nothing below the horizon that they know, and none whose knowledge is older than a quarter of the
+//! grace; a claim lives half of the grace at most. So when something is deleted, nobody can be about to claim it. Ages
+//! are the store's; were they wrong, things would be refused or kept too long, and never executed twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::io::{Action, Listed, Reply, Request};
+use crate::key::{Key, Prefix};
+use crate::mutant::Mutant;
+use crate::object::{Horizon, Object};
+use crate::time::Instant;
+
+use super::{Controller, For};
+
+/// Objects that are read at a time.
+const READS: usize = 16;
+/// Keys in a deletion.
+const BATCH: usize = 900;
+/// Sources whose horizon is raised in one round.
+const SOURCES: usize = 256;
+/// Attempts whose objects are deleted with a decision; any that are left are found one by one later.
+const ATTEMPTS: u32 = 100;
+
+/// What a request of the sweeper is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    List,
+    Read(Key),
+    DeleteHistory,
+    DeleteDecisions,
+    Raise(String, u64),
+    Prune,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Idle,
+    Decisions,
+    Claims,
+    Results,
+}
+
+/// A round of sweeping; one controller, the first in rank, does it at a time, though more would do no harm.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sweep {
+    next: Instant,
+    stage: Stage,
+    after: Option<Key>,
+    page_done: bool,
+    to_read: Vec<Key>,
+    /// Requests under way.
+    pending: usize,
+    history: Vec<Key>,
+    decisions: Vec<Key>,
+    candidates: BTreeMap<String, u64>,
+}
+
+fn interval(horizon: Duration) -> Duration {
+    (horizon / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
+}
+
+impl Sweep {
+    pub(super) fn new(now: Instant, horizon: Duration) -> Self {
+        Self {
+            next: now + interval(horizon),
+            stage: Stage::Idle,
+            after: None,
+            page_done: false,
+            to_read: Vec::new(),
+            pending: 0,
+            history: Vec::new(),
+            decisions: Vec::new(),
+            candidates: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.stage == Stage::Idle && self.pending == 0).then_some(self.next)
+    }
+}
+
+impl Controller {
+    fn sweep_ask(&mut self, step: Step, request: Request, actions: &mut Vec<Action>) {
+        self.sweep.pending += 1;
+        self.ask(For::Sweep(step), request, actions);
+    }
+
+    /// Goes on as far as it can without waiting.
+    pub(super) fn run_sweep(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.draining {
+            return;
+        }
+        if self.sweep.stage == Stage::Idle {
+            if self.sweep.pending > 0 || self.sweep.next > now {
+                return;
+            }
+            self.sweep.next = now + interval(self.config.horizon());
+            if self.rank(now, "sweep", 1) != 0 {
+                return;
+            }
+            self.sweep.stage = Stage::Decisions;
+            self.sweep.after = None;
+            self.list_page(actions);
+            return;
+        }
+        while self.sweep.pending < READS
+            && let Some(key) = self.sweep.to_read.pop()
+        {
+            self.sweep_ask(Step::Read(key.clone()), Request::Get(key), actions);
+        }
+        if self.sweep.pending > 0 || !self.sweep.page_done {
+            return;
+        }
+        if !self.sweep.history.is_empty() {
+            let rest = self.sweep.history.len().saturating_sub(BATCH);
+            let keys = self.sweep.history.split_off(rest);
+            self.sweep_ask(Step::DeleteHistory, Request::Delete(keys), actions);
+        } else if !self.sweep.decisions.is_empty() {
+            let rest = self.sweep.decisions.len().saturating_sub(BATCH);
+            let keys = self.sweep.decisions.split_off(rest);
+            self.sweep_ask(Step::DeleteDecisions, Request::Delete(keys), actions);
+        } else if self.sweep.after.is_some() {
+            self.list_page(actions);
+        } else {
+            self.sweep.stage = match self.sweep.stage {
+                Stage::Decisions => Stage::Claims,
+                Stage::Claims => Stage::Results,
+                Stage::Results | Stage::Idle => Stage::Idle,
+            };
+            if self.sweep.stage == Stage::Idle {
+                self.raise(now, actions);
+            } else {
+                self.list_page(actions);
+            }
+        }
+    }
+
+    fn list_page(&mut self, actions: &mut Vec<Action>) {
+        let prefix = match self.sweep.stage {
+            Stage::Idle | Stage::Decisions => Prefix::Decisions,
+            Stage::Claims => Prefix::Claims,
+            Stage::Results => Prefix::Results,
+        };
+        self.sweep.page_done = false;
+        let after = self.sweep.after.take();
+        self.sweep_ask(Step::List, Request::List { prefix, after }, actions);
+    }
+
+    /// The horizons may pass what is decided and old, but nothing that is pending.
+    fn raise(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let candidates = std::mem::take(&mut self.sweep.candidates);
+        let recent = self.config.poll_interval() * 4;
+        let whole = self.poll.complete().is_some_and(|began| now.since(began) <= recent);
+        if whole && !self.is(Mutant::NoHorizon) {
+            for (source, candidate) in candidates {
+                let pending = self.tasks.values().map(|entry| entry.task.event());
+                let pending =
+                    pending.filter(|event| event.source == source).map(|event| event.occurrence).min();
+                let below = pending.map_or(candidate, |pending| pending.min(candidate));
+                if below == 0 || self.poll.is_closed(&source, below - 1) {
+                    continue;
+                }
+                let key = Key::Horizon(source.clone(), below);
+                let object = Horizon { source: source.clone(), below, by: self.me.name.clone(), at_ms: 0 };
+                let request = Request::Create { key, object: Object::Horizon(object) };
+                self.sweep_ask(Step::Raise(source, below), request, actions);
+            }
+        }
+        let overtaken = self.poll.overtaken_horizons();
+        if !overtaken.is_empty() {
+            self.sweep_ask(Step::Prune, Request::Delete(overtaken), actions);
+        }
+    }
+
+    pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply, actions: &mut Vec<Action>) {
+        self.sweep.pending = self.sweep.pending.saturating_sub(1);
+        match (step, reply) {
+            (Step::List, Reply::Page { keys, next }) => {
+                let mut old = self.config.horizon();
+                if self.sweep.stage != Stage::Decisions {
+                    // Most go with their decision. What is left has none, or too many attempts.
+                    old = old * 2 + self.config.grace();
+                }
+                let aged = keys.into_iter().filter(|listed| listed.age >= old).map(|Listed { key, .. }| key);
+                self.sweep.to_read = aged.collect();
+                self.sweep.after = next;
+                self.sweep.page_done = true;
+            }
+            (Step::Read(key), Reply::Found(object)) => self.sweep_found(now, &key, &object),
+            // Somebody else has swept it, or it is a stranger's: left alone.
+            (Step::Read(_), Reply::Missing | Reply::Foreign(_)) => {}
+            (Step::DeleteHistory | Step::DeleteDecisions | Step::Prune, Reply::Done) => {
+                self.counters.swept_history += 1;
+            }
+            (Step::Raise(source, below), Reply::Created | Reply::Exists) => {
+                self.poll.raised(&source, below, now);
+            }
+            // No answer: this round ends, the next one does it again.
+            (Step::Raise(..) | Step::Prune, _) => {}
+            _ => {
+                let next = self.sweep.next;
+                let pending = self.sweep.pending;
+                self.sweep = Sweep { next, pending, ..Sweep::new(now, self.config.horizon()) };
+            }
+        }
+        let _ = actions;
+    }
+
+    fn sweep_found(&mut self, now: Instant, key: &Key, object: &Object) {
+        if self.sweep.stage == Stage::Idle {
+            return;
+        }
+        let (source, occurrence) = match object {
+            Object::Decision(decision) => (&decision.event.source, decision.event.occurrence),
+            Object::Claim(claim) => (&claim.source, claim.occurrence),
+            Object::Result(result) => (&result.source, result.occurrence),
+            _ => return,
+        };
+        let over = |since: Instant| now.since(since) >= self.config.grace();
+        if !self.poll.closed_since(source, occurrence).is_some_and(over) && !self.is(Mutant::NoHorizon) {
+            if let Object::Decision(_) = object
+                && (self.sweep.candidates.len() < SOURCES || self.sweep.candidates.contains_key(source))
+            {
+                let below = self.sweep.candidates.entry(source.clone()).or_default();
+                *below = (*below).max(occurrence.saturating_add(1));
+            }
+            return;
+        }
+        match (key, object) {
+            (Key::Decision(id), Object::Decision(decision)) => {
+                let attempts = decision.attempt.min(ATTEMPTS);
+                self.sweep.history.extend((1..=attempts + 1).map(|attempt| Key::Claim(*id, attempt)));
+                self.sweep.history.extend((1..=attempts).map(|attempt| Key::Result(*id, attempt)));
+                self.sweep.decisions.push(key.clone());
+            }
+            _ => self.sweep.history.push(key.clone()),
+        }
+    }
+}

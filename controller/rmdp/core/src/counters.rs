@@ -1,0 +1,104 @@
+//! Counters for metrics, status and tests.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How often things happened since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// All of them by name.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// First copies of announces that came.
+    announced,
+    /// Announces of tasks that were known.
+    announced_again,
+    /// Tasks that were found in the queue before, or without, an announce.
+    found_in_queue,
+    /// Announces that were not kept because too many tasks are in mind; the queue has them.
+    refused_full,
+    /// Tasks whose occurrence is below the horizon.
+    refused_closed,
+    /// Claims that made this node the owner.
+    claims_won,
+    /// Claims that another owner had before.
+    claims_lost,
+    /// Claims with an unclear outcome at first.
+    claims_unclear,
+    /// Owned attempts that ran out of time before execution.
+    attempts_late,
+    /// Executions started.
+    executions,
+    /// Attempts of others that were seen to expire.
+    expired_seen,
+    /// Attempts that failed here.
+    attempts_failed,
+    /// Attempts that the switch refused because of a higher fence.
+    fenced,
+    /// Tasks decided here: done.
+    done,
+    /// Tasks decided here: superseded.
+    superseded,
+    /// Tasks decided here: failed.
+    failed,
+    /// Decisions that another owner had written before.
+    decided_by_others,
+    /// Events queued by this distributor.
+    queued,
+    /// Events that another distributor had queued before.
+    queued_by_others,
+    /// Tasks that were not emitted because a newer generation came.
+    overtaken,
+    /// Tasks that were not emitted because they are decided or closed.
+    needless,
+    /// Objects of the store that could not be understood.
+    foreign,
+    /// Notices that gave way to newer ones.
+    notices_dropped,
+    /// Ids that were not kept because a memory of bounded size was full.
+    memory_full,
+    /// Deletions of queued tasks that were put off because too many wait.
+    deletes_full,
+    /// Generations of switches that were forgotten because too many are known.
+    switches_forgotten,
+    /// PUTs that create.
+    requests_create,
+    /// Other PUTs.
+    requests_put,
+    /// GETs.
+    requests_get,
+    /// Listings.
+    requests_list,
+    /// Deletions, each of several objects.
+    requests_delete,
+    /// Requests without a clear answer.
+    requests_unknown,
+    /// Objects swept from the queue.
+    swept_queue,
+    /// Objects swept after the horizon.
+    swept_history,
+}
+
+impl Counters {
+    /// Counts a request.
+    pub(crate) fn request(&mut self, request: &crate::io::Request) {
+        use crate::io::Request;
+        let counter = match request {
+            Request::Create { .. } | Request::CreateBlob(_) => &mut self.requests_create,
+            Request::Put { .. } => &mut self.requests_put,
+            Request::Get(_) => &mut self.requests_get,
+            Request::List { .. } => &mut self.requests_list,
+            Request::Delete(_) => &mut self.requests_delete,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,341 @@
+//! The distributor: makes each event's task known, to the controllers at once and to the store for certain.
+//!
+//! ```text
+//!  Emit ──► [after a start: h/, d/: still needed?] ──► announce (at once)
+//!                                                  └─► b/<sha256> ──► q/<id> ──► queued
+//! ```
+//!
+//! The task is queued after its desired state is stored, so whatever lies in the queue can be executed. Both are tried
+//! until they are there. A newer generation takes the place of an older one that is not queued yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::beats::Beats;
+use crate::config::{MAX_SWITCHES, Role, SharedConfig};
+use crate::counters::Counters;
+use crate::io::{Action, Heartbeat, Identity, Input, Level, Listed, Machine, Note, Reply, Request, Token};
+use crate::key::{Key, Prefix};
+use crate::object::{Object, QueuedTask};
+use crate::task::{Task, TransactionId, Work};
+use crate::time::Instant;
+
+/// Longest wait between tries of a request.
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// Is it decided already?
+    Checking,
+    /// Its desired state is being stored.
+    Blob,
+    /// It is being queued.
+    Queue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    task: Task,
+    stage: Stage,
+    due: Option<Instant>,
+    token: Option<Token>,
+    unclear: u32,
+}
+
+/// The state machine of a distributor. It keeps at most the tasks of one generation and those that are under way,
+/// [`MAX_SWITCHES`] and `limits.tasks` in all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Distributor {
+    me: Identity,
+    config: Arc<SharedConfig>,
+    tasks: BTreeMap<TransactionId, Entry>,
+    timers: BTreeSet<(Instant, TransactionId)>,
+    /// Tasks that wait for a request's turn.
+    ready: BTreeSet<TransactionId>,
+    requests: BTreeMap<Token, Option<TransactionId>>,
+    next_token: u64,
+    newest: u64,
+    /// Whether the horizons were read; before, nothing is emitted.
+    horizons: Option<BTreeMap<String, u64>>,
+    horizons_due: Option<Instant>,
+    horizons_found: BTreeMap<String, u64>,
+    beats: Beats,
+    draining: bool,
+    counters: Counters,
+}
+
+impl Distributor {
+    /// A distributor that knows nothing yet. The first thing it is told to emit is checked against the store, because a
+    /// distributor may have emitted it before it was restarted.
+    pub fn new(me: Identity, config: Arc<SharedConfig>, now: Instant) -> Self {
+        Self {
+            beats: Beats::new(config.heartbeat_interval()),
+            me,
+            config,
+            tasks: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            next_token: 0,
+            newest: 0,
+            horizons: None,
+            horizons_due: Some(now),
+            horizons_found: BTreeMap::new(),
+            draining: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// How often things happened.
+    pub fn counters(&self) -> Counters {
+        Counters { notices_dropped: self.beats.dropped, ..self.counters }
+    }
+
+    /// Tasks that are not queued yet.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The newest generation that it was told to emit.
+    pub fn generation(&self) -> u64 {
+        self.newest
+    }
+
+    fn ask(&mut self, id: Option<TransactionId>, request: Request, actions: &mut Vec<Action>) {
+        self.counters.request(&request);
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.requests.insert(token, id);
+        if let Some(entry) = id.and_then(|id| self.tasks.get_mut(&id)) {
+            entry.token = Some(token);
+        }
+        actions.push(Action::Store { token, request });
+    }
+
+    fn set_due(&mut self, id: TransactionId, due: Option<Instant>) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut entry.due, due) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+    }
+
+    fn forget(&mut self, id: TransactionId) {
+        self.set_due(id, None);
+        self.ready.remove(&id);
+        if let Some(entry) = self.tasks.remove(&id)
+            && let Some(token) = entry.token
+        {
+            self.requests.remove(&token);
+        }
+    }
+
+    fn emit(&mut self, now: Instant, generation: u64, tasks: Vec<Task>, actions: &mut Vec<Action>) {
+        if generation < self.newest || self.draining {
+            self.counters.overtaken += tasks.len() as u64;
+            return;
+        }
+        // Checked against the store once: nobody has emitted a generation before it was there.
+        let first = self.newest == 0;
+        self.newest = generation;
+        let switches: BTreeSet<_> = tasks.iter().map(Task::switch).collect();
+        let older = |entry: &Entry| {
+            let older = entry.task.work().generation().is_some_and(|older| older < generation);
+            older && switches.contains(entry.task.switch())
+        };
+        let overtaken: Vec<_> =
+            self.tasks.iter().filter(|(_, entry)| older(entry)).map(|(id, _)| *id).collect();
+        for id in overtaken {
+            self.counters.overtaken += 1;
+            self.forget(id);
+        }
+        for task in tasks {
+            let id = task.id();
+            if self.tasks.contains_key(&id) {
+                continue;
+            }
+            if self.tasks.len() >= MAX_SWITCHES + self.config.limits.tasks as usize {
+                self.counters.refused_full += 1;
+                let text = "too many tasks wait for the store: this one has to be emitted again".to_owned();
+                actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
+                continue;
+            }
+            let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
+            self.tasks.insert(id, entry);
+            if first {
+                self.set_due(id, self.horizons.is_some().then_some(now));
+            } else {
+                self.announce(now, id, actions);
+            }
+        }
+    }
+
+    /// Known to be needed: told to the controllers, and on to the store.
+    fn announce(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
+        let burst = self.config.datagrams.burst;
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        entry.stage = match entry.task.work() {
+            Work::Converge { .. } => Stage::Blob,
+            Work::Probe {} => Stage::Queue,
+        };
+        actions.push(Action::Announce { task: entry.task.clone(), burst });
+        self.set_due(id, Some(now));
+    }
+
+    /// The next request about a task, as soon as there is room for it.
+    fn wake(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
+        self.set_due(id, None);
+        if self.requests.len() >= self.config.limits.requests as usize {
+            self.ready.insert(id);
+            return;
+        }
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let request = match (entry.stage, entry.task.work()) {
+            (Stage::Checking, _) => Request::Get(Key::Decision(id)),
+            (Stage::Blob, Work::Converge { desired, .. }) => Request::CreateBlob(*desired),
+            (Stage::Blob | Stage::Queue, _) => {
+                let object = Object::Task(QueuedTask::new(&entry.task, &self.me.name));
+                Request::Create { key: Key::Queue(id), object }
+            }
+        };
+        self.ask(Some(id), request, actions);
+    }
+
+    fn stored(&mut self, now: Instant, token: Token, reply: Reply, actions: &mut Vec<Action>) {
+        if reply == Reply::Unknown {
+            self.counters.requests_unknown += 1;
+        }
+        let Some(what) = self.requests.remove(&token) else { return };
+        let Some(id) = what else {
+            self.horizons_read(now, reply, actions);
+            return;
+        };
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if entry.token != Some(token) {
+            return;
+        }
+        entry.token = None;
+        match (entry.stage, reply) {
+            (_, Reply::Unknown) => {
+                let wait = (Duration::from_millis(50) * (1 << entry.unclear.min(6))).min(LONGEST_RETRY);
+                entry.unclear += 1;
+                self.set_due(id, Some(now + wait));
+            }
+            (Stage::Checking, Reply::Missing) => self.announce(now, id, actions),
+            (Stage::Checking, _) => {
+                self.counters.needless += 1;
+                self.forget(id);
+            }
+            (Stage::Blob, _) => {
+                entry.stage = Stage::Queue;
+                self.set_due(id, Some(now));
+            }
+            (Stage::Queue, reply) => {
+                match reply {
+                    Reply::Created => self.counters.queued += 1,
+                    _ => self.counters.queued_by_others += 1,
+                }
+                self.forget(id);
+            }
+        }
+    }
+
+    fn horizons_read(&mut self, now: Instant, reply: Reply, actions: &mut Vec<Action>) {
+        let Reply::Page { keys, next } = reply else {
+            self.horizons_due = Some(now + LONGEST_RETRY / 8);
+            return;
+        };
+        for Listed { key, .. } in keys {
+            if let Key::Horizon(source, below) = key {
+                let known = self.horizons_found.entry(source).or_default();
+                *known = (*known).max(below);
+            }
+        }
+        if next.is_some() {
+            self.ask(None, Request::List { prefix: Prefix::Horizons, after: next }, actions);
+            return;
+        }
+        let horizons = std::mem::take(&mut self.horizons_found);
+        let waiting: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, entry)| entry.stage == Stage::Checking)
+            .map(|(id, entry)| {
+                let event = entry.task.event();
+                (*id, horizons.get(&event.source).is_some_and(|below| event.occurrence < *below))
+            })
+            .collect();
+        self.horizons = Some(horizons);
+        for (id, closed) in waiting {
+            if closed {
+                self.counters.needless += 1;
+                self.forget(id);
+            } else {
+                self.set_due(id, Some(now));
+            }
+        }
+    }
+
+    fn run(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.horizons_due.is_some_and(|due| due <= now) {
+            self.horizons_due = None;
+            self.horizons_found.clear();
+            self.ask(None, Request::List { prefix: Prefix::Horizons, after: None }, actions);
+        }
+        let room = (self.config.limits.requests as usize).saturating_sub(self.requests.len());
+        for _ in 0..room {
+            let Some(id) = self.ready.pop_first() else { break };
+            self.wake(id, actions);
+        }
+        while let Some(&(due, id)) = self.timers.first()
+            && due <= now
+        {
+            self.wake(id, actions);
+        }
+        if self.beats.due().is_some_and(|due| due <= now) {
+            let notices = self.beats.beat(now, 0);
+            let heartbeat =
+                Heartbeat { role: Role::Distributor, generation: self.newest, notices, lateness: Vec::new() };
+            actions.push(Action::Heartbeat(heartbeat));
+        }
+    }
+}
+
+impl Machine for Distributor {
+    fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Config(config) => {
+                self.beats.configure(config.heartbeat_interval());
+                self.config = config;
+            }
+            Input::Emit { generation, tasks } => self.emit(now, generation, tasks, actions),
+            Input::Stored { token, reply } => self.stored(now, token, reply, actions),
+            Input::Drain => {
+                self.draining = true;
+                self.beats.fall_silent();
+            }
+            Input::Announced { .. }
+            | Input::Heartbeat { .. }
+            | Input::Copies(_)
+            | Input::Executed { .. }
+            | Input::Look
+            | Input::Tick => {}
+        }
+        self.run(now, actions);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let timers = self.timers.first().map(|(due, _)| *due);
+        [timers, self.horizons_due, self.beats.due()].into_iter().flatten().min()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining && self.tasks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

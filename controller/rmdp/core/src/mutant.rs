@@ -1,0 +1,51 @@
+//! Deliberate faults, for proving that the checker would see them. Only the simulator can turn one on.
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutant {
+    /// Claims by GET, plain PUT, GET.
+    GetPutGet,
+    /// The store ignores `If-None-Match`.
+    IgnoredPrecondition,
+    /// Expiry of others' claims is judged by the time in the claim.
+    WallClockLease,
+    /// The switch takes writes under any fence.
+    NoFence,
+    /// Claims are swept with the queued task, long before the decision.
+    ClaimSweptEarly,
+    /// Attempt k+1 is claimed as soon as attempt k is seen.
+    NoWait,
+    /// What notices say is taken for granted.
+    NoticeIsTruth,
+    /// Decisions are overwritten.
+    DecisionOverwritten,
+    /// Overtaken tasks are executed all the same.
+    SupersededExecuted,
+    /// Writes are started after the lease.
+    LateStart,
+    /// Decisions and claims are deleted though the horizon was not raised.
+    NoHorizon,
+    /// Queued tasks are swept when they are claimed.
+    QueueSweptAtClaim,
+    /// An attempt is claimed again with a new T0 after its outcome was unknown.
+    FreshT0,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::GetPutGet,
+        Self::IgnoredPrecondition,
+        Self::WallClockLease,
+        Self::NoFence,
+        Self::ClaimSweptEarly,
+        Self::NoWait,
+        Self::NoticeIsTruth,
+        Self::DecisionOverwritten,
+        Self::SupersededExecuted,
+        Self::LateStart,
+        Self::NoHorizon,
+        Self::QueueSweptAtClaim,
+        Self::FreshT0,
+    ];
+}
