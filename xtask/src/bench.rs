@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the numbers that the documentation states.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{cargo, setup};
@@ -12,19 +14,6 @@ pub(crate) struct Arguments {
 
 pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     setup::machine()?;
-    cargo::build()?;
-    cargo::run(
-        cargo::cargo()
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "--package",
-                "outplane-tests",
-                "--bin",
-                "outplane-bench",
-                "--",
-            ])
-            .args(&arguments.filter),
-    )
+    let built = cargo::build()?;
+    cargo::run(Command::new(built.bench).args(&arguments.filter))
 }

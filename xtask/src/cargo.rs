@@ -34,20 +34,21 @@ pub(crate) fn line(command: &Command) -> String {
     std::iter::once(name.to_string_lossy()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// What a build made.
+/// What a build made. The programs find each other in their folder.
 pub(crate) struct Built {
-    /// The outplane command.
-    pub(crate) outplane: PathBuf,
-    /// The agent for hosts of a lab.
-    pub(crate) agent: PathBuf,
+    /// The demo.
+    pub(crate) demo: PathBuf,
+    /// The benches.
+    pub(crate) bench: PathBuf,
 }
 
-/// Builds the outplane command and the lab's agent, optimised.
+/// Builds the outplane command, the lab's agent, the demo and the benches, optimised.
 pub(crate) fn build() -> Result<Built> {
     println!("building outplane (the first time takes some minutes)");
-    run(cargo().args(["build", "--release", "--package", "outplane", "--package", "outplane-testbed"]))?;
+    let packages = ["--package", "outplane", "--package", "outplane-testbed", "--package", "outplane-tests"];
+    run(cargo().args(["build", "--release", "--bins"]).args(packages))?;
     let folder = target().join("release");
-    Ok(Built { outplane: folder.join("outplane"), agent: folder.join("outplane-lab-agent") })
+    Ok(Built { demo: folder.join("outplane-demo"), bench: folder.join("outplane-bench") })
 }
 
 /// The target folder.

@@ -1,177 +1,23 @@
-//! `cargo xtask demo`: the main job, on real packets.
-//!
-//! Four hosts in network namespaces behind one P4 switch. A policy is checked and applied, flows are tried and compared
-//! with what the policy says, the policy changes under running traffic, the counters are shown.
+//! `cargo xtask demo`: builds what the demo needs and becomes the demo (tests/src/demo).
 
-mod flows;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-
-use anyhow::{Context, Result, bail, ensure};
-use outplane_testbed::{Lab, Stream, Switch, SwitchKind};
+use anyhow::{Context, Result};
 
 use crate::{cargo, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which switch; without this, BMv2 where `simple_switch_grpc` is on PATH, else the soft switch.
-    #[arg(long, value_enum)]
-    switch: Option<SwitchName>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum SwitchName {
-    Bmv2,
-    Softswitch,
-}
-
-/// The lab with a policy in it.
-struct Demo {
-    /// Ends before the lab's namespaces go.
-    _switch: Switch,
-    lab: Lab,
-    outplane: PathBuf,
-    interrupted: Arc<AtomicBool>,
+    /// Options of the demo itself; `cargo xtask demo -- --help` shows them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    options: Vec<String>,
 }
 
 pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     setup::machine()?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    // The lab is taken down by its destructor, so an interrupt is only noted here and acted on between steps.
-    ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
-    if let Some(why) = outplane_testbed::why_not() {
-        bail!("the demo makes network namespaces, and here it cannot: {why}");
-    }
-    let kind = match arguments.switch {
-        Some(SwitchName::Bmv2) => SwitchKind::Bmv2,
-        None if SwitchKind::bmv2_present() => SwitchKind::Bmv2,
-        Some(SwitchName::Softswitch) | None => SwitchKind::Softswitch,
-    };
     let built = cargo::build()?;
-    let start = Instant::now();
-    let mut demo = Demo::new(kind, &built, interrupted)?;
-    let verdict = demo.run();
-    drop(demo);
-    verdict?;
-    println!(
-        "\nEvery verdict was as the policy says. {:.1} s, nothing left behind.",
-        start.elapsed().as_secs_f64()
-    );
-    Ok(())
-}
-
-impl Demo {
-    fn new(kind: SwitchKind, built: &cargo::Built, interrupted: Arc<AtomicBool>) -> Result<Self> {
-        title(&format!("Four hosts behind one P4 switch ({})", kind.name()));
-        let mut lab = Lab::new(4, &built.agent)?;
-        let switch = Switch::start(kind, &lab, &built.outplane)?;
-        for (host, name) in lab.hosts.iter_mut().zip(flows::NAMES) {
-            println!("  port {}  {name:<6} {:<10} {}", host.port, host.v4, host.v6);
-            for (transport, port) in flows::SERVED {
-                host.agent.serve(transport, port)?;
-            }
-        }
-        let demo = Self { lab, _switch: switch, outplane: built.outplane.clone(), interrupted };
-        for (name, text) in [
-            ("network.yaml", include_str!("demo/network.yaml")),
-            ("policy.yaml", include_str!("demo/policy.yaml")),
-            ("policy-changed.yaml", include_str!("demo/policy-changed.yaml")),
-        ] {
-            demo.lab.write(name, text)?;
-        }
-        Ok(demo)
-    }
-
-    fn run(&mut self) -> Result<()> {
-        title("The policy, checked and applied");
-        for line in include_str!("demo/policy.yaml").lines() {
-            println!("  | {line}");
-        }
-        self.outplane(&["check", "network.yaml", "policy.yaml"])?;
-        self.outplane(&["apply", "network.yaml", "policy.yaml"])?;
-        title("Flows, as the policy says and as they went");
-        self.flows("policy.yaml", |flow| flow.before)?;
-        title("The policy changes under running traffic");
-        self.change()?;
-        title("The same flows after the change");
-        self.flows("policy-changed.yaml", |flow| flow.after)?;
-        title("Packets per rule");
-        self.outplane(&["show", "counters", "network.yaml"])
-    }
-
-    /// Tries every flow, all at once, and compares with what the policy says.
-    fn flows(&mut self, policy: &str, expected: fn(&flows::Case) -> bool) -> Result<()> {
-        self.go_on()?;
-        let said = flows::traced(
-            &self.lab,
-            &mut self.command(&["trace", "--batch", "--intent", "network.yaml", policy]),
-        )?;
-        let wrong = flows::try_all(&mut self.lab, &said, expected)?;
-        ensure!(wrong == 0, "{wrong} flows went otherwise than the policy says");
-        Ok(())
-    }
-
-    /// Applies the changed policy while datagrams flow that both policies allow: none may be lost.
-    fn change(&mut self) -> Result<()> {
-        self.go_on()?;
-        let stream = Stream {
-            destination: self.lab.hosts[1].v4.parse()?,
-            port: flows::ECHO,
-            rate: 2000,
-            milliseconds: 4000,
-        };
-        println!("  admin sends {} datagrams a second to db, each comes back; meanwhile:", stream.rate);
-        let id = self.lab.hosts[2].agent.stream(&stream)?;
-        self.outplane(&["apply", "network.yaml", "policy-changed.yaml"])?;
-        let report = self.lab.hosts[2].agent.streamed(id)?;
-        println!(
-            "  {} sent, {} came back, {} lost",
-            report.sent,
-            report.received,
-            report.sent - report.received
-        );
-        ensure!(
-            report.received == report.sent,
-            "the change cost {} datagrams",
-            report.sent - report.received
-        );
-        Ok(())
-    }
-
-    /// Runs an outplane command where the switch is, and shows both.
-    fn outplane(&self, words: &[&str]) -> Result<()> {
-        self.go_on()?;
-        println!("\n  $ outplane {}", words.join(" "));
-        let output = self.command(words).output().context("cannot run outplane")?;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            println!("  {line}");
-        }
-        for line in String::from_utf8_lossy(&output.stderr).lines() {
-            println!("  {line}");
-        }
-        ensure!(output.status.success(), "`outplane {}` failed: {}", words.join(" "), output.status);
-        Ok(())
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.lab.switch().command(&self.outplane);
-        command.args(words).current_dir(self.lab.folder()).stdin(Stdio::null());
-        command
-    }
-
-    fn go_on(&self) -> Result<()> {
-        if self.interrupted.load(Ordering::SeqCst) {
-            bail!("interrupted; the lab has been taken down");
-        }
-        Ok(())
-    }
-}
-
-fn title(text: &str) {
-    println!("\n== {text}");
+    // In its place rather than beside it: signals reach it, and it cleans up.
+    let error = Command::new(&built.demo).args(&arguments.options).exec();
+    Err(error).context("cannot run the demo")
 }

@@ -1,0 +1,130 @@
+//! The static firewall, on real packets.
+//!
+//! Four hosts in network namespaces behind one P4 switch. A policy is checked and applied, flows are tried and compared
+//! with what the policy says, the policy changes under running traffic, the counters are shown.
+
+mod flows;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use outplane_testbed::{Lab, Stream, Switch, SwitchKind};
+
+use super::{Interrupt, title};
+use crate::program;
+
+/// The lab with a policy in it.
+struct Demo {
+    /// Ends before the lab's namespaces go.
+    _switch: Switch,
+    lab: Lab,
+    outplane: PathBuf,
+    interrupt: Interrupt,
+}
+
+/// Runs it on a switch of this kind.
+pub(super) fn run(kind: SwitchKind, interrupt: &Interrupt) -> Result<()> {
+    Demo::new(kind, interrupt.clone())?.run()
+}
+
+impl Demo {
+    fn new(kind: SwitchKind, interrupt: Interrupt) -> Result<Self> {
+        title(&format!("Four hosts behind one P4 switch ({})", kind.name()));
+        let outplane = program("outplane");
+        let mut lab = Lab::new(4, &program("outplane-lab-agent"))?;
+        let switch = Switch::start(kind, &lab, &outplane)?;
+        for (host, name) in lab.hosts.iter_mut().zip(flows::NAMES) {
+            println!("  port {}  {name:<6} {:<10} {}", host.port, host.v4, host.v6);
+            for (transport, port) in flows::SERVED {
+                host.agent.serve(transport, port)?;
+            }
+        }
+        let demo = Self { lab, _switch: switch, outplane, interrupt };
+        for (name, text) in [
+            ("network.yaml", include_str!("firewall/network.yaml")),
+            ("policy.yaml", include_str!("firewall/policy.yaml")),
+            ("policy-changed.yaml", include_str!("firewall/policy-changed.yaml")),
+        ] {
+            demo.lab.write(name, text)?;
+        }
+        Ok(demo)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        title("The policy, checked and applied");
+        for line in include_str!("firewall/policy.yaml").lines() {
+            println!("  | {line}");
+        }
+        self.outplane(&["check", "network.yaml", "policy.yaml"])?;
+        self.outplane(&["apply", "network.yaml", "policy.yaml"])?;
+        title("Flows, as the policy says and as they went");
+        self.flows("policy.yaml", |flow| flow.before)?;
+        title("The policy changes under running traffic");
+        self.change()?;
+        title("The same flows after the change");
+        self.flows("policy-changed.yaml", |flow| flow.after)?;
+        title("Packets per rule");
+        self.outplane(&["show", "counters", "network.yaml"])
+    }
+
+    /// Tries every flow, all at once, and compares with what the policy says.
+    fn flows(&mut self, policy: &str, expected: fn(&flows::Case) -> bool) -> Result<()> {
+        self.interrupt.check()?;
+        let said = flows::traced(
+            &self.lab,
+            &mut self.command(&["trace", "--batch", "--intent", "network.yaml", policy]),
+        )?;
+        let wrong = flows::try_all(&mut self.lab, &said, expected)?;
+        ensure!(wrong == 0, "{wrong} flows went otherwise than the policy says");
+        Ok(())
+    }
+
+    /// Applies the changed policy while datagrams flow that both policies allow: none may be lost.
+    fn change(&mut self) -> Result<()> {
+        self.interrupt.check()?;
+        let stream = Stream {
+            destination: self.lab.hosts[1].v4.parse()?,
+            port: flows::ECHO,
+            rate: 2000,
+            milliseconds: 4000,
+        };
+        println!("  admin sends {} datagrams a second to db, each comes back; meanwhile:", stream.rate);
+        let id = self.lab.hosts[2].agent.stream(&stream)?;
+        self.outplane(&["apply", "network.yaml", "policy-changed.yaml"])?;
+        let report = self.lab.hosts[2].agent.streamed(id)?;
+        println!(
+            "  {} sent, {} came back, {} lost",
+            report.sent,
+            report.received,
+            report.sent - report.received
+        );
+        ensure!(
+            report.received == report.sent,
+            "the change cost {} datagrams",
+            report.sent - report.received
+        );
+        Ok(())
+    }
+
+    /// Runs an outplane command where the switch is, and shows both.
+    fn outplane(&self, words: &[&str]) -> Result<()> {
+        self.interrupt.check()?;
+        println!("\n  $ outplane {}", words.join(" "));
+        let output = self.command(words).output().context("cannot run outplane")?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            println!("  {line}");
+        }
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            println!("  {line}");
+        }
+        ensure!(output.status.success(), "`outplane {}` failed: {}", words.join(" "), output.status);
+        Ok(())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.lab.switch().command(&self.outplane);
+        command.args(words).current_dir(self.lab.folder()).stdin(Stdio::null());
+        command
+    }
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask demo`: the main job, on real packets, in network namespaces of its own.
+//!
+//! 1. **firewall**: four hosts behind one P4 switch. A policy is checked and applied, flows are tried and compared with
+//!    what the policy says, the policy changes under running traffic, the counters are shown.
+//! 2. **controllers**: four distributors and four controllers without a master, an S3 store, two switches. A change is
+//!    carried out once on each switch; then again while datagrams are lost, a distributor is down and the controller at
+//!    work is killed.
+
+mod firewall;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+use outplane_testbed::SwitchKind;
+
+/// Shows what Outplane does, on real packets in network namespaces. It wants root.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask demo --")]
+pub struct Arguments {
+    /// Show only this part.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// The firewall's switch; without this, BMv2 where `simple_switch_grpc` is on PATH, else the soft switch.
+    #[arg(long, value_enum)]
+    switch: Option<SwitchName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A policy in one switch, and packets through it.
+    Firewall,
+    /// Controllers without a master, and faults.
+    Controllers,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SwitchName {
+    Bmv2,
+    Softswitch,
+}
+
+/// Whether the user wants to stop. Labs are taken down by their destructors, so an interrupt is only noted when it comes,
+/// and acted on between steps.
+#[derive(Clone, Debug, Default)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on SIGINT and SIGTERM are noted.
+    fn listen() -> Result<Self> {
+        let interrupt = Self::default();
+        let flag = Arc::clone(&interrupt.0);
+        ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
+        Ok(interrupt)
+    }
+
+    /// Fails when the user wants to stop.
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            bail!("interrupted; the lab has been taken down");
+        }
+        Ok(())
+    }
+}
+
+/// Runs the parts.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    if let Some(why) = outplane_testbed::why_not() {
+        bail!("the demo makes network namespaces, and here it cannot: {why}");
+    }
+    let start = Instant::now();
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    if wanted(Part::Firewall) {
+        let kind = match arguments.switch {
+            Some(SwitchName::Bmv2) => SwitchKind::Bmv2,
+            None if SwitchKind::bmv2_present() => SwitchKind::Bmv2,
+            Some(SwitchName::Softswitch) | None => SwitchKind::Softswitch,
+        };
+        firewall::run(kind, &interrupt)?;
+        println!("\nEvery verdict was as the policy says.");
+    }
+    println!("\n{:.1} s, nothing left behind.", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn title(text: &str) {
+    println!("\n== {text}");
+}
