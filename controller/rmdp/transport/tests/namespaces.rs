@@ -1,0 +1,344 @@
+//! Senders and a receiver in network namespaces, with veth pairs, loss and XDP between them. Needs root.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::{KEY, TaskList, next, receive_all, settings};
+use nix::sched::{CloneFlags, unshare};
+use outplane_rmdp_transport::{
+    Counters, Destinations, Mode, Receiver, Sender, SenderSettings, Settings, Xdp, copies_between,
+};
+use outplane_rmdp_wire::{Beat, DEFAULT_PORT, Role, TransactionId};
+use tempfile::TempDir;
+
+const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 255, 82, 77));
+
+/// Runs two things in two network namespaces with a veth pair between them: `near` has the interface `n0`, `far` has
+/// `f0`. Each is on a thread of its own, and the namespaces go with the threads.
+fn pair<N: Send, F: Send>(
+    near: impl AsyncFnOnce() -> N + Send,
+    far: impl AsyncFnOnce() -> F + Send,
+) -> Option<(N, F)> {
+    if let Err(why) = std::thread::spawn(enter).join().unwrap() {
+        println!("SKIPPED: namespaces: {why}");
+        return None;
+    }
+    let (far_thread, of_far_thread) = mpsc::channel();
+    let (linked, wait_for_link) = mpsc::channel();
+    // The link goes with either namespace: both stay until both are done.
+    let (far_works, wait_for_far) = mpsc::channel::<()>();
+    let (near_works, wait_for_near) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let far = scope.spawn(move || {
+            enter().unwrap();
+            let thread = std::fs::read_link("/proc/thread-self").unwrap();
+            far_thread.send(thread.file_name().unwrap().to_str().unwrap().to_owned()).unwrap();
+            wait_for_link.recv().unwrap();
+            set_up("f0", 2);
+            let result = run(far);
+            drop(far_works);
+            let _ = wait_for_near.recv();
+            result
+        });
+        let near = scope.spawn(move || {
+            enter().unwrap();
+            let far = of_far_thread.recv().unwrap();
+            ip(&["link", "add", "n0", "type", "veth", "peer", "name", "f0", "netns", &far]).unwrap();
+            linked.send(()).unwrap();
+            set_up("n0", 1);
+            let result = run(near);
+            drop(near_works);
+            let _ = wait_for_far.recv();
+            result
+        });
+        Some((near.join().unwrap(), far.join().unwrap()))
+    })
+}
+
+/// Puts this thread into a namespace of its own.
+fn enter() -> Result<(), String> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("unshare: {error}"))?;
+    ip(&["link", "set", "lo", "up"])
+}
+
+fn set_up(interface: &str, host: u8) {
+    ip(&["addr", "add", &format!("192.0.2.{host}/24"), "dev", interface]).unwrap();
+    // Without duplicate address detection it can be used at once.
+    ip(&["addr", "add", &format!("2001:db8::{host}/64"), "dev", interface, "nodad"]).unwrap();
+    ip(&["link", "set", interface, "up"]).unwrap();
+    // The kernel adds this route, which IPv6 groups need, some time after both ends are up.
+    let route = ["-6", "route", "show", "table", "local", "type", "multicast", "dev", interface];
+    let started = Instant::now();
+    while Command::new("ip").args(route).output().unwrap().stdout.is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{interface} has no route for IPv6 groups");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    command("ip", arguments)
+}
+
+fn command(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{program} cannot be run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+fn run<T>(work: impl AsyncFnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(work())
+}
+
+fn senders(interface: &str, group: IpAddr) -> Vec<Sender> {
+    let destinations = Destinations { groups: vec![group], port: DEFAULT_PORT, ttl: 1, unicast: Vec::new() };
+    let open = |id| SenderSettings {
+        sender: id,
+        epoch: 1,
+        key: KEY,
+        interface: Some(interface.to_owned()),
+        destinations: destinations.clone(),
+    };
+    (1..=3).map(|id| Sender::open(open(id)).unwrap()).collect()
+}
+
+fn beat() -> Beat {
+    Beat { role: Role::Distributor, interval_ms: 200, generation: 1 }
+}
+
+/// Takes announces until heartbeats say that no more come; gives their ids in the order of arrival.
+async fn receive_until_heartbeat(receiver: &mut Receiver) -> Vec<TransactionId> {
+    let mut ids = Vec::new();
+    loop {
+        let received = next(receiver).await;
+        if received.header.id.is_none() {
+            return ids;
+        }
+        ids.push(received.header.id);
+    }
+}
+
+/// Drops 30 % of the task announces that come to `f0`; heartbeats, which end a test, are spared. Byte 5 of the datagram is
+/// its type.
+const LOSS: &str = "table netdev lossy { chain in { type filter hook ingress device f0 priority 0; \
+                    udp dport 8277 @th,104,8 1 numgen random mod 100 < 30 drop\n}\n}";
+
+/// Three senders announce each task in three rounds over a path that loses 30 % (or nothing).
+fn over_a_path(group: IpAddr, loss: bool, xdp: Xdp) -> Option<(Counters, usize)> {
+    let tasks = &TaskList::new(300);
+    let (ready, wait) = mpsc::channel();
+    let near = async move || {
+        if wait.recv().is_err() {
+            return;
+        }
+        let mut senders = senders("n0", group);
+        for task in 0..tasks.len() {
+            for sender in &mut senders {
+                assert_eq!(sender.announce(&tasks.announce(task), 3).unwrap(), 3);
+            }
+        }
+        senders[0].heartbeat(&beat(), &[], &[]).unwrap();
+    };
+    let far = async move || {
+        if loss && let Err(why) = command("nft", &[LOSS]) {
+            println!("SKIPPED: loss: {why}");
+            return None;
+        }
+        let pins = match bpffs() {
+            Ok(pins) => pins,
+            Err(why) if xdp == Xdp::Required => {
+                println!("SKIPPED: XDP: no bpffs: {why}");
+                return None;
+            }
+            Err(_) => tempfile::tempdir().unwrap(),
+        };
+        let mut receiver = Receiver::open(Settings {
+            interface: Some("f0".to_owned()),
+            xdp,
+            pin_root: pins.path().join("pins"),
+            groups: vec![group],
+            ..settings()
+        })
+        .await
+        .unwrap();
+        let before = receiver.counters().unwrap();
+        ready.send(()).unwrap();
+        let mut ids = receive_until_heartbeat(&mut receiver).await;
+        let counters = receiver.counters().unwrap();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "a task was delivered twice");
+        assert_eq!(counters.tasks, count as u64);
+        let copies = copies_between(&before, &counters, 3);
+        assert_eq!(copies.tasks as usize, count);
+        assert_eq!(copies.senders.len(), 3);
+        if xdp == Xdp::Required {
+            assert!(matches!(receiver.mode(), Mode::XdpDriver | Mode::XdpGeneric), "{:?}", receiver.mode());
+        }
+        receiver.detach().unwrap();
+        Some((counters, count))
+    };
+    pair(near, far)?.1
+}
+
+fn copies(counters: &Counters) -> u64 {
+    counters.senders.values().map(|sender| sender.announces.copies).sum()
+}
+
+fn nothing_lost(result: Option<(Counters, usize)>) {
+    let Some((counters, count)) = result else { return };
+    assert_eq!((count, copies(&counters)), (300, 2700));
+    for sender in counters.senders.values() {
+        let announces = sender.announces;
+        assert_eq!(announces.copies, announces.first + announces.duplicates);
+    }
+    assert_eq!(counters.drops, outplane_rmdp_transport::Drops::default());
+}
+
+#[test]
+fn multicast_v4_over_veth() {
+    nothing_lost(over_a_path(GROUP, false, Xdp::Off));
+}
+
+#[test]
+fn multicast_v6_over_veth() {
+    nothing_lost(over_a_path(outplane_rmdp_wire::DEFAULT_GROUP_V6.into(), false, Xdp::Off));
+}
+
+/// Nodes of one machine hear each other over a real interface, in both families.
+#[test]
+fn nodes_of_one_machine() {
+    for group in [GROUP, outplane_rmdp_wire::DEFAULT_GROUP_V6.into()] {
+        let tasks = &TaskList::new(20);
+        let far = async move || {
+            let settings = Settings { interface: Some("f0".to_owned()), groups: vec![group], ..settings() };
+            let mut receivers =
+                [Receiver::open(settings.clone()).await.unwrap(), Receiver::open(settings).await.unwrap()];
+            let mut senders = senders("f0", group);
+            for task in 0..tasks.len() {
+                for sender in &mut senders {
+                    assert_eq!(sender.announce(&tasks.announce(task), 1).unwrap(), 1);
+                }
+            }
+            for receiver in &mut receivers {
+                assert_eq!(receive_all(receiver, tasks.len()).await, tasks.ids());
+            }
+        };
+        pair(async || (), far);
+    }
+}
+
+/// Nine copies of a task, of which 30 % are lost: one in 50,000 tasks does not come.
+#[test]
+fn loss_of_30_percent() {
+    let Some((counters, count)) = over_a_path(GROUP, true, Xdp::Off) else { return };
+    let copies = copies(&counters);
+    println!("{count} of 300 tasks came, with {copies} of 2700 copies");
+    assert!(count >= 297, "{count} of 300 tasks came");
+    assert!((1600..=2200).contains(&copies), "{copies} of 2700 copies");
+}
+
+/// A bpffs that only this thread and those that it starts see, and that goes with them.
+fn bpffs() -> Result<TempDir, String> {
+    let folder = tempfile::tempdir().unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| format!("unshare: {error}"))?;
+    command("mount", &["--make-rprivate", "/"])?;
+    command("mount", &["-t", "bpf", "bpf", folder.path().to_str().unwrap()])?;
+    Ok(folder)
+}
+
+#[test]
+fn xdp_v4_over_veth() {
+    nothing_lost(over_a_path(GROUP, false, Xdp::Required));
+}
+
+#[test]
+fn xdp_v6_over_veth() {
+    nothing_lost(over_a_path(outplane_rmdp_wire::DEFAULT_GROUP_V6.into(), false, Xdp::Required));
+}
+
+/// A task that came by XDP does not come again from a node of the same machine, nor the other way round; and XDP outlives
+/// the daemon until it is turned off.
+#[test]
+fn ring_and_sockets_are_one() {
+    let tasks = TaskList::new(20);
+    let mut settings = Settings {
+        interface: Some("f0".to_owned()),
+        xdp: Xdp::Required,
+        groups: vec![GROUP],
+        unicast: vec!["127.0.0.1:0".parse().unwrap()],
+        ..settings()
+    };
+    let (hand_over, take) = mpsc::channel();
+    let near = async move || hand_over.send(senders("n0", GROUP).pop().unwrap()).unwrap();
+    let far = async move || {
+        let pins = match bpffs() {
+            Ok(pins) => pins,
+            Err(why) => return println!("SKIPPED: XDP: no bpffs: {why}"),
+        };
+        settings.pin_root = pins.path().join("pins");
+        let mut receiver = Receiver::open(settings.clone()).await.unwrap();
+        let unicast: Vec<SocketAddr> = receiver.unicast().collect();
+        let destinations = Destinations { unicast, ..Destinations::default() };
+        let mut local =
+            Sender::open(SenderSettings { sender: 1, epoch: 1, key: KEY, interface: None, destinations })
+                .unwrap();
+        // Its sockets are in the other namespace.
+        let mut remote = take.recv().unwrap();
+        for task in 0..tasks.len() {
+            let [first, second] =
+                if task % 2 == 0 { [&mut local, &mut remote] } else { [&mut remote, &mut local] };
+            first.announce(&tasks.announce(task), 1).unwrap();
+            let received = next(&mut receiver).await;
+            assert_eq!(received.header.id, tasks.announce(task).event.id().unwrap());
+            second.announce(&tasks.announce(task), 1).unwrap();
+            second.heartbeat(&beat(), &[], &[]).unwrap();
+            let received = next(&mut receiver).await;
+            assert!(received.header.id.is_none(), "{received:?} twice");
+        }
+        let counters = receiver.counters().unwrap();
+        assert_eq!(counters.tasks, 20);
+        for sender in [1, 3] {
+            let announces = counters.senders[&sender].announces;
+            assert_eq!((announces.copies, announces.first, announces.duplicates), (20, 10, 10), "{sender}");
+        }
+
+        // Between two lives of the daemon.
+        drop(receiver);
+        let more = TaskList::new(30);
+        for task in 20..more.len() {
+            remote.announce(&more.announce(task), 1).unwrap();
+        }
+        let mut receiver = Receiver::open(settings.clone()).await.unwrap();
+        let mut ids = receive_all(&mut receiver, 10).await;
+        ids.extend(tasks.ids());
+        ids.sort_unstable();
+        assert_eq!(ids, more.ids());
+
+        // Without XDP from now on: what the earlier start has left does not keep datagrams from the socket.
+        drop(receiver);
+        let mut receiver = Receiver::open(Settings { xdp: Xdp::Off, ..settings.clone() }).await.unwrap();
+        assert_eq!(receiver.mode().name(), "socket");
+        // The kernel takes the program off a moment after it was told to.
+        let heard = async {
+            loop {
+                remote.heartbeat(&beat(), &[], &[]).unwrap();
+                let one = tokio::time::timeout(Duration::from_millis(20), receiver.next()).await;
+                if let Ok(received) = one {
+                    return received;
+                }
+            }
+        };
+        let received = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("no heartbeat came");
+        assert!(received.header.id.is_none());
+    };
+    pair(near, far);
+}
