@@ -1,0 +1,324 @@
+//! A node's metrics, for Prometheus. docs/configuration.md has each with its meaning.
+//!
+//! What other crates count themselves is handed over as a whole from time to time ([`Metrics::set_receiver`] and its
+//! like) and written out by [`snapshot`]; what happens in the daemon is counted where it happens. Labels are bounded:
+//! members of the configuration, endpoints of the node's file, and words of the enums here.
+
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use outplane_rmdp_store::{EndpointStats, RequestCounts};
+use outplane_rmdp_transport::{Counters, DestinationCounters, Mode};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use snapshot::Snapshot;
+
+/// Upper bounds of the times of steps, seconds.
+const STEP_BOUNDS: [f64; 16] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its word in labels.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                self.word().encode(encoder)
+            }
+        }
+    };
+}
+
+words! {
+    /// How a task ended, as this node wrote in its decision.
+    TaskEnd {
+        /// The switch is as desired.
+        Done = "done",
+        /// A newer generation has overtaken it.
+        Superseded = "superseded",
+        /// Out of attempts.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// What came of an attempt that this node owned.
+    AttemptEnd {
+        /// The switch is as desired.
+        Done = "done",
+        /// It is not.
+        Failed = "failed",
+        /// The switch has seen a higher fence.
+        Fenced = "fenced",
+        /// The lease left no time for the first write.
+        TooLate = "too_late",
+        /// It was stopped.
+        Stopped = "stopped",
+    }
+}
+
+words! {
+    /// What came of trying to claim an attempt.
+    ClaimOutcome {
+        /// It is ours.
+        Won = "won",
+        /// Another's.
+        Lost = "lost",
+        /// The store did not say.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// A step of a task or of a generation.
+    Step {
+        /// From a generation's appearance to its compiled tasks.
+        Compile = "compile",
+        /// PUT of a task into the queue.
+        Queue = "queue",
+        /// From a task's announce or listing to this node's PUT of a claim.
+        Wait = "wait",
+        /// PUT of a claim.
+        Claim = "claim",
+        /// GET of a desired state.
+        Fetch = "fetch",
+        /// Reading the switch, the difference, and its writes.
+        Execute = "execute",
+        /// PUT of a decision.
+        Decide = "decide",
+        /// From a task's announce or listing to its decision, in the node that decided.
+        Total = "total",
+    }
+}
+
+words! {
+    /// Which side of the matrix of senders and receivers is degraded.
+    Side {
+        /// A node's copies come late or not at all.
+        Sender = "sender",
+        /// All copies come late to it.
+        Receiver = "receiver",
+    }
+}
+
+/// A queue, map or cache with a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// What it is, one word of the code: `tasks`, `executions`, `requests`.
+    pub name: &'static str,
+    /// How much is in it.
+    pub now: u64,
+    /// How much may be.
+    pub bound: u64,
+    /// How often something had to wait or was turned away since it was full.
+    pub hits: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabel {
+    end: TaskEnd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabel {
+    end: AttemptEnd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClaimLabel {
+    outcome: ClaimOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabel {
+    step: Step,
+}
+
+/// All metrics of a node. Shared by reference: every method takes `&self`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    snapshot: Arc<Mutex<Snapshot>>,
+    tasks: Family<EndLabel, Counter>,
+    attempts: Family<AttemptLabel, Counter>,
+    claims: Family<ClaimLabel, Counter>,
+    steps: Family<StepLabel, Histogram, fn() -> Histogram>,
+    alerts: Counter,
+    ready: Gauge,
+    config_version: Gauge,
+    generation: Gauge,
+}
+
+impl Metrics {
+    /// Media type of [`Self::encode`].
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// Metrics of a node that has just started. `role` as in the shared configuration.
+    pub fn new(node: &str, role: &str) -> Self {
+        let mut registry = Registry::with_prefix("outplane");
+        let labels = [("node", node.to_owned()), ("role", role.to_owned()), ("version", version().to_owned())];
+        registry.register("node", "The node and its program", Info::new(labels.to_vec()));
+        let mut metrics = Self {
+            registry,
+            snapshot: Arc::default(),
+            tasks: Family::default(),
+            attempts: Family::default(),
+            claims: Family::default(),
+            steps: Family::new_with_constructor(|| Histogram::new(STEP_BOUNDS)),
+            alerts: Counter::default(),
+            ready: Gauge::default(),
+            config_version: Gauge::default(),
+            generation: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        // Series that are there from the start: a rate over them sees the first one.
+        for end in TaskEnd::ALL {
+            drop(self.tasks.get_or_create(&EndLabel { end: *end }));
+        }
+        for end in AttemptEnd::ALL {
+            drop(self.attempts.get_or_create(&AttemptLabel { end: *end }));
+        }
+        for outcome in ClaimOutcome::ALL {
+            drop(self.claims.get_or_create(&ClaimLabel { outcome: *outcome }));
+        }
+        let registry = &mut self.registry;
+        registry.register("tasks_ended", "Decisions that this node wrote, by how the task ended", self.tasks.clone());
+        registry.register("attempts", "Attempts that this node owned, by what came of them", self.attempts.clone());
+        registry.register("claims", "Claims that this node tried, by outcome", self.claims.clone());
+        registry.register("step_seconds", "Time of each step of tasks and generations", self.steps.clone());
+        registry.register("alerts", "Alerts that this node raised: somebody has to look", self.alerts.clone());
+        registry.register("ready", "1 if the node does its work, see /ready", self.ready.clone());
+        registry.register(
+            "config_version",
+            "Version of the shared configuration that the node follows; 0 for none",
+            self.config_version.clone(),
+        );
+        registry.register(
+            "generation",
+            "Newest generation of the intent that the node knows; 0 for none",
+            self.generation.clone(),
+        );
+        registry.register_collector(Box::new(snapshot::Collected(Arc::clone(&self.snapshot))));
+    }
+
+    /// All of it as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A decision was written.
+    pub fn task_ended(&self, end: TaskEnd) {
+        self.tasks.get_or_create(&EndLabel { end }).inc();
+    }
+
+    /// An attempt of this node is over.
+    pub fn attempt_ended(&self, end: AttemptEnd) {
+        self.attempts.get_or_create(&AttemptLabel { end }).inc();
+    }
+
+    /// A claim was answered.
+    pub fn claimed(&self, outcome: ClaimOutcome) {
+        self.claims.get_or_create(&ClaimLabel { outcome }).inc();
+    }
+
+    /// A step took so long.
+    pub fn step(&self, step: Step, took: Duration) {
+        self.steps.get_or_create(&StepLabel { step }).observe(took.as_secs_f64());
+    }
+
+    /// An alert was raised.
+    pub fn alert(&self) {
+        self.alerts.inc();
+    }
+
+    /// Whether the node is ready. The HTTP server does this before each answer.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// The version of the shared configuration that the node follows.
+    pub fn set_config_version(&self, version: u64) {
+        self.config_version.set(version.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The newest generation that the node knows.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.set(generation.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Names of the members by sender id: what `sender` labels say. Without a name the label has the id.
+    pub fn set_members(&self, names: BTreeMap<u32, String>) {
+        self.lock().names = names;
+    }
+
+    /// What the receiver has counted, and how datagrams come in.
+    pub fn set_receiver(&self, counters: Counters, mode: &Mode) {
+        let mut snapshot = self.lock();
+        snapshot.receiver = counters;
+        snapshot.mode = mode.name();
+    }
+
+    /// What the sender has counted.
+    pub fn set_sender(&self, destinations: Vec<DestinationCounters>) {
+        self.lock().destinations = destinations;
+    }
+
+    /// What the store's client has counted.
+    pub fn set_store(&self, endpoints: Vec<EndpointStats>, requests: RequestCounts) {
+        let mut snapshot = self.lock();
+        snapshot.endpoints = endpoints;
+        snapshot.requests = requests;
+    }
+
+    /// How full queues, maps and caches are.
+    pub fn set_sizes(&self, sizes: Vec<Size>) {
+        self.lock().sizes = sizes;
+    }
+
+    /// Who is marked as degraded now.
+    pub fn set_degraded(&self, marks: Vec<(Side, String)>) {
+        self.lock().degraded = marks;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

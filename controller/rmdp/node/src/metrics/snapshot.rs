@@ -1,0 +1,255 @@
+//! What others have counted, written out when somebody asks.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use outplane_rmdp_store::{EndpointState, EndpointStats, RequestCounts};
+use outplane_rmdp_transport::{Counters, DestinationCounters, Lateness};
+use outplane_rmdp_wire::DatagramType;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::{Side, Size};
+
+/// Senders that have series of their own: twice the members that a configuration has at most. Any others are one series
+/// together.
+const MAX_SENDERS: usize = 128;
+/// The label of those others.
+const OTHERS: &str = "others";
+/// Values of `mode`.
+const MODES: [&str; 3] = ["xdp-driver", "xdp-generic", "socket"];
+
+/// The last that was handed over.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) names: BTreeMap<u32, String>,
+    pub(super) receiver: Counters,
+    pub(super) mode: &'static str,
+    pub(super) destinations: Vec<DestinationCounters>,
+    pub(super) endpoints: Vec<EndpointStats>,
+    pub(super) requests: RequestCounts,
+    pub(super) sizes: Vec<Size>,
+    pub(super) degraded: Vec<(Side, String)>,
+}
+
+/// Writes the snapshot at each scrape.
+#[derive(Debug)]
+pub(super) struct Collected(pub(super) Arc<Mutex<Snapshot>>);
+
+impl Collector for Collected {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let snapshot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Out(encoder);
+        snapshot.datagrams(&mut out)?;
+        snapshot.receiver(&mut out)?;
+        snapshot.sender(&mut out)?;
+        snapshot.store(&mut out)?;
+        snapshot.node(&mut out)
+    }
+}
+
+/// Labels and values of one metric.
+type Series<'a, const N: usize, T> = Vec<([(&'static str, &'a str); N], T)>;
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn family<S: EncodeLabelSet, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        series: impl IntoIterator<Item = (S, M)>,
+    ) -> Result<(), Error> {
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return Ok(());
+        }
+        let mut metric = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in series {
+            value.encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn counters<const N: usize>(&mut self, name: &str, help: &str, series: Series<'_, N, u64>) -> Result<(), Error> {
+        let series = series.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.family(name, help, MetricType::Counter, series)
+    }
+
+    fn gauges<const N: usize>(&mut self, name: &str, help: &str, series: Series<'_, N, f64>) -> Result<(), Error> {
+        let series = series.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value)));
+        self.family(name, help, MetricType::Gauge, series)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+        let value = ConstGauge::new(value as f64);
+        value.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}
+
+impl Snapshot {
+    fn label(&self, sender: u32) -> String {
+        self.names.get(&sender).cloned().unwrap_or_else(|| sender.to_string())
+    }
+
+    fn datagrams(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let names: Vec<String> = self.receiver.senders.keys().take(MAX_SENDERS).map(|id| self.label(*id)).collect();
+        let counted = self.receiver.senders.values();
+        let of_its_own = names.iter().zip(counted.clone());
+        let mut series = Vec::new();
+        for datagram_type in DatagramType::ALL {
+            let mut others = [0; 3];
+            for sender in counted.clone().skip(MAX_SENDERS) {
+                let counts = sender.of(datagram_type);
+                for (sum, count) in others.iter_mut().zip([counts.first, counts.duplicates, counts.replays]) {
+                    *sum += count;
+                }
+            }
+            let named = of_its_own.clone().map(|(name, sender)| {
+                let counts = sender.of(datagram_type);
+                (name.as_str(), [counts.first, counts.duplicates, counts.replays])
+            });
+            let others = others.iter().any(|count| *count > 0).then_some((OTHERS, others));
+            for (name, counts) in named.chain(others) {
+                for (verdict, count) in ["first", "duplicate", "replay"].into_iter().zip(counts) {
+                    let labels = [("sender", name), ("type", datagram_type.name()), ("verdict", verdict)];
+                    series.push((labels, count));
+                }
+            }
+        }
+        out.counters("datagrams", "Authentic datagrams, by sender, type and what became of them", series)?;
+        let histograms = of_its_own.map(|(name, sender)| ([("sender", name.as_str())], Classes(&sender.lateness)));
+        out.family(
+            "datagram_lateness_seconds",
+            "Arrival of a copy after the first copy of its task (the sum is estimated from the buckets)",
+            MetricType::Histogram,
+            histograms,
+        )
+    }
+
+    fn receiver(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let receiver = &self.receiver;
+        let drops = receiver.drops.named().map(|(reason, count)| ([("reason", reason)], count));
+        out.counters("datagrams_dropped", "Datagrams that were not taken, by reason", drops.to_vec())?;
+        let modes = MODES.map(|mode| ([("mode", mode)], f64::from(u8::from(mode == self.mode))));
+        out.gauges("receiver_mode", "1 for how datagrams come in", modes.to_vec())?;
+        out.counter("tasks_received", "First copies of tasks", receiver.tasks)?;
+        out.gauge("dedup_remembered", "Tasks that are remembered as seen", receiver.remembered)?;
+        let help = "Tasks that were delivered but not remembered since the memory was full";
+        out.counter("dedup_unremembered", help, receiver.unremembered)?;
+        let help = "Datagrams that the XDP program passed to sockets since its ring was full";
+        out.counter("ring_full", help, receiver.ring_full)?;
+        out.counter("fragments", "Fragments to our addresses, which are never RMDP", receiver.fragments)?;
+        let help = "Datagrams that the kernel dropped since a socket was full";
+        out.counter("socket_overflows", help, receiver.socket_overflows)
+    }
+
+    fn sender(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let addresses: Vec<String> =
+            self.destinations.iter().map(|destination| destination.address.to_string()).collect();
+        let all = addresses.iter().zip(&self.destinations);
+        let sent = all.clone().map(|(address, counts)| ([("destination", address.as_str())], counts.sent));
+        out.counters("datagrams_sent", "Datagrams that the kernel took", sent.collect())?;
+        let failed = all.map(|(address, counts)| ([("destination", address.as_str())], counts.failed));
+        out.counters("datagrams_send_failures", "Datagrams that the kernel did not take", failed.collect())
+    }
+
+    fn store(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let of = |count: fn(&EndpointStats) -> u64| {
+            let series = self.endpoints.iter();
+            series.map(|stats| ([("endpoint", stats.endpoint.as_str())], count(stats))).collect()
+        };
+        out.counters("store_requests", "HTTP requests to the store, tries included", of(|stats| stats.requests))?;
+        out.counters("store_failures", "Requests without a useful answer", of(|stats| stats.failures))?;
+        out.counters("store_timeouts", "Requests that were given up", of(|stats| stats.timeouts))?;
+        let latencies = self.endpoints.iter().flat_map(|stats| {
+            let of = |quantile, value: Option<Duration>| {
+                let labels = [("endpoint", stats.endpoint.as_str()), ("quantile", quantile)];
+                value.map(|value| (labels, value.as_secs_f64()))
+            };
+            [of("0.5", stats.p50), of("0.99", stats.p99)].into_iter().flatten()
+        });
+        out.gauges("store_latency_seconds", "Latency of the last 1,024 answers", latencies.collect())?;
+        let up = self.endpoints.iter().map(|stats| {
+            let up = matches!(stats.state, EndpointState::Healthy);
+            ([("endpoint", stats.endpoint.as_str())], f64::from(u8::from(up)))
+        });
+        out.gauges("store_endpoint_healthy", "0 while an endpoint is avoided after failures", up.collect())?;
+        let RequestCounts { create, put, get, list, delete, bucket, waited } = self.requests;
+        let operations = [
+            ("create", create),
+            ("put", put),
+            ("get", get),
+            ("list", list),
+            ("delete", delete),
+            ("bucket", bucket),
+        ];
+        let operations = operations.map(|(operation, count)| ([("operation", operation)], count));
+        out.counters("store_operations", "HTTP requests to the store by operation", operations.to_vec())?;
+        let help = "Requests that waited since too many were under way";
+        out.counter("store_waited", help, waited)
+    }
+
+    fn node(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+        let of = |value: fn(&Size) -> u64| {
+            self.sizes.iter().map(|size| ([("what", size.name)], value(size) as f64)).collect()
+        };
+        out.gauges("queue_size", "How much is in a queue, map or cache", of(|size| size.now))?;
+        out.gauges("queue_bound", "How much may be in it", of(|size| size.bound))?;
+        let hits = self.sizes.iter().map(|size| ([("what", size.name)], size.hits)).collect();
+        out.counters("queue_bound_hits", "How often it was full when there was more", hits)?;
+        let marks = self.degraded.iter().take(2 * MAX_SENDERS);
+        let marks = marks.map(|(side, node)| ([("side", side.word()), ("node", node.as_str())], 1.0));
+        out.gauges("degraded", "1 for each node that is marked as degraded", marks.collect())?;
+        match resident_bytes() {
+            Some(bytes) => out.gauge("resident_memory_bytes", "Memory of the process", bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A lateness histogram in classes of powers of two microseconds.
+struct Classes<'a>(&'a Lateness);
+
+impl EncodeMetric for Classes<'_> {
+    fn encode(&self, mut encoder: prometheus_client::encoding::MetricEncoder<'_>) -> Result<(), Error> {
+        let classes = &self.0.classes;
+        let mut bound = 0.000_001;
+        let mut sum = 0.0;
+        let mut buckets = Vec::with_capacity(classes.len());
+        for (class, count) in classes.iter().enumerate() {
+            // Class 0 is zero for nearly all: first copies. The middle of the others is 3/4 of their bound.
+            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+            let in_all = *count as f64 * bound * if class == 0 { 0.0 } else { 0.75 };
+            sum += in_all;
+            buckets.push((if class + 1 == classes.len() { f64::MAX } else { bound }, *count));
+            bound *= 2.0;
+        }
+        let count = classes.iter().sum();
+        encoder.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+/// `VmRSS` of this process.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}

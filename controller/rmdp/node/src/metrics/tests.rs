@@ -1,0 +1,121 @@
+use std::path::Path;
+
+use outplane_rmdp_store::EndpointState;
+use outplane_rmdp_transport::SenderCounters;
+
+use super::*;
+
+fn full() -> Metrics {
+    let metrics = Metrics::new("c1", "controller");
+    metrics.set_members(BTreeMap::from([(1, "d1".to_owned())]));
+    let mut counters = Counters { tasks: 4, ring_full: 5, ..Counters::default() };
+    counters.drops.forged = 7;
+    let mut d1 = SenderCounters::default();
+    d1.announces.copies = 3;
+    d1.announces.first = 1;
+    d1.announces.duplicates = 2;
+    d1.lateness.classes[0] = 1;
+    d1.lateness.classes[2] = 2;
+    d1.lateness.classes[23] = 1;
+    counters.senders.insert(1, d1);
+    counters.senders.insert(9, d1);
+    metrics.set_receiver(counters, &Mode::Socket { reason: "off".to_owned() });
+    let address = "239.255.82.77:8277".parse().unwrap();
+    metrics.set_sender(vec![DestinationCounters { address, sent: 8, failed: 1, last_error: None }]);
+    let endpoint = EndpointStats {
+        endpoint: "http://127.0.0.1:9000".to_owned(),
+        requests: 10,
+        failures: 1,
+        timeouts: 2,
+        p50: Some(Duration::from_millis(2)),
+        p99: None,
+        state: EndpointState::Avoided(Duration::from_secs(1)),
+    };
+    metrics.set_store(vec![endpoint], RequestCounts { create: 6, ..RequestCounts::default() });
+    metrics.set_sizes(vec![Size { name: "tasks", now: 3, bound: 10_000, hits: 0 }]);
+    metrics.set_degraded(vec![(Side::Sender, "d2".to_owned())]);
+    metrics.task_ended(TaskEnd::Done);
+    metrics.attempt_ended(AttemptEnd::TooLate);
+    metrics.claimed(ClaimOutcome::Won);
+    metrics.step(Step::Claim, Duration::from_millis(3));
+    metrics.alert();
+    metrics.set_ready(true);
+    metrics.set_config_version(12);
+    metrics.set_generation(u64::MAX);
+    metrics
+}
+
+#[test]
+fn what_was_handed_over_is_written() {
+    let text = full().encode();
+    for line in [
+        "outplane_node_info{node=\"c1\",role=\"controller\",version=\"0.1.0\"} 1",
+        "outplane_datagrams_total{sender=\"d1\",type=\"task\",verdict=\"first\"} 1",
+        "outplane_datagrams_total{sender=\"9\",type=\"task\",verdict=\"duplicate\"} 2",
+        "outplane_datagrams_dropped_total{reason=\"forged\"} 7",
+        "outplane_datagram_lateness_seconds_bucket{le=\"0.000001\",sender=\"d1\"} 1",
+        "outplane_datagram_lateness_seconds_bucket{le=\"0.000004\",sender=\"d1\"} 3",
+        "outplane_datagram_lateness_seconds_bucket{le=\"+Inf\",sender=\"d1\"} 4",
+        "outplane_datagram_lateness_seconds_count{sender=\"d1\"} 4",
+        "outplane_receiver_mode{mode=\"socket\"} 1.0",
+        "outplane_receiver_mode{mode=\"xdp-driver\"} 0.0",
+        "outplane_tasks_received_total 4",
+        "outplane_ring_full_total 5",
+        "outplane_datagrams_sent_total{destination=\"239.255.82.77:8277\"} 8",
+        "outplane_store_requests_total{endpoint=\"http://127.0.0.1:9000\"} 10",
+        "outplane_store_latency_seconds{endpoint=\"http://127.0.0.1:9000\",quantile=\"0.5\"} 0.002",
+        "outplane_store_endpoint_healthy{endpoint=\"http://127.0.0.1:9000\"} 0.0",
+        "outplane_store_operations_total{operation=\"create\"} 6",
+        "outplane_tasks_ended_total{end=\"done\"} 1",
+        "outplane_tasks_ended_total{end=\"failed\"} 0",
+        "outplane_attempts_total{end=\"too_late\"} 1",
+        "outplane_claims_total{outcome=\"won\"} 1",
+        "outplane_step_seconds_bucket{le=\"0.005\",step=\"claim\"} 1",
+        "outplane_queue_size{what=\"tasks\"} 3.0",
+        "outplane_queue_bound{what=\"tasks\"} 10000.0",
+        "outplane_degraded{side=\"sender\",node=\"d2\"} 1.0",
+        "outplane_config_version 12",
+        "outplane_alerts_total 1",
+        "outplane_ready 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|written| written == line), "no line {line} in\n{text}");
+    }
+}
+
+#[test]
+fn labels_are_bounded() {
+    let metrics = Metrics::new("c1", "controller");
+    let mut counters = Counters::default();
+    for sender in 0..1000 {
+        let mut one = SenderCounters::default();
+        one.heartbeats.first = 1;
+        counters.senders.insert(sender, one);
+    }
+    metrics.set_receiver(counters, &Mode::XdpDriver);
+    let text = metrics.encode();
+    let others = "outplane_datagrams_total{sender=\"others\",type=\"heartbeat\",verdict=\"first\"} 872";
+    assert!(text.lines().any(|line| line == others), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("outplane_datagrams_total{")).count(), 128 * 9 + 3);
+}
+
+/// Names and types are unique, and the page has each.
+#[test]
+fn the_page_has_every_metric() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let text = full().encode();
+    let mut names = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        let Some(described) = line.strip_prefix("# TYPE ") else { continue };
+        let (name, kind) = described.split_once(' ').unwrap();
+        assert!(names.insert(name), "{name} twice");
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        assert!(page.contains(&format!("`{name}{suffix}")), "docs/configuration.md lacks {name}{suffix}");
+    }
+    assert!(names.len() > 30, "{names:?}");
+}
