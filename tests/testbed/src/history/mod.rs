@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 
-pub use journal::{JournalLine, ParseJournalError};
+pub use journal::{JournalLine, ParseJournalError, What};
 pub use outplane_rmdp_core::task::Event;
 
 /// Everything that was seen.
