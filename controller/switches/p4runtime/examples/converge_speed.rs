@@ -1,15 +1,16 @@
 //! How long a small change takes: `cargo run --release -p outplane-driver-p4runtime --example converge_speed`.
 //!
 //! A soft switch in this process (or `--address HOST:PORT` of another switch, which is emptied) holds a policy of some
-//! 100 entries; a few of them change, a hundred times. Prints the median and the slowest of each step.
+//! 100 entries; a few of them change, a hundred times (`--rounds N`), each as a task with a fence of its own. Prints
+//! the median and the slowest of each step, and how the memory of the process has grown since a tenth of the rounds.
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use outplane_compiler::program::{ActionKind, Field, Program, Table};
 use outplane_compiler::state::{Desired, Origin};
-use outplane_driver_p4runtime::{Connection, ConvergeOptions, Options, Pipeline, Report, Target};
+use outplane_driver_p4runtime::{ConvergeOptions, Options, Pipeline, Report, Session, Target, fence};
 use outplane_p4runtime::entry::{Entry, Match};
 use outplane_softswitch::server::Config;
 use outplane_softswitch::state::Limits;
@@ -18,7 +19,6 @@ use tokio::net::TcpListener;
 
 /// Classes of addresses in the policy, and as many filter entries.
 const CLASSES: u32 = 50;
-const ROUNDS: u32 = 100;
 
 /// A policy in which `changing` has just come and gone: two entries differ from one to the next.
 fn policy(changing: u32) -> Desired {
@@ -49,10 +49,25 @@ fn print(what: &str, mut times: Vec<Duration>) {
     println!("{what:<10} median {middle:>9.1?}  slowest {:>9.1?}", times.last().copied().unwrap_or_default());
 }
 
+/// Memory of this process, in kB.
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let (mut elsewhere, mut rounds) = (None, 100);
     let mut arguments = std::env::args().skip(1);
-    let elsewhere = arguments.next().filter(|word| word == "--address").and_then(|_| arguments.next());
+    while let Some(option) = arguments.next() {
+        let value = arguments.next().ok_or("--address HOST:PORT, --rounds N")?;
+        match option.as_str() {
+            "--address" => elsewhere = Some(value),
+            "--rounds" => rounds = value.parse()?,
+            _ => return Err("--address HOST:PORT, --rounds N".into()),
+        }
+    }
     let mut switch = None;
     let address = match elsewhere {
         Some(address) => address,
@@ -69,24 +84,33 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let target = Target { name: "leaf1".into(), address, device_id: 1, role: None, tls: None };
     let pipeline = Arc::new(Pipeline::outplane().clone());
-    let mut connection = Connection::open(target, pipeline, Options::default()).await?;
-    connection.converge(&policy(0), ConvergeOptions::default()).await?;
-    let mut reports: Vec<(Duration, Report)> = Vec::new();
-    for round in 1..=ROUNDS {
+    let mut session = Session::new(target, pipeline, Options::default());
+    // Higher than that of the last time, on the same switch.
+    let generation = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+    session.converge_with(fence(generation, 1), &policy(0), ConvergeOptions::default()).await?;
+    let mut reports: Vec<(Duration, Report)> = Vec::with_capacity(usize::try_from(rounds)?);
+    let mut early = resident()?;
+    for round in 1..=rounds {
         let start = Instant::now();
-        let report = connection.converge(&policy(round % 2), ConvergeOptions::default()).await?;
+        let fence = fence(generation, u64::from(round) + 1);
+        let report = session.converge_with(fence, &policy(round % 2), ConvergeOptions::default()).await?;
         reports.push((start.elapsed(), report));
+        if round == rounds.div_ceil(10) {
+            early = resident()?;
+        }
     }
     let times = |of: fn(&(Duration, Report)) -> Duration| reports.iter().map(of).collect::<Vec<_>>();
     if let Some((_, report)) = reports.last() {
         println!("{} updates in {} chunks", report.plan.total, report.written.chunks);
     }
     print("all", times(|(all, _)| *all));
+    print("raise", times(|(_, report)| report.connecting));
     print("read", times(|(_, report)| report.reading));
     print("plan", times(|(_, report)| report.planning));
     print("write", times(|(_, report)| report.written.elapsed));
+    println!("connects {}, resident {early} kB, at the end {} kB", session.connects(), resident()?);
     if let Some(switch) = switch {
-        drop(connection);
+        drop(session);
         switch.shutdown().await?;
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! The stream to a switch: who is primary, and packets both ways.
 //!
 //! ```text
-//!             open ──► arbitration sent ──► answer ──► Primary ──────────────► Backup
-//!                                             │            ▲  a higher id       │ │
-//!                              UNIMPLEMENTED  ▼            └── raised above it ─┘ ▼ stream ends
-//!                                         NotOffered                            Lost
+//!             open ──► arbitration sent ──► answer ──► Primary ─────────► Backup
+//!                                             │            │  a higher id     │
+//!                              UNIMPLEMENTED  ▼            └───────┬──────────┘
+//!                                         NotOffered               ▼ stream ends
+//!                                                                Lost
 //! ```
 //! A task reads the stream as long as the [`Stream`] lives. Whoever writes watches [`Primacy`].
 //!
@@ -71,8 +72,6 @@ pub(crate) struct Seen(Arc<Mutex<Ids>>);
 
 #[derive(Debug, Default)]
 struct Ids {
-    /// The last we asked for.
-    ours: u128,
     /// The highest that the switch told of.
     highest: u128,
     /// The highest that a write was refused with, although nobody told why.
@@ -89,43 +88,28 @@ impl Seen {
         Some(self.ids().highest).filter(|&highest| highest > id)
     }
 
-    fn ask(&self, id: u128) {
-        self.ids().ours = id;
-    }
-
-    /// What the switch's word means after all that was seen.
-    fn judge(&self, update: &MasterArbitrationUpdate) -> Primacy {
+    /// What the switch's word to a stream with this id means after all that was seen.
+    fn judge(&self, ours: u128, update: &MasterArbitrationUpdate) -> Primacy {
         let mut ids = self.ids();
         if let Some(id) = &update.election_id {
             ids.highest = ids.highest.max(from_wire(id));
         }
         match primacy(update) {
-            Primacy::Primary if ids.highest > ids.ours => Primacy::Backup(Some(ids.highest)),
-            Primacy::Primary if ids.denied >= Some(ids.ours) => Primacy::Backup(None),
+            Primacy::Primary if ids.highest > ours => Primacy::Backup(Some(ids.highest)),
+            Primacy::Primary if ids.denied >= Some(ours) => Primacy::Backup(None),
             told => told,
         }
     }
-}
-
-/// The last arbitration update of a stream.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    /// How many have come.
-    count: u64,
-    election_id: Option<u128>,
 }
 
 /// An open stream. The task that reads it ends with it.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) primacy: watch::Receiver<Primacy>,
-    /// The election id that was taken, which `take_over` or `raise` may have raised.
+    /// The election id that was taken, which `take_over` may have raised.
     pub(crate) election_id: u128,
     requests: Option<mpsc::Sender<StreamMessageRequest>>,
     verdict: Arc<watch::Sender<Primacy>>,
-    told: watch::Receiver<Told>,
-    /// A raise has no answer yet: the number of updates that had come before it.
-    asked: Option<u64>,
     seen: Seen,
     reader: JoinSet<()>,
 }
@@ -144,43 +128,6 @@ impl Stream {
         timeout(options.call_deadline, open(peer, client, target, options, packets, seen))
             .await
             .map_err(late)?
-    }
-
-    /// Takes a higher election id, and waits until it is known who is primary then. Whoever stops waiting may ask for
-    /// the same id again, and then waits for the same answer. Servers answer a request for the id that a stream has with
-    /// nothing at all, so none is sent.
-    pub(crate) async fn raise(
-        &mut self,
-        peer: &Arc<Peer>,
-        target: &Target,
-        options: &Options,
-        election_id: u128,
-    ) -> Result<(), Error> {
-        let Some(requests) = &self.requests else {
-            self.election_id = election_id;
-            return Ok(());
-        };
-        let answered = async {
-            if self.election_id != election_id {
-                // When the stream has ended, the reader says why.
-                let room = requests.reserve().await;
-                self.asked = Some(self.told.borrow().count);
-                self.seen.ask(election_id);
-                self.election_id = election_id;
-                if let Ok(room) = room {
-                    let update = Some(arbitration(target, election_id));
-                    room.send(StreamMessageRequest { update });
-                }
-            }
-            let Some(before) = self.asked else { return };
-            // What was under way before our request tells of lower ids.
-            let is_answer = |told: &Told| {
-                told.count > before && told.election_id.is_none_or(|highest| highest >= election_id)
-            };
-            let _ = self.told.wait_for(is_answer).await;
-            self.asked = None;
-        };
-        timeout(options.call_deadline, answered).await.map_err(|_| late(peer, options))
     }
 
     /// The switch refused a write for want of primacy: no more of them with this election id, whatever it says later.
@@ -249,7 +196,6 @@ async fn open(
     };
     let (requests, receiver) = mpsc::channel(REQUEST_QUEUE);
     let ask = async |election_id| {
-        seen.ask(election_id);
         // The receiver is part of the call below, so this can only fail when that has failed.
         let _ = requests.send(StreamMessageRequest { update: Some(arbitration(target, election_id)) }).await;
     };
@@ -275,7 +221,7 @@ async fn open(
             Err(status) => return Err(refused(election_id, &status)),
         };
         let Some(Received::Arbitration(update)) = message.update else { continue };
-        let primacy = seen.judge(&update);
+        let primacy = seen.judge(election_id, &update);
         if let Primacy::Backup(Some(primary)) = primacy
             && options.take_over
             && let Some(above) = primary.checked_add(1)
@@ -286,36 +232,25 @@ async fn open(
             continue;
         }
         let (verdict, primacy) = watch::channel(primacy);
-        let (teller, told) = watch::channel(Told::default());
         let verdict = Arc::new(verdict);
         let reader = Reader {
             verdict: Arc::clone(&verdict),
-            told: teller,
+            election_id,
             seen: seen.clone(),
             packets,
             switch: target.name.clone(),
         };
         let mut task = JoinSet::new();
         task.spawn(reader.read(inbound));
-        return Ok(Stream {
-            primacy,
-            election_id,
-            requests: Some(requests),
-            verdict,
-            told,
-            asked: None,
-            seen,
-            reader: task,
-        });
+        return Ok(Stream { primacy, election_id, requests: Some(requests), verdict, seen, reader: task });
     }
 }
 
 /// A switch without arbitration takes writes from everybody.
 fn without_arbitration(election_id: u128, seen: Seen) -> Stream {
     let (verdict, primacy) = watch::channel(Primacy::NotOffered);
-    let (_, told) = watch::channel(Told::default());
     let verdict = Arc::new(verdict);
-    Stream { primacy, election_id, requests: None, verdict, told, asked: None, seen, reader: JoinSet::new() }
+    Stream { primacy, election_id, requests: None, verdict, seen, reader: JoinSet::new() }
 }
 
 fn arbitration(target: &Target, election_id: u128) -> Send {
@@ -340,7 +275,7 @@ fn primacy(update: &MasterArbitrationUpdate) -> Primacy {
 /// Reads a stream to its end.
 struct Reader {
     verdict: Arc<watch::Sender<Primacy>>,
-    told: watch::Sender<Told>,
+    election_id: u128,
     seen: Seen,
     packets: PacketQueue,
     switch: String,
@@ -357,7 +292,6 @@ impl Reader {
             }
         };
         tracing::info!(switch = self.switch, reason, "stream ended");
-        // Before `told` goes, so that whoever waits for an answer finds the reason.
         self.verdict.send_replace(Primacy::Lost(reason));
     }
 
@@ -365,15 +299,13 @@ impl Reader {
         let switch = &self.switch;
         match update {
             Received::Arbitration(update) => {
-                let primacy = self.seen.judge(&update);
+                let primacy = self.seen.judge(self.election_id, &update);
                 tracing::info!(switch, ?primacy, "arbitration");
                 self.verdict.send_if_modified(|known| {
                     let is_new = *known != primacy;
                     *known = primacy;
                     is_new
                 });
-                let election_id = update.election_id.as_ref().map(from_wire);
-                self.told.send_modify(|told| *told = Told { count: told.count + 1, election_id });
             }
             Received::Packet(packet) => {
                 if self.packets.sender.try_send(packet).is_err() {
@@ -425,17 +357,14 @@ mod tests {
             ..MasterArbitrationUpdate::default()
         };
         let seen = Seen::default();
-        seen.ask(5);
-        assert_eq!(seen.judge(&told(Code::Ok, 5)), Primacy::Primary);
-        assert_eq!(seen.judge(&told(Code::AlreadyExists, 7)), Primacy::Backup(Some(7)));
+        assert_eq!(seen.judge(5, &told(Code::Ok, 5)), Primacy::Primary);
+        assert_eq!(seen.judge(5, &told(Code::AlreadyExists, 7)), Primacy::Backup(Some(7)));
         assert_eq!((seen.above(6), seen.above(7)), (Some(7), None));
         // BMv2, after 7 has gone.
-        assert_eq!(seen.judge(&told(Code::Ok, 5)), Primacy::Backup(Some(7)));
-        seen.ask(8);
-        assert_eq!(seen.judge(&told(Code::Ok, 8)), Primacy::Primary);
+        assert_eq!(seen.judge(5, &told(Code::Ok, 5)), Primacy::Backup(Some(7)));
+        assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Primary);
         seen.ids().denied = Some(8);
-        assert_eq!(seen.judge(&told(Code::Ok, 8)), Primacy::Backup(None));
-        seen.ask(9);
-        assert_eq!(seen.judge(&told(Code::Ok, 9)), Primacy::Primary);
+        assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Backup(None));
+        assert_eq!(seen.judge(9, &told(Code::Ok, 9)), Primacy::Primary);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use outplane_p4runtime::p4::v1::CapabilitiesRequest;
@@ -35,6 +35,8 @@ pub struct Connection {
     seen: Seen,
     /// Updates that the next write puts into a chunk at first: what the last one has found out.
     pub(crate) chunk: AtomicUsize,
+    /// The next read asks for everything at once: the last one has found that it may.
+    pub(crate) at_once: AtomicBool,
 }
 
 impl Connection {
@@ -72,26 +74,38 @@ impl Connection {
         let packets = Some(Packets { receiver, dropped, header });
         let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller, &seen).await?;
         let chunk = AtomicUsize::new(options.chunk);
-        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, seen, chunk })
+        let at_once = AtomicBool::new(false);
+        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, seen, chunk, at_once })
     }
 
-    /// Takes a higher election id on the open stream (section 5 lets a controller do so at any time), and waits for the
-    /// switch's answer: one round trip, where a new connection would take several. The same id again only asks whether
-    /// we still may write.
+    /// Takes a higher election id, and waits for the switch's answer: one round trip, where a new connection would take
+    /// several. The same id again only asks whether we still may write.
     ///
-    /// Other connections must not have this id: the switch would end our stream (BMv2 1.15.5 ends altogether).
+    /// It goes by a second stream of the same connection that replaces the first when it is primary. A new id on the
+    /// first stream (section 5 allows it) would save nothing, and BMv2 1.15.5 ends with a failed assertion where another
+    /// stream has that id already; a new stream it only refuses.
     ///
     /// # Errors
-    /// [`Problem::NotPrimary`] where another controller has or had a higher one, [`Problem::Deadline`] where no answer
-    /// comes: then only [`Connection::reopen`] helps. [`Problem::ReadOnly`].
+    /// [`Problem::NotPrimary`] where another controller has or had a higher one, [`Problem::ArbitrationRefused`] where
+    /// one has the same, [`Problem::Deadline`], [`Problem::Disconnected`], [`Problem::ReadOnly`]. Whatever it is, we keep
+    /// the id that we had.
     pub async fn raise(&mut self, election_id: u128) -> Result<(), Error> {
+        let Some(stream) = &self.stream else { return Err(self.error(Problem::ReadOnly)) };
         if let Some(primary) = self.seen.above(election_id) {
             return Err(self.error(Problem::NotPrimary { ours: election_id, primary: Some(primary) }));
         }
-        let Some(stream) = &mut self.stream else { return Err(self.error(Problem::ReadOnly)) };
+        if stream.election_id == election_id {
+            return may_write(&self.peer, stream);
+        }
+        let options = Options { election_id, take_over: false, ..self.options.clone() };
+        let (queue, seen) = (self.queue.clone(), self.seen.clone());
+        let raised = Stream::open(&self.peer, &mut self.client, &self.target, &options, queue, seen).await?;
+        may_write(&self.peer, &raised)?;
         self.options.election_id = election_id;
-        stream.raise(&self.peer, &self.target, &self.options, election_id).await?;
-        may_write(&self.peer, stream)
+        if let Some(mut old) = self.stream.replace(raised) {
+            old.close().await;
+        }
+        Ok(())
     }
 
     /// Connects anew after the connection broke, with the same target, options and role, and the election id that it
@@ -123,7 +137,8 @@ impl Connection {
         &self.pipeline
     }
 
-    /// Whether we may write, and changes of that. None on a connection for reading only.
+    /// Whether we may write, and changes of that, until the next raise or reopening. None on a connection for reading
+    /// only.
     pub fn primacy(&self) -> Option<watch::Receiver<Primacy>> {
         self.stream.as_ref().map(|stream| stream.primacy.clone())
     }
@@ -206,7 +221,7 @@ pub(crate) async fn within<T>(
 
 /// Whether the same attempt may succeed a little later. A switch may still hold the election id for a connection of ours
 /// that has just ended.
-fn may_pass(error: &Error) -> bool {
+pub(crate) fn may_pass(error: &Error) -> bool {
     let taken = matches!(
         *error.problem,
         Problem::ArbitrationRefused { code: Code::InvalidArgument | Code::AlreadyExists, .. }

@@ -1,6 +1,7 @@
 //! What a switch holds, as values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::origin;
@@ -21,10 +22,14 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::connection::{Connection, within};
-use crate::errors::{Error, Problem};
+use crate::errors::{Error, Problem, broken, timed_out};
 
 /// Reads that may be under way at once.
 const IN_FLIGHT: usize = 4;
+
+/// A switch that held no more entities than this at the last read is asked for all of them at once: that is one round
+/// trip. BMv2 answers a request with one message, so much is better asked for table by table.
+const AT_ONCE: usize = 10_000;
 
 /// What has been read.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,8 @@ pub struct Read {
 /// One question of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
+    /// All of it.
+    Everything,
     Version,
     Table(u32),
     Groups,
@@ -57,18 +64,52 @@ impl Connection {
     /// ours; and what [`Problem`] says of calls.
     pub async fn read_installed(&self, desired: &Desired, counters: bool) -> Result<Read, Error> {
         let start = Instant::now();
+        let (installed, unreadable) = match self.read_at_once(desired, counters).await? {
+            Some(read) => read,
+            None => self.read_in_parts(desired, counters).await?,
+        };
+        Ok(Read { installed, unreadable, elapsed: start.elapsed() })
+    }
+
+    /// Reads everything with one request, if the last read has shown that the switch lets us and holds little. A
+    /// refusal is no error: then we ask for one part after the other.
+    async fn read_at_once(
+        &self,
+        desired: &Desired,
+        counters: bool,
+    ) -> Result<Option<(Installed, Vec<&'static str>)>, Error> {
+        if !self.at_once.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let request = self.read_request(self.parts(counters).into_iter().map(|(_, kind)| kind).collect());
+        let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
+        let answer = read(self.client.clone(), request, deadline, limit).await;
+        if let Err(ReadFailure::Status(status)) = &answer
+            && !timed_out(status)
+            && !broken(status)
+        {
+            self.at_once.store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let mut reader = Reader::new(self, desired);
+        reader.take(Part::Everything, answer)?;
+        self.at_once.store(reader.count <= AT_ONCE, Ordering::Relaxed);
+        reader.finish().map(Some)
+    }
+
+    async fn read_in_parts(
+        &self,
+        desired: &Desired,
+        counters: bool,
+    ) -> Result<(Installed, Vec<&'static str>), Error> {
         let mut parts = self.parts(counters).into_iter();
         let mut under_way = JoinSet::new();
         let mut reader = Reader::new(self, desired);
         loop {
             while under_way.len() < IN_FLIGHT
-                && let Some((part, entity)) = parts.next()
+                && let Some((part, kind)) = parts.next()
             {
-                let request = ReadRequest {
-                    device_id: self.target.device_id,
-                    role: self.role(),
-                    entities: vec![Entity { entity: Some(entity) }],
-                };
+                let request = self.read_request(vec![kind]);
                 let client = self.client.clone();
                 let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
                 under_way.spawn(async move { (part, read(client, request, deadline, limit).await) });
@@ -80,8 +121,18 @@ impl Connection {
             };
             reader.take(part, answer)?;
         }
+        let is_little = reader.count <= AT_ONCE;
         let (installed, unreadable) = reader.finish()?;
-        Ok(Read { installed, unreadable, elapsed: start.elapsed() })
+        self.at_once.store(is_little && unreadable.is_empty(), Ordering::Relaxed);
+        Ok((installed, unreadable))
+    }
+
+    fn read_request(&self, kinds: Vec<Kind>) -> ReadRequest {
+        ReadRequest {
+            device_id: self.target.device_id,
+            role: self.role(),
+            entities: kinds.into_iter().map(|kind| Entity { entity: Some(kind) }).collect(),
+        }
     }
 
     /// Everything there is to ask.
@@ -120,11 +171,8 @@ impl Connection {
     pub(crate) async fn read_tables(&self, tables: BTreeSet<u32>) -> Result<BTreeMap<Key, Entry>, Error> {
         let mut entries = BTreeMap::new();
         for table_id in tables {
-            let request = ReadRequest {
-                device_id: self.target.device_id,
-                role: self.role(),
-                entities: vec![TableEntry { table_id, ..TableEntry::default() }.into()],
-            };
+            let all = TableEntry { table_id, ..TableEntry::default() };
+            let request = self.read_request(vec![Kind::TableEntry(all)]);
             let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
             let answer = read(self.client.clone(), request, deadline, limit).await;
             for entity in answer.map_err(|failure| self.read_error(failure))? {
@@ -224,17 +272,22 @@ impl<'a> Reader<'a> {
         if self.count > self.connection.options.max_entries {
             return Err(self.connection.read_error(ReadFailure::TooMany));
         }
+        let version_table = self.connection.pipeline.program.table(Table::PolicyVersion);
         for entity in entities {
             match (part, entity.entity) {
+                (Part::Everything, Some(Kind::TableEntry(entry))) if entry.table_id == version_table => {
+                    self.version(&entry)?;
+                }
+                (Part::Everything, Some(Kind::TableEntry(entry))) => self.entry(entry.table_id, &entry)?,
                 (Part::Version, Some(Kind::TableEntry(entry))) => self.version(&entry)?,
                 (Part::Table(table), Some(Kind::TableEntry(entry))) => self.entry(table, &entry)?,
                 (
-                    Part::Groups,
+                    Part::Groups | Part::Everything,
                     Some(Kind::PacketReplicationEngineEntry(PacketReplicationEngineEntry {
                         r#type: Some(Replication::MulticastGroupEntry(group)),
                     })),
                 ) => self.groups.push(group),
-                (Part::Meters, Some(Kind::MeterEntry(meter))) => self.meter(&meter)?,
+                (Part::Meters | Part::Everything, Some(Kind::MeterEntry(meter))) => self.meter(&meter)?,
                 // What was not asked for.
                 _ => {}
             }

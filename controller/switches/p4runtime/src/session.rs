@@ -7,7 +7,7 @@ use outplane_compiler::state::Desired;
 use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::{Primacy, Seen};
-use crate::connection::Connection;
+use crate::connection::{Connection, may_pass};
 use crate::converge::{ConvergeOptions, Report};
 use crate::errors::{Error, Peer, Problem};
 use crate::pipeline::{Pipeline, Push};
@@ -29,8 +29,8 @@ pub fn fence(generation: u64, attempt: u64) -> u128 {
 /// [`Problem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
 /// has forgotten (see [`Primacy::Backup`]). So is a fence that is too late.
 ///
-/// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second, and BMv2 1.15.5
-/// ends when that one has raised its id on an open stream.
+/// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second
+/// ([`Problem::ArbitrationRefused`]) as long as the first is connected, and takes it afterwards.
 #[derive(Debug)]
 pub struct Session {
     target: Target,
@@ -160,7 +160,8 @@ impl Session {
             if let Some(connection) = &mut self.connection {
                 match connection.raise(fence).await {
                     Ok(()) => return Ok(()),
-                    Err(error) if error.is_disconnect() || is_deadline(&error) => {
+                    // Also where the switch still holds this fence for a stream of ours that has just ended.
+                    Err(error) if may_pass(&error) || is_deadline(&error) => {
                         tracing::info!(switch = self.target.name, %error, "connecting anew");
                     }
                     Err(error) => return Err(error),

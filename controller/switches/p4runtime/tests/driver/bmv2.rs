@@ -58,7 +58,7 @@ impl Bmv2 {
         self.process.kill().await.expect("it runs");
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.kill().await;
         self.process = Self::spawn(self.address).expect("it started before");
     }
