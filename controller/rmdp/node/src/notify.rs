@@ -86,6 +86,7 @@ mod tests {
         static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "stands in for a call that may fail")]
     fn note(state: &[NotifyState<'_>]) -> std::io::Result<()> {
         TOLD.with_borrow_mut(|told| told.extend(state.iter().map(ToString::to_string)));
         Ok(())
@@ -100,7 +101,13 @@ mod tests {
         (0..=10).for_each(|second| notifier.alive(Duration::from_secs(100 + second)));
         notifier.stopping("draining");
         let expected = [
-            "READY=1", "STATUS=working hard", "STATUS=3 tasks", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1",
+            "READY=1",
+            "STATUS=working hard",
+            "STATUS=3 tasks",
+            "WATCHDOG=1",
+            "WATCHDOG=1",
+            "WATCHDOG=1",
+            "STOPPING=1",
             "STATUS=draining",
         ];
         assert_eq!(TOLD.with_borrow_mut(std::mem::take), expected);

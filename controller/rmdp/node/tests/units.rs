@@ -7,7 +7,9 @@ const UNITS: [(&str, f64); 3] =
     [("outplane-controller", 3.0), ("outplane-distributor", 2.0), ("outplane-store", 2.0)];
 
 fn unit(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../packaging/systemd").join(format!("{name}.service"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../packaging/systemd")
+        .join(format!("{name}.service"));
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -190,7 +190,7 @@ impl Receiver {
                     // The program has parsed it. Its own layout check would be the only reason to fail here.
                     let Ok(datagram) = Datagram::parse(&delivered.bytes) else { continue };
                     let header = datagram.header;
-                    if self.filter.from_ring(&header, delivered.arrival) {
+                    if self.filter.take_from_ring(&header, delivered.arrival) {
                         return Received { arrival: delivered.arrival, header, bytes: delivered.bytes };
                     }
                 }
@@ -212,7 +212,7 @@ impl Receiver {
             match first {
                 Poll::Pending if *ring_first => sockets(context),
                 Poll::Pending => ring(context),
-                ready => ready,
+                ready @ Poll::Ready(_) => ready,
             }
         })
         .await
@@ -279,7 +279,7 @@ impl Receiver {
         let (mut stay, leave): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sockets.groups)
             .into_iter()
             .partition(|old| old.address.port() == port && groups.contains(&old.address.ip()));
-        self.overflows_of_closed += socket::overflows(leave.iter());
+        self.overflows_of_closed += socket::overflows(&leave.iter());
         stay.append(&mut joined);
         self.sockets.groups = stay;
         self.port = port;
@@ -329,7 +329,7 @@ impl Receiver {
     /// every datagram.
     pub fn counters(&self) -> Result<Counters, TransportError> {
         let mut counters = self.filter.counters();
-        counters.socket_overflows = self.overflows_of_closed + socket::overflows(self.sockets.all());
+        counters.socket_overflows = self.overflows_of_closed + socket::overflows(&self.sockets.all());
         if let Some(ring) = &self.ring {
             let kernel = ring.control().counters();
             let kernel = kernel.map_err(|error| TransportError::Xdp { reason: ring::chain(&error) })?;

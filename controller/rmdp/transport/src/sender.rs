@@ -57,7 +57,7 @@ pub struct DestinationCounters {
     pub sent: u64,
     /// Datagrams that it did not take.
     pub failed: u64,
-    /// Why not, the last time.
+    /// Why not, as of the last line in the log.
     pub last_error: Option<String>,
 }
 
@@ -75,7 +75,7 @@ struct Destination {
 /// A round is one datagram a group and one for all unicast receivers together (the same bytes, as in multicast), each
 /// with a sequence of its own: a receiver that is reached by two ways sees two copies and no replay.
 pub struct Sender {
-    sender: u32,
+    id: u32,
     epoch: u64,
     sequence: u64,
     key: Key,
@@ -96,7 +96,7 @@ impl Sender {
         let SenderSettings { sender, epoch, key, interface, destinations } = settings;
         let interface = interface.map(|name| Interface::find(&name)).transpose()?;
         let mut sender = Self {
-            sender,
+            id: sender,
             epoch,
             sequence: 0,
             key,
@@ -236,7 +236,7 @@ impl Sender {
         let header = Header {
             datagram_type: of,
             epoch: self.epoch,
-            sender: self.sender,
+            sender: self.id,
             sequence: self.sequence + 1,
             id,
             sent: clock::unix_nanos(),
@@ -275,7 +275,7 @@ impl Destination {
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
-            .field("sender", &self.sender)
+            .field("id", &self.id)
             .field("epoch", &self.epoch)
             .field("sequence", &self.sequence)
             .field("destinations", &self.counters())

@@ -87,7 +87,7 @@ fn finish(socket: Socket, address: SocketAddr) -> Result<Incoming, TransportErro
 }
 
 /// How many datagrams the kernel has dropped since these sockets' buffers were full. Reads files of `/proc`.
-pub(crate) fn overflows<'a>(sockets: impl Iterator<Item = &'a Incoming> + Clone) -> u64 {
+pub(crate) fn overflows<'a>(sockets: &(impl Iterator<Item = &'a Incoming> + Clone)) -> u64 {
     // Threads may be in network namespaces of their own.
     let tables = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
     let tables = tables.map(|path| std::fs::read_to_string(path).unwrap_or_default());

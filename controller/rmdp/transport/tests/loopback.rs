@@ -257,7 +257,7 @@ async fn receiving_is_cancel_safe() {
         sender.announce(&tasks.announce(task), 1).unwrap();
         tokio::select! {
             biased;
-            received = receiver.next() => ids.push(received.header.id),
+            datagram = receiver.next() => ids.push(datagram.header.id),
             () = std::future::ready(()) => {}
         }
     }

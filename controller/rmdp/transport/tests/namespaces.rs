@@ -117,11 +117,11 @@ fn beat() -> Beat {
 async fn receive_until_heartbeat(receiver: &mut Receiver) -> Vec<TransactionId> {
     let mut ids = Vec::new();
     loop {
-        let received = next(receiver).await;
-        if received.header.id.is_none() {
+        let datagram = next(receiver).await;
+        if datagram.header.id.is_none() {
             return ids;
         }
-        ids.push(received.header.id);
+        ids.push(datagram.header.id);
     }
 }
 
@@ -297,12 +297,12 @@ fn ring_and_sockets_are_one() {
             let [first, second] =
                 if task % 2 == 0 { [&mut local, &mut remote] } else { [&mut remote, &mut local] };
             first.announce(&tasks.announce(task), 1).unwrap();
-            let received = next(&mut receiver).await;
-            assert_eq!(received.header.id, tasks.announce(task).event.id().unwrap());
+            let datagram = next(&mut receiver).await;
+            assert_eq!(datagram.header.id, tasks.announce(task).event.id().unwrap());
             second.announce(&tasks.announce(task), 1).unwrap();
             second.heartbeat(&beat(), &[], &[]).unwrap();
-            let received = next(&mut receiver).await;
-            assert!(received.header.id.is_none(), "{received:?} twice");
+            let datagram = next(&mut receiver).await;
+            assert!(datagram.header.id.is_none(), "{datagram:?} twice");
         }
         let counters = receiver.counters().unwrap();
         assert_eq!(counters.tasks, 20);
@@ -332,13 +332,13 @@ fn ring_and_sockets_are_one() {
             loop {
                 remote.heartbeat(&beat(), &[], &[]).unwrap();
                 let one = tokio::time::timeout(Duration::from_millis(20), receiver.next()).await;
-                if let Ok(received) = one {
-                    return received;
+                if let Ok(datagram) = one {
+                    return datagram;
                 }
             }
         };
-        let received = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("no heartbeat came");
-        assert!(received.header.id.is_none());
+        let datagram = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("no heartbeat came");
+        assert!(datagram.header.id.is_none());
     };
     pair(near, far);
 }

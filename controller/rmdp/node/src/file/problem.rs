@@ -75,7 +75,13 @@ impl<'t> Problems<'t> {
     }
 
     /// Notes a problem at bytes `span` of the text.
-    pub(super) fn add(&mut self, span: &Range<usize>, key: &str, what: impl Into<String>, cure: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        span: &Range<usize>,
+        key: &str,
+        what: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
         let (line, column) = self.place(span.start);
         self.found.push(Problem { line, column, key: key.to_owned(), what: what.into(), cure: cure.into() });
     }

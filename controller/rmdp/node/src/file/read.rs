@@ -12,9 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{FileError, Problems};
 use super::secret::{self, Secret};
 use super::table::{Found, Section};
-use super::{
-    Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile, StoreSettings, XdpChoice,
-};
+use super::{Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile, StoreSettings, XdpChoice};
 
 /// Where metrics and health are served if the file does not say.
 const DEFAULT_HTTP: &str = "127.0.0.1:9464";
@@ -184,7 +182,9 @@ fn is_url(url: &str) -> bool {
         },
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    !host.is_empty() && host.chars().all(plain) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|p| p > 0))
+    !host.is_empty()
+        && host.chars().all(plain)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
 fn bucket_problem(bucket: &str) -> Result<(), (String, &'static str)> {
@@ -351,11 +351,12 @@ impl Context<'_> {
         match found.value {
             DeValue::String(text) => {
                 self.secret_inside = true;
-                self.not_blank(text.to_string(), &found.span, &found.key)
+                self.not_blank(text, &found.span, &found.key)
             }
             DeValue::Table(table) => self.secret_elsewhere(table, found),
             other => {
-                let cure = "write the secret in quotes, or where it is: { file = \"..\" } or { env = \"..\" }";
+                let cure =
+                    "write the secret in quotes, or where it is: { file = \"..\" } or { env = \"..\" }";
                 found.wrong_type(other, "a secret", cure, &mut self.problems);
                 None
             }
@@ -375,14 +376,12 @@ impl Context<'_> {
             "file" => self.secret_file(&place),
             "env" => {
                 let variable = place.text(&mut self.problems)?;
-                match (self.environment)(variable) {
-                    Some(value) => self.not_blank(value, &place.span, &place.key),
-                    None => {
-                        let what = format!("the environment has no variable `{variable}`, or it is not UTF-8");
-                        self.problems.add(&place.span, &place.key, what, "set it, or use { file = \"..\" }");
-                        None
-                    }
+                if let Some(value) = (self.environment)(variable) {
+                    return self.not_blank(&value, &place.span, &place.key);
                 }
+                let what = format!("the environment has no variable `{variable}`, or it is not UTF-8");
+                self.problems.add(&place.span, &place.key, what, "set it, or use { file = \"..\" }");
+                None
             }
             _ => {
                 let cure = "write { file = \"..\" } or { env = \"..\" }";
@@ -399,7 +398,7 @@ impl Context<'_> {
                 if secret::world_readable(&path) {
                     self.warn_world_readable(&path);
                 }
-                self.not_blank(text, &place.span, &place.key)
+                self.not_blank(&text, &place.span, &place.key)
             }
             Err(why) => {
                 let what = format!("{} cannot be read: {why}", path.display());
@@ -410,7 +409,7 @@ impl Context<'_> {
         }
     }
 
-    fn not_blank(&mut self, secret: String, span: &Range<usize>, key: &str) -> Option<String> {
+    fn not_blank(&mut self, secret: &str, span: &Range<usize>, key: &str) -> Option<String> {
         let secret = secret.trim();
         if secret.is_empty() {
             self.problems.add(span, key, "the secret is empty", "give one");

@@ -51,12 +51,17 @@ pub(super) fn world_readable(path: &Path) -> bool {
 pub(super) fn key_from_hex(text: &str) -> Result<[u8; 16], String> {
     let mut key = [0; 16];
     if text.len() != 32 {
-        return Err(format!("a key has 32 hexadecimal digits (16 bytes), this has {} characters", text.chars().count()));
+        return Err(format!(
+            "a key has 32 hexadecimal digits (16 bytes), this has {} characters",
+            text.chars().count()
+        ));
     }
     for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let [high, low] = [digits[0], digits[1]].map(|digit| char::from(digit).to_digit(16));
         let (Some(high), Some(low)) = (high, low) else {
-            return Err("a key has 32 hexadecimal digits (16 bytes), and this has other characters".to_owned());
+            return Err(
+                "a key has 32 hexadecimal digits (16 bytes), and this has other characters".to_owned()
+            );
         };
         *byte = u8::try_from(high << 4 | low).unwrap_or_default();
     }

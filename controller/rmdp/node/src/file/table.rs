@@ -61,7 +61,12 @@ impl<'t, 'i> Section<'t, 'i> {
         let found = self.find(key);
         if found.is_none() {
             let place = self.span.clone();
-            problems.add(&place, &format!("{}{key}", self.path), "missing", format!("add `{key} = {example}`"));
+            problems.add(
+                &place,
+                &format!("{}{key}", self.path),
+                "missing",
+                format!("add `{key} = {example}`"),
+            );
         }
         found
     }
@@ -101,7 +106,7 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 }
 
-impl<'t, 'i> Found<'t, 'i> {
+impl<'t> Found<'t, '_> {
     /// The text.
     pub(super) fn text(&self, problems: &mut Problems<'_>) -> Option<&'t str> {
         if let DeValue::String(text) = self.value {
@@ -112,15 +117,25 @@ impl<'t, 'i> Found<'t, 'i> {
     }
 
     /// A whole number between two bounds.
-    pub(super) fn number(&self, bounds: &std::ops::RangeInclusive<u64>, problems: &mut Problems<'_>) -> Option<u64> {
+    pub(super) fn number(
+        &self,
+        bounds: &std::ops::RangeInclusive<u64>,
+        problems: &mut Problems<'_>,
+    ) -> Option<u64> {
         let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
         let DeValue::Integer(number) = self.value else {
             self.wrong_type(self.value, &wanted, "write it without quotes", problems);
             return None;
         };
-        let value = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|value| bounds.contains(value));
+        let value =
+            u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|value| bounds.contains(value));
         if value.is_none() {
-            problems.add(&self.span, &self.key, format!("{number} is not possible"), format!("write {wanted}"));
+            problems.add(
+                &self.span,
+                &self.key,
+                format!("{number} is not possible"),
+                format!("write {wanted}"),
+            );
         }
         value
     }
@@ -131,7 +146,12 @@ impl<'t, 'i> Found<'t, 'i> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let choice = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-            problems.add(&self.span, &self.key, format!("`{text}` is not possible"), format!("write one of {choice}"));
+            problems.add(
+                &self.span,
+                &self.key,
+                format!("`{text}` is not possible"),
+                format!("write one of {choice}"),
+            );
         }
         found
     }
@@ -150,7 +170,13 @@ impl<'t, 'i> Found<'t, 'i> {
         items.filter_map(|item| Some((item.text(problems)?, item.span))).collect()
     }
 
-    pub(super) fn wrong_type(&self, value: &DeValue<'_>, wanted: &str, cure: &str, problems: &mut Problems<'_>) {
+    pub(super) fn wrong_type(
+        &self,
+        value: &DeValue<'_>,
+        wanted: &str,
+        cure: &str,
+        problems: &mut Problems<'_>,
+    ) {
         let is = value.type_str();
         problems.add(&self.span, &self.key, format!("{wanted} is wanted, and this is of type {is}"), cure);
     }

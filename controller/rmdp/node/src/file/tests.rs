@@ -49,9 +49,10 @@ fn a_minimal_file_gets_defaults() {
 fn secrets_are_not_shown() {
     let file = parse(MINIMAL).unwrap().file;
     let shown = format!("{file:?} {file:#?}");
-    assert!(!shown.contains("hunter2") && !shown.contains("15"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("14, 15") && !shown.contains(KEY), "{shown}");
 
-    let wrong = MINIMAL.replace(KEY, "0badc0de0badc0dez").replace("\"hunter2hunter2\"", "[\"hunter2hunter2\"]");
+    let wrong =
+        MINIMAL.replace(KEY, "0badc0de0badc0dez").replace("\"hunter2hunter2\"", "[\"hunter2hunter2\"]");
     let told = problems(&wrong).join("\n");
     assert!(!told.contains("0badc0de") && !told.contains("hunter2"), "{told}");
 }
@@ -92,7 +93,7 @@ pin_root = "bpf"
         ("3:1: nmae: unknown key", "is `name` meant?"),
         ("5:14: store.endpoints: this is no URL", "http://"),
         ("5:25: store.endpoints: this is no URL", "http://"),
-        ("5:59: store.endpoints: `https://[::1]:9000` is there twice", "remove"),
+        ("5:61: store.endpoints: `https://[::1]:9000` is there twice", "remove"),
         ("6:1: store.buckett: unknown key", "is `bucket` meant?"),
         ("7:10: store.prefix: `a` does not end", "end it with `/`"),
         ("8:14: store.access_key: a secret is wanted, and this is of type integer", "quotes"),
@@ -120,7 +121,10 @@ pin_root = "bpf"
     told.insert(0, line.replace(":4:1: ", ":1:1: "));
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (line, (what, cure)) in told.iter().zip(expected) {
-        assert!(line.starts_with(&format!("c1.toml:{what}")) && line.contains(cure), "{line}\nnot: {what} .. {cure}");
+        assert!(
+            line.starts_with(&format!("c1.toml:{what}")) && line.contains(cure),
+            "{line}\nnot: {what} .. {cure}"
+        );
     }
 }
 
@@ -216,8 +220,24 @@ fn the_examples_are_right() {
     assert!(read >= 2);
     let annotated = fs::read_to_string(examples.join("controller.toml")).unwrap();
     for key in [
-        "name", "endpoints", "bucket", "prefix", "region", "access_key", "secret_key", "ca", "attempt_timeout_ms",
-        "call_timeout_ms", "interface", "xdp", "bind", "listen", "format", "level", "tls_folder", "pin_root",
+        "name",
+        "endpoints",
+        "bucket",
+        "prefix",
+        "region",
+        "access_key",
+        "secret_key",
+        "ca",
+        "attempt_timeout_ms",
+        "call_timeout_ms",
+        "interface",
+        "xdp",
+        "bind",
+        "listen",
+        "format",
+        "level",
+        "tls_folder",
+        "pin_root",
     ] {
         assert!(annotated.contains(&format!("{key} = ")), "the example lacks {key}");
         assert!(page.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");

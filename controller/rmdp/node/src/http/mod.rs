@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/metrics` | metrics in the Prometheus text format (OpenMetrics 1.0) |
+//! | `/metrics` | metrics in the Prometheus text format (`OpenMetrics` 1.0) |
 //! | `/health` | 200 while the process lives |
 //! | `/ready` | 200 when it does its work; else 503 and why not, a line each |
 //! | `/status` | JSON: what the daemon says of itself |
@@ -36,7 +36,9 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(30);
 
 /// Why a node cannot serve.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} for HTTP: {source}; is the port another process's? set `listen` in [http] of the node's file")]
+#[error(
+    "cannot listen on {address} for HTTP: {source}; is the port another process's? set `listen` in [http] of the node's file"
+)]
 pub struct HttpError {
     address: SocketAddr,
     source: std::io::Error,
@@ -161,7 +163,7 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     if reasons.is_empty() {
         return (StatusCode::OK, "ready\n".to_owned());
     }
-    (StatusCode::SERVICE_UNAVAILABLE, reasons.iter().map(|reason| format!("{reason}\n")).collect())
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }
 
 async fn status(State(pages): State<Pages>) -> impl IntoResponse {

@@ -39,7 +39,9 @@ async fn pages() {
     readiness.lacks(Lacking::Store, "no endpoint of the store answers");
     let (status, answer) = get(address, "/ready").await;
     assert_eq!(status, 503);
-    assert!(answer.ends_with("no shared configuration has been read yet\nno endpoint of the store answers\n"));
+    assert!(
+        answer.ends_with("no shared configuration has been read yet\nno endpoint of the store answers\n")
+    );
     assert!(get(address, "/metrics").await.1.contains("\noutplane_ready 0\n"));
 
     readiness.has(Lacking::Configuration);
@@ -48,7 +50,10 @@ async fn pages() {
 
     let (status, answer) = get(address, "/metrics").await;
     assert_eq!(status, 200);
-    assert!(answer.contains("application/openmetrics-text") && answer.contains("\noutplane_ready 1\n"), "{answer}");
+    assert!(
+        answer.contains("application/openmetrics-text") && answer.contains("\noutplane_ready 1\n"),
+        "{answer}"
+    );
 
     let (status, answer) = get(address, "/status").await;
     assert_eq!(status, 200);

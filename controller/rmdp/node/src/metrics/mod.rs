@@ -25,8 +25,10 @@ use prometheus_client::registry::Registry;
 use snapshot::Snapshot;
 
 /// Upper bounds of the times of steps, seconds.
-const STEP_BOUNDS: [f64; 16] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const STEP_BOUNDS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    60.0,
+];
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -183,7 +185,8 @@ impl Metrics {
     /// Metrics of a node that has just started. `role` as in the shared configuration.
     pub fn new(node: &str, role: &str) -> Self {
         let mut registry = Registry::with_prefix("outplane");
-        let labels = [("node", node.to_owned()), ("role", role.to_owned()), ("version", version().to_owned())];
+        let labels =
+            [("node", node.to_owned()), ("role", role.to_owned()), ("version", version().to_owned())];
         registry.register("node", "The node and its program", Info::new(labels.to_vec()));
         let mut metrics = Self {
             registry,
@@ -213,11 +216,23 @@ impl Metrics {
             drop(self.claims.get_or_create(&ClaimLabel { outcome: *outcome }));
         }
         let registry = &mut self.registry;
-        registry.register("tasks_ended", "Decisions that this node wrote, by how the task ended", self.tasks.clone());
-        registry.register("attempts", "Attempts that this node owned, by what came of them", self.attempts.clone());
+        registry.register(
+            "tasks_ended",
+            "Decisions that this node wrote, by how the task ended",
+            self.tasks.clone(),
+        );
+        registry.register(
+            "attempts",
+            "Attempts that this node owned, by what came of them",
+            self.attempts.clone(),
+        );
         registry.register("claims", "Claims that this node tried, by outcome", self.claims.clone());
         registry.register("step_seconds", "Time of each step of tasks and generations", self.steps.clone());
-        registry.register("alerts", "Alerts that this node raised: somebody has to look", self.alerts.clone());
+        registry.register(
+            "alerts",
+            "Alerts that this node raised: somebody has to look",
+            self.alerts.clone(),
+        );
         registry.register("ready", "1 if the node does its work, see /ready", self.ready.clone());
         registry.register(
             "config_version",
@@ -232,7 +247,7 @@ impl Metrics {
         registry.register_collector(Box::new(snapshot::Collected(Arc::clone(&self.snapshot))));
     }
 
-    /// All of it as OpenMetrics text.
+    /// All of it as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.

@@ -77,12 +77,22 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn counters<const N: usize>(&mut self, name: &str, help: &str, series: Series<'_, N, u64>) -> Result<(), Error> {
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: Series<'_, N, u64>,
+    ) -> Result<(), Error> {
         let series = series.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value)));
         self.family(name, help, MetricType::Counter, series)
     }
 
-    fn gauges<const N: usize>(&mut self, name: &str, help: &str, series: Series<'_, N, f64>) -> Result<(), Error> {
+    fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: Series<'_, N, f64>,
+    ) -> Result<(), Error> {
         let series = series.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value)));
         self.family(name, help, MetricType::Gauge, series)
     }
@@ -104,7 +114,8 @@ impl Snapshot {
     }
 
     fn datagrams(&self, out: &mut Out<'_>) -> Result<(), Error> {
-        let names: Vec<String> = self.receiver.senders.keys().take(MAX_SENDERS).map(|id| self.label(*id)).collect();
+        let names: Vec<String> =
+            self.receiver.senders.keys().take(MAX_SENDERS).map(|id| self.label(*id)).collect();
         let counted = self.receiver.senders.values();
         let of_its_own = names.iter().zip(counted.clone());
         let mut series = Vec::new();
@@ -116,12 +127,12 @@ impl Snapshot {
                     *sum += count;
                 }
             }
-            let named = of_its_own.clone().map(|(name, sender)| {
+            let known = of_its_own.clone().map(|(name, sender)| {
                 let counts = sender.of(datagram_type);
                 (name.as_str(), [counts.first, counts.duplicates, counts.replays])
             });
             let others = others.iter().any(|count| *count > 0).then_some((OTHERS, others));
-            for (name, counts) in named.chain(others) {
+            for (name, counts) in known.chain(others) {
                 for (verdict, count) in ["first", "duplicate", "replay"].into_iter().zip(counts) {
                     let labels = [("sender", name), ("type", datagram_type.name()), ("verdict", verdict)];
                     series.push((labels, count));
@@ -129,7 +140,8 @@ impl Snapshot {
             }
         }
         out.counters("datagrams", "Authentic datagrams, by sender, type and what became of them", series)?;
-        let histograms = of_its_own.map(|(name, sender)| ([("sender", name.as_str())], Classes(&sender.lateness)));
+        let histograms =
+            of_its_own.map(|(name, sender)| ([("sender", name.as_str())], Classes(&sender.lateness)));
         out.family(
             "datagram_lateness_seconds",
             "Arrival of a copy after the first copy of its task (the sum is estimated from the buckets)",
@@ -170,7 +182,11 @@ impl Snapshot {
             let series = self.endpoints.iter();
             series.map(|stats| ([("endpoint", stats.endpoint.as_str())], count(stats))).collect()
         };
-        out.counters("store_requests", "HTTP requests to the store, tries included", of(|stats| stats.requests))?;
+        out.counters(
+            "store_requests",
+            "HTTP requests to the store, tries included",
+            of(|stats| stats.requests),
+        )?;
         out.counters("store_failures", "Requests without a useful answer", of(|stats| stats.failures))?;
         out.counters("store_timeouts", "Requests that were given up", of(|stats| stats.timeouts))?;
         let latencies = self.endpoints.iter().flat_map(|stats| {
@@ -234,7 +250,7 @@ impl EncodeMetric for Classes<'_> {
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let in_all = *count as f64 * bound * if class == 0 { 0.0 } else { 0.75 };
             sum += in_all;
-            buckets.push((if class + 1 == classes.len() { f64::MAX } else { bound }, *count));
+            buckets.push((if class + 1 == classes.len() { f64::INFINITY } else { bound }, *count));
             bound *= 2.0;
         }
         let count = classes.iter().sum();

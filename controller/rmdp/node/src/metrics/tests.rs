@@ -96,7 +96,10 @@ fn labels_are_bounded() {
     let text = metrics.encode();
     let others = "outplane_datagrams_total{sender=\"others\",type=\"heartbeat\",verdict=\"first\"} 872";
     assert!(text.lines().any(|line| line == others), "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("outplane_datagrams_total{")).count(), 128 * 9 + 3);
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("outplane_datagrams_total{")).count(),
+        128 * 9 + 3
+    );
 }
 
 /// Names and types are unique, and the page has each.

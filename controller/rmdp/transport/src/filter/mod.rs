@@ -162,7 +162,7 @@ impl Filter {
     ///
     /// The stream's window is not asked. Ring and sockets are read in no order, so that a full ring's worth of good
     /// datagrams would look too old as soon as one came by a socket.
-    pub(crate) fn from_ring(&mut self, header: &Header, arrival: u64) -> bool {
+    pub(crate) fn take_from_ring(&mut self, header: &Header, arrival: u64) -> bool {
         let Some(sender) = self.senders.get_mut(&header.sender) else { return false };
         sender.ring = sender.ring.max((header.epoch, header.sequence));
         if header.datagram_type != DatagramType::TaskAnnounce {
@@ -185,7 +185,7 @@ impl Filter {
         }
     }
 
-    /// By sender, the tasks of [`Self::from_ring`] that were not to be delivered.
+    /// By sender, the tasks of [`Self::take_from_ring`] that were not to be delivered.
     pub(crate) fn crossed(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         self.senders.iter().map(|(id, sender)| (*id, sender.crossed))
     }

@@ -151,22 +151,22 @@ fn former_senders_are_bounded() {
 #[test]
 fn a_task_is_delivered_once_by_ring_and_sockets() {
     let mut filter = filter();
-    assert!(filter.from_ring(&header(1, 1, 1000, id(1)), 10));
+    assert!(filter.take_from_ring(&header(1, 1, 1000, id(1)), 10));
     assert_eq!(filter.take(&announce(2, 1, 1), 20), Err(Refused::Duplicate));
     // The ring is full: a socket gets the first copy, and the kernel does not know of it.
     filter.take(&announce(2, 2, 2), 30).unwrap();
-    assert!(!filter.from_ring(&header(1, 1, 1001, id(2)), 25));
+    assert!(!filter.take_from_ring(&header(1, 1, 1001, id(2)), 25));
     assert_eq!(filter.crossed().filter(|(_, crossed)| *crossed > 0).collect::<Vec<_>>(), [(1, 1)]);
     // Datagrams that are read out of order are no replays, whichever way they came.
     filter.take(&announce(1, 5000, 3), 40).unwrap();
-    assert!(filter.from_ring(&header(1, 1, 1002, id(4)), 50));
+    assert!(filter.take_from_ring(&header(1, 1, 1002, id(4)), 50));
     filter.take(&announce(1, 4990, 5), 60).unwrap();
     // What came by the ring does not come again by a socket.
     let beat = |sequence| datagram(&KEY, &header(1, 1, sequence, TransactionId::NONE));
-    assert!(filter.from_ring(&header(1, 1, 6000, TransactionId::NONE), 70));
+    assert!(filter.take_from_ring(&header(1, 1, 6000, TransactionId::NONE), 70));
     assert_eq!(filter.take(&beat(6000), 80), Err(Refused::Replay(Replay::TooOld)));
     filter.take(&beat(6001), 80).unwrap();
-    assert!(filter.from_ring(&header(1, 2, 1, id(6)), 90));
+    assert!(filter.take_from_ring(&header(1, 2, 1, id(6)), 90));
     assert_eq!(filter.take(&announce(1, 9000, 7), 100), Err(Refused::Replay(Replay::OldEpoch)));
 }
 

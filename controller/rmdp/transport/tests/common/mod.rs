@@ -7,14 +7,14 @@ use std::time::Duration;
 use outplane_rmdp_transport::{Received, Receiver, Settings, Xdp};
 use outplane_rmdp_wire::{Announce, Event, Key, Payload, TransactionId, Work};
 
-pub const KEY: Key = Key { id: 1, secret: [7; 16] };
-pub const NEXT: Key = Key { id: 2, secret: [8; 16] };
+pub(crate) const KEY: Key = Key { id: 1, secret: [7; 16] };
+pub(crate) const NEXT: Key = Key { id: 2, secret: [8; 16] };
 
 /// No test waits longer for a datagram.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A receiver's settings: three senders, sockets, loopback.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         interface: Some("lo".to_owned()),
         xdp: Xdp::Off,
@@ -25,27 +25,27 @@ pub fn settings() -> Settings {
 }
 
 /// Tasks by number.
-pub struct TaskList {
+pub(crate) struct TaskList {
     switches: Vec<String>,
 }
 
 impl TaskList {
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         Self { switches: (0..count).map(|number| format!("leaf{number}")).collect() }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.switches.len()
     }
 
-    pub fn announce(&self, number: usize) -> Announce<'_> {
+    pub(crate) fn announce(&self, number: usize) -> Announce<'_> {
         let switch = &self.switches[number];
         let event = Event { source: "intent", kind: "generation", object: "", switch, occurrence: 3 };
         Announce { event, work: Work::Converge { generation: 3, desired: [5; 32], entries: 7 } }
     }
 
     /// Transaction ids of all, sorted.
-    pub fn ids(&self) -> Vec<TransactionId> {
+    pub(crate) fn ids(&self) -> Vec<TransactionId> {
         let mut ids: Vec<_> =
             (0..self.len()).map(|number| self.announce(number).event.id().unwrap()).collect();
         ids.sort_unstable();
@@ -54,23 +54,23 @@ impl TaskList {
 }
 
 /// The next datagram.
-pub async fn next(receiver: &mut Receiver) -> Received {
+pub(crate) async fn next(receiver: &mut Receiver) -> Received {
     tokio::time::timeout(PATIENCE, receiver.next()).await.expect("no datagram came")
 }
 
 /// Takes announces until there are so many; gives their ids, sorted.
-pub async fn receive_all(receiver: &mut Receiver, count: usize) -> Vec<TransactionId> {
+pub(crate) async fn receive_all(receiver: &mut Receiver, count: usize) -> Vec<TransactionId> {
     let mut ids = Vec::new();
     while ids.len() < count {
-        let received = next(receiver).await;
-        assert!(matches!(received.payload(), Ok(Payload::Announce(_))), "{received:?}");
-        ids.push(received.header.id);
+        let datagram = next(receiver).await;
+        assert!(matches!(datagram.payload(), Ok(Payload::Announce(_))), "{datagram:?}");
+        ids.push(datagram.header.id);
     }
     ids.sort_unstable();
     ids
 }
 
 /// A UDP port that nobody used a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
