@@ -19,8 +19,24 @@ pub const fn lateness_class_end(class: usize) -> Option<u64> {
 pub struct Counters {
     /// Senders that were ever configured, by their ids.
     pub senders: Vec<SenderCounters>,
-    /// Packets to our destinations by what became of them.
+    /// Packets to our destinations by what became of them, but first copies and duplicates: see [`Self::delivered`].
     pub reasons: ReasonCounts,
+}
+
+impl Counters {
+    /// Datagrams that were delivered, of all senders and types.
+    pub fn delivered(&self) -> u64 {
+        self.types().map(|counters| counters.delivered).sum()
+    }
+
+    /// Copies that were dropped because their task was delivered before.
+    pub fn duplicates(&self) -> u64 {
+        self.types().map(|counters| counters.duplicates).sum()
+    }
+
+    fn types(&self) -> impl Iterator<Item = &TypeCounters> {
+        self.senders.iter().flat_map(|sender| &sender.types)
+    }
 }
 
 /// What became of a sender's authentic datagrams.
@@ -122,11 +138,7 @@ reasons! {
     too_old = TooOld,
     /// Dropped: the sequence was seen.
     seen = Seen,
-    /// Dropped: a copy of a task that was delivered before.
-    duplicate = Duplicate,
-    /// Delivered, and dropped from the stack.
-    delivered = Delivered,
-    /// Delivered and dropped likewise, but without a mark in the deduplication, because it was full.
+    /// Delivered, but without a mark in the deduplication, because it was full.
     unmarked = Unmarked,
 }
 

@@ -87,17 +87,12 @@ impl Kernel {
         }
         let failed = |error| XdpError::load(&settings.interface, error);
         let mut ebpf = loader.load(OBJECT).map_err(failed)?;
-        let program: &mut Xdp = ebpf
-            .program_mut("rmdp")
-            .ok_or(XdpError::Object("program rmdp"))?
-            .try_into()
-            .map_err(|_| XdpError::Object("XDP program rmdp"))?;
-        program.load().map_err(|error| failed(error.into()))?;
+        program(&mut ebpf, "rmdp")?.load().map_err(|error| failed(error.into()))?;
 
         macro_rules! map {
             ($name:literal) => {
                 ebpf.take_map($name)
-                    .ok_or(XdpError::Object(concat!("map ", $name)))?
+                    .ok_or(XdpError::Object($name))?
                     .try_into()
                     .map_err(XdpError::map(concat!("opening map ", $name)))?
             };
@@ -116,10 +111,7 @@ impl Kernel {
     }
 }
 
-/// The program in it.
-pub(crate) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
-    ebpf.program_mut("rmdp")
-        .ok_or(XdpError::Object("program rmdp"))?
-        .try_into()
-        .map_err(|_| XdpError::Object("XDP program rmdp"))
+/// A program of the object.
+pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, XdpError> {
+    ebpf.program_mut(name).ok_or(XdpError::Object(name))?.try_into().map_err(|_| XdpError::Object(name))
 }

@@ -8,7 +8,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 
 use crate::control::XdpControl;
 use crate::error::{XdpError, cause};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, program};
 use crate::receiver::{Delivered, Ring};
 use crate::settings::Settings;
 
@@ -42,18 +42,28 @@ pub struct Program {
 impl Program {
     /// Loads it; interface, pin folder and mode of the settings are not used.
     pub fn load(settings: &Settings) -> Result<Self, XdpError> {
-        let Kernel { ebpf, maps, ring } = Kernel::load(settings, None)?;
+        let Kernel { mut ebpf, maps, ring } = Kernel::load(settings, None)?;
+        program(&mut ebpf, "bare")?.load().map_err(|error| XdpError::load(&settings.interface, error.into()))?;
         Ok(Self { ebpf, ring: Ring(ring), control: XdpControl::new(maps, settings)? })
     }
 
     /// Runs it on an Ethernet frame, so often in a row. Several threads may, as several processors would.
     pub fn run(&self, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
+        self.run_named("rmdp", frame, repeat)
+    }
+
+    /// Runs a program that only passes everything: for the bench to compare with.
+    pub fn run_bare(&self, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
+        self.run_named("bare", frame, repeat)
+    }
+
+    fn run_named(&self, name: &'static str, frame: &[u8], repeat: u32) -> Result<Run, XdpError> {
         let program: &Xdp = self
             .ebpf
-            .program("rmdp")
-            .ok_or(XdpError::Object("program rmdp"))?
+            .program(name)
+            .ok_or(XdpError::Object(name))?
             .try_into()
-            .map_err(|_| XdpError::Object("XDP program rmdp"))?;
+            .map_err(|_| XdpError::Object(name))?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
         let result = program.test_run(options).map_err(|error| {
             let code = cause(&error).and_then(io::Error::raw_os_error);

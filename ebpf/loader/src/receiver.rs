@@ -45,7 +45,7 @@ impl XdpReceiver {
             let pins = Pins::open(&settings)?;
             let Kernel { mut ebpf, maps, ring } = Kernel::load(&settings, Some(&pins))?;
             let control = XdpControl::new(maps, &settings)?;
-            let mode = attach(program(&mut ebpf)?, &settings, &pins)?;
+            let mode = attach(program(&mut ebpf, "rmdp")?, &settings, &pins)?;
             Ok::<_, XdpError>((ebpf, ring, control, mode, pins))
         });
         let (mut ebpf, ring, control, mode, pins) =

@@ -128,7 +128,8 @@ pub struct SenderCounts {
     pub lateness: [u64; CLASSES],
 }
 
-/// Everything else that can become of a packet to a destination of ours.
+/// Everything else that can become of a packet to a destination of ours. First copies and duplicates are counted with
+/// their senders alone.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum Reason {
@@ -166,16 +167,12 @@ pub enum Reason {
     TooOld = 15,
     /// Dropped: this sequence was seen.
     Seen = 16,
-    /// Dropped: a copy of a task that was delivered before.
-    Duplicate = 17,
-    /// Delivered, and dropped from the stack.
-    Delivered = 18,
-    /// Delivered and dropped likewise, but without a mark: the generation is full or had no memory.
-    Unmarked = 19,
+    /// Delivered, but without a mark: the generation is full or had no memory.
+    Unmarked = 17,
 }
 
 /// How many reasons.
-pub const REASONS: usize = 20;
+pub const REASONS: usize = 18;
 
 /// What a ring record begins with; the datagram follows.
 #[repr(C)]

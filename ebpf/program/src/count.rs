@@ -7,6 +7,9 @@ use aya_log_ebpf::{info, warn};
 use crate::abi::{self, Reason};
 use crate::maps;
 
+/// No reason.
+const USUAL: u32 = u32::MAX;
+
 /// What becomes of a packet, and why.
 #[derive(Clone, Copy)]
 pub(crate) struct End {
@@ -25,15 +28,24 @@ impl End {
         Self { reason: reason as u32, action: XDP_DROP }
     }
 
+    /// Delivered, or a duplicate: the sender's counters have it, and the others are spared the time.
+    #[inline(always)]
+    pub(crate) fn usual() -> Self {
+        Self { reason: USUAL, action: XDP_DROP }
+    }
+
     /// Counts the reason; gives the action for the kernel.
     #[inline(always)]
     pub(crate) fn count(self, context: &XdpContext) -> u32 {
+        if self.reason == USUAL {
+            return self.action;
+        }
         let count = add(self.reason);
         // Rare, whoever sends whatever. The loader makes words of it.
         if count & count.wrapping_sub(1) == 0 {
             if self.reason == Reason::RingFull as u32 || self.reason == Reason::Unmarked as u32 {
                 warn!(context, "{} {}", self.reason, count);
-            } else if self.reason < Reason::Duplicate as u32 {
+            } else {
                 info!(context, "{} {}", self.reason, count);
             }
         }

@@ -103,7 +103,7 @@ impl Case<'_> {
     #[inline(always)]
     fn duplicate(&self) -> End {
         self.counts().duplicates += 1;
-        End::drop(Reason::Duplicate)
+        End::usual()
     }
 
     /// Ends with a verdict when the task was delivered before.
@@ -166,7 +166,7 @@ impl Case<'_> {
             record.discard(0);
             return Err(verdict);
         }
-        let end = match generation.map_or(Ok(End::drop(Reason::Delivered)), |generation| self.first(generation)) {
+        let end = match generation.map_or(Ok(End::usual()), |generation| self.first(generation)) {
             Ok(end) => end,
             Err(end) => {
                 record.discard(0);
@@ -229,7 +229,7 @@ impl Case<'_> {
             deciding
         };
         match decided {
-            Ok(()) => Ok(End::drop(Reason::Delivered)),
+            Ok(()) => Ok(End::usual()),
             Err(EEXIST) => Err(self.duplicate()),
             Err(_) => {
                 // Full, or no memory: better twice than never.

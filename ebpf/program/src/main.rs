@@ -40,6 +40,12 @@ pub fn rmdp(context: XdpContext) -> u32 {
     end.count(&context)
 }
 
+/// What a frame costs before anybody looks at it, for the bench to compare with.
+#[xdp]
+pub fn bare(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -25,9 +25,12 @@ fn counters(program: &Program) -> Counters {
     program.control().counters().expect("counters are readable")
 }
 
-/// The reasons that were counted, without those that were not.
+/// Everything that was counted: reasons, then duplicates and deliveries; without those that were not.
 fn reasons(program: &Program) -> Vec<(&'static str, u64)> {
-    counters(program).reasons.all().into_iter().filter(|(_, count)| *count > 0).collect()
+    let counters = counters(program);
+    let marked = counters.delivered() - counters.reasons.unmarked;
+    let senders = [("duplicate", counters.duplicates()), ("delivered", marked)];
+    counters.reasons.all().into_iter().chain(senders).filter(|(_, count)| *count > 0).collect()
 }
 
 fn sender(program: &Program, id: u32) -> SenderCounters {
