@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outplane_rmdp_wire::{Datagram, Header, Key, Payload, PayloadError};
 use outplane_xdp::{Delivered, XdpControl, XdpError, XdpReceiver};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::counters::Counters;
 use crate::error::TransportError;
@@ -143,6 +143,8 @@ pub struct Receiver {
     mode: Mode,
     /// Whose turn it is when both have something.
     ring_first: bool,
+    /// The change of XDP's generations, one at most.
+    ticking: JoinSet<Result<bool, XdpError>>,
 }
 
 /// What one look at ring and sockets has found.
@@ -167,6 +169,7 @@ impl Receiver {
             overflows_of_closed: 0,
             mode: Mode::Socket { reason: String::new() },
             ring_first: true,
+            ticking: JoinSet::new(),
         };
         receiver.join(&settings.groups, settings.port)?;
         if receiver.sockets.count() == 0 {
@@ -175,7 +178,7 @@ impl Receiver {
         // Memberships come first, so that nothing that XDP would pass on is lost.
         let targets = receiver.targets();
         (receiver.ring, receiver.mode) = ring::open(&settings, targets).await?;
-        receiver.follow_ring()?;
+        receiver.follow_ring().await?;
         Ok(receiver)
     }
 
@@ -306,19 +309,34 @@ impl Receiver {
     }
 
     /// Forgets what is old enough. `now` as of [`crate::monotonic_nanos`]; call it every second or so.
+    ///
+    /// With XDP a generation of many tasks takes a while to clear: that goes on behind, and what went wrong with it is
+    /// told by the next call.
     pub async fn tick(&mut self, now: u64) -> Result<(), TransportError> {
         self.filter.tick(now);
         let Some(ring) = &self.ring else { return Ok(()) };
         let control = ring.control();
-        control.tick().await.map_err(|error| TransportError::Xdp { reason: ring::chain(&error) })?;
-        self.follow_ring()
+        if self.ticking.is_empty() {
+            self.ticking.spawn(async move { control.tick().await });
+        }
+        self.follow_ring().await?;
+        match self.ticking.try_join_next() {
+            Some(Ok(Err(error))) => Err(TransportError::Xdp { reason: ring::chain(&error) }),
+            Some(Err(ended)) => Err(TransportError::Xdp { reason: ended.to_string() }),
+            Some(Ok(Ok(_))) | None => Ok(()),
+        }
     }
 
     /// What has come by XDP is no news by a socket.
-    fn follow_ring(&mut self) -> Result<(), TransportError> {
+    async fn follow_ring(&mut self) -> Result<(), TransportError> {
         let Some(ring) = &self.ring else { return Ok(()) };
-        let counters = ring.control().counters();
-        let counters = counters.map_err(|error| TransportError::Xdp { reason: ring::chain(&error) })?;
+        let control = ring.control();
+        // The maps may be busy for a moment, when a generation is cleared.
+        let counters = match spawn_blocking(move || control.counters()).await {
+            Ok(Ok(counters)) => counters,
+            Ok(Err(error)) => return Err(TransportError::Xdp { reason: ring::chain(&error) }),
+            Err(ended) => return Err(TransportError::Xdp { reason: ended.to_string() }),
+        };
         for sender in counters.senders {
             self.filter.ring_saw(sender.sender, sender.epoch, sender.sequence);
         }

@@ -42,8 +42,6 @@ pub struct NodeFile {
     pub http: Option<SocketAddr>,
     /// Log lines.
     pub log: LogSettings,
-    /// Folder with the certificates and keys that the shared configuration's switches name.
-    pub tls_folder: PathBuf,
     /// Folder in a bpffs where the XDP program and its maps stay pinned between two lives of the daemon.
     pub pin_root: PathBuf,
 }

@@ -18,8 +18,6 @@ use super::{Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile,
 const DEFAULT_HTTP: &str = "127.0.0.1:9464";
 /// Where the XDP program is pinned if the file does not say.
 const DEFAULT_PIN_ROOT: &str = "/sys/fs/bpf/outplane";
-/// Where the switches' certificates are if the file does not say: beside it.
-const DEFAULT_TLS_FOLDER: &str = "tls";
 /// Most endpoints of a store.
 const MAX_ENDPOINTS: usize = 16;
 /// Most keys: two are in use while keys change, the rest is the future's.
@@ -64,7 +62,6 @@ pub(super) fn read(
         network: network(root.section("network", &mut context.problems), &mut context.problems),
         http: http(root.section("http", &mut context.problems), &mut context.problems),
         log: log(root.section("log", &mut context.problems), &mut context.problems),
-        tls_folder: switches(root.section("switches", &mut context.problems), &mut context),
         pin_root: state(root.section("state", &mut context.problems), &mut context),
     };
     root.finish(&mut context.problems);
@@ -323,13 +320,6 @@ fn log(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> LogSettings
     let level = section.find("level").and_then(|found| found.word(&levels, problems));
     section.finish(problems);
     LogSettings { format: format.unwrap_or_default(), level: level.unwrap_or_default() }
-}
-
-fn switches(mut section: Section<'_, '_>, context: &mut Context<'_>) -> PathBuf {
-    let problems = &mut context.problems;
-    let folder = section.find("tls_folder").and_then(|found| checked(&found, problems, not_empty));
-    section.finish(problems);
-    context.folder.join(folder.unwrap_or_else(|| DEFAULT_TLS_FOLDER.to_owned()))
 }
 
 fn state(mut section: Section<'_, '_>, context: &mut Context<'_>) -> PathBuf {

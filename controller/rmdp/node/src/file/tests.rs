@@ -39,7 +39,6 @@ fn a_minimal_file_gets_defaults() {
     assert_eq!((file.network.interface, file.network.xdp), (None, XdpChoice::Auto));
     assert_eq!(file.http, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!((file.log.format, file.log.level), (LogFormat::Text, LogLevel::Info));
-    assert_eq!(file.tls_folder, Path::new("tls"));
     assert_eq!(file.pin_root, Path::new("/sys/fs/bpf/outplane"));
     // The file of the test does not exist, so nobody can read it.
     assert!(warnings.is_empty(), "{warnings:?}");
@@ -236,7 +235,6 @@ fn the_examples_are_right() {
         "listen",
         "format",
         "level",
-        "tls_folder",
         "pin_root",
     ] {
         assert!(annotated.contains(&format!("{key} = ")), "the example lacks {key}");
