@@ -264,7 +264,8 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let started = Instant::now();
-    match timeout_at(limit, request).await {
+    // The SDK's futures have kilobytes, and would be copied through every layer from here up.
+    match timeout_at(limit, Box::pin(request)).await {
         Ok(result) => result.map_err(|error| sort(&error)),
         Err(_) => Err(Trouble::Timeout(limit.saturating_duration_since(started))),
     }

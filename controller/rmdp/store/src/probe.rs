@@ -211,10 +211,6 @@ async fn race(store: &Store, key: &str, alive: &[usize]) -> Vec<Writer> {
             let told = match write(&store, endpoint, &full, body.clone()).await {
                 Ok(()) => Told::Created,
                 Err(Trouble::Status(Status { status: 409 | 412, .. })) => Told::Exists,
-                // 501 is no failure of a server but its word on the header.
-                Err(Trouble::Broken(text)) if text.starts_with("HTTP 501") => {
-                    Told::Refused(Status { status: 501, code: String::new(), message: text })
-                }
                 Err(Trouble::Status(status)) => Told::Refused(status),
                 Err(trouble) => Told::Nothing(trouble.text()),
             };

@@ -16,7 +16,7 @@ pub(crate) enum Trouble {
     Timeout(Duration),
     /// The connection broke, the server failed or talked nonsense; a write may have been done.
     Broken(String),
-    /// A clear answer of the store, 300 to 499.
+    /// A clear answer of the store: 300 to 499, or 501.
     Status(Status),
     /// The request could not even be made.
     Unmade(String),
@@ -67,11 +67,10 @@ where
                 code: short(context.err().code().unwrap_or_default()),
                 message: short(context.err().message().unwrap_or_default()),
             };
-            // 408 and 429 ask to come again; a 404 without S3's code is somebody else's, not the store's word on a key.
-            if matches!(status, 408 | 429)
-                || !(300..500).contains(&status)
-                || (status == 404 && found.code.is_empty())
-            {
+            // 501 says no for good. 408 and 429 ask to come again; a 404 without S3's code is somebody else's, not the
+            // store's word on a key.
+            let clear = (300..500).contains(&status) || status == 501;
+            if !clear || matches!(status, 408 | 429) || (status == 404 && found.code.is_empty()) {
                 return Trouble::Broken(Trouble::Status(found).text());
             }
             Trouble::Status(found)

@@ -31,11 +31,6 @@ impl Request {
         self.method == "PUT"
     }
 
-    pub fn is_get(&self) -> bool {
-        self.method == "GET" && !self.path.contains('?')
-            || self.method == "GET" && self.path.contains("x-id=GetObject")
-    }
-
     fn key(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
