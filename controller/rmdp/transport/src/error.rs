@@ -18,7 +18,7 @@ pub enum TransportError {
     },
     /// IPv4 multicast leaves by the interface that has the source address.
     #[error(
-        "interface {name} has no IPv4 address, which sending to {group} needs; give it one, or name another interface"
+        "interface {name} has no IPv4 address, which sending to {group} needs; give it one, name another interface, or leave the group out of the configuration"
     )]
     NoAddress {
         /// Its name.

@@ -245,6 +245,25 @@ async fn what_cannot_be_opened_says_why() {
     assert!(error.starts_with("XDP is required and cannot be used: "), "{error}");
 }
 
+/// Where XDP cannot be, sockets do its work and the mode says why.
+#[tokio::test]
+async fn without_xdp_there_is_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::open(Settings {
+        unicast: vec!["127.0.0.1:0".parse().unwrap()],
+        xdp: Xdp::Auto,
+        pin_root: folder.path().join("no-bpffs"),
+        ..settings()
+    })
+    .await
+    .unwrap();
+    let Mode::Socket { reason } = receiver.mode() else { panic!("{:?}", receiver.mode()) };
+    assert!(reason.contains("bpffs") || reason.contains("not permitted"), "{reason}");
+    let unicast = receiver.unicast().collect();
+    sender(1, Destinations { unicast, ..Destinations::default() }).heartbeat(&beat(), &[], &[]).unwrap();
+    assert!(next(&mut receiver).await.header.id.is_none());
+}
+
 /// `next` may be dropped whenever it likes, as `select!` does: nothing is lost.
 #[tokio::test]
 async fn receiving_is_cancel_safe() {

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{KEY, TaskList, next, receive_all, settings};
+use common::{KEY, NEXT, TaskList, next, receive_all, settings};
 use nix::sched::{CloneFlags, unshare};
 use outplane_rmdp_transport::{
     Counters, Destinations, Mode, Receiver, Sender, SenderSettings, Settings, Xdp, copies_between,
+    monotonic_nanos,
 };
-use outplane_rmdp_wire::{Beat, DEFAULT_PORT, Role, TransactionId};
+use outplane_rmdp_wire::{Beat, DEFAULT_PORT, Key, Role, TransactionId};
 use tempfile::TempDir;
 
 const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 255, 82, 77));
@@ -311,14 +312,42 @@ fn ring_and_sockets_are_one() {
             assert_eq!((announces.copies, announces.first, announces.duplicates), (20, 10, 10), "{sender}");
         }
 
+        // Keys change under XDP: the sender in the middle, the receiver before and after.
+        receiver.tick(monotonic_nanos()).await.unwrap();
+        let more = TaskList::new(60);
+        for task in 30..more.len() {
+            match task {
+                35 => receiver.set_keys(&[KEY, NEXT]).await.unwrap(),
+                40 => remote.set_key(NEXT),
+                45 => receiver.set_keys(&[NEXT]).await.unwrap(),
+                50 => receiver.set_senders(&[3]).await.unwrap(),
+                55 => receiver
+                    .set_groups(&[GROUP, Ipv4Addr::new(239, 255, 82, 78).into()], DEFAULT_PORT)
+                    .await
+                    .unwrap(),
+                _ => {}
+            }
+            remote.announce(&more.announce(task), 1).unwrap();
+            let datagram = next(&mut receiver).await;
+            assert_eq!(datagram.header.id, more.announce(task).event.id().unwrap(), "{task}");
+        }
+        assert_eq!(receiver.groups().count(), 2);
+        let three = [KEY, NEXT, Key { id: 3, ..KEY }];
+        let error = receiver.set_keys(&three).await.unwrap_err().to_string();
+        assert!(error.contains("3 keys: at most 2"), "{error}");
+        remote.announce(&more.announce(29), 1).unwrap();
+        let datagram = next(&mut receiver).await;
+        assert_eq!(datagram.header.id, more.announce(29).event.id().unwrap());
+        settings.keys = vec![NEXT];
+
         // Between two lives of the daemon.
         drop(receiver);
-        let more = TaskList::new(30);
+        let more = TaskList::new(29);
         for task in 20..more.len() {
             remote.announce(&more.announce(task), 1).unwrap();
         }
         let mut receiver = Receiver::open(settings.clone()).await.unwrap();
-        let mut ids = receive_all(&mut receiver, 10).await;
+        let mut ids = receive_all(&mut receiver, 9).await;
         ids.extend(tasks.ids());
         ids.sort_unstable();
         assert_eq!(ids, more.ids());
@@ -339,6 +368,62 @@ fn ring_and_sockets_are_one() {
         };
         let datagram = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("no heartbeat came");
         assert!(datagram.header.id.is_none());
+    };
+    pair(near, far);
+}
+
+/// Nobody reads for a while: the ring is full, and what comes then waits in a socket. Nothing is lost, and nothing comes
+/// twice when another sender's copies go the other way.
+#[test]
+fn a_full_ring_loses_nothing() {
+    // A record takes 536 bytes of the ring's 8 MiB.
+    let tasks = &TaskList::new(18_000);
+    let mut settings =
+        Settings { interface: Some("f0".to_owned()), xdp: Xdp::Required, groups: vec![GROUP], ..settings() };
+    let (hand_over, take) = mpsc::channel();
+    let near = async move || hand_over.send(senders("n0", GROUP)).unwrap();
+    let far = async move || {
+        let pins = match bpffs() {
+            Ok(pins) => pins,
+            Err(why) => return println!("SKIPPED: XDP: no bpffs: {why}"),
+        };
+        settings.pin_root = pins.path().join("pins");
+        let mut receiver = Receiver::open(settings).await.unwrap();
+        let mut senders = take.recv().unwrap();
+        for task in 0..tasks.len() {
+            senders[0].announce(&tasks.announce(task), 1).unwrap();
+        }
+        let full = receiver.counters().unwrap();
+        assert!(full.ring_full > 1000, "{}", full.ring_full);
+        assert_eq!(full.socket_overflows, 0);
+        // The copies of tasks that a socket holds find the ring full too, or come first by it.
+        let mut ids = Vec::new();
+        for task in (0..tasks.len()).rev() {
+            senders[1].announce(&tasks.announce(task), 1).unwrap();
+            if task % 2 == 0 && ids.len() < tasks.len() {
+                ids.push(next(&mut receiver).await.header.id);
+            }
+        }
+        senders[1].heartbeat(&beat(), &[], &[]).unwrap();
+        while ids.len() < tasks.len() {
+            let datagram = next(&mut receiver).await;
+            if !datagram.header.id.is_none() {
+                ids.push(datagram.header.id);
+            }
+        }
+        ids.sort_unstable();
+        assert!(ids == tasks.ids(), "not each task once");
+        // Whatever is left is no task.
+        while let Ok(datagram) = tokio::time::timeout(Duration::from_millis(200), receiver.next()).await {
+            assert!(datagram.header.id.is_none(), "{datagram:?} twice");
+        }
+        let counters = receiver.counters().unwrap();
+        assert_eq!((counters.tasks, counters.socket_overflows), (18_000, 0));
+        for sender in [1, 2] {
+            let announces = counters.senders[&sender].announces;
+            assert_eq!((announces.copies, announces.replays), (18_000, 0), "{sender}");
+            assert_eq!(announces.first + announces.duplicates, 18_000, "{sender}");
+        }
     };
     pair(near, far);
 }
