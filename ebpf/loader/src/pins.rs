@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -74,10 +75,20 @@ impl Pins {
             _ => XdpError::call("mkdir", folder.display())(source),
         })?;
         let lock = File::open(&folder).map_err(XdpError::call("open", folder.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(XdpError::InUse(folder)),
-            Err(TryLockError::Error(source)) => return Err(XdpError::call("flock", folder.display())(source)),
+        // A process that we start holds our files for the moment before it becomes another program.
+        let mut tries = 10;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => return Err(XdpError::InUse(folder)),
+                Err(TryLockError::Error(source)) => {
+                    return Err(XdpError::call("flock", folder.display())(source));
+                }
+            }
         }
         Ok(Self { folder, _lock: lock })
     }
