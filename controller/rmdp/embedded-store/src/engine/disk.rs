@@ -1,0 +1,143 @@
+//! The files below the engine, so that tests can take the power away.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where segments are.
+pub(crate) const LOG: &str = "log";
+/// Where large objects are.
+pub(crate) const BLOBS: &str = "blobs";
+
+/// A segment's file.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{LOG}/{number:020}.log")
+}
+
+/// A large object's file.
+pub(crate) fn blob_name(id: u64) -> String {
+    format!("{BLOBS}/{id:020}.blob")
+}
+
+/// The number in a file's name, if the name is exactly what we would have given it.
+pub(crate) fn number(name: &str, make: fn(u64) -> String) -> Option<u64> {
+    let start = name.find('/')? + 1;
+    let number = name.get(start..start + 20)?.parse().ok()?;
+    (make(number) == name).then_some(number)
+}
+
+/// An open file.
+pub(crate) trait File: Send + Sync {
+    /// Fills the buffer from this offset, or fails.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Data and length are on the disk when it returns.
+    fn sync(&self) -> io::Result<()>;
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// Files by name; names are `folder/file`.
+pub(crate) trait Disk: Send + Sync {
+    /// Names of the files in a folder, in no order.
+    fn names(&self, folder: &str) -> io::Result<Vec<String>>;
+    /// A new file; one of this name must not be there.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Which files are in the folder is on the disk when it returns.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
+    /// For messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// The whole file, which must not be larger than `most` bytes.
+pub(crate) fn read_all(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.length()?;
+    if length > most {
+        return Err(io::Error::other(format!(
+            "it has {length} bytes, more than the {most} that it could have"
+        )));
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// A folder of the file system.
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folders that are not there.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        for folder in [LOG, BLOBS] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        sync_path(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+}
+
+fn sync_path(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+impl Disk for Folder {
+    fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.root.join(folder))? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        Ok(Arc::new(options.open(self.root.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.root.join(name))?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(name))
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        sync_path(&self.root.join(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+impl File for fs::File {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
