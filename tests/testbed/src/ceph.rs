@@ -231,7 +231,8 @@ impl Place {
     fn gateway(&self, starter: &Starter, index: usize, listen: SocketAddr) -> Result<Process> {
         let name = format!("rgw{index}");
         // Without it every GET waits 40 ms for the client's delayed acknowledgement.
-        let (frontend, log) = (format!("beast endpoint={listen} tcp_nodelay=1"), self.text(&format!("{name}.log")));
+        let (frontend, log) =
+            (format!("beast endpoint={listen} tcp_nodelay=1"), self.text(&format!("{name}.log")));
         let args = ["-n", "client.rgw", "-f", "--rgw-frontends", &frontend, "--log-file", &log];
         let data = ["--admin-socket", "", "--rgw-data", &self.text(&name)];
         let command = self.daemon("radosgw", &name, &[&args[..], &data[..]].concat())?;

@@ -34,8 +34,8 @@ pub fn why_no_faults() -> Option<String> {
     }
 }
 
-/// Datagrams to `port` are lost and doubled, so many of 100; whatever was set before is gone. `senders` and `receivers`
-/// are bridge ports: each sender's datagrams are doubled for each receiver by itself.
+/// Datagrams to `port` are lost and doubled, so many of 100; whatever was set before is gone. They are lost on their way
+/// out of the bridge ports `nodes`; each of the senders' datagrams is doubled for each receiver by itself.
 pub(crate) fn set(
     bridge: &Namespace,
     port: u16,
@@ -44,6 +44,8 @@ pub(crate) fn set(
     senders: &[String],
     receivers: &[String],
 ) -> Result<()> {
+    let nodes: Vec<_> = senders.iter().chain(receivers).map(|port| format!("{port:?}")).collect();
+    let lost = format!("oifname {{ {} }} udp dport {port}", nodes.join(", "));
     // A table has to be there to be deleted.
     let mut rules = String::new();
     for family in ["bridge", "netdev"] {
@@ -52,8 +54,8 @@ pub(crate) fn set(
     if loss > 0 {
         rules.push_str(&format!(
             "table bridge faults {{\n counter seen {{\n }}\n counter lost {{\n }}\n chain forward {{\n  \
-             type filter hook forward priority 0\n  udp dport {port} counter name seen\n  \
-             udp dport {port} numgen random mod 100 < {loss} counter name lost drop\n }}\n}}\n"
+             type filter hook forward priority 0\n  {lost} counter name seen\n  \
+             {lost} numgen random mod 100 < {loss} counter name lost drop\n }}\n}}\n"
         ));
     }
     if duplicate > 0 {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ use nix::unistd::Pid;
 pub struct Process {
     name: String,
     child: Child,
-    lines: Receiver<String>,
+    /// Locked only so that owners can be shared between threads.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Process {
@@ -24,13 +26,13 @@ impl Process {
         let mut child =
             command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
         let lines = read_lines(child.stdout.take().context("standard output was not piped")?);
-        Ok(Self { name: name.to_owned(), child, lines })
+        Ok(Self { name: name.to_owned(), child, lines: Mutex::new(lines) })
     }
 
     /// Starts `command`, whose standard output goes where the caller said: [`Self::line`] has none.
     pub(crate) fn start_silent(name: &str, command: &mut Command) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, lines: channel().1 })
+        Ok(Self { name: name.to_owned(), child, lines: Mutex::new(channel().1) })
     }
 
     /// Process id.
@@ -45,7 +47,8 @@ impl Process {
 
     /// The next line that it prints.
     pub fn line(&mut self, patience: Duration) -> Result<String> {
-        match self.lines.recv_timeout(patience) {
+        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => bail!("{} said nothing for {patience:?}", self.name),
             Err(RecvTimeoutError::Disconnected) => {

@@ -15,6 +15,8 @@ mod bpffs;
 mod files;
 mod http;
 mod layout;
+mod life;
+mod network;
 mod node;
 mod store;
 
@@ -23,15 +25,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 pub use outplane_rmdp_core::config::SharedConfig;
 
 use crate::ceph::Ceph;
-use crate::chaos::{Chaos, ChaosCounts, Relay};
-use crate::faults::{self, FaultCounts};
-use crate::lab::{self, Host, Place};
+use crate::chaos::Relay;
+use crate::lab::Host;
 use crate::netns::{self, Namespace};
 use crate::process::Starter;
 use bpffs::BpfFs;
@@ -40,9 +40,6 @@ use node::Node;
 
 pub use http::Metrics;
 pub use layout::{DATAGRAM_PORT, HTTP_PORT, Part};
-
-/// How long a process may take until it is ready, or has ended as asked.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the store's objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,76 +171,6 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn make_network(&mut self) -> Result<()> {
-        let bridge = Namespace::new("bridge")?;
-        bridge.sysctl("net.ipv6.conf.default.disable_ipv6=1")?;
-        bridge.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
-        bridge.ip(&["link", "set", "br0", "up"])?;
-        let mut places: BTreeMap<String, _> =
-            self.seats.iter().map(|seat| (seat.namespace.clone(), (seat.v4(), seat.v6()))).collect();
-        let store = Seat::new(Part::Store, 1);
-        places.insert(store.namespace.clone(), (store.v4(), store.v6()));
-        places.insert("admin".to_owned(), (layout::v4(layout::ADMIN), layout::v6(layout::ADMIN)));
-        for (name, (v4, v6)) in places {
-            let namespace = Namespace::new(&name)?;
-            let relayed = self.options.relays.contains(&name);
-            let port = port(&name);
-            let other = if relayed { format!("x-{name}") } else { port.clone() };
-            namespace.ip(&[
-                "link",
-                "add",
-                "eth0",
-                "type",
-                "veth",
-                "peer",
-                "name",
-                &other,
-                "netns",
-                bridge.name(),
-            ])?;
-            if relayed {
-                bridge.ip(&["link", "add", &format!("y-{name}"), "type", "veth", "peer", "name", &port])?;
-                bridge.ip(&["link", "set", &other, "up"])?;
-                bridge.ip(&["link", "set", &format!("y-{name}"), "up"])?;
-            }
-            bridge.ip(&["link", "set", &port, "master", "br0", "up"])?;
-            // Relays copy frames through user space, where checksums and segments left to the hardware stay unfinished.
-            netns::run("ip", &["netns", "exec", namespace.name(), "ethtool", "-K", "eth0", "tx", "off"])?;
-            namespace.ip(&["address", "add", &format!("{v4}/24"), "dev", "eth0"])?;
-            namespace.ip(&["address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
-            namespace.ip(&["link", "set", "eth0", "up"])?;
-            namespace.ip(&["route", "add", "239.0.0.0/8", "dev", "eth0"])?;
-            namespace
-                .ip(&["-6", "route", "add", "multicast", "ff00::/8", "dev", "eth0", "table", "local"])
-                .ok();
-            if relayed {
-                let ends = [other, format!("y-{name}")];
-                let relay = Relay::start(&self.starter, &bridge, &self.programs.agent, [&ends[0], &ends[1]])?;
-                self.relays.insert(name.clone(), Mutex::new(relay));
-            }
-            self.namespaces.insert(name, namespace);
-        }
-        self.namespaces.insert("bridge".to_owned(), bridge);
-        Ok(())
-    }
-
-    fn make_hosts(&mut self) -> Result<()> {
-        for switch in 1..=self.options.switches {
-            for port in 1..=self.options.ports {
-                let place = Place {
-                    name: format!("s{switch}h{port}"),
-                    number: u16::from(switch - 1) * self.options.ports + port,
-                    port,
-                    interface: switch_port(switch, port),
-                };
-                let switches = self.namespace("switches")?;
-                let host = lab::host(&self.starter, place, switches, &self.programs.agent)?;
-                self.hosts.push(host);
-            }
-        }
-        Ok(())
-    }
-
     fn write_files(&self) -> Result<()> {
         let pins = self.folder().join("bpf");
         for seat in self.seats.iter().filter(|seat| matches!(seat.part, Part::Distributor | Part::Controller))
@@ -331,148 +258,6 @@ impl Cluster {
     }
 }
 
-/// Starting and ending.
-impl Cluster {
-    /// Starts switches and store, writes the shared configuration, starts all nodes, and waits until they are ready.
-    pub fn start(&self) -> Result<()> {
-        for name in self.names(Part::Switch).into_iter().chain(self.names(Part::Store)) {
-            self.start_one(&name)?;
-            self.wait_ready(&name)?;
-        }
-        self.outplane(&["config", "set", "shared.toml"])?;
-        let nodes = || self.names(Part::Distributor).into_iter().chain(self.names(Part::Controller));
-        for name in nodes() {
-            self.start_one(&name)?;
-        }
-        for name in nodes() {
-            self.wait_ready(&name)?;
-        }
-        Ok(())
-    }
-
-    /// Starts a process that does not run.
-    pub fn start_one(&self, name: &str) -> Result<()> {
-        if let Some((mut ceph, gateway)) = self.gateway(name)? {
-            return ceph.restart_gateway(gateway);
-        }
-        let command = self.daemon(self.seat(name)?)?;
-        self.node(name)?.start(&self.starter, self.folder(), command)
-    }
-
-    /// Waits until a process that was started does its work.
-    pub fn wait_ready(&self, name: &str) -> Result<()> {
-        if self.gateway(name)?.is_some() {
-            return Ok(());
-        }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.is_ready(name) {
-                Ok(true) => return Ok(()),
-                other if Instant::now() >= end => {
-                    let why =
-                        other.err().map_or_else(|| "it says no".to_owned(), |error| format!("{error:#}"));
-                    bail!("{name} is not ready after {PATIENCE:?}: {why}\n{}", self.tail(name, 20));
-                }
-                _ => {}
-            }
-            if let Some(status) = self.node(name)?.ended()? {
-                bail!("{name} has ended: {status}\n{}", self.tail(name, 20));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn is_ready(&self, name: &str) -> Result<bool> {
-        let seat = self.seat(name)?;
-        match seat.part {
-            Part::Distributor | Part::Controller => Ok(self.get(name, "/ready")?.0 == 200),
-            Part::Switch | Part::Store => {
-                let address = seat.address();
-                let connect = move || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1));
-                Ok(self.admin()?.inside(connect)?.is_ok())
-            }
-        }
-    }
-
-    /// SIGTERM, and waits until it has ended; it must say that all is well.
-    pub fn stop(&self, name: &str) -> Result<Duration> {
-        let start = Instant::now();
-        let status = self.node(name)?.stop(PATIENCE)?;
-        ensure!(status.success(), "{name} ended with {status} after SIGTERM\n{}", self.tail(name, 20));
-        Ok(start.elapsed())
-    }
-
-    /// SIGKILL.
-    pub fn kill(&self, name: &str) -> Result<()> {
-        if let Some((mut ceph, gateway)) = self.gateway(name)? {
-            return ceph.kill_gateway(gateway);
-        }
-        self.node(name)?.kill()
-    }
-
-    /// SIGSTOP: it lives, and does nothing.
-    pub fn pause(&self, name: &str) -> Result<()> {
-        if let (Some(ceph), "store") = (self.ceph(), name) {
-            return ceph.stop();
-        }
-        if let Some((mut ceph, gateway)) = self.gateway(name)? {
-            return ceph.stop_gateway(gateway);
-        }
-        self.node(name)?.pause()
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self, name: &str) -> Result<()> {
-        if let (Some(ceph), "store") = (self.ceph(), name) {
-            return ceph.cont();
-        }
-        if let Some((mut ceph, gateway)) = self.gateway(name)? {
-            return ceph.cont_gateway(gateway);
-        }
-        self.node(name)?.resume()
-    }
-
-    /// Processes that have ended without being asked, and how.
-    pub fn casualties(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for name in self.nodes.keys() {
-            if let Some(status) = self.node(name)?.ended()? {
-                found.push(format!("{name}: {status}"));
-            }
-        }
-        Ok(found)
-    }
-
-    fn daemon(&self, seat: &Seat) -> Result<Command> {
-        let mut command = self.namespace(&seat.namespace)?.command(&self.programs.outplane);
-        command.current_dir(self.folder());
-        match seat.part {
-            Part::Distributor | Part::Controller => {
-                let word = if seat.part == Part::Controller { "controller" } else { "distributor" };
-                command.args([word, "--config", &format!("{}.toml", seat.name)]);
-            }
-            Part::Store => {
-                command.args(["store", "--dir", "objects", "--bucket", &self.store.bucket]);
-                command.args(["--listen", &seat.address().to_string()]);
-                command.env("OUTPLANE_STORE_ACCESS_KEY", &self.store.access_key);
-                command.env("OUTPLANE_STORE_SECRET_KEY", &self.store.secret_key);
-            }
-            Part::Switch => {
-                command.args(["softswitch", "--listen", &seat.address().to_string()]);
-                command.args(["--device-id", &seat.number.to_string()]);
-                command.arg("--journal").arg(self.journal(&seat.name));
-                for port in 1..=self.options.ports {
-                    command.args(["--port", &format!("{port}={}", switch_port(seat.number, port))]);
-                }
-                if self.options.ports == 0 {
-                    command.arg("--no-ports");
-                }
-            }
-        }
-        Ok(command)
-    }
-}
-
 /// Looking.
 impl Cluster {
     /// An outplane command in the admin namespace and the cluster's folder, that finds the store.
@@ -524,32 +309,6 @@ impl Cluster {
     }
 }
 
-/// Faults of the network.
-impl Cluster {
-    /// So many of 100 datagrams are lost on their way to each node, and so many doubled; 0 and 0 ends it.
-    pub fn spoil(&self, loss: u8, duplicate: u8) -> Result<()> {
-        let ports = |part| self.names(part).iter().map(|name| port(name)).collect::<Vec<_>>();
-        let (senders, receivers) = (ports(Part::Distributor), ports(Part::Controller));
-        faults::set(self.namespace("bridge")?, DATAGRAM_PORT, loss, duplicate, &senders, &receivers)
-    }
-
-    /// What [`Self::spoil`] has done since it was called last.
-    pub fn spoilt(&self) -> Result<FaultCounts> {
-        faults::counts(self.namespace("bridge")?)
-    }
-
-    /// Changes what a node's relay does; says what it did so far.
-    pub fn chaos(&self, name: &str, chaos: &Chaos) -> Result<ChaosCounts> {
-        let relay = self.relays.get(name).with_context(|| format!("{name} has no relay"))?;
-        relay.lock().unwrap_or_else(PoisonError::into_inner).set(chaos)
-    }
-
-    /// Cuts a node, or the namespace `switches`, off the network, or joins it again.
-    pub fn connect(&self, name: &str, connected: bool) -> Result<()> {
-        self.namespace("bridge")?.ip(&["link", "set", &port(name), if connected { "up" } else { "down" }])
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -567,14 +326,4 @@ fn seats(options: &ClusterOptions) -> Vec<Seat> {
         .chain(of(Part::Switch, options.switches))
         .chain(of(Part::Store, u8::from(options.store == StoreKind::Embedded)))
         .collect()
-}
-
-/// The bridge port of a namespace.
-fn port(name: &str) -> String {
-    format!("p-{name}")
-}
-
-/// The interface of a switch's port.
-fn switch_port(switch: u8, port: u16) -> String {
-    format!("s{switch}p{port}")
 }
