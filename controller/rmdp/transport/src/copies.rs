@@ -10,8 +10,13 @@ use crate::counters::{Counters, SenderCounters};
 /// groups of which this receiver is a member. Of a task that came in more copies than one, each counts for its share.
 ///
 /// Senders of which no copy came are left out: the core knows who should have sent. Of each sender the last latenesses
-/// are given, at most [`crate::RECENT`]. If the counters started anew in between, all of `now` counts.
+/// are given, at most [`crate::RECENT`]. If the counters started anew in between, all of `now` counts. Without any sender
+/// in `before` there is nothing to compare with, and nothing is told: the counters of XDP go back to when its maps were
+/// pinned, maybe days before the daemon started.
 pub fn copies_between(before: &Counters, now: &Counters, copies_per_task: u32) -> Copies {
+    if before.senders.is_empty() {
+        return Copies::default();
+    }
     let anew = before.tasks > now.tasks;
     let since = |now: u64, before: u64| if anew { now } else { now.saturating_sub(before) };
     let tasks = since(now.tasks, before.tasks);
@@ -56,6 +61,11 @@ mod tests {
         assert_eq!(copies.senders, expected);
         assert_eq!(copies_between(&now, &now, 1), Copies::default());
         assert_eq!(copies_between(&now, &before, 1).tasks, 2, "started anew");
+        assert_eq!(
+            copies_between(&Counters::default(), &now, 1),
+            Copies::default(),
+            "nothing to compare with"
+        );
         let bursts = copies_between(&before, &now, 2);
         assert_eq!(bursts.senders.iter().map(|sender| sender.copies).collect::<Vec<_>>(), [2, 1]);
     }

@@ -3,6 +3,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::{FileError, Loaded, LogFormat, LogLevel, NodeFile, XdpChoice};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f";
@@ -239,5 +241,35 @@ fn the_examples_are_right() {
     ] {
         assert!(annotated.contains(&format!("{key} = ")), "the example lacks {key}");
         assert!(page.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
+    }
+}
+
+proptest! {
+    /// Whatever is done to a file: it is read or told about, and its secrets are not told.
+    #[test]
+    fn any_file_is_read_or_told_about(
+        edits in prop::collection::vec((0_usize..220, 0_usize..12, "[\\[\\]{}=\".,#a-z0-9é\n]{0,8}"), 1..6),
+    ) {
+        let mut characters: Vec<char> = MINIMAL.replace(KEY, "5ec2e75ec2e75ec2e75ec2e75ec2e75e").chars().collect();
+        for (at, length, text) in edits {
+            let start = at.min(characters.len());
+            let end = (start + length).min(characters.len());
+            characters.splice(start..end, text.chars());
+        }
+        let text: String = characters.into_iter().collect();
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.problems.is_empty());
+            let lines = text.lines().count() + 1;
+            for problem in &error.problems {
+                prop_assert!(problem.line <= lines && !problem.what.is_empty() && !problem.cure.is_empty(), "{problem:?}");
+            }
+            let told = error.to_string();
+            prop_assert!(!told.contains("hunter2hunter2") && !told.contains("5ec2e75ec2e7"), "{told}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_told_about(text in any::<String>()) {
+        prop_assert!(parse(&text).is_err());
     }
 }
