@@ -69,18 +69,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut switch = None;
-    let address = match elsewhere {
-        Some(address) => address,
-        None => {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let config = SwitchConfig {
-                listener,
-                server: Config::new(1),
-                ports: Vec::new(),
-                limits: Limits::default(),
-            };
-            switch.insert(Switch::start(config)?).server().address().to_string()
-        }
+    let address = if let Some(address) = elsewhere {
+        address
+    } else {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (server, limits) = (Config::new(1), Limits::default());
+        let config = SwitchConfig { listener, server, ports: Vec::new(), limits };
+        switch.insert(Switch::start(config)?).server().address().to_string()
     };
     let target = Target { name: "leaf1".into(), address, device_id: 1, role: None, tls: None };
     let pipeline = Arc::new(Pipeline::outplane().clone());

@@ -91,15 +91,14 @@ impl Connection {
         options: ConvergeOptions<'_>,
         pipeline: &mut Pushed,
     ) -> Result<Report, Error> {
-        let read = match self.read_if_ours(desired, options.push).await? {
-            Some(read) => read,
-            None => {
-                if options.write.is_late() {
-                    return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
-                }
-                *pipeline = self.push_pipeline(options.push).await?;
-                self.read_installed(desired, false).await?
+        let read = if let Some(read) = self.read_if_ours(desired, options.push).await? {
+            read
+        } else {
+            if options.write.is_late() {
+                return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
             }
+            *pipeline = self.push_pipeline(options.push).await?;
+            self.read_installed(desired, false).await?
         };
         let start = Instant::now();
         let program = &self.pipeline.program;

@@ -69,6 +69,8 @@ pub(crate) struct Manners {
     pub(crate) pushes: usize,
     /// Updates in each write request.
     pub(crate) writes: Vec<usize>,
+    /// Entities in each read request.
+    pub(crate) reads: Vec<usize>,
 }
 
 /// What it holds. Keys are encoded messages.
@@ -393,7 +395,8 @@ impl P4Runtime for Service {
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let (part, slow) = {
-            let manners = self.0.manners();
+            let mut manners = self.0.manners();
+            manners.reads.push(request.get_ref().entities.len());
             (manners.part.unwrap_or(1000), manners.slow_reads)
         };
         let mut entities = Vec::new();

@@ -418,6 +418,32 @@ async fn servers_that_lack_half_of_the_standard() {
 }
 
 #[tokio::test]
+async fn what_is_little_is_read_at_once_where_the_switch_lets_us() {
+    let switch = Fake::start().await;
+    let mut connection = open(switch.address).await;
+    let reads = || std::mem::take(&mut switch.manners().reads);
+    let state = policy(30, ActionKind::AdminPermit);
+    converge(&mut connection, &state).await;
+    assert!(reads().len() > 10, "table by table, as long as nothing is known of the switch");
+    let at_once = converge(&mut connection, &state).await;
+    assert_eq!((at_once.plan.total, reads().len()), (0, 2), "one of them the test's own");
+
+    // A switch that becomes fussy: once it refuses, and then it is asked part by part.
+    switch.manners().no_groups = true;
+    let report = connection.converge(&state, VERIFY).await.expect("converges");
+    assert_eq!((report.unreadable.as_slice(), report.plan.total), (["multicast groups"].as_slice(), 1));
+    assert!(reads().iter().skip(1).all(|&entities| entities == 1));
+
+    // Much is read table by table.
+    switch.well_behaved();
+    let much = policy(5001, ActionKind::AdminPermit);
+    converge(&mut connection, &much).await;
+    reads();
+    converge(&mut connection, &much).await;
+    assert!(reads().iter().all(|&entities| entities == 1));
+}
+
+#[tokio::test]
 async fn reconciling_keeps_entries_where_the_switch_can() {
     let switch = Fake::start().await;
     let mut connection = open(switch.address).await;
