@@ -61,6 +61,16 @@ pub(crate) enum Command {
     Apply(commands::apply::Arguments),
     /// Show what is in the switches: tables, counters, capacity
     Show(commands::show::Arguments),
+    /// Run a distributor: compiles each generation of the intent and hands its tasks to the controllers
+    Distributor(commands::distributor::Arguments),
+    /// Run a controller: claims tasks and brings switches to what they should hold
+    Controller(commands::controller::Arguments),
+    /// Read or change the shared configuration, which all nodes follow
+    Config(commands::config::Arguments),
+    /// Show controllers, distributors, the store, what is degraded, and the last tasks
+    Status(commands::status::Arguments),
+    /// List pending and recent tasks, or tell the life of one
+    Tasks(commands::tasks::Arguments),
     /// Run the embedded P4Runtime switch, for development and small labs
     Softswitch(commands::softswitch::Arguments),
     /// Print a shell's completion script

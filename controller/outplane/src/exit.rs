@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Changes = 2,
     /// A switch could not be reached or refused something.
     Switch = 3,
+    /// The store could not be reached, or cannot be trusted with claims.
+    Store = 4,
     /// Stopped by SIGINT or SIGTERM before the end.
     Interrupted = 130,
 }
@@ -28,8 +30,20 @@ Exit codes:
        unexpected verdict), or a file could not be read or written
   2    the command line is wrong; plan --detailed-exitcode: something would change (a wrong command
        line is 1 there)
-  3    a switch could not be reached or refused something; the others were still done
-  130  interrupted; apply: the next apply repairs what is left";
+  3    a switch could not be reached or refused something; the others were still done. apply --config:
+       a switch has not come to the new generation (in time), and the output says why
+  4    the store could not be reached or refused access; distributor, controller: the store does not
+       create exactly once, so it cannot be trusted with claims
+  130  interrupted; apply: the next apply repairs what is left; apply --config: the generation stands";
+
+/// How a command ended that failed.
+pub(crate) fn of(error: &anyhow::Error) -> Exit {
+    let of_node = error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(outplane_rmdp_node::Error::Store(_)))
+            || cause.downcast_ref::<outplane_rmdp_store::Error>().is_some()
+    });
+    if of_node { Exit::Store } else { Exit::Failed }
+}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

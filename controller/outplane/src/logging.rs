@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use outplane_rmdp_node::file::{LogFormat, LogLevel, LogSettings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -14,14 +15,44 @@ pub(crate) const VARIABLE: &str = "OUTPLANE_LOG";
 pub(crate) fn start(global: &Global) {
     let level = match global.verbose {
         0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
+        verbose => level(verbose),
+    };
+    begin(level, global.log_format);
+}
+
+/// Starts logging for a daemon: as its file says, or as the command line says, if that says more.
+pub(crate) fn start_daemon(global: &Global, settings: LogSettings) {
+    let of_file = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let level = match global.verbose {
+        0 => of_file,
+        verbose => of_file.max(level(verbose)),
+    };
+    let format = match settings.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => global.log_format,
+    };
+    begin(level, format);
+}
+
+fn level(verbose: u8) -> LevelFilter {
+    match verbose {
+        0 | 1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
-    };
+    }
+}
+
+fn begin(level: LevelFilter, format: Format) {
     let filter =
         EnvFilter::builder().with_default_directive(level.into()).with_env_var(VARIABLE).from_env_lossy();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match global.log_format {
+    match format {
         Format::Json => builder.json().init(),
         Format::Text => {
             let colours =

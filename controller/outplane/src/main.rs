@@ -6,10 +6,12 @@
 mod cli;
 mod commands;
 mod compiled;
+mod daemon;
 mod entries;
 mod exit;
 mod input;
 mod logging;
+mod node;
 mod output;
 mod packet;
 mod progress;
@@ -31,7 +33,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),
     };
-    logging::start(&cli.global);
+    // Daemons log as their file says.
+    if !matches!(cli.command, Command::Distributor(_) | Command::Controller(_)) {
+        logging::start(&cli.global);
+    }
     let output = cli.global.output;
     match run(cli) {
         Ok(exit) => exit.into(),
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
                 return not_understood(&Cli::command().error(kind, words));
             }
             failed(output, &error);
-            Exit::Failed.into()
+            exit::of(&error).into()
         }
     }
 }
@@ -55,6 +60,11 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(arguments) => commands::plan::run(&arguments, output),
         Command::Apply(arguments) => commands::apply::run(&arguments, output),
         Command::Show(arguments) => commands::show::run(&arguments, output),
+        Command::Distributor(arguments) => commands::distributor::run(&arguments, &cli.global),
+        Command::Controller(arguments) => commands::controller::run(&arguments, &cli.global),
+        Command::Config(arguments) => commands::config::run(&arguments, output),
+        Command::Status(arguments) => commands::status::run(&arguments, output),
+        Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
         Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),

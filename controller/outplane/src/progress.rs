@@ -72,6 +72,17 @@ impl Line {
         }
     }
 
+    /// Something has happened; the caller says each thing once.
+    pub(crate) fn news(&self, what: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.set_message(what.to_owned()),
+            Shown::Plain(_) => {
+                let _ = writeln!(std::io::stderr(), "{}: {what}", self.switch);
+            }
+            Shown::Silent => {}
+        }
+    }
+
     /// How far the plan is done.
     pub(crate) fn progress(&self, progress: Progress) {
         match &self.shown {

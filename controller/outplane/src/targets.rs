@@ -39,24 +39,39 @@ pub(crate) struct Targets {
     /// Name to expect in the switch's certificate [default: the address]
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     tls_server_name: Option<String>,
-    /// Longest time that a call to a switch may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    timeout: Duration,
+    /// Longest time that a call to a switch may take, in seconds [default: 10]; with `apply --config`: that the switches
+    /// may take to converge [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
 }
+
+/// Longest time that a call to a switch may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Targets {
     /// Deadlines of a connection.
     pub(crate) fn options(&self) -> Options {
         let defaults = Options::default();
+        let timeout = self.timeout.unwrap_or(TIMEOUT);
         Options {
-            connect_deadline: self.timeout,
-            call_deadline: self.timeout,
-            read_deadline: self.timeout,
-            write_deadline: self.timeout,
+            connect_deadline: timeout,
+            call_deadline: timeout,
+            read_deadline: timeout,
+            write_deadline: timeout,
             // A switch may have to compile or load the program.
-            pipeline_deadline: defaults.pipeline_deadline.max(self.timeout),
+            pipeline_deadline: defaults.pipeline_deadline.max(timeout),
             ..defaults
         }
+    }
+
+    /// The timeout, if one is given.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Whether switches are chosen on the command line.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.address.is_some() || !self.switch.is_empty()
     }
 
     /// Whether a switch is given on the command line.

@@ -1,6 +1,9 @@
-//! `outplane apply`: the switches to what the policies say.
+//! `outplane apply`: the switches to what the policies say; directly, or through the intent log and its controllers.
+
+mod log;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, Changes, Show};
 use crate::cli::{Format, Sources};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
+use crate::node::{self, Node};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::progress::{Line, Lines};
 use crate::switches::{self, About, Trouble};
@@ -48,9 +52,23 @@ pub(crate) struct Arguments {
     /// Read the switches again afterwards and make sure that nothing differs
     #[arg(long)]
     verify: bool,
+    /// Append the policies to the intent log, for the controllers to carry out; FILE is a node's own file, see
+    /// docs/configuration.md [default: $`OUTPLANE_CONFIG`; without it this command writes to the switches itself]
+    #[arg(long, value_name = "FILE", conflicts_with_all = DIRECT)]
+    config: Option<PathBuf>,
+    /// Write to the switches directly, even if `OUTPLANE_CONFIG` is set
+    #[arg(long)]
+    no_log: bool,
+    /// With --config: do not wait for the switches
+    #[arg(long)]
+    no_wait: bool,
     #[command(flatten)]
     targets: Targets,
 }
+
+/// What only makes sense where this command writes to the switches itself.
+const DIRECT: [&str; 8] =
+    ["dry_run", "election_id", "take_over", "force_pipeline", "verify", "switch", "address", "no_log"];
 
 fn election_id(text: &str) -> Result<u128, String> {
     text.parse()
@@ -126,6 +144,12 @@ fn seconds(duration: Duration) -> f64 {
 /// Compiles, connects, writes.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
+    if let Some(path) = arguments.node_file()? {
+        let compiled = compiled::compile(&input)?;
+        let timeout = arguments.targets.timeout().unwrap_or(log::PATIENCE);
+        let waiting = log::Waiting { no_wait: arguments.no_wait, timeout };
+        return log::run(&input, &compiled, &Node::open(&path)?, waiting, format);
+    }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
     let mut options = arguments.targets.options();
@@ -138,6 +162,25 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let applied = runtime::block_on(apply(arguments, targets, options, compiled, format))??;
     output::print(format, &applied)?;
     Ok(applied.exit())
+}
+
+impl Arguments {
+    /// The node's file, if the policies go through the intent log. What the environment says counts only where nothing
+    /// on the command line speaks against it.
+    fn node_file(&self) -> anyhow::Result<Option<PathBuf>> {
+        let direct = self.no_log
+            || self.dry_run
+            || self.election_id.is_some()
+            || self.take_over
+            || self.force_pipeline
+            || self.verify
+            || self.targets.is_chosen();
+        let path = self.config.clone().or_else(|| if direct { None } else { node::from_environment() });
+        if path.is_none() && self.no_wait {
+            return Err(Usage("--no-wait goes with --config: without it this command does the work itself".into()).into());
+        }
+        Ok(path)
+    }
 }
 
 fn latest_election_id() -> u128 {

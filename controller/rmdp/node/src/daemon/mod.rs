@@ -26,10 +26,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
-use outplane_rmdp_core::controller::Controller;
-use outplane_rmdp_core::distributor::Distributor;
 use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
 use outplane_rmdp_core::task::Task;
+use outplane_rmdp_core::{Controller, Distributor};
 use outplane_rmdp_transport::{Counters, Received, Receiver, copies_between, monotonic_nanos};
 use outplane_rmdp_wire::{HintOf, Payload};
 use tokio::sync::{mpsc, watch};

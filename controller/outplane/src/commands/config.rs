@@ -1,0 +1,195 @@
+//! `outplane config`: the shared configuration that all nodes follow.
+
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{MAX_CONFIG, Object, StoredConfig};
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_wire::HintOf;
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::exit::Exit;
+use crate::node::{self, Node, NodeArguments};
+use crate::output::{self, FAINT, GOOD, Report, columns, count, styled};
+use crate::runtime;
+
+/// Arguments of `config`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the shared configuration
+    Get {
+        /// This version [default: the newest]
+        #[arg(long, value_name = "N")]
+        version: Option<u64>,
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+    /// Check a shared configuration, and make it the newest version, which all nodes follow at once
+    Set {
+        /// TOML; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+    /// List the versions, with who set them when
+    History {
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+}
+
+/// A version.
+#[derive(Serialize)]
+struct Version {
+    version: u64,
+    author: String,
+    /// RFC 3339.
+    set: String,
+    toml: String,
+}
+
+/// What `set` did.
+#[derive(Serialize)]
+struct Set {
+    version: u64,
+    /// Nodes that got a hint; the others find it by themselves.
+    told: usize,
+    members: usize,
+}
+
+/// The versions.
+#[derive(Serialize)]
+struct History {
+    versions: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    version: u64,
+    author: String,
+    set: String,
+    bytes: usize,
+}
+
+/// Runs a subcommand.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    match &arguments.command {
+        Command::Get { version, node } => {
+            let got = runtime::block_on(get(node.open()?, *version))??;
+            output::print(format, &got)?;
+        }
+        Command::Set { file, node } => {
+            let text = read(file)?;
+            let set = runtime::block_on(set(node.open()?, file, text))??;
+            output::print(format, &set)?;
+        }
+        Command::History { node } => {
+            let history = runtime::block_on(history(node.open()?))??;
+            output::print(format, &history)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let most = MAX_CONFIG as u64 + 1;
+    let mut text = String::new();
+    let name = file.display();
+    if file.as_os_str() == "-" {
+        io::stdin().take(most).read_to_string(&mut text).context("cannot read standard input")?;
+    } else {
+        let opened = std::fs::File::open(file).with_context(|| format!("cannot read {name}"))?;
+        opened.take(most).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    }
+    Ok(text)
+}
+
+async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Version> {
+    let version = match version {
+        Some(version) => version,
+        None => Chain::Configs
+            .newest(&node.objects, 0)
+            .await?
+            .context(outplane_rmdp_node::Error::NoConfig.to_string())?,
+    };
+    let Some(Object::Config(stored)) = node.objects.get(&Key::Config(version)).await? else {
+        bail!("there is no version {version} of the shared configuration; `outplane config history` lists them");
+    };
+    let StoredConfig { version, toml, author, at_ms } = stored;
+    Ok(Version { version, author, set: node::time(at_ms), toml })
+}
+
+async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
+    let config = SharedConfig::from_toml(&toml).with_context(|| file.display().to_string())?;
+    let Node { file, objects } = node;
+    objects.store().ensure_bucket().await?;
+    // Nodes know the keys of the version before, if there is one.
+    let before = outplane_rmdp_node::daemon::newest_config(&objects).await?;
+    let author = node::author();
+    let make = |version| {
+        Object::Config(StoredConfig { version, toml: toml.clone(), author: author.clone(), at_ms: 0 })
+    };
+    let version = Chain::Configs.append(&objects, make).await?;
+    let mut told = 0;
+    if let Some((_, before)) = before {
+        match Hinter::new(&objects, &file, &before).await {
+            Ok(mut hinter) => told = hinter.hint(HintOf::Config, version),
+            Err(error) => tracing::warn!(%error, "nodes get no hint, they find it by themselves"),
+        }
+    }
+    Ok(Set { version, told, members: config.members.len() })
+}
+
+async fn history(node: Node) -> anyhow::Result<History> {
+    let mut versions = Vec::new();
+    for version in Chain::Configs.numbers(&node.objects, 0).await? {
+        let Some(Object::Config(stored)) = node.objects.get(&Key::Config(version)).await? else { continue };
+        let (author, set, bytes) = (stored.author, node::time(stored.at_ms), stored.toml.len());
+        versions.push(Line { version, author, set, bytes });
+    }
+    Ok(History { versions })
+}
+
+impl Report for Version {
+    /// The configuration as it was written: it can be edited and set again.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{}{}", self.toml, if self.toml.ends_with('\n') { "" } else { "\n" })
+    }
+}
+
+impl Report for Set {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let members = count(self.members, "member", "members");
+        writeln!(out, "{} with {members}", styled(GOOD, format_args!("version {} is set", self.version)))?;
+        let told = match self.told {
+            0 => "nobody was told; nodes find it within a second".to_owned(),
+            told => format!("{} told", count(told, "node was", "nodes were")),
+        };
+        writeln!(out, "{}", styled(FAINT, told))
+    }
+}
+
+impl Report for History {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.versions.is_empty() {
+            return writeln!(out, "{}", outplane_rmdp_node::Error::NoConfig);
+        }
+        let rows = self.versions.iter().map(|line| {
+            vec![line.version.to_string(), line.set.clone(), line.author.clone(), line.bytes.to_string()]
+        });
+        columns(out, &["version", "set", "by", "bytes"], &[0, 3], rows)
+    }
+}

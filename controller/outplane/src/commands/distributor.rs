@@ -1,0 +1,14 @@
+//! `outplane distributor`: compiles each generation and hands its tasks out, until a signal.
+
+use outplane_rmdp_core::config::Role;
+
+use crate::cli::Global;
+use crate::daemon;
+use crate::exit::Exit;
+
+pub(crate) use crate::daemon::Arguments;
+
+/// Runs until it is drained.
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    daemon::run(arguments, Role::Distributor, global)
+}

@@ -1,0 +1,272 @@
+//! `outplane status`: nodes, store, what is degraded, and the last tasks.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use outplane_rmdp_core::config::{Role, SharedConfig};
+use outplane_rmdp_core::key::Prefix;
+use outplane_rmdp_core::object::{Alert, AlertOf, NodeStatus, Object};
+use outplane_rmdp_node::clock;
+use outplane_rmdp_node::daemon::LEFT;
+use outplane_rmdp_node::objects::Objects;
+use outplane_rmdp_store::EndpointState;
+use serde::Serialize;
+
+use super::tasks::{TaskLine, recent, table};
+use crate::cli::Format;
+use crate::exit::Exit;
+use crate::node::{self, Node, NodeArguments};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
+use crate::runtime;
+
+/// A status that is older than this is stale: nodes write theirs every 5 s.
+const STALE: Duration = Duration::from_secs(15);
+
+/// Generations whose tasks are shown.
+const GENERATIONS: usize = 2;
+
+/// Arguments of `status`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+/// All of it.
+#[derive(Serialize)]
+struct Status {
+    /// Version of the shared configuration.
+    config: u64,
+    nodes: Vec<NodeForm>,
+    endpoints: Vec<Endpoint>,
+    degraded: Vec<Degraded>,
+    tasks: Vec<TaskLine>,
+}
+
+#[derive(Serialize)]
+struct NodeForm {
+    node: String,
+    role: &'static str,
+    /// `up`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
+    state: &'static str,
+    /// Seconds since its last status, by the clocks of this machine and the node.
+    age: Option<f64>,
+    epoch: Option<u64>,
+    config: Option<u64>,
+    generation: Option<u64>,
+    receiver: Option<String>,
+    version: Option<String>,
+    tasks: Vec<String>,
+    alerts: Vec<String>,
+    counters: BTreeMap<String, u64>,
+}
+
+/// An endpoint of the store, as this command found it.
+#[derive(Serialize)]
+struct Endpoint {
+    endpoint: String,
+    /// `answers` or `avoided`; `not-asked` where the endpoints before it did.
+    state: &'static str,
+    requests: u64,
+    failures: u64,
+    timeouts: u64,
+    p50_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Degraded {
+    node: String,
+    /// `sender` or `receiver`.
+    of: &'static str,
+    hard: bool,
+    reason: String,
+    by: String,
+    since: String,
+}
+
+/// Asks the store.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let node = arguments.node.open()?;
+    let status = runtime::block_on(status(&node))??;
+    output::print(format, &status)?;
+    Ok(Exit::Done)
+}
+
+async fn status(node: &Node) -> anyhow::Result<Status> {
+    let objects = &node.objects;
+    let (version, config) = node.shared().await?;
+    let statuses = read(objects, &Prefix::Statuses, |object| match object {
+        Object::Status(status) => Some(status),
+        _ => None,
+    });
+    let alerts = read(objects, &Prefix::Degraded, |object| match object {
+        Object::Degraded(alert) => Some(alert),
+        _ => None,
+    });
+    let (statuses, alerts, tasks) = tokio::join!(statuses, alerts, recent(objects, GENERATIONS));
+    let endpoints = objects.store().endpoints().into_iter().map(|stats| Endpoint {
+        state: match stats.state {
+            EndpointState::Avoided(_) => "avoided",
+            EndpointState::Healthy if stats.requests == 0 => "not-asked",
+            EndpointState::Healthy => "answers",
+        },
+        endpoint: stats.endpoint,
+        requests: stats.requests,
+        failures: stats.failures,
+        timeouts: stats.timeouts,
+        p50_ms: stats.p50.map(|p50| (p50.as_secs_f64() * 10_000.0).round() / 10.0),
+    });
+    Ok(Status {
+        config: version,
+        nodes: nodes(&config, statuses?),
+        endpoints: endpoints.collect(),
+        degraded: alerts?.into_iter().map(Degraded::from).collect(),
+        tasks: tasks?,
+    })
+}
+
+/// All objects under a prefix. Those that cannot be read are told and left out.
+async fn read<T>(objects: &Objects, prefix: &Prefix, pick: fn(Object) -> Option<T>) -> anyhow::Result<Vec<T>> {
+    let (keys, _) = objects.list_all(prefix, 1000).await?;
+    let mut found = Vec::new();
+    for key in keys {
+        match objects.get(&key).await {
+            Ok(object) => found.extend(object.and_then(pick)),
+            Err(outplane_rmdp_node::Error::Object(error)) => tracing::warn!(%error, "left out"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// The members in the order of the configuration, then whoever else has a status.
+fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
+    let mut statuses: BTreeMap<String, NodeStatus> =
+        statuses.into_iter().map(|status| (status.node.clone(), status)).collect();
+    let mut nodes: Vec<NodeForm> = config
+        .members
+        .iter()
+        .map(|member| match statuses.remove(&member.name) {
+            Some(status) => NodeForm::of(status, true),
+            None => NodeForm::absent(&member.name, member.role),
+        })
+        .collect();
+    nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false)));
+    nodes
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Distributor => "distributor",
+        Role::Controller => "controller",
+    }
+}
+
+impl NodeForm {
+    fn absent(node: &str, is: Role) -> Self {
+        Self {
+            node: node.to_owned(),
+            role: role(is),
+            state: "absent",
+            age: None,
+            epoch: None,
+            config: None,
+            generation: None,
+            receiver: None,
+            version: None,
+            tasks: Vec::new(),
+            alerts: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    fn of(status: NodeStatus, member: bool) -> Self {
+        let age = Duration::from_millis(clock::unix_millis().saturating_sub(status.at_ms));
+        let state = match () {
+            () if status.receiver == LEFT => "left",
+            () if age > STALE => "stale",
+            () if !member => "stranger",
+            () if status.draining => "draining",
+            () => "up",
+        };
+        Self {
+            role: role(status.role),
+            state,
+            age: Some((age.as_secs_f64() * 10.0).round() / 10.0),
+            epoch: Some(status.epoch),
+            config: Some(status.config),
+            generation: Some(status.generation),
+            receiver: Some(status.receiver),
+            version: Some(status.version),
+            tasks: status.tasks,
+            alerts: status.alerts,
+            counters: status.counters,
+            node: status.node,
+        }
+    }
+}
+
+impl From<Alert> for Degraded {
+    fn from(alert: Alert) -> Self {
+        let of = match alert.of {
+            AlertOf::Sender => "sender",
+            AlertOf::Receiver => "receiver",
+        };
+        let Alert { node, hard, reason, by, at_ms, .. } = alert;
+        Self { node, of, hard, reason, by, since: node::time(at_ms) }
+    }
+}
+
+impl Report for Status {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", styled(HEAD, format_args!("Nodes (configuration {})", self.config)))?;
+        let dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let rows = self.nodes.iter().map(|node| {
+            vec![
+                node.node.clone(),
+                node.role.to_owned(),
+                match node.age {
+                    Some(age) if node.state == "stale" => format!("stale {age:.0} s"),
+                    _ => node.state.to_owned(),
+                },
+                dash(node.epoch.map(|epoch| epoch.to_string())),
+                dash(node.config.map(|config| config.to_string())),
+                dash(node.generation.map(|generation| generation.to_string())),
+                dash(node.receiver.clone().filter(|_| node.state != "left")),
+            ]
+        });
+        let head = ["node", "role", "state", "epoch", "configuration", "generation", "receives by"];
+        columns(out, &head, &[3, 4, 5], rows)?;
+        for node in &self.nodes {
+            for alert in &node.alerts {
+                writeln!(out, "  {}: {alert}", styled(WARN, &node.node))?;
+            }
+        }
+        writeln!(out, "\n{}", styled(HEAD, "Store"))?;
+        let rows = self.endpoints.iter().map(|endpoint| {
+            vec![
+                endpoint.endpoint.clone(),
+                endpoint.state.to_owned(),
+                endpoint.p50_ms.map_or_else(|| "-".to_owned(), |p50| format!("{p50:.1}")),
+                endpoint.failures.to_string(),
+                endpoint.timeouts.to_string(),
+            ]
+        });
+        columns(out, &["endpoint", "state", "p50, ms", "failures", "timeouts"], &[2, 3, 4], rows)?;
+        writeln!(out, "\n{}", styled(HEAD, "Degraded"))?;
+        if self.degraded.is_empty() {
+            writeln!(out, "  {}", styled(GOOD, "nobody"))?;
+        }
+        for Degraded { node, of, hard, reason, by, since } in &self.degraded {
+            let mark = if *hard { styled(BAD, "hard") } else { styled(WARN, "soft") };
+            let told = styled(FAINT, format_args!("told by {by} at {since}"));
+            writeln!(out, "  {node} as {of} ({mark}): {reason}; {told}")?;
+        }
+        writeln!(out, "\n{}", styled(HEAD, "Last tasks"))?;
+        if self.tasks.is_empty() {
+            return writeln!(out, "  none");
+        }
+        table(out, &self.tasks)
+    }
+}

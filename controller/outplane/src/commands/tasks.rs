@@ -1,0 +1,344 @@
+//! `outplane tasks`: what waits, what ended lately, and the life of one task.
+
+use std::io::{self, Write};
+
+use anyhow::bail;
+use outplane_intent::evaluate::IMPLIED_SWITCH;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Decision, Object, Outcome};
+use outplane_rmdp_core::task::{Event, TransactionId, Work};
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::generation::parsed;
+use outplane_rmdp_node::life::{self, Life};
+use outplane_rmdp_node::objects::Objects;
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::exit::Exit;
+use crate::node::{self, Node, NodeArguments};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
+use crate::runtime;
+
+/// Queued tasks that are listed.
+const MOST_QUEUED: usize = 100;
+
+/// Generations whose tasks are listed as recent.
+const GENERATIONS: usize = 3;
+
+/// Tasks that are listed as recent.
+const MOST_RECENT: usize = 200;
+
+/// Arguments of `tasks`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// The life of this task [default: a list of pending and recent ones]
+    #[arg(value_name = "ID")]
+    id: Option<TransactionId>,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+/// Pending and recent tasks.
+#[derive(Serialize)]
+struct Tasks {
+    /// False if there are more in the queue than are listed.
+    complete: bool,
+    pending: Vec<TaskLine>,
+    /// Of the newest generations, the newest first.
+    recent: Vec<TaskLine>,
+}
+
+/// A task in a line.
+#[derive(Serialize)]
+pub(crate) struct TaskLine {
+    id: String,
+    switch: String,
+    /// Generation, or what the event's source counts.
+    occurrence: u64,
+    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
+    state: &'static str,
+    by: Option<String>,
+    attempt: u32,
+    /// Of the owner of the decision, since it first knew of the task.
+    steps: Option<Steps>,
+    /// RFC 3339; of the decision.
+    decided: Option<String>,
+    /// Report or reason.
+    words: Option<String>,
+}
+
+/// Microseconds.
+#[derive(Clone, Copy, Serialize)]
+struct Steps {
+    claim_sent_us: u64,
+    claimed_us: u64,
+    executed_us: u64,
+}
+
+/// The life of a task.
+#[derive(Serialize)]
+struct Story {
+    #[serde(flatten)]
+    line: TaskLine,
+    source: Option<String>,
+    kind: Option<String>,
+    /// Entries that the switch should hold.
+    entries: Option<u32>,
+    /// SHA-256 of the desired state.
+    desired: Option<String>,
+    queued: Option<Queued>,
+    attempts: Vec<AttemptForm>,
+}
+
+#[derive(Serialize)]
+struct Queued {
+    by: String,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct AttemptForm {
+    attempt: u32,
+    by: String,
+    /// The sender of the first copy that its owner got, or `queue`.
+    received: String,
+    claimed: String,
+    lease_ms: u64,
+    failed: Option<String>,
+    reason: Option<String>,
+}
+
+/// Lists, or tells one.
+pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let node = arguments.node.open()?;
+    match arguments.id {
+        Some(id) => output::print(format, &runtime::block_on(story(&node, id))??)?,
+        None => output::print(format, &runtime::block_on(tasks(&node))??)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
+    let life = Life::read(&node.objects, id).await?;
+    if !life.is_known() {
+        bail!("the store knows no task {id}; what was decided is forgotten after the horizon of the configuration");
+    }
+    let (event, work) = match (&life.decision, &life.queued) {
+        (Some(decision), _) => (Some(decision.event.clone()), Some(decision.work)),
+        (None, Some(queued)) => (Some(queued.event.clone()), Some(queued.work)),
+        (None, None) => (None, None),
+    };
+    let desired = match work {
+        Some(Work::Converge { desired, entries, .. }) => Some((desired, entries)),
+        _ => None,
+    };
+    let attempts = life.attempts.iter().map(|attempt| AttemptForm {
+        attempt: attempt.claim.attempt,
+        by: attempt.claim.owner.clone(),
+        received: attempt.claim.received.clone(),
+        claimed: node::time(attempt.claim.at_ms),
+        lease_ms: attempt.claim.lease_ms,
+        failed: attempt.result.as_ref().map(|result| node::time(result.at_ms)),
+        reason: attempt.result.as_ref().map(|result| result.reason.clone()),
+    });
+    Ok(Story {
+        source: event.as_ref().map(|event| event.source.clone()),
+        kind: event.as_ref().map(|event| event.kind.clone()),
+        entries: desired.map(|(_, entries)| entries),
+        desired: desired.map(|(desired, _)| desired.to_string()),
+        queued: life
+            .queued
+            .as_ref()
+            .map(|queued| Queued { by: queued.by.clone(), at: node::time(queued.at_ms) }),
+        attempts: attempts.collect(),
+        line: TaskLine::of(&life, None),
+    })
+}
+
+async fn tasks(node: &Node) -> anyhow::Result<Tasks> {
+    let objects = &node.objects;
+    let (ids, complete) = life::queued(objects, MOST_QUEUED).await?;
+    let mut pending = Vec::new();
+    for id in ids {
+        let life = Life::read(objects, id).await?;
+        // Decided ones are about to be swept.
+        if life.decision.is_none() {
+            pending.push(TaskLine::of(&life, None));
+        }
+    }
+    let recent = recent(objects, GENERATIONS).await?;
+    Ok(Tasks { complete, pending, recent })
+}
+
+/// The tasks of the newest generations.
+pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Vec<TaskLine>> {
+    let numbers = Chain::Generations.numbers(objects, 0).await?;
+    let mut lines = Vec::new();
+    for number in numbers.iter().rev().take(generations) {
+        let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else { continue };
+        let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
+        // A bad generation has no tasks; the distributors' status tells why.
+        let Ok(loaded) = loaded else { continue };
+        let mut switches: Vec<String> = loaded.intent.switches.into_keys().collect();
+        if switches.is_empty() {
+            switches.push(IMPLIED_SWITCH.to_owned());
+        }
+        for switch in switches {
+            if lines.len() >= MOST_RECENT {
+                return Ok(lines);
+            }
+            let event = Event::generation(*number, &switch);
+            let life = Life::read(objects, event.id()?).await?;
+            lines.push(TaskLine::of(&life, Some(&event)));
+        }
+    }
+    Ok(lines)
+}
+
+impl TaskLine {
+    fn of(life: &Life, event: Option<&Event>) -> Self {
+        let decision = life.decision.as_ref();
+        let last = life.attempts.last();
+        let event = event
+            .or_else(|| decision.map(|decision| &decision.event))
+            .or_else(|| life.queued.as_ref().map(|queued| &queued.event));
+        let claim = last.map(|attempt| &attempt.claim);
+        let (state, words, steps) = match decision.map(|decision| &decision.outcome) {
+            Some(Outcome::Done { report, steps }) => {
+                let steps = Steps {
+                    claim_sent_us: steps.claim_sent_us,
+                    claimed_us: steps.claimed_us,
+                    executed_us: steps.executed_us,
+                };
+                ("done", Some(report.clone()), Some(steps))
+            }
+            Some(Outcome::Superseded { by }) => ("superseded", Some(format!("by generation {by}")), None),
+            Some(Outcome::Failed { attempts, reason }) => {
+                ("failed", Some(format!("after {attempts} attempts: {reason}")), None)
+            }
+            None => match (last, &life.queued) {
+                (Some(attempt), _) => match &attempt.result {
+                    Some(result) => ("failed-attempt", Some(result.reason.clone()), None),
+                    None => ("claimed", None, None),
+                },
+                (None, Some(_)) => ("queued", None, None),
+                (None, None) => ("waiting", None, None),
+            },
+        };
+        let owner = |decision: &Decision| decision.owner.clone();
+        Self {
+            id: life.id.to_string(),
+            switch: event
+                .map(|event| event.switch.clone())
+                .or_else(|| claim.map(|claim| claim.switch.clone()))
+                .unwrap_or_default(),
+            occurrence: event
+                .map(|event| event.occurrence)
+                .or_else(|| claim.map(|claim| claim.occurrence))
+                .unwrap_or(0),
+            state,
+            by: decision.map(owner).or_else(|| claim.map(|claim| claim.owner.clone())),
+            attempt: decision.map(|d| d.attempt).or_else(|| claim.map(|claim| claim.attempt)).unwrap_or(0),
+            steps,
+            decided: decision.map(|decision| node::time(decision.at_ms)),
+            words,
+        }
+    }
+
+    fn state_text(&self) -> String {
+        match self.state {
+            "done" => styled(GOOD, self.state),
+            "failed" | "failed-attempt" => styled(BAD, self.state),
+            "superseded" => styled(WARN, self.state),
+            state => state.to_owned(),
+        }
+    }
+}
+
+/// A table of tasks.
+pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
+    let rows = lines.iter().map(|line| {
+        let ms = |us: u64| format!("{:.1}", us as f64 / 1000.0);
+        let steps = line.steps.map_or_else(
+            || "-".to_owned(),
+            |steps| format!("{} / {} / {}", ms(steps.claim_sent_us), ms(steps.claimed_us), ms(steps.executed_us)),
+        );
+        vec![
+            line.id.clone(),
+            line.switch.clone(),
+            line.occurrence.to_string(),
+            line.state.to_owned(),
+            line.by.clone().unwrap_or_else(|| "-".to_owned()),
+            line.attempt.to_string(),
+            steps,
+        ]
+    });
+    let head = ["task", "switch", "generation", "state", "by", "attempt", "claim / own / done, ms"];
+    columns(out, &head, &[2, 5], rows)
+}
+
+impl Report for Tasks {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", styled(HEAD, "Pending"))?;
+        if self.pending.is_empty() {
+            writeln!(out, "  none")?;
+        } else {
+            table(out, &self.pending)?;
+        }
+        if !self.complete {
+            writeln!(out, "  {}", styled(FAINT, format_args!("and more: the first {MOST_QUEUED} are listed")))?;
+        }
+        writeln!(out, "\n{}", styled(HEAD, "Of the newest generations"))?;
+        if self.recent.is_empty() {
+            return writeln!(out, "  none");
+        }
+        table(out, &self.recent)
+    }
+}
+
+impl Report for Story {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let TaskLine { id, switch, occurrence, .. } = &self.line;
+        writeln!(out, "{}", styled(HEAD, format_args!("Task {id}")))?;
+        let (source, kind) = (self.source.as_deref().unwrap_or("-"), self.kind.as_deref().unwrap_or("-"));
+        writeln!(out, "  for switch {switch}, because of {source} {kind} {occurrence}")?;
+        if let (Some(entries), Some(desired)) = (self.entries, &self.desired) {
+            writeln!(out, "  desired: {entries} entries, {}", styled(FAINT, format_args!("b/{desired}")))?;
+        }
+        if let Some(Queued { by, at }) = &self.queued {
+            writeln!(out, "  {at} queued by {by}")?;
+        }
+        for attempt in &self.attempts {
+            let AttemptForm { attempt: number, by, received, claimed, lease_ms, failed, reason } = attempt;
+            writeln!(
+                out,
+                "  {claimed} attempt {number} claimed by {by} for {lease_ms} ms (it knew of the task from {received})"
+            )?;
+            if let (Some(failed), Some(reason)) = (failed, reason) {
+                writeln!(out, "  {failed} attempt {number} {}: {reason}", styled(BAD, "failed"))?;
+            }
+        }
+        let by = self.line.by.as_deref().unwrap_or("-");
+        match &self.line.decided {
+            None => writeln!(out, "  not decided yet: {}", self.line.state_text())?,
+            Some(decided) => {
+                let words = self.line.words.as_deref().unwrap_or_default();
+                writeln!(out, "  {decided} {} by {by}: {words}", self.line.state_text())?;
+            }
+        }
+        if let Some(steps) = self.line.steps {
+            writeln!(
+                out,
+                "  {}",
+                styled(
+                    FAINT,
+                    format_args!(
+                        "since {by} knew of it: claim sent {} us, owned {} us, executed {} us",
+                        steps.claim_sent_us, steps.claimed_us, steps.executed_us
+                    )
+                )
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Distributors and controllers in one process, with an embedded store and soft switches: real sockets, real HTTP,
+//! real gRPC.
+
+mod change;
+mod support;

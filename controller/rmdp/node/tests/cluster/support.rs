@@ -1,0 +1,357 @@
+//! A lab: store, switches, nodes. Everything ends with it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use outplane_compiler::plan;
+use outplane_driver_p4runtime::{Connection, Options, Pipeline, Target};
+use outplane_embedded_store::{Keys, Server, Settings as StoreSettings};
+use outplane_rmdp_core::config::Role;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Claim, Decision, Generation, Object, Outcome, PolicyFile, StoredConfig};
+use outplane_rmdp_core::task::{Event, TransactionId};
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::daemon::{self, Setup, Up};
+use outplane_rmdp_node::file::NodeFile;
+use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_node::objects::Objects;
+use outplane_rmdp_node::{Error, blob};
+use outplane_rmdp_store::Store;
+use outplane_softswitch::server::Config;
+use outplane_softswitch::state::Limits;
+use outplane_softswitch::{Switch, SwitchConfig};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+const SECRET: &str = "a-secret-of-tests";
+
+/// What a shared configuration says beside members and switches: quick, so that tests are.
+pub(crate) const QUICK: &str = "
+[datagrams]
+groups = []
+[heartbeat]
+interval_ms = 50
+[claims]
+lease_base_ms = 1000
+lease_max_ms = 5000
+budget_ms = 400
+watch_ms = 300
+[attempts]
+max = 3
+backoff_ms = 50
+backoff_max_ms = 200
+[queue]
+poll_ms = 200
+";
+
+/// A free UDP address on loopback.
+fn free_address() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    pub(crate) sender: u32,
+    pub(crate) role: Role,
+    pub(crate) address: SocketAddr,
+}
+
+pub(crate) struct Lab {
+    pub(crate) folder: tempfile::TempDir,
+    server: Option<Server>,
+    store_address: SocketAddr,
+    pub(crate) objects: Objects,
+    pub(crate) members: Vec<Member>,
+    pub(crate) switches: BTreeMap<String, Switch>,
+    /// What follows members and switches in the shared configuration.
+    pub(crate) tail: String,
+}
+
+/// A running node. Dropping it kills it.
+pub(crate) struct Node {
+    pub(crate) up: Up,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Node {
+    /// Ends it in good order.
+    pub(crate) async fn drain(mut self) {
+        self.stop.cancel();
+        timeout(PATIENCE, &mut self.task).await.expect("it drains").unwrap().unwrap();
+    }
+
+    /// As SIGKILL does.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lab {
+    /// A store, switches of these names, and so many distributors (d1, ..) and controllers (c1, ..) in the
+    /// configuration; none of them runs yet.
+    pub(crate) async fn new(switches: &[&str], distributors: usize, controllers: usize) -> Self {
+        Self::with(switches, distributors, controllers, QUICK).await
+    }
+
+    pub(crate) async fn with(switches: &[&str], distributors: usize, controllers: usize, tail: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::start(listener, Self::store_settings(folder.path())).await.unwrap();
+        let store_address = server.address();
+        let names = ["1", "2", "3", "4"];
+        let member = |prefix: &str, place: usize, role, first: u32| Member {
+            name: Box::leak(format!("{prefix}{}", names[place]).into_boxed_str()),
+            sender: first + u32::try_from(place).unwrap(),
+            role,
+            address: free_address(),
+        };
+        let mut members: Vec<Member> =
+            (0..distributors).map(|place| member("d", place, Role::Distributor, 1)).collect();
+        members.extend((0..controllers).map(|place| member("c", place, Role::Controller, 11)));
+        let mut running = BTreeMap::new();
+        for name in switches {
+            running.insert((*name).to_owned(), start_switch("127.0.0.1:0").await);
+        }
+        let client = daemon::store_settings(&node_file("d1", store_address, folder.path(), &[1]).store);
+        let objects = Objects::new(Store::new(client).unwrap());
+        let lab = Self {
+            folder,
+            server: Some(server),
+            store_address,
+            objects,
+            members,
+            switches: running,
+            tail: tail.to_owned(),
+        };
+        lab.set_config(&lab.config()).await;
+        lab
+    }
+
+    fn store_settings(folder: &Path) -> StoreSettings {
+        let keys = Keys::new("tests".to_owned(), SECRET.to_owned()).unwrap();
+        let mut settings = StoreSettings::new(folder.join("store"), keys);
+        settings.buckets = vec!["outplane".to_owned()];
+        settings
+    }
+
+    /// The store goes away.
+    pub(crate) async fn stop_store(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.shutdown().await.unwrap();
+        }
+    }
+
+    /// It is back, with what it had.
+    pub(crate) async fn start_store(&mut self) {
+        let listener = timeout(PATIENCE, async {
+            loop {
+                match TcpListener::bind(self.store_address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => sleep(Duration::from_millis(20)).await,
+                }
+            }
+        });
+        let settings = Self::store_settings(self.folder.path());
+        self.server = Some(Server::start(listener.await.unwrap(), settings).await.unwrap());
+    }
+
+    /// The shared configuration.
+    pub(crate) fn config(&self) -> String {
+        let mut text = String::new();
+        for Member { name, sender, role, address } in &self.members {
+            let role = match role {
+                Role::Distributor => "distributor",
+                Role::Controller => "controller",
+            };
+            let _ = writeln!(
+                text,
+                "[[member]]\nname = \"{name}\"\nsender = {sender}\nrole = \"{role}\"\naddress = \"{address}\""
+            );
+        }
+        text.push_str(&self.tail);
+        for (name, switch) in &self.switches {
+            let _ = writeln!(text, "[switch.{name}]\naddress = \"{}\"", switch.server().address());
+        }
+        text
+    }
+
+    /// Appends a version of the shared configuration.
+    pub(crate) async fn set_config(&self, toml: &str) -> u64 {
+        let make = |version| {
+            Object::Config(StoredConfig { version, toml: toml.to_owned(), author: "tests".into(), at_ms: 0 })
+        };
+        Chain::Configs.append(&self.objects, make).await.unwrap()
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Node {
+        self.start_with_keys(name, &[1]).await
+    }
+
+    pub(crate) async fn start_with_keys(&self, name: &str, keys: &[u16]) -> Node {
+        let member = self.members.iter().find(|member| member.name == name).unwrap();
+        let setup = Setup {
+            file: node_file(name, self.store_address, self.folder.path(), keys),
+            tls: self.folder.path().to_owned(),
+            role: member.role,
+        };
+        let (stop, (tell, told)) = (CancellationToken::new(), oneshot::channel());
+        let run = daemon::run(setup, stop.clone(), move |up: &Up| {
+            let _ = tell.send(up.clone());
+        });
+        let task = tokio::spawn(run);
+        let up = timeout(PATIENCE, told).await.expect("it comes up");
+        match up {
+            Ok(up) => Node { up, stop, task },
+            Err(_) => panic!("{name} did not come up: {:?}", task.await),
+        }
+    }
+
+    /// Starts all members.
+    pub(crate) async fn start_all(&self) -> BTreeMap<&'static str, Node> {
+        let mut nodes = BTreeMap::new();
+        for member in &self.members {
+            nodes.insert(member.name, self.start(member.name).await);
+        }
+        nodes
+    }
+
+    /// Appends a generation, which all switches are to hold: `rules` of them.
+    pub(crate) async fn apply(&self, rules: usize) -> u64 {
+        let files = policy(self.switches.keys(), rules);
+        let make = |generation| Object::Generation(record(generation, files.clone()));
+        Chain::Generations.append(&self.objects, make).await.unwrap()
+    }
+
+    /// How the task of a generation for a switch ended.
+    pub(crate) async fn decision(&self, generation: u64, switch: &str) -> Decision {
+        let id = id(generation, switch);
+        let decided = timeout(PATIENCE, async {
+            loop {
+                if let Ok(Some(Object::Decision(decision))) = self.objects.get(&Key::Decision(id)).await {
+                    return decision;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        decided.await.unwrap_or_else(|_| panic!("no decision of generation {generation} for {switch}"))
+    }
+
+    /// Waits until a generation is done on all switches, and makes sure that they hold it.
+    pub(crate) async fn converged(&self, generation: u64) -> BTreeMap<String, Decision> {
+        let mut decisions = BTreeMap::new();
+        for switch in self.switches.keys() {
+            let decision = self.decision(generation, switch).await;
+            assert!(matches!(decision.outcome, Outcome::Done { .. }), "{decision:?}");
+            decisions.insert(switch.clone(), decision);
+        }
+        self.assert_holds(generation).await;
+        decisions
+    }
+
+    /// Makes sure that every switch holds what a generation says, and nothing else.
+    pub(crate) async fn assert_holds(&self, generation: u64) {
+        let Some(Object::Generation(record)) = self.objects.get(&Key::Generation(generation)).await.unwrap() else {
+            panic!("generation {generation} is there")
+        };
+        let compiled = compiled(&record).unwrap();
+        for task in &compiled.tasks {
+            let switch = &self.switches[task.switch()];
+            let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else { panic!("{task:?}") };
+            let desired = blob::decode(*desired, &compiled.blobs[desired]).unwrap();
+            let target = Target {
+                name: task.switch().to_owned(),
+                address: switch.server().address().to_string(),
+                device_id: 1,
+                role: None,
+                tls: None,
+            };
+            let pipeline = std::sync::Arc::new(Pipeline::outplane().clone());
+            let connection = Connection::open_read_only(target, pipeline, Options::default()).await.unwrap();
+            let read = connection.read_installed(&desired, false).await.unwrap();
+            let plan = plan::plan(&Pipeline::outplane().program, &read.installed, &desired).unwrap();
+            assert!(plan.is_empty(), "{} differs from generation {generation}: {plan:?}", task.switch());
+        }
+    }
+
+    /// The claim of an attempt, once there is one.
+    pub(crate) async fn claim(&self, generation: u64, switch: &str, attempt: u32) -> Claim {
+        let key = Key::Claim(id(generation, switch), attempt);
+        let claimed = timeout(PATIENCE, async {
+            loop {
+                if let Ok(Some(Object::Claim(claim))) = self.objects.get(&key).await {
+                    return claim;
+                }
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        claimed.await.unwrap_or_else(|_| panic!("no claim {key}"))
+    }
+}
+
+pub(crate) fn id(generation: u64, switch: &str) -> TransactionId {
+    Event::generation(generation, switch).id().unwrap()
+}
+
+pub(crate) async fn start_switch(address: &str) -> Switch {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let config = SwitchConfig { listener, server: Config::new(1), ports: Vec::new(), limits: Limits::default() };
+    Switch::start(config).unwrap()
+}
+
+pub(crate) fn record(generation: u64, files: Vec<PolicyFile>) -> Generation {
+    Generation { generation, files, as_of_ms: 0, author: "tests".to_owned(), at_ms: 0 }
+}
+
+/// Switches without addresses of use, and a policy of so many rules for all of them.
+pub(crate) fn policy<'s>(switches: impl Iterator<Item = &'s String>, rules: usize) -> Vec<PolicyFile> {
+    let mut text = String::new();
+    for name in switches {
+        let _ = writeln!(
+            text,
+            "apiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {{name: {name}}}\nspec: {{address: \
+             'nowhere.invalid:1', ports: [1, 2]}}\n---"
+        );
+    }
+    text.push_str(
+        "apiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: edge}\nspec:\n  default: deny\n  rules:\n",
+    );
+    for rule in 0..rules {
+        let _ = writeln!(
+            text,
+            "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{}.0/24}}], ports: [{{protocol: TCP, port: {}}}]}}",
+            rule / 250,
+            rule % 250,
+            1000 + rule % 40
+        );
+    }
+    vec![PolicyFile { name: "policy.yaml".to_owned(), text }]
+}
+
+fn node_file(name: &str, store: SocketAddr, folder: &Path, keys: &[u16]) -> NodeFile {
+    let mut text = format!(
+        "name = \"{name}\"\n[store]\nendpoints = [\"http://{store}\"]\nbucket = \"outplane\"\naccess_key = \
+         \"tests\"\nsecret_key = \"{SECRET}\"\nattempt_timeout_ms = 500\n[network]\nxdp = \"off\"\n[http]\nlisten = \
+         \"off\"\n[keys]\n"
+    );
+    for key in keys {
+        let _ = writeln!(text, "{key} = \"{}\"", format!("{key:02x}").repeat(16));
+    }
+    let path: PathBuf = folder.join("node.toml");
+    NodeFile::parse(&text, &path, &|_| None).unwrap().file
+}
