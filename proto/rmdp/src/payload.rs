@@ -10,7 +10,7 @@
 //! |---|---|
 //! | event | `outplane-event-1`, source, kind, object, switch (at most 255 bytes each), occurrence (8) |
 //! | work | 1, generation (8), SHA-256 of the desired state (32), count of its entries (4); or 2 for a probe |
-//! | notice | transaction id (16), attempt (4), what: 1 claimed, 2 decided (1) |
+//! | notice | transaction id (16), attempt (4), what: 1 claimed, 2 decided, 3 failed (1) |
 //! | lateness row | sender (4), copies (4), missing (4), median lateness in microseconds (4), late ones of the last 20 (1) |
 
 mod event;

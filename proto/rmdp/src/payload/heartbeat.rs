@@ -36,6 +36,8 @@ pub enum NoticeOf {
     Claimed = 1,
     /// The sender has written the decision.
     Decided = 2,
+    /// The sender has written the result of an attempt that failed.
+    Failed = 3,
 }
 
 /// News of a task: a hint that saves others requests, nothing to rely on.
@@ -88,6 +90,7 @@ impl Record for Notice {
             what: match reader.u8("notice")? {
                 1 => NoticeOf::Claimed,
                 2 => NoticeOf::Decided,
+                3 => NoticeOf::Failed,
                 other => return Err(PayloadError::UnknownNumber("notice", other)),
             },
         })
