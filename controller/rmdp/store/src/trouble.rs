@@ -1,6 +1,7 @@
 //! What an attempt met when it did not succeed, and what that means for a write.
 
 use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -101,7 +102,11 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
 }
 
 fn never_connected(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|cause| cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect))
+    causes(error).any(|cause| {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect)
+            || cause.downcast_ref().is_some_and(refused)
+    })
 }
 
 impl Status {

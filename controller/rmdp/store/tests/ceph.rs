@@ -80,7 +80,8 @@ async fn versioned_buckets_are_refused(ceph: &Ceph) {
 /// RGW 16.2 compares the header with the bare tag, so that a quoted one, as RFC 9110 and AWS want it, never matches.
 async fn if_match_is_honest(ceph: &Ceph) {
     let client = raw(ceph);
-    let put = |body: &str| client.put_object().bucket("suite").key("ballot").body(body.as_bytes().to_vec().into());
+    let put =
+        |body: &str| client.put_object().bucket("suite").key("ballot").body(body.as_bytes().to_vec().into());
     for quoted in [true, false] {
         let mut all = Vec::new();
         for round in 0..10 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outplane_rmdp_store::{ClaimRegister, Created, EndpointState, Error, Secret, Settings, Store};
+use tokio::net::TcpSocket;
 
 mod support;
 
@@ -23,10 +24,18 @@ async fn first_create(first: Act) -> Server {
     .await
 }
 
-/// Nobody listens here.
-async fn dead() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    format!("http://{}", listener.local_addr().expect("an address"))
+/// An address at which nobody listens, and nobody else can while this is held.
+struct Dead {
+    url: String,
+    _socket: TcpSocket,
+}
+
+impl Dead {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        Self { url: format!("http://{}", socket.local_addr().expect("an address")), _socket: socket }
+    }
 }
 
 #[tokio::test]
@@ -114,7 +123,8 @@ async fn a_write_that_lands_late_is_not_lost_sight_of() {
 
 #[tokio::test]
 async fn unknown_only_where_a_write_may_have_been_done() {
-    let mut short = settings(&[&dead().await, &dead().await]);
+    let (one, other) = (Dead::new(), Dead::new());
+    let mut short = settings(&[&one.url, &other.url]);
     short.deadline = Duration::from_millis(300);
     let store = Store::new(short).expect("good settings");
     let error = store.create("c/1", OURS).await.expect_err("nobody is there");
@@ -147,7 +157,8 @@ async fn endpoints_are_tried_in_turn_and_counted() {
     let hanging = Server::start(|_, _| Act::Hang).await;
     let failing = Server::start(|_, _| status(500, "InternalError")).await;
     let good = Server::start(|_, _| Act::Serve).await;
-    let store = store(&[&dead().await, &hanging.url, &failing.url, &good.url]);
+    let dead = Dead::new();
+    let store = store(&[&dead.url, &hanging.url, &failing.url, &good.url]);
     let started = Instant::now();
     store.put("n/1", OURS).await.expect("the last one takes it");
     assert!(started.elapsed() >= Duration::from_millis(150), "one timeout");
@@ -322,11 +333,11 @@ async fn requests_at_once_are_bounded() {
 async fn the_probe_accepts_an_honest_store_and_cleans_up() {
     let server = Server::start(|_, _| Act::Serve).await;
     let second = Server::sharing(Arc::clone(&server.objects), |_, _| Act::Serve).await;
-    let gone = dead().await;
-    let probe = store(&[&server.url, &gone, &second.url]).probe().await.expect("honest");
+    let gone = Dead::new();
+    let probe = store(&[&server.url, &gone.url, &second.url]).probe().await.expect("honest");
     assert_eq!(probe.reached, [server.url.clone(), second.url.clone()]);
     assert_eq!(probe.unreachable.len(), 1);
-    assert_eq!(probe.unreachable[0].0, gone);
+    assert_eq!(probe.unreachable[0].0, gone.url);
     assert_eq!((probe.rounds, probe.writers), (4, 32));
     assert!(server.objects.lock().expect("no panic").is_empty());
 }
