@@ -1,0 +1,112 @@
+//! What fails, and when.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use outplane_testbed::{Chaos, Cluster, DATAGRAM_PORT, Part};
+
+pub(crate) struct Faults<'a> {
+    cluster: &'a Cluster,
+    start: Instant,
+    random: Mutex<fastrand::Rng>,
+    seed: u64,
+    told: Mutex<Vec<String>>,
+}
+
+impl<'a> Faults<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, seed: u64) -> Self {
+        let random = Mutex::new(fastrand::Rng::with_seed(seed));
+        Self { cluster, start: Instant::now(), random, seed, told: Mutex::default() }
+    }
+
+    /// What was done, and when.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, what: impl std::fmt::Display) {
+        let line = format!("{:6.2} s: {what}", self.start.elapsed().as_secs_f64());
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Some time, so that faults meet tasks in every state.
+    fn wait(&self, from_ms: u64, to_ms: u64) {
+        let wait = self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(from_ms..=to_ms);
+        std::thread::sleep(Duration::from_millis(wait));
+    }
+
+    /// 30 % of all datagrams are lost, 20 % of the distributors' doubled, and c1 gets and sends its own up to 30 ms late
+    /// and so out of order, while the key is changed twice.
+    pub(crate) fn datagrams_and_keys(&self) {
+        let cluster = self.cluster;
+        cluster.spoil(30, 20).expect("nftables");
+        let chaos = Chaos { seed: self.seed, port: DATAGRAM_PORT, loss: 0, duplicate: 10, delay_us: 30_000 };
+        cluster.chaos("c1", &chaos).expect("the relay");
+        let mut shared = cluster.shared();
+        // First everybody takes the new key, then everybody signs with it, then nobody takes the old one.
+        for (sign_with, accept) in
+            [(1, vec![1, 2]), (2, vec![1, 2]), (2, vec![2, 3]), (3, vec![2, 3]), (3, vec![3])]
+        {
+            self.wait(2000, 3000);
+            (shared.keys.sign_with, shared.keys.accept) = (sign_with, accept);
+            cluster.write("rotated.toml", &shared.to_toml()).expect("a file");
+            cluster
+                .outplane(&["config", "set", "rotated.toml", "--config", "d1.toml"])
+                .expect("a new version");
+            self.tell(format!("signed with key {sign_with}, accepted {:?}", shared.keys.accept));
+        }
+        self.wait(2000, 2000);
+        let spoilt = cluster.spoilt().expect("counters");
+        cluster.spoil(0, 0).expect("nftables");
+        let relayed = cluster.chaos("c1", &Chaos::default()).expect("the relay");
+        self.tell(format!("{spoilt:?}, c1 {relayed:?}"));
+        assert!(
+            spoilt.lost * 100 > spoilt.seen * 25 && spoilt.doubled > 0 && relayed.overtaken > 0,
+            "nothing failed"
+        );
+    }
+
+    /// SIGKILL and SIGSTOP of a node of each kind and of the store.
+    pub(crate) fn processes(&self) {
+        let cluster = self.cluster;
+        let (distributors, controllers) = (cluster.names(Part::Distributor), cluster.names(Part::Controller));
+        for name in [&controllers[0], &distributors[0], &controllers[1], &distributors[1], &controllers[2]] {
+            self.kill(name);
+        }
+        for name in [&controllers[0], &distributors[0], &controllers[1], &controllers[2], &distributors[2]] {
+            // Longer than a lease and its half.
+            self.pause(name, 2500, 4000);
+        }
+        for store in cluster.store_processes() {
+            self.kill(&store);
+            self.pause(&store, 1000, 2000);
+        }
+        // All of it. Ceph takes long to start; it hangs instead, which is worse than being refused.
+        let hangs = cluster.names(Part::Store).is_empty();
+        if hangs { cluster.pause("store") } else { cluster.stop("store").map(drop) }.expect("it runs");
+        self.tell(if hangs { "the store hangs" } else { "the store stopped" });
+        self.wait(10_000, 10_000);
+        if hangs { cluster.resume("store") } else { cluster.start_one("store") }.expect("it goes on");
+        self.tell("and went on");
+        self.wait(500, 500);
+    }
+
+    fn kill(&self, name: &str) {
+        self.wait(200, 700);
+        self.cluster.kill(name).expect("it runs");
+        self.tell(format!("{name} killed"));
+        self.wait(200, 500);
+        self.cluster.start_one(name).expect("it starts");
+        self.cluster.wait_ready(name).expect("it is ready");
+        self.tell(format!("{name} ready again"));
+    }
+
+    fn pause(&self, name: &str, from_ms: u64, to_ms: u64) {
+        self.wait(200, 700);
+        self.cluster.pause(name).expect("it runs");
+        self.tell(format!("{name} paused"));
+        self.wait(from_ms, to_ms);
+        self.cluster.resume(name).expect("it runs");
+        self.tell(format!("{name} goes on"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Policies, one after another.
+
+use std::time::{Duration, Instant};
+
+use outplane_testbed::{Cluster, Event, History, Part};
+
+/// Longest time until all is decided, after everything is well again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Load<'a> {
+    cluster: &'a Cluster,
+    switches: Vec<String>,
+    /// Policies that were written; each is another one.
+    policies: usize,
+    /// Generations that `outplane apply` said are in the intent log.
+    acknowledged: Vec<u64>,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn new(cluster: &'a Cluster) -> Self {
+        let switches = cluster.names(Part::Switch);
+        Self { cluster, switches, policies: 0, acknowledged: Vec::new() }
+    }
+
+    /// Tasks of the generations that are known to be in the log.
+    pub(crate) fn tasks(&self) -> usize {
+        self.acknowledged.len() * self.switches.len()
+    }
+
+    /// Applies policies until that many more tasks are there and `enough`.
+    pub(crate) fn run(&mut self, tasks: usize, enough: impl Fn() -> bool) {
+        let goal = self.tasks() + tasks;
+        while self.tasks() < goal || !enough() {
+            // Every fourth is not waited for, so that the next one overtakes it.
+            self.apply(self.policies % 4 != 3);
+        }
+    }
+
+    fn policy(&self) -> String {
+        // Always another port, and the rules in another order.
+        let port = 1000 + self.policies;
+        let mut rules = vec![
+            format!("  - {{name: web, action: allow, from: [10.1.0.0/16], ports: [{{port: {port}}}]}}\n"),
+            "  - {name: ssh, action: allow, from: [10.9.0.0/24], ports: [{port: 22}]}\n".to_owned(),
+        ];
+        if self.policies % 2 == 1 {
+            rules.reverse();
+        }
+        format!(
+            "{}---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {{name: edge}}\nspec:\n  rules:\n{}",
+            self.cluster.switch_objects(),
+            rules.concat()
+        )
+    }
+
+    fn apply(&mut self, wait: bool) {
+        self.policies += 1;
+        let name = format!("policy-{}.yaml", self.policies % 8);
+        self.cluster.write(&name, &self.policy()).expect("a policy");
+        let mut words = vec!["apply", &name, "--config", "d1.toml", "-o", "json"];
+        if !wait {
+            words.push("--no-wait");
+        }
+        let output = self
+            .cluster
+            .command(&words)
+            .and_then(|mut command| Ok(command.output()?))
+            .expect("outplane runs");
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if let Some(generation) = answer["generation"].as_u64() {
+            self.acknowledged.push(generation);
+        } else {
+            eprintln!("apply: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        }
+    }
+
+    /// Waits until every task has its decision.
+    pub(crate) fn settle(&self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let open = History::open(self.cluster, &self.switches).expect("the store can be read");
+            if open == 0 {
+                return;
+            }
+            assert!(Instant::now() < end, "{open} tasks are not decided after {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The events of all generations in the log, which are all that were acknowledged and perhaps more.
+    pub(crate) fn expected(&self, history: &History) -> Vec<Event> {
+        for generation in &self.acknowledged {
+            assert!(
+                history.generations.contains(generation),
+                "generation {generation} was acknowledged, and is gone"
+            );
+        }
+        history.events(&self.switches)
+    }
+
+    /// The switches hold what the last policy says.
+    pub(crate) fn nothing_left(&self) {
+        let name = format!("policy-{}.yaml", self.policies % 8);
+        let output = self.cluster.outplane(&["plan", &name, "-o", "json"]).expect("switches can be read");
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(plan["writes"], 0, "{plan}");
+    }
+}
