@@ -256,17 +256,23 @@ impl<'a> Walk<'a> {
 }
 
 /// Waits for the SDK's answer until `limit`.
-pub(crate) async fn timed<T, E>(
+///
+/// Not an `async fn`: its future would have room for `request` too, and those of the SDK have kilobytes, which would be
+/// copied through every layer from here up.
+pub(crate) fn timed<T, E>(
     limit: Instant,
-    request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Result<T, Trouble>
+    request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+) -> impl Future<Output = Result<T, Trouble>> + Send
 where
+    T: Send,
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let started = Instant::now();
-    // The SDK's futures have kilobytes, and would be copied through every layer from here up.
-    match timeout_at(limit, Box::pin(request)).await {
-        Ok(result) => result.map_err(|error| sort(&error)),
-        Err(_) => Err(Trouble::Timeout(limit.saturating_duration_since(started))),
+    let request = Box::pin(request);
+    async move {
+        let started = Instant::now();
+        match timeout_at(limit, request).await {
+            Ok(result) => result.map_err(|error| sort(&error)),
+            Err(_) => Err(Trouble::Timeout(limit.saturating_duration_since(started))),
+        }
     }
 }

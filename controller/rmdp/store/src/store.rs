@@ -357,16 +357,18 @@ pub(crate) fn stream(body: &Bytes) -> ByteStream {
     ByteStream::new(SdkBody::from(body.clone()))
 }
 
-/// GET with a bounded body. Each part of the body has as long as the answer's head had.
-pub(crate) async fn fetch(
+/// GET with a bounded body. Each part of the body has as long as the answer's head had. On the heap, as in [`timed`].
+pub(crate) fn fetch(
     settings: &Settings,
     client: Client,
     full: &str,
     limit: Instant,
-) -> Result<Bytes, Trouble> {
-    let patience = limit.saturating_duration_since(Instant::now());
-    let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
-    collect(output, settings.max_object, patience).await
+) -> impl Future<Output = Result<Bytes, Trouble>> + Send {
+    Box::pin(async move {
+        let patience = limit.saturating_duration_since(Instant::now());
+        let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
+        collect(output, settings.max_object, patience).await
+    })
 }
 
 async fn collect(output: GetObjectOutput, max: usize, patience: Duration) -> Result<Bytes, Trouble> {
@@ -399,4 +401,28 @@ async fn collect(output: GetObjectOutput, max: usize, patience: Duration) -> Res
         rest.extend_from_slice(&part);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::{Secret, Settings, Store};
+
+    /// Callers keep many of them at once, and put them into their own.
+    #[test]
+    fn futures_are_small() {
+        let settings =
+            Settings::new(vec!["http://127.0.0.1:1".to_owned()], "tasks", "key", Secret::new("secret"));
+        let store = Store::new(settings).expect("good settings");
+        let sizes = [
+            size_of_val(&store.create("c/1", Bytes::new())),
+            size_of_val(&store.put("n/1", Bytes::new())),
+            size_of_val(&store.get("q/1")),
+            size_of_val(&store.list("q/", None, 1)),
+            size_of_val(&store.delete(&[])),
+            size_of_val(&store.ensure_bucket()),
+        ];
+        assert!(sizes.iter().all(|size| *size < 4096), "{sizes:?}");
+    }
 }

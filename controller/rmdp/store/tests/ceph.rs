@@ -45,13 +45,13 @@ fn a_store_of_two_gateways() {
     let mut ceph = Ceph::start(2).expect("Ceph starts");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        suite::all(&settings(&ceph, "suite")).await;
-        versioned_buckets_are_refused(&ceph).await;
-        if_match_is_honest(&ceph).await;
-        report_latency(&ceph).await;
-        a_killed_gateway_costs_no_write(&mut ceph).await;
-        a_stopped_gateway_costs_a_timeout(&mut ceph).await;
-        a_stopped_store_is_waited_for(&ceph).await;
+        Box::pin(suite::all(&settings(&ceph, "suite"))).await;
+        Box::pin(versioned_buckets_are_refused(&ceph)).await;
+        Box::pin(if_match_is_honest(&ceph)).await;
+        Box::pin(report_latency(&ceph)).await;
+        Box::pin(a_killed_gateway_costs_no_write(&mut ceph)).await;
+        Box::pin(a_stopped_gateway_costs_a_timeout(&mut ceph)).await;
+        Box::pin(a_stopped_store_is_waited_for(&ceph)).await;
     });
 }
 

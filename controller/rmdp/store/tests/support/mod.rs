@@ -14,20 +14,20 @@ use outplane_rmdp_store::{Secret, Settings, Store};
 
 /// A request, as far as the script looks at it.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// With the query.
-    pub path: String,
-    pub conditional: bool,
-    pub body: Bytes,
+    pub(crate) path: String,
+    pub(crate) conditional: bool,
+    pub(crate) body: Bytes,
 }
 
 impl Request {
-    pub fn is_create(&self) -> bool {
+    pub(crate) fn is_create(&self) -> bool {
         self.method == "PUT" && self.conditional
     }
 
-    pub fn is_put(&self) -> bool {
+    pub(crate) fn is_put(&self) -> bool {
         self.method == "PUT"
     }
 
@@ -38,7 +38,7 @@ impl Request {
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// What an honest store does.
     Serve,
     /// Carries it out, then answers this.
@@ -61,13 +61,13 @@ pub enum Act {
     Endless(usize),
 }
 
-pub fn error(code: &str) -> Bytes {
+pub(crate) fn error(code: &str) -> Bytes {
     Bytes::from(format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>scripted</Message></Error>"
     ))
 }
 
-pub fn status(status: u16, code: &str) -> Act {
+pub(crate) fn status(status: u16, code: &str) -> Act {
     Act::Answer(status, "application/xml", error(code))
 }
 
@@ -75,21 +75,21 @@ type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
 type Script = Arc<dyn Fn(&Request, usize) -> Act + Send + Sync>;
 
 /// One endpoint. Ends when dropped.
-pub struct Server {
-    pub url: String,
-    pub objects: Objects,
-    pub seen: Arc<Mutex<Vec<Request>>>,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) objects: Objects,
+    pub(crate) seen: Arc<Mutex<Vec<Request>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
     /// `script` gets each request and how many came before it.
-    pub async fn start(script: impl Fn(&Request, usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Request, usize) -> Act + Send + Sync + 'static) -> Self {
         Self::sharing(Objects::default(), script).await
     }
 
     /// An endpoint of the store that has these objects.
-    pub async fn sharing(
+    pub(crate) async fn sharing(
         objects: Objects,
         script: impl Fn(&Request, usize) -> Act + Send + Sync + 'static,
     ) -> Self {
@@ -101,11 +101,11 @@ impl Server {
         Self { url, objects, seen, task }
     }
 
-    pub fn count(&self, what: impl Fn(&Request) -> bool) -> usize {
+    pub(crate) fn count(&self, what: impl Fn(&Request) -> bool) -> usize {
         self.seen.lock().expect("no panic").iter().filter(|request| what(request)).count()
     }
 
-    pub fn object(&self, key: &str) -> Option<Bytes> {
+    pub(crate) fn object(&self, key: &str) -> Option<Bytes> {
         self.objects.lock().expect("no panic").get(&format!("/tasks/{key}")).cloned()
     }
 }
@@ -277,11 +277,11 @@ async fn answer(stream: &mut TcpStream, status: u16, kind: &str, body: &[u8]) ->
 }
 
 /// A client of these endpoints, with short times.
-pub fn store(endpoints: &[&str]) -> Store {
+pub(crate) fn store(endpoints: &[&str]) -> Store {
     Store::new(settings(endpoints)).expect("good settings")
 }
 
-pub fn settings(endpoints: &[&str]) -> Settings {
+pub(crate) fn settings(endpoints: &[&str]) -> Settings {
     let endpoints = endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect();
     let mut settings = Settings::new(endpoints, "tasks", "key", Secret::new("secret"));
     settings.deadline = Duration::from_secs(3);
