@@ -216,6 +216,11 @@ fn run(batches: &[Vec<Do>], power: Option<u64>, seed: u64) {
             }
             // Blobs of a batch that was lost are gone, too.
             let blobs = disk.names(BLOBS).unwrap().len();
+            assert_eq!(
+                disk.names(LOG).unwrap().len(),
+                engine.sealed.len() + 1,
+                "nothing is left of cleaned segments"
+            );
             assert_eq!(blobs, read(engine.index()).objects().filter(|(_, entry)| entry.blob != 0).count());
         }
         assert_eq!(contents(&engine, &disk), comparable(&model));
@@ -295,6 +300,82 @@ proptest! {
             Err(error) => prop_assert!(false, "{error}"),
             Ok(_) => prop_assert!(false, "byte {at} of segment {number} was believed"),
         }
+    }
+}
+
+/// Puts and deletes that have several segments cleaned.
+fn churn() -> Vec<Vec<Do>> {
+    let batch = |number: u8| match number % 4 {
+        0 => vec![Do::Create(number, 1, 200), Do::Delete(number.saturating_sub(8))],
+        1 => vec![Do::Put(7, number, 250), Do::Put(8, number, 50)],
+        2 => vec![Do::Blob(9, 600), Do::Put(10, number, 250)],
+        _ => vec![Do::Put(11, number, 290)],
+    };
+    (1..60).map(batch).collect()
+}
+
+#[test]
+fn every_step_can_be_the_last_before_the_power_goes() {
+    let disk = SimDisk::default();
+    let (mut engine, _) = open(&disk).unwrap();
+    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    let (mut model, mut ids) = (Model::new(), 0);
+    disk.faults.lock().unwrap().power = Some(u64::MAX);
+    for batch in churn() {
+        let (ops, _, after) = expected(&model, &batch, &disk, &mut ids).unwrap();
+        engine.commit(7, ops);
+        engine.release();
+        clean(&mut engine, &disk).unwrap();
+        model = after;
+    }
+    assert!(engine.sealed.keys().next().is_none_or(|oldest| *oldest > 4), "several segments were cleaned");
+    let steps = u64::MAX - disk.faults.lock().unwrap().power.unwrap();
+    assert!(steps > 200);
+    for power in 0..=steps {
+        for seed in 0..3 {
+            run(&churn(), Some(power), seed);
+        }
+    }
+}
+
+#[test]
+fn what_is_moved_is_looked_at_again() {
+    let disk = SimDisk::default();
+    let (mut engine, _) = open(&disk).unwrap();
+    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }, create("b/1", 1, 10), create("b/2", 2, 10)]);
+    let moved = |key: &str, engine: &Engine| {
+        let place = read(engine.index()).get(key).unwrap().place;
+        let bytes = disk::read_all(&*engine.active.file, 10_000).unwrap();
+        let start = usize::try_from(place.offset).unwrap();
+        let (_, size) = format::Record::decode(&bytes[start..]).unwrap();
+        Moved { place, record: Bytes::from(bytes[start..start + size].to_vec()) }
+    };
+    // Found live by cleaning, and no longer so when it comes to be moved: before the batch, and in it.
+    let (one, two) = (moved("b/1", &engine), moved("b/2", &engine));
+    engine.commit(2, vec![put("b/1", 7, 20, Condition::default())]);
+    let outcomes = engine.commit(3, vec![delete("b/2"), Op::Move(vec![one, two])]);
+    assert!(outcomes.iter().all(Result::is_ok));
+    let model = Model::from([("b/1".to_owned(), (7, 20))]);
+    assert_eq!(contents(&engine, &disk), model);
+    let (engine, _) = open(&disk).unwrap();
+    assert_eq!(contents(&engine, &disk), model);
+}
+
+#[test]
+fn a_large_object_whose_sync_failed_may_be_there_or_not() {
+    for both in [true, false] {
+        let disk = SimDisk::default();
+        let (mut engine, _) = open(&disk).unwrap();
+        engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+        let op = blob(&disk, 1, "b/1", 700).unwrap();
+        disk.faults.lock().unwrap().sync = Some(0);
+        assert!(engine.commit(1, vec![op])[0].is_err());
+        engine.release();
+        // The record has reached the disk all the same, or has not.
+        let after = if both { disk.copy() } else { disk.after_power_loss(&mut fastrand::Rng::with_seed(1)) };
+        let (engine, _) = open(&after).unwrap();
+        let found = contents(&engine, &after).len();
+        assert!(if both { found == 1 } else { found <= 1 });
     }
 }
 
