@@ -152,16 +152,53 @@ fn pin_error(path: &Path, error: &(dyn std::error::Error + 'static)) -> XdpError
     XdpError::Call { call: "BPF_OBJ_PIN", object: path.display().to_string(), source }
 }
 
-/// The number of the interface that a pinned link is on; 0 when that is gone.
-fn link_interface(path: &Path) -> Result<u32, XdpError> {
-    /// What `union bpf_attr` of `linux/bpf.h` has for `BPF_OBJ_GET`.
+/// Takes the program off now: when the last pin goes the kernel does it too, but some time later.
+pub(crate) fn detach(path: &Path) -> Result<(), XdpError> {
+    /// What `union bpf_attr` of `linux/bpf.h` has for `BPF_LINK_DETACH`.
+    #[repr(C)]
+    struct Detach {
+        descriptor: u32,
+    }
+    const LINK_DETACH: libc::c_int = 34;
+
+    let link = open(path)?;
+    let detach = Detach { descriptor: link.as_raw_fd().cast_unsigned() };
+    // SAFETY: the kernel reads `detach`, which lives past the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const detach, size_of::<Detach>()) };
+    if result < 0 {
+        return Err(XdpError::call("BPF_LINK_DETACH", path.display())(io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// Opens a pin.
+fn open(path: &Path) -> Result<OwnedFd, XdpError> {
+    /// What `union bpf_attr` has for `BPF_OBJ_GET`.
     #[repr(C)]
     struct Get {
         path: u64,
         descriptor: u32,
         flags: u32,
     }
-    /// What it has for `BPF_OBJ_GET_INFO_BY_FD`.
+    const OBJ_GET: libc::c_int = 7;
+
+    let text = CString::new(path.as_os_str().as_bytes())
+        .map_err(|error| XdpError::call("BPF_OBJ_GET", path.display())(error.into()))?;
+    let get = Get { path: text.as_ptr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: the kernel reads `get` and the path; both live past the call.
+    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, &raw const get, size_of::<Get>()) };
+    let descriptor = i32::try_from(descriptor).unwrap_or(-1);
+    if descriptor < 0 {
+        return Err(XdpError::call("BPF_OBJ_GET", path.display())(io::Error::last_os_error()));
+    }
+    // SAFETY: the kernel has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The number of the interface that a pinned link is on; 0 when that is gone.
+fn link_interface(path: &Path) -> Result<u32, XdpError> {
+    /// What `union bpf_attr` has for `BPF_OBJ_GET_INFO_BY_FD`.
     #[repr(C)]
     struct GetInfo {
         descriptor: u32,
@@ -179,20 +216,9 @@ fn link_interface(path: &Path) -> Result<u32, XdpError> {
         interface: u32,
         rest: [u32; 27],
     }
-    const OBJ_GET: libc::c_int = 7;
     const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
-    let text = CString::new(path.as_os_str().as_bytes())
-        .map_err(|error| XdpError::call("BPF_OBJ_GET", path.display())(error.into()))?;
-    let get = Get { path: text.as_ptr() as u64, descriptor: 0, flags: 0 };
-    // SAFETY: the kernel reads `get` and the path; both live past the call.
-    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, &raw const get, size_of::<Get>()) };
-    let descriptor = i32::try_from(descriptor).unwrap_or(-1);
-    if descriptor < 0 {
-        return Err(XdpError::call("BPF_OBJ_GET", path.display())(io::Error::last_os_error()));
-    }
-    // SAFETY: the kernel has just given us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let link = open(path)?;
     let mut info = Info::default();
     let mut get = GetInfo {
         descriptor: link.as_raw_fd().cast_unsigned(),

@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::abi;
-use crate::attach::attach;
+use crate::attach::{attach, detach};
 use crate::control::XdpControl;
 use crate::error::XdpError;
 use crate::kernel::{Kernel, program};
@@ -94,6 +94,7 @@ impl XdpReceiver {
     /// Takes the program off the interface and removes all pins: what the maps remember is gone.
     pub fn detach(mut self) -> Result<(), XdpError> {
         self.stop_logs();
+        detach(&self.pins.link(self.mode))?;
         self.pins.remove()
     }
 

@@ -1,9 +1,11 @@
 //! Pins: what outlives a start, what is removed, what is taken over.
 
+use std::net::UdpSocket;
+
 use outplane_rmdp_wire::{DEFAULT_GROUP_V4, DEFAULT_PORT};
 use outplane_xdp::{AttachMode, Mode, Settings};
 
-use crate::lab::{INTERFACE, Lab, attach, next};
+use crate::lab::{INTERFACE, Lab, PATIENCE, RECEIVER, attach, next};
 use crate::support::{SENDERS, announce, task};
 
 #[test]
@@ -17,6 +19,12 @@ fn detach_leaves_nothing_and_forgets() {
         next(&mut receiver).await;
         receiver.detach().unwrap();
         assert!(!lab.pins.exists());
+        // From the next packet on the interface is as before.
+        let plain = UdpSocket::bind((RECEIVER, DEFAULT_PORT)).unwrap();
+        plain.set_read_timeout(Some(PATIENCE)).unwrap();
+        lab.sender(RECEIVER.parse().unwrap(), DEFAULT_PORT).send(&announce(SENDERS[0], 1, 1, 1)).unwrap();
+        plain.recv(&mut [0; 1500]).unwrap();
+        drop(plain);
         let receiver = attach(lab.settings()).await;
         assert!(!receiver.control().remembers(task(1).0).unwrap());
         receiver.detach().unwrap();
