@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outplane_driver_p4runtime::{Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles};
+use outplane_driver_p4runtime::{Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles};
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
 use outplane_rmdp_core::io::Execution;
@@ -181,13 +181,16 @@ impl Agent {
     }
 }
 
-/// A write that has started is over when the budget is.
+/// A write that has started is over when the budget is. A switch that cannot be reached is an attempt that failed, and
+/// the next one comes soon: waiting for it here would only hide the reason behind the end of the lease.
 fn options(budget: Duration) -> Options {
     let defaults = Options::default();
+    let pause = Duration::from_millis(20);
     Options {
         write_deadline: budget,
         call_deadline: defaults.call_deadline.min(budget),
-        connect_deadline: defaults.connect_deadline.min(budget),
+        connect_deadline: defaults.connect_deadline.min(budget / 2),
+        backoff: Backoff { first: pause, limit: pause, attempts: 2 },
         ..defaults
     }
 }

@@ -2,4 +2,5 @@
 //! real gRPC.
 
 mod change;
+mod faults;
 mod support;

@@ -110,6 +110,9 @@ impl Lab {
     }
 
     pub(crate) async fn with(switches: &[&str], distributors: usize, controllers: usize, tail: &str) -> Self {
+        // For whoever looks why a test fails: OUTPLANE_LOG=debug.
+        let filter = tracing_subscriber::EnvFilter::builder().with_env_var("OUTPLANE_LOG").from_env_lossy();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, Self::store_settings(folder.path())).await.unwrap();
@@ -325,7 +328,7 @@ pub(crate) fn policy<'s>(switches: impl Iterator<Item = &'s String>, rules: usiz
         let _ = writeln!(
             text,
             "apiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {{name: {name}}}\nspec: {{address: \
-             'nowhere.invalid:1', ports: [1, 2]}}\n---"
+             '{name}.invalid:1', ports: [1, 2]}}\n---"
         );
     }
     text.push_str(

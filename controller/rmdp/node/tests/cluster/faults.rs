@@ -1,0 +1,217 @@
+//! What fails, and what happens then: the design's table, one row a test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use outplane_rmdp_core::config::Role;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Object, Outcome};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Lab, Node, PATIENCE, QUICK, id};
+
+/// Between a claim and the first write a controller waits for nothing, so the switch is made to be slow: it is there
+/// but does not answer, until the test has killed who executes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_killed_after_its_claim_is_replaced() {
+    let lab = Lab::new(&["leaf1"], 1, 3).await;
+    // A listener that never speaks stands in for the switch at first.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let real = lab.switches["leaf1"].server().address().to_string();
+    lab.set_config(&lab.config().replace(&real, &mute.local_addr().unwrap().to_string())).await;
+    let mut nodes = lab.start_all().await;
+    let generation = lab.apply(3).await;
+    let claim = lab.claim(generation, "leaf1", 1).await;
+    nodes.remove(claim.owner.as_str()).unwrap().kill();
+    lab.set_config(&lab.config()).await;
+    let decision = lab.converged(generation).await.remove("leaf1").unwrap();
+    assert!(decision.attempt >= 2, "{decision:?}");
+    assert_ne!(decision.owner, claim.owner);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_distributors_is_down() {
+    let lab = Lab::new(&["leaf1", "leaf2"], 2, 2).await;
+    let mut nodes = lab.start_all().await;
+    nodes.remove("d1").unwrap().kill();
+    let generation = lab.apply(3).await;
+    lab.converged(generation).await;
+}
+
+/// Every datagram goes to addresses where nobody listens: the queue's poll is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_any_datagram_the_queue_is_enough() {
+    let mut lab = Lab::new(&["leaf1", "leaf2"], 1, 2).await;
+    let nodes = lab.start_all().await;
+    // The nodes keep their sockets; what is sent goes elsewhere.
+    for member in &mut lab.members {
+        member.address.set_port(member.address.port() ^ 1);
+    }
+    let version = lab.set_config(&lab.config()).await;
+    follow(&lab, nodes.keys().copied(), version).await;
+    let generation = lab.apply(3).await;
+    for decision in lab.converged(generation).await.values() {
+        let key = Key::Claim(id(generation, &decision.event.switch), 1);
+        let Some(Object::Claim(claim)) = lab.objects.get(&key).await.unwrap() else { panic!("{key}") };
+        assert_eq!(claim.received, "queue");
+    }
+}
+
+/// Until the status of these nodes names the version.
+async fn follow(lab: &Lab, nodes: impl Iterator<Item = &'static str>, version: u64) {
+    for node in nodes {
+        let key = Key::Status(node.to_owned());
+        let followed = async {
+            loop {
+                if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
+                    && status.config >= version
+                {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, followed).await.unwrap_or_else(|_| panic!("{node} does not follow version {version}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_configuration_is_followed_live() {
+    let mut lab = Lab::new(&["leaf1"], 1, 2).await;
+    let nodes = lab.start_all().await;
+    let first = lab.apply(3).await;
+    lab.converged(first).await;
+    // Another switch, and another lease.
+    let more = crate::support::start_switch("127.0.0.1:0").await;
+    lab.switches.insert("leaf2".to_owned(), more);
+    lab.tail = lab.tail.replace("lease_base_ms = 1000", "lease_base_ms = 1200");
+    let version = lab.set_config(&lab.config()).await;
+    follow(&lab, nodes.keys().copied(), version).await;
+    let second = lab.apply(4).await;
+    lab.converged(second).await;
+    assert!(lab.claim(second, "leaf1", 1).await.lease_ms >= 1200);
+    // A version that cannot work is not followed, and whoever looks is told.
+    let bad = lab.set_config("nonsense").await;
+    let key = Key::Status("c1".to_owned());
+    let told = async {
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
+                && status.alerts.iter().any(|alert| alert.contains(&format!("version {bad} ")))
+            {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("an alert about the version");
+    let third = lab.apply(2).await;
+    lab.converged(third).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_rotated_under_way() {
+    let mut lab = Lab::new(&["leaf1"], 1, 2).await;
+    let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
+    for name in ["d1", "c1", "c2"] {
+        nodes.insert(name, lab.start_with_keys(name, &[1, 2]).await);
+    }
+    let mut steps = vec!["sign_with = 1\naccept = [1, 2]", "sign_with = 2\naccept = [1, 2]", "sign_with = 2\naccept = [2]"];
+    for (round, keys) in steps.drain(..).enumerate() {
+        lab.tail = format!("{QUICK}[keys]\n{keys}\n");
+        let version = lab.set_config(&lab.config()).await;
+        follow(&lab, nodes.keys().copied(), version).await;
+        let generation = lab.apply(2 + round).await;
+        lab.converged(generation).await;
+        let claim = lab.claim(generation, "leaf1", 1).await;
+        assert_ne!(claim.received, "queue", "the announce came under the keys of step {round}");
+    }
+}
+
+/// A node without the secret of an accepted key says so, and is not ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_secret_is_told() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let nodes = lab.start_all().await;
+    lab.tail = format!("{QUICK}[keys]\nsign_with = 1\naccept = [1, 9]\n");
+    let version = lab.set_config(&lab.config()).await;
+    follow(&lab, nodes.keys().copied(), version).await;
+    let Some(Object::Status(status)) = lab.objects.get(&Key::Status("c1".to_owned())).await.unwrap() else {
+        panic!("a status")
+    };
+    assert!(status.alerts.iter().any(|alert| alert.contains("key 9, whose secret is not")), "{status:?}");
+    lab.converged(lab.apply(2).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overtaken_generation_is_superseded_or_done_and_the_newest_stands() {
+    let lab = Lab::new(&["leaf1", "leaf2"], 2, 3).await;
+    let _nodes = lab.start_all().await;
+    let mut newest = 0;
+    for rules in 1..=12 {
+        newest = lab.apply(rules).await;
+    }
+    lab.converged(newest).await;
+    for generation in 1..newest {
+        for switch in lab.switches.keys() {
+            // Distributors may have skipped a generation that was old before they saw it.
+            if let Some(Object::Decision(decision)) =
+                lab.objects.get(&Key::Decision(id(generation, switch))).await.unwrap()
+            {
+                let fine = matches!(decision.outcome, Outcome::Done { .. } | Outcome::Superseded { .. });
+                assert!(fine, "{decision:?}");
+            }
+        }
+    }
+    // Nothing of the old ones comes back.
+    sleep(Duration::from_millis(500)).await;
+    lab.assert_holds(newest).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_keeps_failing_ends_as_failed_with_an_alert() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    // Nobody listens there.
+    let real = lab.switches["leaf1"].server().address().to_string();
+    lab.set_config(&lab.config().replace(&real, "127.0.0.1:1")).await;
+    let nodes = lab.start_all().await;
+    let generation = lab.apply(3).await;
+    let decision = lab.decision(generation, "leaf1").await;
+    let Outcome::Failed { attempts, reason } = &decision.outcome else { panic!("{decision:?}") };
+    assert_eq!(*attempts, 3);
+    assert!(reason.contains("leaf1") && reason.contains("cannot connect"), "{reason}");
+    nodes.into_iter().next_back().unwrap().1.drain().await;
+    // The next generation has attempts of its own.
+    lab.set_config(&lab.config()).await;
+    lab.converged(lab.apply(2).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_away_for_some_seconds() {
+    let mut lab = Lab::new(&["leaf1"], 1, 2).await;
+    let _nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    lab.stop_store().await;
+    sleep(Duration::from_secs(3)).await;
+    lab.start_store().await;
+    let generation = lab.apply(5).await;
+    lab.converged(generation).await;
+}
+
+/// What is claimed is finished, nothing new is claimed, and the status says that it has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_leaves() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let mut nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    for name in ["c1", "d1"] {
+        nodes.remove(name).unwrap().drain().await;
+        let key = Key::Status(name.to_owned());
+        let Some(Object::Status(status)) = lab.objects.get(&key).await.unwrap() else { panic!("a status") };
+        assert_eq!((status.receiver.as_str(), status.draining), (outplane_rmdp_node::daemon::LEFT, true));
+    }
+    let again = lab.start("d1").await;
+    assert_eq!(again.up.epoch, 2);
+    let decision = lab.converged(lab.apply(4).await).await.remove("leaf1").unwrap();
+    assert_eq!(decision.owner, "c2");
+    assert_eq!(lab.members.iter().filter(|member| member.role == Role::Controller).count(), 2);
+}
