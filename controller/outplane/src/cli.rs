@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Tasks(commands::tasks::Arguments),
     /// Run the embedded P4Runtime switch, for development and small labs
     Softswitch(commands::softswitch::Arguments),
+    /// Run the embedded store, an S3 endpoint for one machine
+    Store(commands::store::Arguments),
     /// Print a shell's completion script
     Completions(commands::completions::Arguments),
     /// Print the manual page, or write those of all commands to a folder

@@ -11,6 +11,9 @@ use crate::cli::{Format, Global};
 /// Environment variable that filters log lines by module, for example `outplane_driver_p4runtime=trace`.
 pub(crate) const VARIABLE: &str = "OUTPLANE_LOG";
 
+/// Logs what it is asked, and nothing unless `OUTPLANE_LOG` names it.
+const S3_LIBRARY: &str = "s3s";
+
 /// Starts logging. Without `-v` only warnings are logged.
 pub(crate) fn start(global: &Global) {
     let level = match global.verbose {
@@ -49,8 +52,13 @@ fn level(verbose: u8) -> LevelFilter {
 }
 
 fn begin(level: LevelFilter, format: Format) {
-    let filter =
+    let mut filter =
         EnvFilter::builder().with_default_directive(level.into()).with_env_var(VARIABLE).from_env_lossy();
+    // The S3 library calls everything that a client does wrong an error; the store says itself what is one.
+    if !std::env::var(VARIABLE).is_ok_and(|directives| directives.contains(S3_LIBRARY)) {
+        let silent = format!("{S3_LIBRARY}=off").parse();
+        filter = silent.into_iter().fold(filter, EnvFilter::add_directive);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         Format::Json => builder.json().init(),

@@ -66,6 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(arguments) => commands::status::run(&arguments, output),
         Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
         Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
+        Command::Store(arguments) => commands::store::run(&arguments, output),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     }

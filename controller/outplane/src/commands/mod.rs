@@ -12,5 +12,6 @@ pub(crate) mod plan;
 pub(crate) mod show;
 pub(crate) mod softswitch;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod tasks;
 pub(crate) mod trace;

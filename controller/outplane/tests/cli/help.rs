@@ -5,8 +5,8 @@ use std::process::Stdio;
 
 use crate::support::{SoftSwitch, command, folder, outplane, root};
 
-const COMMANDS: [&str; 9] =
-    ["check", "compile", "trace", "plan", "apply", "show", "softswitch", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["check", "compile", "trace", "plan", "apply", "show", "softswitch", "store", "completions", "man"];
 
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
@@ -29,6 +29,7 @@ fn wrong_command_lines_end_with_two() {
         &["check", "--sctrict", "x.yaml"],
         &["show"],
         &["softswitch"],
+        &["store"],
         &["softswitch", "--port", "veth1"],
         &["apply", "examples/campus", "--address", "nowhere"],
         &["plan", "examples/kubernetes"],
