@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 #[expect(dead_code, reason = "only the server is wanted")]
 mod support;
 
-const REQUESTS: usize = 20_000;
+const REQUESTS: u32 = 20_000;
 const BODY: usize = 300;
 
 fn main() {
@@ -41,14 +41,14 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    for (name, at_once) in [("one after the other", 1), ("32 at once", 32)] {
+    for (name, at_once) in [("one after the other", 1_u32), ("32 at once", 32)] {
         for operation in ["create", "put", "get", "list", "delete"] {
             let mut settings = Settings::new(vec![url.clone()], "tasks", "key", Secret::new("secret"));
             settings.attempt_timeout = Duration::from_secs(5);
             let store = Store::new(settings).expect("good settings");
             let started = Instant::now();
             let cpu = cpu_of(|| runtime.block_on(run(&store, operation, at_once)));
-            let rate = REQUESTS as f64 / started.elapsed().as_secs_f64();
+            let rate = f64::from(REQUESTS) / started.elapsed().as_secs_f64();
             let stats = &store.endpoints()[0];
             println!(
                 "{:<32} {:>8.1} us CPU a request, {:>5.1} x bare, {rate:>6.0}/s, p50 {:?} p99 {:?}",
@@ -87,7 +87,7 @@ fn serve() {
     });
 }
 
-async fn run(store: &Store, operation: &'static str, at_once: usize) {
+async fn run(store: &Store, operation: &'static str, at_once: u32) {
     let mut writers = JoinSet::new();
     for writer in 0..at_once {
         let store = store.clone();
@@ -96,11 +96,15 @@ async fn run(store: &Store, operation: &'static str, at_once: usize) {
                 let key = format!("c/{writer:08x}{number:024x}/000001");
                 match operation {
                     "create" => {
-                        drop(store.create(&key, Bytes::from(vec![b'x'; BODY])).await.expect("created"))
+                        store.create(&key, Bytes::from(vec![b'x'; BODY])).await.expect("created");
                     }
                     "put" => store.put(&key, Bytes::from(vec![b'x'; BODY])).await.expect("written"),
-                    "get" => drop(store.get(&key).await.expect("read")),
-                    "list" => drop(store.list("q/", None, 100).await.expect("listed")),
+                    "get" => {
+                        store.get(&key).await.expect("read");
+                    }
+                    "list" => {
+                        store.list("q/", None, 100).await.expect("listed");
+                    }
                     _ => store.delete(&[key]).await.expect("deleted"),
                 }
             }
@@ -132,9 +136,9 @@ fn cpu_of(work: impl FnOnce()) -> Duration {
     };
     let before = now();
     work();
-    now() - before
+    now().saturating_sub(before)
 }
 
 fn per_request(cpu: Duration) -> f64 {
-    cpu.as_secs_f64() * 1e6 / REQUESTS as f64
+    cpu.as_secs_f64() * 1e6 / f64::from(REQUESTS)
 }

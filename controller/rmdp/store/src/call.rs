@@ -148,7 +148,9 @@ impl<'a> Walk<'a> {
         let started = Instant::now();
         let in_time = async move {
             // Bodies that trickle keep to their own pace, but not beyond the call's end.
-            timeout_at(deadline, request).await.unwrap_or_else(|_| Err(Trouble::Timeout(deadline - started)))
+            timeout_at(deadline, request)
+                .await
+                .unwrap_or_else(|_| Err(Trouble::Timeout(deadline.saturating_duration_since(started))))
         };
         match self.shared.ask(endpoint, operation, in_time).await {
             Ok(value) => Ok(Ok(value)),

@@ -128,7 +128,7 @@ async fn reach(store: &Store, key: &str) -> Result<(Vec<usize>, Vec<(usize, Stri
     let all: Vec<usize> = (0..store.shared().endpoints.len()).collect();
     for (index, result) in on_all(store, key, &all, None).await {
         match result {
-            Err(Trouble::Status(status)) if !(status.status == 404 && status.code == "NoSuchKey") => {
+            Err(Trouble::Status(status)) if !(status.http == 404 && status.code == "NoSuchKey") => {
                 return Err(refused(store, index, status));
             }
             Ok(_) | Err(Trouble::Status(_) | Trouble::TooLarge(_)) => alive.push(index),
@@ -148,7 +148,7 @@ async fn reach(store: &Store, key: &str) -> Result<(Vec<usize>, Vec<(usize, Stri
 }
 
 fn refused(store: &Store, endpoint: usize, status: Status) -> Error {
-    if status.status == 501 || status.code == "NotImplemented" {
+    if status.http == 501 || status.code == "NotImplemented" {
         return Error::Dishonest { reason: "it does not know `If-None-Match` on PutObject".to_owned() };
     }
     status.refuse(&store.shared().endpoints[endpoint].url, &store.shared().settings.bucket, "probe")
@@ -210,7 +210,7 @@ async fn race(store: &Store, key: &str, alive: &[usize]) -> Vec<Writer> {
             let started = Instant::now();
             let told = match write(&store, endpoint, &full, body.clone()).await {
                 Ok(()) => Told::Created,
-                Err(Trouble::Status(Status { status: 409 | 412, .. })) => Told::Exists,
+                Err(Trouble::Status(Status { http: 409 | 412, .. })) => Told::Exists,
                 Err(Trouble::Status(status)) => Told::Refused(status),
                 Err(trouble) => Told::Nothing(trouble.text()),
             };
@@ -324,6 +324,7 @@ mod tests {
         told.iter().enumerate().map(writer).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of what an endpoint says")]
     fn has(text: &'static str) -> Found {
         Some(Some(Bytes::from_static(text.as_bytes())))
     }

@@ -12,7 +12,7 @@ use crate::{Created, Error, Store};
 /// *independent* stores cannot vote that way (each of two writers may win half of them, for ever); there a register is
 /// one object `{promised, accepted ballot, value}` per store, rewritten with `If-Match`, a majority decides, ballot 0
 /// belongs to a home server that gets by with one round trip, and others must adopt a value that may have been
-/// accepted (CASPaxos; Chockler and Malkhi, Active Disk Paxos). All of that fits behind these two calls: who asks
+/// accepted (`CASPaxos`; Chockler and Malkhi, Active Disk Paxos). All of that fits behind these two calls: who asks
 /// only learns which value the register has.
 pub trait ClaimRegister: Send + Sync {
     /// Proposes `value`, which must differ from everybody else's (it carries a nonce), for `register`.

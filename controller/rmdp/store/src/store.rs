@@ -61,11 +61,8 @@ impl Store {
             })
             .await;
         match created {
-            Ok(_) => {}
-            Err(Stop::Trouble(_, Trouble::Status(Status { status: 409, code, .. })))
-                if code != "BucketAlreadyExists" => {}
-            // Not ours to create, or a place must be named: it may exist all the same, the next request tells.
-            Err(Stop::Trouble(_, Trouble::Status(Status { status: 400 | 403 | 409, .. }))) => {}
+            // Not created: it exists, or it is not ours to create, or a place must be named. The next request tells.
+            Ok(_) | Err(Stop::Trouble(_, Trouble::Status(Status { http: 400 | 403 | 409, .. }))) => {}
             Err(stop) => return Err(walk.error(stop)),
         }
         self.refuse_versioned().await
@@ -118,14 +115,13 @@ impl Store {
             let exists = match walk.attempt(Operation::Create, body.len(), put).await {
                 // Every S3 names the object that it has written; without a name it was something else that answered.
                 Ok(Ok(written)) if written.e_tag.is_some() => return Ok(Created::Ours),
-                Ok(Ok(_)) => false,
+                Ok(Ok(_)) | Err(Stop::Trouble(_, Trouble::Status(Status { http: 409, .. }))) => false,
                 Ok(Err(Trouble::Unsent(_))) => continue,
                 Ok(Err(_)) => {
                     walk.doubt = true;
                     false
                 }
-                Err(Stop::Trouble(_, Trouble::Status(Status { status: 412, .. }))) => true,
-                Err(Stop::Trouble(_, Trouble::Status(Status { status: 409, .. }))) => false,
+                Err(Stop::Trouble(_, Trouble::Status(Status { http: 412, .. }))) => true,
                 Err(stop) => return Err(walk.error(stop)),
             };
             match self.read(&mut walk, &full).await {
@@ -181,9 +177,7 @@ impl Store {
         walk.doubt = doubt;
         match result {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(Stop::Trouble(_, Trouble::Status(Status { status: 404, code, .. })))
-                if code == "NoSuchKey" =>
-            {
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 404, code, .. }))) if code == "NoSuchKey" => {
                 Ok(None)
             }
             Err(stop) => Err(stop),
@@ -325,7 +319,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
             "the deadline of a call has to be at least that of an attempt, and both above 0".to_owned(),
         );
     }
-    if settings.deadline > Duration::from_secs(3600) {
+    if settings.deadline > Duration::from_hours(1) {
         return wrong("the deadline of a call has to be an hour at most".to_owned());
     }
     Ok(())

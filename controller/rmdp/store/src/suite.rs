@@ -159,7 +159,7 @@ pub async fn pages(settings: &Settings) {
             assert_eq!(entry.size, 4, "{}", entry.key);
             let now = SystemTime::now();
             let distance = now.duration_since(entry.modified).unwrap_or_else(|error| error.duration());
-            assert!(distance < Duration::from_secs(600), "{} was written {distance:?} from now", entry.key);
+            assert!(distance < Duration::from_mins(10), "{} was written {distance:?} from now", entry.key);
         }
         found.extend(page.entries.into_iter().map(|entry| entry.key));
         if !page.truncated {

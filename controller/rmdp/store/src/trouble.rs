@@ -28,7 +28,7 @@ pub(crate) enum Trouble {
 /// An answer that is no success.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
-    pub(crate) status: u16,
+    pub(crate) http: u16,
     pub(crate) code: String,
     pub(crate) message: String,
 }
@@ -39,7 +39,7 @@ impl Trouble {
         match self {
             Self::Unsent(text) | Self::Broken(text) | Self::Unmade(text) => text.clone(),
             Self::Timeout(limit) => format!("no answer within {limit:?}"),
-            Self::Status(status) => format!("HTTP {} {}: {}", status.status, status.code, status.message),
+            Self::Status(status) => format!("HTTP {} {}: {}", status.http, status.code, status.message),
             Self::TooLarge(size) => format!("{size} bytes"),
         }
     }
@@ -64,7 +64,7 @@ where
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
             let found = Status {
-                status,
+                http: status,
                 code: short(context.err().code().unwrap_or_default()),
                 message: short(context.err().message().unwrap_or_default()),
             };
@@ -113,17 +113,17 @@ impl Status {
     /// The error for the caller.
     pub(crate) fn refuse(self, endpoint: &str, bucket: &str, call: &str) -> Error {
         let (endpoint, bucket) = (endpoint.to_owned(), bucket.to_owned());
-        match (self.status, self.code.as_str()) {
+        match (self.http, self.code.as_str()) {
             (401 | 403, code) => {
                 let cure = cure(code).to_owned();
-                let code = if code.is_empty() { format!("HTTP {}", self.status) } else { self.code };
+                let code = if code.is_empty() { format!("HTTP {}", self.http) } else { self.code };
                 Error::Denied { endpoint, bucket, code, cure }
             }
             (404, "NoSuchBucket") => Error::NoBucket { endpoint, bucket },
             _ => Error::Refused {
                 endpoint,
                 call: call.to_owned(),
-                status: self.status,
+                status: self.http,
                 code: self.code,
                 message: self.message,
             },
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn misconfiguration_names_endpoint_bucket_and_cure() {
-        let status = |status, code: &str| Status { status, code: code.into(), message: "no".into() };
+        let status = |http, code: &str| Status { http, code: code.into(), message: "no".into() };
         let text = status(403, "SignatureDoesNotMatch").refuse("http://e", "tasks", "get k").to_string();
         for part in ["http://e", "`tasks`", "SignatureDoesNotMatch", "secret key"] {
             assert!(text.contains(part), "{text}");

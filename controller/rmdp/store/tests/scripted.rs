@@ -354,7 +354,7 @@ async fn refused(endpoints: &[&str]) -> String {
 
 #[tokio::test]
 async fn the_probe_refuses_dishonest_stores_and_says_why() {
-    let racy = Server::start(|_, _| Act::CheckThenAct(Duration::from_millis(2))).await;
+    let racy = Server::start(|_, _| Act::CheckThenWrite(Duration::from_millis(2))).await;
     let text = refused(&[&racy.url]).await;
     assert!(
         text.contains("of 32 concurrent writers were told that they had created the same object"),

@@ -52,7 +52,7 @@ pub(crate) enum Act {
     /// Carries it out after this time, however long the client waits, and answers.
     Late(Duration),
     /// Serves with the header's promise broken: looks, waits, then writes.
-    CheckThenAct(Duration),
+    CheckThenWrite(Duration),
     /// Serves as if the request had no condition.
     IgnoreCondition,
     /// Sends the head and the first byte of the object, then one byte each time.
@@ -164,7 +164,7 @@ async fn perform(stream: &mut TcpStream, objects: &Objects, request: Request, ac
             });
             std::future::pending().await
         }
-        Act::CheckThenAct(time) => {
+        Act::CheckThenWrite(time) => {
             if request.is_create() {
                 let exists = objects.lock().expect("no panic").contains_key(request.key());
                 if exists {
@@ -196,8 +196,8 @@ async fn perform(stream: &mut TcpStream, objects: &Objects, request: Request, ac
         Act::Endless(size) => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n";
             let _ = stream.write_all(head.as_bytes()).await;
-            for _ in 0..size.div_ceil(65536) {
-                if stream.write_all(&[b' '; 65536]).await.is_err() {
+            for _ in 0..size.div_ceil(4096) {
+                if stream.write_all(&[b' '; 4096]).await.is_err() {
                     break;
                 }
             }
