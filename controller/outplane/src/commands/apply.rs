@@ -177,7 +177,10 @@ impl Arguments {
             || self.targets.is_chosen();
         let path = self.config.clone().or_else(|| if direct { None } else { node::from_environment() });
         if path.is_none() && self.no_wait {
-            return Err(Usage("--no-wait goes with --config: without it this command does the work itself".into()).into());
+            return Err(Usage(
+                "--no-wait goes with --config: without it this command does the work itself".into(),
+            )
+            .into());
         }
         Ok(path)
     }
@@ -249,11 +252,8 @@ impl Job {
         let mut connection = opened.ok_or_else(stopped)??;
         self.line.say("reading");
         let progress = |progress: Progress| self.line.progress(progress);
-        let write = WriteOptions {
-            progress: Some(&progress),
-            cancel: Some(&self.cancel),
-            ..WriteOptions::default()
-        };
+        let write =
+            WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
         let options = ConvergeOptions { push: self.push, verify: self.verify, write };
         let digest = compiled::digest(&state);
         let report = connection.converge(&state.desired, options).await;

@@ -126,7 +126,9 @@ async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Version> {
             .context(outplane_rmdp_node::Error::NoConfig.to_string())?,
     };
     let Some(Object::Config(stored)) = node.objects.get(&Key::Config(version)).await? else {
-        bail!("there is no version {version} of the shared configuration; `outplane config history` lists them");
+        bail!(
+            "there is no version {version} of the shared configuration; `outplane config history` lists them"
+        );
     };
     let StoredConfig { version, toml, author, at_ms } = stored;
     Ok(Version { version, author, set: node::time(at_ms), toml })

@@ -127,7 +127,11 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
 }
 
 /// All objects under a prefix. Those that cannot be read are told and left out.
-async fn read<T>(objects: &Objects, prefix: &Prefix, pick: fn(Object) -> Option<T>) -> anyhow::Result<Vec<T>> {
+async fn read<T>(
+    objects: &Objects,
+    prefix: &Prefix,
+    pick: fn(Object) -> Option<T>,
+) -> anyhow::Result<Vec<T>> {
     let (keys, _) = objects.list_all(prefix, 1000).await?;
     let mut found = Vec::new();
     for key in keys {

@@ -121,7 +121,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
     let life = Life::read(&node.objects, id).await?;
     if !life.is_known() {
-        bail!("the store knows no task {id}; what was decided is forgotten after the horizon of the configuration");
+        bail!(
+            "the store knows no task {id}; what was decided is forgotten after the horizon of the configuration"
+        );
     }
     let (event, work) = match (&life.decision, &life.queued) {
         (Some(decision), _) => (Some(decision.event.clone()), Some(decision.work)),
@@ -175,7 +177,9 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     let mut lines = Vec::new();
     for number in numbers.iter().rev().take(generations) {
-        let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else { continue };
+        let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else {
+            continue;
+        };
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
         // A bad generation has no tasks; the distributors' status tells why.
         let Ok(loaded) = loaded else { continue };
@@ -261,7 +265,9 @@ pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
         let ms = |us: u64| format!("{:.1}", us as f64 / 1000.0);
         let steps = line.steps.map_or_else(
             || "-".to_owned(),
-            |steps| format!("{} / {} / {}", ms(steps.claim_sent_us), ms(steps.claimed_us), ms(steps.executed_us)),
+            |steps| {
+                format!("{} / {} / {}", ms(steps.claim_sent_us), ms(steps.claimed_us), ms(steps.executed_us))
+            },
         );
         vec![
             line.id.clone(),
@@ -286,7 +292,11 @@ impl Report for Tasks {
             table(out, &self.pending)?;
         }
         if !self.complete {
-            writeln!(out, "  {}", styled(FAINT, format_args!("and more: the first {MOST_QUEUED} are listed")))?;
+            writeln!(
+                out,
+                "  {}",
+                styled(FAINT, format_args!("and more: the first {MOST_QUEUED} are listed"))
+            )?;
         }
         writeln!(out, "\n{}", styled(HEAD, "Of the newest generations"))?;
         if self.recent.is_empty() {

@@ -119,7 +119,9 @@ fn record(input: &Input) -> anyhow::Result<Generation> {
     };
     let bytes = Object::Generation(record.clone()).encode().len();
     if bytes > MAX_GENERATION {
-        bail!("the files are {bytes} bytes as a generation of the intent log, and at most {MAX_GENERATION} are taken");
+        bail!(
+            "the files are {bytes} bytes as a generation of the intent log, and at most {MAX_GENERATION} are taken"
+        );
     }
     Ok(record)
 }
@@ -153,7 +155,13 @@ async fn apply(
     for switch in compiled.switches.keys() {
         let id = Event::generation(generation, switch).id()?;
         let line = lines.line(switch);
-        watched.push(Watched { switch: switch.clone(), life: Life::new(id), line, told: String::new(), seen: None });
+        watched.push(Watched {
+            switch: switch.clone(),
+            life: Life::new(id),
+            line,
+            told: String::new(),
+            seen: None,
+        });
     }
     let mut interrupted = false;
     if !waiting.no_wait {
@@ -249,7 +257,8 @@ async fn why(objects: &Objects, watched: &[Watched]) -> Option<String> {
             reasons.insert(node.clone(), alert.clone());
         }
     }
-    let reasons: Vec<String> = reasons.into_iter().map(|(node, alert)| format!("{node} says: {alert}")).collect();
+    let reasons: Vec<String> =
+        reasons.into_iter().map(|(node, alert)| format!("{node} says: {alert}")).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
@@ -294,7 +303,13 @@ impl Watched {
         }
     }
 
-    fn applied(self, no_wait: bool, interrupted: bool, patience: Duration, hint: Option<&str>) -> SwitchApplied {
+    fn applied(
+        self,
+        no_wait: bool,
+        interrupted: bool,
+        patience: Duration,
+        hint: Option<&str>,
+    ) -> SwitchApplied {
         let state = self.state();
         let last = self.life.attempts.last();
         let decision = self.life.decision.as_ref();
@@ -310,7 +325,11 @@ impl Watched {
             })
             .collect();
         let waited = || {
-            let told = if interrupted { "when it was interrupted".to_owned() } else { format!("after {patience:?}") };
+            let told = if interrupted {
+                "when it was interrupted".to_owned()
+            } else {
+                format!("after {patience:?}")
+            };
             match (state, hint) {
                 ("waiting", Some(hint)) => format!("no task {told}: {hint}"),
                 _ => format!("not decided {told}: {}", self.told),
@@ -319,7 +338,9 @@ impl Watched {
         let error = match decision.map(|decision| &decision.outcome) {
             Some(Outcome::Done { .. }) => None,
             Some(Outcome::Superseded { by }) => Some(format!("superseded by generation {by}")),
-            Some(Outcome::Failed { attempts, reason }) => Some(format!("failed after {attempts} attempts: {reason}")),
+            Some(Outcome::Failed { attempts, reason }) => {
+                Some(format!("failed after {attempts} attempts: {reason}"))
+            }
             None if no_wait => None,
             None => Some(waited()),
         };
@@ -364,7 +385,11 @@ impl Report for Applied {
             match (&switch.error, *state) {
                 (None, "done") => {
                     let seconds = seconds.unwrap_or_default();
-                    writeln!(out, "  {name}: {} by {by}, attempt {attempt}, in {seconds:.4} s", styled(GOOD, "done"))?;
+                    writeln!(
+                        out,
+                        "  {name}: {} by {by}, attempt {attempt}, in {seconds:.4} s",
+                        styled(GOOD, "done")
+                    )?;
                 }
                 (None, state) => writeln!(out, "  {name}: {state}")?,
                 (Some(error), "superseded") => writeln!(out, "  {name}: {}", styled(WARN, error))?,
