@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod ebpf;
 mod fuzz;
 mod p4;
 mod setup;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Rebuild the P4Info and BMv2 JSON of p4/outplane.p4 with p4c.
     P4(p4::Arguments),
+    /// Rebuild the XDP program (nightly compiler, bpf-linker).
+    Ebpf(ebpf::Arguments),
     /// Run the fuzz targets (nightly compiler, cargo-fuzz).
     Fuzz(fuzz::Arguments),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::task(&arguments),
         Task::Bench(arguments) => bench::task(&arguments),
         Task::P4(arguments) => p4::task(&arguments),
+        Task::Ebpf(arguments) => ebpf::task(&arguments),
         Task::Fuzz(arguments) => fuzz::task(&arguments),
     };
     match result {

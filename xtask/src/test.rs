@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{cargo, run, target};
-use crate::{p4, setup};
+use crate::{ebpf, p4, setup};
 
 /// How a test says that it cannot run here: `SKIPPED: <what>: <why>` on its standard output.
 const SKIPPED: &str = "SKIPPED";
@@ -38,6 +38,8 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
         println!("checking: compiled P4 program");
         summary.skipped.extend(p4::stale()?);
+        println!("checking: compiled XDP program");
+        summary.skipped.extend(ebpf::stale()?);
     }
     println!("building everything");
     run(cargo().args(["build", "--quiet", "--workspace", "--all-targets"]))?;
