@@ -6,6 +6,7 @@
 //!    carried out once on each switch; then again while datagrams are lost, a distributor is down and the controller at
 //!    work is killed.
 
+mod controllers;
 mod firewall;
 
 use std::sync::Arc;
@@ -81,6 +82,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         };
         firewall::run(kind, &interrupt)?;
         println!("\nEvery verdict was as the policy says.");
+    }
+    if wanted(Part::Controllers) {
+        controllers::run(&interrupt)?;
+        println!("\nNothing was lost, nothing was done twice.");
     }
     println!("\n{:.1} s, nothing left behind.", start.elapsed().as_secs_f64());
     Ok(())

@@ -1,0 +1,258 @@
+//! Controllers without a master: a change is carried out once on each switch, whatever fails.
+//!
+//! Everything that is printed comes from the nodes' counters, the store's objects and the switches' own journals.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use outplane_testbed::{
+    Cluster, ClusterOptions, History, JournalLine, Part, Programs, SharedConfig, StoreKind, What, Xdp,
+};
+
+use super::{Interrupt, title};
+use crate::program;
+
+/// Rules of the policy of each change: large enough to be in the middle of for a while.
+const RULES: usize = 4000;
+/// Datagrams of 100 that are lost in the second act.
+const LOSS: u8 = 30;
+/// Changes in the second act until a controller was met in the middle of its work.
+const TRIES: usize = 8;
+
+struct Demo {
+    cluster: Cluster,
+    interrupt: Interrupt,
+    changes: usize,
+}
+
+/// Datagrams of tasks at all controllers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Datagrams {
+    first: f64,
+    dropped: f64,
+}
+
+/// Runs it.
+pub(super) fn run(interrupt: &Interrupt) -> Result<()> {
+    let mut demo = Demo::new(interrupt.clone())?;
+    demo.run()
+}
+
+impl Demo {
+    fn new(interrupt: Interrupt) -> Result<Self> {
+        title("Four distributors, four controllers, an S3 store, two switches; nobody is the master");
+        let mut shared = SharedConfig::default();
+        shared.claims.lease_base_ms = 1500;
+        shared.claims.budget_ms = 500;
+        let options = ClusterOptions {
+            distributors: 4,
+            controllers: 4,
+            switches: 2,
+            ports: 0,
+            store: StoreKind::Embedded,
+            xdp: Xdp::Auto,
+            relays: Vec::new(),
+            shared,
+        };
+        let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
+        let cluster = Cluster::new(options, programs)?;
+        cluster.start()?;
+        Ok(Self { cluster, interrupt, changes: 0 })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.outplane(&["status"])?;
+
+        title("A policy change: one task a switch, each sent by every distributor to every controller");
+        let before = self.datagrams()?;
+        let file = self.policy()?;
+        self.outplane(&["apply", &file])?;
+        self.account(before)?;
+        self.lives()?;
+
+        title(&format!(
+            "The same while {LOSS} of 100 datagrams are lost, d1 is down, and the controller at work is killed"
+        ));
+        self.cluster.spoil(LOSS, 0)?;
+        self.cluster.kill("d1")?;
+        println!("  d1 killed; {LOSS} % of the datagrams to each node are dropped on the way");
+        self.killed_in_the_middle()?;
+        self.lives()?;
+
+        title("Judged by the store's objects and the switches' own journals");
+        let history = History::read(&self.cluster)?;
+        let verdict = history.check(&history.events(&self.cluster.names(Part::Switch)));
+        for line in verdict.to_string().lines() {
+            println!("  {line}");
+        }
+        ensure!(verdict.faults().next().is_none(), "the history has faults, see above");
+        self.outplane(&["status"])
+    }
+
+    /// Another policy than the last, for both switches.
+    fn policy(&mut self) -> Result<String> {
+        self.changes += 1;
+        let mut text = self.cluster.switch_objects();
+        text.push_str(
+            "---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: hosts}\nspec:\n  rules:\n",
+        );
+        for rule in 0..RULES {
+            let (high, low) = (rule / 250, rule % 250 + 1);
+            let port = 1000 + (rule * 7 + self.changes * 131) % 30_000;
+            text.push_str(&format!(
+                "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{high}.{low}/32}}], protocols: [{{protocol: tcp, ports: [{port}]}}]}}\n",
+                self.changes
+            ));
+        }
+        let name = format!("policy-{}.yaml", self.changes);
+        self.cluster.write(&name, &text)?;
+        Ok(name)
+    }
+
+    fn datagrams(&self) -> Result<Datagrams> {
+        let mut sum = Datagrams::default();
+        for controller in self.cluster.names(Part::Controller) {
+            let metrics = self.cluster.metrics(&controller)?;
+            let of = |verdict: &str| {
+                metrics.sum("outplane_datagrams_total", &["type=\"task\"", &format!("verdict=\"{verdict}\"")])
+            };
+            sum.first += of("first");
+            sum.dropped += of("duplicate");
+        }
+        Ok(sum)
+    }
+
+    /// What became of the datagrams since `before`.
+    fn account(&self, before: Datagrams) -> Result<()> {
+        let expected = Datagrams { first: 8.0, dropped: 24.0 };
+        // The last copies may still be under way, and counters are read every second.
+        let patience = Instant::now() + Duration::from_secs(5);
+        let since = loop {
+            let now = self.datagrams()?;
+            let since = Datagrams { first: now.first - before.first, dropped: now.dropped - before.dropped };
+            if since == expected || Instant::now() > patience {
+                break since;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let mode = if self.in_kernel()? { "in the kernel" } else { "by the daemons, which have no XDP here" };
+        println!(
+            "\n  2 tasks x 4 distributors x 4 controllers: {} datagrams delivered, {} taken in, {} dropped {mode}",
+            since.first + since.dropped,
+            since.first,
+            since.dropped
+        );
+        ensure!(since == expected, "expected {} taken in and {} dropped", expected.first, expected.dropped);
+        Ok(())
+    }
+
+    fn in_kernel(&self) -> Result<bool> {
+        for controller in self.cluster.names(Part::Controller) {
+            if self.cluster.metrics(&controller)?.sum("outplane_receiver_mode", &["xdp"]) < 1.0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies changes until one is caught in the middle: its executor is killed while it writes.
+    fn killed_in_the_middle(&mut self) -> Result<()> {
+        for _ in 0..TRIES {
+            self.interrupt.check()?;
+            let marks: Vec<_> = self.writes()?.iter().map(Vec::len).collect();
+            let file = self.policy()?;
+            println!("\n  $ outplane apply {file}");
+            let apply =
+                self.command(&["apply", &file])?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            let killed = self.kill_a_writer(&marks)?;
+            let output = apply.wait_with_output()?;
+            show(&output.stdout);
+            show(&output.stderr);
+            ensure!(output.status.success(), "`outplane apply` failed: {}", output.status);
+            let shared = self.writes()?.iter().zip(&marks).any(|(writes, mark)| {
+                writes[*mark..].windows(2).any(|pair| pair[0].election_id != pair[1].election_id)
+            });
+            println!(
+                "  {killed} was killed {}",
+                if shared { "in the middle of its writes" } else { "too late: it was done" }
+            );
+            self.cluster.start_one(&killed)?;
+            self.cluster.wait_ready(&killed)?;
+            if shared {
+                return Ok(());
+            }
+        }
+        bail!("in {TRIES} changes no controller was met in the middle of its writes")
+    }
+
+    /// Kills the controller of the first write after `marks`.
+    fn kill_a_writer(&self, marks: &[usize]) -> Result<String> {
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            for (writes, mark) in self.writes()?.iter().zip(marks) {
+                if let Some(line) = writes.get(*mark) {
+                    let owner = self.controller_at(line)?;
+                    self.cluster.kill(&owner)?;
+                    return Ok(owner);
+                }
+            }
+            ensure!(Instant::now() < patience, "no switch was written to for 30 s");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What each switch's journal says of writes that it took.
+    fn writes(&self) -> Result<Vec<Vec<JournalLine>>> {
+        let taken = |line: &JournalLine| matches!(&line.what, What::Write { result, changes } if result == "OK" && !changes.is_empty());
+        let read = |switch: String| {
+            let text = std::fs::read_to_string(self.cluster.journal(&switch))?;
+            // A line that is just being written is left for the next time.
+            let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+            Ok(JournalLine::parse_all(whole)?.into_iter().filter(taken).collect())
+        };
+        self.cluster.names(Part::Switch).into_iter().map(read).collect()
+    }
+
+    fn controller_at(&self, line: &JournalLine) -> Result<String> {
+        let peer = line.peer.context("the journal does not say who wrote")?;
+        for controller in self.cluster.names(Part::Controller) {
+            if self.cluster.addresses(&controller)?.contains(&peer.ip()) {
+                return Ok(controller);
+            }
+        }
+        bail!("{peer} is no controller")
+    }
+
+    /// The life of each task of the newest generation.
+    fn lives(&self) -> Result<()> {
+        let output = self.cluster.outplane(&["tasks", "--output", "json"])?;
+        let tasks: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let recent = tasks["recent"].as_array().context("`outplane tasks` lists nothing recent")?;
+        let newest = recent.iter().filter_map(|task| task["occurrence"].as_u64()).max();
+        for task in recent.iter().filter(|task| task["occurrence"].as_u64() == newest) {
+            self.outplane(&["tasks", task["id"].as_str().context("a task without id")?])?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, words: &[&str]) -> Result<Command> {
+        self.cluster.command(words)
+    }
+
+    fn outplane(&self, words: &[&str]) -> Result<()> {
+        self.interrupt.check()?;
+        println!("\n  $ outplane {}", words.join(" "));
+        let output = self.command(words)?.output().context("cannot run outplane")?;
+        show(&output.stdout);
+        show(&output.stderr);
+        ensure!(output.status.success(), "`outplane {}` failed: {}", words.join(" "), output.status);
+        Ok(())
+    }
+}
+
+fn show(output: &[u8]) {
+    for line in String::from_utf8_lossy(output).lines() {
+        println!("  {line}");
+    }
+}
