@@ -55,7 +55,8 @@ pub(crate) fn set(
         rules.push_str(&format!(
             "table bridge faults {{\n counter seen {{\n }}\n counter lost {{\n }}\n chain forward {{\n  \
              type filter hook forward priority 0\n  {lost} counter name seen\n  \
-             {lost} numgen random mod 100 < {loss} counter name lost drop\n }}\n}}\n"
+             {lost} numgen random mod 100 <= {} counter name lost drop\n }}\n}}\n",
+            loss - 1
         ));
     }
     if duplicate > 0 {
@@ -66,7 +67,8 @@ pub(crate) fn set(
             ));
             for receiver in receivers.iter().filter(|receiver| *receiver != sender) {
                 rules.push_str(&format!(
-                    "  udp dport {port} numgen random mod 100 < {duplicate} counter name doubled dup to \"{receiver}\"\n"
+                    "  udp dport {port} numgen random mod 100 <= {} counter name doubled dup to \"{receiver}\"\n",
+                    duplicate - 1
                 ));
             }
             rules.push_str(" }\n");

@@ -1,8 +1,9 @@
 //! Policies, one after another.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use outplane_testbed::{Cluster, Event, History, Part};
+use outplane_testbed::{Cluster, Event, History, Part, TransactionId};
 
 /// Longest time until all is decided, after everything is well again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,12 +28,15 @@ impl<'a> Load<'a> {
         self.acknowledged.len() * self.switches.len()
     }
 
-    /// Applies policies until that many more tasks are there and `enough`.
-    pub(crate) fn run(&mut self, tasks: usize, enough: impl Fn() -> bool) {
+    /// Applies policies until that many more tasks are there, says so, and goes on until whatever fails is over.
+    pub(crate) fn run(&mut self, tasks: usize, enough: &AtomicBool, over: impl Fn() -> bool) {
         let goal = self.tasks() + tasks;
-        while self.tasks() < goal || !enough() {
+        while self.tasks() < goal || !over() {
             // Every fourth is not waited for, so that the next one overtakes it.
             self.apply(self.policies % 4 != 3);
+            if self.tasks() >= goal {
+                enough.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -53,7 +57,8 @@ impl<'a> Load<'a> {
         )
     }
 
-    fn apply(&mut self, wait: bool) {
+    /// Applies one.
+    pub(crate) fn apply(&mut self, wait: bool) {
         self.policies += 1;
         let name = format!("policy-{}.yaml", self.policies % 8);
         self.cluster.write(&name, &self.policy()).expect("a policy");
@@ -96,6 +101,16 @@ impl<'a> Load<'a> {
             );
         }
         history.events(&self.switches)
+    }
+
+    /// `outplane tasks` tells the life of a task as the store has it.
+    pub(crate) fn told_alike(&self, task: TransactionId, history: &History) {
+        let words = ["tasks", &task.to_string(), "--config", "d1.toml", "-o", "json"];
+        let output = self.cluster.outplane(&words).expect("the task is known");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let attempts = told["attempts"].as_array().expect("a list");
+        let owners: Vec<_> = attempts.iter().filter_map(|attempt| attempt["by"].as_str()).collect();
+        assert_eq!(owners, history.owners_of(task), "{told}");
     }
 
     /// The switches hold what the last policy says.

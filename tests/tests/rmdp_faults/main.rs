@@ -7,10 +7,11 @@
 mod faults;
 mod load;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use outplane_testbed::{
-    Ceph, Cluster, ClusterOptions, History, Part, Programs, SharedConfig, StoreKind, Xdp,
+    Ceph, Cluster, ClusterOptions, History, Part, Programs, SharedConfig, StoreKind, Verdict, Xdp,
 };
 use outplane_tests::{program, skipped};
 
@@ -32,7 +33,7 @@ fn why_not() -> Option<String> {
 fn options(store: StoreKind) -> ClusterOptions {
     let mut shared = SharedConfig::default();
     // Short leases, so that a test sees many of them run out.
-    (shared.claims.lease_base_ms, shared.claims.budget_ms) = (1500, 500);
+    (shared.claims.lease_base_ms, shared.claims.budget_ms) = (2000, 500);
     shared.claims.lease_max_ms = 10_000;
     shared.claims.watch_ms = 1000;
     // A switch is always there in the end: no task may give up.
@@ -55,17 +56,25 @@ fn programs() -> Programs {
     Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") }
 }
 
+/// Makes something fail, at least until it is told that it is enough.
+type Fail<'a> = fn(&Faults<'a>, &dyn Fn() -> bool);
+
 /// Runs a load while something fails, and judges.
-fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'_>, fail: impl FnOnce(&Faults<'a>) + Send) {
+fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a>) -> Verdict {
     let seed = fastrand::u64(..);
     let start = std::time::Instant::now();
     let faults = Faults::new(cluster, seed);
     let before = load.tasks();
+    let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| fail(&faults));
-        load.run(TASKS, || running.is_finished());
-        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let failing = scope.spawn(|| fail(&faults, &|| enough.load(Ordering::Relaxed)));
+        // Whatever comes of the load: the other thread must end.
+        let _end = OnDrop(&enough);
+        load.run(TASKS, &enough, || failing.is_finished());
+        failing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
+    // What the switches hold in the end.
+    load.apply(true);
     let loaded = start.elapsed();
     load.settle();
     let settled = start.elapsed();
@@ -79,11 +88,43 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'_>, fail: impl Fn
         println!("  {line}");
     }
     println!("{verdict}");
+    for name in cluster.names(Part::Controller) {
+        println!("  {name}: {}", received(cluster, &name));
+    }
     assert_eq!(verdict.faults().count(), 0, "{what}, seed {seed}:\n{verdict}");
     assert_eq!(verdict.failed, 0, "{what}: no switch refused anything:\n{verdict}");
     assert!(load.tasks() - before >= TASKS);
     load.nothing_left();
+    for task in &verdict.hardest {
+        load.told_alike(*task, &history);
+    }
     assert_eq!(cluster.casualties().expect("processes can be looked at"), [""; 0], "nobody ends by itself");
+    verdict
+}
+
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How a controller gets its datagrams, and how many since it was started.
+fn received(cluster: &Cluster, name: &str) -> String {
+    let metrics = cluster.metrics(name).expect("it serves metrics");
+    let mode =
+        metrics.iter().find(|(series, value)| series.starts_with("outplane_receiver_mode") && *value > 0.0);
+    let count = |verdict: &str| metrics.sum("outplane_datagrams_total", &["type=\"task\"", verdict]);
+    format!(
+        "{}; tasks: {} first copies, {} duplicates, {} replays; claims: {} won, {} lost",
+        mode.map_or("no receiver", |(series, _)| series),
+        count("verdict=\"first\""),
+        count("verdict=\"duplicate\""),
+        count("verdict=\"replay\""),
+        metrics.sum("outplane_claims_total", &["outcome=\"won\""]),
+        metrics.sum("outplane_claims_total", &["outcome=\"lost\""])
+    )
 }
 
 fn in_turn(what: &str, test: impl FnOnce()) {
@@ -99,13 +140,15 @@ fn cases(store: StoreKind) {
     let cluster = Cluster::new(options(store), programs()).expect("a cluster");
     cluster.start().expect("everything starts");
     let mut load = Load::new(&cluster);
-    case(
-        &cluster,
-        "datagrams lost, doubled, late; keys rotated",
-        &mut load,
-        Faults::datagrams_and_keys,
+    let verdict =
+        case(&cluster, "datagrams lost, doubled, late; keys rotated", &mut load, Faults::datagrams_and_keys);
+    assert!(
+        verdict.received.get("queue").is_some_and(|count| *count > 0),
+        "tasks are found without any datagram"
     );
-    case(&cluster, "every role killed and paused, the store away", &mut load, Faults::processes);
+    let verdict =
+        case(&cluster, "every role killed and paused, the store away", &mut load, Faults::processes);
+    assert!(verdict.retried > 0, "somebody was in the middle of something");
     for name in cluster.names(Part::Controller).into_iter().chain(cluster.names(Part::Distributor)) {
         cluster.stop(&name).expect("SIGTERM drains");
     }

@@ -312,7 +312,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for name in self.nodes.keys() {
+            // A first line says that a program has started.
+            for name in self.nodes.keys().filter(|name| self.log(name).lines().count() > 1) {
                 eprintln!("{}", self.tail(name, 15));
             }
         }

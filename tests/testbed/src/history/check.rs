@@ -9,6 +9,9 @@ use outplane_rmdp_core::task::{Event, TransactionId};
 use super::journal::{ElectionId, What};
 use super::{History, JournalLine, Verdict};
 
+/// Tasks that are named since they took the most attempts.
+const HARDEST: usize = 5;
+
 /// A task and all that the store has of it.
 #[derive(Default)]
 struct Life<'a> {
@@ -26,6 +29,9 @@ struct Writing<'a> {
     /// Of the last one.
     unix_ns: u64,
 }
+
+/// By fence, and by how many pipelines were pushed before: a push empties a switch.
+type Writings<'a> = BTreeMap<(ElectionId, u32), Writing<'a>>;
 
 impl History {
     /// Judges. `expected` are the events that had to be dealt with, each of which changes its switch.
@@ -51,7 +57,7 @@ impl History {
                 },
             }
         }
-        let mut nonces = BTreeSet::new();
+        let (mut nonces, mut hardest) = (BTreeSet::new(), Vec::new());
         for (id, life) in &lives {
             let of = name(&events, *id);
             if life.queued.is_some() && life.decision.is_none() && !events.contains_key(id) {
@@ -59,6 +65,7 @@ impl History {
             }
             for claim in life.claims.values() {
                 *verdict.by_owner.entry(claim.owner.clone()).or_default() += 1;
+                *verdict.received.entry(claim.received.clone()).or_default() += 1;
                 if !nonces.insert(&claim.nonce) {
                     verdict.two_owners.push(format!("{of}: nonce {} came before", claim.nonce));
                 }
@@ -66,9 +73,16 @@ impl History {
             verdict.attempts += life.claims.len();
             verdict.retried += usize::from(life.claims.len() > 1);
             verdict.results += life.results.len();
+            for result in life.results.values() {
+                let same: String = result.reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+                *verdict.reasons.entry(same).or_default() += 1;
+            }
+            hardest.push((life.claims.len(), *id));
             life.owners(&of, &mut verdict);
             life.order(&of, &mut verdict);
         }
+        hardest.sort_unstable_by(|one, other| other.cmp(one));
+        verdict.hardest = hardest.into_iter().map(|(_, id)| id).take(HARDEST).collect();
         let writings = self.writings(&mut verdict);
         for (switch, writings) in &writings {
             judge_writings(switch, writings, &lives, &mut verdict);
@@ -78,7 +92,7 @@ impl History {
             let done = done.is_some_and(|decision| matches!(decision.outcome, Outcome::Done { .. }));
             let wrote = writings
                 .get(&event.switch)
-                .is_some_and(|writings| writings.keys().any(|fence| fence.high == event.occurrence));
+                .is_some_and(|writings| writings.keys().any(|(fence, _)| fence.high == event.occurrence));
             if done && !wrote {
                 verdict.lost.push(format!("{}: done, and nothing was written", name(&events, *id)));
             }
@@ -107,16 +121,20 @@ impl History {
     }
 
     /// What was accepted, by switch and fence. Fences must not go down from line to line.
-    fn writings(&self, verdict: &mut Verdict) -> BTreeMap<String, BTreeMap<ElectionId, Writing<'_>>> {
+    fn writings(&self, verdict: &mut Verdict) -> BTreeMap<String, Writings<'_>> {
         let mut switches = BTreeMap::new();
         for (switch, lines) in &self.journals {
-            let mut writings: BTreeMap<ElectionId, Writing<'_>> = BTreeMap::new();
+            let mut writings = Writings::new();
             let mut highest = None;
+            let mut pipelines = 0;
             for line in lines {
                 let JournalLine { election_id, peer, unix_ns, what, .. } = line;
                 let (result, changes) = match what {
                     What::Write { result, changes } => (result, changes.as_slice()),
-                    What::Pipeline { result } => (result, &[][..]),
+                    What::Pipeline { result } => {
+                        pipelines += u32::from(result == "OK");
+                        (result, &[][..])
+                    }
                     What::Primary => continue,
                 };
                 if result == "PERMISSION_DENIED" {
@@ -139,7 +157,7 @@ impl History {
                 if changes.is_empty() {
                     continue;
                 }
-                let writing = writings.entry(fence).or_default();
+                let writing = writings.entry((fence, pipelines)).or_default();
                 writing.changes.extend(changes.iter().map(String::as_str));
                 writing.unix_ns = *unix_ns;
                 let ip = peer.map(|peer| peer.ip().to_canonical());
@@ -196,12 +214,12 @@ impl Life<'_> {
 
 fn judge_writings(
     switch: &str,
-    writings: &BTreeMap<ElectionId, Writing<'_>>,
+    writings: &Writings<'_>,
     lives: &BTreeMap<TransactionId, Life<'_>>,
     verdict: &mut Verdict,
 ) {
-    let mut seen: BTreeMap<u64, BTreeMap<&str, u64>> = BTreeMap::new();
-    for (fence, writing) in writings {
+    let mut seen: BTreeMap<(u64, u32), BTreeMap<&str, u64>> = BTreeMap::new();
+    for ((fence, pipelines), writing) in writings {
         let of = format!("generation {} of {switch}, attempt {}", fence.high, fence.low);
         let id = Event::generation(fence.high, switch).id();
         let life = id.ok().and_then(|id| lives.get(&id));
@@ -221,7 +239,7 @@ fn judge_writings(
         if decided.is_some_and(|at_ms| writing.unix_ns / 1_000_000 > at_ms) {
             verdict.doubled.push(format!("{of}: written to after the decision"));
         }
-        let seen = seen.entry(fence.high).or_default();
+        let seen = seen.entry((fence.high, *pipelines)).or_default();
         verdict.shared += usize::from(!seen.is_empty());
         for change in &writing.changes {
             if let Some(before) = seen.insert(change, fence.low) {

@@ -22,7 +22,7 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 
 pub use journal::{JournalLine, ParseJournalError, What};
-pub use outplane_rmdp_core::task::Event;
+pub use outplane_rmdp_core::task::{Event, TransactionId};
 
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +64,12 @@ pub struct Verdict {
     pub fenced: usize,
     /// Attempts by controller.
     pub by_owner: BTreeMap<String, usize>,
+    /// How the owners of claims had learnt of their tasks: by which sender's copy, or from the `queue`.
+    pub received: BTreeMap<String, usize>,
+    /// Why attempts failed, without the names of things.
+    pub reasons: BTreeMap<String, usize>,
+    /// The tasks with the most attempts, the hardest first.
+    pub hardest: Vec<TransactionId>,
     /// What must not be: lost.
     pub lost: Vec<String>,
     /// What must not be: two owners.
@@ -74,6 +80,17 @@ pub struct Verdict {
     pub doubled: Vec<String>,
     /// Objects or lines that make no sense.
     pub nonsense: Vec<String>,
+}
+
+impl History {
+    /// Who claimed a task's attempts, the first one first.
+    pub fn owners_of(&self, task: TransactionId) -> Vec<&str> {
+        let claims = self.objects.iter().filter_map(|(key, object)| match (key, object) {
+            (Key::Claim(id, _), Object::Claim(claim)) if *id == task => Some(claim.owner.as_str()),
+            _ => None,
+        });
+        claims.collect()
+    }
 }
 
 impl Verdict {
@@ -88,17 +105,20 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owners: Vec<_> = self.by_owner.iter().map(|(owner, count)| format!("{owner} {count}")).collect();
+        let list = |counts: &BTreeMap<String, usize>, by: &str| {
+            counts.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(by)
+        };
         writeln!(
             f,
-            "{} tasks: {} done, {} superseded, {} failed; {} attempts ({}), {} tasks took more than one, {} attempts \
-             failed and said so",
+            "{} tasks: {} done, {} superseded, {} failed; {} attempts (by {}; learnt from {}), {} tasks took more \
+             than one, {} attempts failed and said so",
             self.tasks,
             self.done,
             self.superseded,
             self.failed,
             self.attempts,
-            owners.join(", "),
+            list(&self.by_owner, ", "),
+            list(&self.received, ", "),
             self.retried,
             self.results
         )?;
@@ -118,6 +138,9 @@ impl fmt::Display for Verdict {
             self.doubled.len(),
             self.nonsense.len()
         )?;
+        if !self.reasons.is_empty() {
+            write!(f, "\nwhy attempts failed:\n  {}", list(&self.reasons, " times\n  "))?;
+        }
         for fault in self.faults().take(20) {
             write!(f, "\n  {fault}")?;
         }

@@ -168,6 +168,22 @@ fn doubled() {
 }
 
 #[test]
+fn a_switch_that_was_emptied_is_filled_again() {
+    let emptied =
+        r#"{"schema":1,"unix_ns":1,"election_id":{"high":7,"low":2},"event":"pipeline","result":"OK"}"#;
+    let lines = [
+        write(110, 1, 1, "OK", &["insert:a"]),
+        emptied.to_owned(),
+        write(1700, 2, 2, "OK", &["insert:a", "insert:b"]),
+    ];
+    let objects = [claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1800)];
+    let history = history(objects, &lines);
+    let verdict = history.check(&[event()]);
+    assert_eq!(verdict.faults().collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(history.owners_of(verdict.hardest[0]), ["c1", "c2"]);
+}
+
+#[test]
 fn nonsense() {
     let mut broken = history([], &[]);
     broken.unreadable.push("d/x cannot be read".to_owned());
