@@ -29,6 +29,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the shared configuration
+    #[command(disable_version_flag = true)]
     Get {
         /// This version [default: the newest]
         #[arg(long, value_name = "N")]

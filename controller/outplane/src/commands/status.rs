@@ -242,7 +242,8 @@ impl Report for Status {
         });
         let head = ["node", "role", "state", "epoch", "configuration", "generation", "receives by"];
         columns(out, &head, &[3, 4, 5], rows)?;
-        for node in &self.nodes {
+        // Who has left has told why: it was asked to.
+        for node in self.nodes.iter().filter(|node| node.state != "left") {
             for alert in &node.alerts {
                 writeln!(out, "  {}: {alert}", styled(WARN, &node.node))?;
             }

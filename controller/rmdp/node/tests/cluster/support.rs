@@ -194,6 +194,11 @@ impl Lab {
         text
     }
 
+    /// The file of a node.
+    pub(crate) fn file(&self, name: &str) -> NodeFile {
+        node_file(name, self.store_address, self.folder.path(), &[1])
+    }
+
     /// Appends a version of the shared configuration.
     pub(crate) async fn set_config(&self, toml: &str) -> u64 {
         let make = |version| {
