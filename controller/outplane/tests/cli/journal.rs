@@ -45,6 +45,11 @@ fn the_journal_tells_who_wrote_what() {
     assert_eq!(json!(changes.len()), applied["writes"]);
     let distinct: std::collections::BTreeSet<_> = changes.iter().map(ToString::to_string).collect();
     assert_eq!(distinct.len(), changes.len(), "no write came twice");
+    for change in &changes {
+        let parts: Vec<_> = change.as_str().expect("a string").split(':').collect();
+        assert!(["insert", "modify", "delete"].contains(&parts[0]) && parts.len() == 3, "{change}");
+        assert!(parts[1..].iter().all(|digest| digest.len() == 16) && parts[1] != parts[2], "{change}");
+    }
     let times: Vec<_> = first.iter().map(|line| line["monotonic_ns"].as_u64()).collect();
     assert!(times.is_sorted() && times[0] > Some(0), "{times:?}");
 

@@ -24,6 +24,7 @@ struct Life<'a> {
 /// What an attempt wrote to a switch.
 #[derive(Default)]
 struct Writing<'a> {
+    /// Only what changed something.
     changes: Vec<&'a str>,
     owners: BTreeSet<String>,
     /// Of the last one.
@@ -127,12 +128,16 @@ impl History {
             let mut writings = Writings::new();
             let mut highest = None;
             let mut pipelines = 0;
+            let mut held = BTreeMap::new();
             for line in lines {
                 let JournalLine { election_id, peer, unix_ns, what, .. } = line;
                 let (result, changes) = match what {
                     What::Write { result, changes } => (result, changes.as_slice()),
                     What::Pipeline { result } => {
-                        pipelines += u32::from(result == "OK");
+                        if result == "OK" {
+                            pipelines += 1;
+                            held.clear();
+                        }
                         (result, &[][..])
                     }
                     What::Primary => continue,
@@ -158,7 +163,13 @@ impl History {
                     continue;
                 }
                 let writing = writings.entry((fence, pipelines)).or_default();
-                writing.changes.extend(changes.iter().map(String::as_str));
+                for change in changes {
+                    match effect(&mut held, change) {
+                        Some(true) => writing.changes.push(change),
+                        Some(false) => verdict.idle += 1,
+                        None => verdict.nonsense.push(format!("{switch}: {change:?} is no change")),
+                    }
+                }
                 writing.unix_ns = *unix_ns;
                 let ip = peer.map(|peer| peer.ip().to_canonical());
                 let owner = ip.and_then(|ip| self.owners.get(&ip).cloned());
@@ -209,6 +220,21 @@ impl Life<'_> {
                 ));
             }
         }
+    }
+}
+
+/// Whether a change changes what the switch holds: a MODIFY of what is so already does not. None if it is no change.
+fn effect<'a>(held: &mut BTreeMap<&'a str, &'a str>, change: &'a str) -> Option<bool> {
+    let (kind, rest) = change.split_once(':')?;
+    let (key, whole) = rest.split_once(':')?;
+    match kind {
+        "insert" | "modify" => Some(held.insert(key, whole) != Some(whole)),
+        // What was there before the journal is gone, too.
+        "delete" => {
+            held.remove(key);
+            Some(true)
+        }
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@
 //! | lost | an expected or queued task without a decision; done, but the switch was never written to |
 //! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
 //! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k |
-//! | doubled | the same update accepted twice for one task; a write after the decision, or after a higher fence |
+//! | doubled | the same change brought about twice for one task; a write after the decision, or after a higher fence |
 
 mod check;
 mod journal;
@@ -60,6 +60,8 @@ pub struct Verdict {
     pub shared: usize,
     /// Updates that switches took.
     pub updates: usize,
+    /// Of these: changed nothing, such as a MODIFY that was sent again since its answer was late.
+    pub idle: usize,
     /// Requests that switches refused because the writer had been overtaken.
     pub fenced: usize,
     /// Attempts by controller.
@@ -124,9 +126,9 @@ impl fmt::Display for Verdict {
         )?;
         writeln!(
             f,
-            "switches took {} updates, refused {} requests of those who were overtaken; {} tasks were finished by another \
+            "switches took {} updates ({} changed nothing), refused {} requests of those who were overtaken; {} tasks were finished by another \
              attempt than began them",
-            self.updates, self.fenced, self.shared
+            self.updates, self.idle, self.fenced, self.shared
         )?;
         write!(
             f,

@@ -78,7 +78,7 @@ fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -
 fn one_attempt() {
     let history = history(
         [claim(1, "c1", 100), decision(1, "c1", 120)],
-        &[write(110, 1, 1, "OK", &["insert:a", "insert:b"])],
+        &[write(110, 1, 1, "OK", &["insert:a:1", "insert:b:1"])],
     );
     let verdict = history.check(&[event()]);
     assert_eq!(verdict.faults().collect::<Vec<_>>(), [""; 0]);
@@ -89,8 +89,8 @@ fn one_attempt() {
 #[test]
 fn the_second_finishes_what_the_first_began_and_the_first_is_refused() {
     let lines = [
-        write(110, 1, 1, "OK", &["insert:a"]),
-        write(1700, 2, 2, "OK", &["insert:b"]),
+        write(110, 1, 1, "OK", &["insert:a:1"]),
+        write(1700, 2, 2, "OK", &["insert:b:1"]),
         write(1710, 1, 1, "PERMISSION_DENIED", &[]),
     ];
     let history = history([claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1720)], &lines);
@@ -118,19 +118,19 @@ fn lost() {
 
 #[test]
 fn two_owners() {
-    let writes = [write(110, 1, 1, "OK", &["insert:a"]), write(111, 1, 2, "OK", &["insert:b"])];
+    let writes = [write(110, 1, 1, "OK", &["insert:a:1"]), write(111, 1, 2, "OK", &["insert:b:1"])];
     let both_wrote = history([claim(1, "c1", 100), decision(1, "c1", 120)], &writes).check(&[event()]);
     assert_eq!(both_wrote.two_owners.len(), 1, "{both_wrote}");
     let stolen = history([claim(1, "c1", 100), decision(1, "c2", 120)], &writes[..1]).check(&[event()]);
     assert_eq!(stolen.two_owners.len(), 1, "{stolen}");
     let unclaimed = history(
         [claim(1, "c1", 100), decision(1, "c1", 120)],
-        &[writes[0].clone(), write(112, 2, 2, "OK", &["insert:c"])],
+        &[writes[0].clone(), write(112, 2, 2, "OK", &["insert:c:1"])],
     );
     let unclaimed = unclaimed.check(&[event()]);
     assert_eq!(unclaimed.two_owners.len(), 1, "{unclaimed}");
     let stranger =
-        history([claim(1, "c1", 100), decision(1, "c1", 120)], &[write(110, 1, 9, "OK", &["insert:a"])]);
+        history([claim(1, "c1", 100), decision(1, "c1", 120)], &[write(110, 1, 9, "OK", &["insert:a:1"])]);
     let stranger = stranger.check(&[event()]);
     assert_eq!(stranger.two_owners.len(), 1, "{stranger}");
     let (Key::Claim(id, _), Object::Claim(mut again)) = claim(2, "c1", 5000) else { unreachable!() };
@@ -142,7 +142,7 @@ fn two_owners() {
 
 #[test]
 fn too_early() {
-    let write = [write(110, 1, 1, "OK", &["insert:a"])];
+    let write = [write(110, 1, 1, "OK", &["insert:a:1"])];
     let early = |more: Option<(Key, Object)>, second: u64| {
         let objects = [claim(1, "c1", 100), claim(2, "c2", second), decision(2, "c2", 9000)];
         history(objects.into_iter().chain(more), &write).check(&[event()]).too_early.len()
@@ -159,11 +159,23 @@ fn too_early() {
 fn doubled() {
     let objects = || [claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1800)];
     let check = |lines: &[String]| history(objects(), lines).check(&[event()]);
-    let again = check(&[write(110, 1, 1, "OK", &["insert:a"]), write(1700, 2, 2, "OK", &["insert:a"])]);
+    let again = check(&[
+        write(110, 1, 1, "OK", &["insert:a:1"]),
+        write(1700, 2, 2, "OK", &["delete:a:1", "insert:a:1"]),
+    ]);
     assert_eq!(again.doubled.len(), 1, "{again}");
-    let late = check(&[write(110, 1, 1, "OK", &["insert:a"]), write(1801, 2, 2, "OK", &["insert:b"])]);
+    let undone = check(&[
+        write(110, 1, 1, "OK", &["modify:a:1"]),
+        write(1700, 2, 2, "OK", &["modify:a:2"]),
+        write(1701, 2, 2, "OK", &["modify:a:1"]),
+    ]);
+    assert_eq!(undone.doubled.len(), 1, "{undone}");
+    let repeated = check(&[write(110, 1, 1, "OK", &["modify:a:1"]), write(111, 1, 1, "OK", &["modify:a:1"])]);
+    assert_eq!((repeated.doubled.len(), repeated.idle), (0, 1), "{repeated}");
+    let late = check(&[write(110, 1, 1, "OK", &["insert:a:1"]), write(1801, 2, 2, "OK", &["insert:b:1"])]);
     assert_eq!(late.doubled.len(), 1, "{late}");
-    let unfenced = check(&[write(1700, 2, 2, "OK", &["insert:a"]), write(1701, 1, 1, "OK", &["insert:b"])]);
+    let unfenced =
+        check(&[write(1700, 2, 2, "OK", &["insert:a:1"]), write(1701, 1, 1, "OK", &["insert:b:1"])]);
     assert_eq!(unfenced.doubled.len(), 1, "{unfenced}");
 }
 
@@ -172,9 +184,9 @@ fn a_switch_that_was_emptied_is_filled_again() {
     let emptied =
         r#"{"schema":1,"unix_ns":1,"election_id":{"high":7,"low":2},"event":"pipeline","result":"OK"}"#;
     let lines = [
-        write(110, 1, 1, "OK", &["insert:a"]),
+        write(110, 1, 1, "OK", &["insert:a:1"]),
         emptied.to_owned(),
-        write(1700, 2, 2, "OK", &["insert:a", "insert:b"]),
+        write(1700, 2, 2, "OK", &["insert:a:1", "insert:b:1"]),
     ];
     let objects = [claim(1, "c1", 100), claim(2, "c2", 1600), decision(2, "c2", 1800)];
     let history = history(objects, &lines);
@@ -188,6 +200,8 @@ fn nonsense() {
     let mut broken = history([], &[]);
     broken.unreadable.push("d/x cannot be read".to_owned());
     assert_eq!(broken.check(&[]).nonsense.len(), 1);
+    let unknown = history([], &[write(1, 1, 1, "OK", &["insert"])]).check(&[]);
+    assert_eq!(unknown.nonsense.len(), 1, "{unknown}");
     assert!(JournalLine::parse_all("{}").is_err());
     assert!(
         JournalLine::parse_all(&write(1, 1, 1, "OK", &[]).replace("\"schema\":1", "\"schema\":2")).is_err()

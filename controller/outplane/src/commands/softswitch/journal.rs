@@ -10,8 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use nix::time::{ClockId, clock_gettime};
-use outplane_p4runtime::p4::v1::Update;
+use outplane_p4runtime::p4::v1::entity::Entity as Kind;
+use outplane_p4runtime::p4::v1::packet_replication_engine_entry::Type as Engine;
 use outplane_p4runtime::p4::v1::update::Type;
+use outplane_p4runtime::p4::v1::{self as proto, Update};
 use outplane_softswitch::server::{Event, Witness};
 use outplane_softswitch::state::{Outcome, Refusal};
 use prost::Message as _;
@@ -19,8 +21,10 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a digest that are kept.
+/// Bytes that are kept of the digest over a request.
 const DIGEST: usize = 16;
+/// Bytes that are kept of the digests of an update, of which there may be many.
+const SHORT_DIGEST: usize = 8;
 
 /// One line.
 #[derive(Serialize)]
@@ -148,7 +152,8 @@ fn write<'a>(updates: &[Update], outcome: Result<&'a [Outcome<()>], &'a Refusal>
     }
 }
 
-/// What an update did, by kind and digest: `insert:0f..`. Equal ones are the same write.
+/// What an update did: kind, what it did it to, and the whole of it, `modify:<key>:<entity>`. Two that have the whole in
+/// common are the same write.
 fn change(update: &Update) -> String {
     let kind = match Type::try_from(update.r#type).unwrap_or_default() {
         Type::Insert => "insert",
@@ -156,7 +161,72 @@ fn change(update: &Update) -> String {
         Type::Delete => "delete",
         Type::Unspecified => "unspecified",
     };
-    format!("{kind}:{}", hex(&Sha256::digest(update.encode_to_vec())[..DIGEST]))
+    let entity = update.entity.clone().unwrap_or_default();
+    let whole = hex(&Sha256::digest(entity.encode_to_vec())[..SHORT_DIGEST]);
+    let key = hex(&Sha256::digest(key(entity).encode_to_vec())[..SHORT_DIGEST]);
+    format!("{kind}:{key}:{whole}")
+}
+
+/// An entity without what a write can change: what identifies it.
+fn key(entity: proto::Entity) -> proto::Entity {
+    let entry_key = |entry: proto::TableEntry| proto::TableEntry {
+        table_id: entry.table_id,
+        r#match: entry.r#match,
+        priority: entry.priority,
+        is_default_action: entry.is_default_action,
+        ..proto::TableEntry::default()
+    };
+    let kind = entity.entity.map(|entity| match entity {
+        Kind::TableEntry(entry) => Kind::TableEntry(entry_key(entry)),
+        Kind::DirectCounterEntry(entry) => Kind::DirectCounterEntry(proto::DirectCounterEntry {
+            table_entry: entry.table_entry.map(entry_key),
+            data: None,
+        }),
+        Kind::DirectMeterEntry(entry) => Kind::DirectMeterEntry(proto::DirectMeterEntry {
+            table_entry: entry.table_entry.map(entry_key),
+            ..proto::DirectMeterEntry::default()
+        }),
+        Kind::CounterEntry(entry) => Kind::CounterEntry(proto::CounterEntry { data: None, ..entry }),
+        Kind::MeterEntry(entry) => {
+            Kind::MeterEntry(proto::MeterEntry { config: None, counter_data: None, ..entry })
+        }
+        Kind::RegisterEntry(entry) => Kind::RegisterEntry(proto::RegisterEntry { data: None, ..entry }),
+        Kind::PacketReplicationEngineEntry(entry) => {
+            let r#type = entry.r#type.map(|engine| match engine {
+                Engine::MulticastGroupEntry(group) => {
+                    Engine::MulticastGroupEntry(proto::MulticastGroupEntry {
+                        multicast_group_id: group.multicast_group_id,
+                        ..proto::MulticastGroupEntry::default()
+                    })
+                }
+                Engine::CloneSessionEntry(session) => Engine::CloneSessionEntry(proto::CloneSessionEntry {
+                    session_id: session.session_id,
+                    ..proto::CloneSessionEntry::default()
+                }),
+            });
+            Kind::PacketReplicationEngineEntry(proto::PacketReplicationEngineEntry { r#type })
+        }
+        Kind::ActionProfileMember(member) => Kind::ActionProfileMember(proto::ActionProfileMember {
+            action_profile_id: member.action_profile_id,
+            member_id: member.member_id,
+            ..proto::ActionProfileMember::default()
+        }),
+        Kind::ActionProfileGroup(group) => Kind::ActionProfileGroup(proto::ActionProfileGroup {
+            action_profile_id: group.action_profile_id,
+            group_id: group.group_id,
+            ..proto::ActionProfileGroup::default()
+        }),
+        Kind::ValueSetEntry(entry) => Kind::ValueSetEntry(proto::ValueSetEntry {
+            value_set_id: entry.value_set_id,
+            ..proto::ValueSetEntry::default()
+        }),
+        Kind::DigestEntry(entry) => Kind::DigestEntry(proto::DigestEntry {
+            digest_id: entry.digest_id,
+            ..proto::DigestEntry::default()
+        }),
+        Kind::ExternEntry(entry) => Kind::ExternEntry(proto::ExternEntry { entry: None, ..entry }),
+    });
+    proto::Entity { entity: kind }
 }
 
 /// As the standard spells it: `PERMISSION_DENIED`.
