@@ -29,7 +29,12 @@ pub(crate) fn attach(program: &mut Xdp, settings: &Settings, pins: &Pins) -> Res
             continue;
         }
         if found != number {
-            return Err(XdpError::OtherInterface { path, interface: interface.clone(), expected: number, found });
+            return Err(XdpError::OtherInterface {
+                path,
+                interface: interface.clone(),
+                expected: number,
+                found,
+            });
         }
         take_over(program, &path, mode, pins)?;
         return Ok(mode);
@@ -164,8 +169,7 @@ pub(crate) fn detach(path: &Path) -> Result<(), XdpError> {
     let link = open(path)?;
     let detach = Detach { descriptor: link.as_raw_fd().cast_unsigned() };
     // SAFETY: the kernel reads `detach`, which lives past the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const detach, size_of::<Detach>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const detach, size_of::<Detach>()) };
     if result < 0 {
         return Err(XdpError::call("BPF_LINK_DETACH", path.display())(io::Error::last_os_error()));
     }

@@ -206,11 +206,8 @@ fn set_active(maps: &mut Maps, which: Active, value: u32) -> Result<(), XdpError
 
 /// All senders that were ever configured.
 fn known(maps: &Maps) -> Result<Vec<(u32, abi::Sender)>, XdpError> {
-    let mut known = maps
-        .senders
-        .iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(XdpError::map("reading the senders"))?;
+    let mut known =
+        maps.senders.iter().collect::<Result<Vec<_>, _>>().map_err(XdpError::map("reading the senders"))?;
     known.sort_by_key(|(id, _)| *id);
     Ok(known)
 }

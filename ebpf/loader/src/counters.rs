@@ -174,7 +174,8 @@ pub(crate) fn read(maps: &Maps, senders: &[(u32, abi::Sender)]) -> Result<Counte
     }
     let mut counters = Counters { senders: Vec::new(), reasons: ReasonCounts::from_numbers(&numbers) };
     for (id, sender) in senders {
-        let mut sum = SenderCounters { sender: *id, enabled: sender.enabled != 0, ..SenderCounters::default() };
+        let mut sum =
+            SenderCounters { sender: *id, enabled: sender.enabled != 0, ..SenderCounters::default() };
         for counts in maps.counts.get(&sender.index, 0).map_err(&failed)?.iter() {
             for (sum, part) in sum.types.iter_mut().zip(&counts.types) {
                 sum.received += part.received;

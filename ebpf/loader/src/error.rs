@@ -131,7 +131,7 @@ impl XdpError {
         move |source| Self::Map { doing, source }
     }
 
-    pub(crate) fn call(call: &'static str, object: impl ToString) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn call(call: &'static str, object: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Self {
         let object = object.to_string();
         move |source| Self::Call { call, object, source }
     }

@@ -6,10 +6,10 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use outplane_rmdp_wire::TransactionId;
 
+use crate::abi;
 use crate::error::XdpError;
 use crate::pins::{Pins, SHAPES};
 use crate::settings::{LogLevel, Settings};
-use crate::abi;
 
 /// The compiled program.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../rmdp.bpf.o");

@@ -15,7 +15,7 @@
 //! Needs Linux 5.15, `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`, and a mounted bpffs. `ebpf/README.md` has the maps, their
 //! bounds and the flow in the kernel.
 
-#[expect(dead_code, unreachable_pub, clippy::doc_markdown, reason = "shared with the program")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the program")]
 #[path = "../../program/src/abi.rs"]
 mod abi;
 mod attach;
@@ -30,7 +30,9 @@ mod receiver;
 mod settings;
 
 pub use control::XdpControl;
-pub use counters::{Counters, LATENESS_CLASSES, ReasonCounts, SenderCounters, TypeCounters, lateness_class_end};
+pub use counters::{
+    Counters, LATENESS_CLASSES, ReasonCounts, SenderCounters, TypeCounters, lateness_class_end,
+};
 pub use error::XdpError;
 pub use program::{Program, Run, Verdict};
 pub use receiver::{Delivered, XdpReceiver};

@@ -63,15 +63,18 @@ impl Pins {
         }
         let root = &settings.pin_root;
         let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        let kind = statfs(existing).map_err(|errno| XdpError::call("statfs", root.display())(errno.into()))?;
+        let kind =
+            statfs(existing).map_err(|errno| XdpError::call("statfs", root.display())(errno.into()))?;
         if kind.filesystem_type() != BPF_FS_MAGIC {
             return Err(XdpError::NoBpffs(root.clone()));
         }
         let folder = root.join(format!("v{}", abi::VERSION)).join(interface);
         fs::create_dir_all(&folder).map_err(|source| match source.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                XdpError::NotPermitted { call: "mkdir in the pin folder", interface: interface.clone(), source }
-            }
+            std::io::ErrorKind::PermissionDenied => XdpError::NotPermitted {
+                call: "mkdir in the pin folder",
+                interface: interface.clone(),
+                source,
+            },
             _ => XdpError::call("mkdir", folder.display())(source),
         })?;
         let lock = File::open(&folder).map_err(XdpError::call("open", folder.display()))?;

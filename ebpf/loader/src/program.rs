@@ -43,7 +43,9 @@ impl Program {
     /// Loads it; interface, pin folder and mode of the settings are not used.
     pub fn load(settings: &Settings) -> Result<Self, XdpError> {
         let Kernel { mut ebpf, maps, ring } = Kernel::load(settings, None)?;
-        program(&mut ebpf, "bare")?.load().map_err(|error| XdpError::load(&settings.interface, error.into()))?;
+        program(&mut ebpf, "bare")?
+            .load()
+            .map_err(|error| XdpError::load(&settings.interface, error.into()))?;
         Ok(Self { ebpf, ring: Ring(ring), control: XdpControl::new(maps, settings)? })
     }
 

@@ -64,11 +64,8 @@ impl XdpReceiver {
             if let Some(delivered) = self.ring.get_mut().take() {
                 return Ok(delivered);
             }
-            let mut guard = self
-                .ring
-                .readable_mut()
-                .await
-                .map_err(XdpError::call("epoll_wait", "the ring"))?;
+            let mut guard =
+                self.ring.readable_mut().await.map_err(XdpError::call("epoll_wait", "the ring"))?;
             if let Some(delivered) = guard.get_inner_mut().take() {
                 return Ok(delivered);
             }

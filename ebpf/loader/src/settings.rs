@@ -154,8 +154,11 @@ pub(crate) fn keys(keys: &[Key]) -> Result<[abi::KeySlot; abi::KEYS], XdpError> 
     }
     let mut slots = [abi::KeySlot::default(); abi::KEYS];
     for (slot, key) in slots.iter_mut().zip(keys) {
-        *slot =
-            abi::KeySlot { id: u32::from(key.id), used: 1, halves: halves(key.secret).map(u64::from_ne_bytes) };
+        *slot = abi::KeySlot {
+            id: u32::from(key.id),
+            used: 1,
+            halves: halves(key.secret).map(u64::from_ne_bytes),
+        };
     }
     Ok(slots)
 }

@@ -6,9 +6,9 @@ use aya_ebpf::programs::XdpContext;
 use outplane_rmdp_wire::Replay;
 
 use crate::abi::{self, Reason};
+use crate::count::{self, End};
 use crate::maps::{self, Stream};
 use crate::packet::{Datagram, fresh};
-use crate::count::{self, End};
 use crate::verify;
 
 /// Of all answers to an insert the only one that means "seen".
@@ -119,7 +119,8 @@ impl Case<'_> {
         // SAFETY: an entry's memory stays readable, also while it is removed.
         let (arrival, by) = unsafe { ((*first).arrival, (*first).sender) };
         // A sender's own repetition says nothing about its path.
-        let lateness = if by == self.datagram.sender { None } else { Some(microseconds(self.arrival, arrival)) };
+        let lateness =
+            if by == self.datagram.sender { None } else { Some(microseconds(self.arrival, arrival)) };
         self.mark(lateness)?;
         Err(self.duplicate())
     }

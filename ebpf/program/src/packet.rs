@@ -2,9 +2,7 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use outplane_rmdp_wire::datagram::{
-    HEADER_LENGTH, MAGIC, MAX_PAYLOAD, TAG_LENGTH, VERSION, offset,
-};
+use outplane_rmdp_wire::datagram::{HEADER_LENGTH, MAGIC, MAX_PAYLOAD, TAG_LENGTH, VERSION, offset};
 
 use crate::abi::{Active, Reason, Settings, TARGETS};
 use crate::count::End;

@@ -56,7 +56,8 @@ pub(crate) fn tag(context: &XdpContext, datagram: &Datagram, key: [u64; 2]) -> b
     let words = tail as *const u64;
     // SAFETY: 24 bytes from here lie before the frame's end.
     let [tail, first, second] = unsafe {
-        [words.read_unaligned(), words.add(1).read_unaligned(), words.add(2).read_unaligned()].map(u64::from_le)
+        [words.read_unaligned(), words.add(1).read_unaligned(), words.add(2).read_unaligned()]
+            .map(u64::from_le)
     };
     let left = (message & 7) as u32;
     // The last zero to seven bytes are the upper ones of the eight before the tag.

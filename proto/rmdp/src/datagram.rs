@@ -78,7 +78,7 @@ impl DatagramType {
 pub struct Key {
     /// What datagrams name it by; 0 is as good as any other.
     pub id: u16,
-    /// The key of SipHash.
+    /// The key of `SipHash`.
     pub secret: [u8; 16],
 }
 

@@ -93,7 +93,6 @@ impl Window {
 
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "part of the XDP program")]
-#[expect(clippy::cast_possible_truncation, reason = "three bits")]
 const fn slot(sequence: u64) -> usize {
     (sequence >> 6) as usize & (Window::WORDS - 1)
 }

@@ -1,6 +1,6 @@
 //! What the XDP program costs, and what the same work costs behind a UDP socket. Needs root.
 //!
-//! `cargo run --release -p outplane-xdp --example bench [-- --json]`: medians over rounds, everything in the same run.
+//! `cargo run --release -p outplane-xdp --example bench [-- single | copies]`: medians over rounds, everything in the same run.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -13,8 +13,15 @@ fn main() -> anyhow::Result<()> {
         println!("SKIPPED: bench of the XDP program: {why}");
         return Ok(());
     }
-    if std::env::args().len() < 2 { single::table()?; }
-    copies::table()
+    match std::env::args().nth(1).as_deref() {
+        None => {
+            single::table()?;
+            copies::table()
+        }
+        Some("single") => single::table(),
+        Some("copies") => copies::table(),
+        Some(other) => anyhow::bail!("no bench is called {other}: there are `single` and `copies`"),
+    }
 }
 
 /// The middle one.

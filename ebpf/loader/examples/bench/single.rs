@@ -14,7 +14,7 @@ const ROUNDS: usize = 15;
 const REPEAT: u32 = 200_000;
 const SINGLES: u64 = 4000;
 
-pub fn table() -> Result<()> {
+pub(crate) fn table() -> Result<()> {
     let settings = Settings { capacity: 327_680, ring_bytes: 32 << 20, ..settings() };
     let mut program = Program::load(&settings)?;
     let message = 256;
@@ -68,7 +68,8 @@ fn singles(program: &mut Program, next: &mut u64, message: usize) -> Result<[u64
         .map(|number| SENDERS.map(|sender| frame(&announce_of(sender, number, number, message))))
         .collect();
     *next += SINGLES;
-    let once = |program: &Program, frame: &[u8]| Ok::<_, XdpError>(nanoseconds(program.run(frame, 1)?.duration));
+    let once =
+        |program: &Program, frame: &[u8]| Ok::<_, XdpError>(nanoseconds(program.run(frame, 1)?.duration));
     let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for [first, ..] in &frames {
         times[0].push(nanoseconds(program.run_bare(first, 1)?.duration));

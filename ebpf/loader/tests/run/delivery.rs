@@ -63,7 +63,7 @@ fn recent_lateness_is_a_ring_of_32() {
 
 #[test]
 fn a_sender_s_own_repetition_is_a_duplicate_without_lateness() {
-    let Some(mut program) = load("own repetition", &settings()) else { return };
+    let Some(program) = load("own repetition", &settings()) else { return };
     verdict(&program, &frame(&announce(SENDERS[0], 1, 1, 5)));
     verdict(&program, &frame(&announce(SENDERS[0], 1, 2, 5)));
     let counters = sender(&program, SENDERS[0]);
@@ -101,7 +101,7 @@ fn replays_are_refused_and_a_restart_is_not_one() {
 
 #[test]
 fn duplicates_advance_the_window_too() {
-    let Some(mut program) = load("duplicates in the window", &settings()) else { return };
+    let Some(program) = load("duplicates in the window", &settings()) else { return };
     verdict(&program, &frame(&announce(SENDERS[0], 1, 1, 1)));
     let copy = frame(&announce(SENDERS[1], 1, 1, 1));
     verdict(&program, &copy);
@@ -113,7 +113,7 @@ fn duplicates_advance_the_window_too() {
 
 #[test]
 fn keys_rotate_without_a_gap() {
-    let Some(mut program) = load("key rotation", &settings()) else { return };
+    let Some(program) = load("key rotation", &settings()) else { return };
     let (id, payload) = task(1);
     let under = |sequence, key| {
         let datagram_type = DatagramType::TaskAnnounce;
@@ -138,7 +138,7 @@ fn keys_rotate_without_a_gap() {
 
 #[test]
 fn senders_come_and_go_and_their_replays_stay_known() {
-    let Some(mut program) = load("senders", &settings()) else { return };
+    let Some(program) = load("senders", &settings()) else { return };
     verdict(&program, &frame(&hint(999, 1, 1)));
     let seen = frame(&hint(SENDERS[0], 1, 1));
     verdict(&program, &seen);

@@ -67,7 +67,7 @@ fn a_full_generation_delivers_and_counts() {
 
 #[test]
 fn a_task_is_remembered_for_one_window_at_least() {
-    let Some(mut program) = load("generations", &settings()) else { return };
+    let Some(program) = load("generations", &settings()) else { return };
     let mut sequence = 0;
     let mut copy = |number| {
         sequence += 1;
@@ -96,13 +96,13 @@ fn a_task_is_remembered_for_one_window_at_least() {
 #[tokio::test]
 async fn the_tick_switches_once_a_window() {
     let short = Settings { window: Duration::from_secs(1), ..settings() };
-    let Some(mut program) = load("tick", &short) else { return };
+    let Some(program) = load("tick", &short) else { return };
     verdict(&program, &frame(&announce(SENDERS[0], 1, 1, 1)));
     let mut switches = 0;
     let begin = std::time::Instant::now();
     while switches < 2 {
         switches += u32::from(program.control().tick().await.unwrap());
-        assert!(begin.elapsed() < Duration::from_secs(60), "no switch");
+        assert!(begin.elapsed() < Duration::from_mins(1), "no switch");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use outplane_rmdp_wire::{
-    Announce, DEFAULT_GROUP_V4, DEFAULT_PORT, DatagramType, Event, Header, Hint, HintOf, Key, TransactionId, Work,
-    encode,
+    Announce, DEFAULT_GROUP_V4, DEFAULT_PORT, DatagramType, Event, Header, Hint, HintOf, Key, TransactionId,
+    Work, encode,
 };
 use outplane_xdp::{LogLevel, Program, Settings, XdpError};
 
@@ -49,7 +49,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// A task of a number: its id and its datagram's payload.
 pub fn task(number: u64) -> (TransactionId, Vec<u8>) {
-    let event = Event { source: "test", kind: "intent", object: "policy", switch: "leaf-1", occurrence: number };
+    let event =
+        Event { source: "test", kind: "intent", object: "policy", switch: "leaf-1", occurrence: number };
     let work = Work::Converge { generation: number, desired: [0x5a; 32], entries: 12 };
     let mut payload = vec![0; 1328];
     let length = Announce { event, work }.encode(&mut payload).expect("it fits");
@@ -75,15 +76,22 @@ pub fn announce_of(sender: u32, sequence: u64, id: u64, message: usize) -> Vec<u
     let mut bytes = [0xee; 16];
     bytes[..8].copy_from_slice(&id.to_be_bytes());
     let id = TransactionId::from_bytes(bytes);
-    let header = Header { datagram_type: DatagramType::TaskAnnounce, epoch: 1, sender, sequence, id, sent: 1 };
+    let header =
+        Header { datagram_type: DatagramType::TaskAnnounce, epoch: 1, sender, sequence, id, sent: 1 };
     datagram(&header, &vec![0xa5; message - 56], &KEY)
 }
 
 pub fn hint(sender: u32, epoch: u64, sequence: u64) -> Vec<u8> {
     let mut payload = [0; 9];
     Hint { what: HintOf::Intent, number: sequence }.encode(&mut payload).expect("it fits");
-    let header =
-        Header { datagram_type: DatagramType::Hint, epoch, sender, sequence, id: TransactionId::NONE, sent: 1 };
+    let header = Header {
+        datagram_type: DatagramType::Hint,
+        epoch,
+        sender,
+        sequence,
+        id: TransactionId::NONE,
+        sent: 1,
+    };
     datagram(&header, &payload, &KEY)
 }
 

@@ -13,25 +13,25 @@ use outplane_xdp::{Delivered, Settings, XdpReceiver};
 use crate::support;
 
 /// The receiver's interface, in its namespace.
-pub const INTERFACE: &str = "rx0";
+pub(crate) const INTERFACE: &str = "rx0";
 /// Of the receiver's interface.
-pub const RECEIVER: &str = "10.9.0.2";
+pub(crate) const RECEIVER: &str = "10.9.0.2";
 /// Long enough for a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Lab {
+pub(crate) struct Lab {
     senders: Namespace,
     receiver: Namespace,
     /// In a bpffs of the lab's own.
-    pub pins: PathBuf,
+    pub(crate) pins: PathBuf,
     /// Not in a bpffs.
-    pub plain: PathBuf,
+    pub(crate) plain: PathBuf,
 }
 
 impl Lab {
     /// Runs a test in the receiver's namespace, or says why it cannot. The bpffs is mounted for the test's thread alone
     /// and goes with it, whatever happens.
-    pub fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F + Send) {
+    pub(crate) fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F + Send) {
         if let Some(why) = outplane_testbed::why_not() {
             println!("SKIPPED: {name}: {why}");
             return;
@@ -44,7 +44,8 @@ impl Lab {
             plain: folder.path().join("plain"),
         };
         lab.connect(1500);
-        let namespace = std::fs::File::open(format!("/run/netns/{}", lab.receiver.name())).expect("a namespace");
+        let namespace =
+            std::fs::File::open(format!("/run/netns/{}", lab.receiver.name())).expect("a namespace");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 setns(&namespace, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
@@ -60,9 +61,10 @@ impl Lab {
     }
 
     /// Makes the veth pair; also again, after [`Self::cut`].
-    pub fn connect(&self, mtu: u16) {
+    pub(crate) fn connect(&self, mtu: u16) {
         let (mtu, receiver) = (mtu.to_string(), self.receiver.name());
-        let link = ["link", "add", "tx0", "mtu", &mtu, "type", "veth", "peer", "name", INTERFACE, "mtu", &mtu];
+        let link =
+            ["link", "add", "tx0", "mtu", &mtu, "type", "veth", "peer", "name", INTERFACE, "mtu", &mtu];
         self.senders.ip(&[&link[..], &["netns", receiver]].concat()).expect("a veth pair");
         for (namespace, interface, host) in [(&self.senders, "tx0", 1), (&self.receiver, INTERFACE, 2)] {
             let v4 = format!("10.9.0.{host}/24");
@@ -75,23 +77,20 @@ impl Lab {
     }
 
     /// Removes the veth pair.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.senders.ip(&["link", "delete", "tx0"]).expect("the veth pair is there");
     }
 
     /// Settings for the receiver's interface.
-    pub fn settings(&self) -> Settings {
-        let mut settings = Settings {
-            interface: INTERFACE.to_owned(),
-            pin_root: self.pins.clone(),
-            ..support::settings()
-        };
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings =
+            Settings { interface: INTERFACE.to_owned(), pin_root: self.pins.clone(), ..support::settings() };
         settings.groups.push((RECEIVER.parse().expect("an address"), settings.groups[0].1));
         settings
     }
 
     /// A sender's socket.
-    pub fn sender(&self, to: IpAddr, port: u16) -> UdpSocket {
+    pub(crate) fn sender(&self, to: IpAddr, port: u16) -> UdpSocket {
         let socket = self.senders.inside(|| {
             let (from, to) = match to {
                 IpAddr::V4(_) => ("0.0.0.0:0", SocketAddr::new(to, port)),
@@ -113,7 +112,7 @@ fn command(program: &str, arguments: &[&str]) {
     assert!(status.success(), "{program} {arguments:?}: {status}");
 }
 
-pub async fn attach(settings: Settings) -> XdpReceiver {
+pub(crate) async fn attach(settings: Settings) -> XdpReceiver {
     match XdpReceiver::attach(settings).await {
         Ok(receiver) => receiver,
         Err(error) => panic!("{}", support::chain(&error)),
@@ -121,13 +120,16 @@ pub async fn attach(settings: Settings) -> XdpReceiver {
 }
 
 /// What is said when it cannot be attached.
-pub async fn refusal(settings: Settings) -> String {
+pub(crate) async fn refusal(settings: Settings) -> String {
     match XdpReceiver::attach(settings).await {
         Ok(_) => panic!("attached"),
         Err(error) => support::chain(&error),
     }
 }
 
-pub async fn next(receiver: &mut XdpReceiver) -> Delivered {
-    tokio::time::timeout(PATIENCE, receiver.next()).await.expect("a datagram in time").expect("the ring is readable")
+pub(crate) async fn next(receiver: &mut XdpReceiver) -> Delivered {
+    tokio::time::timeout(PATIENCE, receiver.next())
+        .await
+        .expect("a datagram in time")
+        .expect("the ring is readable")
 }
