@@ -167,7 +167,7 @@ impl Store {
         }
         let times: Vec<Duration> = tasks.join_all().await.into_iter().flatten().collect();
         let (elapsed, count) = (start.elapsed(), times.len());
-        let cpu = (self.cpu() - cpu).as_micros() / count as u128;
+        let cpu = self.cpu().saturating_sub(cpu).as_micros() / count as u128;
         let syncs = self.metrics().1 - syncs;
         let (rate, p50, p99) = summary(times, elapsed);
         let grouped = if syncs == 0 { String::new() } else { tenths(count as u64, syncs) };

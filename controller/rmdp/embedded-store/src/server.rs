@@ -36,9 +36,9 @@ use crate::store::Store;
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent between requests: longer than clients keep idle ones, so that they close first.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Longest time for a request up to its answer's first byte, its body among it.
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST: Duration = Duration::from_mins(1);
 /// How long requests may go on after a shutdown has begun.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait after the system has refused a connection: it is out of something.

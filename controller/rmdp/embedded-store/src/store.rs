@@ -46,7 +46,7 @@ pub(crate) struct Store {
     limits: Limits,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the folder is ours.
-    _lock: std::fs::File,
+    _lock: Option<std::fs::File>,
 }
 
 /// An object that was found, with what is needed to read it.
@@ -64,7 +64,15 @@ impl Store {
     pub(crate) fn open(folder: &Path, limits: Limits, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let lock = lock(folder)?;
         let disk = Folder::open(folder).map_err(Error::file(folder.to_owned(), "it can't be used"))?;
-        let disk: Arc<dyn Disk> = Arc::new(disk);
+        Self::on(Arc::new(disk), Some(lock), limits, metrics)
+    }
+
+    fn on(
+        disk: Arc<dyn Disk>,
+        lock: Option<std::fs::File>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let (engine, found) = Engine::open(Arc::clone(&disk), limits, Arc::clone(&metrics))?;
         if found.torn > 0 {
             tracing::warn!(
@@ -130,12 +138,11 @@ impl Store {
     /// Has it done, and is back when it is durable.
     pub(crate) async fn commit(&self, op: Op) -> Result<Outcome, Error> {
         let (reply, outcome) = oneshot::channel();
-        let place = match self.queue.try_reserve() {
-            Ok(place) => place,
-            Err(_) => {
-                self.metrics.queue_full.add(1);
-                self.queue.reserve().await.map_err(|_| Error::Stopping)?
-            }
+        let place = if let Ok(place) = self.queue.try_reserve() {
+            place
+        } else {
+            self.metrics.queue_full.add(1);
+            self.queue.reserve().await.map_err(|_| Error::Stopping)?
         };
         place.send(Message::Do { op, reply });
         // Without an answer the thread is gone: it was stopped, or has failed.
@@ -152,10 +159,10 @@ impl Store {
         let index = self.index();
         let name = format!("{bucket}/{key}");
         let Some(entry) = index.get(&name).copied() else {
-            return Err(match index.buckets.contains_key(bucket) {
-                true => Error::NoObject(name),
-                false => Error::NoBucket(bucket.to_owned()),
-            });
+            if index.buckets.contains_key(bucket) {
+                return Err(Error::NoObject(name));
+            }
+            return Err(Error::NoBucket(bucket.to_owned()));
         };
         let segment = Arc::clone(&index.segments[&entry.place.segment]);
         Ok(Found { entry, key: name, segment, disk: Arc::clone(&self.disk), data: true })
@@ -374,7 +381,7 @@ impl Committer {
                     next = self.receiver.try_recv().ok();
                 }
             }
-            let outcomes = self.engine.commit(now(), ops);
+            let outcomes = self.engine.commit(now(), &ops);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 // Whoever has gone away does not hear of it.
                 let _ = reply.send(outcome);
@@ -453,5 +460,60 @@ impl Cleaner {
         queue.blocking_send(Message::Do { op, reply }).map_err(|_| Error::Stopping)?;
         drop(queue);
         outcome.blocking_recv().unwrap_or(Err(Error::Stopping)).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Condition;
+    use crate::engine::sim::SimDisk;
+
+    const LIMITS: Limits = Limits { bytes: 1 << 20, objects: 1000, segment: 2000 };
+
+    fn put(key: &str) -> Op {
+        let data = Bytes::from_static(b"data");
+        let crc = castagnoli().checksum(&data);
+        let condition = Condition::default();
+        let data = PutData::Inline(data);
+        Op::Put(Put { key: key.into(), condition, headers: vec![], etag: [1; 16], crc, data })
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all_that_wait_and_to_the_owner() {
+        let disk = SimDisk::default();
+        let store = Store::on(Arc::new(disk.clone()), None, LIMITS, Arc::default()).unwrap();
+        store.commit(Op::CreateBucket { name: "b".into() }).await.unwrap();
+        disk.faults.lock().unwrap().sync = Some(3);
+        let mut acknowledged = 0;
+        for number in 0..20 {
+            match store.commit(put(&format!("b/{number}"))).await {
+                Ok(_) => acknowledged += 1,
+                Err(error) => assert!(matches!(error, Error::Failed { .. }), "{error}"),
+            }
+        }
+        assert_eq!(acknowledged, 3);
+        assert!(store.failed().wait_for(Option::is_some).await.is_ok());
+        // What is durable can be read on; what is not was never to be seen.
+        assert_eq!(store.find("b", "2").unwrap().read().await.unwrap().1, "data");
+        assert!(matches!(store.find("b", "3"), Err(Error::NoObject(_))));
+        store.close().await;
+        assert!(store.commit(put("b/x")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_done() {
+        let store = Arc::new(Store::on(Arc::new(SimDisk::default()), None, LIMITS, Arc::default()).unwrap());
+        store.commit(Op::CreateBucket { name: "b".into() }).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..50 {
+            let store = Arc::clone(&store);
+            tasks.spawn(async move { store.commit(put(&format!("b/{number}"))).await });
+        }
+        // Each has put its write into the queue when it first waits.
+        tokio::task::yield_now().await;
+        store.close().await;
+        assert!(tasks.join_all().await.iter().all(Result::is_ok));
+        assert_eq!(store.metrics().objects.get(), 50);
     }
 }

@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn bytes_are_counted() {
         let mut index = Index::default();
-        let put = |blob, length| Change::Put { key: "b/k".into(), entry: Entry { blob, length, ..entry(1) } };
+        let put = |blob, length| Change::Put { key: "b/k".into(), entry: Entry { length, blob, ..entry(1) } };
         assert_eq!(index.apply(put(0, 100)), None);
         assert_eq!((index.live, index.live_in_log, index.count()), (140, 140, 1));
         assert_eq!(index.apply(put(7, 1000)), None);

@@ -10,7 +10,7 @@ pub(crate) mod format;
 pub(crate) mod index;
 mod recover;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -175,9 +175,9 @@ impl Engine {
     /// Does these things in order: judges, writes what is to be written as one batch, waits until it is on the disk,
     /// and only then lets the index (and so readers) see it. All or none of a batch survives a crash. `now` is in
     /// milliseconds since 1970.
-    pub(crate) fn commit(&mut self, now: u64, ops: Vec<Op>) -> Vec<Result<Outcome, Error>> {
+    pub(crate) fn commit(&mut self, now: u64, ops: &[Op]) -> Vec<Result<Outcome, Error>> {
         if let Some(failure) = &self.failed {
-            for op in &ops {
+            for op in ops {
                 self.freed.extend(blob_of(op));
             }
             return ops.iter().map(|_| Err(failure.clone())).collect();
@@ -190,7 +190,7 @@ impl Engine {
         let mut stage = Stage::new(&guard, &self.limits, now, start, &mut self.buffer);
         let mut outcomes = Vec::with_capacity(ops.len());
         let mut dropped = Vec::new();
-        for op in &ops {
+        for op in ops {
             let outcome = stage.judge(op);
             if outcome.is_err() {
                 dropped.extend(blob_of(op));
@@ -205,7 +205,7 @@ impl Engine {
         }
         if let Err(error) = self.write() {
             // What was refused stays refused for its own reason.
-            for (outcome, op) in outcomes.iter_mut().zip(&ops) {
+            for (outcome, op) in outcomes.iter_mut().zip(ops) {
                 if outcome.is_ok() {
                     *outcome = Err(error.clone());
                     // After a failed sync the record may be on the disk all the same, and need the file.

@@ -1,7 +1,7 @@
 //! Opening: what the log says, and what a crash left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use super::disk::{self, BLOBS, Disk, File, LOG, blob_name, segment_name};
@@ -124,14 +124,14 @@ impl Engine {
 }
 
 impl Replay {
-    fn scan(&mut self, file: &dyn File, path: &PathBuf, number: u64, last: bool) -> Result<Scanned, Error> {
+    fn scan(&mut self, file: &dyn File, path: &Path, number: u64, last: bool) -> Result<Scanned, Error> {
         let damaged = |offset: usize, what: &str| Error::Damaged {
-            path: path.clone(),
+            path: path.to_owned(),
             offset: offset as u64,
             what: what.to_owned(),
         };
-        let bytes =
-            disk::read_all(file, LARGEST_SEGMENT).map_err(Error::file(path.clone(), "it can't be read"))?;
+        let bytes = disk::read_all(file, LARGEST_SEGMENT)
+            .map_err(Error::file(path.to_owned(), "it can't be read"))?;
         let header = SegmentHeader::decode(&bytes)
             .filter(|header| header.number == number)
             .ok_or_else(|| damaged(0, "its header is not one of ours, or of a later version"))?;

@@ -28,20 +28,20 @@ struct State {
 
 /// What will go wrong.
 #[derive(Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// Calls that change something until the power goes, and every later call fails.
-    pub(super) power: Option<u64>,
+    pub(crate) power: Option<u64>,
     /// Syncs until one fails.
-    pub(super) sync: Option<u64>,
+    pub(crate) sync: Option<u64>,
     /// Bytes that can be written until the disk is full.
-    pub(super) room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 /// The disk.
 #[derive(Clone, Default)]
-pub(super) struct SimDisk {
+pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
-    pub(super) faults: Arc<Mutex<Faults>>,
+    pub(crate) faults: Arc<Mutex<Faults>>,
 }
 
 struct SimFile {
@@ -62,7 +62,7 @@ fn step(faults: &Mutex<Faults>) -> io::Result<()> {
 
 impl SimDisk {
     /// What is there after the power was off.
-    pub(super) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
+    pub(crate) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
         let state = self.state.lock().unwrap();
         let mut names: BTreeMap<&String, &Shared> = BTreeMap::new();
         for (name, file) in state.durable.iter().chain(&state.current) {
@@ -97,7 +97,7 @@ impl SimDisk {
     }
 
     /// A copy in which all is durable, to be changed by the test.
-    pub(super) fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let state = self.state.lock().unwrap();
         let deep = |file: &Shared| {
             let current = file.lock().unwrap().current.clone();
@@ -112,12 +112,12 @@ impl SimDisk {
     }
 
     /// All names.
-    pub(super) fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         self.state.lock().unwrap().current.keys().cloned().collect()
     }
 
     /// Changes a file's bytes behind everybody's back.
-    pub(super) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let state = self.state.lock().unwrap();
         let mut content = state.current[name].lock().unwrap();
         change(&mut content.current);
@@ -125,7 +125,7 @@ impl SimDisk {
     }
 
     /// Removes a file behind everybody's back.
-    pub(super) fn lose(&self, name: &str) {
+    pub(crate) fn lose(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.current.remove(name);
         state.durable.remove(name);

@@ -167,22 +167,20 @@ impl<'a> Stage<'a> {
 
     /// Copies the record unless it is dead by now.
     fn move_record(&mut self, moved: &Moved) {
-        match Record::decode(&moved.record) {
-            Some((record @ Record::Put(object), _)) => {
-                let live = !self.seen.contains_key(object.key)
-                    && self.index.get(object.key).is_some_and(|entry| entry.place == moved.place);
-                if live {
-                    let to = self.append(&record);
-                    self.changes.push(Change::MoveObject { key: object.key.into(), to });
-                }
-            }
-            Some((record @ Record::Bucket { name, .. }, _)) => {
-                if self.index.buckets.get(name).is_some_and(|bucket| bucket.place == moved.place) {
-                    let to = self.append(&record);
-                    self.changes.push(Change::MoveBucket { name: name.into(), to });
-                }
-            }
-            _ => {}
+        let Some((record, _)) = Record::decode(&moved.record) else { return };
+        let change: fn(Box<str>, Place) -> Change = match record {
+            Record::Put(_) => |key, to| Change::MoveObject { key, to },
+            _ => |name, to| Change::MoveBucket { name, to },
+        };
+        let (name, place) = match record {
+            Record::Put(object) if self.seen.contains_key(object.key) => return,
+            Record::Put(object) => (object.key, self.index.get(object.key).map(|entry| entry.place)),
+            Record::Bucket { name, .. } => (name, self.index.buckets.get(name).map(|bucket| bucket.place)),
+            Record::Delete { .. } | Record::Keep { .. } => return,
+        };
+        if place == Some(moved.place) {
+            let to = self.append(&record);
+            self.changes.push(change(name.into(), to));
         }
     }
 

@@ -89,7 +89,7 @@ fn clean(engine: &mut Engine, disk: &SimDisk) -> Result<(), Error> {
         let index = Arc::clone(engine.index());
         let metrics = Metrics::default();
         clean::clean(disk, &index, &metrics, segment, &mut |op| {
-            engine.commit(7, vec![op]).pop().expect("an outcome").map(|_| ())
+            engine.commit(7, &[op]).pop().expect("an outcome").map(|_| ())
         })?;
     }
     Ok(())
@@ -180,7 +180,7 @@ fn run(batches: &[Vec<Do>], power: Option<u64>, seed: u64) {
     let mut disk = SimDisk::default();
     let (mut engine, _) = open(&disk).expect("an empty store opens");
     let mut rng = fastrand::Rng::with_seed(seed);
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]).remove(0).expect("it is new");
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]).remove(0).expect("it is new");
     disk.faults.lock().unwrap().power = power;
     let mut model = Model::new();
     let mut ids = 0;
@@ -190,7 +190,7 @@ fn run(batches: &[Vec<Do>], power: Option<u64>, seed: u64) {
         let mut restart = batch.iter().any(|action| matches!(action, Do::Restart));
         let mut under_way = None;
         if let Ok((ops, outcomes, after)) = expected(&model, batch, &disk, &mut ids) {
-            let all = engine.commit(7, ops);
+            let all = engine.commit(7, &ops);
             let lost = all.iter().any(|outcome| matches!(outcome, Err(Error::Failed { .. })));
             if lost {
                 under_way = Some(after);
@@ -246,14 +246,14 @@ proptest! {
         let disk = SimDisk::default();
         let (mut engine, _) = open(&disk).unwrap();
         engine.limits.segment = u64::MAX;
-        engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+        engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
         // Where each batch ends, and what is there then.
         let mut states = vec![(0, Model::new()), (engine.active.length, Model::new())];
         let mut ids = 0;
         for batch in &batches {
             let batch: Vec<Do> = batch.iter().filter(|action| !matches!(action, Do::Blob(..))).cloned().collect();
             let (ops, _, after) = expected(&states.last().unwrap().1, &batch, &disk, &mut ids).unwrap();
-            engine.commit(7, ops);
+            engine.commit(7, &ops);
             states.push((engine.active.length, after));
         }
         let length = usize::try_from(engine.active.length).unwrap();
@@ -271,11 +271,11 @@ proptest! {
     fn damage_is_found_and_named(flip in any::<prop::sample::Index>(), bit in 0..8_u32) {
         let disk = SimDisk::default();
         let (mut engine, _) = open(&disk).unwrap();
-        engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+        engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
         let mut last = 0;
         for number in 0..40 {
             last = engine.active.length;
-            engine.commit(7, vec![create(&format!("b/{number}"), 3, 100)]);
+            engine.commit(7, &[create(&format!("b/{number}"), 3, 100)]);
         }
         let segments: Vec<u64> = read(engine.index()).segments.keys().copied().collect();
         prop_assert!(segments.len() > 2);
@@ -318,12 +318,12 @@ fn churn() -> Vec<Vec<Do>> {
 fn every_step_can_be_the_last_before_the_power_goes() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
     let (mut model, mut ids) = (Model::new(), 0);
     disk.faults.lock().unwrap().power = Some(u64::MAX);
     for batch in churn() {
         let (ops, _, after) = expected(&model, &batch, &disk, &mut ids).unwrap();
-        engine.commit(7, ops);
+        engine.commit(7, &ops);
         engine.release();
         clean(&mut engine, &disk).unwrap();
         model = after;
@@ -342,7 +342,7 @@ fn every_step_can_be_the_last_before_the_power_goes() {
 fn what_is_moved_is_looked_at_again() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }, create("b/1", 1, 10), create("b/2", 2, 10)]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }, create("b/1", 1, 10), create("b/2", 2, 10)]);
     let moved = |key: &str, engine: &Engine| {
         let place = read(engine.index()).get(key).unwrap().place;
         let bytes = disk::read_all(&*engine.active.file, 10_000).unwrap();
@@ -352,8 +352,8 @@ fn what_is_moved_is_looked_at_again() {
     };
     // Found live by cleaning, and no longer so when it comes to be moved: before the batch, and in it.
     let (one, two) = (moved("b/1", &engine), moved("b/2", &engine));
-    engine.commit(2, vec![put("b/1", 7, 20, Condition::default())]);
-    let outcomes = engine.commit(3, vec![delete("b/2"), Op::Move(vec![one, two])]);
+    engine.commit(2, &[put("b/1", 7, 20, Condition::default())]);
+    let outcomes = engine.commit(3, &[delete("b/2"), Op::Move(vec![one, two])]);
     assert!(outcomes.iter().all(Result::is_ok));
     let model = Model::from([("b/1".to_owned(), (7, 20))]);
     assert_eq!(contents(&engine, &disk), model);
@@ -366,10 +366,10 @@ fn a_large_object_whose_sync_failed_may_be_there_or_not() {
     for both in [true, false] {
         let disk = SimDisk::default();
         let (mut engine, _) = open(&disk).unwrap();
-        engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+        engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
         let op = blob(&disk, 1, "b/1", 700).unwrap();
         disk.faults.lock().unwrap().sync = Some(0);
-        assert!(engine.commit(1, vec![op])[0].is_err());
+        assert!(engine.commit(1, &[op])[0].is_err());
         engine.release();
         // The record has reached the disk all the same, or has not.
         let after = if both { disk.copy() } else { disk.after_power_loss(&mut fastrand::Rng::with_seed(1)) };
@@ -383,10 +383,10 @@ fn a_large_object_whose_sync_failed_may_be_there_or_not() {
 fn a_segment_or_a_large_object_that_is_gone_is_named() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
-    engine.commit(1, vec![blob(&disk, 1, "b/blob", 500).unwrap()]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[blob(&disk, 1, "b/blob", 500).unwrap()]);
     for number in 0..60 {
-        engine.commit(7, vec![create(&format!("b/{number}"), 3, 100)]);
+        engine.commit(7, &[create(&format!("b/{number}"), 3, 100)]);
     }
     assert!(read(engine.index()).segments.len() > 3);
     let missing = |disk: &SimDisk| match open(disk) {
@@ -414,16 +414,16 @@ fn a_segment_or_a_large_object_that_is_gone_is_named() {
 fn a_failed_sync_ends_it_for_good() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
     disk.faults.lock().unwrap().sync = Some(1);
-    engine.commit(1, vec![create("b/1", 1, 1)]).remove(0).unwrap();
-    let outcomes = engine.commit(1, vec![create("b/2", 1, 1), create("b/1", 1, 1)]);
+    engine.commit(1, &[create("b/1", 1, 1)]).remove(0).unwrap();
+    let outcomes = engine.commit(1, &[create("b/2", 1, 1), create("b/1", 1, 1)]);
     assert!(matches!(outcomes[0], Err(Error::Failed { .. })));
     assert!(matches!(outcomes[1], Err(Error::Precondition(_))));
     assert!(read(engine.index()).get("b/2").is_none(), "it is not shown");
     // The next sync would succeed, and prove nothing.
     disk.faults.lock().unwrap().sync = None;
-    assert!(matches!(engine.commit(1, vec![create("b/3", 1, 1)])[0], Err(Error::Failed { .. })));
+    assert!(matches!(engine.commit(1, &[create("b/3", 1, 1)])[0], Err(Error::Failed { .. })));
     assert!(engine.failure().is_some());
 }
 
@@ -431,11 +431,11 @@ fn a_failed_sync_ends_it_for_good() {
 fn a_full_disk_is_survived() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
     disk.faults.lock().unwrap().room = Some(1000);
     let mut written = 0;
     for number in 0..20 {
-        match engine.commit(7, vec![create(&format!("b/{number}"), 3, 100)]).remove(0) {
+        match engine.commit(7, &[create(&format!("b/{number}"), 3, 100)]).remove(0) {
             Ok(_) => written += 1,
             Err(error) => assert!(matches!(error, Error::NoSpace(_)), "{error}"),
         }
@@ -443,7 +443,7 @@ fn a_full_disk_is_survived() {
     assert!((1..20).contains(&written));
     assert!(engine.failure().is_none());
     disk.faults.lock().unwrap().room = None;
-    engine.commit(7, vec![create("b/after", 3, 100)]).remove(0).unwrap();
+    engine.commit(7, &[create("b/after", 3, 100)]).remove(0).unwrap();
     let (engine, found) = open(&disk).unwrap();
     assert_eq!((contents(&engine, &disk).len(), found.torn), (written + 1, 0));
 }
@@ -453,19 +453,20 @@ fn limits_are_kept_and_deleting_makes_room() {
     let disk = SimDisk::default();
     let limits = Limits { bytes: 1000, objects: 5, segment: 2000 };
     let (mut engine, _) = Engine::open(Arc::new(disk.clone()), limits, Arc::default()).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
     let full = |outcome: &Result<Outcome, Error>| matches!(outcome, Err(Error::Full { .. }));
     // In one batch, so the second is judged after the first.
-    let outcomes = engine.commit(1, vec![create("b/1", 1, 500), create("b/2", 1, 500), create("b/3", 1, 50)]);
+    let outcomes = engine.commit(1, &[create("b/1", 1, 500), create("b/2", 1, 500), create("b/3", 1, 50)]);
     assert_eq!(outcomes.iter().map(full).collect::<Vec<_>>(), [false, true, false]);
-    engine.commit(1, vec![delete("b/1"), create("b/2", 1, 500)]).pop().unwrap().unwrap();
+    engine.commit(1, &[delete("b/1"), create("b/2", 1, 500)]).pop().unwrap().unwrap();
     // Smaller than before is always taken.
-    engine.commit(1, vec![put("b/2", 1, 10, Condition::default())]).pop().unwrap().unwrap();
-    let outcomes = engine.commit(1, (10..20).map(|number| create(&format!("b/{number}"), 1, 1)).collect());
+    engine.commit(1, &[put("b/2", 1, 10, Condition::default())]).pop().unwrap().unwrap();
+    let outcomes =
+        engine.commit(1, &(10..20).map(|number| create(&format!("b/{number}"), 1, 1)).collect::<Vec<_>>());
     assert_eq!(outcomes.iter().filter(|outcome| full(outcome)).count(), 7);
-    let names =
+    let names: Vec<Op> =
         (0..MAX_BUCKETS).map(|number| Op::CreateBucket { name: format!("bucket-{number}") }).collect();
-    let outcomes = engine.commit(1, names);
+    let outcomes = engine.commit(1, &names);
     assert_eq!(outcomes.iter().filter(|outcome| full(outcome)).count(), 1);
 }
 
@@ -473,7 +474,7 @@ fn limits_are_kept_and_deleting_makes_room() {
 fn conditions() {
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    let mut one = |op| engine.commit(1, vec![op]).remove(0);
+    let mut one = |op| engine.commit(1, &[op]).remove(0);
     assert!(matches!(one(create("b/1", 1, 1)), Err(Error::NoBucket(_))));
     one(Op::CreateBucket { name: "b".into() }).unwrap();
     assert!(matches!(one(Op::CreateBucket { name: "b".into() }), Err(Error::BucketExists(_))));
@@ -512,7 +513,7 @@ fn objects_can_hold_copies_of_the_log() {
     // A torn tail whose bytes look like a batch is still a torn tail: the segment's salt is not in it.
     let disk = SimDisk::default();
     let (mut engine, _) = open(&disk).unwrap();
-    engine.commit(1, vec![Op::CreateBucket { name: "b".into() }]);
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
     let mut batch = vec![0; BATCH_HEADER];
     format::Record::Keep { segment: 1 }.encode(&mut batch);
     seal_batch(&mut batch, 0, 99);

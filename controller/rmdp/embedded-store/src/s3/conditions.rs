@@ -52,6 +52,7 @@ pub(super) fn delete_condition(object: &ObjectIdentifier) -> S3Result<Condition>
 }
 
 /// The conditions of a read.
+#[expect(clippy::struct_field_names, reason = "the headers' names")]
 pub(super) struct Preconditions<'a> {
     pub(super) if_match: Option<&'a ETagCondition>,
     pub(super) if_none_match: Option<&'a ETagCondition>,

@@ -35,9 +35,8 @@ pub(super) fn objects(store: &Store, input: ListObjectsV2Input) -> S3Result<List
     let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
     let token = input.continuation_token.as_deref().map(Token::decode).transpose()?;
     let after = match (&token, &input.start_after) {
-        (Some(Token::Key(key)), _) => After::Key(key),
         (Some(Token::Prefix(prefix)), _) => After::Prefix(prefix),
-        (None, Some(key)) => After::Key(key),
+        (Some(Token::Key(key)), _) | (None, Some(key)) => After::Key(key),
         (None, None) => After::Start,
     };
     let page = {

@@ -55,7 +55,7 @@ fn time(milliseconds: u64) -> Timestamp {
 fn name(bucket: &str, key: &str) -> S3Result<String> {
     if key.is_empty()
         || key.contains(|character: char| {
-            character.is_control() || character >= '\u{fffe}' && character <= '\u{ffff}'
+            character.is_control() || ('\u{fffe}'..='\u{ffff}').contains(&character)
         })
     {
         return Err(s3_error!(InvalidArgument, "keys are not empty and have no control characters"));
@@ -113,10 +113,9 @@ impl S3 for Frontend {
         let body = intake::take(&self.store, &mut input, trailers).await?;
         metrics.bytes_in.add(body.length);
         let put = body.put(key, condition, headers);
-        let etag = put.etag;
+        let tag = Some(ETag::Strong(hex(&put.etag)));
         self.commit(Op::Put(put)).await?;
-        let e_tag = Some(ETag::Strong(hex(&etag)));
-        Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
+        Ok(S3Response::new(PutObjectOutput { e_tag: tag, ..PutObjectOutput::default() }))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
@@ -140,12 +139,11 @@ impl S3 for Frontend {
         };
         let stream = (entry.blob != 0).then(|| found.stream(range.start, range.end));
         let (headers, data) = found.read().await.map_err(answer)?;
-        let body = match stream {
-            Some(chunks) => StreamingBlob::wrap(ReceiverStream::new(chunks)),
-            None => {
-                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-                StreamingBlob::from(s3s::Body::from(data.slice(place(range.start)..place(range.end))))
-            }
+        let body = if let Some(chunks) = stream {
+            StreamingBlob::wrap(ReceiverStream::new(chunks))
+        } else {
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            StreamingBlob::from(s3s::Body::from(data.slice(place(range.start)..place(range.end))))
         };
         metrics.bytes_out.add(range.end - range.start);
         let mut output = GetObjectOutput {

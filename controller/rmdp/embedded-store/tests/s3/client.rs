@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A connection and the keys to sign with.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     keys: Keys,
     host: String,
@@ -20,28 +20,28 @@ pub struct Client {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Names in small letters.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The whole body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// What stands between these tags, each time.
-    pub fn all(&self, tag: &str) -> Vec<String> {
+    pub(crate) fn all(&self, tag: &str) -> Vec<String> {
         let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
         let text = self.text();
         let parts = text.split(&open).skip(1);
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 /// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -64,7 +64,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 /// `20260131T120000Z`, so many seconds since 1970.
-pub fn amz_date(seconds: u64) -> String {
+pub(crate) fn amz_date(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant's civil_from_days.
     let shifted = days + 719_468;
@@ -79,20 +79,20 @@ pub fn amz_date(seconds: u64) -> String {
 }
 
 /// Seconds since 1970.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 impl Client {
     /// Connects.
-    pub async fn connect(address: SocketAddr, keys: &Keys) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, keys: &Keys) -> Self {
         let stream = TcpStream::connect(address).await.expect("the store is there");
         stream.set_nodelay(true).expect("a TCP option");
         Self { stream, keys: keys.clone(), host: address.to_string(), buffer: Vec::new() }
     }
 
     /// A signed request's bytes. `target` is the path and the query, encoded and its pairs in order.
-    pub fn signed(
+    pub(crate) fn signed(
         &self,
         method: &str,
         target: &str,
@@ -137,7 +137,7 @@ impl Client {
     }
 
     /// Signs, sends, and waits for the answer.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: &str,
         target: &str,
@@ -149,7 +149,7 @@ impl Client {
     }
 
     /// Sends bytes and reads an answer, if there is a whole one.
-    pub async fn raw(&mut self, request: &[u8], head: bool) -> Option<Answer> {
+    pub(crate) async fn raw(&mut self, request: &[u8], head: bool) -> Option<Answer> {
         // It may answer, and close, before it has read all.
         let _ = self.stream.write_all(request).await;
         let end = loop {
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// PUT with `If-None-Match: *`.
-    pub async fn create(&mut self, target: &str, body: &[u8]) -> u16 {
+    pub(crate) async fn create(&mut self, target: &str, body: &[u8]) -> u16 {
         self.send("PUT", target, &[("if-none-match", "*")], body).await.status
     }
 }

@@ -27,7 +27,7 @@ fn on_a_large_stack<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 's
 fn the_suite_passes() {
     on_a_large_stack(|| async {
         let store = start().await;
-        suite::all(&settings(format!("http://{}", store.server.address()))).await;
+        Box::pin(suite::all(&settings(format!("http://{}", store.server.address())))).await;
         store.stop().await;
     });
 }
@@ -51,7 +51,7 @@ async fn over_tls() {
     std::fs::write(&ca, pem).expect("written");
     let mut settings = settings(format!("https://{}", store.server.address()));
     settings.ca = Some(ca);
-    suite::all(&settings).await;
+    Box::pin(suite::all(&settings)).await;
     store.stop().await;
 }
 
