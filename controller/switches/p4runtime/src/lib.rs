@@ -13,6 +13,9 @@
 //! - Whatever stops an update (a kill, a broken line, a new primary), packets see a whole policy, and the next
 //!   [`Connection::converge`] reads, plans from there and finishes. A switch that refuses a write before the flip gets back
 //!   what it had.
+//! - Who executes one task after the other on a switch keeps a [`Session`]: a connection that stays, an election id that
+//!   is raised to each task's [`fence`], and no write that starts too late. What of that a switch enforces itself is in
+//!   docs/fence.md.
 //! - Every call has a deadline ([`Options`]), every queue a bound, and every task ends with its [`Connection`].
 //!
 //! Works with BMv2 (`simple_switch_grpc`), the soft switch of this project, and what else follows the standard. Servers
