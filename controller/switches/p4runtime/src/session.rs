@@ -59,8 +59,9 @@ pub struct Probe {
 impl Session {
     /// A session that connects when it is first used. The options' `election_id`, `take_over` and `packet_queue` count
     /// for nothing here: packets from the switch are dropped.
-    pub fn new(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Self {
-        let options = Options { take_over: false, packet_queue: 1, ..options };
+    pub fn new(target: Target, pipeline: Arc<Pipeline>, mut options: Options) -> Self {
+        options.take_over = false;
+        options.packet_queue = 1;
         Self { target, pipeline, options, seen: Seen::default(), connection: None, connects: 0 }
     }
 
