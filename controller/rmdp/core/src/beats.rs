@@ -15,35 +15,35 @@ const GAP: Duration = Duration::from_millis(2);
 
 /// The heartbeats of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Beats {
+pub(crate) struct Beats {
     interval: Duration,
     last: Option<Instant>,
     fresh: VecDeque<Notice>,
     again: VecDeque<(Notice, u8)>,
     /// Notices that gave way.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     silent: bool,
 }
 
 impl Beats {
     /// The first heartbeat is due at once.
-    pub fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         let (fresh, again) = (VecDeque::new(), VecDeque::new());
         Self { interval, last: None, fresh, again, dropped: 0, silent: false }
     }
 
     /// Follows a new configuration.
-    pub fn configure(&mut self, interval: Duration) {
+    pub(crate) fn configure(&mut self, interval: Duration) {
         self.interval = interval;
     }
 
     /// From now on only news is sent: others shall count this node as gone.
-    pub fn fall_silent(&mut self) {
+    pub(crate) fn fall_silent(&mut self) {
         self.silent = true;
     }
 
     /// Adds news.
-    pub fn notice(&mut self, notice: Notice) {
+    pub(crate) fn notice(&mut self, notice: Notice) {
         if self.fresh.len() == NOTICES {
             self.fresh.pop_front();
             self.dropped += 1;
@@ -52,7 +52,7 @@ impl Beats {
     }
 
     /// When the next one is due.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let Some(last) = self.last else { return Some(Instant::START) };
         if self.fresh.is_empty() {
             (!self.silent).then_some(last + self.interval)
@@ -62,7 +62,7 @@ impl Beats {
     }
 
     /// The notices of a heartbeat that goes out now; `room` of them fit.
-    pub fn beat(&mut self, now: Instant, room: usize) -> Vec<Notice> {
+    pub(crate) fn beat(&mut self, now: Instant, room: usize) -> Vec<Notice> {
         self.last = Some(now);
         let mut notices = Vec::new();
         while notices.len() < room

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!              d1   d2   d3   d4          a bad row for most receivers: the sender is slow (d2)
-//!        c1    .    bad  .    .           a receiver that finds most senders bad: the receiver is slow (c3)
-//!        c2    .    bad  .    .           and its cells count against no sender
+//!        c1    .    bad  .    .           most of the other senders bad for one receiver: it
+//!        c2    .    bad  .    .           is slow (c3), and its cells count against no sender
 //!        c3    bad  bad  bad  .
 //! ```
 //!
@@ -225,19 +225,27 @@ impl Degradation {
             .map(|(receiver, (_, rows))| (*receiver, rows.clone()))
             .collect();
         let mut found = Vec::new();
+        // What most receivers say of a sender is the sender's fault, and no receiver's.
+        let bad_at = |sender: &u32| {
+            let cells = fresh.iter().filter_map(|(_, rows)| rows.get(sender));
+            cells.filter(|row| self.is_bad(row)).count()
+        };
+        let others: Vec<_> =
+            self.senders.iter().copied().filter(|sender| bad_at(sender) * 2 <= fresh.len()).collect();
         let mut columns: Vec<_> = fresh
             .iter()
             .filter_map(|(receiver, rows)| {
-                let bad: Vec<_> = rows.values().filter(|row| self.is_bad(row)).collect();
-                let hard = bad.iter().filter(|row| self.is_hard(row)).count() * 2 > self.senders.len();
-                (bad.len() * 2 > self.senders.len()).then_some((bad.len(), *receiver, hard))
+                let cells = others.iter().filter_map(|sender| rows.get(sender));
+                let bad: Vec<_> = cells.filter(|row| self.is_bad(row)).collect();
+                let hard = bad.iter().filter(|row| self.is_hard(row)).count() * 2 > others.len();
+                (bad.len() * 2 > others.len()).then_some((bad.len(), *receiver, hard))
             })
             .collect();
         columns.sort_unstable_by(|a, b| b.cmp(a));
         columns.truncate(minority(self.receivers.len()));
         for (bad, receiver, hard) in &columns {
             let reason =
-                format!("it gets the copies of {bad} of {} senders late or not at all", self.senders.len());
+                format!("it gets the copies of {bad} senders late or not at all, which others get in time");
             found.push((*receiver, AlertOf::Receiver, *hard, reason));
         }
         let slow = |receiver: &u32| columns.iter().any(|(_, column, _)| column == receiver);

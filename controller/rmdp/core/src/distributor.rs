@@ -218,6 +218,9 @@ impl Distributor {
             return;
         }
         entry.token = None;
+        if reply != Reply::Unknown {
+            entry.unclear = 0;
+        }
         match (entry.stage, reply) {
             (_, Reply::Unknown) => {
                 let wait = (Duration::from_millis(50) * (1 << entry.unclear.min(6))).min(LONGEST_RETRY);

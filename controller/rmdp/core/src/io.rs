@@ -139,6 +139,8 @@ pub enum NoticeOf {
     Claimed,
     /// The decision is in the store.
     Decided,
+    /// The attempt has failed; its result is in the store.
+    Failed,
 }
 
 impl From<wire::Notice> for Notice {
@@ -146,6 +148,7 @@ impl From<wire::Notice> for Notice {
         let what = match notice.what {
             wire::NoticeOf::Claimed => NoticeOf::Claimed,
             wire::NoticeOf::Decided => NoticeOf::Decided,
+            wire::NoticeOf::Failed => NoticeOf::Failed,
         };
         Self { id: notice.id, attempt: notice.attempt, what }
     }
@@ -156,6 +159,7 @@ impl From<Notice> for wire::Notice {
         let what = match notice.what {
             NoticeOf::Claimed => wire::NoticeOf::Claimed,
             NoticeOf::Decided => wire::NoticeOf::Decided,
+            NoticeOf::Failed => wire::NoticeOf::Failed,
         };
         Self { id: notice.id, attempt: notice.attempt, what }
     }
@@ -333,7 +337,7 @@ pub enum Action {
         task: Task,
         /// As this attempt.
         attempt: u32,
-        /// Under this fence.
+        /// Under this fence; probes, which only read, need none.
         fence: Fence,
         /// No write to the switch starts later.
         start_before: Instant,

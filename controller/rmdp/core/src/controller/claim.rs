@@ -4,11 +4,11 @@ use crate::io::{Action, Level, Notice, NoticeOf, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::object::{Claim, Object, Outcome};
-use crate::task::{Fence, TransactionId};
+use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
 use super::Controller;
-use super::entry::{Look, Origin, Own, State, Watched};
+use super::entry::{Doubt, Look, Origin, Own, State};
 
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,13 @@ impl Controller {
         self.next_nonce += 1;
         let nonce = format!("{}/{}/{}", self.me.name, self.me.epoch, self.next_nonce);
         let Some(entry) = self.tasks.get(&id) else { return };
-        let own = Own { nonce, sent: now, lease: self.config.lease(entry.task.work()), claimed: None };
+        let own = Own {
+            nonce,
+            sent: now,
+            lease: self.config.lease(entry.task.work()),
+            claimed: None,
+            current: false,
+        };
         self.set_state(id, State::Claiming(own));
         self.send_claim(now, id, actions);
     }
@@ -160,14 +166,16 @@ impl Controller {
                 _ => self.again_later(id, now),
             },
             Reply::Foreign(_) => self.watch_stranger(now, id, attempt),
-            // It may still land. The same claim again, as long as it would be of use; then as if it were another's.
+            // It may still land. The same claim again, as long as it would be of use.
             Reply::Missing if now < self.start_before(&own) || self.is(Mutant::FreshT0) => {
                 self.set_state(id, State::Claiming(own));
                 self.again_later(id, now);
             }
+            // Too late for it. It may still land, or never: the attempt is over only once it is seen in the store.
             Reply::Missing => {
-                let until = now + own.lease.mul_f64(1.5);
-                self.watch(now, id, Watched { attempt, until });
+                self.release(now, id);
+                self.set_state(id, State::Looking(Look::Decision, None));
+                self.again_later(id, now);
             }
             _ => self.again_later(id, now),
         }
@@ -215,6 +223,60 @@ impl Controller {
         }
     }
 
+    /// The task that another generation of the same source has for the same switch.
+    pub(super) fn sibling(&self, id: TransactionId, generation: u64) -> Option<TransactionId> {
+        let task = &self.tasks.get(&id)?.task;
+        // Only where the generation is the occurrence are siblings named by it.
+        if task.work().generation() != Some(task.event().occurrence) {
+            return None;
+        }
+        Event { occurrence: generation, ..task.event().clone() }.id().ok()
+    }
+
+    /// Asks about a newer generation's task.
+    pub(super) fn doubt(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let State::Doubting(_, doubt) = entry.state else { return };
+        let key = match doubt {
+            Doubt::Heard(generation) => self.sibling(id, generation).map(Key::Decision),
+            Doubt::Fenced(by) => self.sibling(id, by.generation).map(|sibling| Key::Claim(sibling, 1)),
+        };
+        // A task without siblings is asked about itself: there is no decision, and its claim proves nothing.
+        let key = key.unwrap_or(Key::Decision(id));
+        self.ask_for(id, Request::Get(key), actions);
+    }
+
+    pub(super) fn doubt_reply(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let State::Doubting(mut own, doubt) = entry.state.clone() else { return };
+        let switch = entry.task.switch().to_owned();
+        match (doubt, reply) {
+            (_, Reply::Unknown) => self.again_later(id, now),
+            (Doubt::Heard(by) | Doubt::Fenced(Fence { generation: by, .. }), Reply::Found(_)) => {
+                self.learn(&switch, by, actions);
+                self.decide(now, id, &own, Outcome::Superseded { by }, actions);
+            }
+            (Doubt::Heard(_), _) => {
+                own.current = true;
+                self.execute(now, id, own, actions);
+            }
+            (Doubt::Fenced(by), _) => {
+                let reason = format!(
+                    "the switch has seen election id {}, of generation {} that is not ours: another program holds it",
+                    by.election_id(),
+                    by.generation
+                );
+                self.fail(now, id, &own, reason, actions);
+            }
+        }
+    }
+
     fn holds_switch(&self, id: TransactionId) -> bool {
         let switch = self.tasks.get(&id).and_then(|entry| self.switches.get(entry.task.switch()));
         switch.is_some_and(|switch| switch.running == Some(id))
@@ -225,7 +287,7 @@ impl Controller {
         let start_before = self.start_before(&own);
         let late = now >= start_before && !self.is(Mutant::LateStart);
         let Some(purpose) = self.purpose(id) else { return };
-        let holds = self.holds_switch(id);
+        let (holds, heard) = (self.holds_switch(id), self.newest_heard);
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         match purpose {
@@ -243,6 +305,12 @@ impl Controller {
                 self.counters.attempts_late += 1;
                 let reason = "its time had passed before execution could start".to_owned();
                 self.fail(now, id, &own, reason, actions);
+            }
+            Purpose::Execute
+                if !own.current && entry.task.work().generation().is_some_and(|own| own < heard) =>
+            {
+                entry.state = State::Doubting(own, Doubt::Heard(heard));
+                self.doubt(id, actions);
             }
             Purpose::Execute => {
                 self.counters.executions += 1;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::io::Token;
 use crate::object::Object;
-use crate::task::Task;
+use crate::task::{Fence, Task};
 use crate::time::Instant;
 
 /// How a task came to a controller.
@@ -38,6 +38,17 @@ pub(super) struct Own {
     pub(super) lease: Duration,
     /// Ownership was known.
     pub(super) claimed: Option<Instant>,
+    /// It was asked whether a newer generation is decided.
+    pub(super) current: bool,
+}
+
+/// Why the store is asked about a newer generation's task for the same switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Doubt {
+    /// A heartbeat has told of this generation. If its task is decided, this one comes too late.
+    Heard(u64),
+    /// The switch has seen this fence. If there is a claim of its generation's task, it is no stranger's.
+    Fenced(Fence),
 }
 
 /// Which object is read next to learn how a task stands.
@@ -72,6 +83,8 @@ pub(super) enum State {
     Confirming(Own),
     /// The decision is read once more before a later attempt executes.
     Checking(Own),
+    /// The store is asked whether this one is overtaken.
+    Doubting(Own, Doubt),
     /// The agent works.
     Executing(Own),
     /// The agent was asked to stop.
@@ -90,7 +103,7 @@ impl State {
         match self {
             Self::Waiting => "waiting",
             Self::Claiming(_) | Self::Confirming(_) => "claiming",
-            Self::Checking(_) => "checking",
+            Self::Checking(_) | Self::Doubting(..) => "checking",
             Self::Executing(_) => "executing",
             Self::Stopping(_) => "stopping",
             Self::Recording(_) => "recording",

@@ -88,6 +88,8 @@ pub struct Controller {
     next_token: u64,
     next_nonce: u64,
     liveness: Liveness,
+    /// The newest generation that any heartbeat has told of.
+    newest_heard: u64,
     beats: Beats,
     degradation: Degradation,
     /// Known to be decided: seen in the store.
@@ -117,6 +119,7 @@ impl Controller {
             ready: BTreeSet::new(),
             slots: 0,
             requests: BTreeMap::new(),
+            newest_heard: 0,
             next_token: 0,
             next_nonce: 0,
             decided: Memory::new(DECIDED),
@@ -210,6 +213,9 @@ impl Controller {
     /// Takes a task into mind, if it is new and there is room.
     fn take(&mut self, now: Instant, task: Task, origin: Origin, actions: &mut Vec<Action>) {
         let id = task.id();
+        // Even a copy that came too late tells what is overtaken.
+        let (switch, generation) = (task.switch().to_owned(), task.work().generation().unwrap_or(0));
+        self.learn(&switch, generation, actions);
         if self.tasks.contains_key(&id) || self.decided.has(id, now) || self.hinted.has(id, now) {
             self.counters.announced_again += u64::from(origin != Origin::Queue);
             return;
@@ -227,9 +233,6 @@ impl Controller {
             return;
         }
         self.counters.found_in_queue += u64::from(origin == Origin::Queue);
-        let switch = task.switch().to_owned();
-        let generation = task.work().generation().unwrap_or(0);
-        self.learn(&switch, generation, actions);
         let queued = (origin == Origin::Queue).then_some(self.poll.number());
         let entry = Entry {
             task,
@@ -360,11 +363,13 @@ impl Controller {
 
     fn heard(&mut self, now: Instant, sender: u32, heartbeat: &Heartbeat) {
         self.liveness.heard(sender, now);
+        self.newest_heard = self.newest_heard.max(heartbeat.generation);
         self.degradation.heard(now, sender, &heartbeat.lateness);
         for notice in &heartbeat.notices {
             match notice.what {
                 NoticeOf::Claimed => self.told_claimed(now, *notice),
                 NoticeOf::Decided => self.told_decided(now, notice.id),
+                NoticeOf::Failed => self.told_failed(now, *notice),
             }
         }
     }
@@ -382,6 +387,25 @@ impl Controller {
         entry.state = State::Looking(Look::Decision, None);
         self.unblock(notice.id);
         self.set_due(notice.id, Some(now + self.config.watch()));
+    }
+
+    /// A hint that another's attempt has failed: its result is looked for at once by the first in rank, by the others
+    /// later, when the next attempt may be claimed already.
+    fn told_failed(&mut self, now: Instant, notice: Notice) {
+        let Some(entry) = self.tasks.get(&notice.id) else { return };
+        if entry.state.is_own() || entry.token.is_some() || notice.attempt < entry.attempt {
+            return;
+        }
+        let switch = entry.task.switch().to_owned();
+        let rank = self.rank(now, &switch, notice.attempt.saturating_add(1));
+        let pause = if rank == 0 { Duration::ZERO } else { self.config.watch() };
+        let watched = match entry.state {
+            State::Watching(watched) | State::Looking(_, Some(watched)) => Some(watched),
+            _ => None,
+        };
+        self.unblock(notice.id);
+        self.set_state(notice.id, State::Looking(Look::Decision, watched));
+        self.set_due(notice.id, Some(now + pause));
     }
 
     /// A hint that it is over: out of mind, unless the queue still has it a while later.
@@ -441,6 +465,7 @@ impl Controller {
             State::Claiming(_) => self.claim_reply(now, id, reply, actions),
             State::Confirming(_) => self.confirm_reply(now, id, reply, actions),
             State::Checking(_) => self.check_reply(now, id, reply, actions),
+            State::Doubting(..) => self.doubt_reply(now, id, reply, actions),
             State::Recording(_) => self.record_reply(now, id, reply, actions),
             State::Looking(..) => self.look_reply(now, id, reply, actions),
             State::Waiting | State::Executing(_) | State::Stopping(_) | State::Watching(_) => {}
@@ -459,6 +484,7 @@ impl Controller {
                 self.ask_for(id, Request::Get(key), actions);
             }
             State::Checking(_) => self.ask_for(id, Request::Get(Key::Decision(id)), actions),
+            State::Doubting(..) => self.doubt(id, actions),
             State::Recording(_) => self.record(id, actions),
             State::Looking(..) => self.look(id, actions),
             State::Watching(watched) => {

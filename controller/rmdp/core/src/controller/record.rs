@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 use super::Controller;
 use super::claim::Purpose;
-use super::entry::{Look, Own, State};
+use super::entry::{Doubt, Look, Own, State};
 
 impl Controller {
     /// The agent has ended.
@@ -56,8 +56,13 @@ impl Controller {
                     self.set_due(id, Some(now + self.config.claim_delay()));
                     return;
                 }
-                // A newer generation that no task speaks of may be a stranger's: only a failure then.
-                self.poll.hurry(now);
+                if by.generation > generation && overtaken.is_none() {
+                    // Nobody has told of it: was it a controller's, whose task has left the queue, or a stranger's?
+                    self.poll.hurry(now);
+                    self.set_state(id, State::Doubting(own, Doubt::Fenced(by)));
+                    self.doubt(id, actions);
+                    return;
+                }
                 format!("the switch has seen generation {}, attempt {}", by.generation, by.attempt)
             }
             Execution::Failed { reason } => reason,
@@ -167,6 +172,7 @@ impl Controller {
             // Somebody else shall try first; this one comes last.
             entry.attempt += 1;
             let more = self.config.backoff(entry.attempt);
+            self.beats.notice(Notice { id, attempt, what: NoticeOf::Failed });
             self.wait(now, id, more, actions);
             return;
         };

@@ -1,1 +1,176 @@
+use std::time::Duration;
 
+use super::*;
+use crate::task::{Digest, Event};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn task(generation: u64, switch: &str) -> Task {
+    let work = Work::Converge { generation, desired: Digest([7; 32]), entries: 0 };
+    Task::new(Event::generation(generation, switch), work).unwrap()
+}
+
+struct Bench {
+    distributor: Distributor,
+    now: Instant,
+    actions: Vec<Action>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = SharedConfig {
+            limits: crate::config::Limits { requests: 8, ..Default::default() },
+            ..Default::default()
+        };
+        let now = Instant::START + Duration::from_secs(7);
+        let me = Identity { name: "d1".to_owned(), epoch: 1 };
+        Self { distributor: Distributor::new(me, Arc::new(config), now), now, actions: Vec::new() }
+    }
+
+    /// One that has emitted before, so that nothing is checked.
+    fn settled() -> Self {
+        let mut bench = Self::new();
+        bench.emit(1, &[]);
+        bench.horizons(vec![]);
+        bench
+    }
+
+    fn input(&mut self, input: Input) {
+        self.distributor.step(self.now, input, &mut self.actions);
+    }
+
+    fn emit(&mut self, generation: u64, tasks: &[Task]) {
+        self.input(Input::Emit { generation, tasks: tasks.to_vec() });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.input(Input::Tick);
+    }
+
+    fn find(&mut self, fits: impl Fn(&Request) -> bool) -> Option<Token> {
+        let place = self.actions.iter().position(|action| match action {
+            Action::Store { request, .. } => fits(request),
+            _ => false,
+        })?;
+        let Action::Store { token, .. } = self.actions.remove(place) else { return None };
+        Some(token)
+    }
+
+    fn answer(&mut self, reply: Reply, fits: impl Fn(&Request) -> bool) {
+        let token = self.find(fits).unwrap_or_else(|| panic!("no such request, but {:?}", self.actions));
+        self.input(Input::Stored { token, reply });
+    }
+
+    fn horizons(&mut self, keys: Vec<Key>) {
+        let keys = keys.into_iter().map(|key| Listed { key, age: MS }).collect();
+        self.answer(Reply::Page { keys, next: None }, |request| matches!(request, Request::List { .. }));
+    }
+
+    fn announced(&mut self) -> Vec<Task> {
+        let mut announced = Vec::new();
+        self.actions.retain(|action| match action {
+            Action::Announce { task, .. } => {
+                announced.push(task.clone());
+                false
+            }
+            _ => true,
+        });
+        announced
+    }
+}
+
+fn blob(request: &Request) -> bool {
+    matches!(request, Request::CreateBlob(_))
+}
+
+fn queue(request: &Request) -> bool {
+    matches!(request, Request::Create { key: Key::Queue(_), .. })
+}
+
+fn decision(request: &Request) -> bool {
+    matches!(request, Request::Get(Key::Decision(_)))
+}
+
+#[test]
+fn announces_at_once_and_queues_what_can_be_executed() {
+    let mut bench = Bench::settled();
+    let one = task(2, "leaf1");
+    bench.emit(2, std::slice::from_ref(&one));
+    assert_eq!(bench.announced(), [one], "before any reply of the store");
+    assert!(bench.find(queue).is_none(), "its desired state first");
+    bench.answer(Reply::Unknown, blob);
+    bench.pass(50 * MS);
+    bench.answer(Reply::Exists, blob);
+    bench.answer(Reply::Unknown, queue);
+    bench.pass(50 * MS);
+    bench.answer(Reply::Created, queue);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().queued), (0, 1));
+    assert!(bench.announced().is_empty(), "once");
+}
+
+#[test]
+fn after_a_start_only_what_is_needed_is_emitted() {
+    let mut bench = Bench::new();
+    let tasks = [task(5, "leaf1"), task(5, "leaf2")];
+    bench.emit(5, &tasks);
+    assert!(bench.announced().is_empty() && bench.find(decision).is_none(), "the horizons first");
+    bench.horizons(vec![Key::Horizon("intent".to_owned(), 5), Key::Horizon("other".to_owned(), 9)]);
+    bench.answer(Reply::Foreign("somebody's".to_owned()), decision);
+    bench.answer(Reply::Missing, decision);
+    assert_eq!(bench.announced().len(), 1);
+    assert_eq!(bench.distributor.counters().needless, 1);
+    let mut bench = Bench::new();
+    bench.emit(5, &tasks);
+    bench.horizons(vec![Key::Horizon("intent".to_owned(), 6)]);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().needless), (0, 2), "closed");
+}
+
+#[test]
+fn newer_generations_overtake() {
+    let mut bench = Bench::settled();
+    bench.emit(2, &[task(2, "leaf1"), task(2, "leaf2")]);
+    bench.emit(3, &[task(3, "leaf1")]);
+    assert_eq!(bench.distributor.tasks(), 2, "leaf2's is still of use");
+    bench.emit(2, &[task(2, "leaf1")]);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().overtaken), (2, 2));
+    // Replies to forgotten requests change nothing.
+    for _ in 0..3 {
+        bench.answer(Reply::Created, blob);
+    }
+    for _ in 0..2 {
+        bench.answer(Reply::Created, queue);
+    }
+    assert!(bench.find(queue).is_none() && bench.distributor.tasks() == 0);
+}
+
+#[test]
+fn requests_have_a_bound_and_announces_do_not_wait() {
+    let mut bench = Bench::settled();
+    let tasks: Vec<_> = (0..20).map(|number| task(2, &format!("leaf{number}"))).collect();
+    bench.emit(2, &tasks);
+    assert_eq!(bench.announced().len(), 20);
+    let mut tokens: Vec<_> = std::iter::from_fn(|| bench.find(blob)).collect();
+    assert_eq!(tokens.len(), 8);
+    let mut answered = 0;
+    while let Some(token) = tokens.pop() {
+        answered += 1;
+        bench.input(Input::Stored { token, reply: Reply::Created });
+        tokens.extend(std::iter::from_fn(|| bench.find(|request| blob(request) || queue(request))));
+        assert!(tokens.len() <= 8);
+    }
+    assert_eq!((answered, bench.distributor.tasks()), (40, 0));
+}
+
+#[test]
+fn drains_when_all_is_queued() {
+    let mut bench = Bench::settled();
+    bench.emit(2, &[task(2, "leaf1")]);
+    bench.input(Input::Drain);
+    assert!(!bench.distributor.is_drained());
+    bench.emit(3, &[task(3, "leaf1")]);
+    assert_eq!(bench.distributor.tasks(), 1);
+    bench.answer(Reply::Created, blob);
+    bench.answer(Reply::Created, queue);
+    assert!(bench.distributor.is_drained());
+}

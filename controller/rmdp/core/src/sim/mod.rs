@@ -1,1 +1,41 @@
-//! Seeded simulation.
+//! Seeded simulation of a whole site: distributors, controllers, a store, switches and a network, with faults. Single
+//! threaded and deterministic: a seed gives one history, always.
+//!
+//! ```text
+//!  seed ─► Scenario ─► World: events in order of time ─► machines of this crate ─► actions ─► events ..
+//!                        │ every action, stored object and effect
+//!                        ▼
+//!                      Checker: I1 .. I10 ─► Violation
+//! ```
+//!
+//! Faults until the calm: datagrams lost, doubled, late; requests lost before or after they took effect, answered with
+//! an error, landing seconds late; the store gone; nodes crashed and restarted without memory, or paused; clocks that
+//! start anywhere and drift by 5 %; switches restarted, unreachable, refusing. After the calm everything queued has to
+//! be decided within a bound.
+//!
+//! `OUTPLANE_SEEDS` says how many seeds the tests try, `OUTPLANE_SEED` replays one.
+
+mod agent;
+mod chance;
+mod checker;
+mod node;
+mod scenario;
+mod store;
+mod world;
+
+pub use crate::mutant::Mutant;
+pub use checker::{Invariant, Violation};
+pub use world::Report;
+
+/// Runs one seed, with a deliberate fault or without.
+pub fn run(seed: u64, mutant: Option<Mutant>) -> Report {
+    world::World::new(seed, mutant).run()
+}
+
+/// Runs one seed and keeps what happened, a line for each event, for people.
+pub fn trace(seed: u64, mutant: Option<Mutant>) -> (Report, Vec<String>) {
+    world::World::new(seed, mutant).traced().run_traced()
+}
+
+#[cfg(test)]
+mod tests;

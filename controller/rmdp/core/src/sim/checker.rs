@@ -1,0 +1,425 @@
+//! Watches everything that happens and knows what must never happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::node::Clock;
+use super::store::Change;
+use crate::io::Request;
+use crate::key::Key;
+use crate::object::{Claim, Decision, Object};
+use crate::task::{Event, Task, TransactionId};
+use crate::time::Instant;
+
+/// What must hold, whatever fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// At most one owner per (id, attempt).
+    I1,
+    /// No switch write starts outside the executor's own lease.
+    I2,
+    /// Attempt k+1 exists only after attempt k was over: its lease on its owner's clock, or by its result.
+    I3,
+    /// One immutable terminal decision per id, by the owner of an attempt.
+    I4,
+    /// Every queued task reaches a terminal state while one controller and the store live.
+    I5,
+    /// Nothing that is queued is lost: it leaves the queue only decided, or closed.
+    I6,
+    /// Same event, same id; distinct occurrences, distinct ids.
+    I7,
+    /// Each task's effect shows once, and never after that of a newer generation.
+    I8,
+    /// A degraded mark never changes safety: the others hold with marks as without.
+    I9,
+    /// Clean-up never opens an id again.
+    I10,
+    /// Nobody executes what he knows to be overtaken.
+    Superseded,
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// When, nanoseconds of simulated time.
+    pub at: u64,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.at / 1_000_000;
+        write!(f, "{:?} at {}.{:03} s: {}", self.invariant, ms / 1000, ms % 1000, self.what)
+    }
+}
+
+/// A claim as its owner sent it first.
+#[derive(Clone, Debug)]
+struct Sent {
+    node: usize,
+    start: u32,
+    local: Instant,
+    real: u64,
+    lease: u64,
+    clock: Clock,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Effects {
+    /// Since the switch started.
+    seen: BTreeSet<TransactionId>,
+    newest: u64,
+    restarted: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Decided {
+    decision: Decision,
+    at: u64,
+    swept: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checker {
+    pub(super) violations: Vec<Violation>,
+    sent: BTreeMap<String, Sent>,
+    own: BTreeMap<(usize, u32, TransactionId, u32), String>,
+    owners: BTreeMap<(TransactionId, u32), (usize, u32)>,
+    claims: BTreeMap<(TransactionId, u32), String>,
+    results: BTreeSet<(TransactionId, u32)>,
+    decisions: BTreeMap<TransactionId, Decided>,
+    queued: BTreeMap<TransactionId, Event>,
+    closed: BTreeMap<String, u64>,
+    effects: BTreeMap<String, Effects>,
+}
+
+impl Checker {
+    fn fail(&mut self, invariant: Invariant, at: u64, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { invariant, at, what });
+        }
+    }
+
+    fn is_closed(&self, event: &Event) -> bool {
+        self.closed.get(&event.source).is_some_and(|below| event.occurrence < *below)
+    }
+
+    /// A node sends a request.
+    pub(super) fn request(&mut self, real: u64, node: usize, start: u32, clock: Clock, request: &Request) {
+        let Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) } = request else {
+            return;
+        };
+        self.own.insert((node, start, *id, *attempt), claim.nonce.clone());
+        self.sent.entry(claim.nonce.clone()).or_insert(Sent {
+            node,
+            start,
+            local: clock.local(real),
+            real,
+            lease: claim.lease_ms * 1_000_000,
+            clock,
+        });
+    }
+
+    /// A node acts as the owner of an attempt.
+    fn acts(&mut self, real: u64, id: TransactionId, attempt: u32, who: (usize, u32)) {
+        let owner = *self.owners.entry((id, attempt)).or_insert(who);
+        if owner != who {
+            self.fail(
+                Invariant::I1,
+                real,
+                format!("attempt {attempt} of {id} has two owners: {owner:?} and {who:?} (node, start)"),
+            );
+        }
+    }
+
+    /// A node lets its agent execute.
+    pub(super) fn execute(&mut self, real: u64, who: (usize, u32), task: &Task, attempt: u32, told: u64) {
+        let id = task.id();
+        self.acts(real, id, attempt, who);
+        if task.work().generation().is_some_and(|generation| generation < told) {
+            self.fail(
+                Invariant::Superseded,
+                real,
+                format!("{id} is executed by {who:?}, which knows of generation {told}"),
+            );
+        }
+        if self.decisions.get(&id).is_some_and(|decided| decided.swept) {
+            self.fail(Invariant::I10, real, format!("{id} is executed after its decision was swept"));
+        }
+    }
+
+    /// An agent starts a write to a switch.
+    pub(super) fn write_starts(
+        &mut self,
+        real: u64,
+        who: (usize, u32),
+        id: TransactionId,
+        attempt: u32,
+        budget: u64,
+    ) {
+        let nonce = self.own.get(&(who.0, who.1, id, attempt));
+        let Some(sent) = nonce.and_then(|nonce| self.sent.get(nonce)) else {
+            self.fail(
+                Invariant::I2,
+                real,
+                format!("{who:?} writes for {id}, attempt {attempt}, without a claim"),
+            );
+            return;
+        };
+        let end = sent.local.as_nanos() + sent.lease - budget;
+        let local = sent.clock.local(real).as_nanos();
+        if local >= end {
+            let late = (local - end) / 1_000_000;
+            self.fail(
+                Invariant::I2,
+                real,
+                format!("{who:?} starts a write for {id}, attempt {attempt}, {late} ms after its lease less budget"),
+            );
+        }
+    }
+
+    /// The store has changed.
+    pub(super) fn changed(&mut self, real: u64, change: &Change) {
+        match change {
+            Change::Created(key, object) => self.created(real, key, object),
+            Change::Overwritten(Key::Claim(id, attempt), _) => {
+                self.fail(
+                    Invariant::I1,
+                    real,
+                    format!("the claim of attempt {attempt} of {id} was replaced"),
+                );
+            }
+            Change::Overwritten(Key::Decision(id), object) => {
+                let before = self.decisions.get(id).map(|decided| &decided.decision);
+                if let (Object::Decision(new), Some(before)) = (&**object, before)
+                    && !same(new, before)
+                {
+                    self.fail(Invariant::I4, real, format!("the decision of {id} was replaced"));
+                }
+            }
+            Change::Overwritten(..) => {}
+            Change::Deleted(key) => self.deleted(real, key),
+        }
+    }
+
+    fn created(&mut self, real: u64, key: &Key, object: &Object) {
+        match (key, object) {
+            (Key::Queue(id), Object::Task(task)) => {
+                let before = self.queued.entry(*id).or_insert_with(|| task.event.clone());
+                if *before != task.event {
+                    self.fail(Invariant::I7, real, format!("{id} names two events"));
+                }
+            }
+            (Key::Claim(id, attempt), Object::Claim(claim)) => self.claimed(real, *id, *attempt, claim),
+            (Key::Result(id, attempt), Object::Result(result)) => {
+                self.results.insert((*id, *attempt));
+                self.acts_by_nonce(real, *id, *attempt, &result.nonce);
+            }
+            (Key::Decision(id), Object::Decision(decision)) => self.decided(real, *id, decision),
+            (Key::Horizon(source, below), _) => {
+                let before = self.closed.entry(source.clone()).or_default();
+                let (low, high) = (*before, (*below).max(*before));
+                *before = high;
+                let open: Vec<_> = self
+                    .queued
+                    .iter()
+                    .filter(|(id, event)| {
+                        event.source == *source
+                            && (low..high).contains(&event.occurrence)
+                            && !self.decisions.contains_key(id)
+                    })
+                    .map(|(id, _)| *id)
+                    .collect();
+                // What is queued at the same moment may be closed: it came a horizon too late. It is not lost: the
+                // source has gone on since. So this only holds for what was queued before.
+                for id in open {
+                    self.fail(
+                        Invariant::I5,
+                        real,
+                        format!("{id} is queued, not decided, and closed by {below}"),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn claimed(&mut self, real: u64, id: TransactionId, attempt: u32, claim: &Claim) {
+        if attempt > 1 {
+            let before = self.claims.get(&(id, attempt - 1)).and_then(|nonce| self.sent.get(nonce));
+            let over = before.map(|sent| sent.real + sent.clock.real_length(sent.lease));
+            let failed = self.results.contains(&(id, attempt - 1));
+            if !failed && over.is_none_or(|over| real < over) {
+                let early = over.map_or(0, |over| (over - real) / 1_000_000);
+                self.fail(
+                    Invariant::I3,
+                    real,
+                    format!(
+                        "attempt {attempt} of {id} is claimed {early} ms before the one before it is over"
+                    ),
+                );
+            }
+        }
+        self.claims.insert((id, attempt), claim.nonce.clone());
+    }
+
+    fn acts_by_nonce(&mut self, real: u64, id: TransactionId, attempt: u32, nonce: &str) {
+        if let Some(sent) = self.sent.get(nonce) {
+            let who = (sent.node, sent.start);
+            self.acts(real, id, attempt, who);
+        }
+    }
+
+    fn decided(&mut self, real: u64, id: TransactionId, decision: &Decision) {
+        if self.claims.get(&(id, decision.attempt)) != Some(&decision.nonce) {
+            let attempt = decision.attempt;
+            self.fail(
+                Invariant::I4,
+                real,
+                format!("{id} is decided by one who does not own attempt {attempt}"),
+            );
+        }
+        self.acts_by_nonce(real, id, decision.attempt, &decision.nonce);
+        match self.decisions.get(&id) {
+            None => {
+                let decided = Decided { decision: decision.clone(), at: real, swept: false };
+                self.decisions.insert(id, decided);
+            }
+            Some(before) if same(&before.decision, decision) => {}
+            Some(_) => self.fail(Invariant::I4, real, format!("{id} is decided twice")),
+        }
+    }
+
+    fn deleted(&mut self, real: u64, key: &Key) {
+        match key {
+            Key::Queue(id) => {
+                let closed = self.queued.get(id).is_some_and(|event| self.is_closed(event));
+                if !self.decisions.contains_key(id) && !closed {
+                    self.fail(Invariant::I6, real, format!("{id} left the queue undecided"));
+                }
+            }
+            Key::Decision(id) | Key::Claim(id, _) | Key::Result(id, _) => {
+                let Some(decided) = self.decisions.get(id) else { return };
+                if !self.is_closed(&decided.decision.event) {
+                    self.fail(Invariant::I10, real, format!("{key} is deleted while its occurrence is open"));
+                }
+                if let Key::Decision(id) = key
+                    && let Some(decided) = self.decisions.get_mut(id)
+                {
+                    decided.swept = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A switch changes what it does.
+    pub(super) fn effect(&mut self, real: u64, task: &Task, attempt: u32) {
+        let (id, generation) = (task.id(), task.work().generation().unwrap_or(0));
+        let effects = self.effects.entry(task.switch().to_owned()).or_default();
+        let (newest, twice) = (effects.newest, !effects.seen.insert(id));
+        effects.newest = newest.max(generation);
+        if twice {
+            self.fail(
+                Invariant::I8,
+                real,
+                format!("{id} shows twice on {}, by attempt {attempt}", task.switch()),
+            );
+        }
+        if generation < newest {
+            let switch = task.switch();
+            self.fail(
+                Invariant::I8,
+                real,
+                format!("generation {generation} shows on {switch} after {newest}"),
+            );
+        }
+    }
+
+    /// A switch has forgotten everything.
+    pub(super) fn restarted(&mut self, real: u64, switch: &str) {
+        self.effects.insert(switch.to_owned(), Effects { restarted: real, ..Effects::default() });
+    }
+
+    /// Tasks that were queued and are neither decided nor closed.
+    pub(super) fn open(&self) -> Vec<TransactionId> {
+        let open = self
+            .queued
+            .iter()
+            .filter(|(id, event)| !self.decisions.contains_key(id) && !self.is_closed(event));
+        open.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn is_decided_or_closed(&self, task: &Task) -> bool {
+        self.decisions.contains_key(&task.id()) || self.is_closed(task.event())
+    }
+
+    /// Everything has settled, or has had its time.
+    pub(super) fn end(
+        &mut self,
+        real: u64,
+        left_in_queue: Vec<TransactionId>,
+        installed: &BTreeMap<String, [u8; 32]>,
+    ) {
+        for id in self.open() {
+            self.fail(Invariant::I5, real, format!("{id} was queued and never decided"));
+        }
+        for id in left_in_queue {
+            if self.decisions.contains_key(&id) {
+                self.fail(Invariant::I5, real, format!("{id} is decided and still in the queue"));
+            }
+        }
+        // What was decided last as done is what the switch does, unless it has restarted since.
+        let mut newest: BTreeMap<&str, (u64, &Decided)> = BTreeMap::new();
+        for decided in self.decisions.values() {
+            if let crate::object::Outcome::Done { .. } = decided.decision.outcome
+                && let Some(generation) = decided.decision.work.generation()
+            {
+                let switch = decided.decision.event.switch.as_str();
+                if newest.get(switch).is_none_or(|(other, _)| generation > *other) {
+                    newest.insert(switch, (generation, decided));
+                }
+            }
+        }
+        let mut wrong = Vec::new();
+        for (switch, (generation, decided)) in newest {
+            let effects = self.effects.get(switch);
+            let restarted = effects.map_or(0, |effects| effects.restarted);
+            let newer = effects.is_some_and(|effects| effects.newest > generation);
+            let crate::task::Work::Converge { desired, .. } = decided.decision.work else { continue };
+            // The execution began at most a lease and a half before the decision's PUT, which may land late itself.
+            if restarted + 15_000_000_000 < decided.at || restarted == 0 {
+                if !newer && installed.get(switch) != Some(&desired.0) {
+                    wrong.push(format!("generation {generation} is done, but not what {switch} does"));
+                }
+            }
+        }
+        for what in wrong {
+            self.fail(Invariant::I8, real, what);
+        }
+    }
+
+    /// Outcomes: done, superseded, failed.
+    pub(super) fn outcomes(&self) -> [u64; 3] {
+        let mut outcomes = [0; 3];
+        for decided in self.decisions.values() {
+            let place = match decided.decision.outcome {
+                crate::object::Outcome::Done { .. } => 0,
+                crate::object::Outcome::Superseded { .. } => 1,
+                crate::object::Outcome::Failed { .. } => 2,
+            };
+            outcomes[place] += 1;
+        }
+        outcomes
+    }
+}
+
+fn same(one: &Decision, other: &Decision) -> bool {
+    let (mut one, mut other) = (one.clone(), other.clone());
+    (one.at_ms, other.at_ms) = (0, 0);
+    one == other
+}

@@ -1,0 +1,110 @@
+//! A node: a machine with a clock of its own, which may be down or paused.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::world::Event;
+use crate::controller::Controller;
+use crate::distributor::Distributor;
+use crate::io::{Action, Input, Machine, Token};
+use crate::task::TransactionId;
+use crate::time::Instant;
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Controller(Box<Controller>),
+    Distributor(Box<Distributor>),
+}
+
+impl Kind {
+    pub(super) fn machine(&mut self) -> &mut dyn Machine {
+        match self {
+            Self::Controller(machine) => machine.as_mut(),
+            Self::Distributor(machine) => machine.as_mut(),
+        }
+    }
+}
+
+/// A monotonic clock: starts anywhere, runs up to 5 % too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) offset: u64,
+    /// Parts per million that it is too fast.
+    pub(super) drift: i64,
+}
+
+impl Clock {
+    pub(super) fn local(self, real: u64) -> Instant {
+        let drifted = i128::from(real) * i128::from(1_000_000 + self.drift) / 1_000_000;
+        Instant::from_nanos(self.offset + u64::try_from(drifted).unwrap_or(0))
+    }
+
+    /// The first real moment at which the clock shows this, or later.
+    pub(super) fn real(self, local: Instant) -> u64 {
+        let shown = i128::from(local.as_nanos().saturating_sub(self.offset));
+        let real = shown * 1_000_000 / i128::from(1_000_000 + self.drift);
+        let mut real = u64::try_from(real).unwrap_or(u64::MAX);
+        while self.local(real) < local {
+            real += 1;
+        }
+        real
+    }
+
+    /// How long that many local nanoseconds really are, rounded up.
+    pub(super) fn real_length(self, local: u64) -> u64 {
+        let real = i128::from(local) * 1_000_000 / i128::from(1_000_000 + self.drift);
+        u64::try_from(real).unwrap_or(u64::MAX) + 1
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) sender: u32,
+    pub(super) is_controller: bool,
+    /// None while it is down.
+    pub(super) kind: Option<Kind>,
+    /// Starts so far.
+    pub(super) start: u32,
+    pub(super) clock: Clock,
+    pub(super) paused: bool,
+    /// What came while it was paused.
+    pub(super) inbox: VecDeque<Event>,
+    /// Requests without a reply.
+    pub(super) waiting: BTreeSet<Token>,
+    /// Copies that its receiver remembers.
+    pub(super) copies: BTreeSet<TransactionId>,
+    /// The moment of the tick that was last asked for.
+    pub(super) tick: Option<u64>,
+    /// Executions that were asked to stop.
+    pub(super) stopping: BTreeSet<(TransactionId, u32)>,
+    /// The newest generation for each switch that this start was told of.
+    pub(super) told: BTreeMap<String, u64>,
+    pub(super) draining: bool,
+}
+
+impl Node {
+    pub(super) fn step(&mut self, real: u64, input: Input, actions: &mut Vec<Action>) {
+        let now = self.clock.local(real);
+        if let Some(kind) = &mut self.kind {
+            kind.machine().step(now, input, actions);
+        }
+    }
+
+    pub(super) fn deadline(&mut self) -> Option<u64> {
+        let clock = self.clock;
+        self.kind.as_mut().and_then(|kind| kind.machine().deadline()).map(|local| clock.real(local))
+    }
+
+    /// Everything in memory is gone.
+    pub(super) fn crash(&mut self) {
+        self.kind = None;
+        self.paused = false;
+        self.draining = false;
+        self.inbox.clear();
+        self.waiting.clear();
+        self.copies.clear();
+        self.stopping.clear();
+        self.told.clear();
+        self.tick = None;
+    }
+}

@@ -1,0 +1,214 @@
+//! What a seed means: how many of what, how bad the faults are, and when they come.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::chance::Chance;
+use crate::config::{Member, Role, SharedConfig};
+use crate::task::{Digest, Event, Task, Work};
+
+/// A millisecond in nanoseconds, the unit of simulated time.
+pub(super) const MS: u64 = 1_000_000;
+
+/// Rates are per 1,000.
+#[derive(Clone, Debug)]
+pub(super) struct Rates {
+    pub(super) datagram_lost: u64,
+    pub(super) datagram_twice: u64,
+    pub(super) datagram_late: u64,
+    pub(super) request_lost: u64,
+    pub(super) reply_lost: u64,
+    pub(super) refused: u64,
+    pub(super) lands_late: u64,
+    pub(super) write_stuck: u64,
+    pub(super) write_fails: u64,
+    pub(super) copies_late: u64,
+}
+
+impl Rates {
+    /// A network and a store that are well.
+    pub(super) const CALM: Self = Self {
+        datagram_lost: 0,
+        datagram_twice: 0,
+        datagram_late: 0,
+        request_lost: 0,
+        reply_lost: 0,
+        refused: 0,
+        lands_late: 0,
+        write_stuck: 0,
+        write_fails: 0,
+        copies_late: 0,
+    };
+}
+
+/// A fault, or something to do, at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Incident {
+    Append { generation: u64 },
+    Probe { occurrence: u64 },
+    Crash { node: usize, restart_after: u64, old: bool },
+    Pause { node: usize, length: u64 },
+    Drain { node: usize, restart_after: u64 },
+    StoreGone { length: u64, keeps: bool },
+    SwitchRestart { switch: usize },
+    SwitchGone { switch: usize, length: u64 },
+    Replay,
+    ForgetCopies,
+    Calm,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) config: Arc<SharedConfig>,
+    pub(super) switches: Vec<String>,
+    pub(super) rates: Rates,
+    pub(super) incidents: Vec<(u64, Incident)>,
+    /// Controllers that never come back after the calm; at least one does.
+    pub(super) lost_for_ever: Vec<usize>,
+    /// How long after the calm history is watched, for the horizon to pass.
+    pub(super) long: bool,
+    /// Some generations want what the last one wanted.
+    same: u64,
+}
+
+impl Scenario {
+    pub(super) fn new(chance: &mut Chance) -> Self {
+        let distributors = chance.range(1, 3);
+        let controllers = chance.range(1, 4);
+        let config = Arc::new(configuration(chance, distributors, controllers));
+        let nodes = usize::try_from(distributors + controllers).unwrap_or(0);
+        let switches: Vec<_> = (1..=chance.range(1, 3)).map(|number| format!("leaf{number}")).collect();
+        let generations = chance.range(1, 5);
+        let long = chance.permille(150);
+        let calm = chance.range(2000, 7000) * MS;
+        let mut incidents = Vec::new();
+        for generation in 1..=generations {
+            incidents.push((chance.range(0, calm * 9 / 10), Incident::Append { generation }));
+        }
+        // The log has an order.
+        let mut times: Vec<_> = incidents.iter().map(|(at, _)| *at).collect();
+        times.sort_unstable();
+        for ((at, _), sorted) in incidents.iter_mut().zip(times) {
+            *at = sorted;
+        }
+        for occurrence in 1..=chance.range(0, 3) {
+            incidents.push((chance.range(0, calm), Incident::Probe { occurrence }));
+        }
+        // Some seeds have every fault, some few, some none.
+        let wild = [0, 300, 700, 1000][chance.index(4)];
+        let mut rate = |most: u64| chance.range(0, most) * wild / 1000;
+        let rates = Rates {
+            datagram_lost: rate(600),
+            datagram_twice: rate(200),
+            datagram_late: rate(100),
+            request_lost: rate(100),
+            reply_lost: rate(150),
+            refused: rate(100),
+            lands_late: rate(60),
+            write_stuck: rate(80),
+            write_fails: rate(150),
+            copies_late: rate(500),
+        };
+        let count = chance.range(0, 12) * wild / 1000;
+        for _ in 0..count {
+            let at = chance.range(0, calm * 9 / 10);
+            let incident = incident(chance, nodes, switches.len());
+            incidents.push((at, incident));
+        }
+        if long {
+            for _ in 0..chance.range(2, 8) {
+                incidents.push((calm + chance.range(0, 40_000) * MS, Incident::Replay));
+            }
+        }
+        incidents.push((calm, Incident::Calm));
+        let mut lost_for_ever = Vec::new();
+        if wild > 0 && chance.permille(300) {
+            for node in usize::try_from(distributors).unwrap_or(0) + 1..nodes {
+                if chance.permille(500) {
+                    lost_for_ever.push(node);
+                }
+            }
+        }
+        let same = chance.range(0, 400);
+        Self { config, switches, rates, incidents, lost_for_ever, long, same }
+    }
+
+    /// The tasks of a generation: every distributor compiles the same.
+    pub(super) fn tasks(&self, generation: u64) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for (number, switch) in self.switches.iter().enumerate() {
+            let mut chance = Chance::new(generation << 8 | number as u64);
+            // Not every generation is about every switch; the first one is.
+            if generation > 1 && chance.permille(200) {
+                continue;
+            }
+            let state = if chance.permille(self.same) { generation - 1 } else { generation };
+            let mut desired = [0; 32];
+            desired[..8].copy_from_slice(&state.to_be_bytes());
+            desired[8] = u8::try_from(number).unwrap_or(0);
+            let work = Work::Converge { generation, desired: Digest(desired), entries: 10 };
+            tasks.push(Task::new(Event::generation(generation, switch), work).expect("a good event"));
+        }
+        tasks
+    }
+
+    pub(super) fn probe(&self, occurrence: u64) -> Task {
+        let switch = self.switches[0].clone();
+        let event = Event {
+            source: "audit".to_owned(),
+            kind: "probe".to_owned(),
+            object: String::new(),
+            occurrence,
+            switch,
+        };
+        Task::new(event, Work::Probe {}).expect("a good event")
+    }
+}
+
+fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
+    let node = chance.index(nodes);
+    match chance.range(0, 11) {
+        0..=2 => {
+            Incident::Crash { node, restart_after: chance.range(50, 2500) * MS, old: chance.permille(300) }
+        }
+        3..=5 => Incident::Pause { node, length: chance.range(50, 3000) * MS },
+        6 => Incident::Drain { node, restart_after: chance.range(200, 2000) * MS },
+        7 => Incident::StoreGone { length: chance.range(100, 2500) * MS, keeps: chance.permille(500) },
+        8 => Incident::SwitchRestart { switch: chance.index(switches) },
+        9 => Incident::SwitchGone { switch: chance.index(switches), length: chance.range(100, 2000) * MS },
+        10 => Incident::Replay,
+        _ => Incident::ForgetCopies,
+    }
+}
+
+/// Times are short, so that seconds of simulated time see everything.
+fn configuration(chance: &mut Chance, distributors: u64, controllers: u64) -> SharedConfig {
+    let mut config = SharedConfig::default();
+    for number in 1..=distributors + controllers {
+        let (role, name) = if number <= distributors {
+            (Role::Distributor, format!("d{number}"))
+        } else {
+            (Role::Controller, format!("c{}", number - distributors))
+        };
+        let sender = u32::try_from(number).unwrap_or(0);
+        let ip = Ipv4Addr::from(0xc000_0200 + sender);
+        config.members.push(Member { name, sender, role, address: SocketAddr::from((ip, 8277)), http: None });
+    }
+    config.heartbeat.interval_ms = 250;
+    config.heartbeat.silent_after = 4;
+    config.claims.delay_ms = [0, 5, 20, 60][chance.index(4)];
+    config.claims.lease_base_ms = 800;
+    config.claims.lease_max_ms = 1000;
+    config.claims.budget_ms = [100, 300][chance.index(2)];
+    config.claims.watch_ms = 400;
+    config.attempts.max = u32::try_from(chance.range(2, 5)).unwrap_or(2);
+    config.attempts.backoff_ms = 50;
+    config.attempts.backoff_max_ms = 400;
+    config.queue.poll_ms = 500;
+    config.limits.tasks = if chance.permille(200) { 16 } else { 1000 };
+    config.limits.executions = if chance.permille(200) { 1 } else { 8 };
+    config.retention.horizon_s = 8;
+    config.retention.grace_s = 4;
+    config.check().expect("a configuration that can work");
+    config
+}
