@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Accept what the golden-file tests see: write their files anew.
     #[arg(long)]
     update_golden: bool,
+    /// Seeds that the simulations try; a failing seed is replayed with OUTPLANE_SEED=N.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
 }
 
 #[derive(Default)]
@@ -66,6 +69,9 @@ fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(&arguments.filter);
     if arguments.update_golden {
         command.env("UPDATE_GOLDEN", "1");
+    }
+    if let Some(seeds) = arguments.seeds {
+        command.env("OUTPLANE_SEEDS", seeds.to_string());
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
     let mut binary = Vec::new();
