@@ -15,7 +15,7 @@ mod client;
 mod cluster;
 mod worker;
 
-#[expect(missing_docs, clippy::pedantic, reason = "generated from proto/etcdserverpb.proto")]
+#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated from proto/etcdserverpb.proto")]
 pub(crate) mod api {
     tonic::include_proto!("etcdserverpb");
 }

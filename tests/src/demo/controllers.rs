@@ -45,6 +45,8 @@ impl Demo {
         let mut shared = SharedConfig::default();
         shared.claims.lease_base_ms = 1500;
         shared.claims.budget_ms = 500;
+        // One way to every controller, so that the copies can be counted by hand.
+        shared.datagrams.groups.retain(std::net::IpAddr::is_ipv4);
         let options = ClusterOptions {
             distributors: 4,
             controllers: 4,
@@ -101,7 +103,7 @@ impl Demo {
             let (high, low) = (rule / 250, rule % 250 + 1);
             let port = 1000 + (rule * 7 + self.changes * 131) % 30_000;
             text.push_str(&format!(
-                "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{high}.{low}/32}}], protocols: [{{protocol: tcp, ports: [{port}]}}]}}\n",
+                "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{high}.{low}/32}}], ports: [{{protocol: TCP, port: {port}}}]}}\n",
                 self.changes
             ));
         }
