@@ -5,8 +5,23 @@ use std::process::Stdio;
 
 use crate::support::{SoftSwitch, command, folder, outplane, root};
 
-const COMMANDS: [&str; 10] =
-    ["check", "compile", "trace", "plan", "apply", "show", "softswitch", "store", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "check",
+    "compile",
+    "trace",
+    "plan",
+    "apply",
+    "show",
+    "distributor",
+    "controller",
+    "config",
+    "status",
+    "tasks",
+    "softswitch",
+    "store",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_names_every_command_and_the_exit_codes() {

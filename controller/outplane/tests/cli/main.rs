@@ -5,6 +5,7 @@ mod compile;
 mod docs;
 mod help;
 mod journal;
+mod lab;
 mod other;
 mod support;
 mod switch;

@@ -8,6 +8,7 @@
 //! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -98,11 +99,11 @@ impl Agent {
                 () = watch => {}
             }
             late.cancel();
-            std::future::pending::<()>().await;
+            std::future::pending::<Infallible>().await
         };
         let result = tokio::select! {
             result = self.run(&job, config, &late) => result,
-            () = stopped => unreachable!("it waits for ever"),
+            never = stopped => match never {},
         };
         match result {
             Ok(report) => Execution::Done { report: text(&report) },

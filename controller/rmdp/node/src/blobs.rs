@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// How long a blob may be under way after its announce.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
-/// Between two looks at first, doubled each time.
+/// Between two looks at first, half as much again each time.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 
 /// Between two looks at most.
@@ -111,7 +111,7 @@ impl Blobs {
                 ));
             }
             sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 3 / 2).min(LONGEST_WAIT);
         };
         let bytes = blob.len();
         let decoded = if bytes < LARGE {

@@ -150,15 +150,17 @@ impl Follower {
     /// when it is called again.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<(u64, Object), Error> {
         loop {
+            // Each hint is looked at once: what it names is there when it comes, or it is nonsense.
+            let mut hint = 0;
             if self.asked {
-                // A hint that came meanwhile counts. Who gives no hints any more leaves the polls.
                 match timeout(POLL, hints.changed()).await {
+                    Ok(Ok(())) => hint = *hints.borrow(),
+                    // Nobody gives hints any more: the polls are left.
                     Ok(Err(_)) => sleep(POLL).await,
-                    Ok(Ok(())) | Err(_) => {}
+                    Err(_) => {}
                 }
             }
             self.asked = true;
-            let hint = *hints.borrow_and_update();
             if let Some(found) = self.newer(hint).await? {
                 // There may be more already.
                 self.asked = false;

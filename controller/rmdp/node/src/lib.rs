@@ -1,4 +1,22 @@
 //! Distributors and controllers: RMDP's decisions with sockets, a store and switches.
+//!
+//! The decisions are `outplane-rmdp-core`'s; here is the shell around them, and what only touches the store.
+//!
+//! ```text
+//!   apply ──► chain (i/N) ──► hinter ─┐              ┌─► life (d/, c/, r/): progress, `outplane tasks`
+//!                                     ▼              │
+//!   daemon: chain ─► generation ─► blob ─► distributor ─► datagrams, b/, q/
+//!           chain (config/N) ─► all nodes    controller ─► claims ─► agent ─► switch, decisions
+//! ```
+//!
+//! - [`objects`], [`chain`], [`life`]: the store in keys and objects; write-once chains; a task's life.
+//! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes.
+//! - [`agent`]: executes under a fence and decides nothing. [`daemon`]: the loop around a state machine.
+//! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
+//!
+//! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
+//! `limits.executions`; 256 blobs or 64 MiB of them, 8 generations' switches, 4,096 sessions and remembered tasks, 64
+//! fetches ahead; 4 events of followed chains. Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
 pub mod blob;

@@ -273,11 +273,10 @@ impl<M: Inside> Daemon<M> {
             Event::Config(version, toml) => self.config(version, &toml).await,
             Event::Compiled(compiled, took) => self.compiled(compiled, took),
             Event::BadGeneration(generation, reason) => {
-                self.shell.generation = self.shell.generation.max(generation);
+                self.shell.knows(generation);
                 tracing::error!(alert = true, generation, "{reason}");
                 self.shell.alert(reason.clone());
                 self.bad_generation = Some(reason);
-                self.write_status();
             }
             Event::Fault(what) => tracing::warn!("{what}"),
         }
@@ -288,7 +287,7 @@ impl<M: Inside> Daemon<M> {
         tracing::info!(generation, switches = tasks.len(), took_us = took.as_micros(), "compiled");
         self.bad_generation = None;
         self.shell.metrics.step(Step::Compile, took);
-        self.shell.generation = self.shell.generation.max(generation);
+        self.shell.knows(generation);
         self.shell.keep_blobs(blobs);
         for task in &tasks {
             let name = task.switch();
@@ -384,6 +383,9 @@ impl<M: Inside> Daemon<M> {
             Err(error) => tracing::warn!(%error, "receiver"),
         }
         self.publish();
+        if self.shell.changed {
+            self.write_status();
+        }
     }
 
     fn drain(&mut self, why: &str) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::io::{Action, Execution, Heartbeat, Input, Level, Note, Reply, Request};
 use outplane_rmdp_core::key::Key;
@@ -54,9 +55,11 @@ pub(crate) struct Shell<M> {
     /// Ended tasks, the newest last.
     pub(crate) recent: VecDeque<String>,
     unclear: u32,
-    /// Alerts since the start, the newest last.
-    pub(crate) alerts: VecDeque<String>,
+    /// The last alerts and when they came, the newest last.
+    pub(crate) alerts: VecDeque<(Instant, String)>,
     pub(crate) generation: u64,
+    /// The status has something new to say.
+    pub(crate) changed: bool,
 }
 
 /// Counts of the shell.
@@ -94,6 +97,7 @@ impl<M: Inside> Shell<M> {
             unclear: 0,
             alerts: VecDeque::new(),
             generation: 0,
+            changed: false,
         }
     }
 
@@ -152,10 +156,18 @@ impl<M: Inside> Shell<M> {
         }
     }
 
+    /// A generation that the node knows of.
+    pub(crate) fn knows(&mut self, generation: u64) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.changed = true;
+        }
+    }
+
     fn remember(&mut self, task: &Task) {
         let id = task.id();
         if let Some(generation) = task.work().generation() {
-            self.generation = self.generation.max(generation);
+            self.knows(generation);
         }
         if self.executions.is_none() || self.remembered.contains_key(&id) {
             return;
@@ -207,7 +219,8 @@ impl<M: Inside> Shell<M> {
 
     pub(crate) fn alert(&mut self, text: String) {
         self.metrics.alert();
-        self.alerts.push_back(text);
+        self.changed = true;
+        self.alerts.push_back((clock::instant(), text));
         if self.alerts.len() > RECENT {
             self.alerts.pop_front();
         }
@@ -288,6 +301,7 @@ impl<M: Inside> Shell<M> {
     }
 
     fn ended_task(&mut self, line: String) {
+        self.changed = true;
         self.recent.push_back(line);
         if self.recent.len() > RECENT {
             self.recent.pop_front();

@@ -1,16 +1,21 @@
 //! What a daemon tells of itself: its object in the store, its page, its metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{NodeStatus, Object};
 
 use super::Daemon;
 use super::inside::Inside;
+use crate::clock;
 use crate::metrics::{Side, Size};
 
 /// What stands in place of the receiver in the last status of a node.
 pub const LEFT: &str = "left";
+
+/// How long the status shows an alert that is no state.
+const FRESH: Duration = Duration::from_mins(10);
 
 /// Tasks in mind that the status shows.
 const SHOWN: usize = 20;
@@ -19,7 +24,11 @@ impl<M: Inside> Daemon<M> {
     fn status(&self) -> NodeStatus {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
         alerts.extend(self.shell.readiness.reasons());
-        alerts.dedup();
+        let now = clock::instant();
+        let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
+        alerts.extend(fresh.map(|(_, text)| text.clone()));
+        let mut told = BTreeSet::new();
+        alerts.retain(|alert| told.insert(alert.clone()));
         let mut tasks = self.shell.machine.describe(SHOWN);
         tasks.extend(self.shell.recent.iter().rev().map(|line| format!("ended {line}")));
         NodeStatus {
@@ -125,6 +134,7 @@ impl<M: Inside> Daemon<M> {
         if !self.chores.is_empty() {
             return;
         }
+        self.shell.changed = false;
         let (key, mut object) = self.status_object();
         let objects = self.objects.clone();
         self.chores.spawn(async move {

@@ -173,13 +173,25 @@ async fn a_task_that_keeps_failing_ends_as_failed_with_an_alert() {
     // Nobody listens there.
     let real = lab.switches["leaf1"].server().address().to_string();
     lab.set_config(&lab.config().replace(&real, "127.0.0.1:1")).await;
-    let nodes = lab.start_all().await;
+    let _nodes = lab.start_all().await;
     let generation = lab.apply(3).await;
     let decision = lab.decision(generation, "leaf1").await;
     let Outcome::Failed { attempts, reason } = &decision.outcome else { panic!("{decision:?}") };
     assert_eq!(*attempts, 3);
     assert!(reason.contains("leaf1") && reason.contains("cannot connect"), "{reason}");
-    nodes.into_iter().next_back().unwrap().1.drain().await;
+    let key = Key::Status(decision.owner.clone());
+    let task = id(generation, "leaf1").to_string();
+    let told = async {
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
+                && status.alerts.iter().any(|alert| alert.contains(&task))
+            {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("an alert about the task");
     // The next generation has attempts of its own.
     lab.set_config(&lab.config()).await;
     lab.converged(lab.apply(2).await).await;
