@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use outplane_embedded_store::{Keys, Server, Settings, Tls};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -42,8 +43,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Size of the log's segments, for tests
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = bytes, hide = true)]
-    segment: u64,
+    #[arg(long, value_name = "BYTES", value_parser = bytes, hide = true)]
+    segment: Option<u64>,
 }
 
 /// Said once the store can be talked to.
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 
 async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let signals = runtime::Signals::new()?;
+    allow_open_files();
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
@@ -85,6 +87,17 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     }
     server.shutdown().await?;
     Ok(Exit::Done)
+}
+
+/// Connections and segments are open files; the limit that shells and service managers set first is low, for programs
+/// that use select(2), and may be raised up to the hard one.
+fn allow_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "the limit of open files could not be raised");
+    }
 }
 
 /// The keys and the file they are in.

@@ -19,6 +19,8 @@ use outplane_embedded_store::{Keys, Server, Settings};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+/// Objects that are read.
+const READ: usize = 100;
 const BODY: [u8; 400] = [b'x'; 400];
 
 fn keys() -> Keys {
@@ -40,8 +42,7 @@ async fn main() {
     let (rate, p50, p99) = disk(&folder, Duration::from_secs(seconds));
     println!("| append + fdatasync, no store | {rate} | {p50} | {p99} | | |");
     let mut store = Store::start(&folder.join("store"));
-    // A store that has some objects already.
-    store.creates(64, Duration::from_secs(1)).await;
+    store.prepare().await;
     for clients in [1, 8, 64] {
         let run = store.creates(clients, Duration::from_secs(seconds)).await;
         println!("| create, {clients} at a time | {run} |");
@@ -79,7 +80,6 @@ struct Store {
     output: BufReader<std::process::ChildStdout>,
     address: SocketAddr,
     round: usize,
-    created: usize,
 }
 
 impl Store {
@@ -95,7 +95,7 @@ impl Store {
         let mut line = String::new();
         output.read_line(&mut line).expect("its address");
         let address = line.trim().parse().expect("an address");
-        Self { child, output, address, round: 0, created: 0 }
+        Self { child, output, address, round: 0 }
     }
 
     /// Objects and syncs.
@@ -121,24 +121,32 @@ impl Store {
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
     }
 
+    /// Objects that can be read later.
+    async fn prepare(&self) {
+        let mut tasks = JoinSet::new();
+        for number in 0..READ {
+            let address = self.address;
+            tasks.spawn(async move {
+                let mut client = Client::connect(address, &keys()).await;
+                assert_eq!(client.create(&format!("/bucket/g/{number}"), &BODY).await, 200);
+            });
+        }
+        tasks.join_all().await;
+    }
+
     async fn creates(&mut self, clients: usize, time: Duration) -> String {
         self.round += 1;
         let round = self.round;
-        let run = self.run(clients, time, move |client, number| {
-            ("PUT", format!("/bucket/q/{round}/{client}/{number}"))
-        });
-        let (text, count) = run.await;
-        self.created = self.created.max(count / clients.max(1));
-        text
+        let target = move |client, number| format!("/bucket/q/{round}/{client}/{number}");
+        self.run(clients, time, move |client, number| ("PUT", target(client, number))).await
     }
 
     async fn gets(&mut self, clients: usize, time: Duration) -> String {
-        self.run(clients, time, |client, number| ("GET", format!("/bucket/q/1/{client}/{}", number % 20)))
+        self.run(clients, time, |client, number| ("GET", format!("/bucket/g/{}", (client + number) % READ)))
             .await
-            .0
     }
 
-    async fn run<F>(&mut self, clients: usize, time: Duration, request: F) -> (String, usize)
+    async fn run<F>(&mut self, clients: usize, time: Duration, request: F) -> String
     where
         F: Fn(usize, usize) -> (&'static str, String) + Copy + Send + 'static,
     {
@@ -171,7 +179,7 @@ impl Store {
         let syncs = self.metrics().1 - syncs;
         let (rate, p50, p99) = summary(times, elapsed);
         let grouped = if syncs == 0 { String::new() } else { tenths(count as u64, syncs) };
-        (format!("{rate} | {p50} | {p99} | {cpu} | {grouped}"), count)
+        format!("{rate} | {p50} | {p99} | {cpu} | {grouped}")
     }
 }
 

@@ -111,7 +111,7 @@ impl Keys {
         if path.exists() {
             return Ok((Self::from_file(&path)?, path));
         }
-        fs::create_dir_all(folder).map_err(Error::file(folder.to_owned(), "it can't be made"))?;
+        crate::store::make(folder).map_err(Error::file(folder.to_owned(), "it can't be made"))?;
         let keys = Self::new(random(10)?, random(20)?)?;
         // Under its name only when it is whole.
         let new = folder.join("keys.new");

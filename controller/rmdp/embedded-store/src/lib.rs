@@ -27,7 +27,8 @@
 //! | all objects | [`Settings::max_bytes`] and [`Settings::max_objects`], then 403 `QuotaExceeded`; deletes still work |
 //! | buckets | 1,000 |
 //! | memory | some 150 bytes and the key for each object; 256 KiB for each connection; 4 MiB for each of 16 requests with XML |
-//! | disk | twice [`Settings::max_bytes`] and 64 MiB; 8 uploads of large objects at a time |
+//! | disk | twice [`Settings::max_bytes`] and four segments; 8 uploads of large objects at a time |
+//! | open files | one for each segment (at most 2 x 128 with up to 16 GiB) and connection |
 //! | writes that wait | 1,024, then requests wait to be put there (counted) |
 //! | connections | [`Settings::connections`], then they wait to be accepted (counted) |
 //!

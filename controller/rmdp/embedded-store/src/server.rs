@@ -60,7 +60,7 @@ pub struct Settings {
     /// Plain HTTP if there is none.
     pub tls: Option<Tls>,
     /// Most bytes that objects may take, with their keys and some 40 bytes for each. The folder takes at most twice
-    /// that and 64 MiB, and during uploads of large objects up to 512 MiB more.
+    /// that and four segments, and during uploads of large objects up to 512 MiB more.
     pub max_bytes: u64,
     /// Most objects. Each takes some 200 bytes of memory, whatever its size.
     pub max_objects: u64,
@@ -68,12 +68,12 @@ pub struct Settings {
     pub connections: usize,
     /// Buckets that are made if they are not there.
     pub buckets: Vec<String>,
-    /// Size of a segment of the log, bytes. Small ones are for tests.
-    pub segment: u64,
+    /// Size of a segment of the log, bytes; without one 1/128 of `max_bytes`, 16 to 128 MiB. Each is an open file.
+    pub segment: Option<u64>,
 }
 
 impl Settings {
-    /// 8 GiB, 4,000,000 objects, 512 connections, plain HTTP, segments of 16 MiB.
+    /// 8 GiB, 4,000,000 objects, 512 connections, plain HTTP.
     pub fn new(folder: impl Into<PathBuf>, keys: Keys) -> Self {
         Self {
             folder: folder.into(),
@@ -83,7 +83,7 @@ impl Settings {
             max_objects: 4_000_000,
             connections: 512,
             buckets: Vec::new(),
-            segment: 16 << 20,
+            segment: None,
         }
     }
 }
@@ -132,15 +132,15 @@ impl Server {
         let address = listener.local_addr().map_err(listening)?;
         let tls = settings.tls.as_ref().map(acceptor).transpose()?;
         let metrics: Arc<Metrics> = Arc::default();
-        let limits =
-            Limits { bytes: settings.max_bytes, objects: settings.max_objects, segment: settings.segment };
+        if let Some(name) = settings.buckets.iter().find(|name| !s3s::path::check_bucket_name(name)) {
+            return Err(Error::BucketName(name.clone()));
+        }
+        let segment = settings.segment.unwrap_or((settings.max_bytes / 128).clamp(16 << 20, 128 << 20));
+        let limits = Limits { bytes: settings.max_bytes, objects: settings.max_objects, segment };
         let (folder, counters) = (settings.folder, Arc::clone(&metrics));
         let opening = tokio::task::spawn_blocking(move || Store::open(&folder, limits, counters));
         let store = Arc::new(opening.await.unwrap_or(Err(Error::Stopping))?);
         for name in settings.buckets {
-            if !s3s::path::check_bucket_name(&name) {
-                return Err(Error::BucketName(name));
-            }
             match store.commit(Op::CreateBucket { name }).await {
                 Ok(_) | Err(Error::BucketExists(_)) => {}
                 Err(error) => return Err(error),

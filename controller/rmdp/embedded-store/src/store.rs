@@ -45,8 +45,6 @@ pub(crate) struct Store {
     uploads: Arc<Semaphore>,
     limits: Limits,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held as long as the folder is ours.
-    _lock: Option<std::fs::File>,
 }
 
 /// An object that was found, with what is needed to read it.
@@ -91,7 +89,8 @@ impl Store {
         let index = Arc::clone(engine.index());
         let (jobs, segments) = std::sync::mpsc::sync_channel(1);
         let cleaning = Arc::new(AtomicBool::new(false));
-        let committer = Committer { engine, receiver, failure, jobs, cleaning: Arc::clone(&cleaning) };
+        let committer =
+            Committer { engine, receiver, failure, jobs, cleaning: Arc::clone(&cleaning), _lock: lock };
         let cleaner = Cleaner {
             queue: queue.downgrade(),
             disk: Arc::clone(&disk),
@@ -117,7 +116,6 @@ impl Store {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             limits,
             threads: Mutex::new(threads),
-            _lock: lock,
         })
     }
 
@@ -164,7 +162,11 @@ impl Store {
             }
             return Err(Error::NoBucket(bucket.to_owned()));
         };
-        let segment = Arc::clone(&index.segments[&entry.place.segment]);
+        let number = entry.place.segment;
+        let segment = index.segments.get(&number).cloned().ok_or_else(|| Error::Missing {
+            path: self.disk.path(&disk::segment_name(number)),
+            what: format!("object {name} is in it"),
+        })?;
         Ok(Found { entry, key: name, segment, disk: Arc::clone(&self.disk), data: true })
     }
 
@@ -196,9 +198,24 @@ impl Store {
     }
 }
 
+/// Makes a folder, and those above it, so that a power failure does not take it away again.
+pub(crate) fn make(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return std::fs::create_dir(folder),
+    };
+    make(above)?;
+    std::fs::create_dir(folder)?;
+    std::fs::File::open(above)?.sync_all()
+}
+
 /// Makes the folder if it is not there, and keeps others out of it.
 fn lock(folder: &Path) -> Result<std::fs::File, Error> {
-    std::fs::create_dir_all(folder).map_err(Error::file(folder.to_owned(), "it can't be made"))?;
+    make(folder).map_err(Error::file(folder.to_owned(), "it can't be made"))?;
     let path = folder.join("lock");
     let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(Error::file(path.clone(), "it can't be opened"))?;
@@ -358,6 +375,8 @@ struct Committer {
     failure: watch::Sender<Option<Error>>,
     jobs: std::sync::mpsc::SyncSender<u64>,
     cleaning: Arc<AtomicBool>,
+    /// The folder is ours until the last write is done.
+    _lock: Option<std::fs::File>,
 }
 
 impl Committer {

@@ -73,6 +73,7 @@ impl Engine {
                 what: "there are segments before and behind it".into(),
             });
         }
+        tracing::info!(segments = last - first + 1, "reading the log");
         let mut replay = Replay { index: Index::default(), keep: 1, next_batch: None };
         let mut scans = BTreeMap::new();
         for number in numbers {

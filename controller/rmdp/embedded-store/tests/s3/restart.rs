@@ -72,7 +72,7 @@ async fn a_shutdown_under_load_keeps_what_was_acknowledged() {
 async fn cleaning_keeps_the_log_small_and_everything_in_it() {
     const SEGMENT: u64 = 64 << 10;
     const WRITERS: usize = 4;
-    let store = start_with(|settings| settings.segment = SEGMENT).await;
+    let store = start_with(|settings| settings.segment = Some(SEGMENT)).await;
     let mut client = store.client().await;
     let body = vec![b'-'; 500];
     for number in 0..50 {
@@ -121,7 +121,7 @@ async fn cleaning_keeps_the_log_small_and_everything_in_it() {
     // Cleaning is at most a few segments behind.
     let bound = 2 * metrics.live_bytes.get() + 6 * SEGMENT;
     assert!(store.log_size() < bound, "{} {bound}", store.log_size());
-    let store = store.restart(|settings| settings.segment = SEGMENT).await;
+    let store = store.restart(|settings| settings.segment = Some(SEGMENT)).await;
     let mut client = store.client().await;
     let mut expected = 50;
     for (target, value) in models.into_iter().flatten() {
