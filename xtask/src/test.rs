@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// Accept what the golden-file tests see: write their files anew.
     #[arg(long)]
     update_golden: bool,
-    /// Seeds that the simulations try; a failing seed is replayed with OUTPLANE_SEED=N.
+    /// Seeds that the simulations try; a failing seed is replayed with `OUTPLANE_SEED=N`.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
 }

@@ -78,7 +78,9 @@ fn fixed_vectors() {
     for (name, bytes) in vectors() {
         writeln!(text, "\n# {name}").unwrap();
         for line in bytes.chunks(32) {
-            line.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+            for byte in line {
+                write!(text, "{byte:02x}").unwrap();
+            }
             text.push('\n');
         }
     }

@@ -93,7 +93,8 @@ fn is_for(frame: &[u8], port: u16) -> bool {
     let udp = match at(12) {
         Some(0x0800) => {
             let length = frame.get(header).map_or(0, |byte| usize::from(byte & 15) * 4);
-            let whole = at(header + 6).is_some_and(|fragment| fragment & 0x1fff == 0);
+            // The fragment's offset: the lower 13 bits.
+            let whole = at(header + 6).is_some_and(|fragment| fragment.trailing_zeros() >= 13);
             (frame.get(header + 9) == Some(&17) && whole).then_some(header + length)
         }
         Some(0x86dd) => (frame.get(header + 6) == Some(&17)).then_some(header + 40),

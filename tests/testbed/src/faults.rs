@@ -8,7 +8,8 @@
 //!
 //! Counters are the kernel's own: what the rules did, not what they were asked for.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -45,31 +46,34 @@ pub(crate) fn set(
     receivers: &[String],
 ) -> Result<()> {
     let nodes: Vec<_> = senders.iter().chain(receivers).map(|port| format!("{port:?}")).collect();
-    let lost = format!("oifname {{ {} }} udp dport {port}", nodes.join(", "));
+    let bound_out = format!("oifname {{ {} }} udp dport {port}", nodes.join(", "));
     // A table has to be there to be deleted.
     let mut rules = String::new();
     for family in ["bridge", "netdev"] {
-        rules.push_str(&format!("table {family} faults\ndelete table {family} faults\n"));
+        let _ = writeln!(rules, "table {family} faults\ndelete table {family} faults");
     }
     if loss > 0 {
-        rules.push_str(&format!(
+        let _ = writeln!(
+            rules,
             "table bridge faults {{\n counter seen {{\n }}\n counter lost {{\n }}\n chain forward {{\n  \
-             type filter hook forward priority 0\n  {lost} counter name seen\n  \
-             {lost} numgen random mod 100 <= {} counter name lost drop\n }}\n}}\n",
+             type filter hook forward priority 0\n  {bound_out} counter name seen\n  \
+             {bound_out} numgen random mod 100 <= {} counter name lost drop\n }}\n}}",
             loss - 1
-        ));
+        );
     }
     if duplicate > 0 {
         rules.push_str("table netdev faults {\n counter doubled {\n }\n");
         for (number, sender) in senders.iter().enumerate() {
-            rules.push_str(&format!(
-                " chain from{number} {{\n  type filter hook ingress device \"{sender}\" priority 0\n"
-            ));
+            let _ = writeln!(
+                rules,
+                " chain from{number} {{\n  type filter hook ingress device \"{sender}\" priority 0"
+            );
             for receiver in receivers.iter().filter(|receiver| *receiver != sender) {
-                rules.push_str(&format!(
-                    "  udp dport {port} numgen random mod 100 <= {} counter name doubled dup to \"{receiver}\"\n",
+                let _ = writeln!(
+                    rules,
+                    "  udp dport {port} numgen random mod 100 <= {} counter name doubled dup to \"{receiver}\"",
                     duplicate - 1
-                ));
+                );
             }
             rules.push_str(" }\n");
         }

@@ -132,7 +132,7 @@ impl P4Runtime for Service {
             by,
             move |state| set_pipeline(state, action, config),
             move |server, by, outcome| {
-                server.witness(&Event::Pipeline { by, action, outcome: outcome.as_ref().map(|()| ()) });
+                server.witness(&Event::Pipeline { by, action, outcome: outcome.as_ref().copied() });
             },
         );
         done.await?;
