@@ -29,11 +29,15 @@ pub enum Mutant {
     QueueSweptAtClaim,
     /// An attempt is claimed again with a new T0 after its outcome was unknown.
     FreshT0,
+    /// A claim that was never seen in the store counts as over when its time has passed.
+    UnseenIsOver,
+    /// What is closed is claimed all the same.
+    ClosedClaimed,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -47,5 +51,7 @@ impl Mutant {
         Self::NoHorizon,
         Self::QueueSweptAtClaim,
         Self::FreshT0,
+        Self::UnseenIsOver,
+        Self::ClosedClaimed,
     ];
 }

@@ -285,7 +285,8 @@ impl Fence {
 
     /// From the election id that a switch names.
     pub fn from_election_id(election_id: u128) -> Self {
-        let (generation, low) = ((election_id >> 64) as u64, election_id as u64);
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+        let (generation, low) = (half(election_id >> 64), half(election_id));
         Self { generation, attempt: u32::try_from(low).unwrap_or(u32::MAX) }
     }
 }

@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+    problems.iter().flat_map(|problem| ["\n  ".to_owned(), problem.to_string()]).collect()
 }
 
 #[derive(Default)]

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::task::{Digest, Work};
 
@@ -112,5 +114,21 @@ fn members_are_told_apart() {
     let error = SharedConfig::from_toml(&bad).unwrap_err().to_string();
     for expected in ["`C 1` is no name", "0 is nobody's", "0.0.0.0:1 is no address"] {
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+proptest! {
+    /// Edits of any kind are taken or refused in words, and what is taken is taken again.
+    #[test]
+    fn random_edits(edits in prop::collection::vec((any::<u16>(), "[ -~\n]{0,3}", 0..8usize), 1..5)) {
+        let mut text: Vec<char> = (documented() + SMALL).chars().collect();
+        for (place, new, gone) in edits {
+            let place = usize::from(place) % text.len();
+            let end = (place + gone).min(text.len());
+            text.splice(place..end, new.chars());
+        }
+        if let Ok(config) = SharedConfig::from_toml(&text.into_iter().collect::<String>()) {
+            prop_assert_eq!(SharedConfig::from_toml(&config.to_toml()), Ok(config));
+        }
     }
 }

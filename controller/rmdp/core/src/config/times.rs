@@ -27,8 +27,10 @@ impl SharedConfig {
 
     /// The lease of an attempt at this work.
     pub fn lease(&self, work: &Work) -> Duration {
+        // Whole milliseconds: what the claim says is what its owner reckons with.
         let entries = u64::from(work.entries()) * u64::from(self.claims.lease_per_entry_us);
-        (ms(self.claims.lease_base_ms) + Duration::from_micros(entries)).min(self.longest_lease())
+        let lease = u64::from(self.claims.lease_base_ms) + entries.div_ceil(1000);
+        Duration::from_millis(lease).min(self.longest_lease())
     }
 
     /// No lease is longer.

@@ -7,8 +7,8 @@ use crate::object::{Claim, Object, Outcome};
 use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
-use super::Controller;
-use super::entry::{Doubt, Look, Origin, Own, State};
+use super::entry::{Doubt, Look, Origin, Own, State, Watched};
+use super::{Controller, note};
 
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,10 @@ impl Controller {
         let Some(purpose) = self.purpose(id) else { return };
         let Some(entry) = self.tasks.get(&id) else { return };
         let event = entry.task.event();
-        if self.poll.is_closed(&event.source, event.occurrence) {
+        if self.poll.is_closed(&event.source, event.occurrence) && !self.is(Mutant::ClosedClaimed) {
             // Decided and swept, or never queued in time. Only the decision's absence says which.
             self.set_state(id, State::Looking(Look::Decision, None));
+            self.unblock(now, id);
             self.look(id, actions);
             return;
         }
@@ -72,6 +73,9 @@ impl Controller {
                 switch.running = Some(id);
                 self.slots += 1;
             }
+        }
+        if purpose != Purpose::Execute {
+            self.unblock(now, id);
         }
         self.next_nonce += 1;
         let nonce = format!("{}/{}/{}", self.me.name, self.me.epoch, self.next_nonce);
@@ -128,16 +132,16 @@ impl Controller {
         &mut self,
         now: Instant,
         id: TransactionId,
-        reply: Reply,
+        reply: &Reply,
         actions: &mut Vec<Action>,
     ) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let State::Claiming(own) = entry.state.clone() else { return };
-        if reply == Reply::Created {
+        if *reply == Reply::Created {
             self.owned(now, id, own, actions);
             return;
         }
-        if reply == Reply::Unknown {
+        if *reply == Reply::Unknown {
             self.counters.claims_unclear += 1;
         }
         // 412 may be this claim's own earlier try; an unclear one may have landed. The nonce tells.
@@ -170,6 +174,10 @@ impl Controller {
             Reply::Missing if now < self.start_before(&own) || self.is(Mutant::FreshT0) => {
                 self.set_state(id, State::Claiming(own));
                 self.again_later(id, now);
+            }
+            Reply::Missing if self.is(Mutant::UnseenIsOver) => {
+                let until = now + own.lease.mul_f64(1.5);
+                self.watch(now, id, Watched { attempt, until });
             }
             // Too late for it. It may still land, or never: the attempt is over only once it is seen in the store.
             Reply::Missing => {
@@ -208,7 +216,7 @@ impl Controller {
         &mut self,
         now: Instant,
         id: TransactionId,
-        reply: Reply,
+        reply: &Reply,
         actions: &mut Vec<Action>,
     ) {
         let Some(entry) = self.tasks.get(&id) else { return };
@@ -250,7 +258,7 @@ impl Controller {
         &mut self,
         now: Instant,
         id: TransactionId,
-        reply: Reply,
+        reply: &Reply,
         actions: &mut Vec<Action>,
     ) {
         let Some(entry) = self.tasks.get(&id) else { return };
@@ -272,7 +280,7 @@ impl Controller {
                     by.election_id(),
                     by.generation
                 );
-                self.fail(now, id, &own, reason, actions);
+                self.fail(now, id, &own, &reason, actions);
             }
         }
     }
@@ -299,12 +307,12 @@ impl Controller {
             }
             Purpose::Execute if !holds => {
                 // It was claimed to be superseded, and what would supersede it has been forgotten since.
-                self.fail(now, id, &own, "its switch was not free".to_owned(), actions);
+                self.fail(now, id, &own, "its switch was not free", actions);
             }
             Purpose::Execute if late => {
                 self.counters.attempts_late += 1;
                 let reason = "its time had passed before execution could start".to_owned();
-                self.fail(now, id, &own, reason, actions);
+                self.fail(now, id, &own, &reason, actions);
             }
             Purpose::Execute
                 if !own.current && entry.task.work().generation().is_some_and(|own| own < heard) =>
@@ -322,7 +330,7 @@ impl Controller {
                     task.switch(),
                     now.since(received).as_secs_f64() * 1e3
                 );
-                self.note(Level::Info, Some(id), text, actions);
+                note(Level::Info, Some(id), text, actions);
                 let fence = Fence { generation, attempt };
                 actions.push(Action::Execute { task, attempt, fence, start_before });
             }

@@ -9,8 +9,8 @@ use crate::object::{Claim, Object};
 use crate::task::TransactionId;
 use crate::time::Instant;
 
-use super::Controller;
 use super::entry::{Look, State, Watched};
+use super::{Controller, note};
 
 /// No configuration allows a longer lease: a stranger's claim cannot hold a task for ever.
 const LONGEST_LEASE: Duration = Duration::from_hours(24);
@@ -53,7 +53,6 @@ impl Controller {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Looking(look, watched) = entry.state.clone() else { return };
         match (look, reply) {
-            (_, Reply::Unknown) => self.again_later(id, now),
             (Look::Decision, Reply::Found(_) | Reply::Foreign(_)) => {
                 self.counters.decided_by_others += 1;
                 self.decided(now, id);
@@ -113,7 +112,7 @@ impl Controller {
         if self.poll.is_closed(&event.source, event.occurrence) {
             self.counters.refused_closed += 1;
             let text = format!("refused: occurrence {} of {} is closed", event.occurrence, event.source);
-            self.note(Level::Warn, Some(id), text, actions);
+            note(Level::Warn, Some(id), text, actions);
             self.decided(now, id);
             return;
         }
@@ -125,7 +124,7 @@ impl Controller {
                 }
                 entry.attempt = watched.attempt + 1;
                 let text = format!("attempt {} has expired", watched.attempt);
-                self.note(Level::Warn, Some(id), text, actions);
+                note(Level::Warn, Some(id), text, actions);
                 self.wait(now, id, Duration::ZERO, actions);
             }
             _ => self.look_on(id, Look::Attempts(0), watched, actions),

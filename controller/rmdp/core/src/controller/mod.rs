@@ -11,27 +11,26 @@ mod claim;
 mod deletes;
 mod entry;
 mod look;
+mod news;
 mod poll;
 mod record;
 mod sweep;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::beats::Beats;
-use crate::config::{MAX_SWITCHES, Role, SharedConfig};
+use crate::config::{MAX_SWITCHES, SharedConfig};
 use crate::counters::Counters;
-use crate::degradation::{Change, Degradation};
-use crate::io::{
-    Action, Heartbeat, Identity, Input, Level, Machine, Note, Notice, NoticeOf, Reply, Request, Token,
-};
+use crate::degradation::Degradation;
+use crate::io::{Action, Identity, Input, Level, Machine, Note, Reply, Request, Token};
 use crate::key::Key;
 use crate::liveness::Liveness;
 use crate::memory::Memory;
 use crate::mutant::Mutant;
-use crate::object::{Alert, Object};
-use crate::rank;
+use crate::object::Alert;
 use crate::task::{Task, TransactionId};
 use crate::time::Instant;
 
@@ -88,6 +87,8 @@ pub struct Controller {
     next_token: u64,
     next_nonce: u64,
     liveness: Liveness,
+    /// The newest generation that any task wants.
+    newest_told: u64,
     /// The newest generation that any heartbeat has told of.
     newest_heard: u64,
     beats: Beats,
@@ -119,6 +120,7 @@ impl Controller {
             ready: BTreeSet::new(),
             slots: 0,
             requests: BTreeMap::new(),
+            newest_told: 0,
             newest_heard: 0,
             next_token: 0,
             next_nonce: 0,
@@ -224,7 +226,8 @@ impl Controller {
             return;
         }
         let event = task.event();
-        if origin != Origin::Queue && self.poll.is_closed(&event.source, event.occurrence) {
+        let closed = self.poll.is_closed(&event.source, event.occurrence) && !self.is(Mutant::ClosedClaimed);
+        if origin != Origin::Queue && closed {
             self.counters.refused_closed += 1;
             return;
         }
@@ -266,6 +269,7 @@ impl Controller {
             return;
         }
         switch.newest = generation;
+        self.newest_told = self.newest_told.max(generation);
         let Some(running) = switch.running else { return };
         if self.is(Mutant::SupersededExecuted) {
             return;
@@ -280,64 +284,10 @@ impl Controller {
         }
     }
 
-    /// Waits for its turn at its attempt: by rank, and `more` on top.
-    fn wait(&mut self, now: Instant, id: TransactionId, more: Duration, actions: &mut Vec<Action>) {
-        if self.draining {
-            self.forget(now, id);
-            return;
-        }
-        let Some(entry) = self.tasks.get_mut(&id) else { return };
-        entry.state = State::Waiting;
-        entry.unclear = 0;
-        let (attempt, switch) = (entry.attempt, entry.task.switch().to_owned());
-        let turn = now + more + self.config.claim_delay() * self.rank(now, &switch, attempt);
-        if turn <= now {
-            self.set_due(id, None);
-            self.claim(now, id, actions);
-        } else {
-            self.set_due(id, Some(turn));
-        }
-    }
-
-    fn rank(&self, now: Instant, subject: &str, attempt: u32) -> u32 {
-        let alive = self
-            .config
-            .controllers()
-            .filter(|member| member.name == self.me.name || self.liveness.is_alive(member.sender, now));
-        let nodes = alive.map(|member| (member.name.as_str(), self.degradation.is_marked(member.sender)));
-        rank::rank(nodes, subject, attempt, &self.me.name)
-    }
-
-    /// Gives back the switch and the slot, if this task holds them.
-    fn release(&mut self, now: Instant, id: TransactionId) {
-        let Some(entry) = self.tasks.get(&id) else { return };
-        let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
-        if switch.running != Some(id) {
-            return;
-        }
-        switch.running = None;
-        self.slots -= 1;
-        for waiting in std::mem::take(&mut switch.blocked) {
-            self.set_due(waiting, Some(now));
-        }
-        if let Some((_, waiting)) = self.ready.pop_first() {
-            self.set_due(waiting, Some(now));
-        }
-    }
-
-    /// It no longer waits for a switch or a slot.
-    fn unblock(&mut self, id: TransactionId) {
-        let Some(entry) = self.tasks.get(&id) else { return };
-        self.ready.remove(&(entry.received, id));
-        if let Some(switch) = self.switches.get_mut(entry.task.switch()) {
-            switch.blocked.remove(&id);
-        }
-    }
-
     /// Out of mind.
     fn forget(&mut self, now: Instant, id: TransactionId) {
         self.release(now, id);
-        self.unblock(id);
+        self.unblock(now, id);
         self.set_due(id, None);
         if let Some(entry) = self.tasks.remove(&id)
             && let Some(token) = entry.token
@@ -357,69 +307,6 @@ impl Controller {
         }
     }
 
-    fn note(&self, level: Level, id: Option<TransactionId>, text: String, actions: &mut Vec<Action>) {
-        actions.push(Action::Note(Note { level, id, text }));
-    }
-
-    fn heard(&mut self, now: Instant, sender: u32, heartbeat: &Heartbeat) {
-        self.liveness.heard(sender, now);
-        self.newest_heard = self.newest_heard.max(heartbeat.generation);
-        self.degradation.heard(now, sender, &heartbeat.lateness);
-        for notice in &heartbeat.notices {
-            match notice.what {
-                NoticeOf::Claimed => self.told_claimed(now, *notice),
-                NoticeOf::Decided => self.told_decided(now, notice.id),
-                NoticeOf::Failed => self.told_failed(now, *notice),
-            }
-        }
-    }
-
-    /// A hint that somebody has it: looked after later. The attempt in it is not believed.
-    fn told_claimed(&mut self, now: Instant, notice: Notice) {
-        let Some(entry) = self.tasks.get_mut(&notice.id) else { return };
-        if entry.state != State::Waiting || notice.attempt < entry.attempt {
-            return;
-        }
-        if cfg!(feature = "sim") && self.mutant == Some(Mutant::NoticeIsTruth) {
-            self.told_decided(now, notice.id);
-            return;
-        }
-        entry.state = State::Looking(Look::Decision, None);
-        self.unblock(notice.id);
-        self.set_due(notice.id, Some(now + self.config.watch()));
-    }
-
-    /// A hint that another's attempt has failed: its result is looked for at once by the first in rank, by the others
-    /// later, when the next attempt may be claimed already.
-    fn told_failed(&mut self, now: Instant, notice: Notice) {
-        let Some(entry) = self.tasks.get(&notice.id) else { return };
-        if entry.state.is_own() || entry.token.is_some() || notice.attempt < entry.attempt {
-            return;
-        }
-        let switch = entry.task.switch().to_owned();
-        let rank = self.rank(now, &switch, notice.attempt.saturating_add(1));
-        let pause = if rank == 0 { Duration::ZERO } else { self.config.watch() };
-        let watched = match entry.state {
-            State::Watching(watched) | State::Looking(_, Some(watched)) => Some(watched),
-            _ => None,
-        };
-        self.unblock(notice.id);
-        self.set_state(notice.id, State::Looking(Look::Decision, watched));
-        self.set_due(notice.id, Some(now + pause));
-    }
-
-    /// A hint that it is over: out of mind, unless the queue still has it a while later.
-    fn told_decided(&mut self, now: Instant, id: TransactionId) {
-        if self.tasks.get(&id).is_some_and(|entry| entry.state.is_own()) {
-            return;
-        }
-        self.forget(now, id);
-        let until = if self.is(Mutant::NoticeIsTruth) { Instant::NEVER } else { now + HINT };
-        if self.hinted.insert(id, until, now) {
-            self.counters.memory_full += 1;
-        }
-    }
-
     fn stored(&mut self, now: Instant, token: Token, reply: Reply, actions: &mut Vec<Action>) {
         if reply == Reply::Unknown {
             self.counters.requests_unknown += 1;
@@ -431,7 +318,7 @@ impl Controller {
                 For::Task(id) | For::Fetch(id) => Some(id),
                 _ => None,
             };
-            self.note(Level::Alert, id, reason.clone(), actions);
+            note(Level::Alert, id, reason.clone(), actions);
         }
         match what {
             For::Task(id) => self.answered(now, id, token, reply, actions),
@@ -439,7 +326,7 @@ impl Controller {
             For::Queue => self.listed(now, reply, actions),
             For::Horizons => self.horizons(now, reply, actions),
             For::Deletes => self.swept(now, &reply),
-            For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
+            For::Sweep(step) => self.sweep_reply(now, step, reply),
             For::Alert(sender) => self.alert_written(now, sender, &reply),
         }
     }
@@ -462,11 +349,11 @@ impl Controller {
             entry.unclear = 0;
         }
         match entry.state {
-            State::Claiming(_) => self.claim_reply(now, id, reply, actions),
+            State::Claiming(_) => self.claim_reply(now, id, &reply, actions),
             State::Confirming(_) => self.confirm_reply(now, id, reply, actions),
-            State::Checking(_) => self.check_reply(now, id, reply, actions),
-            State::Doubting(..) => self.doubt_reply(now, id, reply, actions),
-            State::Recording(_) => self.record_reply(now, id, reply, actions),
+            State::Checking(_) => self.check_reply(now, id, &reply, actions),
+            State::Doubting(..) => self.doubt_reply(now, id, &reply, actions),
+            State::Recording(_) => self.record_reply(now, id, &reply, actions),
             State::Looking(..) => self.look_reply(now, id, reply, actions),
             State::Waiting | State::Executing(_) | State::Stopping(_) | State::Watching(_) => {}
         }
@@ -510,67 +397,6 @@ impl Controller {
         self.beats.configure(config.heartbeat_interval());
         self.degradation.configure(&self.me.name, &config);
         self.config = config;
-    }
-
-    fn beat(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.beats.due().is_none_or(|due| due > now) {
-            return;
-        }
-        for change in self.degradation.judge(now) {
-            self.alert(now, change, actions);
-        }
-        let lateness = self.degradation.rows();
-        let room = outplane_rmdp_wire::notices_that_fit(lateness.len());
-        let notices = self.beats.beat(now, room);
-        let generation = self.switches.values().map(|switch| switch.newest).max().unwrap_or(0);
-        actions.push(Action::Heartbeat(Heartbeat { role: Role::Controller, generation, notices, lateness }));
-    }
-
-    /// A mark has come or gone: everybody tells its own people, the first in rank tells the store.
-    fn alert(&mut self, now: Instant, change: Change, actions: &mut Vec<Action>) {
-        let Some(member) = self.config.sender(change.sender) else { return };
-        let node = member.name.clone();
-        let (level, what) = match (change.marked, change.hard) {
-            (false, _) => (Level::Info, "is well again"),
-            (true, true) => (Level::Alert, "is badly degraded"),
-            (true, false) => (Level::Warn, "is degraded"),
-        };
-        self.note(level, None, format!("{node} {what}: {}", change.reason), actions);
-        let alert = change.marked.then(|| Alert {
-            node: node.clone(),
-            of: change.of,
-            hard: change.hard,
-            reason: change.reason,
-            by: self.me.name.clone(),
-            at_ms: 0,
-        });
-        if self.rank(now, &node, 1) == 0 {
-            self.alerts.insert(change.sender, (alert, None));
-            self.write_alert(change.sender, actions);
-        }
-    }
-
-    fn write_alert(&mut self, sender: u32, actions: &mut Vec<Action>) {
-        let Some(node) = self.config.sender(sender).map(|member| member.name.clone()) else {
-            self.alerts.remove(&sender);
-            return;
-        };
-        let Some((alert, due)) = self.alerts.get_mut(&sender) else { return };
-        *due = None;
-        let key = Key::Degraded(node);
-        let request = match alert.clone() {
-            Some(alert) => Request::Put { key, object: Object::Degraded(alert) },
-            None => Request::Delete(vec![key]),
-        };
-        self.ask(For::Alert(sender), request, actions);
-    }
-
-    fn alert_written(&mut self, now: Instant, sender: u32, reply: &Reply) {
-        if *reply == Reply::Done {
-            self.alerts.remove(&sender);
-        } else if let Some((_, due)) = self.alerts.get_mut(&sender) {
-            *due = Some(now + LONGEST_RETRY);
-        }
     }
 
     /// Does what is due.
@@ -628,6 +454,10 @@ impl Machine for Controller {
     fn is_drained(&self) -> bool {
         self.draining && self.tasks.is_empty() && self.deletes.is_empty()
     }
+}
+
+fn note(level: Level, id: Option<TransactionId>, text: String, actions: &mut Vec<Action>) {
+    actions.push(Action::Note(Note { level, id, text }));
 }
 
 #[cfg(test)]

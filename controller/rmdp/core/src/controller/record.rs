@@ -9,9 +9,9 @@ use crate::object::{AttemptResult, Decision, Object, Outcome, Steps, text};
 use crate::task::TransactionId;
 use crate::time::Instant;
 
-use super::Controller;
 use super::claim::Purpose;
 use super::entry::{Doubt, Look, Own, State};
+use super::{Controller, note};
 
 impl Controller {
     /// The agent has ended.
@@ -75,7 +75,7 @@ impl Controller {
         if let Some(by) = overtaken {
             self.decide(now, id, &own, Outcome::Superseded { by }, actions);
         } else {
-            self.fail(now, id, &own, reason, actions);
+            self.fail(now, id, &own, &reason, actions);
         }
     }
 
@@ -109,13 +109,13 @@ impl Controller {
         now: Instant,
         id: TransactionId,
         own: &Own,
-        reason: String,
+        reason: &str,
         actions: &mut Vec<Action>,
     ) {
         self.counters.attempts_failed += 1;
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
-        let reason = text(&reason);
+        let reason = text(reason);
         if attempt >= self.config.attempts.max {
             self.decide(now, id, own, Outcome::Failed { attempts: attempt, reason }, actions);
             return;
@@ -133,7 +133,7 @@ impl Controller {
         entry.state = State::Recording(Box::new(Object::Result(result)));
         entry.reason = Some(reason.clone());
         self.release(now, id);
-        self.note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
+        note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
         self.record(id, actions);
     }
 
@@ -153,7 +153,7 @@ impl Controller {
         &mut self,
         now: Instant,
         id: TransactionId,
-        reply: Reply,
+        reply: &Reply,
         actions: &mut Vec<Action>,
     ) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
@@ -176,7 +176,7 @@ impl Controller {
             self.wait(now, id, more, actions);
             return;
         };
-        if reply == Reply::Exists {
+        if *reply == Reply::Exists {
             // Its own earlier try, or another attempt's: decided either way.
             self.counters.decided_by_others += 1;
         } else {
@@ -195,7 +195,7 @@ impl Controller {
                     (Level::Alert, format!("{switch}: failed after {attempts} attempts: {reason}"))
                 }
             };
-            self.note(level, Some(id), said, actions);
+            note(level, Some(id), said, actions);
         }
         self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
         if self.is(Mutant::ClaimSweptEarly) {

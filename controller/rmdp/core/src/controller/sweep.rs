@@ -179,7 +179,7 @@ impl Controller {
         }
     }
 
-    pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply, actions: &mut Vec<Action>) {
+    pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply) {
         self.sweep.pending = self.sweep.pending.saturating_sub(1);
         match (step, reply) {
             (Step::List, Reply::Page { keys, next }) => {
@@ -194,23 +194,20 @@ impl Controller {
                 self.sweep.page_done = true;
             }
             (Step::Read(key), Reply::Found(object)) => self.sweep_found(now, &key, &object),
-            // Somebody else has swept it, or it is a stranger's: left alone.
-            (Step::Read(_), Reply::Missing | Reply::Foreign(_)) => {}
             (Step::DeleteHistory | Step::DeleteDecisions | Step::Prune, Reply::Done) => {
                 self.counters.swept_history += 1;
             }
             (Step::Raise(source, below), Reply::Created | Reply::Exists) => {
                 self.poll.raised(&source, below, now);
             }
-            // No answer: this round ends, the next one does it again.
-            (Step::Raise(..) | Step::Prune, _) => {}
+            // Somebody else has swept it, or it is a stranger's: left alone. Without an answer the next round does it.
+            (Step::Read(_), Reply::Missing | Reply::Foreign(_)) | (Step::Raise(..) | Step::Prune, _) => {}
             _ => {
                 let next = self.sweep.next;
                 let pending = self.sweep.pending;
                 self.sweep = Sweep { next, pending, ..Sweep::new(now, self.config.horizon()) };
             }
         }
-        let _ = actions;
     }
 
     fn sweep_found(&mut self, now: Instant, key: &Key, object: &Object) {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::task::{Digest, Event, Work};
 
@@ -142,4 +144,35 @@ fn hostile_bytes() {
 fn long_texts_are_cut() {
     assert_eq!(text("short"), "short");
     assert_eq!(text(&"é".repeat(MAX_TEXT + 1)).chars().count(), MAX_TEXT + 2);
+}
+
+proptest! {
+    /// Bytes that somebody has damaged are taken or refused in words, and what is taken is taken again.
+    #[test]
+    fn damaged_bytes(which in 0..10usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
+        let (key, object) = every().swap_remove(which);
+        let mut bytes = object.encode();
+        for (place, byte, how) in damage {
+            let place = usize::from(place) % bytes.len().max(1);
+            match how {
+                0 => bytes.truncate(place),
+                1 => bytes.insert(place, byte),
+                _ => if let Some(old) = bytes.get_mut(place) { *old = byte },
+            }
+        }
+        match Object::decode(&key, &bytes) {
+            Ok(object) => prop_assert_eq!(Object::decode(&key, &object.encode()), Ok(object)),
+            Err(error) => prop_assert!(error.to_string().contains(&key.path())),
+        }
+    }
+
+    #[test]
+    fn any_path(path in "\\PC{0,60}", number: u64, name in "[a-z0-9][a-z0-9._-]{0,62}") {
+        if let Ok(key) = Key::parse(&path) {
+            prop_assert_eq!(key.path(), path);
+        }
+        for key in [Key::Generation(number), Key::Horizon(name.clone(), number), Key::Status(name)] {
+            prop_assert_eq!(Key::parse(&key.path()), Ok(key));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The seed's dice.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same for ever, so that seeds keep their meaning.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, and the same for ever, so that seeds keep their meaning.
 #[derive(Clone, Debug)]
 pub(super) struct Chance(u64);
 

@@ -392,10 +392,9 @@ impl Checker {
             let newer = effects.is_some_and(|effects| effects.newest > generation);
             let crate::task::Work::Converge { desired, .. } = decided.decision.work else { continue };
             // The execution began at most a lease and a half before the decision's PUT, which may land late itself.
-            if restarted + 15_000_000_000 < decided.at || restarted == 0 {
-                if !newer && installed.get(switch) != Some(&desired.0) {
-                    wrong.push(format!("generation {generation} is done, but not what {switch} does"));
-                }
+            let since = restarted != 0 && restarted + 15_000_000_000 >= decided.at;
+            if !since && !newer && installed.get(switch) != Some(&desired.0) {
+                wrong.push(format!("generation {generation} is done, but not what {switch} does"));
             }
         }
         for what in wrong {

@@ -18,6 +18,8 @@
 mod agent;
 mod chance;
 mod checker;
+mod incidents;
+mod network;
 mod node;
 mod scenario;
 mod store;

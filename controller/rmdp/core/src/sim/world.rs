@@ -12,16 +12,12 @@ use super::node::{Clock, Kind, Node};
 use super::scenario::{Incident, MS, Rates, Scenario};
 use super::store::Store;
 use crate::config::Role;
-use crate::controller::Controller;
-use crate::distributor::Distributor;
-use crate::io::{Action, Copies, Heartbeat, Identity, Input, Reply, Request, SenderCopies, Token};
+use crate::io::{Action, Copies, Input, Reply, Request, SenderCopies, Token};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::object::Object;
 use crate::task::Task;
 
-/// How long a node waits for a reply.
-const PATIENCE: u64 = 400 * MS;
 /// How long after the calm everything has to be decided.
 const BOUND: u64 = 40_000 * MS;
 /// How long a long history goes on after the calm.
@@ -92,18 +88,18 @@ pub(super) struct World {
     events: BTreeMap<(u64, u64), Event>,
     number: u64,
     pub(super) nodes: Vec<Node>,
-    store: Store,
-    store_gone: bool,
-    store_keeps: bool,
-    held: Vec<Event>,
+    pub(super) store: Store,
+    pub(super) store_gone: bool,
+    pub(super) store_keeps: bool,
+    pub(super) held: Vec<Event>,
     pub(super) switches: Switches,
     pub(super) checker: Checker,
-    newest: u64,
-    emitted: Vec<Task>,
-    calm: Option<u64>,
+    pub(super) newest: u64,
+    pub(super) emitted: Vec<Task>,
+    pub(super) calm: Option<u64>,
     hasher: SipHasher13,
     lines: Option<Vec<String>>,
-    report: Report,
+    pub(super) report: Report,
 }
 
 impl World {
@@ -181,7 +177,8 @@ impl World {
 
     pub(super) fn line(&mut self, text: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.lines {
-            lines.push(format!("{:>10.3} ms  {}", self.now as f64 / 1e6, text()));
+            let us = self.now / 1000;
+            lines.push(format!("{:>6}.{:03} ms  {}", us / 1000, us % 1000, text()));
         }
     }
 
@@ -282,7 +279,7 @@ impl World {
         self.happen(Event::Datagram { node, input: Input::Copies(copies) });
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         if let Some((node, start)) = event.of() {
             let node = &mut self.nodes[node];
             if node.kind.is_none() || start.is_some_and(|start| start != node.start) {
@@ -401,165 +398,8 @@ impl World {
         }
     }
 
-    fn heartbeat(&mut self, node: usize, heartbeat: Heartbeat) {
-        let sender = self.nodes[node].sender;
-        self.multicast(node, &Input::Heartbeat { sender, heartbeat });
-    }
-
-    fn multicast(&mut self, from: usize, input: &Input) {
-        for node in 0..self.nodes.len() {
-            if node == from || !self.nodes[node].is_controller {
-                continue;
-            }
-            let copies = 1 + u64::from(self.chance.permille(self.rates.datagram_twice));
-            for _ in 0..copies {
-                if self.chance.permille(self.rates.datagram_lost) {
-                    continue;
-                }
-                let late = self.chance.permille(self.rates.datagram_late);
-                let wait =
-                    if late { self.chance.range(20, 3000) * MS } else { self.chance.range(MS / 10, 4 * MS) };
-                self.after(wait, Event::Datagram { node, input: input.clone() });
-            }
-        }
-    }
-
-    /// The receiver lets the first copy through.
-    fn datagram(&mut self, node: usize, input: Input) {
-        if let Input::Announced { task, .. } = &input {
-            if !self.nodes[node].copies.insert(task.id()) {
-                return;
-            }
-            let task = task.clone();
-            self.tell(node, &task);
-        }
-        self.input(node, input);
-    }
-
-    fn tell(&mut self, node: usize, task: &Task) {
-        let told = self.nodes[node].told.entry(task.switch().to_owned()).or_default();
-        *told = (*told).max(task.work().generation().unwrap_or(0));
-    }
-
-    fn send(&mut self, node: usize, token: Token, mut request: Request) {
-        let (start, clock) = (self.nodes[node].start, self.nodes[node].clock);
-        self.checker.request(self.now, node, start, clock, &request);
-        if let Request::Create { object, .. } | Request::Put { object, .. } = &mut request {
-            object.stamp(clock.local(self.now).as_nanos() / MS);
-        }
-        self.nodes[node].waiting.insert(token);
-        self.after(PATIENCE, Event::Answer { node, start, token, reply: Reply::Unknown });
-        if self.chance.permille(self.rates.refused) {
-            let wait = self.chance.range(MS, 5 * MS);
-            self.after(wait, Event::Answer { node, start, token, reply: Reply::Unknown });
-            return;
-        }
-        if self.chance.permille(self.rates.request_lost) {
-            return;
-        }
-        let late = self.chance.permille(self.rates.lands_late);
-        let wait = if late { self.chance.range(100, 6000) * MS } else { self.chance.range(MS / 2, 8 * MS) };
-        self.after(wait, Event::Arrive { node, start, token, request, phase: 0 });
-    }
-
-    fn arrive(&mut self, node: usize, start: u32, token: Token, request: Request, phase: u8) {
-        if self.store_gone {
-            if self.store_keeps {
-                self.held.push(Event::Arrive { node, start, token, request, phase });
-            }
-            return;
-        }
-        self.report.requests += 1;
-        let reply = if self.mutant == Some(Mutant::GetPutGet)
-            && let Request::Create { key: key @ Key::Claim(..), object } = &request
-        {
-            // Three requests instead of one.
-            let there = self.store.get(key);
-            match phase {
-                0 if there.is_some() => Reply::Exists,
-                2 if there.is_some_and(|there| nonce(there) == nonce(object)) => Reply::Created,
-                2 => Reply::Exists,
-                phase => {
-                    if phase == 1 {
-                        let existed = there.is_some();
-                        let put = Request::Put { key: key.clone(), object: object.clone() };
-                        let (_, mut changes) = self.store.apply(self.now, put, self.mutant);
-                        if !existed
-                            && let Some(super::store::Change::Overwritten(key, object)) = changes.pop()
-                        {
-                            changes.push(super::store::Change::Created(key, object));
-                        }
-                        changes.iter().for_each(|change| self.checker.changed(self.now, change));
-                    }
-                    let wait = self.chance.range(MS / 2, 8 * MS);
-                    self.after(wait, Event::Arrive { node, start, token, request, phase: phase + 1 });
-                    return;
-                }
-            }
-        } else {
-            let (reply, changes) = self.store.apply(self.now, request, self.mutant);
-            changes.iter().for_each(|change| self.checker.changed(self.now, change));
-            reply
-        };
-        if self.chance.permille(self.rates.reply_lost) {
-            return;
-        }
-        let wait = self.chance.range(MS / 2, 8 * MS);
-        self.after(wait, Event::Answer { node, start, token, reply });
-    }
-
-    fn start(&mut self, node: usize, old: bool) {
-        let lost = self.calm.is_some() && self.scenario.lost_for_ever.contains(&node);
-        if self.nodes[node].kind.is_some() || lost {
-            return;
-        }
-        let now = self.nodes[node].clock.local(self.now);
-        self.nodes[node].start += 1;
-        let start = self.nodes[node].start;
-        let me = Identity { name: self.nodes[node].name.clone(), epoch: u64::from(start) };
-        let config = self.scenario.config.clone();
-        let kind = if self.nodes[node].is_controller {
-            let mut controller = Controller::new(me, config, now);
-            if let Some(mutant) = self.mutant {
-                controller.mutate(mutant);
-            }
-            Kind::Controller(Box::new(controller))
-        } else {
-            Kind::Distributor(Box::new(Distributor::new(me, config, now)))
-        };
-        self.nodes[node].kind = Some(kind);
-        self.line(|| format!("node {node} starts, the {start}. time"));
-        if !self.nodes[node].is_controller && self.newest > 0 {
-            let mut wait = self.chance.range(MS, 200 * MS);
-            if old {
-                let generation = self.chance.range(1, self.newest);
-                self.after(wait, Event::Emit { node, start, generation });
-                wait += self.chance.range(MS, 500 * MS);
-            }
-            let generation = self.newest;
-            self.after(wait, Event::Emit { node, start, generation });
-        }
-        self.input(node, Input::Tick);
-    }
-
-    fn resume(&mut self, node: usize) {
-        if !std::mem::take(&mut self.nodes[node].paused) {
-            return;
-        }
-        self.line(|| format!("node {node} goes on"));
-        // What it was about to do, it does now, and what came, comes now.
-        for event in std::mem::take(&mut self.nodes[node].inbox) {
-            if let Event::Tick { .. } = event {
-                self.nodes[node].tick = None;
-                self.input(node, Input::Tick);
-            } else {
-                self.happen(event);
-            }
-        }
-    }
-
     /// Before a machine is gone: what it has counted.
-    fn count(&mut self, node: usize) {
+    pub(super) fn count(&mut self, node: usize) {
         let counters = match &self.nodes[node].kind {
             Some(Kind::Controller(controller)) => controller.counters(),
             Some(Kind::Distributor(distributor)) => distributor.counters(),
@@ -568,122 +408,5 @@ impl World {
         for (name, count) in counters.each() {
             *self.report.counters.entry(name).or_default() += count;
         }
-    }
-
-    fn incident(&mut self, incident: &Incident) {
-        self.line(|| format!("{incident:?}"));
-        match *incident {
-            Incident::Append { generation } => {
-                self.newest = generation;
-                for node in 0..self.nodes.len() {
-                    if !self.nodes[node].is_controller {
-                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
-                        self.after(wait, Event::Emit { node, start, generation });
-                    }
-                }
-            }
-            Incident::Probe { occurrence } => {
-                for node in 0..self.nodes.len() {
-                    if !self.nodes[node].is_controller {
-                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
-                        self.after(wait, Event::ProbeFor { node, start, occurrence });
-                    }
-                }
-            }
-            Incident::Crash { node, restart_after, .. } | Incident::Drain { node, restart_after }
-                if self.nodes[node].kind.is_none() || self.calm.is_some() =>
-            {
-                let _ = restart_after;
-            }
-            Incident::Crash { node, restart_after, old } => {
-                self.count(node);
-                self.nodes[node].crash();
-                self.after(restart_after, Event::Start(node));
-                if old {
-                    self.after(restart_after.saturating_sub(1), Event::Start(node));
-                }
-            }
-            Incident::Drain { node, restart_after } => {
-                if !self.nodes[node].paused {
-                    self.nodes[node].draining = true;
-                    self.input(node, Input::Drain);
-                    self.after(
-                        restart_after,
-                        Event::Incident(Incident::Crash { node, restart_after: MS, old: false }),
-                    );
-                }
-                self.after(restart_after + 10 * MS, Event::Start(node));
-            }
-            Incident::Pause { node, length } => {
-                if self.nodes[node].kind.is_some() && !self.nodes[node].paused {
-                    self.nodes[node].paused = true;
-                    self.after(length, Event::Resume(node));
-                }
-            }
-            Incident::StoreGone { length, keeps } => {
-                (self.store_gone, self.store_keeps) = (true, keeps);
-                self.after(length, Event::StoreBack);
-            }
-            Incident::SwitchRestart { switch } => {
-                let name = self.scenario.switches[switch].clone();
-                self.switch_restarts(&name);
-            }
-            Incident::SwitchGone { switch, length } => {
-                let name = self.scenario.switches[switch].clone();
-                self.switches.0.entry(name).or_default().gone = true;
-                self.after(length, Event::SwitchBack(switch));
-            }
-            Incident::Replay => self.replay(),
-            Incident::ForgetCopies => self.nodes.iter_mut().for_each(|node| node.copies.clear()),
-            Incident::Calm => self.calm_down(),
-        }
-    }
-
-    /// An old announce comes again, or an old task is queued again by somebody who has slept.
-    fn replay(&mut self) {
-        if self.emitted.is_empty() {
-            return;
-        }
-        let which = self.chance.index(self.emitted.len());
-        let task = self.emitted[which].clone();
-        let node = self.chance.index(self.nodes.len());
-        if self.chance.permille(500) {
-            let queued = crate::object::QueuedTask::new(&task, "late");
-            let request = Request::Create { key: Key::Queue(task.id()), object: Object::Task(queued) };
-            self.arrive(node, u32::MAX, Token(u64::MAX), request, 0);
-        } else if self.nodes[node].is_controller {
-            self.nodes[node].copies.remove(&task.id());
-            let sender = 1;
-            self.happen(Event::Datagram { node, input: Input::Announced { task, sender } });
-        }
-    }
-
-    fn calm_down(&mut self) {
-        self.calm = Some(self.now);
-        self.rates = Rates::CALM;
-        self.happen(Event::StoreBack);
-        for switch in 0..self.scenario.switches.len() {
-            self.happen(Event::SwitchBack(switch));
-        }
-        for node in 0..self.nodes.len() {
-            self.resume(node);
-            if self.scenario.lost_for_ever.contains(&node) {
-                self.count(node);
-                self.nodes[node].crash();
-                continue;
-            }
-            if self.nodes[node].draining {
-                self.count(node);
-                self.nodes[node].crash();
-            }
-            self.start(node, false);
-        }
-    }
-}
-
-fn nonce(object: &Object) -> Option<&str> {
-    match object {
-        Object::Claim(claim) => Some(&claim.nonce),
-        _ => None,
     }
 }

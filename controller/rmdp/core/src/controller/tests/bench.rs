@@ -1,0 +1,204 @@
+//! A controller on a bench: one input at a time. The site: controllers c1, c2, c3 (senders 11, 12, 13), distributor d1 (sender 1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Role, SharedConfig};
+use crate::controller::Controller;
+use crate::io::{
+    Action, Execution, Heartbeat, Identity, Input, Listed, Machine, Notice, NoticeOf, Reply, Request, Token,
+};
+use crate::key::{Key, Prefix};
+use crate::object::{AttemptResult, Claim, Decision, Object};
+use crate::rank;
+use crate::task::{Digest, Event, Fence, Task, Work};
+use crate::time::Instant;
+
+pub(super) const MS: Duration = Duration::from_millis(1);
+
+pub(super) fn config() -> SharedConfig {
+    let member = |name: &str, sender: u32, role: &str| {
+        format!(
+            "[[member]]\nname = \"{name}\"\nsender = {sender}\nrole = \"{role}\"\naddress = \"192.0.2.{sender}:1\"\n"
+        )
+    };
+    let text = member("d1", 1, "distributor")
+        + &member("c1", 11, "controller")
+        + &member("c2", 12, "controller")
+        + &member("c3", 13, "controller");
+    SharedConfig::from_toml(&text).unwrap()
+}
+
+pub(super) fn converge(generation: u64, switch: &str) -> Task {
+    let work = Work::Converge { generation, desired: Digest([7; 32]), entries: 0 };
+    Task::new(Event::generation(generation, switch), work).unwrap()
+}
+
+/// A switch for which this controller has this rank.
+pub(super) fn switch_of(me: &str, rank: u32, skip: usize) -> String {
+    let names = (0..1000).map(|number| format!("leaf{number}"));
+    let nodes = || ["c1", "c2", "c3"].into_iter().map(|node| (node, false));
+    names.filter(|switch| rank::rank(nodes(), switch, 1, me) == rank).nth(skip).unwrap()
+}
+
+/// Controller c1 with its time; actions that are not looked at are kept.
+pub(super) struct Bench {
+    pub(super) controller: Controller,
+    pub(super) now: Instant,
+    pub(super) actions: Vec<Action>,
+}
+
+impl Bench {
+    /// The horizons and the queue have been read, and are empty.
+    pub(super) fn new(change: impl FnOnce(&mut SharedConfig)) -> Self {
+        let mut config = config();
+        change(&mut config);
+        let now = Instant::START + Duration::from_secs(1000);
+        let me = Identity { name: "c1".to_owned(), epoch: 5 };
+        let mut bench =
+            Self { controller: Controller::new(me, Arc::new(config), now), now, actions: Vec::new() };
+        bench.input(Input::Tick);
+        bench.reply_list(&Prefix::Horizons, vec![]);
+        bench.reply_list(&Prefix::Queue, vec![]);
+        bench.actions.clear();
+        bench
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.controller.step(self.now, input, &mut self.actions);
+    }
+
+    /// Time passes, without a poll's or a sweep's own requests.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.input(Input::Tick);
+    }
+
+    pub(super) fn announce(&mut self, task: &Task) {
+        self.input(Input::Announced { task: task.clone(), sender: 1 });
+    }
+
+    pub(super) fn notice(&mut self, what: NoticeOf, task: &Task, attempt: u32) {
+        let notices = vec![Notice { id: task.id(), attempt, what }];
+        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![] };
+        self.input(Input::Heartbeat { sender: 12, heartbeat });
+    }
+
+    /// Others are heard, so that they count as alive.
+    pub(super) fn alive(&mut self) {
+        for sender in [12, 13] {
+            let heartbeat =
+                Heartbeat { role: Role::Controller, generation: 0, notices: vec![], lateness: vec![] };
+            self.input(Input::Heartbeat { sender, heartbeat });
+        }
+    }
+
+    /// Takes the request that fits out of the actions.
+    pub(super) fn find(&mut self, fits: impl Fn(&Request) -> bool) -> Option<(Token, Request)> {
+        let place = self.actions.iter().position(|action| match action {
+            Action::Store { request, .. } => fits(request),
+            _ => false,
+        })?;
+        let Action::Store { token, request } = self.actions.remove(place) else { return None };
+        Some((token, request))
+    }
+
+    pub(super) fn expect(&mut self, what: &str, fits: impl Fn(&Request) -> bool) -> (Token, Request) {
+        self.find(fits).unwrap_or_else(|| panic!("no request: {what}, but {:?}", self.actions))
+    }
+
+    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
+        self.input(Input::Stored { token, reply });
+    }
+
+    pub(super) fn reply_list(&mut self, of: &Prefix, keys: Vec<Key>) {
+        let fits = |request: &Request| matches!(request, Request::List { prefix, .. } if prefix == of);
+        let (token, _) = self.expect("a listing", fits);
+        let keys = keys.into_iter().map(|key| Listed { key, age: Duration::ZERO }).collect();
+        self.reply(token, Reply::Page { keys, next: None });
+    }
+
+    pub(super) fn reply_get(&mut self, key: &Key, reply: Reply) {
+        let (token, _) = self.expect("a GET", |request| *request == Request::Get(key.clone()));
+        self.reply(token, reply);
+    }
+
+    pub(super) fn claims(&mut self, task: &Task, attempt: u32) -> Option<(Token, Claim)> {
+        let key = Key::Claim(task.id(), attempt);
+        let (token, request) =
+            self.find(|request| matches!(request, Request::Create { key: at, .. } if *at == key))?;
+        let Request::Create { object: Object::Claim(claim), .. } = request else { panic!("no claim") };
+        Some((token, claim))
+    }
+
+    pub(super) fn claim(&mut self, task: &Task, attempt: u32) -> (Token, Claim) {
+        self.claims(task, attempt).unwrap_or_else(|| panic!("no claim of {attempt}: {:?}", self.actions))
+    }
+
+    pub(super) fn own(&mut self, task: &Task, attempt: u32) -> Claim {
+        let (token, claim) = self.claim(task, attempt);
+        self.reply(token, Reply::Created);
+        claim
+    }
+
+    pub(super) fn executes(&mut self, task: &Task) -> Option<(u32, Fence, Instant)> {
+        let found = self.actions.iter().position(|action| match action {
+            Action::Execute { task: of, .. } => of == task,
+            _ => false,
+        })?;
+        let Action::Execute { attempt, fence, start_before, .. } = self.actions.remove(found) else {
+            return None;
+        };
+        Some((attempt, fence, start_before))
+    }
+
+    pub(super) fn executed(&mut self, task: &Task, attempt: u32, outcome: Execution) {
+        self.input(Input::Executed { id: task.id(), attempt, outcome });
+    }
+
+    pub(super) fn decision(&mut self, task: &Task) -> (Token, Decision) {
+        let key = Key::Decision(task.id());
+        let fits = |request: &Request| matches!(request, Request::Create { key: at, .. } if *at == key);
+        let (token, request) = self.expect("a decision", fits);
+        let Request::Create { object: Object::Decision(decision), .. } = request else {
+            panic!("no decision")
+        };
+        (token, decision)
+    }
+
+    pub(super) fn result(&mut self, task: &Task, attempt: u32) -> (Token, AttemptResult) {
+        let key = Key::Result(task.id(), attempt);
+        let fits = |request: &Request| matches!(request, Request::Create { key: at, .. } if *at == key);
+        let (token, request) = self.expect("a result", fits);
+        let Request::Create { object: Object::Result(result), .. } = request else { panic!("no result") };
+        (token, result)
+    }
+
+    /// c1 owns attempt 1 of a task for which it is first in rank, and executes it.
+    pub(super) fn executing(change: impl FnOnce(&mut SharedConfig)) -> (Self, Task) {
+        let mut bench = Self::new(change);
+        let task = converge(1, &switch_of("c1", 0, 0));
+        bench.announce(&task);
+        bench.own(&task, 1);
+        assert!(bench.executes(&task).is_some());
+        (bench, task)
+    }
+}
+
+pub(super) fn done() -> Execution {
+    Execution::Done { report: "3 writes".to_owned() }
+}
+
+pub(super) fn claim_of(task: &Task, attempt: u32, nonce: &str, lease_ms: u64) -> Reply {
+    Reply::Found(Box::new(Object::Claim(Claim {
+        owner: "c2".to_owned(),
+        nonce: nonce.to_owned(),
+        attempt,
+        lease_ms,
+        source: "intent".to_owned(),
+        occurrence: task.event().occurrence,
+        switch: task.switch().to_owned(),
+        received: "d1".to_owned(),
+        at_ms: 1,
+    })))
+}

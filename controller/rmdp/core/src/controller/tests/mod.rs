@@ -1,0 +1,6 @@
+//! Rules, one by one.
+
+mod bench;
+mod claims;
+mod outcomes;
+mod site;

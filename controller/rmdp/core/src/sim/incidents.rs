@@ -1,0 +1,172 @@
+//! Faults, starts, and the calm.
+
+use super::node::Kind;
+use super::scenario::{Incident, MS, Rates};
+use super::world::{Event, World};
+use crate::controller::Controller;
+use crate::distributor::Distributor;
+use crate::io::{Identity, Input, Request, Token};
+use crate::key::Key;
+use crate::object::{Object, QueuedTask};
+
+impl World {
+    pub(super) fn start(&mut self, node: usize, old: bool) {
+        let lost = self.calm.is_some() && self.scenario.lost_for_ever.contains(&node);
+        if self.nodes[node].kind.is_some() || lost {
+            return;
+        }
+        let now = self.nodes[node].clock.local(self.now);
+        self.nodes[node].start += 1;
+        let start = self.nodes[node].start;
+        let me = Identity { name: self.nodes[node].name.clone(), epoch: u64::from(start) };
+        let config = self.scenario.config.clone();
+        let kind = if self.nodes[node].is_controller {
+            let mut controller = Controller::new(me, config, now);
+            if let Some(mutant) = self.mutant {
+                controller.mutate(mutant);
+            }
+            Kind::Controller(Box::new(controller))
+        } else {
+            Kind::Distributor(Box::new(Distributor::new(me, config, now)))
+        };
+        self.nodes[node].kind = Some(kind);
+        self.line(|| format!("node {node} starts, the {start}. time"));
+        if !self.nodes[node].is_controller && self.newest > 0 {
+            let mut wait = self.chance.range(MS, 200 * MS);
+            if old {
+                let generation = self.chance.range(1, self.newest);
+                self.after(wait, Event::Emit { node, start, generation });
+                wait += self.chance.range(MS, 500 * MS);
+            }
+            let generation = self.newest;
+            self.after(wait, Event::Emit { node, start, generation });
+        }
+        self.input(node, Input::Tick);
+    }
+
+    pub(super) fn resume(&mut self, node: usize) {
+        if !std::mem::take(&mut self.nodes[node].paused) {
+            return;
+        }
+        self.line(|| format!("node {node} goes on"));
+        // What it was about to do, it does now, and what came, comes now.
+        for event in std::mem::take(&mut self.nodes[node].inbox) {
+            if let Event::Tick { .. } = event {
+                self.nodes[node].tick = None;
+                self.input(node, Input::Tick);
+            } else {
+                self.happen(event);
+            }
+        }
+    }
+
+    pub(super) fn incident(&mut self, incident: &Incident) {
+        self.line(|| format!("{incident:?}"));
+        match *incident {
+            Incident::Append { generation } => {
+                self.newest = generation;
+                for node in 0..self.nodes.len() {
+                    if !self.nodes[node].is_controller {
+                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
+                        self.after(wait, Event::Emit { node, start, generation });
+                    }
+                }
+            }
+            Incident::Probe { occurrence } => {
+                for node in 0..self.nodes.len() {
+                    if !self.nodes[node].is_controller {
+                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
+                        self.after(wait, Event::ProbeFor { node, start, occurrence });
+                    }
+                }
+            }
+            Incident::Crash { node, restart_after, .. } | Incident::Drain { node, restart_after }
+                if self.nodes[node].kind.is_none() || self.calm.is_some() =>
+            {
+                let _ = restart_after;
+            }
+            Incident::Crash { node, restart_after, old } => {
+                self.count(node);
+                self.nodes[node].crash();
+                self.after(restart_after, Event::Start(node));
+                if old {
+                    self.after(restart_after.saturating_sub(1), Event::Start(node));
+                }
+            }
+            Incident::Drain { node, restart_after } => {
+                if !self.nodes[node].paused {
+                    self.nodes[node].draining = true;
+                    self.input(node, Input::Drain);
+                    self.after(
+                        restart_after,
+                        Event::Incident(Incident::Crash { node, restart_after: MS, old: false }),
+                    );
+                }
+                self.after(restart_after + 10 * MS, Event::Start(node));
+            }
+            Incident::Pause { node, length } => {
+                if self.nodes[node].kind.is_some() && !self.nodes[node].paused {
+                    self.nodes[node].paused = true;
+                    self.after(length, Event::Resume(node));
+                }
+            }
+            Incident::StoreGone { length, keeps } => {
+                (self.store_gone, self.store_keeps) = (true, keeps);
+                self.after(length, Event::StoreBack);
+            }
+            Incident::SwitchRestart { switch } => {
+                let name = self.scenario.switches[switch].clone();
+                self.switch_restarts(&name);
+            }
+            Incident::SwitchGone { switch, length } => {
+                let name = self.scenario.switches[switch].clone();
+                self.switches.0.entry(name).or_default().gone = true;
+                self.after(length, Event::SwitchBack(switch));
+            }
+            Incident::Replay => self.replay(),
+            Incident::ForgetCopies => self.nodes.iter_mut().for_each(|node| node.copies.clear()),
+            Incident::Calm => self.calm_down(),
+        }
+    }
+
+    /// An old announce comes again, or an old task is queued again by somebody who has slept.
+    pub(super) fn replay(&mut self) {
+        if self.emitted.is_empty() {
+            return;
+        }
+        let which = self.chance.index(self.emitted.len());
+        let task = self.emitted[which].clone();
+        let node = self.chance.index(self.nodes.len());
+        if self.chance.permille(500) {
+            let queued = QueuedTask::new(&task, "late");
+            let request = Request::Create { key: Key::Queue(task.id()), object: Object::Task(queued) };
+            self.arrive(node, u32::MAX, Token(u64::MAX), request, 0);
+        } else if self.nodes[node].is_controller {
+            self.nodes[node].copies.remove(&task.id());
+            let sender = 1;
+            self.happen(Event::Datagram { node, input: Input::Announced { task, sender } });
+        }
+    }
+
+    pub(super) fn calm_down(&mut self) {
+        self.calm = Some(self.now);
+        self.rates = Rates::CALM;
+        self.happen(Event::StoreBack);
+        for switch in 0..self.scenario.switches.len() {
+            self.happen(Event::SwitchBack(switch));
+        }
+        for node in 0..self.nodes.len() {
+            self.resume(node);
+            if self.scenario.lost_for_ever.contains(&node) {
+                self.count(node);
+                self.nodes[node].crash();
+                continue;
+            }
+            if self.nodes[node].draining {
+                self.count(node);
+                self.nodes[node].crash();
+            }
+            self.start(node, false);
+        }
+    }
+}

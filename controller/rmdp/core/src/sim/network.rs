@@ -1,0 +1,133 @@
+//! What travels: datagrams, and requests to the store.
+
+use super::scenario::MS;
+use super::store::Change;
+use super::world::{Event, World};
+use crate::io::{Heartbeat, Input, Reply, Request, Token};
+use crate::key::Key;
+use crate::mutant::Mutant;
+use crate::object::Object;
+use crate::task::Task;
+
+/// How long a node waits for a reply.
+const PATIENCE: u64 = 400 * MS;
+
+impl World {
+    pub(super) fn heartbeat(&mut self, node: usize, heartbeat: Heartbeat) {
+        let sender = self.nodes[node].sender;
+        self.multicast(node, &Input::Heartbeat { sender, heartbeat });
+    }
+
+    pub(super) fn multicast(&mut self, from: usize, input: &Input) {
+        for node in 0..self.nodes.len() {
+            if node == from || !self.nodes[node].is_controller {
+                continue;
+            }
+            let copies = 1 + u64::from(self.chance.permille(self.rates.datagram_twice));
+            for _ in 0..copies {
+                if self.chance.permille(self.rates.datagram_lost) {
+                    continue;
+                }
+                let late = self.chance.permille(self.rates.datagram_late);
+                let wait =
+                    if late { self.chance.range(20, 3000) * MS } else { self.chance.range(MS / 10, 4 * MS) };
+                self.after(wait, Event::Datagram { node, input: input.clone() });
+            }
+        }
+    }
+
+    /// The receiver lets the first copy through.
+    pub(super) fn datagram(&mut self, node: usize, input: Input) {
+        if let Input::Announced { task, .. } = &input {
+            if !self.nodes[node].copies.insert(task.id()) {
+                return;
+            }
+            let task = task.clone();
+            self.tell(node, &task);
+        }
+        self.input(node, input);
+    }
+
+    pub(super) fn tell(&mut self, node: usize, task: &Task) {
+        let told = self.nodes[node].told.entry(task.switch().to_owned()).or_default();
+        *told = (*told).max(task.work().generation().unwrap_or(0));
+    }
+
+    pub(super) fn send(&mut self, node: usize, token: Token, mut request: Request) {
+        let (start, clock) = (self.nodes[node].start, self.nodes[node].clock);
+        self.checker.request(self.now, node, start, clock, &request);
+        if let Request::Create { object, .. } | Request::Put { object, .. } = &mut request {
+            object.stamp(clock.local(self.now).as_nanos() / MS);
+        }
+        self.nodes[node].waiting.insert(token);
+        self.after(PATIENCE, Event::Answer { node, start, token, reply: Reply::Unknown });
+        if self.chance.permille(self.rates.refused) {
+            let wait = self.chance.range(MS, 5 * MS);
+            self.after(wait, Event::Answer { node, start, token, reply: Reply::Unknown });
+            return;
+        }
+        if self.chance.permille(self.rates.request_lost) {
+            return;
+        }
+        let late = self.chance.permille(self.rates.lands_late);
+        let wait = if late { self.chance.range(100, 6000) * MS } else { self.chance.range(MS / 2, 8 * MS) };
+        self.after(wait, Event::Arrive { node, start, token, request, phase: 0 });
+    }
+
+    pub(super) fn arrive(&mut self, node: usize, start: u32, token: Token, request: Request, phase: u8) {
+        if self.store_gone {
+            if self.store_keeps {
+                self.held.push(Event::Arrive { node, start, token, request, phase });
+            }
+            return;
+        }
+        self.report.requests += 1;
+        let reply = if self.mutant == Some(Mutant::GetPutGet)
+            && let Request::Create { key: key @ Key::Claim(..), object } = &request
+        {
+            // Three requests instead of one.
+            let there = self.store.get(key);
+            match phase {
+                0 if there.is_some() => Reply::Exists,
+                2 if there.is_some_and(|there| nonce(there) == nonce(object)) => Reply::Created,
+                2 => Reply::Exists,
+                phase => {
+                    if phase == 1 {
+                        let existed = there.is_some();
+                        let put = Request::Put { key: key.clone(), object: object.clone() };
+                        let (_, mut changes) = self.store.apply(self.now, put, self.mutant);
+                        if !existed && let Some(Change::Overwritten(key, object)) = changes.pop() {
+                            changes.push(Change::Created(key, object));
+                        }
+                        self.changed(&changes);
+                    }
+                    let wait = self.chance.range(MS / 2, 8 * MS);
+                    self.after(wait, Event::Arrive { node, start, token, request, phase: phase + 1 });
+                    return;
+                }
+            }
+        } else {
+            let (reply, changes) = self.store.apply(self.now, request, self.mutant);
+            self.changed(&changes);
+            reply
+        };
+        if self.chance.permille(self.rates.reply_lost) {
+            return;
+        }
+        let wait = self.chance.range(MS / 2, 8 * MS);
+        self.after(wait, Event::Answer { node, start, token, reply });
+    }
+
+    pub(super) fn changed(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.checker.changed(self.now, change);
+        }
+    }
+}
+
+fn nonce(object: &Object) -> Option<&str> {
+    match object {
+        Object::Claim(claim) => Some(&claim.nonce),
+        _ => None,
+    }
+}
