@@ -93,10 +93,7 @@ impl Worker {
         let mut pending: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut revision = 1;
         for tries in 0.. {
-            let (_requests, mut news) = match self.watch(tries, revision).await {
-                Ok(opened) => opened,
-                Err(_) => continue,
-            };
+            let Ok((_requests, mut news)) = self.watch(tries, revision).await else { continue };
             while let Ok(Some(Ok(response))) = tokio::time::timeout(SILENCE, news.next()).await {
                 let response: WatchResponse = response;
                 if let Some(header) = &response.header

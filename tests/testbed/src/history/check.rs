@@ -252,7 +252,7 @@ fn judge_writings(
         let claim = u32::try_from(fence.low).ok().and_then(|attempt| life?.claims.get(&attempt).copied());
         match claim {
             None => {
-                verdict.two_owners.push(format!("{of}: written by {:?}, claimed by nobody", writing.owners))
+                verdict.two_owners.push(format!("{of}: written by {:?}, claimed by nobody", writing.owners));
             }
             Some(claim) if writing.owners.iter().any(|owner| *owner != claim.owner) => {
                 verdict
