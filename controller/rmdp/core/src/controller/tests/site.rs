@@ -12,7 +12,9 @@ use crate::task::{Event, Task, Work};
 fn executions_have_a_bound() {
     let mut bench = Bench::new(|config| config.limits.executions = 2);
     let tasks: Vec<_> = (0..3).map(|skip| converge(1, &switch_of("c1", 0, skip))).collect();
-    tasks.iter().for_each(|task| bench.announce(task));
+    for task in &tasks {
+        bench.announce(task);
+    }
     bench.own(&tasks[0], 1);
     bench.own(&tasks[1], 1);
     assert!(bench.claims(&tasks[2], 1).is_none(), "a lease would run while it waits");
@@ -31,11 +33,12 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
             Task::new(event, Work::Probe {}).unwrap()
         })
         .collect();
-    probes.iter().for_each(|probe| bench.announce(probe));
+    for probe in &probes {
+        bench.announce(probe);
+    }
     // Others have a third of them, another third is decided elsewhere.
-    let waiting: Vec<_> = probes[1..].iter().cloned().collect();
     let mut executed = 0;
-    for (number, probe) in waiting.iter().enumerate() {
+    for (number, probe) in probes[1..].iter().enumerate() {
         match number % 3 {
             0 => bench.notice(NoticeOf::Claimed, probe, 1),
             1 => bench.notice(NoticeOf::Decided, probe, 1),
@@ -60,7 +63,9 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
 fn tasks_have_a_bound_and_the_queue_has_the_rest() {
     let mut bench = Bench::new(|config| config.limits.tasks = 16);
     let tasks: Vec<_> = (0..17).map(|skip| converge(1, &switch_of("c1", 0, skip))).collect();
-    tasks.iter().for_each(|task| bench.announce(task));
+    for task in &tasks {
+        bench.announce(task);
+    }
     assert_eq!((bench.controller.tasks(), bench.controller.counters().refused_full), (16, 1));
     bench.pass(1000 * MS);
     bench.reply_list(&Prefix::Queue, tasks.iter().map(|task| Key::Queue(task.id())).collect());
@@ -117,7 +122,7 @@ fn horizons_are_raised_first_and_never_over_what_is_pending() {
     let mut bench = Bench::new(|_| ());
     let pending = converge(7, &switch_of("c1", 1, 0));
     // The sweeper is the first in rank for it; alone it is this one.
-    bench.pass(3600 * Duration::from_secs(1) - 1000 * MS);
+    bench.pass(Duration::from_secs(3599));
     bench.reply_list(&Prefix::Horizons, vec![]);
     bench.announce(&pending);
     bench.reply_list(&Prefix::Queue, vec![Key::Queue(pending.id())]);
@@ -142,7 +147,9 @@ fn horizons_are_raised_first_and_never_over_what_is_pending() {
         });
         let keys =
             old.iter().map(|generation| Listed { key: Key::Decision(decided(*generation).0), age: day });
-        let keys = keys.chain([Listed { key: Key::Decision(decided(50).0), age: day - MS }]).collect();
+        let keys = keys
+            .chain([Listed { key: Key::Decision(decided(50).0), age: Duration::from_hours(23) }])
+            .collect();
         bench.reply(token, Reply::Page { keys, next: None });
         for generation in old {
             let (id, decision) = decided(*generation);
