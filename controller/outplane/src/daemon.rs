@@ -17,7 +17,7 @@ use crate::{logging, node, output, runtime};
 /// Arguments of `distributor` and `controller`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// The node's own file, see docs/configuration.md [default: $OUTPLANE_CONFIG, or /etc/outplane/node.toml]
+    /// The node's own file, see docs/configuration.md [default: `$OUTPLANE_CONFIG`, or /etc/outplane/node.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder with the PEM files that the switches' `tls` names [default: `tls` beside the node's file]

@@ -16,7 +16,7 @@ pub(crate) const VARIABLE: &str = "OUTPLANE_CONFIG";
 /// Where the node's file is.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct NodeArguments {
-    /// The node's own file, see docs/configuration.md [default: $OUTPLANE_CONFIG, or /etc/outplane/node.toml]
+    /// The node's own file, see docs/configuration.md [default: `$OUTPLANE_CONFIG`, or /etc/outplane/node.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     verify: bool,
     /// Append the policies to the intent log, for the controllers to carry out; FILE is a node's own file, see
-    /// docs/configuration.md [default: $`OUTPLANE_CONFIG`; without it this command writes to the switches itself]
+    /// docs/configuration.md [default: `$OUTPLANE_CONFIG`; without it this command writes to the switches itself]
     #[arg(long, value_name = "FILE", conflicts_with_all = DIRECT)]
     config: Option<PathBuf>,
     /// Write to the switches directly, even if `OUTPLANE_CONFIG` is set

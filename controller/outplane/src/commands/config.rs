@@ -54,7 +54,7 @@ enum Command {
 
 /// A version.
 #[derive(Serialize)]
-struct Version {
+struct Got {
     version: u64,
     author: String,
     /// RFC 3339.
@@ -118,7 +118,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Version> {
+async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Got> {
     let version = match version {
         Some(version) => version,
         None => Chain::Configs
@@ -132,7 +132,7 @@ async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Version> {
         );
     };
     let StoredConfig { version, toml, author, at_ms } = stored;
-    Ok(Version { version, author, set: node::time(at_ms), toml })
+    Ok(Got { version, author, set: node::time(at_ms), toml })
 }
 
 async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
@@ -166,7 +166,7 @@ async fn history(node: Node) -> anyhow::Result<History> {
     Ok(History { versions })
 }
 
-impl Report for Version {
+impl Report for Got {
     /// The configuration as it was written: it can be edited and set again.
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{}{}", self.toml, if self.toml.ends_with('\n') { "" } else { "\n" })

@@ -39,7 +39,7 @@ struct Status {
     /// Version of the shared configuration.
     config: u64,
     nodes: Vec<NodeForm>,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EndpointForm>,
     degraded: Vec<Degraded>,
     tasks: Vec<TaskLine>,
 }
@@ -64,7 +64,7 @@ struct NodeForm {
 
 /// An endpoint of the store, as this command found it.
 #[derive(Serialize)]
-struct Endpoint {
+struct EndpointForm {
     endpoint: String,
     /// `answers` or `avoided`; `not-asked` where the endpoints before it did.
     state: &'static str,
@@ -105,7 +105,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         _ => None,
     });
     let (statuses, alerts, tasks) = tokio::join!(statuses, alerts, recent(objects, GENERATIONS));
-    let endpoints = objects.store().endpoints().into_iter().map(|stats| Endpoint {
+    let endpoints = objects.store().endpoints().into_iter().map(|stats| EndpointForm {
         state: match stats.state {
             EndpointState::Avoided(_) => "avoided",
             EndpointState::Healthy if stats.requests == 0 => "not-asked",

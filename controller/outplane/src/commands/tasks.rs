@@ -1,11 +1,12 @@
 //! `outplane tasks`: what waits, what ended lately, and the life of one task.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::bail;
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Decision, Object, Outcome};
+use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
 use outplane_rmdp_core::task::{Event, TransactionId, Work};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::generation::parsed;
@@ -65,14 +66,6 @@ pub(crate) struct TaskLine {
     decided: Option<String>,
     /// Report or reason.
     words: Option<String>,
-}
-
-/// Microseconds.
-#[derive(Clone, Copy, Serialize)]
-struct Steps {
-    claim_sent_us: u64,
-    claimed_us: u64,
-    executed_us: u64,
 }
 
 /// The life of a task.
@@ -208,14 +201,7 @@ impl TaskLine {
             .or_else(|| life.queued.as_ref().map(|queued| &queued.event));
         let claim = last.map(|attempt| &attempt.claim);
         let (state, words, steps) = match decision.map(|decision| &decision.outcome) {
-            Some(Outcome::Done { report, steps }) => {
-                let steps = Steps {
-                    claim_sent_us: steps.claim_sent_us,
-                    claimed_us: steps.claimed_us,
-                    executed_us: steps.executed_us,
-                };
-                ("done", Some(report.clone()), Some(steps))
-            }
+            Some(Outcome::Done { report, steps }) => ("done", Some(report.clone()), Some(*steps)),
             Some(Outcome::Superseded { by }) => ("superseded", Some(format!("by generation {by}")), None),
             Some(Outcome::Failed { attempts, reason }) => {
                 ("failed", Some(format!("after {attempts} attempts: {reason}")), None)
@@ -262,7 +248,7 @@ impl TaskLine {
 /// A table of tasks.
 pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
     let rows = lines.iter().map(|line| {
-        let ms = |us: u64| format!("{:.1}", us as f64 / 1000.0);
+        let ms = |us: u64| format!("{:.1}", Duration::from_micros(us).as_secs_f64() * 1000.0);
         let steps = line.steps.map_or_else(
             || "-".to_owned(),
             |steps| {

@@ -99,7 +99,8 @@ impl Measured {
 
 fn row(what: &str, times: &mut [Duration]) -> f64 {
     times.sort_unstable();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
+    let at =
+        |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
     println!("{what:32} {:8.2} {:8.2}", at(50), at(99));
     at(50)
 }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outplane_driver_p4runtime::{Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles};
+use outplane_driver_p4runtime::{
+    Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
+};
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
 use outplane_rmdp_core::io::Execution;
@@ -221,12 +223,20 @@ fn target(
     let plain = |path: &Path| path.file_name().map(|file| tls.join(file)).unwrap_or_default();
     let of_intent = intent.and_then(|switch| switch.tls.as_ref()).map(|files| TlsFiles {
         ca: plain(&files.ca),
-        identity: files.cert.as_deref().zip(files.key.as_deref()).map(|(cert, key)| (plain(cert), plain(key))),
+        identity: files
+            .cert
+            .as_deref()
+            .zip(files.key.as_deref())
+            .map(|(cert, key)| (plain(cert), plain(key))),
         server_name: files.server_name.clone(),
     });
     let of_config = shared.tls.as_ref().map(|files| TlsFiles {
         ca: tls.join(&files.ca),
-        identity: files.cert.as_ref().zip(files.key.as_ref()).map(|(cert, key)| (tls.join(cert), tls.join(key))),
+        identity: files
+            .cert
+            .as_ref()
+            .zip(files.key.as_ref())
+            .map(|(cert, key)| (tls.join(cert), tls.join(key))),
         server_name: files.server_name.clone(),
     });
     Ok(Target {
@@ -243,9 +253,8 @@ fn outcome(error: &Error, stopped: bool) -> Execution {
     match &*error.problem {
         Problem::NotPrimary { primary: Some(primary), .. }
         | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
-        Problem::LeaseOver { .. } => Execution::TooLate,
         Problem::Cancelled { .. } if stopped => Execution::Stopped,
-        Problem::Cancelled { .. } => Execution::TooLate,
+        Problem::LeaseOver { .. } | Problem::Cancelled { .. } => Execution::TooLate,
         _ => Execution::Failed { reason: text(&error.to_string()) },
     }
 }
@@ -271,7 +280,8 @@ fn report_text(report: &Report) -> String {
 }
 
 fn probe_text(probe: &outplane_driver_p4runtime::Probe) -> String {
-    let version = probe.api_version.as_deref().map_or_else(String::new, |version| format!(", P4Runtime {version}"));
+    let version =
+        probe.api_version.as_deref().map_or_else(String::new, |version| format!(", P4Runtime {version}"));
     let pipeline = if probe.is_ours { "our program" } else { "another program, or none" };
     format!("answers in {} ms{version}, {pipeline}", millis(probe.elapsed))
 }

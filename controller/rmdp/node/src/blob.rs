@@ -142,7 +142,8 @@ fn add(schema: &Schema, desired: &mut Desired, update: Update, number: usize) ->
             let cell = schema.meter_cell_from_proto(&cell).map_err(wrong)?;
             let cell = cell.ok_or_else(|| form("a meter cell without rates"))?;
             let place = |cell: &outplane_p4runtime::entry::MeterCell| (cell.meter, cell.index);
-            if !desired.entries.is_empty() || desired.meters.last().is_some_and(|l| place(l) >= place(&cell)) {
+            if !desired.entries.is_empty() || desired.meters.last().is_some_and(|l| place(l) >= place(&cell))
+            {
                 return Err(out_of_order());
             }
             desired.meters.push(cell);

@@ -78,8 +78,11 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
     let generation = record.generation;
     let loaded = parsed(record)?;
     // Milliseconds beyond what the calendar holds are its ends.
-    let at = Timestamp::from_millisecond(record.as_of_ms)
-        .unwrap_or(if record.as_of_ms < 0 { Timestamp::MIN } else { Timestamp::MAX });
+    let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(if record.as_of_ms < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    });
     let states = compile(&loaded.intent, &Options { at })
         .map_err(|error| GenerationError::TooMuch { generation, reason: text(&error.to_string()) })?;
     let mut compiled =

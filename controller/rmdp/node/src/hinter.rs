@@ -30,7 +30,9 @@ impl Hinter {
     pub async fn new(objects: &Objects, file: &NodeFile, config: &SharedConfig) -> Result<Self, Error> {
         let id = config.keys.sign_with;
         let secret = file.keys.get(&id).ok_or_else(|| {
-            Error::Member(format!("this node's file has no secret for key {id}, which datagrams are signed with"))
+            Error::Member(format!(
+                "this node's file has no secret for key {id}, which datagrams are signed with"
+            ))
         })?;
         let sender = Sender::open(SenderSettings {
             sender: COMMANDS,

@@ -48,7 +48,8 @@ impl Intents {
     }
 
     async fn read(&self, generation: u64) -> Result<Switches, String> {
-        let object = self.objects.get(&Key::Generation(generation)).await.map_err(|error| error.to_string())?;
+        let object =
+            self.objects.get(&Key::Generation(generation)).await.map_err(|error| error.to_string())?;
         let Some(Object::Generation(record)) = object else {
             return Err(format!("generation {generation} is not in the intent log any more"));
         };

@@ -26,7 +26,7 @@ use crate::progress::{Line, Lines};
 use crate::runtime;
 
 /// How long to wait for the switches, if nobody says otherwise.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks at first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));

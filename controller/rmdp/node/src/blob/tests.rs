@@ -60,14 +60,16 @@ fn other_bytes_under_its_name_are_refused() {
 #[test]
 fn only_the_one_form_is_taken() {
     let request = WriteRequest::decode(encode(&state()).as_slice()).unwrap();
-    let changes: [(&str, fn(&mut WriteRequest)); 6] = [
+    type Change = fn(&mut WriteRequest);
+    let changes: [(&str, Change); 6] = [
         ("order", |request| request.updates.reverse()),
         ("twice", |request| request.updates.push(request.updates.last().unwrap().clone())),
         ("device", |request| request.device_id = 1),
         ("delete", |request| request.updates[0].set_type(Type::Delete)),
         ("no entity", |request| request.updates[0].entity = None),
         ("unknown table", |request| {
-            let Some(Kind::TableEntry(entry)) = &mut request.updates.last_mut().unwrap().entity.as_mut().unwrap().entity
+            let Some(Kind::TableEntry(entry)) =
+                &mut request.updates.last_mut().unwrap().entity.as_mut().unwrap().entity
             else {
                 panic!("entries come last")
             };

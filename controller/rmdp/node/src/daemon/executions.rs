@@ -58,7 +58,8 @@ impl Executions {
     }
 
     pub(crate) fn stop(&self, id: TransactionId, attempt: u32) {
-        for running in self.running.values().filter(|running| running.id == id && running.attempt == attempt) {
+        for running in self.running.values().filter(|running| running.id == id && running.attempt == attempt)
+        {
             running.stop.cancel();
         }
     }

@@ -44,7 +44,11 @@ pub(crate) async fn configs(
 }
 
 /// Ends when the loop takes no events any more.
-pub(crate) async fn generations(objects: Objects, mut hints: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+pub(crate) async fn generations(
+    objects: Objects,
+    mut hints: watch::Receiver<u64>,
+    events: mpsc::Sender<Event>,
+) {
     let mut follower = Follower::new(objects, Chain::Generations, 0);
     let mut faults = Faults::default();
     while !events.is_closed() {

@@ -17,7 +17,8 @@ pub(crate) struct Keys {
 
 pub(crate) fn of(config: &SharedConfig, file: &NodeFile) -> Keys {
     let key = |id: u16| file.keys.get(&id).map(|secret| Key { id, secret: *secret.expose() });
-    let mut missing: Vec<u16> = config.keys.accept.iter().copied().filter(|id| !file.keys.contains_key(id)).collect();
+    let mut missing: Vec<u16> =
+        config.keys.accept.iter().copied().filter(|id| !file.keys.contains_key(id)).collect();
     missing.sort_unstable();
     missing.dedup();
     Keys {

@@ -271,7 +271,7 @@ impl<M: Inside> Daemon<M> {
     async fn event(&mut self, event: Event) {
         match event {
             Event::Config(version, toml) => self.config(version, &toml).await,
-            Event::Compiled(compiled, took) => self.compiled(compiled, took),
+            Event::Compiled(compiled, took) => self.compiled(*compiled, took),
             Event::BadGeneration(generation, reason) => {
                 self.shell.knows(generation);
                 tracing::error!(alert = true, generation, "{reason}");
@@ -282,8 +282,8 @@ impl<M: Inside> Daemon<M> {
         }
     }
 
-    fn compiled(&mut self, compiled: Box<Compiled>, took: Duration) {
-        let Compiled { generation, tasks, blobs, switches } = *compiled;
+    fn compiled(&mut self, compiled: Compiled, took: Duration) {
+        let Compiled { generation, tasks, blobs, switches } = compiled;
         tracing::info!(generation, switches = tasks.len(), took_us = took.as_micros(), "compiled");
         self.bad_generation = None;
         self.shell.metrics.step(Step::Compile, took);
@@ -371,7 +371,8 @@ impl<M: Inside> Daemon<M> {
         match self.receiver.counters() {
             Ok(counters) => {
                 let datagrams = &self.shell.config.datagrams;
-                let ways = self.receiver.groups().count() + usize::from(datagrams.fan_out || datagrams.groups.is_empty());
+                let ways = self.receiver.groups().count()
+                    + usize::from(datagrams.fan_out || datagrams.groups.is_empty());
                 let per_task = u32::try_from(ways.max(1)).unwrap_or(1) * u32::from(datagrams.burst.max(1));
                 let copies = copies_between(&self.copies, &counters, per_task);
                 self.shell.metrics.set_receiver(counters.clone(), self.receiver.mode());

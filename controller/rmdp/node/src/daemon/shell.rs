@@ -316,7 +316,8 @@ impl<M: Inside> Shell<M> {
         };
         let rows: Vec<wire::Lateness> = heartbeat.lateness.iter().map(|row| (*row).into()).collect();
         let room = wire::notices_that_fit(rows.len());
-        let notices: Vec<wire::Notice> = heartbeat.notices.iter().take(room).map(|notice| (*notice).into()).collect();
+        let notices: Vec<wire::Notice> =
+            heartbeat.notices.iter().take(room).map(|notice| (*notice).into()).collect();
         if let Err(error) = self.sender.heartbeat(&beat, &notices, &rows) {
             tracing::error!(%error, "cannot send a heartbeat");
         }

@@ -177,7 +177,9 @@ async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64,
 /// The store's, and [`Error::Config`] for one that is wrong.
 pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfig)>, Error> {
     let Some(version) = Chain::Configs.newest(objects, 0).await? else { return Ok(None) };
-    let Some(Object::Config(stored)) = objects.get(&Chain::Configs.key(version)).await? else { return Ok(None) };
+    let Some(Object::Config(stored)) = objects.get(&Chain::Configs.key(version)).await? else {
+        return Ok(None);
+    };
     let config = SharedConfig::from_toml(&stored.toml).map_err(|source| Error::Config { version, source })?;
     Ok(Some((version, config)))
 }

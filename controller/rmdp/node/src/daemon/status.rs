@@ -48,8 +48,13 @@ impl<M: Inside> Daemon<M> {
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
-        let mut counters: BTreeMap<String, u64> =
-            self.shell.machine.counters().each().map(|(name, value)| (format!("tasks.{name}"), value)).collect();
+        let mut counters: BTreeMap<String, u64> = self
+            .shell
+            .machine
+            .counters()
+            .each()
+            .map(|(name, value)| (format!("tasks.{name}"), value))
+            .collect();
         let mut add = |name: &str, value: u64| {
             counters.insert(name.to_owned(), value);
         };
@@ -115,7 +120,8 @@ impl<M: Inside> Daemon<M> {
             },
         ]);
         let config = &self.shell.config;
-        let name = |sender: &u32| config.sender(*sender).map_or_else(|| sender.to_string(), |m| m.name.clone());
+        let name =
+            |sender: &u32| config.sender(*sender).map_or_else(|| sender.to_string(), |m| m.name.clone());
         let marks = self.shell.machine.degraded();
         metrics.set_degraded(marks.iter().map(|sender| (Side::Sender, name(sender))).collect());
         let status = self.status();

@@ -1,8 +1,17 @@
 //! Changes without faults.
 
-use outplane_rmdp_core::object::Outcome;
+use std::collections::BTreeSet;
 
-use crate::support::Lab;
+use outplane_rmdp_core::object::{Generation, Object, Outcome, PolicyFile};
+use outplane_rmdp_node::chain::{Chain, Follower};
+use outplane_rmdp_node::daemon::newest_config;
+use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_wire::HintOf;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::{Lab, policy, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_change_end_to_end() {
@@ -27,4 +36,65 @@ async fn two_switches_and_many_nodes() {
             assert_eq!(decision.attempt, 1, "{decision:?}");
         }
     }
+}
+
+/// Commands have stream epochs of their own, so that hints of several of them are taken, and nobody's stream suffers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hints_are_taken_from_every_command() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let _nodes = lab.start_all().await;
+    let (_, config) = newest_config(&lab.objects).await.unwrap().unwrap();
+    for rules in 1..=4 {
+        let mut hinter = Hinter::new(&lab.objects, &lab.file("d1"), &config).await.unwrap();
+        let generation = lab.apply(rules).await;
+        assert_eq!(hinter.hint(HintOf::Intent, generation), lab.members.len());
+        lab.converged(generation).await;
+        // The announce came by datagram: the distributor's own stream goes on.
+        assert_eq!(lab.claim(generation, "leaf1", 1).await.received, "d1");
+    }
+}
+
+/// Where the shared configuration says nothing of a switch, the intent's Switch object tells where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_is_found_by_the_intent() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let config = lab.config();
+    let (members, _) = config.split_once("[switch.").unwrap();
+    lab.set_config(members).await;
+    let _nodes = lab.start_all().await;
+    let address = lab.switches["leaf1"].server().address().to_string();
+    let text = policy(lab.switches.keys(), 3).remove(0).text.replace("leaf1.invalid:1", &address);
+    let files = vec![PolicyFile { name: "policy.yaml".to_owned(), text }];
+    let make = |generation| Object::Generation(record(generation, files.clone()));
+    let generation = Chain::Generations.append(&lab.objects, make).await.unwrap();
+    lab.converged(generation).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appenders_never_have_the_same_number_and_followers_miss_none_of_the_newest() {
+    let lab = Lab::new(&[], 1, 1).await;
+    let mut appenders = JoinSet::new();
+    for appender in 0..8 {
+        let objects = lab.objects.clone();
+        appenders.spawn(async move {
+            let author = format!("appender {appender}");
+            let make = |generation| {
+                Object::Generation(Generation { author: author.clone(), ..record(generation, Vec::new()) })
+            };
+            let mut numbers = Vec::new();
+            for _ in 0..5 {
+                numbers.push(Chain::Generations.append(&objects, make).await.unwrap());
+            }
+            numbers
+        });
+    }
+    let numbers: Vec<u64> = appenders.join_all().await.concat();
+    assert_eq!(numbers.iter().copied().collect::<BTreeSet<_>>(), (1..=40).collect());
+    // Swept numbers are no obstacle.
+    let swept: Vec<String> = (1..=30).map(|number| Chain::Generations.key(number).path()).collect();
+    lab.objects.store().delete(&swept).await.unwrap();
+    let (_hints, mut hints) = watch::channel(0);
+    let mut follower = Follower::new(lab.objects.clone(), Chain::Generations, 0);
+    let (newest, object) = follower.next(&mut hints).await.unwrap();
+    assert!(newest == 40 && matches!(object, Object::Generation(_)), "{newest}");
 }

@@ -71,7 +71,9 @@ async fn follow(lab: &Lab, nodes: impl Iterator<Item = &'static str>, version: u
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, followed).await.unwrap_or_else(|_| panic!("{node} does not follow version {version}"));
+        timeout(PATIENCE, followed)
+            .await
+            .unwrap_or_else(|_| panic!("{node} does not follow version {version}"));
     }
 }
 
@@ -115,7 +117,11 @@ async fn keys_are_rotated_under_way() {
     for name in ["d1", "c1", "c2"] {
         nodes.insert(name, lab.start_with_keys(name, &[1, 2]).await);
     }
-    let mut steps = vec!["sign_with = 1\naccept = [1, 2]", "sign_with = 2\naccept = [1, 2]", "sign_with = 2\naccept = [2]"];
+    let mut steps = vec![
+        "sign_with = 1\naccept = [1, 2]",
+        "sign_with = 2\naccept = [1, 2]",
+        "sign_with = 2\naccept = [2]",
+    ];
     for (round, keys) in steps.drain(..).enumerate() {
         lab.tail = format!("{QUICK}[keys]\n{keys}\n");
         let version = lab.set_config(&lab.config()).await;

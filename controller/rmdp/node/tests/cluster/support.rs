@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const SECRET: &str = "a-secret-of-tests";
 
@@ -164,10 +164,11 @@ impl Lab {
     pub(crate) async fn start_store(&mut self) {
         let listener = timeout(PATIENCE, async {
             loop {
-                match TcpListener::bind(self.store_address).await {
-                    Ok(listener) => return listener,
-                    Err(_) => sleep(Duration::from_millis(20)).await,
+                // Connections of the one before may still hold it.
+                if let Ok(listener) = TcpListener::bind(self.store_address).await {
+                    return listener;
                 }
+                sleep(Duration::from_millis(20)).await;
             }
         });
         let settings = Self::store_settings(self.folder.path());
@@ -223,11 +224,11 @@ impl Lab {
             let _ = tell.send(up.clone());
         });
         let task = tokio::spawn(run);
-        let up = timeout(PATIENCE, told).await.expect("it comes up");
-        match up {
-            Ok(up) => Node { up, stop, task },
-            Err(_) => panic!("{name} did not come up: {:?}", task.await),
-        }
+        // It ends without a word only with an error.
+        let Ok(up) = timeout(PATIENCE, told).await.expect("it comes up") else {
+            panic!("{name} did not come up: {:?}", task.await)
+        };
+        Node { up, stop, task }
     }
 
     /// Starts all members.
@@ -274,13 +275,16 @@ impl Lab {
 
     /// Makes sure that every switch holds what a generation says, and nothing else.
     pub(crate) async fn assert_holds(&self, generation: u64) {
-        let Some(Object::Generation(record)) = self.objects.get(&Key::Generation(generation)).await.unwrap() else {
+        let Some(Object::Generation(record)) = self.objects.get(&Key::Generation(generation)).await.unwrap()
+        else {
             panic!("generation {generation} is there")
         };
         let compiled = compiled(&record).unwrap();
         for task in &compiled.tasks {
             let switch = &self.switches[task.switch()];
-            let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else { panic!("{task:?}") };
+            let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else {
+                panic!("{task:?}")
+            };
             let desired = blob::decode(*desired, &compiled.blobs[desired]).unwrap();
             let target = Target {
                 name: task.switch().to_owned(),
@@ -318,7 +322,8 @@ pub(crate) fn id(generation: u64, switch: &str) -> TransactionId {
 
 pub(crate) async fn start_switch(address: &str) -> Switch {
     let listener = TcpListener::bind(address).await.unwrap();
-    let config = SwitchConfig { listener, server: Config::new(1), ports: Vec::new(), limits: Limits::default() };
+    let config =
+        SwitchConfig { listener, server: Config::new(1), ports: Vec::new(), limits: Limits::default() };
     Switch::start(config).unwrap()
 }
 
