@@ -2,6 +2,7 @@
 //!
 //! Everything that is printed comes from the nodes' counters, the store's objects and the switches' own journals.
 
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -102,10 +103,11 @@ impl Demo {
         for rule in 0..RULES {
             let (high, low) = (rule / 250, rule % 250 + 1);
             let port = 1000 + (rule * 7 + self.changes * 131) % 30_000;
-            text.push_str(&format!(
-                "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{high}.{low}/32}}], ports: [{{protocol: TCP, port: {port}}}]}}\n",
+            let _ = writeln!(
+                text,
+                "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.{}.{high}.{low}/32}}], ports: [{{protocol: TCP, port: {port}}}]}}",
                 self.changes
-            ));
+            );
         }
         let name = format!("policy-{}.yaml", self.changes);
         self.cluster.write(&name, &text)?;
