@@ -2,6 +2,7 @@
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(not(feature = "sim"), expect(dead_code, unreachable_pub, reason = "for the simulation"))]
 pub enum Mutant {
     /// Claims by GET, plain PUT, GET.
     GetPutGet,
@@ -35,6 +36,7 @@ pub enum Mutant {
     ClosedClaimed,
 }
 
+#[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
     pub const ALL: [Self; 15] = [
