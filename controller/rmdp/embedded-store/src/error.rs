@@ -90,6 +90,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// A defect of the store.
+    #[error("a thread of the store has panicked, which is a defect; what was acknowledged is on the disk")]
+    Panicked,
     /// It is being stopped.
     #[error("the store is stopping")]
     Stopping,
