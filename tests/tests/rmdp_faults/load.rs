@@ -1,12 +1,12 @@
 //! Policies, one after another.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outplane_testbed::{Cluster, Event, History, Part, TransactionId};
 
 /// Longest time until all is decided, after everything is well again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Load<'a> {
     cluster: &'a Cluster,
@@ -43,7 +43,7 @@ impl<'a> Load<'a> {
     fn policy(&self) -> String {
         // Always another port, and the rules in another order.
         let port = 1000 + self.policies;
-        let mut rules = vec![
+        let mut rules = [
             format!("  - {{name: web, action: allow, from: [10.1.0.0/16], ports: [{{port: {port}}}]}}\n"),
             "  - {name: ssh, action: allow, from: [10.9.0.0/24], ports: [{port: 22}]}\n".to_owned(),
         ];
@@ -81,15 +81,10 @@ impl<'a> Load<'a> {
 
     /// Waits until every task has its decision.
     pub(crate) fn settle(&self) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let open = History::open(self.cluster, &self.switches).expect("the store can be read");
-            if open == 0 {
-                return;
-            }
-            assert!(Instant::now() < end, "{open} tasks are not decided after {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let open = History::wait(self.cluster, &self.switches, PATIENCE).expect("the store can be read");
+        let open: Vec<_> =
+            open.iter().map(|event| format!("{} of {}", event.occurrence, event.switch)).collect();
+        assert!(open.is_empty(), "not decided after {PATIENCE:?}: generations {}", open.join(", "));
     }
 
     /// The events of all generations in the log, which are all that were acknowledged and perhaps more.

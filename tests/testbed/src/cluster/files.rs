@@ -21,12 +21,14 @@ pub(super) fn node(seat: &Seat, store: &StoreAccess, xdp: Xdp, pins: &Path) -> S
     let endpoints: Vec<_> = store.endpoints.iter().map(|url| format!("{url:?}")).collect();
     let _ = writeln!(
         text,
-        "name = {:?}\n\n[store]\nendpoints = [{}]\nbucket = {:?}\naccess_key = {:?}\nsecret_key = {:?}\n\n[keys]",
+        "name = {:?}\n\n[store]\nendpoints = [{}]\nbucket = {:?}\naccess_key = {:?}\nsecret_key = {:?}\n\
+         attempt_timeout_ms = {}\n\n[keys]",
         seat.name,
         endpoints.join(", "),
         store.bucket,
         store.access_key,
-        store.secret_key
+        store.secret_key,
+        store.attempt_timeout.as_millis()
     );
     for (number, key) in KEYS.iter().enumerate() {
         let _ = writeln!(text, "{} = {key:?}", number + 1);
@@ -43,7 +45,7 @@ pub(super) fn node(seat: &Seat, store: &StoreAccess, xdp: Xdp, pins: &Path) -> S
         seat.v4().to_string(),
         seat.v6().to_string(),
         seat.http().to_string(),
-        pins
+        pins.display().to_string()
     );
     text
 }

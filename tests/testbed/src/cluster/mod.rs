@@ -9,7 +9,7 @@
 //!
 //! Every process is one of the built programs with files as users write them. They are started, stopped, killed and
 //! paused by name. What they say goes to files in the cluster's folder; when a test fails, the ends of those are shown.
-//! It needs root, `ip`, `ethtool`, `mount`, and `nft` for faults. Addresses are 10.77.0.0/24 and fd77::/64.
+//! It needs root, `ip`, `ethtool`, `mount`, and `nft` for faults. Addresses are `10.77.0.0/24` and `fd77::/64`.
 
 mod bpffs;
 mod files;
@@ -25,6 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 pub use outplane_rmdp_core::config::SharedConfig;
@@ -105,6 +106,8 @@ pub struct StoreAccess {
     pub access_key: String,
     /// Secret access key.
     pub secret_key: String,
+    /// How long nodes wait for one endpoint before they try the next.
+    pub attempt_timeout: Duration,
 }
 
 /// A cluster. Dropping it ends all of it.
@@ -146,6 +149,7 @@ impl Cluster {
             bucket: "outplane".to_owned(),
             access_key: "outplane".to_owned(),
             secret_key: "a-secret-of-the-lab-alone".to_owned(),
+            attempt_timeout: store::patience(options.store),
         };
         let mut cluster = Self {
             hosts: Vec::new(),
@@ -176,7 +180,9 @@ impl Cluster {
         for seat in self.seats.iter().filter(|seat| matches!(seat.part, Part::Distributor | Part::Controller))
         {
             let text = files::node(seat, &self.store, self.options.xdp, &pins.join(&seat.name));
-            self.write(&format!("{}.toml", seat.name), &text)?;
+            let path = self.write(&format!("{}.toml", seat.name), &text)?;
+            // It has secrets in it.
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         }
         self.write("shared.toml", &self.shared().to_toml())?;
         Ok(())

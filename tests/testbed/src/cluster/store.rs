@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -23,14 +24,23 @@ pub(super) fn endpoints(kind: StoreKind) -> Vec<String> {
     }
 }
 
+/// How long nodes wait for one endpoint. The default is meant for stores on machines of their own; a whole Ceph beside
+/// everything else on two processors is slower at times, and who gives up on it too soon only adds to its work.
+pub(super) fn patience(kind: StoreKind) -> Duration {
+    Duration::from_millis(match kind {
+        StoreKind::Embedded => 150,
+        StoreKind::Ceph { .. } => 600,
+    })
+}
+
 impl Cluster {
     /// Starts Ceph in the store's namespace, if it is the store.
     pub(super) fn make_ceph(&mut self) -> Result<()> {
         let StoreKind::Ceph { gateways: count } = self.options.store else { return Ok(()) };
         ensure!(count > 0, "a store needs a gateway");
         let ceph = Ceph::start_in(self.namespace("store")?, &gateways(count))?;
-        self.store.access_key = ceph.access_key().to_owned();
-        self.store.secret_key = ceph.secret_key().to_owned();
+        ceph.access_key().clone_into(&mut self.store.access_key);
+        ceph.secret_key().clone_into(&mut self.store.secret_key);
         self.ceph = Some(Mutex::new(ceph));
         Ok(())
     }

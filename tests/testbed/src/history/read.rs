@@ -1,7 +1,7 @@
 //! Collects what was seen.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use outplane_rmdp_core::key::{Key, Prefix};
@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use super::{Event, History, JournalLine};
 use crate::cluster::{Cluster, Part};
 
+/// Between two looks at a task that waits.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Objects that are read at a time.
 const AT_A_TIME: usize = 32;
 
@@ -34,19 +36,31 @@ impl History {
         Ok(history)
     }
 
-    /// How many tasks of the generations in the intent log, one a switch, have no decision.
-    pub fn open(cluster: &Cluster, switches: &[String]) -> Result<usize> {
-        let mut history = Self::default();
-        let mut decided = BTreeSet::new();
+    /// Waits until all tasks of the generations in the intent log, one a switch, have their decisions; those that have
+    /// none in the end. It asks the store for little, which has other things to do.
+    pub fn wait(cluster: &Cluster, switches: &[String], patience: Duration) -> Result<Vec<Event>> {
+        let mut open = Vec::new();
         with_store(cluster, async |store| {
+            let end = Instant::now() + patience;
+            let mut history = Self::default();
             history.read_generations(&store).await?;
-            for path in list(&store, &Prefix::Decisions).await? {
-                decided.insert(path);
+            let decided: BTreeSet<_> = list(&store, &Prefix::Decisions).await?.into_iter().collect();
+            for event in history.events(switches) {
+                let path = Key::Decision(event.id()?).path();
+                if decided.contains(&path) {
+                    continue;
+                }
+                while store.get(&path).await?.is_none() {
+                    if Instant::now() >= end {
+                        open.push(event);
+                        break;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             Ok(())
         })?;
-        let open = |event: &Event| event.id().is_ok_and(|id| !decided.contains(&Key::Decision(id).path()));
-        Ok(history.events(switches).iter().filter(|event| open(event)).count())
+        Ok(open)
     }
 
     /// What every generation in the intent log had to bring about.

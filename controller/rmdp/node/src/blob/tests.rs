@@ -57,10 +57,11 @@ fn other_bytes_under_its_name_are_refused() {
     assert!(matches!(decode(digest(&blob), &other), Err(BlobError::OtherBytes { .. })));
 }
 
+type Change = fn(&mut WriteRequest);
+
 #[test]
 fn only_the_one_form_is_taken() {
     let request = WriteRequest::decode(encode(&state()).as_slice()).unwrap();
-    type Change = fn(&mut WriteRequest);
     let changes: [(&str, Change); 6] = [
         ("order", |request| request.updates.reverse()),
         ("twice", |request| request.updates.push(request.updates.last().unwrap().clone())),
