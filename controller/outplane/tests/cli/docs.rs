@@ -36,9 +36,11 @@ fn shown(text: &str) -> Vec<Shown> {
 fn steady(line: &str, address: &str) -> String {
     // Either controller may have been the faster one.
     let line = line.replace(address, "127.0.0.1:9559").replace("done by c1", "done by c2");
-    match line.split_once(" in 0.") {
-        Some((start, _)) => format!("{start} in some time"),
-        None => line,
+    match line.rsplit_once(" in ") {
+        Some((start, time)) if time.starts_with(|character: char| character.is_ascii_digit()) => {
+            format!("{start} in some time")
+        }
+        _ => line,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A store, and the nodes of examples/nodes/shared.toml, as processes.
+//! A store, and the nodes of examples/shared.toml, as processes.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -39,7 +39,7 @@ impl Lab {
             file(folder.path(), &format!("{name}.toml"), &text);
         }
         let mut shared =
-            std::fs::read_to_string(root().join("examples/nodes/shared.toml")).expect("it is there");
+            std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
         // Held until all are known, so that they differ.
         let sockets = [8277, 8278, 8279].map(|port| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -55,7 +55,7 @@ impl Lab {
     /// A command line with the paths of this lab.
     pub(crate) fn paths(&self, line: &str) -> String {
         let mut line = line.to_owned();
-        for (name, shown) in [("shared.toml", "examples/nodes/shared.toml"), ("node.toml", "node.toml")] {
+        for (name, shown) in [("shared.toml", "examples/shared.toml"), ("node.toml", "node.toml")] {
             let mut path = String::new();
             let _ = write!(path, "{}", self.folder.path().join(name).display());
             line = line.replace(shown, &path);

@@ -86,12 +86,12 @@ async fn a_changed_configuration_is_followed_live() {
     // Another switch, and another lease.
     let more = crate::support::start_switch("127.0.0.1:0").await;
     lab.switches.insert("leaf2".to_owned(), more);
-    lab.tail = lab.tail.replace("lease_base_ms = 1000", "lease_base_ms = 1200");
+    lab.tail = lab.tail.replace("lease_base_ms = 2400", "lease_base_ms = 2600");
     let version = lab.set_config(&lab.config()).await;
     follow(&lab, nodes.keys().copied(), version).await;
     let second = lab.apply(4).await;
     lab.converged(second).await;
-    assert!(lab.claim(second, "leaf1", 1).await.lease_ms >= 1200);
+    assert!(lab.claim(second, "leaf1", 1).await.lease_ms >= 2600);
     // A version that cannot work is not followed, and whoever looks is told.
     let bad = lab.set_config("nonsense").await;
     let key = Key::Status("c1".to_owned());
@@ -183,7 +183,7 @@ async fn a_task_that_keeps_failing_ends_as_failed_with_an_alert() {
     let generation = lab.apply(3).await;
     let decision = lab.decision(generation, "leaf1").await;
     let Outcome::Failed { attempts, reason } = &decision.outcome else { panic!("{decision:?}") };
-    assert_eq!(*attempts, 3);
+    assert_eq!(*attempts, 4);
     assert!(reason.contains("leaf1") && reason.contains("cannot connect"), "{reason}");
     let key = Key::Status(decision.owner.clone());
     let task = id(generation, "leaf1").to_string();

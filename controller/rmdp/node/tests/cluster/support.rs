@@ -34,19 +34,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const SECRET: &str = "a-secret-of-tests";
 
-/// What a shared configuration says beside members and switches: quick, so that tests are.
+/// What a shared configuration says beside members and switches: quick, so that tests are, but with leases that do on
+/// a machine that is busy with other things.
 pub(crate) const QUICK: &str = "
 [datagrams]
 groups = []
 [heartbeat]
 interval_ms = 50
 [claims]
-lease_base_ms = 1000
+lease_base_ms = 2400
 lease_max_ms = 5000
-budget_ms = 400
+budget_ms = 900
 watch_ms = 300
 [attempts]
-max = 3
+max = 4
 backoff_ms = 50
 backoff_max_ms = 200
 [queue]
