@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use outplane_rmdp_core::config::{Member, Role, SharedConfig};
 
@@ -22,13 +23,14 @@ pub(super) fn node(seat: &Seat, store: &StoreAccess, xdp: Xdp, pins: &Path) -> S
     let _ = writeln!(
         text,
         "name = {:?}\n\n[store]\nendpoints = [{}]\nbucket = {:?}\naccess_key = {:?}\nsecret_key = {:?}\n\
-         attempt_timeout_ms = {}\n\n[keys]",
+         attempt_timeout_ms = {}\ncall_timeout_ms = {}\n\n[keys]",
         seat.name,
         endpoints.join(", "),
         store.bucket,
         store.access_key,
         store.secret_key,
-        store.attempt_timeout.as_millis()
+        store.attempt_timeout.as_millis(),
+        (store.attempt_timeout * 20).max(Duration::from_secs(5)).as_millis()
     );
     for (number, key) in KEYS.iter().enumerate() {
         let _ = writeln!(text, "{} = {key:?}", number + 1);
