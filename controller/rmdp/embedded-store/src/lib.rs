@@ -40,6 +40,10 @@
 //! cut there without a word, and here that would be claims that two can win; redb's would do, too, but it has no
 //! compaction while it runs. An index of small fixed entries in memory and a log is less than either brings.
 //!
+//! What it is worth over HTTP with signatures (`examples/load.rs`, 400 bytes, two cores shared with the clients and
+//! other work, one append and fdatasync 78 us): one client 4,300 creates/s, p50 0.2 ms; 8 and 64 clients 17,000/s with
+//! 2.5 and 9 creates a sync; some 50 us of the store's processor time for each.
+//!
 //! # The log
 //! `log/` has segments, files named by their number with 20 digits; all but the last are complete. Numbers are
 //! big-endian, checksums CRC-32C (Castagnoli).
