@@ -25,9 +25,10 @@ const TO_BUILD: [Need; 2] = [
 ];
 
 /// To make networks of namespaces.
-const TO_RUN_LABS: [Need; 4] = [
+const TO_RUN_LABS: [Need; 5] = [
     Need { package: "iproute2", why: "makes network namespaces and veth pairs", present: || program("ip") },
     Need { package: "ethtool", why: "turns checksum offload off on veth", present: || program("ethtool") },
+    Need { package: "nftables", why: "drops and doubles datagrams on their way", present: || program("nft") },
     Need { package: "iputils-ping", why: "tries ICMP flows", present: || program("ping") },
     Need {
         package: "util-linux",
@@ -35,6 +36,21 @@ const TO_RUN_LABS: [Need; 4] = [
         present: || program("setpriv"),
     },
 ];
+
+/// Real peers that tests run against. Without them those tests say SKIPPED.
+const PEERS: [Need; 4] = [
+    Need { package: "ceph-mon", why: "a real S3 store: Ceph", present: || program("ceph-mon") },
+    Need { package: "ceph-osd", why: "a real S3 store: Ceph", present: || program("ceph-osd") },
+    Need { package: "ceph-common", why: "a real S3 store: Ceph", present: || program("ceph") },
+    Need { package: "radosgw", why: "a real S3 store: Ceph's gateway", present: || program("radosgw") },
+];
+
+/// Installs peers where that can be done; tests do without those that are not there.
+pub(crate) fn peers() {
+    if let Err(error) = install(&PEERS.iter().collect::<Vec<_>>()) {
+        println!("going on without: {error:#}");
+    }
+}
 
 /// Installs what building and labs need.
 pub(crate) fn machine() -> Result<()> {

@@ -32,6 +32,7 @@ struct Summary {
 
 pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     setup::machine()?;
+    setup::peers();
     let mut summary = Summary::default();
     if arguments.filter.is_none() {
         setup::components()?;
