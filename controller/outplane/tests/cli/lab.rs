@@ -38,8 +38,7 @@ impl Lab {
             );
             file(folder.path(), &format!("{name}.toml"), &text);
         }
-        let mut shared =
-            std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
+        let mut shared = std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
         // Held until all are known, so that they differ.
         let sockets = [8277, 8278, 8279].map(|port| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
