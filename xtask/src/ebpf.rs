@@ -79,11 +79,11 @@ fn compile(output: &Path) -> Result<()> {
         "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
-    for (from, to) in [
-        (root().to_path_buf(), "/outplane"),
-        (cargo_home().join("registry/src"), "/registry"),
-        (sysroot.clone(), "/toolchain"),
-    ] {
+    // Sources of crates lie in a folder for each registry, whose name says which one it is.
+    let registries = std::fs::read_dir(cargo_home().join("registry/src")).into_iter().flatten().flatten();
+    let registries = registries.map(|registry| (registry.path(), "/registry"));
+    let others = [(root().to_path_buf(), "/outplane"), (sysroot.clone(), "/toolchain")];
+    for (from, to) in registries.chain(others) {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
