@@ -147,6 +147,28 @@ impl Ceph {
         signal(Signal::SIGCONT, self.processes())
     }
 
+    /// The last lines of what each program said.
+    pub fn tails(&self, lines: usize) -> String {
+        let mut text = String::new();
+        let mut files: Vec<_> =
+            std::fs::read_dir(&self.place.folder).into_iter().flatten().flatten().collect();
+        files.sort_by_key(std::fs::DirEntry::file_name);
+        for file in files {
+            let path = file.path();
+            if !path.extension().is_some_and(|extension| extension == "log" || extension == "out") {
+                continue;
+            }
+            let Ok(said) = std::fs::read(&path) else { continue };
+            let said = String::from_utf8_lossy(&said);
+            let all: Vec<_> = said.lines().collect();
+            let shown = &all[all.len().saturating_sub(lines)..];
+            let name = file.file_name();
+            let _ = writeln!(text, "--- {}, the last {} of {} lines", name.display(), shown.len(), all.len());
+            let _ = writeln!(text, "{}", shown.join("\n"));
+        }
+        text
+    }
+
     fn processes(&self) -> impl Iterator<Item = &Process> {
         let gateways = self.gateways.iter().filter_map(|gateway| gateway.process.as_ref());
         gateways.chain([&self.osd, &self.mon])

@@ -131,3 +131,11 @@ impl<'a> Faults<'a> {
         self.tell(format!("{name} joined again"));
     }
 }
+
+impl Drop for Faults<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}; what was done:\n  {}", self.seed, self.told().join("\n  "));
+        }
+    }
+}

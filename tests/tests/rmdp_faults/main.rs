@@ -74,7 +74,7 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
         failing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     // What the switches hold in the end.
-    load.apply(true);
+    assert!(load.apply(true), "nothing fails any more");
     let loaded = start.elapsed();
     load.settle();
     let settled = start.elapsed();

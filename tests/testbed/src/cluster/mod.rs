@@ -322,6 +322,9 @@ impl Drop for Cluster {
             for name in self.nodes.keys().filter(|name| self.log(name).lines().count() > 1) {
                 eprintln!("{}", self.tail(name, 15));
             }
+            if let Some(ceph) = self.ceph() {
+                eprintln!("{}", ceph.tails(15));
+            }
         }
     }
 }

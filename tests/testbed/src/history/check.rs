@@ -47,9 +47,15 @@ impl History {
                 Err(error) => verdict.nonsense.push(format!("{event:?}: {error}")),
             }
         }
-        for id in events.keys() {
+        let is_decided =
+            |(id, _): &(&TransactionId, &Event)| lives.get(id).is_some_and(|life| life.decision.is_some());
+        let decided: Vec<_> = events.iter().filter(is_decided).map(|(_, event)| event).collect();
+        for (id, event) in &events {
             let of = name(&events, *id);
-            match lives.get(id).and_then(|life| life.decision) {
+            let life = lives.get(id);
+            match life.and_then(|life| life.decision) {
+                // Nobody has queued it, so nobody has lost it, if a newer one took its place.
+                None if life.is_none() && overtaken(&decided, event) => verdict.dropped += 1,
                 None => verdict.lost.push(format!("{of}: there is no decision")),
                 Some(decision) => match decision.outcome {
                     Outcome::Done { .. } => verdict.done += 1,
@@ -273,6 +279,11 @@ fn judge_writings(
             }
         }
     }
+}
+
+/// Whether a newer event of the same switch has its decision.
+fn overtaken(decided: &[&Event], event: &Event) -> bool {
+    decided.iter().any(|newer| newer.switch == event.switch && newer.occurrence > event.occurrence)
 }
 
 fn name(events: &BTreeMap<TransactionId, Event>, id: TransactionId) -> String {

@@ -5,7 +5,7 @@
 //!
 //! | fault | seen as |
 //! |---|---|
-//! | lost | an expected or queued task without a decision; done, but the switch was never written to |
+//! | lost | a task without a decision, unless a newer generation took its place before anybody queued it; done, but the switch was never written to |
 //! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
 //! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k |
 //! | doubled | the same change brought about twice for one task; a write after the decision, or after a higher fence |
@@ -48,6 +48,8 @@ pub struct Verdict {
     pub done: usize,
     /// A newer generation took their place.
     pub superseded: usize,
+    /// Nobody had queued them yet when a newer generation took their place.
+    pub dropped: usize,
     /// No attempt succeeded.
     pub failed: usize,
     /// Attempts, of all tasks.
@@ -112,11 +114,12 @@ impl fmt::Display for Verdict {
         };
         writeln!(
             f,
-            "{} tasks: {} done, {} superseded, {} failed; {} attempts (by {}; learnt from {}), {} tasks took more \
+            "{} tasks: {} done, {} superseded, {} overtaken before they were queued, {} failed; {} attempts (by {}; learnt from {}), {} tasks took more \
              than one, {} attempts failed and said so",
             self.tasks,
             self.done,
             self.superseded,
+            self.dropped,
             self.failed,
             self.attempts,
             list(&self.by_owner, ", "),

@@ -36,8 +36,9 @@ impl History {
         Ok(history)
     }
 
-    /// Waits until all tasks of the generations in the intent log, one a switch, have their decisions; those that have
-    /// none in the end. It asks the store for little, which has other things to do.
+    /// Waits until all tasks of the generations in the intent log, one a switch, have their decisions, or were overtaken
+    /// before anybody queued them; those of which neither is true in the end. It asks the store for little, which has
+    /// other things to do.
     pub fn wait(cluster: &Cluster, switches: &[String], patience: Duration) -> Result<Vec<Event>> {
         let mut open = Vec::new();
         with_store(cluster, async |store| {
@@ -51,6 +52,11 @@ impl History {
                     continue;
                 }
                 while store.get(&path).await?.is_none() {
+                    let newest = history.generations.last() == Some(&event.occurrence);
+                    let known = [Key::Queue(event.id()?), Key::Claim(event.id()?, 1)];
+                    if !newest && !is_there(&store, &known).await? {
+                        break;
+                    }
                     if Instant::now() >= end {
                         open.push(event);
                         break;
@@ -107,6 +113,15 @@ impl History {
             }
         }
     }
+}
+
+async fn is_there(store: &Store, keys: &[Key]) -> Result<bool> {
+    for key in keys {
+        if store.get(&key.path()).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn list(store: &Store, prefix: &Prefix) -> Result<Vec<String>> {

@@ -117,6 +117,19 @@ fn lost() {
 }
 
 #[test]
+fn a_generation_may_be_overtaken_before_it_is_queued() {
+    let write = [write(110, 1, 1, "OK", &["insert:a:1"])];
+    let older = Event::generation(6, "s1");
+    let verdict =
+        history([claim(1, "c1", 100), decision(1, "c1", 120)], &write).check(&[older.clone(), event()]);
+    assert_eq!((verdict.faults().count(), verdict.dropped, verdict.done), (0, 1, 1), "{verdict}");
+    // The newest one may not, nor that of another switch.
+    let newest = history([claim(1, "c1", 100), decision(1, "c1", 120)], &write);
+    let verdict = newest.check(&[event(), Event::generation(8, "s1"), Event::generation(6, "s2")]);
+    assert_eq!((verdict.lost.len(), verdict.dropped), (2, 0), "{verdict}");
+}
+
+#[test]
 fn two_owners() {
     let writes = [write(110, 1, 1, "OK", &["insert:a:1"]), write(111, 1, 2, "OK", &["insert:b:1"])];
     let both_wrote = history([claim(1, "c1", 100), decision(1, "c1", 120)], &writes).check(&[event()]);
