@@ -3,9 +3,10 @@
 //!
 //! `cargo run --release -p outplane-rmdp-node --example latency -- [ROUNDS] [DISTRIBUTORS] [CONTROLLERS]`
 //!
+//! Each change moves one of three rules to a port that it never had, so that its desired state is a new one for all.
 //! Store, switches and nodes are in this process, with real sockets between them. The time starts when the append is
 //! acknowledged (the hint goes out then) and ends when the switch has carried out the last write of that generation's
-//! fence, by the switch's own witness.
+//! fence, by the switch's own witness. Packets follow the new policy one write before that; the last one cleans up.
 
 #[expect(dead_code, reason = "the tests' lab, of which this needs a part")]
 #[path = "../tests/cluster/support.rs"]
@@ -19,7 +20,7 @@ use outplane_compiler::program::{ActionKind, Program, Table};
 use outplane_compiler::state::{Change, Installed, Plan, Step};
 use outplane_driver_p4runtime::{Connection, Options, Pipeline, Push, Target, WriteOptions};
 use outplane_p4runtime::entry::DefaultEntry;
-use outplane_rmdp_core::object::Outcome;
+use outplane_rmdp_core::object::{Outcome, PolicyFile};
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_wire::HintOf;
 use outplane_softswitch::server::{Config, Event, Witness};
@@ -33,8 +34,8 @@ const TAIL: &str = "
 groups = []
 ";
 
-/// When the last write of each generation was carried out.
-type Writes = Arc<Mutex<BTreeMap<u64, Instant>>>;
+/// When the writes of each generation were carried out.
+type Writes = Arc<Mutex<BTreeMap<u64, Vec<Instant>>>>;
 
 #[tokio::main]
 async fn main() {
@@ -51,19 +52,21 @@ async fn main() {
     let (_, config) = outplane_rmdp_node::daemon::newest_config(&lab.objects).await.unwrap().unwrap();
     let mut hinter = Hinter::new(&lab.objects, &lab.file("d1"), &config).await.unwrap();
     // The first change pushes the pipeline.
-    lab.converged(lab.apply(3).await).await;
+    lab.converged(lab.append(changed(&lab, 0)).await).await;
 
     let mut measured = Measured::default();
     for round in 0..rounds {
         measured.puts.push(put(&lab, round).await);
         measured.switch_writes.push(write(&bare, round).await);
-        let generation = lab.apply(3 + (round + 1) % 2).await;
+        let generation = lab.append(changed(&lab, round + 1)).await;
         let start = Instant::now();
         hinter.hint(HintOf::Intent, generation);
         let decision = lab.decision(generation, "leaf1").await;
         let Outcome::Done { report, steps } = decision.outcome else { panic!("{decision:?}") };
-        let written = writes.lock().unwrap().get(&generation).copied().expect("it was written");
-        measured.changes.push(written - start);
+        let written = writes.lock().unwrap().remove(&generation).expect("it was written");
+        let [.., flip, last] = written.as_slice() else { panic!("{} writes", written.len()) };
+        measured.changes.push(*last - start);
+        measured.effects.push(*flip - start);
         measured.waits.push(Duration::from_micros(steps.claim_sent_us));
         measured.claims.push(Duration::from_micros(steps.claimed_us - steps.claim_sent_us));
         measured.executions.push(Duration::from_micros(steps.executed_us - steps.claimed_us));
@@ -79,6 +82,7 @@ struct Measured {
     puts: Vec<Duration>,
     switch_writes: Vec<Duration>,
     changes: Vec<Duration>,
+    effects: Vec<Duration>,
     waits: Vec<Duration>,
     claims: Vec<Duration>,
     executions: Vec<Duration>,
@@ -89,6 +93,7 @@ impl Measured {
         println!("{rounds} changes, {distributors} distributors, {controllers} controllers; ms, p50 and p99");
         let put = row("one conditional PUT", &mut self.puts);
         let write = row("one switch write", &mut self.switch_writes);
+        row("appended to in effect", &mut self.effects);
         let change = row("appended to last switch write", &mut self.changes);
         row("  known to claim sent", &mut self.waits);
         row("  claim sent to owned", &mut self.claims);
@@ -105,6 +110,15 @@ fn row(what: &str, times: &mut [Duration]) -> f64 {
     at(50)
 }
 
+/// The lab's policy of three rules, one of which no other round has.
+fn changed(lab: &Lab, round: usize) -> Vec<PolicyFile> {
+    let mut files = support::policy(lab.switches.keys(), 3);
+    for file in &mut files {
+        file.text = file.text.replace("port: 1002", &format!("port: {}", 20_000 + round % 40_000));
+    }
+    files
+}
+
 async fn witnessed(writes: Writes) -> Switch {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut server = Config::new(1);
@@ -113,7 +127,7 @@ async fn witnessed(writes: Writes) -> Switch {
             && let Some(election_id) = by.election_id
         {
             let generation = u64::try_from(election_id >> 64).expect("its upper half");
-            writes.lock().unwrap().insert(generation, Instant::now());
+            writes.lock().unwrap().entry(generation).or_default().push(Instant::now());
         }
     }));
     let config = SwitchConfig { listener, server, ports: Vec::new(), limits: Limits::default() };

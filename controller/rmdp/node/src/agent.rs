@@ -7,14 +7,15 @@
 //! ```
 //! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_driver_p4runtime::{
-    Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
+    Ahead, Backoff, ConvergeOptions, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
+    WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -29,6 +30,12 @@ use crate::intents::Intents;
 
 /// Most sessions that are kept.
 const MOST_SESSIONS: usize = 4096;
+
+/// Most switches that are read ahead at a time; the oldest gives way.
+const MOST_AHEAD: usize = 64;
+
+/// How long reading ahead may keep the session.
+const AHEAD: Duration = Duration::from_millis(200);
 
 /// What is to be carried out.
 #[derive(Clone, Debug)]
@@ -51,6 +58,8 @@ pub struct Agent {
     /// Where certificates and keys for switches are.
     tls: PathBuf,
     sessions: Arc<Mutex<HashMap<String, Kept>>>,
+    /// What was read of switches while their tasks' claims were under way, the newest last.
+    ahead: Arc<Mutex<VecDeque<(String, Ahead)>>>,
     pipeline: Arc<Pipeline>,
 }
 
@@ -65,7 +74,7 @@ impl Agent {
     /// An agent without sessions; `tls` is the folder of the switches' certificates.
     pub fn new(blobs: Blobs, intents: Intents, tls: PathBuf) -> Self {
         let pipeline = Arc::new(Pipeline::outplane().clone());
-        Self { blobs, intents, tls, sessions: Arc::default(), pipeline }
+        Self { blobs, intents, tls, sessions: Arc::default(), ahead: Arc::default(), pipeline }
     }
 
     /// The desired states.
@@ -73,13 +82,35 @@ impl Agent {
         &self.blobs
     }
 
-    /// Fetches what a task will need, while its claim is under way.
+    /// Fetches what a task will need, while its claim is under way. Who executes it hears of faults.
     pub async fn prepare(&self, task: &Task, config: &SharedConfig) {
         let Work::Converge { desired, .. } = task.work() else { return };
         let blob = self.blobs.get(*desired);
-        let target = self.target(task, config);
-        // Who executes it hears of faults.
-        let _ = tokio::join!(blob, target);
+        let switch = async {
+            let target = self.target(task, config).await.ok()?;
+            let session = self.session(target, config.budget());
+            let session = session.lock().await;
+            let read = tokio::time::timeout(AHEAD, session.read_ahead()).await.ok()??;
+            // Before the session is free: whoever has it next finds this.
+            self.keep_ahead(task.switch(), read);
+            Some(())
+        };
+        let _ = tokio::join!(blob, switch);
+    }
+
+    fn keep_ahead(&self, switch: &str, read: Ahead) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        ahead.retain(|(name, _)| name != switch);
+        if ahead.len() >= MOST_AHEAD {
+            ahead.pop_front();
+        }
+        ahead.push_back((switch.to_owned(), read));
+    }
+
+    fn take_ahead(&self, switch: &str) -> Option<Ahead> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ahead.iter().position(|(name, _)| name == switch)?;
+        ahead.remove(at).map(|(_, read)| read)
     }
 
     /// Carries a job out. When this returns, or is dropped, nothing of it writes any more but what is under way.
@@ -142,9 +173,11 @@ impl Agent {
             return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
         };
         let left = job.start_before.since(clock::instant());
-        let start_before = tokio::time::Instant::now() + left;
-        let fence = job.fence.election_id();
-        let report = session.converge(fence, &blob.desired, start_before, over).await;
+        let start_before = Some(tokio::time::Instant::now() + left);
+        let write = WriteOptions { cancel: Some(over), start_before, ..WriteOptions::default() };
+        let options = ConvergeOptions { write, ..ConvergeOptions::default() };
+        let ahead = self.take_ahead(job.task.switch());
+        let report = session.converge_from(ahead, job.fence.election_id(), &blob.desired, options).await;
         report.map(|report| report_text(&report)).map_err(Trouble::Switch)
     }
 
@@ -270,10 +303,11 @@ fn report_text(report: &Report) -> String {
         many => format!("{many} writes"),
     };
     format!(
-        "{writes}; {} ms: fence {}, read {}, plan {}, write {}",
+        "{writes}; {} ms: fence {}, read {}{}, plan {}, write {}",
         millis(report.elapsed),
         millis(report.connecting),
         millis(report.reading),
+        if report.read_ahead { " ahead" } else { "" },
         millis(report.planning),
         millis(report.written.elapsed)
     )

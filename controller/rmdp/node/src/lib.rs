@@ -9,7 +9,8 @@
 //!           chain (config/N) ─► all nodes    controller ─► claims ─► agent ─► switch, decisions
 //! ```
 //!
-//! - [`objects`], [`chain`], [`life`]: the store in keys and objects; write-once chains; a task's life.
+//! - [`objects`], [`chain`], [`append`], [`life`]: the store in keys and objects; write-once chains; the intent log; a
+//!   task's life.
 //! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes.
 //! - [`agent`]: executes under a fence and decides nothing. [`daemon`]: the loop around a state machine.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
@@ -19,6 +20,7 @@
 //! fetches ahead; 4 events of followed chains. Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
+pub mod append;
 pub mod blob;
 pub mod blobs;
 pub mod chain;

@@ -14,7 +14,8 @@
 //! forgets ids whose streams have ended. So it is kept here as well, in [`Seen`]: whatever the switch says later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_p4runtime::p4::v1::stream_message_request::Update as Send;
@@ -110,6 +111,8 @@ pub(crate) struct Stream {
     pub(crate) election_id: u128,
     requests: Option<mpsc::Sender<StreamMessageRequest>>,
     verdict: Arc<watch::Sender<Primacy>>,
+    /// The first election id that the switch told of besides ours; set, and none, where it did not say which.
+    overtaken: Arc<OnceLock<Option<u128>>>,
     seen: Seen,
     reader: JoinSet<()>,
 }
@@ -136,6 +139,7 @@ impl Stream {
         ids.denied = ids.denied.max(Some(self.election_id));
         let primary = Some(ids.highest).filter(|&highest| highest > self.election_id);
         drop(ids);
+        let _ = self.overtaken.set(None);
         self.verdict.send_if_modified(|known| {
             let is_new = *known == Primacy::Primary;
             if is_new {
@@ -157,6 +161,16 @@ impl Stream {
     pub(crate) async fn close(&mut self) {
         self.requests = None;
         self.reader.shutdown().await;
+    }
+
+    /// Whether nobody was primary between us and the one with this id, by the switch's word to us. It comes about when
+    /// that one hears that it is primary; it is waited for so long.
+    pub(crate) async fn was_primary_until(&self, election_id: u128, patience: Duration) -> bool {
+        let mut primacy = self.primacy.clone();
+        let told = primacy.wait_for(|primacy| *primacy != Primacy::Primary);
+        // What counts is what was heard, in whatever way the waiting ended.
+        let _ = timeout(patience, told).await;
+        self.overtaken.get() == Some(&Some(election_id))
     }
 
     /// Fails unless we may write.
@@ -231,10 +245,15 @@ async fn open(
             ask(election_id).await;
             continue;
         }
+        let overtaken = Arc::new(OnceLock::new());
+        if primacy != Primacy::Primary {
+            let _ = overtaken.set(None);
+        }
         let (verdict, primacy) = watch::channel(primacy);
         let verdict = Arc::new(verdict);
         let reader = Reader {
             verdict: Arc::clone(&verdict),
+            overtaken: Arc::clone(&overtaken),
             election_id,
             seen: seen.clone(),
             packets,
@@ -242,7 +261,8 @@ async fn open(
         };
         let mut task = JoinSet::new();
         task.spawn(reader.read(inbound));
-        return Ok(Stream { primacy, election_id, requests: Some(requests), verdict, seen, reader: task });
+        let requests = Some(requests);
+        return Ok(Stream { primacy, election_id, requests, verdict, overtaken, seen, reader: task });
     }
 }
 
@@ -250,7 +270,8 @@ async fn open(
 fn without_arbitration(election_id: u128, seen: Seen) -> Stream {
     let (verdict, primacy) = watch::channel(Primacy::NotOffered);
     let verdict = Arc::new(verdict);
-    Stream { primacy, election_id, requests: None, verdict, seen, reader: JoinSet::new() }
+    let (overtaken, reader) = (Arc::default(), JoinSet::new());
+    Stream { primacy, election_id, requests: None, verdict, overtaken, seen, reader }
 }
 
 fn arbitration(target: &Target, election_id: u128) -> Send {
@@ -275,6 +296,7 @@ fn primacy(update: &MasterArbitrationUpdate) -> Primacy {
 /// Reads a stream to its end.
 struct Reader {
     verdict: Arc<watch::Sender<Primacy>>,
+    overtaken: Arc<OnceLock<Option<u128>>>,
     election_id: u128,
     seen: Seen,
     packets: PacketQueue,
@@ -301,6 +323,10 @@ impl Reader {
             Received::Arbitration(update) => {
                 let primacy = self.seen.judge(self.election_id, &update);
                 tracing::info!(switch, ?primacy, "arbitration");
+                let told = update.election_id.as_ref().map(from_wire);
+                if told != Some(self.election_id) {
+                    let _ = self.overtaken.set(told);
+                }
                 self.verdict.send_if_modified(|known| {
                     let is_new = *known != primacy;
                     *known = primacy;

@@ -20,6 +20,9 @@ use crate::packet_io::{self, Packets};
 use crate::pipeline::Pipeline;
 use crate::target::{Options, Target};
 
+/// How long a stream may take to hear who has overtaken it, after that one knows.
+const NEWS: Duration = Duration::from_millis(20);
+
 /// A connection to one switch, as its primary controller or for reading only.
 #[derive(Debug)]
 pub struct Connection {
@@ -33,6 +36,8 @@ pub struct Connection {
     queue: PacketQueue,
     packets: Option<Packets>,
     seen: Seen,
+    /// Grows whenever somebody else may have been primary.
+    reign: u64,
     /// Updates that the next write puts into a chunk at first: what the last one has found out.
     pub(crate) chunk: AtomicUsize,
     /// The next read asks for everything at once: the last one has found that it may.
@@ -75,7 +80,21 @@ impl Connection {
         let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller, &seen).await?;
         let chunk = AtomicUsize::new(options.chunk);
         let at_once = AtomicBool::new(false);
-        Ok(Self { peer, target, options, pipeline, client, stream, queue, packets, seen, chunk, at_once })
+        let reign = 0;
+        Ok(Self {
+            peer,
+            target,
+            options,
+            pipeline,
+            client,
+            stream,
+            queue,
+            packets,
+            seen,
+            reign,
+            chunk,
+            at_once,
+        })
     }
 
     /// Takes a higher election id, and waits for the switch's answer: one round trip, where a new connection would take
@@ -90,6 +109,12 @@ impl Connection {
     /// one has the same, [`Problem::Deadline`], [`Problem::Disconnected`], [`Problem::ReadOnly`]. Whatever it is, we keep
     /// the id that we had.
     pub async fn raise(&mut self, election_id: u128) -> Result<(), Error> {
+        self.raise_from(election_id, None).await
+    }
+
+    /// The same. [`Connection::reign`] stays what it was if it is `from`, and the switch tells our first stream that
+    /// nobody was primary between it and the second.
+    pub(crate) async fn raise_from(&mut self, election_id: u128, from: Option<u64>) -> Result<(), Error> {
         let Some(stream) = &self.stream else { return Err(self.error(Problem::ReadOnly)) };
         if let Some(primary) = self.seen.above(election_id) {
             return Err(self.error(Problem::NotPrimary { ours: election_id, primary: Some(primary) }));
@@ -101,6 +126,8 @@ impl Connection {
         let (queue, seen) = (self.queue.clone(), self.seen.clone());
         let raised = Stream::open(&self.peer, &mut self.client, &self.target, &options, queue, seen).await?;
         may_write(&self.peer, &raised)?;
+        let is_unbroken = from == Some(self.reign) && stream.was_primary_until(election_id, NEWS).await;
+        self.reign += u64::from(!is_unbroken);
         self.options.election_id = election_id;
         if let Some(mut old) = self.stream.replace(raised) {
             old.close().await;
@@ -117,7 +144,14 @@ impl Connection {
         let (client, stream) =
             attempts(&self.peer, &self.target, &self.options, &self.queue, as_controller, &self.seen).await?;
         (self.client, self.stream) = (client, stream);
+        self.reign += 1;
         Ok(())
+    }
+
+    /// A number for the time since when nobody else can have been primary, as far as that was asked for: what was read
+    /// under it holds under it.
+    pub(crate) fn reign(&self) -> u64 {
+        self.reign
     }
 
     /// Ends the stream: nothing can be written any more.

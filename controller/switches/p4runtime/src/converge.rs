@@ -8,7 +8,7 @@ use outplane_compiler::state::{Desired, Installed};
 use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Problem};
 use crate::pipeline::{Push, Pushed};
-use crate::read::Read;
+use crate::read::Unsorted;
 use crate::write::{WriteOptions, Written};
 
 /// How often we begin anew: the connection broke, or somebody else wrote at the same time.
@@ -42,6 +42,8 @@ pub struct Report {
     pub connecting: Duration,
     /// Reading, in the last round. The pipeline's cookie is asked for meanwhile.
     pub reading: Duration,
+    /// That was done ahead ([`Session::read_ahead`](crate::Session::read_ahead)): it is no part of `elapsed`.
+    pub read_ahead: bool,
     /// Planning, in the last round.
     pub planning: Duration,
     /// All of it.
@@ -61,11 +63,21 @@ impl Connection {
         desired: &Desired,
         options: ConvergeOptions<'_>,
     ) -> Result<Report, Error> {
+        self.converge_from(None, desired, options).await
+    }
+
+    /// The same, from what was read of a switch with our pipeline, and still holds.
+    pub(crate) async fn converge_from(
+        &mut self,
+        mut read: Option<Unsorted>,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+    ) -> Result<Report, Error> {
         let start = Instant::now();
         let mut pipeline = Pushed::Kept;
         let mut round = 1;
         loop {
-            let error = match self.round(desired, options, &mut pipeline).await {
+            let error = match self.round(read.take(), desired, options, &mut pipeline).await {
                 Ok(report) => return Ok(Report { rounds: round, elapsed: start.elapsed(), ..report }),
                 Err(error) => error,
             };
@@ -87,12 +99,16 @@ impl Connection {
 
     async fn round(
         &self,
+        ahead: Option<Unsorted>,
         desired: &Desired,
         options: ConvergeOptions<'_>,
         pipeline: &mut Pushed,
     ) -> Result<Report, Error> {
-        let read = if let Some(read) = self.read_if_ours(desired, options.push).await? {
-            read
+        let read_ahead = ahead.is_some();
+        let read = if let Some(read) = ahead {
+            self.sort_out(read, desired)?
+        } else if let Some(read) = self.read_if_ours(options.push).await? {
+            self.sort_out(read, desired)?
         } else {
             if options.write.is_late() {
                 return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
@@ -128,6 +144,7 @@ impl Connection {
             unreadable: read.unreadable,
             connecting: Duration::ZERO,
             reading: read.elapsed,
+            read_ahead,
             planning,
             elapsed: Duration::ZERO,
         })
@@ -135,11 +152,11 @@ impl Connection {
 
     /// Reads the switch and, at the same time, whether its pipeline is ours; nothing where it is not, or where it shall
     /// be pushed in any case. Only a primary pushes a pipeline: if that comes in between, our writes are refused.
-    async fn read_if_ours(&self, desired: &Desired, push: Push) -> Result<Option<Read>, Error> {
+    pub(crate) async fn read_if_ours(&self, push: Push) -> Result<Option<Unsorted>, Error> {
         if push == Push::Always {
             return Ok(None);
         }
-        let (cookie, read) = tokio::join!(self.cookie(), self.read_installed(desired, false));
+        let (cookie, read) = tokio::join!(self.cookie(), self.read_all(false));
         // What was read of another program means nothing.
         if cookie? == Some(self.pipeline.cookie) { read.map(Some) } else { Ok(None) }
     }

@@ -41,6 +41,6 @@ pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
 pub use packet_io::{PacketIn, Packets};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Probe, Session, fence};
+pub use session::{Ahead, Probe, Session, fence};
 pub use target::{Backoff, Options, Target, TlsFiles};
 pub use write::{Progress, WriteOptions, Written};

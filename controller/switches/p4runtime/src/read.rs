@@ -63,22 +63,35 @@ impl Connection {
     /// [`Problem::NoPipeline`] where the switch has no program; [`Problem::Entity`] for entries of ours that do not fit
     /// ours; and what [`Problem`] says of calls.
     pub async fn read_installed(&self, desired: &Desired, counters: bool) -> Result<Read, Error> {
+        self.sort_out(self.read_all(counters).await?, desired)
+    }
+
+    /// The reading of [`Connection::read_installed`], which needs not know what is desired.
+    pub(crate) async fn read_all(&self, counters: bool) -> Result<Unsorted, Error> {
         let start = Instant::now();
-        let (installed, unreadable) = match self.read_at_once(desired, counters).await? {
+        let read = match self.read_at_once(counters).await? {
             Some(read) => read,
-            None => self.read_in_parts(desired, counters).await?,
+            None => self.read_in_parts(counters).await?,
         };
-        Ok(Read { installed, unreadable, elapsed: start.elapsed() })
+        Ok(Unsorted { elapsed: start.elapsed(), ..read })
+    }
+
+    /// The rest of it.
+    pub(crate) fn sort_out(&self, read: Unsorted, desired: &Desired) -> Result<Read, Error> {
+        let (elapsed, unreadable) = (read.elapsed, read.unreadable());
+        let installed = Reader { connection: self, read }.finish(desired)?;
+        Ok(Read { installed, unreadable, elapsed })
+    }
+
+    /// Whether a read is one request, and of little.
+    pub(crate) fn reads_at_once(&self) -> bool {
+        self.at_once.load(Ordering::Relaxed)
     }
 
     /// Reads everything with one request, if the last read has shown that the switch lets us and holds little. A
     /// refusal is no error: then we ask for one part after the other.
-    async fn read_at_once(
-        &self,
-        desired: &Desired,
-        counters: bool,
-    ) -> Result<Option<(Installed, Vec<&'static str>)>, Error> {
-        if !self.at_once.load(Ordering::Relaxed) {
+    async fn read_at_once(&self, counters: bool) -> Result<Option<Unsorted>, Error> {
+        if !self.reads_at_once() {
             return Ok(None);
         }
         let request = self.read_request(self.parts(counters).into_iter().map(|(_, kind)| kind).collect());
@@ -91,20 +104,16 @@ impl Connection {
             self.at_once.store(false, Ordering::Relaxed);
             return Ok(None);
         }
-        let mut reader = Reader::new(self, desired);
+        let mut reader = Reader { connection: self, read: Unsorted::default() };
         reader.take(Part::Everything, answer)?;
-        self.at_once.store(reader.count <= AT_ONCE, Ordering::Relaxed);
-        reader.finish().map(Some)
+        self.at_once.store(reader.read.count <= AT_ONCE, Ordering::Relaxed);
+        Ok(Some(reader.read))
     }
 
-    async fn read_in_parts(
-        &self,
-        desired: &Desired,
-        counters: bool,
-    ) -> Result<(Installed, Vec<&'static str>), Error> {
+    async fn read_in_parts(&self, counters: bool) -> Result<Unsorted, Error> {
         let mut parts = self.parts(counters).into_iter();
         let mut under_way = JoinSet::new();
-        let mut reader = Reader::new(self, desired);
+        let mut reader = Reader { connection: self, read: Unsorted::default() };
         loop {
             while under_way.len() < IN_FLIGHT
                 && let Some((part, kind)) = parts.next()
@@ -121,10 +130,9 @@ impl Connection {
             };
             reader.take(part, answer)?;
         }
-        let is_little = reader.count <= AT_ONCE;
-        let (installed, unreadable) = reader.finish()?;
-        self.at_once.store(is_little && unreadable.is_empty(), Ordering::Relaxed);
-        Ok((installed, unreadable))
+        let read = reader.read;
+        self.at_once.store(read.count <= AT_ONCE && read.unreadable().is_empty(), Ordering::Relaxed);
+        Ok(read)
     }
 
     fn read_request(&self, kinds: Vec<Kind>) -> ReadRequest {
@@ -226,50 +234,52 @@ async fn read(
     }
 }
 
-/// Puts answers together.
-struct Reader<'a> {
-    connection: &'a Connection,
-    desired: &'a Desired,
+/// What has been read, while it is not known which multicast groups are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unsorted {
+    /// All but the groups, in the switch's order.
     installed: Installed,
     groups: Vec<MulticastGroupEntry>,
     groups_unreadable: bool,
     meters_unreadable: bool,
-    /// Entries of any owner so far.
+    /// Entries of any owner.
     count: usize,
+    elapsed: Duration,
 }
 
-impl<'a> Reader<'a> {
-    fn new(connection: &'a Connection, desired: &'a Desired) -> Self {
-        Self {
-            connection,
-            desired,
-            installed: Installed::default(),
-            groups: Vec::new(),
-            groups_unreadable: false,
-            meters_unreadable: false,
-            count: 0,
-        }
+impl Unsorted {
+    fn unreadable(&self) -> Vec<&'static str> {
+        let unreadable = [("multicast groups", self.groups_unreadable), ("meters", self.meters_unreadable)];
+        unreadable.into_iter().filter(|&(_, is)| is).map(|(what, _)| what).collect()
     }
+}
 
+/// Puts answers together.
+struct Reader<'a> {
+    connection: &'a Connection,
+    read: Unsorted,
+}
+
+impl Reader<'_> {
     fn take(&mut self, part: Part, answer: Result<Vec<Entity>, ReadFailure>) -> Result<(), Error> {
         let entities = match answer {
             Ok(entities) => entities,
             Err(ReadFailure::Status(status))
                 if status.code() == Code::Unimplemented && part == Part::Groups =>
             {
-                self.groups_unreadable = true;
+                self.read.groups_unreadable = true;
                 return Ok(());
             }
             Err(ReadFailure::Status(status))
                 if status.code() == Code::Unimplemented && part == Part::Meters =>
             {
-                self.meters_unreadable = true;
+                self.read.meters_unreadable = true;
                 return Ok(());
             }
             Err(failure) => return Err(self.connection.read_error(failure)),
         };
-        self.count += entities.len();
-        if self.count > self.connection.options.max_entries {
+        self.read.count += entities.len();
+        if self.read.count > self.connection.options.max_entries {
             return Err(self.connection.read_error(ReadFailure::TooMany));
         }
         let version_table = self.connection.pipeline.program.table(Table::PolicyVersion);
@@ -286,7 +296,7 @@ impl<'a> Reader<'a> {
                     Some(Kind::PacketReplicationEngineEntry(PacketReplicationEngineEntry {
                         r#type: Some(Replication::MulticastGroupEntry(group)),
                     })),
-                ) => self.groups.push(group),
+                ) => self.read.groups.push(group),
                 (Part::Meters | Part::Everything, Some(Kind::MeterEntry(meter))) => self.meter(&meter)?,
                 // What was not asked for.
                 _ => {}
@@ -303,7 +313,7 @@ impl<'a> Reader<'a> {
         let wrong = |source| self.connection.error(Problem::Entity { what: "a policy version", source });
         let entry = schema.default_entry_from_proto(entry).map_err(wrong)?;
         // Without an action it is the program's own default, version 0.
-        self.installed.version = self.connection.pipeline.program.version_of(&entry).unwrap_or(0);
+        self.read.installed.version = self.connection.pipeline.program.version_of(&entry).unwrap_or(0);
         Ok(())
     }
 
@@ -314,17 +324,17 @@ impl<'a> Reader<'a> {
         }
         let schema = self.connection.pipeline.schema();
         if Origin::decode(&entry.metadata).is_none() {
-            *self.installed.foreign.entry(table).or_default() += 1;
+            *self.read.installed.foreign.entry(table).or_default() += 1;
             // What has no key as a value (another kind of action is no matter) cannot be in the way of ours.
-            self.installed.foreign_keys.extend(schema.key_from_proto(entry));
+            self.read.installed.foreign_keys.extend(schema.key_from_proto(entry));
             return Ok(());
         }
         let wrong = |source| self.connection.error(Problem::Entity { what: "an entry of ours", source });
         let value = schema.entry_from_proto(entry).map_err(wrong)?;
         if let Some(counter) = entry.counter_data {
-            self.installed.counters.insert(value.key.clone(), counter.into());
+            self.read.installed.counters.insert(value.key.clone(), counter.into());
         }
-        self.installed.entries.push(value);
+        self.read.installed.entries.push(value);
         Ok(())
     }
 
@@ -338,17 +348,18 @@ impl<'a> Reader<'a> {
         }
         let wrong = |source| self.connection.error(Problem::Entity { what: "a meter cell", source });
         let cell = self.connection.pipeline.schema().meter_cell_from_proto(meter).map_err(wrong)?;
-        self.installed.meters.extend(cell);
+        self.read.installed.meters.extend(cell);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Installed, Vec<&'static str>), Error> {
-        self.installed.entries.sort_unstable();
-        self.installed.foreign_keys.sort_unstable();
-        self.installed.meters.sort_unstable();
+    fn finish(mut self, desired: &Desired) -> Result<Installed, Error> {
+        self.read.installed.entries.sort_unstable();
+        self.read.installed.foreign_keys.sort_unstable();
+        self.read.installed.meters.sort_unstable();
         // What our flood entries send to is ours.
         let program = &self.connection.pipeline.program;
         let used: BTreeSet<u32> = self
+            .read
             .installed
             .entries
             .iter()
@@ -356,27 +367,27 @@ impl<'a> Reader<'a> {
             .filter_map(|entry| u32::try_from(program.argument(&entry.action, 0)?).ok())
             .filter(|&group| group != 0)
             .collect();
-        if self.groups_unreadable {
+        if self.read.groups_unreadable {
             // Known by their ids alone, so that they are written anew, or deleted.
-            self.installed.groups = used.iter().map(|&id| MulticastGroup { id, ports: Vec::new() }).collect();
+            self.read.installed.groups =
+                used.iter().map(|&id| MulticastGroup { id, ports: Vec::new() }).collect();
         }
-        for group in std::mem::take(&mut self.groups) {
-            self.installed.groups.extend(self.our_group(&group, &used)?);
+        for group in std::mem::take(&mut self.read.groups) {
+            let wanted = desired.groups.iter().any(|wanted| wanted.id == group.multicast_group_id);
+            self.read.installed.groups.extend(self.our_group(&group, wanted, &used)?);
         }
-        self.installed.groups.sort_unstable();
-        let unreadable = [("multicast groups", self.groups_unreadable), ("meters", self.meters_unreadable)];
-        let unreadable = unreadable.into_iter().filter(|&(_, is)| is).map(|(what, _)| what).collect();
-        Ok((self.installed, unreadable))
+        self.read.installed.groups.sort_unstable();
+        Ok(self.read.installed)
     }
 
     /// A group as value, if it is ours.
     fn our_group(
         &self,
         group: &MulticastGroupEntry,
+        wanted: bool,
         used: &BTreeSet<u32>,
     ) -> Result<Option<MulticastGroup>, Error> {
         let id = group.multicast_group_id;
-        let wanted = self.desired.groups.iter().any(|group| group.id == id);
         let marked = group.metadata.starts_with(origin::PREFIX);
         if !group.metadata.is_empty() && !marked {
             let in_the_way = || self.connection.error(Problem::ForeignGroup { group: id });

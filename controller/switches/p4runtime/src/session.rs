@@ -11,8 +11,12 @@ use crate::connection::{Connection, may_pass};
 use crate::converge::{ConvergeOptions, Report};
 use crate::errors::{Error, Peer, Problem};
 use crate::pipeline::{Pipeline, Push};
+use crate::read::Unsorted;
 use crate::target::{Options, Target};
 use crate::write::WriteOptions;
+
+/// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// The election id of an attempt: the generation above, the attempt below. Who has a later generation, or a later
 /// attempt at the same, has the higher one.
@@ -39,6 +43,8 @@ pub struct Session {
     seen: Seen,
     connection: Option<Connection>,
     connects: u64,
+    /// Nothing of ours is under way: the last task ended well.
+    is_settled: bool,
 }
 
 /// What a [`Session::probe`] has found.
@@ -56,13 +62,31 @@ pub struct Probe {
     pub elapsed: Duration,
 }
 
+/// A switch that was read while it was not known yet whether a task may be executed: [`Session::read_ahead`].
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    read: Unsorted,
+    /// The connection that was read by, and its reign.
+    peer: Arc<Peer>,
+    reign: u64,
+    at: Instant,
+}
+
 impl Session {
     /// A session that connects when it is first used. The options' `election_id`, `take_over` and `packet_queue` count
     /// for nothing here: packets from the switch are dropped.
     pub fn new(target: Target, pipeline: Arc<Pipeline>, mut options: Options) -> Self {
         options.take_over = false;
         options.packet_queue = 1;
-        Self { target, pipeline, options, seen: Seen::default(), connection: None, connects: 0 }
+        Self {
+            target,
+            pipeline,
+            options,
+            seen: Seen::default(),
+            connection: None,
+            connects: 0,
+            is_settled: false,
+        }
     }
 
     /// The switch.
@@ -108,6 +132,21 @@ impl Session {
         self.converge_with(fence, desired, options).await
     }
 
+    /// Reads the switch before a fence is raised, so that the next [`Session::converge_with`] need not: a reader is in
+    /// nobody's way, and a task waits for its claim meanwhile. Nothing where that would be of no use: without a
+    /// connection whose stream is primary, where there is much to read, where the pipeline is another one, where the
+    /// switch does not answer, and after a task that failed, as a write of it may still be under way.
+    pub async fn read_ahead(&self) -> Option<Ahead> {
+        let connection = self.connection.as_ref()?;
+        let is_primary = *connection.primacy()?.borrow() == Primacy::Primary;
+        if !is_primary || !self.is_settled || !connection.reads_at_once() {
+            return None;
+        }
+        let (peer, reign, at) = (Arc::clone(&connection.peer), connection.reign(), Instant::now());
+        let read = connection.read_if_ours(Push::IfDifferent).await.ok()??;
+        Some(Ahead { read, peer, reign, at })
+    }
+
     /// The same, with all that can be chosen. With `verify`, also what a switch still wrote for who was overtaken while
     /// we read is found: BMv2 lets a write that has begun run on beside the next primary's.
     ///
@@ -119,10 +158,32 @@ impl Session {
         desired: &Desired,
         options: ConvergeOptions<'_>,
     ) -> Result<Report, Error> {
+        self.converge_from(None, fence, desired, options).await
+    }
+
+    /// The same. What was read ahead takes the place of reading if it is young and nobody else can have written since:
+    /// the switch has told our stream, which was primary when it was read, that this fence is the first to overtake it.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn converge_from(
+        &mut self,
+        ahead: Option<Ahead>,
+        fence: u128,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+    ) -> Result<Report, Error> {
         let start = Instant::now();
-        let connection = self.connected(fence, options.write).await?;
+        let ahead = ahead.filter(|ahead| ahead.at.elapsed() < AHEAD);
+        self.is_settled = false;
+        let connection =
+            self.connected(fence, ahead.as_ref().map(|ahead| ahead.reign), options.write).await?;
         let connecting = start.elapsed();
-        let report = connection.converge(desired, options).await?;
+        let holds =
+            |ahead: &Ahead| Arc::ptr_eq(&ahead.peer, &connection.peer) && ahead.reign == connection.reign();
+        let read = ahead.filter(holds).map(|ahead| ahead.read);
+        let report = connection.converge_from(read, desired, options).await?;
+        self.is_settled = true;
         Ok(Report { connecting, elapsed: start.elapsed(), ..report })
     }
 
@@ -153,14 +214,19 @@ impl Session {
     }
 
     /// A connection with this fence, before it is too late for it.
-    async fn connected(&mut self, fence: u128, write: WriteOptions<'_>) -> Result<&mut Connection, Error> {
+    async fn connected(
+        &mut self,
+        fence: u128,
+        reign: Option<u64>,
+        write: WriteOptions<'_>,
+    ) -> Result<&mut Connection, Error> {
         let peer = Peer::of(&self.target);
         let connecting = async {
             if let Some(primary) = self.seen.above(fence) {
                 return Err(peer.error(Problem::NotPrimary { ours: fence, primary: Some(primary) }));
             }
             if let Some(connection) = &mut self.connection {
-                match connection.raise(fence).await {
+                match connection.raise_from(fence, reign).await {
                     Ok(()) => return Ok(()),
                     // Also where the switch still holds this fence for a stream of ours that has just ended.
                     Err(error) if may_pass(&error) || is_deadline(&error) => {

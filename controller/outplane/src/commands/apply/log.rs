@@ -10,7 +10,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, Outcome, PolicyFile};
 use outplane_rmdp_core::task::Event;
-use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
@@ -138,9 +138,9 @@ async fn apply(
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
-    let make = |generation| Object::Generation(Generation { generation, ..record.clone() });
+    let states = compiled.switches.values().map(|switch| &switch.desired);
     let (hinter, appended) =
-        tokio::join!(Hinter::new(objects, &node.file, &config), Chain::Generations.append(objects, make));
+        tokio::join!(Hinter::new(objects, &node.file, &config), append(objects, &record, states));
     let generation = appended.context("the intent log")?;
     let start = Instant::now();
     let told = match hinter {

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outplane_compiler::plan;
+use outplane_compiler::state::Desired;
 use outplane_driver_p4runtime::{Connection, Options, Pipeline, Target};
 use outplane_embedded_store::{Keys, Server, Settings as StoreSettings};
 use outplane_rmdp_core::config::Role;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Claim, Decision, Generation, Object, Outcome, PolicyFile, StoredConfig};
 use outplane_rmdp_core::task::{Event, TransactionId};
+use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
@@ -243,9 +245,16 @@ impl Lab {
 
     /// Appends a generation, which all switches are to hold: `rules` of them.
     pub(crate) async fn apply(&self, rules: usize) -> u64 {
-        let files = policy(self.switches.keys(), rules);
-        let make = |generation| Object::Generation(record(generation, files.clone()));
-        Chain::Generations.append(&self.objects, make).await.unwrap()
+        self.append(policy(self.switches.keys(), rules)).await
+    }
+
+    /// Appends a generation as `outplane apply` does.
+    pub(crate) async fn append(&self, files: Vec<PolicyFile>) -> u64 {
+        let record = record(0, files);
+        let compiled = compiled(&record).unwrap();
+        let states: Vec<Desired> =
+            compiled.blobs.iter().map(|(digest, bytes)| blob::decode(*digest, bytes).unwrap()).collect();
+        append(&self.objects, &record, states.iter()).await.unwrap()
     }
 
     /// How the task of a generation for a switch ended.

@@ -217,6 +217,7 @@ async fn a_task_costs_no_new_connection() {
             assert_eq!((report.rounds, session.connects()), (1, 1));
             assert_eq!(report.pipeline, if attempt == 1 { Pushed::Committed } else { Pushed::Kept });
             assert!(report.written.acknowledged.is_some());
+            assert!(!report.read_ahead);
             assert!(report.elapsed >= report.connecting + report.reading + report.written.elapsed);
         }
         // The same again: nothing to write.
@@ -226,6 +227,47 @@ async fn a_task_costs_no_new_connection() {
         assert_eq!((session.connects(), session.is_fenced()), (1, Some(true)));
         assert_switch_holds(&session, &state).await;
         is_overtaken(&session.converge_with(1, &state, VERIFY).await.expect_err("too low"), fence(1, 20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
+    for switch in Any::all().await {
+        let (mut a, mut b) = (switch.session(options()), switch.session(options()));
+        assert!(a.read_ahead().await.is_none(), "there is no connection yet");
+        let state = |rules| policy(rules, ActionKind::AdminPermit);
+        a.converge_with(fence(1, 1), &state(10), VERIFY).await.expect("converges");
+        let ahead = a.read_ahead().await.expect("a read");
+        let report = a.converge_from(Some(ahead), fence(2, 1), &state(11), VERIFY).await.expect("converges");
+        assert!(report.read_ahead);
+        assert_switch_holds(&a, &state(11)).await;
+
+        // What another session has read is none of its business.
+        let foreign = a.read_ahead().await.expect("a read");
+        let report =
+            b.converge_from(Some(foreign), fence(3, 1), &state(20), VERIFY).await.expect("converges");
+        assert!(!report.read_ahead);
+        assert!(a.read_ahead().await.is_none(), "it is primary no more");
+
+        // Somebody comes in between, and stays or goes: where the switch forgets, A is primary again.
+        for (round, goes) in [(4, false), (7, true)] {
+            a.converge_with(fence(round, 1), &state(12), VERIFY).await.expect("converges");
+            let ahead = a.read_ahead().await.expect("a read");
+            b.converge_with(fence(round + 1, 1), &state(20), VERIFY).await.expect("converges");
+            if goes {
+                let mut watcher = Watcher::new(&switch.address()).await;
+                watcher.wait_for_the_end_of(0).await;
+                b.close();
+                watcher.wait_for_the_end_of(fence(round + 1, 1)).await;
+            }
+            let report = a.converge_from(Some(ahead), fence(round + 2, 1), &state(13), VERIFY).await;
+            assert!(!report.expect("converges").read_ahead);
+            assert_switch_holds(&a, &state(13)).await;
+        }
+
+        // A write of a task that failed may still be under way.
+        a.converge_with(fence(9, 0), &state(14), VERIFY).await.expect_err("too low");
+        assert!(a.read_ahead().await.is_none());
     }
 }
 
