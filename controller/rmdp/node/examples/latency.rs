@@ -1,10 +1,11 @@
 //! From a generation that is appended to its last write at the switch, beside the two things that it cannot do without:
 //! one conditional PUT and one switch write, measured in the same run.
 //!
-//! `cargo run --release -p outplane-rmdp-node --example latency -- [ROUNDS] [DISTRIBUTORS] [CONTROLLERS]`
+//! `cargo run --release -p outplane-rmdp-node --example latency -- [ROUNDS] [DISTRIBUTORS] [CONTROLLERS]`, over the
+//! embedded store and then over Ceph with two gateways, where it is installed.
 //!
 //! Each change moves one of three rules to a port that it never had, so that its desired state is a new one for all.
-//! Store, switches and nodes are in this process, with real sockets between them. The time starts when the append is
+//! The embedded store, switches and nodes are in this process, with real sockets between them. The time starts when the append is
 //! acknowledged (the hint goes out then) and ends when the switch has carried out the last write of that generation's
 //! fence, by the switch's own witness. Packets follow the new policy one write before that; the last one cleans up.
 
@@ -26,7 +27,8 @@ use outplane_rmdp_wire::HintOf;
 use outplane_softswitch::server::{Config, Event, Witness};
 use outplane_softswitch::state::Limits;
 use outplane_softswitch::{Switch, SwitchConfig};
-use support::Lab;
+use outplane_testbed::Ceph;
+use support::{Access, Lab};
 use tokio::net::TcpListener;
 
 const TAIL: &str = "
@@ -42,7 +44,24 @@ async fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse().expect("a number"));
     let mut next = |default| arguments.next().unwrap_or(default);
     let (rounds, distributors, controllers) = (next(200), next(1), next(2));
-    let mut lab = Lab::with(&[], distributors, controllers, TAIL).await;
+    println!("\nembedded store");
+    measure(Lab::with(&[], distributors, controllers, TAIL).await, rounds).await;
+    if let Some(why) = Ceph::why_not() {
+        println!("SKIPPED: a change over Ceph: {why}");
+        return;
+    }
+    let ceph = tokio::task::spawn_blocking(|| Ceph::start(2)).await.unwrap().unwrap();
+    let access = Access {
+        endpoints: ceph.endpoints(),
+        access_key: ceph.access_key().to_owned(),
+        secret_key: ceph.secret_key().to_owned(),
+    };
+    println!("\nCeph RGW");
+    let folder = tempfile::tempdir().unwrap();
+    measure(Lab::over(access, folder, &[], distributors, controllers, TAIL).await, rounds).await;
+}
+
+async fn measure(mut lab: Lab, rounds: usize) {
     let writes = Writes::default();
     lab.switches.insert("leaf1".to_owned(), witnessed(Arc::clone(&writes)).await);
     lab.set_config(&lab.config()).await;
@@ -74,7 +93,8 @@ async fn main() {
             println!("the last: {report}");
         }
     }
-    measured.print(rounds, distributors, controllers);
+    println!("{rounds} changes, {} nodes; ms, p50 and p99", lab.members.len());
+    measured.print();
 }
 
 #[derive(Default)]
@@ -89,8 +109,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn print(mut self, rounds: usize, distributors: usize, controllers: usize) {
-        println!("{rounds} changes, {distributors} distributors, {controllers} controllers; ms, p50 and p99");
+    fn print(mut self) {
         let put = row("one conditional PUT", &mut self.puts);
         let write = row("one switch write", &mut self.switch_writes);
         row("appended to in effect", &mut self.effects);

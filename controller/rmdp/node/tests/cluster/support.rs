@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+const ACCESS: &str = "tests";
 const SECRET: &str = "a-secret-of-tests";
 
 /// What a shared configuration says beside members and switches: quick, so that tests are, but with leases that do on
@@ -68,10 +69,19 @@ pub(crate) struct Member {
     pub(crate) address: SocketAddr,
 }
 
+/// A store, and who may use it.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+}
+
 pub(crate) struct Lab {
     pub(crate) folder: tempfile::TempDir,
+    /// Ours, unless the store is somebody else's.
     server: Option<Server>,
-    store_address: SocketAddr,
+    access: Access,
     pub(crate) objects: Objects,
     pub(crate) members: Vec<Member>,
     pub(crate) switches: BTreeMap<String, Switch>,
@@ -119,7 +129,24 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, Self::store_settings(folder.path())).await.unwrap();
-        let store_address = server.address();
+        let access = Access {
+            endpoints: vec![format!("http://{}", server.address())],
+            access_key: ACCESS.to_owned(),
+            secret_key: SECRET.to_owned(),
+        };
+        let lab = Self::over(access, folder, switches, distributors, controllers, tail).await;
+        Self { server: Some(server), ..lab }
+    }
+
+    /// Over a store that runs already.
+    pub(crate) async fn over(
+        access: Access,
+        folder: tempfile::TempDir,
+        switches: &[&str],
+        distributors: usize,
+        controllers: usize,
+        tail: &str,
+    ) -> Self {
         let names = ["1", "2", "3", "4"];
         let member = |prefix: &str, place: usize, role, first: u32| Member {
             name: Box::leak(format!("{prefix}{}", names[place]).into_boxed_str()),
@@ -134,23 +161,17 @@ impl Lab {
         for name in switches {
             running.insert((*name).to_owned(), start_switch("127.0.0.1:0").await);
         }
-        let client = daemon::store_settings(&node_file("d1", store_address, folder.path(), &[1]).store);
+        let client = daemon::store_settings(&node_file("d1", &access, folder.path(), &[1]).store);
         let objects = Objects::new(Store::new(client).unwrap());
-        let lab = Self {
-            folder,
-            server: Some(server),
-            store_address,
-            objects,
-            members,
-            switches: running,
-            tail: tail.to_owned(),
-        };
+        objects.store().ensure_bucket().await.unwrap();
+        let lab =
+            Self { folder, server: None, access, objects, members, switches: running, tail: tail.to_owned() };
         lab.set_config(&lab.config()).await;
         lab
     }
 
     fn store_settings(folder: &Path) -> StoreSettings {
-        let keys = Keys::new("tests".to_owned(), SECRET.to_owned()).unwrap();
+        let keys = Keys::new(ACCESS.to_owned(), SECRET.to_owned()).unwrap();
         let mut settings = StoreSettings::new(folder.join("store"), keys);
         settings.buckets = vec!["outplane".to_owned()];
         settings
@@ -165,10 +186,11 @@ impl Lab {
 
     /// It is back, with what it had.
     pub(crate) async fn start_store(&mut self) {
+        let address = self.access.endpoints[0].trim_start_matches("http://");
         let listener = timeout(PATIENCE, async {
             loop {
                 // Connections of the one before may still hold it.
-                if let Ok(listener) = TcpListener::bind(self.store_address).await {
+                if let Ok(listener) = TcpListener::bind(address).await {
                     return listener;
                 }
                 sleep(Duration::from_millis(20)).await;
@@ -200,7 +222,7 @@ impl Lab {
 
     /// The file of a node.
     pub(crate) fn file(&self, name: &str) -> NodeFile {
-        node_file(name, self.store_address, self.folder.path(), &[1])
+        node_file(name, &self.access, self.folder.path(), &[1])
     }
 
     /// Appends a version of the shared configuration.
@@ -218,7 +240,7 @@ impl Lab {
     pub(crate) async fn start_with_keys(&self, name: &str, keys: &[u16]) -> Node {
         let member = self.members.iter().find(|member| member.name == name).unwrap();
         let setup = Setup {
-            file: node_file(name, self.store_address, self.folder.path(), keys),
+            file: node_file(name, &self.access, self.folder.path(), keys),
             tls: self.folder.path().to_owned(),
             role: member.role,
         };
@@ -366,10 +388,11 @@ pub(crate) fn policy<'s>(switches: impl Iterator<Item = &'s String>, rules: usiz
     vec![PolicyFile { name: "policy.yaml".to_owned(), text }]
 }
 
-fn node_file(name: &str, store: SocketAddr, folder: &Path, keys: &[u16]) -> NodeFile {
+fn node_file(name: &str, access: &Access, folder: &Path, keys: &[u16]) -> NodeFile {
+    let Access { endpoints, access_key, secret_key } = access;
     let mut text = format!(
-        "name = \"{name}\"\n[store]\nendpoints = [\"http://{store}\"]\nbucket = \"outplane\"\naccess_key = \
-         \"tests\"\nsecret_key = \"{SECRET}\"\nattempt_timeout_ms = 500\n[network]\nxdp = \"off\"\n[http]\nlisten = \
+        "name = \"{name}\"\n[store]\nendpoints = {endpoints:?}\nbucket = \"outplane\"\naccess_key = \
+         \"{access_key}\"\nsecret_key = \"{secret_key}\"\nattempt_timeout_ms = 500\n[network]\nxdp = \"off\"\n[http]\nlisten = \
          \"off\"\n[keys]\n"
     );
     for key in keys {
