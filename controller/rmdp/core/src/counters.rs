@@ -84,8 +84,11 @@ counters! {
     requests_unknown,
     /// Objects swept from the queue.
     swept_queue,
-    /// Objects swept after the horizon.
+    /// Deletions of what is kept for the horizon.
     swept_history,
+    /// Objects swept that retention does not keep: generations, configurations, epochs, desired states, what nodes that
+    /// have left said.
+    swept_old,
 }
 
 impl Counters {

@@ -183,8 +183,12 @@ pub enum Prefix {
     Horizons,
     /// All of `config/`.
     Configs,
+    /// All of `e/`.
+    Epochs,
     /// The epochs of one node.
     EpochsOf(String),
+    /// All of `b/`.
+    Blobs,
     /// All of `n/`.
     Statuses,
     /// All of `degraded/`.
@@ -203,7 +207,9 @@ impl Prefix {
             Self::Decisions => "d/".to_owned(),
             Self::Horizons => "h/".to_owned(),
             Self::Configs => "config/".to_owned(),
+            Self::Epochs => "e/".to_owned(),
             Self::EpochsOf(node) => format!("e/{node}/"),
+            Self::Blobs => "b/".to_owned(),
             Self::Statuses => "n/".to_owned(),
             Self::Degraded => "degraded/".to_owned(),
         }

@@ -34,12 +34,14 @@ pub enum Mutant {
     UnseenIsOver,
     /// What is closed is claimed all the same.
     ClosedClaimed,
+    /// Generations and desired states are swept though pending tasks need them.
+    NeededSwept,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -55,5 +57,6 @@ impl Mutant {
         Self::FreshT0,
         Self::UnseenIsOver,
         Self::ClosedClaimed,
+        Self::NeededSwept,
     ];
 }

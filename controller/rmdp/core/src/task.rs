@@ -13,6 +13,9 @@ use crate::key::{BadName, check_name};
 /// Longest of an event's strings, in bytes.
 pub const MAX_STRING: usize = 255;
 
+/// The source of events about generations of the intent: the intent log.
+pub const GENERATIONS: &str = "intent";
+
 /// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
 ///
 /// Equal events have equal ids on every machine, whoever noticed them.
@@ -57,7 +60,7 @@ impl Event {
     /// The event that generation `generation` of the intent is for `switch`.
     pub fn generation(generation: u64, switch: &str) -> Self {
         Self {
-            source: "intent".to_owned(),
+            source: GENERATIONS.to_owned(),
             kind: "generation".to_owned(),
             object: String::new(),
             occurrence: generation,

@@ -28,7 +28,7 @@ use outplane_softswitch::server::{Config, Event, Witness};
 use outplane_softswitch::state::Limits;
 use outplane_softswitch::{Switch, SwitchConfig};
 use outplane_testbed::Ceph;
-use support::{Access, Lab};
+use support::{Lab, StoreAccess};
 use tokio::net::TcpListener;
 
 const TAIL: &str = "
@@ -45,20 +45,21 @@ async fn main() {
     let mut next = |default| arguments.next().unwrap_or(default);
     let (rounds, distributors, controllers) = (next(200), next(1), next(2));
     println!("\nembedded store");
-    measure(Lab::with(&[], distributors, controllers, TAIL).await, rounds).await;
+    Box::pin(measure(Lab::with(&[], distributors, controllers, TAIL).await, rounds)).await;
     if let Some(why) = Ceph::why_not() {
         println!("SKIPPED: a change over Ceph: {why}");
         return;
     }
     let ceph = tokio::task::spawn_blocking(|| Ceph::start(2)).await.unwrap().unwrap();
-    let access = Access {
+    let access = StoreAccess {
         endpoints: ceph.endpoints(),
         access_key: ceph.access_key().to_owned(),
         secret_key: ceph.secret_key().to_owned(),
     };
     println!("\nCeph RGW");
     let folder = tempfile::tempdir().unwrap();
-    measure(Lab::over(access, folder, &[], distributors, controllers, TAIL).await, rounds).await;
+    let lab = Lab::over(access, folder, &[], distributors, controllers, TAIL).await;
+    Box::pin(measure(lab, rounds)).await;
 }
 
 async fn measure(mut lab: Lab, rounds: usize) {

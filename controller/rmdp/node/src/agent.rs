@@ -84,8 +84,8 @@ impl Agent {
 
     /// Fetches what a task will need, while its claim is under way. Who executes it hears of faults.
     pub async fn prepare(&self, task: &Task, config: &SharedConfig) {
-        let Work::Converge { desired, .. } = task.work() else { return };
-        let blob = self.blobs.get(*desired);
+        let Work::Converge { desired, generation, .. } = task.work() else { return };
+        let blob = self.blobs.get(*desired, *generation);
         let switch = async {
             let target = self.target(task, config).await.ok()?;
             let session = self.session(target, config.budget());
@@ -157,8 +157,8 @@ impl Agent {
             let target = self.target(&job.task, config);
             match job.task.work() {
                 Work::Probe {} => Ok((target.await?, None)),
-                Work::Converge { desired, .. } => {
-                    let (target, blob) = tokio::join!(target, self.blobs.get(*desired));
+                Work::Converge { desired, generation, .. } => {
+                    let (target, blob) = tokio::join!(target, self.blobs.get(*desired, *generation));
                     Ok::<_, String>((target?, Some(blob?)))
                 }
             }

@@ -89,7 +89,7 @@ pub fn encode(desired: &Desired) -> Vec<u8> {
 /// The state that a blob of this name describes.
 ///
 /// # Errors
-/// [`BlobError`]: its bytes are others than the name says, or not in the one form that [`encode`] gives.
+/// [`BlobError`]: its bytes are others than the name says, or no updates in ascending order that the program can hold.
 pub fn decode(name: Digest, blob: &[u8]) -> Result<Desired, BlobError> {
     if blob.len() > MAX_BLOB {
         return Err(BlobError::TooLarge { bytes: blob.len() });

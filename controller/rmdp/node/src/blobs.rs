@@ -2,18 +2,25 @@
 //!
 //! An announce goes out while the distributor still writes the blob, so a blob that is not there yet is asked for again
 //! for a while. Whoever needs the same blob at the same time shares one fetch.
+//!
+//! A blob that does not come is made again from its generation, which every node compiles to the same bytes, and is
+//! stored for the others: blobs may be swept, or never have been written, and no task is lost by it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use outplane_compiler::state::Desired;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
 use outplane_rmdp_core::task::Digest;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use crate::blob;
+use crate::generation::{Compiled, compiled};
 use crate::objects::Objects;
 
 /// Most blobs that are kept.
@@ -22,8 +29,8 @@ const MOST: usize = 256;
 /// Most bytes of kept blobs, as they lie in the store; in memory they take a few times as much.
 const MOST_BYTES: usize = 64 << 20;
 
-/// How long a blob may be under way after its announce.
-const UNDER_WAY: Duration = Duration::from_secs(2);
+/// How long a blob may be under way after its announce. With the usual lease there is time left to make it again.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Between two looks at first, half as much again each time.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -50,6 +57,8 @@ type Cell = Arc<OnceCell<Arc<Fetched>>>;
 pub struct Blobs {
     objects: Objects,
     kept: Arc<Mutex<Kept>>,
+    /// The generation that was compiled last, if its blobs are not too many to keep; one is compiled at a time.
+    compiled: Arc<tokio::sync::Mutex<Option<Compiled>>>,
     counters: Arc<Counters>,
 }
 
@@ -62,6 +71,8 @@ pub struct Counters {
     pub early: AtomicU64,
     /// Blobs that made room for others.
     pub evicted: AtomicU64,
+    /// Blobs that were not in the store and were made again.
+    pub remade: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +85,7 @@ struct Kept {
 impl Blobs {
     /// None yet.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, kept: Arc::default(), counters: Arc::default() }
+        Self { objects, kept: Arc::default(), compiled: Arc::default(), counters: Arc::default() }
     }
 
     /// What was done.
@@ -82,13 +93,13 @@ impl Blobs {
         &self.counters
     }
 
-    /// The state of this name. Asks again while it may still be under way.
+    /// The state of this name, which a task of this generation wants. Asks again while it may still be under way.
     ///
     /// # Errors
-    /// In words: the store's, or that it is not there, or that it is not what its name says.
-    pub async fn get(&self, digest: Digest) -> Result<Arc<Fetched>, String> {
+    /// In words: the store's, or that it is not there and cannot be made again, or that it is not what its name says.
+    pub async fn get(&self, digest: Digest, generation: u64) -> Result<Arc<Fetched>, String> {
         let cell = self.cell(digest);
-        let fetched = cell.get_or_try_init(|| self.fetch(digest)).await;
+        let fetched = cell.get_or_try_init(|| self.fetch(digest, generation)).await;
         if fetched.is_err() {
             self.forget(digest, &cell);
         }
@@ -97,7 +108,7 @@ impl Blobs {
         Ok(fetched)
     }
 
-    async fn fetch(&self, digest: Digest) -> Result<Arc<Fetched>, String> {
+    async fn fetch(&self, digest: Digest, generation: u64) -> Result<Arc<Fetched>, String> {
         let (start, mut wait) = (Instant::now(), FIRST_WAIT);
         let blob = loop {
             self.counters.gets.fetch_add(1, Ordering::Relaxed);
@@ -106,9 +117,7 @@ impl Blobs {
             }
             self.counters.early.fetch_add(1, Ordering::Relaxed);
             if start.elapsed() >= UNDER_WAY {
-                return Err(format!(
-                    "the desired state b/{digest} is not in the store; is a distributor at work?"
-                ));
+                break self.remake(digest, generation).await?;
             }
             sleep(wait).await;
             wait = (wait * 3 / 2).min(LONGEST_WAIT);
@@ -122,6 +131,42 @@ impl Blobs {
         };
         let desired = decoded.map_err(|error| format!("the desired state b/{digest}: {error}"))?;
         Ok(Arc::new(Fetched { desired, bytes }))
+    }
+
+    /// Compiles the generation, and stores the blob again.
+    async fn remake(&self, digest: Digest, generation: u64) -> Result<Bytes, String> {
+        let missing = format!("the desired state b/{digest} is not in the store");
+        let mut last = self.compiled.lock().await;
+        let known = last.take_if(|last| last.generation != generation).is_none() && last.is_some();
+        if !known {
+            // Another may have been quicker while this one waited for its turn.
+            if let Some(blob) = self.objects.blob(digest).await.map_err(|error| error.to_string())? {
+                return Ok(blob);
+            }
+            tracing::warn!(generation, "{missing}: compiling its generation");
+            let key = Key::Generation(generation);
+            let record = self.objects.get(&key).await.map_err(|error| format!("{missing}; {error}"))?;
+            let Some(Object::Generation(record)) = record else {
+                return Err(format!("{missing}, and neither is {key}, which it is made from: apply again"));
+            };
+            let compiled = tokio::task::spawn_blocking(move || compiled(&record)).await;
+            let compiled = compiled.map_err(|_| format!("{missing}; {key} could not be compiled"))?;
+            *last = Some(compiled.map_err(|error| format!("{missing}; {error}"))?);
+        }
+        let blob = last.as_ref().and_then(|compiled| compiled.blobs.get(&digest)).cloned();
+        let size = |compiled: &Compiled| compiled.blobs.values().map(Bytes::len).sum::<usize>();
+        last.take_if(|compiled| size(compiled) > MOST_BYTES);
+        drop(last);
+        let blob = blob.ok_or_else(|| {
+            format!(
+                "{missing}, and generation {generation} compiles to others here: is another version of outplane at work?"
+            )
+        })?;
+        self.counters.remade.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.objects.create_blob(digest, blob.clone()).await {
+            tracing::warn!(%error, "b/{digest} was made again, but could not be stored for the others");
+        }
+        Ok(blob)
     }
 
     fn cell(&self, digest: Digest) -> Cell {

@@ -4,9 +4,14 @@
 //! Who appends tries the number after the newest; if somebody else was faster, the next one. So two appenders never
 //! have the same number, and the order has no owner. Who follows asks for the number after the last one it has, at once
 //! when a hint names it, and by polling anyway; a listing now and then finds what lies behind numbers that were swept.
+//!
+//! Old numbers are swept, never the newest. So an appender that was held up after its listing may find a number free that
+//! others have had, far below the newest: nobody would see its object, and two objects would have had one number. It lists
+//! once more after it has created: where a number was swept there are at least as many newer ones as are always kept.
 
 use std::time::Duration;
 
+use outplane_rmdp_core::config::MIN_KEPT;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
 use tokio::sync::watch;
@@ -81,19 +86,48 @@ impl Chain {
         Ok(self.numbers(objects, above).await?.last().copied())
     }
 
+    /// So many of the newest numbers are never swept.
+    fn always_kept(&self) -> usize {
+        match self {
+            Self::Generations | Self::Configs => MIN_KEPT as usize,
+            Self::Epochs(_) => 1,
+        }
+    }
+
     /// Appends what `make` gives for a number; the number.
     ///
     /// # Errors
-    /// The store's: [`outplane_rmdp_store::Error::Unknown`] leaves open whether it was appended.
+    /// The store's: [`outplane_rmdp_store::Error::Unknown`] leaves open whether it was appended. [`Error::Overtaken`] if
+    /// others appended so many meanwhile that the number may have been another's before.
     pub async fn append(&self, objects: &Objects, make: impl Fn(u64) -> Object) -> Result<u64, Error> {
-        let mut number = self.newest(objects, 0).await?.unwrap_or(0);
+        let known = Box::pin(self.newest(objects, 0)).await?.unwrap_or(0);
+        self.append_after(objects, known, make).await
+    }
+
+    /// As [`Self::append`], by one who takes `known` for the newest number.
+    pub async fn append_after(
+        &self,
+        objects: &Objects,
+        known: u64,
+        make: impl Fn(u64) -> Object,
+    ) -> Result<u64, Error> {
+        let mut number = known;
         for _ in 0..TRIES {
             number = number.saturating_add(1);
             if objects.create(&self.key(number), &mut make(number)).await? {
-                return Ok(number);
+                return match Box::pin(self.overtaken(objects, number)).await? {
+                    None => Ok(number),
+                    Some(newest) => Err(Error::Overtaken { key: self.key(number), newest }),
+                };
             }
         }
         Err(Error::Contended { tries: TRIES, last: self.key(number) })
+    }
+
+    /// The newest number, if there are so many above one that it may have been swept before.
+    pub(crate) async fn overtaken(&self, objects: &Objects, number: u64) -> Result<Option<u64>, Error> {
+        let above = self.numbers(objects, number).await?;
+        Ok(above.last().copied().filter(|_| above.len() >= self.always_kept()))
     }
 }
 

@@ -36,6 +36,19 @@ pub enum Error {
         /// The last key that was taken.
         last: Key,
     },
+    /// An object was appended where nobody looks any more.
+    #[error(
+        "`{key}` was appended, but others had appended up to number {newest} meanwhile, so it has no effect; try again"
+    )]
+    Overtaken {
+        /// Where it lies.
+        key: Key,
+        /// The newest number.
+        newest: u64,
+    },
+    /// No nonce can be made.
+    #[error("/dev/urandom gives no random numbers: {0}")]
+    Random(#[source] std::io::Error),
     /// Sockets, XDP.
     #[error("{0}")]
     Transport(String),

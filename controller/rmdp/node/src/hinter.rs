@@ -7,7 +7,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_transport::{Destinations, Sender, SenderSettings};
 use outplane_rmdp_wire::{Hint, HintOf, Key};
 
-use crate::daemon::{COMMANDS, epoch};
+use crate::daemon::{COMMANDS, Epoch};
 use crate::error::Error;
 use crate::file::NodeFile;
 use crate::objects::Objects;
@@ -36,7 +36,7 @@ impl Hinter {
         })?;
         let sender = Sender::open(SenderSettings {
             sender: COMMANDS,
-            epoch: epoch(objects, NAME).await?,
+            epoch: Epoch::new(NAME)?.take(objects).await?,
             key: Key { id, secret: *secret.expose() },
             interface: file.network.interface.clone(),
             destinations: Destinations { ttl: config.datagrams.ttl, ..Destinations::default() },

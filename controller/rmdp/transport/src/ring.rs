@@ -11,6 +11,9 @@ use crate::counters::{Counters, Lateness, RECENT};
 use crate::error::TransportError;
 use crate::receiver::{Mode, Settings, Xdp};
 
+/// Why there is no XDP where nobody wants it.
+const OFF: &str = "it is switched off";
+
 /// Attaches XDP if it is wanted and works; and takes away what an earlier start has left if it is not wanted, since
 /// nobody would read its ring.
 pub(crate) async fn open(
@@ -20,15 +23,15 @@ pub(crate) async fn open(
     let socket = |reason: String| Ok((None, Mode::Socket { reason }));
     let Some(interface) = &settings.interface else {
         let reason = "no interface is named".to_owned();
-        return if settings.xdp == Xdp::Required {
-            Err(TransportError::Required { reason })
-        } else {
-            socket(reason)
+        return match settings.xdp {
+            Xdp::Required => Err(TransportError::Required { reason }),
+            Xdp::Auto => socket(reason),
+            Xdp::Off => socket(OFF.to_owned()),
         };
     };
     let left_behind = is_pinned(&settings.pin_root, interface);
     if settings.xdp == Xdp::Off && !left_behind {
-        return socket("it is turned off".to_owned());
+        return socket(OFF.to_owned());
     }
     let attached = XdpReceiver::attach(outplane_xdp::Settings {
         interface: interface.clone(),
@@ -42,7 +45,7 @@ pub(crate) async fn open(
     });
     match (attached.await, settings.xdp) {
         (Ok(ring), Xdp::Off) => match ring.detach() {
-            Ok(()) => socket("it is turned off".to_owned()),
+            Ok(()) => socket(OFF.to_owned()),
             Err(error) => Err(TransportError::LeftBehind { reason: chain(&error) }),
         },
         (Ok(ring), Xdp::Auto | Xdp::Required) => {

@@ -50,7 +50,7 @@ async fn both_members_get_each_task_once(group: IpAddr) {
             return;
         }
     };
-    assert_eq!(*one.mode(), Mode::Socket { reason: "it is turned off".to_owned() });
+    assert_eq!(*one.mode(), Mode::Socket { reason: "it is switched off".to_owned() });
     let mut senders: Vec<Sender> = (1..=3).map(|id| sender(id, to_group(group, port))).collect();
     let tasks = TaskList::new(50);
     if senders[0].heartbeat(&beat(), &[], &[]).unwrap() == 0 {

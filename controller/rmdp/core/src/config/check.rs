@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{MAX_GROUPS, MAX_KEYS, MAX_MEMBERS, MAX_SWITCHES, Role, SharedConfig};
+use super::{MAX_GROUPS, MAX_KEYS, MAX_MEMBERS, MAX_SWITCHES, MIN_KEPT, Role, SharedConfig};
 use crate::key::{MAX_ATTEMPT, check_name};
 
 /// Why a shared configuration is refused.
@@ -141,7 +141,13 @@ impl SharedConfig {
             );
         }
         if keys.accept.len() > MAX_KEYS {
-            problems.add("keys.accept", format!("at most {MAX_KEYS} keys are possible"));
+            problems.add(
+                "keys.accept",
+                format!(
+                    "{} keys, at most {MAX_KEYS} are possible, the current one and the next: take out those that nobody signs with any more",
+                    keys.accept.len()
+                ),
+            );
         }
     }
 
@@ -170,8 +176,8 @@ impl SharedConfig {
         problems.range("degradation.clear_s", self.degradation.clear_s, 1, 86_400);
         problems.range("retention.horizon_s", self.retention.horizon_s, 1, 10 * 365 * 86_400);
         problems.range("retention.grace_s", self.retention.grace_s, 1, 86_400);
-        problems.range("retention.generations", self.retention.generations, 2, 1_000_000);
-        problems.range("retention.configs", self.retention.configs, 2, 1_000_000);
+        problems.range("retention.generations", self.retention.generations, MIN_KEPT.into(), 1_000_000);
+        problems.range("retention.configs", self.retention.configs, MIN_KEPT.into(), 1_000_000);
     }
 
     fn check_between(&self, problems: &mut Problems) {

@@ -20,7 +20,7 @@
 //!
 //! [keys]
 //! sign_with = 1               # id of the key that datagrams are signed with; the secrets are in the nodes' own files
-//! accept = [1, 2]             # ids of the keys that are taken, at most 8, sign_with among them
+//! accept = [1, 2]             # ids of the keys that are taken, at most 2 (the current one and the next), sign_with among them
 //!
 //! [heartbeat]
 //! interval_ms = 200
@@ -80,8 +80,10 @@ pub use check::{ConfigError, Problem};
 
 /// Most members.
 pub const MAX_MEMBERS: usize = 64;
-/// Most accepted keys.
-pub const MAX_KEYS: usize = 8;
+/// Most accepted keys: the current one and the next. The XDP program has room for these.
+pub const MAX_KEYS: usize = 2;
+/// Fewest generations, and versions of this configuration, that stay: appenders reckon with it.
+pub const MIN_KEPT: u32 = 2;
 /// Most multicast groups.
 pub const MAX_GROUPS: usize = 8;
 /// Most switches.

@@ -72,6 +72,7 @@ fn faults_name_the_key_and_the_cure() {
     let cases = [
         ("[claims]\nbudget_ms = 2000", "claims.budget_ms: 2000 is more than half of lease_base_ms = 3000"),
         ("[claims]\nlease_max_ms = 100", "claims.lease_max_ms: 100 is less than"),
+        ("[keys]\naccept = [1, 2, 3]", "keys.accept: 3 keys, at most 2 are possible"),
         ("[keys]\naccept = [2]", "keys.accept: it lacks sign_with = 1"),
         (
             "[datagrams]\ngroups = [\"192.0.2.1\"]",

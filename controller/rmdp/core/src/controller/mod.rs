@@ -14,6 +14,7 @@ mod look;
 mod news;
 mod poll;
 mod record;
+mod retention;
 mod sweep;
 mod turns;
 
@@ -233,6 +234,9 @@ impl Controller {
         }
         if self.tasks.len() >= self.config.limits.tasks as usize {
             self.counters.refused_full += 1;
+            if origin == Origin::Queue {
+                self.poll.missed();
+            }
             return;
         }
         self.counters.found_in_queue += u64::from(origin == Origin::Queue);

@@ -42,6 +42,8 @@ pub(super) struct Poll {
     /// When the last poll began that saw the whole queue and whose tasks are all in mind.
     complete: Option<Instant>,
     began: Instant,
+    /// The last poll that saw a task that could not be read.
+    strange: Option<u64>,
     /// For each source: first open occurrence, and since when this is known.
     horizons: BTreeMap<String, Vec<(u64, Instant)>>,
     horizons_next: Instant,
@@ -65,6 +67,7 @@ impl Poll {
             strangers: Memory::new(STRANGERS),
             complete: None,
             began: now,
+            strange: None,
             horizons: BTreeMap::new(),
             horizons_next: now,
             horizons_asked: None,
@@ -111,9 +114,21 @@ impl Poll {
         self.horizons_next = self.horizons_next.min(now);
     }
 
-    /// When the last poll began after which every queued task was in mind.
-    pub(super) fn complete(&self) -> Option<Instant> {
-        self.complete
+    /// Whether a poll that began no longer than `recent` ago saw the whole queue, and every task in it that can be read and
+    /// is not said to be decided is in mind.
+    pub(super) fn sees_queue(&self, now: Instant, recent: Duration) -> bool {
+        let fetched = self.to_fetch.is_empty() && self.fetching == 0;
+        fetched && self.complete.is_some_and(|began| now.since(began) <= recent)
+    }
+
+    /// Whether the complete poll, or the one that runs, saw tasks that cannot be read.
+    pub(super) fn has_strangers(&self) -> bool {
+        self.strange.is_some_and(|poll| poll + 1 >= self.number)
+    }
+
+    /// A task of the queue found no room in mind.
+    pub(super) fn missed(&mut self) {
+        self.complete = None;
     }
 
     pub(super) fn raised(&mut self, source: &str, below: u64, now: Instant) {
@@ -188,7 +203,9 @@ impl Controller {
             } else if self.decided.has(id, now) {
                 // Queued after it was decided, or its deletion failed.
                 self.deletes.add(id, now);
-            } else if !self.hinted.has(id, now) && !self.poll.strangers.has(id, now) {
+            } else if self.poll.strangers.has(id, now) {
+                self.poll.strange = Some(number);
+            } else if !self.hinted.has(id, now) {
                 self.poll.to_fetch.insert(id);
             }
         }
@@ -237,10 +254,11 @@ impl Controller {
             }
             Reply::Foreign(_) => {
                 self.poll.strangers.insert(id, now + STRANGE_FOR, now);
+                self.poll.strange = Some(self.poll.number);
             }
             Reply::Missing => {}
             // Not in mind: the queue was not seen whole.
-            _ => self.poll.complete = None,
+            _ => self.poll.missed(),
         }
     }
 

@@ -7,6 +7,8 @@
 //! Controllers claim nothing below the horizon that they know, and none whose knowledge is older than a quarter of the
 //! grace; a claim lives half of the grace at most. So when something is deleted, nobody can be about to claim it. Ages
 //! are the store's; were they wrong, things would be refused or kept too long, and never executed twice.
+//!
+//! After that a round goes on with what the horizon does not keep: [`super::retention`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::mutant::Mutant;
 use crate::object::{Horizon, Object};
 use crate::time::Instant;
 
+use super::retention::Numbers;
 use super::{Controller, For};
 
 /// Objects that are read at a time.
@@ -35,23 +38,65 @@ pub(super) enum Step {
     Read(Key),
     DeleteHistory,
     DeleteDecisions,
+    DeleteOld(usize),
     Raise(String, u64),
     Prune,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stage {
+pub(super) enum Stage {
     Idle,
     Decisions,
     Claims,
     Results,
+    Generations,
+    Configs,
+    Epochs,
+    Statuses,
+    Alerts,
+    Blobs,
+}
+
+impl Stage {
+    fn next(self) -> Self {
+        match self {
+            Self::Decisions => Self::Claims,
+            Self::Claims => Self::Results,
+            Self::Results => Self::Generations,
+            Self::Generations => Self::Configs,
+            Self::Configs => Self::Epochs,
+            Self::Epochs => Self::Statuses,
+            Self::Statuses => Self::Alerts,
+            Self::Alerts => Self::Blobs,
+            Self::Blobs | Self::Idle => Self::Idle,
+        }
+    }
+
+    fn prefix(self) -> Prefix {
+        match self {
+            Self::Idle | Self::Decisions => Prefix::Decisions,
+            Self::Claims => Prefix::Claims,
+            Self::Results => Prefix::Results,
+            Self::Generations => Prefix::Generations,
+            Self::Configs => Prefix::Configs,
+            Self::Epochs => Prefix::Epochs,
+            Self::Statuses => Prefix::Statuses,
+            Self::Alerts => Prefix::Degraded,
+            Self::Blobs => Prefix::Blobs,
+        }
+    }
+
+    /// Whether it is kept for the horizon: read before it is deleted.
+    fn is_history(self) -> bool {
+        matches!(self, Self::Decisions | Self::Claims | Self::Results)
+    }
 }
 
 /// A round of sweeping; one controller, the first in rank, does it at a time, though more would do no harm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sweep {
     next: Instant,
-    stage: Stage,
+    pub(super) stage: Stage,
     after: Option<Key>,
     page_done: bool,
     to_read: Vec<Key>,
@@ -60,6 +105,10 @@ pub(super) struct Sweep {
     history: Vec<Key>,
     decisions: Vec<Key>,
     candidates: BTreeMap<String, u64>,
+    /// Of the chain that is listed.
+    pub(super) numbers: Numbers,
+    /// What retention does not keep, of the page at hand.
+    old: Vec<Key>,
 }
 
 fn interval(horizon: Duration) -> Duration {
@@ -78,6 +127,8 @@ impl Sweep {
             history: Vec::new(),
             decisions: Vec::new(),
             candidates: BTreeMap::new(),
+            numbers: Numbers::default(),
+            old: Vec::new(),
         }
     }
 
@@ -126,28 +177,27 @@ impl Controller {
             let rest = self.sweep.decisions.len().saturating_sub(BATCH);
             let keys = self.sweep.decisions.split_off(rest);
             self.sweep_ask(Step::DeleteDecisions, Request::Delete(keys), actions);
+        } else if !self.sweep.old.is_empty() {
+            let rest = self.sweep.old.len().saturating_sub(BATCH);
+            let keys = self.sweep.old.split_off(rest);
+            self.sweep_ask(Step::DeleteOld(keys.len()), Request::Delete(keys), actions);
         } else if self.sweep.after.is_some() {
             self.list_page(actions);
         } else {
-            self.sweep.stage = match self.sweep.stage {
-                Stage::Decisions => Stage::Claims,
-                Stage::Claims => Stage::Results,
-                Stage::Results | Stage::Idle => Stage::Idle,
-            };
-            if self.sweep.stage == Stage::Idle {
+            let done = self.sweep.stage;
+            self.sweep.stage = done.next();
+            self.sweep.numbers = Numbers::default();
+            if done == Stage::Results {
                 self.raise(now, actions);
-            } else {
+            }
+            if self.sweep.stage != Stage::Idle {
                 self.list_page(actions);
             }
         }
     }
 
     fn list_page(&mut self, actions: &mut Vec<Action>) {
-        let prefix = match self.sweep.stage {
-            Stage::Idle | Stage::Decisions => Prefix::Decisions,
-            Stage::Claims => Prefix::Claims,
-            Stage::Results => Prefix::Results,
-        };
+        let prefix = self.sweep.stage.prefix();
         self.sweep.page_done = false;
         let after = self.sweep.after.take();
         self.sweep_ask(Step::List, Request::List { prefix, after }, actions);
@@ -156,9 +206,7 @@ impl Controller {
     /// The horizons may pass what is decided and old, but nothing that is pending.
     fn raise(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let candidates = std::mem::take(&mut self.sweep.candidates);
-        let recent = self.config.poll_interval() * 4;
-        let whole = self.poll.complete().is_some_and(|began| now.since(began) <= recent);
-        if whole && !self.is(Mutant::NoHorizon) {
+        if self.sees_queue(now) && !self.is(Mutant::NoHorizon) {
             for (source, candidate) in candidates {
                 let pending = self.tasks.values().map(|entry| entry.task.event());
                 let pending =
@@ -179,9 +227,19 @@ impl Controller {
         }
     }
 
+    /// Whether the queue was seen whole, not long ago.
+    pub(super) fn sees_queue(&self, now: Instant) -> bool {
+        self.poll.sees_queue(now, self.config.poll_interval() * 4)
+    }
+
     pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply) {
         self.sweep.pending = self.sweep.pending.saturating_sub(1);
         match (step, reply) {
+            (Step::List, Reply::Page { keys, next }) if !self.sweep.stage.is_history() => {
+                self.sweep.old = self.not_kept(now, &keys);
+                self.sweep.after = next;
+                self.sweep.page_done = true;
+            }
             (Step::List, Reply::Page { keys, next }) => {
                 let mut old = self.config.horizon();
                 if self.sweep.stage != Stage::Decisions {
@@ -197,6 +255,7 @@ impl Controller {
             (Step::DeleteHistory | Step::DeleteDecisions | Step::Prune, Reply::Done) => {
                 self.counters.swept_history += 1;
             }
+            (Step::DeleteOld(number), Reply::Done) => self.counters.swept_old += number as u64,
             (Step::Raise(source, below), Reply::Created | Reply::Exists) => {
                 self.poll.raised(&source, below, now);
             }

@@ -12,6 +12,8 @@ pub struct StreamEpoch {
     pub node: String,
     /// Its number, from 1.
     pub epoch: u64,
+    /// Random: tells whose it is when the answer to its creation was lost.
+    pub nonce: String,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,

@@ -78,7 +78,10 @@ fn every() -> Vec<(Key, Object)> {
             Object::Horizon(Horizon { source: s("intent"), below: 8, by: s("c1"), at_ms: 0 }),
         ),
         (Key::Config(2), Object::Config(config)),
-        (Key::Epoch(s("c1"), 4), Object::Epoch(StreamEpoch { node: s("c1"), epoch: 4, at_ms: 0 })),
+        (
+            Key::Epoch(s("c1"), 4),
+            Object::Epoch(StreamEpoch { node: s("c1"), epoch: 4, nonce: s("5eed"), at_ms: 0 }),
+        ),
         (Key::Status(s("c1")), Object::Status(status)),
         (Key::Degraded(s("d1")), Object::Degraded(alert)),
     ]

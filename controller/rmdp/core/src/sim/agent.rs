@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::scenario::MS;
 use super::world::{Event, World};
 use crate::io::{Execution, Input};
+use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::task::{Fence, Task, Work};
 use crate::time::Instant;
@@ -58,6 +59,12 @@ impl World {
         let start = self.nodes[node].start;
         let told = self.nodes[node].told.get(task.switch()).copied().unwrap_or(0);
         self.checker.execute(self.now, (node, start), &task, attempt, told);
+        if let Work::Converge { generation, desired, .. } = task.work()
+            && !self.store.has(&Key::Blob(*desired))
+            && !self.store.has(&Key::Generation(*generation))
+        {
+            self.checker.cannot(self.now, &task);
+        }
         let writes = u8::try_from(self.chance.range(1, 3)).unwrap_or(1);
         let run = Run { node, start, task, attempt, fence, start_before, connection: 0, writes };
         let wait = self.chance.range(MS / 10, 8 * MS);

@@ -34,6 +34,9 @@ pub enum Invariant {
     I9,
     /// Clean-up never opens an id again.
     I10,
+    /// What is pending can be executed: its generation is kept, and its desired state, or what that is made again from. The
+    /// highest number of a chain stays.
+    I11,
     /// Nobody executes what he knows to be overtaken.
     Superseded,
 }
@@ -95,9 +98,26 @@ pub(super) struct Checker {
     queued: BTreeMap<TransactionId, Event>,
     closed: BTreeMap<String, u64>,
     effects: BTreeMap<String, Effects>,
+    /// The newest stream epoch of each node.
+    epochs: BTreeMap<String, u64>,
 }
 
 impl Checker {
+    /// A node has taken an epoch.
+    pub(super) fn started(&mut self, node: &str, epoch: u64) {
+        self.epochs.insert(node.to_owned(), epoch);
+    }
+
+    /// A task is executed, and nobody can tell what for.
+    pub(super) fn cannot(&mut self, real: u64, task: &Task) {
+        let (id, generation) = (task.id(), task.work().generation());
+        self.fail(
+            Invariant::I11,
+            real,
+            format!("{id} is executed, but its desired state and generation {generation:?} are swept"),
+        );
+    }
+
     fn fail(&mut self, invariant: Invariant, at: u64, what: String) {
         if self.violations.len() < 20 {
             self.violations.push(Violation { invariant, at, what });
@@ -312,6 +332,20 @@ impl Checker {
                 {
                     decided.swept = true;
                 }
+            }
+            Key::Generation(generation) => {
+                let open = self.open().into_iter();
+                let open: Vec<_> = open
+                    .filter(|id| {
+                        self.queued[id].occurrence == *generation && self.queued[id].source == "intent"
+                    })
+                    .collect();
+                for id in open {
+                    self.fail(Invariant::I11, real, format!("{key} is deleted, and {id} of it is pending"));
+                }
+            }
+            Key::Epoch(node, epoch) if self.epochs.get(node) == Some(epoch) => {
+                self.fail(Invariant::I11, real, format!("{key} is deleted, and it is the newest"));
             }
             _ => {}
         }

@@ -18,6 +18,8 @@ impl World {
         let now = self.nodes[node].clock.local(self.now);
         self.nodes[node].start += 1;
         let start = self.nodes[node].start;
+        self.store.write(self.now, Key::Epoch(self.nodes[node].name.clone(), start.into()));
+        self.checker.started(&self.nodes[node].name, start.into());
         let me = Identity { name: self.nodes[node].name.clone(), epoch: u64::from(start) };
         let config = self.scenario.config.clone();
         let kind = if self.nodes[node].is_controller {
@@ -65,6 +67,7 @@ impl World {
         match *incident {
             Incident::Append { generation } => {
                 self.newest = generation;
+                self.store.write(self.now, Key::Generation(generation));
                 for node in 0..self.nodes.len() {
                     if !self.nodes[node].is_controller {
                         let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));

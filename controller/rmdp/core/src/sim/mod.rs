@@ -5,7 +5,7 @@
 //!  seed ─► Scenario ─► World: events in order of time ─► machines of this crate ─► actions ─► events ..
 //!                        │ every action, stored object and effect
 //!                        ▼
-//!                      Checker: I1 .. I10 ─► Violation
+//!                      Checker: I1 .. I11 ─► Violation
 //! ```
 //!
 //! Faults until the calm: datagrams lost, doubled, late; requests lost before or after they took effect, answered with

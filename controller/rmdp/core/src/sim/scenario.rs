@@ -208,6 +208,7 @@ fn configuration(chance: &mut Chance, distributors: u64, controllers: u64) -> Sh
     config.limits.executions = if chance.permille(200) { 1 } else { 8 };
     config.retention.horizon_s = 8;
     config.retention.grace_s = 4;
+    config.retention.generations = 2;
     config.check().expect("a configuration that can work");
     if chance.permille(200) {
         // Fewer than a configuration may say, so that the bound is met.

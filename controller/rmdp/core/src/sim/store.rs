@@ -37,6 +37,15 @@ impl Store {
         self.objects.get(&key.path()).and_then(|(_, stored)| stored.object.as_ref())
     }
 
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.objects.contains_key(&key.path())
+    }
+
+    /// Writes an object of which only the key matters here.
+    pub(super) fn write(&mut self, now: u64, key: Key) {
+        self.objects.insert(key.path(), (key, Stored { object: None, at: now }));
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.objects.values().map(|(key, _)| key)
     }
@@ -103,11 +112,10 @@ impl Store {
 
     fn create_blob(&mut self, now: u64, digest: Digest) -> Reply {
         let key = Key::Blob(digest);
-        let path = key.path();
-        if self.objects.contains_key(&path) {
+        if self.has(&key) {
             return Reply::Exists;
         }
-        self.objects.insert(path, (key, Stored { object: None, at: now }));
+        self.write(now, key);
         Reply::Created
     }
 }

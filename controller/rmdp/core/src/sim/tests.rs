@@ -86,6 +86,7 @@ fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::QueueSweptAtClaim => &[Invariant::I6],
         Mutant::FreshT0 => &[Invariant::I2, Invariant::I3],
         Mutant::ClosedClaimed => &[Invariant::I1, Invariant::I10],
+        Mutant::NeededSwept => &[Invariant::I11],
     }
 }
 

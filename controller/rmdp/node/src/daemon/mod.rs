@@ -11,6 +11,7 @@
 //! ```
 //! One task runs the loop and owns the machine; everything else it started ends with it.
 
+mod epoch;
 mod executions;
 mod follow;
 mod inside;
@@ -51,7 +52,8 @@ use follow::Event;
 use inside::Inside;
 use shell::Shell;
 
-pub use start::{COMMANDS, epoch, newest_config, store_settings};
+pub use epoch::Epoch;
+pub use start::{COMMANDS, newest_config, store_settings};
 pub use status::LEFT;
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Member, Role, SharedConfig};
-use outplane_rmdp_core::object::{MAX_BLOB, Object, StreamEpoch};
+use outplane_rmdp_core::object::{MAX_BLOB, Object};
 use outplane_rmdp_store as store;
 use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Settings, Xdp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::epoch::Epoch;
 use super::{Setup, Started, keys};
 use crate::chain::{Chain, POLL};
 use crate::error::Error;
@@ -47,7 +48,7 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
         Role::Controller => "controller",
     };
     let metrics = Arc::new(Metrics::new(&file.name, word));
-    let readiness = Readiness::default();
+    let readiness = Readiness::of_node();
     let page = Arc::new(Mutex::new(serde_json::json!({ "node": file.name, "role": word, "starting": true })));
     let mut tasks = JoinSet::new();
     let http = serve(file, &metrics, &readiness, &page, &mut tasks).await?;
@@ -55,7 +56,7 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
     usable(&objects, &readiness).await?;
     let (version, config) = configuration(&objects, &readiness).await?;
     member(&config, version, setup)?;
-    let epoch = epoch(&objects, &file.name).await?;
+    let epoch = epoch(&objects, &file.name, &readiness).await?;
     let keys = keys::of(&config, file);
     let own = member(&config, version, setup)?;
     let receiver = Receiver::open(receiver_settings(file, &config, own, &keys)).await.map_err(transport)?;
@@ -108,8 +109,11 @@ async fn serve(
     let address = server.address();
     let page = Arc::clone(page);
     let status = move || page.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    let pages =
-        Pages { metrics: Arc::clone(metrics), readiness: readiness.clone(), status: Arc::new(status) };
+    let pages = Pages {
+        metrics: metrics.source(readiness.clone()),
+        readiness: readiness.clone(),
+        status: Arc::new(status),
+    };
     // It ends with the set.
     tasks.spawn(server.run(pages, CancellationToken::new()));
     Ok(Some(address))
@@ -184,11 +188,23 @@ pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfi
     Ok(Some((version, config)))
 }
 
-/// Takes the next stream epoch of a node.
-pub async fn epoch(objects: &Objects, node: &str) -> Result<u64, Error> {
-    let chain = Chain::Epochs(node.to_owned());
-    let make = |epoch| Object::Epoch(StreamEpoch { node: node.to_owned(), epoch, at_ms: 0 });
-    chain.append(objects, make).await
+/// The stream epoch of this start; waits for the store.
+async fn epoch(objects: &Objects, node: &str, readiness: &Readiness) -> Result<u64, Error> {
+    let mut epoch = Epoch::new(node)?;
+    loop {
+        match epoch.take(objects).await {
+            Ok(number) => {
+                readiness.has(Lacking::Store);
+                return Ok(number);
+            }
+            Err(Error::Store(error @ (store::Error::Unavailable { .. } | store::Error::Unknown { .. }))) => {
+                tracing::warn!(%error, "waiting for the store");
+                readiness.lacks(Lacking::Store, error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 pub(super) fn member<'c>(config: &'c SharedConfig, version: u64, setup: &Setup) -> Result<&'c Member, Error> {

@@ -1,4 +1,4 @@
-//! What a node serves over HTTP, for monitoring and for people: nothing here changes anything.
+//! What a node, or the embedded store, serves over HTTP, for monitoring and for people: nothing here changes anything.
 //!
 //! | path | answer |
 //! |---|---|
@@ -26,7 +26,7 @@ use axum::routing::get;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::metrics::CONTENT_TYPE;
 use listener::Bounded;
 
 /// Connections at a time; more wait in the kernel's queue.
@@ -37,7 +37,8 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(30);
 /// Why a node cannot serve.
 #[derive(Debug, Error)]
 #[error(
-    "cannot listen on {address} for HTTP: {source}; is the port another process's? set `listen` in [http] of the node's file"
+    "cannot listen on {address} for HTTP: {source}; is the port another process's? name another (`listen` in [http] of a \
+     node's file, `--http` of the store)"
 )]
 pub struct HttpError {
     address: SocketAddr,
@@ -55,23 +56,24 @@ pub enum Lacking {
     Datagrams,
     /// The will: it is draining.
     Draining,
+    /// A disk that takes what is written.
+    Disk,
 }
 
-/// Why a node is not ready, if it is not. Cheap to share; a new one lacks the configuration.
-#[derive(Clone, Debug)]
+/// Why a daemon is not ready, if it is not. Cheap to share; a new one is ready.
+#[derive(Clone, Debug, Default)]
 pub struct Readiness {
     lacking: Arc<Mutex<BTreeMap<Lacking, String>>>,
 }
 
-impl Default for Readiness {
-    fn default() -> Self {
-        let readiness = Self { lacking: Arc::default() };
+impl Readiness {
+    /// Of a node that starts: it lacks the configuration.
+    pub fn of_node() -> Self {
+        let readiness = Self::default();
         readiness.lacks(Lacking::Configuration, "no shared configuration has been read yet");
         readiness
     }
-}
 
-impl Readiness {
     /// Not ready, for this reason, until [`Self::has`].
     pub fn lacks(&self, what: Lacking, why: impl Into<String>) {
         self.lock().insert(what, why.into());
@@ -100,11 +102,14 @@ impl Readiness {
 /// Gives the JSON of `/status`. Called for each request: it must not block, and must not hold what the daemon needs.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// Gives the text of `/metrics`, [`CONTENT_TYPE`]. The same holds.
+pub type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What is served.
 #[derive(Clone)]
 pub struct Pages {
     /// `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub metrics: MetricsSource,
     /// `/ready`.
     pub readiness: Readiness,
     /// `/status`.
@@ -154,8 +159,7 @@ impl Server {
 }
 
 async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    pages.metrics.set_ready(pages.readiness.is_ready());
-    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], pages.metrics.encode())
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (pages.metrics)())
 }
 
 async fn ready(State(pages): State<Pages>) -> impl IntoResponse {

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::metrics::Metrics;
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let exchange = async {
@@ -20,9 +21,9 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 async fn serve() -> (SocketAddr, Readiness, CancellationToken, tokio::task::JoinHandle<()>) {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
-    let readiness = Readiness::default();
+    let readiness = Readiness::of_node();
     let pages = Pages {
-        metrics: Arc::new(Metrics::new("c1", "controller")),
+        metrics: Arc::new(Metrics::new("c1", "controller")).source(readiness.clone()),
         readiness: readiness.clone(),
         status: Arc::new(|| serde_json::json!({"node": "c1"})),
     };

@@ -4,6 +4,7 @@
 //! like) and written out by [`snapshot`]; what happens in the daemon is counted where it happens. Labels are bounded:
 //! members of the configuration, endpoints of the node's file, and words of the enums here.
 
+mod plain;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use plain::{Named, Number, PlainMetrics};
 use snapshot::Snapshot;
+
+use crate::http::{MetricsSource, Readiness};
 
 /// Upper bounds of the times of steps, seconds.
 const STEP_BOUNDS: [f64; 16] = [
@@ -163,6 +167,9 @@ struct StepLabel {
     step: Step,
 }
 
+/// Media type of encoded metrics.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// All metrics of a node. Shared by reference: every method takes `&self`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -179,9 +186,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Media type of [`Self::encode`].
-    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// Metrics of a node that has just started. `role` as in the shared configuration.
     pub fn new(node: &str, role: &str) -> Self {
         let mut registry = Registry::with_prefix("outplane");
@@ -253,6 +257,15 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+
+    /// As [`crate::http::Server`] asks for it.
+    pub fn source(self: &Arc<Self>, readiness: Readiness) -> MetricsSource {
+        let metrics = Arc::clone(self);
+        Arc::new(move || {
+            metrics.set_ready(readiness.is_ready());
+            metrics.encode()
+        })
     }
 
     /// A decision was written.

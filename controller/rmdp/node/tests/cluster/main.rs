@@ -2,5 +2,7 @@
 //! real gRPC.
 
 mod change;
+mod epochs;
 mod faults;
+mod retention;
 mod support;

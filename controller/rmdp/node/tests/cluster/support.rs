@@ -71,7 +71,7 @@ pub(crate) struct Member {
 
 /// A store, and who may use it.
 #[derive(Clone)]
-pub(crate) struct Access {
+pub(crate) struct StoreAccess {
     pub(crate) endpoints: Vec<String>,
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
@@ -81,7 +81,7 @@ pub(crate) struct Lab {
     pub(crate) folder: tempfile::TempDir,
     /// Ours, unless the store is somebody else's.
     server: Option<Server>,
-    access: Access,
+    pub(crate) access: StoreAccess,
     pub(crate) objects: Objects,
     pub(crate) members: Vec<Member>,
     pub(crate) switches: BTreeMap<String, Switch>,
@@ -129,7 +129,7 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, Self::store_settings(folder.path())).await.unwrap();
-        let access = Access {
+        let access = StoreAccess {
             endpoints: vec![format!("http://{}", server.address())],
             access_key: ACCESS.to_owned(),
             secret_key: SECRET.to_owned(),
@@ -140,7 +140,7 @@ impl Lab {
 
     /// Over a store that runs already.
     pub(crate) async fn over(
-        access: Access,
+        access: StoreAccess,
         folder: tempfile::TempDir,
         switches: &[&str],
         distributors: usize,
@@ -388,8 +388,8 @@ pub(crate) fn policy<'s>(switches: impl Iterator<Item = &'s String>, rules: usiz
     vec![PolicyFile { name: "policy.yaml".to_owned(), text }]
 }
 
-fn node_file(name: &str, access: &Access, folder: &Path, keys: &[u16]) -> NodeFile {
-    let Access { endpoints, access_key, secret_key } = access;
+fn node_file(name: &str, access: &StoreAccess, folder: &Path, keys: &[u16]) -> NodeFile {
+    let StoreAccess { endpoints, access_key, secret_key } = access;
     let mut text = format!(
         "name = \"{name}\"\n[store]\nendpoints = {endpoints:?}\nbucket = \"outplane\"\naccess_key = \
          \"{access_key}\"\nsecret_key = \"{secret_key}\"\nattempt_timeout_ms = 500\n[network]\nxdp = \"off\"\n[http]\nlisten = \

@@ -3,4 +3,5 @@
 mod bench;
 mod claims;
 mod outcomes;
+mod retention;
 mod site;

@@ -1,0 +1,70 @@
+//! The stream epoch of a start: a number that nobody had before, whatever becomes of requests.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use outplane_rmdp_core::object::{Object, StreamEpoch};
+
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::objects::Objects;
+
+/// How often another number is tried when others take them.
+const TRIES: u32 = 1000;
+
+/// Takes the next stream epoch of a node, once. After a fault it goes on where it was: what it may have created is
+/// recognised by its nonce, so that a lost answer costs no number, and nobody has another's.
+#[derive(Debug)]
+pub struct Epoch {
+    chain: Chain,
+    node: String,
+    nonce: String,
+    /// The number that it may have created.
+    tried: Option<u64>,
+}
+
+impl Epoch {
+    /// For one start of this node.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(node: &str) -> Result<Self, Error> {
+        let mut random = [0; 16];
+        let source = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+        source.map_err(Error::Random)?;
+        let nonce = format!("{:032x}", u128::from_be_bytes(random));
+        Ok(Self { chain: Chain::Epochs(node.to_owned()), node: node.to_owned(), nonce, tried: None })
+    }
+
+    /// Takes it. Its number.
+    ///
+    /// # Errors
+    /// The store's, after which it may be asked again; that others take every number.
+    pub async fn take(&mut self, objects: &Objects) -> Result<u64, Error> {
+        let mut last = self.chain.key(0);
+        for _ in 0..TRIES {
+            let number = match self.tried {
+                Some(number) => number,
+                None => self.chain.newest(objects, 0).await?.unwrap_or(0).saturating_add(1),
+            };
+            self.tried = Some(number);
+            let (node, nonce) = (self.node.clone(), self.nonce.clone());
+            let epoch = StreamEpoch { node, epoch: number, nonce, at_ms: 0 };
+            let key = self.chain.key(number);
+            let ours = objects.create(&key, &mut Object::Epoch(epoch)).await?
+                || match objects.get(&key).await {
+                    Ok(Some(Object::Epoch(there))) => there.nonce == self.nonce,
+                    Ok(_) | Err(Error::Object(_)) => false,
+                    Err(error) => return Err(error),
+                };
+            // What is below the newest may have been another's before it was swept.
+            let taken = ours && Box::pin(self.chain.overtaken(objects, number)).await?.is_none();
+            self.tried = None;
+            if taken {
+                return Ok(number);
+            }
+            last = key;
+        }
+        Err(Error::Contended { tries: TRIES, last })
+    }
+}

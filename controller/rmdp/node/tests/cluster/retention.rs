@@ -1,0 +1,159 @@
+//! What retention keeps vanishes in time, and changes go on.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::{NodeStatus, Object, QueuedTask};
+use outplane_rmdp_core::task::{Digest, Work};
+use outplane_rmdp_node::blobs::Blobs;
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::generation::{Compiled, compiled};
+use outplane_rmdp_node::{Error, daemon};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Lab, PATIENCE, QUICK, policy, record};
+
+/// As short as leases allow.
+fn short() -> String {
+    let quick = QUICK.replace("lease_max_ms = 5000", "lease_max_ms = 2400");
+    format!("{quick}[retention]\nhorizon_s = 6\ngrace_s = 6\ngenerations = 2\nconfigs = 2\n")
+}
+
+async fn keys(lab: &Lab, prefix: Prefix) -> Vec<Key> {
+    let (keys, whole) = lab.objects.list_all(&prefix, 1000).await.unwrap();
+    assert!(whole);
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_old_vanishes_and_changes_go_on() {
+    let lab = Lab::with(&["leaf1"], 1, 2, &short()).await;
+    let mut nodes = lab.start_all().await;
+    for _ in 0..2 {
+        nodes.remove("c2").unwrap().drain().await;
+        nodes.insert("c2", lab.start("c2").await);
+    }
+    for rules in 1..=4 {
+        lab.converged(lab.apply(rules).await).await;
+    }
+    for _ in 0..3 {
+        lab.set_config(&lab.config()).await;
+    }
+    // Of a node that is no member any more.
+    let left = NodeStatus {
+        node: "gone".to_owned(),
+        role: outplane_rmdp_core::config::Role::Controller,
+        epoch: 1,
+        version: "0".to_owned(),
+        config: 1,
+        generation: 0,
+        receiver: daemon::LEFT.to_owned(),
+        draining: true,
+        counters: std::collections::BTreeMap::new(),
+        tasks: vec![],
+        alerts: vec![],
+        at_ms: 0,
+    };
+    lab.objects.put(&Key::Status("gone".to_owned()), &mut Object::Status(left)).await.unwrap();
+    assert_eq!(keys(&lab, Prefix::Blobs).await.len(), 4);
+    let epoch = |epoch| Key::Epoch("c2".to_owned(), epoch);
+    assert_eq!(keys(&lab, Prefix::EpochsOf("c2".to_owned())).await, [epoch(1), epoch(2), epoch(3)]);
+    let swept = timeout(PATIENCE, async {
+        loop {
+            let (generations, configs) =
+                (keys(&lab, Prefix::Generations).await, keys(&lab, Prefix::Configs).await);
+            let (blobs, epochs) =
+                (keys(&lab, Prefix::Blobs).await, keys(&lab, Prefix::EpochsOf("c2".to_owned())).await);
+            if generations == [Key::Generation(3), Key::Generation(4)]
+                && configs == [Key::Config(3), Key::Config(4)]
+                && epochs == [epoch(3)]
+                && blobs.is_empty()
+                && lab.objects.get(&Key::Status("gone".to_owned())).await.unwrap().is_none()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let late = swept.await;
+    let mut left = Vec::new();
+    for prefix in [Prefix::Generations, Prefix::Configs, Prefix::Epochs, Prefix::Blobs, Prefix::Statuses] {
+        left.extend(keys(&lab, prefix).await);
+    }
+    assert!(late.is_ok(), "still there: {left:?}");
+    // Members' own are there, and numbers go on.
+    for member in &lab.members {
+        assert!(left.contains(&Key::Status(member.name.to_owned())), "{left:?}");
+        assert!(left.iter().any(|key| matches!(key, Key::Epoch(node, _) if node == member.name)), "{left:?}");
+    }
+    let again = lab.apply(1).await;
+    assert_eq!(again, 5);
+    lab.converged(again).await;
+    assert_eq!(lab.set_config(&lab.config()).await, 5);
+    nodes.remove("c2").unwrap().drain().await;
+    assert_eq!(lab.start("c2").await.up.epoch, 4);
+    lab.converged(lab.apply(3).await).await;
+}
+
+/// Appends a generation, and none of its desired states.
+async fn generation(lab: &Lab, rules: usize) -> Compiled {
+    let files = policy(lab.switches.keys(), rules);
+    let make = |generation| Object::Generation(record(generation, files.clone()));
+    let number = Chain::Generations.append(&lab.objects, make).await.unwrap();
+    compiled(&record(number, files)).unwrap()
+}
+
+/// As if a distributor had found the blob there, and it was swept before the task was queued.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_desired_state_that_was_swept_is_made_again() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let mut nodes = lab.start_all().await;
+    nodes.remove("d1").unwrap().kill();
+    let Compiled { generation, tasks, blobs, .. } = generation(&lab, 3).await;
+    for task in &tasks {
+        let mut queued = Object::Task(QueuedTask::new(task, "d1"));
+        assert!(lab.objects.create(&Key::Queue(task.id()), &mut queued).await.unwrap());
+    }
+    lab.converged(generation).await;
+    let digests: Vec<_> = blobs.keys().map(|digest| Key::Blob(*digest)).collect();
+    assert_eq!(keys(&lab, Prefix::Blobs).await, digests);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_made_again_says_why() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let compiled = generation(&lab, 3).await;
+    let Work::Converge { desired, generation, .. } = *compiled.tasks[0].work() else {
+        panic!("{compiled:?}")
+    };
+    let blobs = Blobs::new(lab.objects.clone());
+    let fetched = blobs.get(desired, generation).await.unwrap();
+    assert_eq!(fetched.bytes, compiled.blobs[&desired].len());
+    assert_eq!(blobs.counters().remade.load(Ordering::Relaxed), 1);
+    let other = blobs.get(Digest([7; 32]), generation).await.unwrap_err();
+    assert!(other.contains("another version of outplane"), "{other}");
+    let none = blobs.get(Digest([7; 32]), 9).await.unwrap_err();
+    assert!(none.contains("i/00000000000000000009"), "{none}");
+}
+
+/// An appender that was held up after its listing, while others appended and old numbers were swept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_is_issued_twice() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    for rules in 1..=5 {
+        lab.apply(rules).await;
+    }
+    let swept: Vec<String> = (1..=3).map(|number| Key::Generation(number).path()).collect();
+    lab.objects.store().delete(&swept).await.unwrap();
+    let files = policy(lab.switches.keys(), 9);
+    let make = |generation| Object::Generation(record(generation, files.clone()));
+    for held_up_at in 0..=2 {
+        let appended = Chain::Generations.append_after(&lab.objects, held_up_at, make).await;
+        let Err(Error::Overtaken { key, newest: 5 }) = appended else { panic!("{appended:?}") };
+        assert_eq!(key, Key::Generation(held_up_at + 1));
+    }
+    // Not behind what was ever there.
+    assert_eq!(Chain::Generations.append_after(&lab.objects, 3, make).await.unwrap(), 6);
+    assert_eq!(lab.apply(1).await, 7);
+}
