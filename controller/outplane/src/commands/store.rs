@@ -3,16 +3,27 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use outplane_embedded_store::{Keys, Server, Settings, Tls};
+use outplane_embedded_store::{Keys, Metrics, Server, Settings, Tls};
+use outplane_rmdp_node::http::{self, Lacking, Readiness};
+use outplane_rmdp_node::metrics::{Named, Number, PlainMetrics};
+use outplane_rmdp_node::notify::Notifier;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::{output, runtime};
+
+/// How often the service manager may be told that it lives.
+const ALIVE: Duration = Duration::from_secs(1);
 
 /// Arguments of `store`.
 #[derive(clap::Args, Debug)]
@@ -36,6 +47,9 @@ pub(crate) struct Arguments {
     /// Most objects; each takes some 200 bytes of memory
     #[arg(long, value_name = "NUMBER", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     max_objects: u64,
+    /// Where to serve /metrics, /health, /ready and /status, for who may ask: there is no password [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
     /// PEM file with the store's certificate; turns TLS on
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -53,6 +67,8 @@ struct Ready {
     listening: SocketAddr,
     /// Where the keys are; absent if they come from the environment.
     keys: Option<PathBuf>,
+    /// Where metrics and health are served, if anywhere.
+    http: Option<SocketAddr>,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -62,10 +78,24 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 
 async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let signals = runtime::Signals::new()?;
+    let mut notifier = Notifier::from_environment();
     allow_open_files();
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let pages = Pages::default();
+    pages.readiness.lacks(Lacking::Store, "the log is being read");
+    // It ends with the set.
+    let mut tasks = JoinSet::new();
+    let http = match arguments.http {
+        Some(address) => {
+            let http = http::Server::bind(address).await?;
+            let address = http.address();
+            tasks.spawn(http.run(pages.served(), CancellationToken::new()));
+            Some(address)
+        }
+        None => None,
+    };
     let (keys, path) = keys(arguments)?;
     let settings = Settings {
         tls: tls(arguments)?,
@@ -79,12 +109,26 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
         outplane_embedded_store::Error::BucketName(_) => Usage(error.to_string()).into(),
         error => anyhow::Error::new(error),
     })?;
-    say(format, &Ready { listening: server.address(), keys: path })?;
-    tokio::select! {
-        () = signals.wait() => {}
-        // Told by the shutdown.
-        _ = server.failed() => {}
-    }
+    pages.numbers.get_or_init(|| Arc::clone(server.metrics()));
+    pages.readiness.has(Lacking::Store);
+    say(format, &Ready { listening: server.address(), keys: path, http })?;
+    notifier.ready(&format!("serving S3 on {}", server.address()));
+    let started = Instant::now();
+    let mut alive = tokio::time::interval(ALIVE);
+    let mut asked = pin!(signals.wait());
+    let why = loop {
+        tokio::select! {
+            () = &mut asked => break "asked to stop".to_owned(),
+            // Told by the shutdown.
+            error = server.failed() => {
+                pages.readiness.lacks(Lacking::Disk, error.to_string());
+                break "the disk has failed".to_owned();
+            }
+            _ = alive.tick() => notifier.alive(started.elapsed()),
+        }
+    };
+    pages.readiness.lacks(Lacking::Draining, format!("stopping: {why}"));
+    notifier.stopping(&why);
     server.shutdown().await?;
     Ok(Exit::Done)
 }
@@ -112,6 +156,46 @@ fn keys(arguments: &Arguments) -> anyhow::Result<(Keys, Option<PathBuf>)> {
     Ok((keys, Some(path)))
 }
 
+/// What is served beside S3. Clones share it.
+#[derive(Clone, Default)]
+struct Pages {
+    readiness: Readiness,
+    /// There are none before the log is read.
+    numbers: Arc<OnceLock<Arc<Metrics>>>,
+}
+
+impl Pages {
+    fn served(&self) -> http::Pages {
+        let of_metrics = self.clone();
+        let plain = PlainMetrics::new("outplane_embedded_store", move || {
+            let ready = Number::Gauge(of_metrics.readiness.is_ready().into());
+            let ready = ("ready", "1 if it takes writes, see /ready.".to_owned(), ready);
+            let numbers = of_metrics.numbers.get().into_iter().flat_map(|metrics| numbers(metrics));
+            std::iter::once(ready).chain(numbers).collect()
+        });
+        let of_status = self.clone();
+        let status = move || {
+            let each = of_status.numbers.get().into_iter().flat_map(|metrics| metrics.each());
+            let numbers: serde_json::Map<_, _> =
+                each.map(|(name, _, value)| (name.to_owned(), value.into())).collect();
+            serde_json::json!({ "ready": of_status.readiness.is_ready(), "numbers": numbers })
+        };
+        http::Pages {
+            metrics: Arc::new(move || plain.encode()),
+            readiness: self.readiness.clone(),
+            status: Arc::new(status),
+        }
+    }
+}
+
+/// The store's numbers, gauges told from counters.
+fn numbers(metrics: &Metrics) -> impl Iterator<Item = Named> {
+    metrics.each().map(|(name, help, value)| match help.strip_prefix("Gauge: ") {
+        Some(help) => (name, help.to_owned(), Number::Gauge(value)),
+        None => (name, help.to_owned(), Number::Counter(value)),
+    })
+}
+
 fn say(format: Format, ready: &Ready) -> anyhow::Result<()> {
     output::write(|mut out| {
         match format {
@@ -119,6 +203,9 @@ fn say(format: Format, ready: &Ready) -> anyhow::Result<()> {
                 writeln!(out, "listening on {}", ready.listening)?;
                 if let Some(path) = &ready.keys {
                     writeln!(out, "keys in {}", path.display())?;
+                }
+                if let Some(address) = ready.http {
+                    writeln!(out, "metrics on http://{address}/metrics")?;
                 }
             }
             Format::Json => {

@@ -3,9 +3,12 @@
 use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bytes::Bytes;
 use outplane_rmdp_store::Created;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixDatagram;
 
 use crate::process::{command, fails, start};
 
@@ -123,4 +126,63 @@ fn wrong_arguments_are_named() {
     let (code, text) = fails(command(folder.path(), &[]).env("OUTPLANE_STORE_SECRET_KEY", "short"));
     assert_eq!(code, Some(1));
     assert!(text.contains("OUTPLANE_STORE_SECRET_KEY") && !text.contains("short\""), "{text}");
+}
+
+async fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    (answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), answer)
+}
+
+/// What a service manager and a monitor see.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_how_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let mut command = command(folder.path(), &["--bucket", "bucket", "--http", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
+    let mut process = start(&mut command);
+    let mut line = String::new();
+    process.output.read_line(&mut line).expect("it says where its metrics are");
+    let address =
+        line.trim_end().strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+    let mut buffer = [0; 256];
+    let mut told = async || {
+        let received = tokio::time::timeout(Duration::from_secs(20), socket.recv(&mut buffer)).await;
+        let length = received.expect("in time").expect("readable");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(told().await, format!("READY=1\nSTATUS=serving S3 on {}\n", process.address));
+    for _ in 0..3 {
+        assert_eq!(told().await, "WATCHDOG=1\n");
+    }
+    process.client().create("k", Bytes::from_static(b"x")).await.expect("created");
+    assert_eq!(get(&address, "/health").await.0, 200);
+    assert_eq!(get(&address, "/ready").await.0, 200);
+    let (status, metrics) = get(&address, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "outplane_embedded_store_ready 1.0",
+        "outplane_embedded_store_put_object_total 1",
+        "outplane_embedded_store_objects 1.0",
+        "# TYPE outplane_embedded_store_live_bytes gauge",
+        "# EOF",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let (_, status) = get(&address, "/status").await;
+    assert!(status.contains("\"ready\":true") && status.contains("\"objects\":1"), "{status}");
+    assert_eq!(process.end("TERM"), Some(0));
+    let stopping = loop {
+        let said = told().await;
+        if said != "WATCHDOG=1\n" {
+            break said;
+        }
+    };
+    assert_eq!(stopping, "STOPPING=1\nSTATUS=asked to stop\n");
 }
