@@ -101,6 +101,8 @@
 mod body;
 mod engine;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod keys;
 mod metrics;
 mod s3;

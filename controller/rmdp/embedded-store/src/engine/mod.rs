@@ -9,7 +9,7 @@ pub(crate) mod disk;
 pub(crate) mod format;
 pub(crate) mod index;
 mod recover;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod sim;
 mod stage;
 #[cfg(test)]

@@ -5,14 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use super::disk::{self, BLOBS, Disk, File, LOG, blob_name, segment_name};
-use super::format::{self, Batch, Record, SEGMENT_HEADER, SegmentHeader};
+use super::format::{self, Batch, Data, Object, Record, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Bucket, Change, Entry, Index, Place};
 use super::{Active, Engine, Limits, create_segment};
+use crate::MAX_OBJECT;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// No segment is larger: its size when it is full, and one batch.
 const LARGEST_SEGMENT: u64 = 256 << 20;
+
+/// No log comes that far; numbers above leave no room to count on.
+const LAST_BATCH: u64 = u64::MAX / 2;
 
 /// What opening a store found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,6 +96,13 @@ impl Engine {
         if first > keep {
             return Err(Error::Missing { path: path(keep), what: "the log starts with it".into() });
         }
+        if keep > last {
+            return Err(Error::Damaged {
+                path: path(last),
+                offset: 0,
+                what: format!("the log says that it is not needed below segment {keep}, and ends here"),
+            });
+        }
         remove_unneeded(&*disk, &mut index, first, keep)?;
         found.last_blob = blobs.keys().next_back().copied().unwrap_or(0);
         found.orphans = check_blobs(&*disk, &index, blobs)?;
@@ -134,7 +145,7 @@ impl Replay {
         let bytes = disk::read_all(file, LARGEST_SEGMENT)
             .map_err(Error::file(path.to_owned(), "it can't be read"))?;
         let header = SegmentHeader::decode(&bytes)
-            .filter(|header| header.number == number)
+            .filter(|header| header.number == number && header.first_batch <= LAST_BATCH)
             .ok_or_else(|| damaged(0, "its header is not one of ours, or of a later version"))?;
         let mut next = self.next_batch.unwrap_or(header.first_batch);
         if header.first_batch != next {
@@ -165,6 +176,14 @@ impl Replay {
                         &format!("batch {next} has a record of an unknown kind: a later version wrote it"),
                     ));
                 };
+                if let Record::Put(Object { data: Data::Blob { id, length }, .. }) = record
+                    && (id == 0 || length > MAX_OBJECT)
+                {
+                    return Err(damaged(
+                        at,
+                        &format!("batch {next} has a large object of {length} bytes with the number {id}"),
+                    ));
+                }
                 self.record(&record, Place { segment: number, offset: (start + offset) as u64 });
             }
             at += batch.size();

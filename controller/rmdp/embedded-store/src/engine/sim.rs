@@ -61,7 +61,16 @@ fn step(faults: &Mutex<Faults>) -> io::Result<()> {
 }
 
 impl SimDisk {
+    /// A file that is there, with all its bytes durable.
+    pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) {
+        let content = Arc::new(Mutex::new(Content { durable: bytes.clone(), current: bytes }));
+        let mut state = self.state.lock().unwrap();
+        state.current.insert(name.to_owned(), Arc::clone(&content));
+        state.durable.insert(name.to_owned(), content);
+    }
+
     /// What is there after the power was off.
+    #[cfg(test)]
     pub(crate) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
         let state = self.state.lock().unwrap();
         let mut names: BTreeMap<&String, &Shared> = BTreeMap::new();
@@ -97,6 +106,7 @@ impl SimDisk {
     }
 
     /// A copy in which all is durable, to be changed by the test.
+    #[cfg(test)]
     pub(crate) fn copy(&self) -> Self {
         let state = self.state.lock().unwrap();
         let deep = |file: &Shared| {
@@ -112,11 +122,13 @@ impl SimDisk {
     }
 
     /// All names.
+    #[cfg(test)]
     pub(crate) fn all(&self) -> Vec<String> {
         self.state.lock().unwrap().current.keys().cloned().collect()
     }
 
     /// Changes a file's bytes behind everybody's back.
+    #[cfg(test)]
     pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let state = self.state.lock().unwrap();
         let mut content = state.current[name].lock().unwrap();
@@ -125,6 +137,7 @@ impl SimDisk {
     }
 
     /// Removes a file behind everybody's back.
+    #[cfg(test)]
     pub(crate) fn lose(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.current.remove(name);
@@ -219,7 +232,8 @@ impl File for SimFile {
             *left -= 1;
         }
         let mut content = self.content.lock().unwrap();
-        content.durable = content.current.clone();
+        let Content { durable, current } = &mut *content;
+        durable.clone_from(current);
         Ok(())
     }
 
