@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Config(commands::config::Arguments),
     /// Show controllers, distributors, the store, what is degraded, and the last tasks
     Status(commands::status::Arguments),
+    /// Ask through the controllers whether switches answer
+    Probe(commands::probe::Arguments),
     /// List pending and recent tasks, or tell the life of one
     Tasks(commands::tasks::Arguments),
     /// Run the embedded P4Runtime switch, for development and small labs

@@ -31,7 +31,8 @@ Exit codes:
   2    the command line is wrong; plan --detailed-exitcode: something would change (a wrong command
        line is 1 there)
   3    a switch could not be reached or refused something; the others were still done. apply --config:
-       a switch has not come to the new generation (in time), and the output says why
+       a switch has not come to the new generation (in time), and the output says why; probe: a switch
+       does not answer
   4    the store could not be reached or refused access; distributor, controller: the store does not
        create exactly once, so it cannot be trusted with claims
   130  interrupted; apply: the next apply repairs what is left; apply --config: the generation stands";

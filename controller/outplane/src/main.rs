@@ -3,6 +3,7 @@
 //! Everything is decided in the crates below it (intent, compiler, driver, soft switch); here are the command
 //! line, the results' shapes and the exit codes. docs/command.md is the reference.
 
+mod awaited;
 mod cli;
 mod commands;
 mod compiled;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Controller(arguments) => commands::controller::run(&arguments, &cli.global),
         Command::Config(arguments) => commands::config::run(&arguments, output),
         Command::Status(arguments) => commands::status::run(&arguments, output),
+        Command::Probe(arguments) => commands::probe::run(&arguments, output),
         Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
         Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
         Command::Store(arguments) => commands::store::run(&arguments, output),

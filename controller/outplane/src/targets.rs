@@ -79,6 +79,11 @@ impl Targets {
         self.address.is_some()
     }
 
+    /// The names of the switches meant.
+    pub(crate) fn names(&self, intent: &Intent) -> anyhow::Result<Vec<String>> {
+        chosen(intent, &self.switch)
+    }
+
     /// The switches meant, by name. Without `--address` each must be an object of the files.
     pub(crate) fn resolve(&self, intent: &Intent) -> anyhow::Result<Vec<Target>> {
         let names = chosen(intent, &self.switch)?;
@@ -163,7 +168,7 @@ fn host_and_port(text: &str) -> Result<String, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
         .filter(|number| (0.001..=86_400.0).contains(number))

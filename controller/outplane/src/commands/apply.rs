@@ -1,5 +1,6 @@
 //! `outplane apply`: the switches to what the policies say; directly, or through the intent log and its controllers.
 
+mod compare;
 mod log;
 
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, Changes, Show};
+use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::{Format, Sources};
 use crate::exit::{Exit, Usage};
 use crate::node::{self, Node};
@@ -30,7 +32,7 @@ use crate::{compiled, input, runtime};
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    /// Only show what would change, like `plan`
+    /// Only show what would change, like `plan`; with --config: compared with the newest generation
     #[arg(long)]
     dry_run: bool,
     /// With --dry-run: show every write, not only how many there are
@@ -67,8 +69,7 @@ pub(crate) struct Arguments {
 }
 
 /// What only makes sense where this command writes to the switches itself.
-const DIRECT: [&str; 8] =
-    ["dry_run", "election_id", "take_over", "force_pipeline", "verify", "switch", "address", "no_log"];
+const DIRECT: [&str; 6] = ["election_id", "take_over", "force_pipeline", "verify", "address", "no_log"];
 
 fn election_id(text: &str) -> Result<u128, String> {
     text.parse()
@@ -145,17 +146,31 @@ fn seconds(duration: Duration) -> f64 {
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
     if let Some(path) = arguments.node_file()? {
+        let chosen = arguments.targets.names(&input.intent)?;
         let compiled = compiled::compile(&input)?;
-        let timeout = arguments.targets.timeout().unwrap_or(log::PATIENCE);
-        let waiting = log::Waiting { no_wait: arguments.no_wait, timeout };
-        return log::run(&input, &compiled, &Node::open(&path)?, waiting, format);
+        let node = Node::open(&path)?;
+        if arguments.dry_run {
+            return compare::run(&compiled, &chosen, &node, arguments.show(), format);
+        }
+        if arguments.targets.is_chosen() {
+            return Err(Usage(
+                "a generation is the whole intent, so --switch cannot choose a part of it: leave --switch out, or \
+                 bind the policies to switches (`appliesTo`); --dry-run takes it, and with --no-log this command \
+                 writes to the switch itself"
+                    .into(),
+            )
+            .into());
+        }
+        let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
+        let waiting = Waiting { no_wait: arguments.no_wait, timeout };
+        return log::run(&input, &compiled, &node, waiting, format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
     let mut options = arguments.targets.options();
     if arguments.dry_run {
-        let show = Show { entries: arguments.entries, detailed_exitcode: arguments.detailed_exitcode };
-        return plan::dry_run(targets, &options, compiled, arguments.force_pipeline, show, format);
+        let (push, show) = (arguments.force_pipeline, arguments.show());
+        return plan::dry_run(targets, &options, compiled, push, show, format);
     }
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
     options.take_over = arguments.take_over;
@@ -165,16 +180,20 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 impl Arguments {
+    fn show(&self) -> Show {
+        Show { entries: self.entries, detailed_exitcode: self.detailed_exitcode }
+    }
+
     /// The node's file, if the policies go through the intent log. What the environment says counts only where nothing
     /// on the command line speaks against it.
     fn node_file(&self) -> anyhow::Result<Option<PathBuf>> {
         let direct = self.no_log
-            || self.dry_run
             || self.election_id.is_some()
             || self.take_over
             || self.force_pipeline
             || self.verify
-            || self.targets.is_chosen();
+            || self.targets.has_address()
+            || self.targets.is_chosen() && !self.dry_run;
         let path = self.config.clone().or_else(|| if direct { None } else { node::from_environment() });
         if path.is_none() && self.no_wait {
             return Err(Usage(

@@ -9,6 +9,7 @@ pub(crate) mod controller;
 pub(crate) mod distributor;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod show;
 pub(crate) mod softswitch;
 pub(crate) mod status;

@@ -236,22 +236,10 @@ impl SwitchPlan {
 impl Changes {
     /// Writes by table, and the steps.
     pub(crate) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut rows: Vec<(String, Counts)> =
-            self.tables.iter().map(|(name, counts)| (name.clone(), *counts)).collect();
-        let place = |name: &str| schema().tables().iter().position(|table| table.alias == name);
-        rows.sort_by_key(|(name, _)| place(name));
-        rows.push(("multicast groups".to_owned(), self.groups));
-        rows.push(("meters".to_owned(), self.meters));
-        rows.retain(|(_, counts)| counts.total() > 0);
         if self.steps.is_empty() {
             return Ok(());
         }
-        let row = |(name, counts): (String, Counts)| {
-            let numbers =
-                [counts.inserts, counts.modifies, counts.deletes].map(|number| grouped(number as u64));
-            std::iter::once(name).chain(numbers).collect()
-        };
-        columns(out, &["table", "insert", "modify", "delete"], &[1, 2, 3], rows.into_iter().map(row))?;
+        tables(&self.tables, self.groups, self.meters, out)?;
         let steps: Vec<String> =
             self.steps.iter().map(|step| format!("{} {}", step.step, grouped(step.writes as u64))).collect();
         let version = if self.from_version == self.to_version {
@@ -261,4 +249,28 @@ impl Changes {
         };
         writeln!(out, "  {}", styled(FAINT, format_args!("steps: {}; {version}", steps.join(", "))))
     }
+}
+
+/// Writes by table, in the order of the program; nothing where there are none.
+pub(crate) fn tables(
+    tables: &BTreeMap<String, Counts>,
+    groups: Counts,
+    meters: Counts,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut rows: Vec<(String, Counts)> =
+        tables.iter().map(|(name, counts)| (name.clone(), *counts)).collect();
+    let place = |name: &str| schema().tables().iter().position(|table| table.alias == name);
+    rows.sort_by_key(|(name, _)| place(name));
+    rows.push(("multicast groups".to_owned(), groups));
+    rows.push(("meters".to_owned(), meters));
+    rows.retain(|(_, counts)| counts.total() > 0);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let row = |(name, counts): (String, Counts)| {
+        let numbers = [counts.inserts, counts.modifies, counts.deletes].map(|number| grouped(number as u64));
+        std::iter::once(name).chain(numbers).collect()
+    };
+    columns(out, &["table", "insert", "modify", "delete"], &[1, 2, 3], rows.into_iter().map(row))
 }

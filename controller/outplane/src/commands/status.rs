@@ -23,7 +23,7 @@ use crate::runtime;
 /// A status that is older than this is stale: nodes write theirs every 5 s.
 const STALE: Duration = Duration::from_secs(15);
 
-/// Generations whose tasks are shown.
+/// Generations, and probes, whose tasks are shown.
 const GENERATIONS: usize = 2;
 
 /// Arguments of `status`.

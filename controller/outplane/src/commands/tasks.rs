@@ -23,10 +23,10 @@ use crate::runtime;
 /// Queued tasks that are listed.
 const MOST_QUEUED: usize = 100;
 
-/// Generations whose tasks are listed as recent.
+/// Generations, and probes, whose tasks are listed as recent.
 const GENERATIONS: usize = 3;
 
-/// Tasks that are listed as recent.
+/// Tasks that are listed as recent, of generations and of probes each.
 const MOST_RECENT: usize = 200;
 
 /// Arguments of `tasks`.
@@ -45,7 +45,7 @@ struct Tasks {
     /// False if there are more in the queue than are listed.
     complete: bool,
     pending: Vec<TaskLine>,
-    /// Of the newest generations, the newest first.
+    /// Of the newest generations, the newest first, then of the newest probes.
     recent: Vec<TaskLine>,
 }
 
@@ -54,7 +54,9 @@ struct Tasks {
 pub(crate) struct TaskLine {
     id: String,
     switch: String,
-    /// Generation, or what the event's source counts.
+    /// `generation`, `probe`; null while only a claim is known.
+    kind: Option<String>,
+    /// Generation, number of the probe.
     occurrence: u64,
     /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
     state: &'static str,
@@ -74,7 +76,6 @@ struct Story {
     #[serde(flatten)]
     line: TaskLine,
     source: Option<String>,
-    kind: Option<String>,
     /// Entries that the switch should hold.
     entries: Option<u32>,
     /// SHA-256 of the desired state.
@@ -138,7 +139,6 @@ async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
     });
     Ok(Story {
         source: event.as_ref().map(|event| event.source.clone()),
-        kind: event.as_ref().map(|event| event.kind.clone()),
         entries: desired.map(|(_, entries)| entries),
         desired: desired.map(|(desired, _)| desired.to_string()),
         queued: life
@@ -165,11 +165,11 @@ async fn tasks(node: &Node) -> anyhow::Result<Tasks> {
     Ok(Tasks { complete, pending, recent })
 }
 
-/// The tasks of the newest generations.
+/// The tasks of the newest generations, and of as many probes.
 pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Vec<TaskLine>> {
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     let mut lines = Vec::new();
-    for number in numbers.iter().rev().take(generations) {
+    'generations: for number in numbers.iter().rev().take(generations) {
         let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else {
             continue;
         };
@@ -182,11 +182,20 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         }
         for switch in switches {
             if lines.len() >= MOST_RECENT {
-                return Ok(lines);
+                break 'generations;
             }
             let event = Event::generation(*number, &switch);
             let life = Life::read(objects, event.id()?).await?;
             lines.push(TaskLine::of(&life, Some(&event)));
+        }
+    }
+    let numbers = Chain::Probes.numbers(objects, 0).await?;
+    let most = lines.len() + MOST_RECENT;
+    for number in numbers.iter().rev().take(generations) {
+        let Some(Object::Probe(entry)) = objects.get(&Key::Probe(*number)).await? else { continue };
+        for task in entry.tasks()?.into_iter().take(most.saturating_sub(lines.len())) {
+            let life = Life::read(objects, task.id()).await?;
+            lines.push(TaskLine::of(&life, Some(task.event())));
         }
     }
     Ok(lines)
@@ -222,6 +231,7 @@ impl TaskLine {
                 .map(|event| event.switch.clone())
                 .or_else(|| claim.map(|claim| claim.switch.clone()))
                 .unwrap_or_default(),
+            kind: event.map(|event| event.kind.clone()),
             occurrence: event
                 .map(|event| event.occurrence)
                 .or_else(|| claim.map(|claim| claim.occurrence))
@@ -258,15 +268,15 @@ pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
         vec![
             line.id.clone(),
             line.switch.clone(),
-            line.occurrence.to_string(),
+            format!("{} {}", line.kind.as_deref().unwrap_or("-"), line.occurrence),
             line.state.to_owned(),
             line.by.clone().unwrap_or_else(|| "-".to_owned()),
             line.attempt.to_string(),
             steps,
         ]
     });
-    let head = ["task", "switch", "generation", "state", "by", "attempt", "claim / own / done, ms"];
-    columns(out, &head, &[2, 5], rows)
+    let head = ["task", "switch", "because of", "state", "by", "attempt", "claim / own / done, ms"];
+    columns(out, &head, &[5], rows)
 }
 
 impl Report for Tasks {
@@ -284,7 +294,7 @@ impl Report for Tasks {
                 styled(FAINT, format_args!("and more: the first {MOST_QUEUED} are listed"))
             )?;
         }
-        writeln!(out, "\n{}", styled(HEAD, "Of the newest generations"))?;
+        writeln!(out, "\n{}", styled(HEAD, "Of the newest generations and probes"))?;
         if self.recent.is_empty() {
             return writeln!(out, "  none");
         }
@@ -296,7 +306,8 @@ impl Report for Story {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let TaskLine { id, switch, occurrence, .. } = &self.line;
         writeln!(out, "{}", styled(HEAD, format_args!("Task {id}")))?;
-        let (source, kind) = (self.source.as_deref().unwrap_or("-"), self.kind.as_deref().unwrap_or("-"));
+        let (source, kind) =
+            (self.source.as_deref().unwrap_or("-"), self.line.kind.as_deref().unwrap_or("-"));
         writeln!(out, "  for switch {switch}, because of {source} {kind} {occurrence}")?;
         if let (Some(entries), Some(desired)) = (self.entries, &self.desired) {
             writeln!(out, "  desired: {entries} entries, {}", styled(FAINT, format_args!("b/{desired}")))?;

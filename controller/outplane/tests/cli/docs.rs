@@ -35,7 +35,10 @@ fn shown(text: &str) -> Vec<Shown> {
 /// What differs from run to run: addresses and times.
 fn steady(line: &str, address: &str) -> String {
     // Either controller may have been the faster one.
-    let line = line.replace(address, "127.0.0.1:9559").replace("done by c1", "done by c2");
+    let line = line
+        .replace(address, "127.0.0.1:9559")
+        .replace("done by c1", "done by c2")
+        .replace("answers c1", "answers c2");
     match line.rsplit_once(" in ") {
         Some((start, time)) if time.starts_with(|character: char| character.is_ascii_digit()) => {
             format!("{start} in some time")

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{SoftSwitch, command, folder, outplane, root};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "check",
     "compile",
     "trace",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 15] = [
     "controller",
     "config",
     "status",
+    "probe",
     "tasks",
     "softswitch",
     "store",

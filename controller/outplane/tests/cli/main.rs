@@ -7,6 +7,7 @@ mod help;
 mod journal;
 mod lab;
 mod other;
+mod probe;
 mod support;
 mod switch;
 mod trace;

@@ -1,12 +1,13 @@
 //! The distributor: makes each event's task known, to the controllers at once and to the store for certain.
 //!
 //! ```text
-//!  Emit ──► [after a start: h/, d/: still needed?] ──► announce (at once)
-//!                                                  └─► b/<sha256> ──► q/<id> ──► queued
+//!  Emit ───► [after a start: h/, d/: still needed?] ──► announce (at once)
+//!  Probe                                            └─► b/<sha256> ──► q/<id> ──► queued
 //! ```
 //!
 //! The task is queued after its desired state is stored, so whatever lies in the queue can be executed. Both are tried
-//! until they are there. A newer generation takes the place of an older one that is not queued yet.
+//! until they are there. A newer generation takes the place of an older one that is not queued yet. Probes have no
+//! desired state; nothing overtakes them, and where requests have to wait, generations come first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,16 +44,18 @@ struct Entry {
     unclear: u32,
 }
 
-/// The state machine of a distributor. It keeps at most the tasks of one generation and those that are under way,
-/// [`MAX_SWITCHES`] and `limits.tasks` in all.
+/// The state machine of a distributor. It keeps at most the tasks of one generation and `limits.tasks` others:
+/// [`Distributor::room`] says for how many probes there is room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Distributor {
     me: Identity,
     config: Arc<SharedConfig>,
     tasks: BTreeMap<TransactionId, Entry>,
     timers: BTreeSet<(Instant, TransactionId)>,
-    /// Tasks that wait for a request's turn.
-    ready: BTreeSet<TransactionId>,
+    /// Tasks that wait for a request's turn, probes last.
+    ready: BTreeSet<(bool, TransactionId)>,
+    /// Of them all, those that are probes.
+    probes: usize,
     requests: BTreeMap<Token, Option<TransactionId>>,
     next_token: u64,
     newest: u64,
@@ -76,6 +79,7 @@ impl Distributor {
             tasks: BTreeMap::new(),
             timers: BTreeSet::new(),
             ready: BTreeSet::new(),
+            probes: 0,
             requests: BTreeMap::new(),
             next_token: 0,
             newest: 0,
@@ -95,6 +99,11 @@ impl Distributor {
     /// Tasks that are not queued yet.
     pub fn tasks(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// For how many probes there is room; others have to wait outside.
+    pub fn room(&self) -> usize {
+        (self.config.limits.tasks as usize).saturating_sub(self.probes)
     }
 
     /// The newest generation that it was told to emit.
@@ -125,10 +134,11 @@ impl Distributor {
 
     fn forget(&mut self, id: TransactionId) {
         self.set_due(id, None);
-        self.ready.remove(&id);
-        if let Some(entry) = self.tasks.remove(&id)
-            && let Some(token) = entry.token
-        {
+        let Some(entry) = self.tasks.remove(&id) else { return };
+        let probe = entry.task.work().is_probe();
+        self.probes -= usize::from(probe);
+        self.ready.remove(&(probe, id));
+        if let Some(token) = entry.token {
             self.requests.remove(&token);
         }
     }
@@ -153,23 +163,48 @@ impl Distributor {
             self.forget(id);
         }
         for task in tasks {
-            let id = task.id();
-            if self.tasks.contains_key(&id) {
-                continue;
-            }
-            if self.tasks.len() >= MAX_SWITCHES + self.config.limits.tasks as usize {
-                self.counters.refused_full += 1;
-                let text = "too many tasks wait for the store: this one has to be emitted again".to_owned();
-                actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
-                continue;
-            }
-            let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
-            self.tasks.insert(id, entry);
-            if first {
-                self.set_due(id, self.horizons.is_some().then_some(now));
-            } else {
-                self.announce(now, id, actions);
-            }
+            self.take(now, task, first, actions);
+        }
+    }
+
+    /// Tasks that belong to no generation.
+    fn probe(&mut self, now: Instant, tasks: Vec<Task>, old: bool, actions: &mut Vec<Action>) {
+        if self.draining {
+            return;
+        }
+        for task in tasks {
+            self.take(now, task, old, actions);
+        }
+    }
+
+    /// A task to be emitted, at once or after a look whether it is still needed.
+    fn take(&mut self, now: Instant, task: Task, old: bool, actions: &mut Vec<Action>) {
+        let (id, probe) = (task.id(), task.work().is_probe());
+        if self.tasks.contains_key(&id) {
+            return;
+        }
+        let full = self.tasks.len() >= MAX_SWITCHES + self.config.limits.tasks as usize;
+        if full || probe && self.room() == 0 {
+            self.counters.refused_full += 1;
+            let text = "too many tasks wait for the store: this one has to be emitted again".to_owned();
+            actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
+            return;
+        }
+        let closed = |below: &BTreeMap<String, u64>| {
+            let event = task.event();
+            below.get(&event.source).is_some_and(|below| event.occurrence < *below)
+        };
+        if old && self.horizons.as_ref().is_some_and(closed) {
+            self.counters.needless += 1;
+            return;
+        }
+        let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
+        self.tasks.insert(id, entry);
+        self.probes += usize::from(probe);
+        if old {
+            self.set_due(id, self.horizons.is_some().then_some(now));
+        } else {
+            self.announce(now, id, actions);
         }
     }
 
@@ -188,11 +223,11 @@ impl Distributor {
     /// The next request about a task, as soon as there is room for it.
     fn wake(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
         self.set_due(id, None);
+        let Some(entry) = self.tasks.get(&id) else { return };
         if self.requests.len() >= self.config.limits.requests as usize {
-            self.ready.insert(id);
+            self.ready.insert((entry.task.work().is_probe(), id));
             return;
         }
-        let Some(entry) = self.tasks.get(&id) else { return };
         let request = match (entry.stage, entry.task.work()) {
             (Stage::Checking, _) => Request::Get(Key::Decision(id)),
             (Stage::Blob, Work::Converge { desired, .. }) => Request::CreateBlob(*desired),
@@ -290,7 +325,7 @@ impl Distributor {
         }
         let room = (self.config.limits.requests as usize).saturating_sub(self.requests.len());
         for _ in 0..room {
-            let Some(id) = self.ready.pop_first() else { break };
+            let Some((_, id)) = self.ready.pop_first() else { break };
             self.wake(id, actions);
         }
         while let Some(&(due, id)) = self.timers.first()
@@ -315,6 +350,7 @@ impl Machine for Distributor {
                 self.config = config;
             }
             Input::Emit { generation, tasks } => self.emit(now, generation, tasks, actions),
+            Input::Probe { tasks, old } => self.probe(now, tasks, old, actions),
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Drain => {
                 self.draining = true;

@@ -100,6 +100,13 @@ pub enum Input {
         /// A task a switch.
         tasks: Vec<Task>,
     },
+    /// For distributors: an entry of the log of probes, or a part of it. It overtakes nothing, and nothing overtakes it.
+    Probe {
+        /// One a switch.
+        tasks: Vec<Task>,
+        /// It may have been emitted before: it was there when this node began to follow the log.
+        old: bool,
+    },
     /// Somebody says that there is something new in the queue.
     Look,
     /// Take nothing new, finish what is under way.

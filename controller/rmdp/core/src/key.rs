@@ -40,6 +40,8 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
 pub enum Key {
     /// `i/<generation>`: a generation of the intent.
     Generation(u64),
+    /// `p/<number>`: switches to be probed.
+    Probe(u64),
     /// `b/<sha256>`: a desired state, binary.
     Blob(Digest),
     /// `q/<id[0:2]>/<id>`: a task.
@@ -99,6 +101,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
+            Self::Probe(number) => write!(f, "p/{number:0NUMBER_DIGITS$}"),
             Self::Blob(digest) => write!(f, "b/{digest}"),
             Self::Queue(id) => write!(f, "q/{id:.2}/{id}"),
             Self::Claim(id, attempt) => write!(f, "c/{id}/{attempt:0ATTEMPT_DIGITS$}"),
@@ -117,6 +120,7 @@ fn parse(path: &str) -> Option<Key> {
     let (folder, rest) = path.split_once('/')?;
     let key = match folder {
         "i" => Key::Generation(number(rest)?),
+        "p" => Key::Probe(number(rest)?),
         "b" => Key::Blob(rest.parse().ok()?),
         "q" => {
             let (shard, id) = rest.split_once('/')?;
@@ -169,6 +173,8 @@ fn named_number(text: &str) -> Option<(String, u64)> {
 pub enum Prefix {
     /// All of `i/`.
     Generations,
+    /// All of `p/`.
+    Probes,
     /// All of `q/`.
     Queue,
     /// All of `c/`.
@@ -200,6 +206,7 @@ impl Prefix {
     pub fn path(&self) -> String {
         match self {
             Self::Generations => "i/".to_owned(),
+            Self::Probes => "p/".to_owned(),
             Self::Queue => "q/".to_owned(),
             Self::Claims => "c/".to_owned(),
             Self::ClaimsOf(id) => format!("c/{id}/"),
@@ -228,6 +235,7 @@ mod tests {
         let cases = [
             (Key::Generation(7), "i/00000000000000000007".to_owned()),
             (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
+            (Key::Probe(8), "p/00000000000000000008".to_owned()),
             (Key::Blob(Digest([0xab; 32])), format!("b/{}", "ab".repeat(32))),
             (Key::Queue(id), format!("q/01/{ID}")),
             (Key::Claim(id, 1), format!("c/{ID}/000001")),

@@ -10,6 +10,9 @@ pub use wire::TransactionId;
 
 use crate::key::{BadName, check_name};
 
+/// Most attempts of a probe.
+pub const PROBE_ATTEMPTS: u32 = 2;
+
 /// Longest of an event's strings, in bytes.
 pub const MAX_STRING: usize = 255;
 
@@ -22,13 +25,13 @@ pub const GENERATIONS: &str = "intent";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Who issues the occurrences: `intent` for the intent log. A name, see [`check_name`].
+    /// Who issues the occurrences: `intent` for the intent log, `probe` for the log of probes. A name, see [`check_name`].
     pub source: String,
-    /// What kind of event: `generation` for a new generation of the intent.
+    /// What kind of event: `generation` for a new generation of the intent, `probe` for an entry of `p/`.
     pub kind: String,
     /// What it happened to, in the source's words; may be empty.
     pub object: String,
-    /// Which time it happened, issued by the source and growing: for the intent log, the generation. Never a clock.
+    /// Which time it happened, issued by the source and growing: for the logs, the entry's number. Never a clock.
     pub occurrence: u64,
     /// The switch that the task is about. Not empty.
     pub switch: String,
@@ -66,6 +69,11 @@ impl Event {
             occurrence: generation,
             switch: switch.to_owned(),
         }
+    }
+
+    /// The event that entry `number` of the log of probes is for `switch`.
+    pub fn probe(number: u64, switch: &str) -> Self {
+        Self { source: "probe".to_owned(), kind: "probe".to_owned(), ..Self::generation(number, switch) }
     }
 
     /// Whether an id can be derived and keys be made of it.
@@ -183,7 +191,7 @@ pub enum Work {
         /// How many entries it has: the lease grows with it.
         entries: u32,
     },
-    /// Ask whether the switch is there; writes nothing.
+    /// Ask whether the switch answers; writes nothing.
     Probe {},
 }
 
@@ -193,6 +201,21 @@ impl Work {
         match self {
             Self::Converge { generation, .. } => Some(*generation),
             Self::Probe {} => None,
+        }
+    }
+
+    /// Whether it only asks.
+    pub fn is_probe(&self) -> bool {
+        matches!(self, Self::Probe {})
+    }
+
+    /// How many attempts it has where others have `most`. A switch that does not answer is what a probe is there to
+    /// find out: it has one more, by the next controller in rank, in case that the fault lies between the first one and
+    /// the switch.
+    pub fn attempts(&self, most: u32) -> u32 {
+        match self {
+            Self::Converge { .. } => most,
+            Self::Probe {} => most.min(PROBE_ATTEMPTS),
         }
     }
 

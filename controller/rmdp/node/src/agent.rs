@@ -185,12 +185,14 @@ impl Agent {
     async fn target(&self, task: &Task, config: &SharedConfig) -> Result<Target, String> {
         let name = task.switch();
         let shared = config.switches.get(name).cloned().unwrap_or_default();
-        let generation = match task.work().generation() {
-            // The intent need not be asked where the configuration says it all.
-            Some(generation) if shared.address.is_none() => generation,
-            _ => return target(name, &shared, None, &self.tls),
+        // The intent need not be asked where the configuration says it all.
+        if shared.address.is_some() {
+            return target(name, &shared, None, &self.tls);
+        }
+        let intent = match task.work().generation() {
+            Some(generation) => self.intents.switches(generation).await?,
+            None => self.intents.newest().await?,
         };
-        let intent = self.intents.switches(generation).await?;
         target(name, &shared, intent.get(name), &self.tls)
     }
 

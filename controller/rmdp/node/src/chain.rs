@@ -1,5 +1,5 @@
-//! Chains: write-once objects whose keys are numbers that grow. The intent log (`i/`), the versions of the shared
-//! configuration (`config/`) and the stream epochs of a node (`e/<node>/`) are chains.
+//! Chains: write-once objects whose keys are numbers that grow. The intent log (`i/`), the log of probes (`p/`), the
+//! versions of the shared configuration (`config/`) and the stream epochs of a node (`e/<node>/`) are chains.
 //!
 //! Who appends tries the number after the newest; if somebody else was faster, the next one. So two appenders never
 //! have the same number, and the order has no owner. Who follows asks for the number after the last one it has, at once
@@ -34,6 +34,8 @@ const TRIES: u32 = 1000;
 pub enum Chain {
     /// The intent log.
     Generations,
+    /// The log of probes.
+    Probes,
     /// The shared configuration.
     Configs,
     /// A node's stream epochs.
@@ -45,6 +47,7 @@ impl Chain {
     pub fn key(&self, number: u64) -> Key {
         match self {
             Self::Generations => Key::Generation(number),
+            Self::Probes => Key::Probe(number),
             Self::Configs => Key::Config(number),
             Self::Epochs(node) => Key::Epoch(node.clone(), number),
         }
@@ -53,6 +56,7 @@ impl Chain {
     fn prefix(&self) -> Prefix {
         match self {
             Self::Generations => Prefix::Generations,
+            Self::Probes => Prefix::Probes,
             Self::Configs => Prefix::Configs,
             Self::Epochs(node) => Prefix::EpochsOf(node.clone()),
         }
@@ -61,6 +65,7 @@ impl Chain {
     fn number(&self, key: &Key) -> Option<u64> {
         match (self, key) {
             (Self::Generations, Key::Generation(number))
+            | (Self::Probes, Key::Probe(number))
             | (Self::Configs, Key::Config(number))
             | (Self::Epochs(_), Key::Epoch(_, number)) => Some(*number),
             _ => None,
@@ -90,6 +95,7 @@ impl Chain {
     fn always_kept(&self) -> usize {
         match self {
             Self::Generations | Self::Configs => MIN_KEPT as usize,
+            Self::Probes => crate::probes::KEPT,
             Self::Epochs(_) => 1,
         }
     }
@@ -131,7 +137,7 @@ impl Chain {
     }
 }
 
-/// Follows a chain.
+/// Follows a chain: of several new objects the newest is all that counts.
 #[derive(Debug)]
 pub struct Follower {
     objects: Objects,

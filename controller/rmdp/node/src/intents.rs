@@ -3,17 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 use tokio::sync::OnceCell;
 
+use crate::chain::Chain;
 use crate::generation::parsed;
 use crate::objects::Objects;
 
 /// Most generations that are kept.
 const MOST: usize = 8;
+
+/// How long the newest generation counts as that, for those who only want to know where a switch is.
+const FRESH: Duration = Duration::from_secs(1);
 
 type Switches = Arc<BTreeMap<String, Switch>>;
 type Kept = BTreeMap<u64, Arc<OnceCell<Switches>>>;
@@ -23,12 +28,33 @@ type Kept = BTreeMap<u64, Arc<OnceCell<Switches>>>;
 pub struct Intents {
     objects: Objects,
     kept: Arc<Mutex<Kept>>,
+    newest: Arc<tokio::sync::Mutex<Option<(Instant, u64)>>>,
 }
 
 impl Intents {
     /// None yet.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, kept: Arc::default() }
+        Self { objects, kept: Arc::default(), newest: Arc::default() }
+    }
+
+    /// The switches of the newest generation, by name, as of at most a second ago; none where there is no generation.
+    ///
+    /// # Errors
+    /// As [`Self::switches`].
+    pub async fn newest(&self) -> Result<Switches, String> {
+        let mut newest = self.newest.lock().await;
+        let generation = match *newest {
+            Some((at, generation)) if at.elapsed() < FRESH => generation,
+            known => {
+                let above = known.map_or(0, |(_, generation)| generation);
+                let found = Chain::Generations.newest(&self.objects, above).await;
+                let generation = found.map_err(|error| error.to_string())?.unwrap_or(above);
+                *newest = Some((Instant::now(), generation));
+                generation
+            }
+        };
+        drop(newest);
+        if generation == 0 { Ok(Arc::default()) } else { self.switches(generation).await }
     }
 
     /// The switches of a generation, by name.

@@ -6,11 +6,12 @@
 //!   apply ──► chain (i/N) ──► hinter ─┐              ┌─► life (d/, c/, r/): progress, `outplane tasks`
 //!                                     ▼              │
 //!   daemon: chain ─► generation ─► blob ─► distributor ─► datagrams, b/, q/
+//!           probes (p/N) ───────────────►
 //!           chain (config/N) ─► all nodes    controller ─► claims ─► agent ─► switch, decisions
 //! ```
 //!
-//! - [`objects`], [`chain`], [`append`], [`life`]: the store in keys and objects; write-once chains; the intent log; a
-//!   task's life.
+//! - [`objects`], [`chain`], [`append`], [`probes`], [`life`]: the store in keys and objects; write-once chains; the
+//!   intent log; the log of probes; a task's life.
 //! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes.
 //! - [`agent`]: executes under a fence and decides nothing. [`daemon`]: the loop around a state machine.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
@@ -36,5 +37,6 @@ pub mod life;
 pub mod metrics;
 pub mod notify;
 pub mod objects;
+pub mod probes;
 
 pub use error::Error;

@@ -9,6 +9,8 @@ pub enum HintOf {
     Intent = 1,
     /// The shared configuration: `config/<number>`.
     Config = 2,
+    /// The log of probes: `p/<number>`.
+    Probes = 3,
 }
 
 /// "Look": saves its receivers a poll, nothing else.
@@ -35,6 +37,7 @@ impl Hint {
         let what = match reader.u8("hint")? {
             1 => HintOf::Intent,
             2 => HintOf::Config,
+            3 => HintOf::Probes,
             other => return Err(PayloadError::UnknownNumber("hint", other)),
         };
         let number = reader.u64("number")?;

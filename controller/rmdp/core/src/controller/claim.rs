@@ -29,7 +29,7 @@ impl Controller {
         let overtaken = entry.task.work().generation().is_some_and(|generation| generation < newest);
         Some(if overtaken && !self.is(Mutant::SupersededExecuted) {
             Purpose::Supersede { by: newest }
-        } else if entry.attempt > self.config.attempts.max {
+        } else if entry.attempt > entry.task.work().attempts(self.config.attempts.max) {
             Purpose::Fail
         } else {
             Purpose::Execute
@@ -58,16 +58,16 @@ impl Controller {
             return;
         }
         if purpose == Purpose::Execute {
-            let received = entry.received;
+            let (probe, received) = (entry.task.work().is_probe(), entry.received);
             let slots = self.config.limits.executions as usize;
             let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
             if switch.running.is_some_and(|running| running != id) {
-                switch.blocked.insert(id);
+                switch.blocked.insert((probe, id));
                 return;
             }
             if switch.running.is_none() {
                 if self.slots >= slots {
-                    self.ready.insert((received, id));
+                    self.ready.insert((probe, received, id));
                     return;
                 }
                 switch.running = Some(id);

@@ -68,8 +68,8 @@ struct Switch {
     newest: u64,
     /// The task that is claimed or executed here.
     running: Option<TransactionId>,
-    /// Tasks that wait for it.
-    blocked: BTreeSet<TransactionId>,
+    /// Tasks that wait for it, probes last.
+    blocked: BTreeSet<(bool, TransactionId)>,
 }
 
 /// The state machine of a controller. One `step` costs a few map operations; a tick costs what is due.
@@ -80,8 +80,8 @@ pub struct Controller {
     tasks: BTreeMap<TransactionId, Entry>,
     timers: BTreeSet<(Instant, TransactionId)>,
     switches: BTreeMap<String, Switch>,
-    /// Tasks that wait for one of the slots, in the order they came.
-    ready: BTreeSet<(Instant, TransactionId)>,
+    /// Tasks that wait for one of the slots, in the order they came, probes last.
+    ready: BTreeSet<(bool, Instant, TransactionId)>,
     /// Slots taken: switches with a running task.
     slots: usize,
     requests: BTreeMap<Token, For>,
@@ -234,10 +234,12 @@ impl Controller {
         }
         if self.tasks.len() >= self.config.limits.tasks as usize {
             self.counters.refused_full += 1;
-            if origin == Origin::Queue {
-                self.poll.missed();
+            if task.work().is_probe() || !self.make_room(now) {
+                if origin == Origin::Queue {
+                    self.poll.missed();
+                }
+                return;
             }
-            return;
         }
         self.counters.found_in_queue += u64::from(origin == Origin::Queue);
         let queued = (origin == Origin::Queue).then_some(self.poll.number());
@@ -255,6 +257,17 @@ impl Controller {
         };
         self.tasks.insert(id, entry);
         self.wait(now, id, Duration::ZERO, actions);
+    }
+
+    /// Puts a probe that waits out of mind: the queue has it, and a change of policy does not wait for it.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let waits = |entry: &Entry| entry.task.work().is_probe() && entry.state == State::Waiting;
+        let Some(id) = self.tasks.iter().find(|(_, entry)| waits(entry)).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.forget(now, id);
+        self.poll.missed();
+        true
     }
 
     /// A task wants this generation on this switch: older ones are overtaken.
@@ -407,8 +420,8 @@ impl Controller {
     fn run(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let free = (self.config.limits.executions as usize).saturating_sub(self.slots);
         for _ in 0..free {
-            let Some((_, id)) = self.ready.pop_first() else { break };
-            self.set_due(id, Some(now));
+            let Some((.., id)) = self.ready.pop_first() else { break };
+            self.wake(now, id, actions);
         }
         while let Some(&(due, id)) = self.timers.first()
             && due <= now
@@ -442,7 +455,7 @@ impl Machine for Controller {
             Input::Executed { id, attempt, outcome } => self.executed(now, id, attempt, outcome, actions),
             Input::Look => self.poll.hurry(now),
             Input::Drain => self.drain(now),
-            Input::Emit { .. } | Input::Tick => {}
+            Input::Emit { .. } | Input::Probe { .. } | Input::Tick => {}
         }
         self.run(now, actions);
     }

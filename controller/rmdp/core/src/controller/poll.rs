@@ -36,6 +36,8 @@ pub(super) struct Poll {
     /// Where the listing goes on; a listing that filled the memory goes on there the next time.
     after: Option<Key>,
     from_start: bool,
+    /// The poll that runs has missed nothing.
+    whole: bool,
     to_fetch: BTreeSet<TransactionId>,
     fetching: usize,
     strangers: Memory,
@@ -62,6 +64,7 @@ impl Poll {
             listing: false,
             after: None,
             from_start: true,
+            whole: true,
             to_fetch: BTreeSet::new(),
             fetching: 0,
             strangers: Memory::new(STRANGERS),
@@ -126,9 +129,9 @@ impl Poll {
         self.strange.is_some_and(|poll| poll + 1 >= self.number)
     }
 
-    /// A task of the queue found no room in mind.
+    /// A task of the queue found no room in mind, or has lost it.
     pub(super) fn missed(&mut self) {
-        self.complete = None;
+        (self.complete, self.whole) = (None, false);
     }
 
     pub(super) fn raised(&mut self, source: &str, below: u64, now: Instant) {
@@ -180,7 +183,7 @@ impl Controller {
             return;
         }
         if self.poll.after.is_none() {
-            (self.poll.from_start, self.poll.began) = (true, now);
+            (self.poll.from_start, self.poll.whole, self.poll.began) = (true, true, now);
             self.poll.number += 1;
         }
         self.poll.listing = true;
@@ -217,7 +220,7 @@ impl Controller {
         }
         self.poll.next = now + self.config.poll_interval();
         if std::mem::take(&mut self.poll.from_start) {
-            self.poll.complete = Some(self.poll.began);
+            self.poll.complete = self.poll.whole.then_some(self.poll.began);
             self.gone_from_the_queue(now, number);
         }
     }

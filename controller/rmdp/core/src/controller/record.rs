@@ -116,7 +116,7 @@ impl Controller {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         let reason = text(reason);
-        if attempt >= self.config.attempts.max {
+        if attempt >= entry.task.work().attempts(self.config.attempts.max) {
             self.decide(now, id, own, Outcome::Failed { attempts: attempt, reason }, actions);
             return;
         }
@@ -192,7 +192,9 @@ impl Controller {
                 Outcome::Failed { attempts, reason } => {
                     self.counters.failed += 1;
                     let switch = &decision.event.switch;
-                    (Level::Alert, format!("{switch}: failed after {attempts} attempts: {reason}"))
+                    // Whoever asked has the answer.
+                    let level = if decision.work.is_probe() { Level::Warn } else { Level::Alert };
+                    (level, format!("{switch}: failed after {attempts} attempts: {reason}"))
                 }
             };
             note(level, Some(id), said, actions);

@@ -45,7 +45,7 @@ impl Controller {
         rank::rank(nodes, subject, attempt, &self.me.name)
     }
 
-    /// Gives back the switch and the slot, if this task holds them.
+    /// Gives back the switch and the slot, if this task holds them. The slot's next one has its turn at the end of the step.
     pub(super) fn release(&mut self, now: Instant, id: TransactionId) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
@@ -56,9 +56,6 @@ impl Controller {
         self.slots -= 1;
         let name = entry.task.switch().to_owned();
         self.wake_blocked(now, &name);
-        if let Some((_, waiting)) = self.ready.pop_first() {
-            self.set_due(waiting, Some(now));
-        }
     }
 
     /// A switch may be free: the next task that waits for it has its turn. Whoever has the turn and does not take the
@@ -66,7 +63,7 @@ impl Controller {
     pub(super) fn wake_blocked(&mut self, now: Instant, name: &str) {
         let Some(switch) = self.switches.get_mut(name) else { return };
         if switch.running.is_none()
-            && let Some(waiting) = switch.blocked.pop_first()
+            && let Some((_, waiting)) = switch.blocked.pop_first()
         {
             self.set_due(waiting, Some(now));
         }
@@ -75,10 +72,11 @@ impl Controller {
     /// It no longer waits for a switch or a slot.
     pub(super) fn unblock(&mut self, now: Instant, id: TransactionId) {
         let Some(entry) = self.tasks.get(&id) else { return };
-        self.ready.remove(&(entry.received, id));
+        let probe = entry.task.work().is_probe();
+        self.ready.remove(&(probe, entry.received, id));
         let name = entry.task.switch().to_owned();
         if let Some(switch) = self.switches.get_mut(&name) {
-            switch.blocked.remove(&id);
+            switch.blocked.remove(&(probe, id));
         }
         self.wake_blocked(now, &name);
     }

@@ -174,3 +174,62 @@ fn drains_when_all_is_queued() {
     bench.answer(Reply::Created, queue);
     assert!(bench.distributor.is_drained());
 }
+
+fn probe(number: u64, switch: &str) -> Task {
+    Task::new(Event::probe(number, switch), Work::Probe {}).unwrap()
+}
+
+#[test]
+fn probes_and_generations_do_not_overtake_each_other() {
+    let mut bench = Bench::settled();
+    bench.emit(2, &[task(2, "leaf1")]);
+    bench.input(Input::Probe { tasks: vec![probe(7, "leaf1")], old: false });
+    bench.emit(3, &[task(3, "leaf1")]);
+    assert_eq!(bench.announced(), [task(2, "leaf1"), probe(7, "leaf1"), task(3, "leaf1")]);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.generation()), (2, 3));
+    assert_eq!(bench.distributor.counters().overtaken, 1, "generation 2 alone");
+    bench.answer(Reply::Created, |request| match request {
+        Request::Create { object: Object::Task(queued), .. } => queued.work == Work::Probe {},
+        _ => false,
+    });
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().queued), (1, 1));
+}
+
+#[test]
+fn old_probes_are_emitted_only_where_they_are_needed() {
+    let mut bench = Bench::new();
+    let old = |numbers: &[u64]| numbers.iter().map(|number| probe(*number, "leaf1")).collect();
+    bench.input(Input::Probe { tasks: old(&[3, 4]), old: true });
+    bench.emit(5, &[]);
+    bench.horizons(vec![Key::Horizon("probe".to_owned(), 4)]);
+    bench.answer(Reply::Missing, decision);
+    assert_eq!((bench.announced(), bench.distributor.counters().needless), (old(&[4]), 1));
+    bench.input(Input::Probe { tasks: old(&[1, 5]), old: true });
+    assert_eq!(bench.distributor.counters().needless, 2, "closed");
+    bench.answer(Reply::Foreign("somebody's".to_owned()), decision);
+    assert_eq!((bench.announced(), bench.distributor.counters().needless), (vec![], 3), "decided");
+}
+
+#[test]
+fn generations_come_before_probes() {
+    let mut bench = Bench::settled();
+    let probes = (0..20).map(|number| probe(1, &format!("leaf{number}"))).collect();
+    bench.input(Input::Probe { tasks: probes, old: false });
+    bench.emit(2, &[task(2, "leaf99")]);
+    assert!(bench.find(blob).is_none(), "8 requests are under way");
+    bench.answer(Reply::Created, queue);
+    assert!(bench.find(blob).is_some(), "the generation has the next turn");
+}
+
+#[test]
+fn probes_leave_room_for_a_generation() {
+    let mut bench = Bench::settled();
+    let room = bench.distributor.room();
+    let probes = (0..room).map(|number| probe(1, &format!("leaf{number}"))).collect();
+    bench.input(Input::Probe { tasks: probes, old: false });
+    assert_eq!((bench.distributor.room(), bench.distributor.counters().refused_full), (0, 0));
+    bench.input(Input::Probe { tasks: vec![probe(2, "leaf1")], old: false });
+    assert_eq!(bench.distributor.counters().refused_full, 1);
+    bench.emit(2, &[task(2, "leaf1")]);
+    assert_eq!(bench.distributor.tasks(), room + 1);
+}

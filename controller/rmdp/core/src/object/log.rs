@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::task::{BadEvent, Event, Task, Work};
+
 /// `i/<generation>`: the whole intent, as files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +17,35 @@ pub struct Generation {
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,
+}
+
+/// `p/<number>`: switches that somebody wants to be probed, each by one task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeEntry {
+    /// Its number: the occurrence of its tasks' events.
+    pub number: u64,
+    /// Their names.
+    pub switches: Vec<String>,
+    /// Who asked: user and host, as far as known.
+    pub author: String,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+impl ProbeEntry {
+    /// Whether each switch can have a task.
+    pub fn check(&self) -> Result<(), BadEvent> {
+        self.switches.iter().try_for_each(|switch| Event::probe(self.number, switch).check())
+    }
+
+    /// A task for each switch: the same on every distributor. A switch that is named twice has one.
+    pub fn tasks(&self) -> Result<Vec<Task>, BadEvent> {
+        let switches: std::collections::BTreeSet<_> = self.switches.iter().collect();
+        let task = |switch: &String| Task::new(Event::probe(self.number, switch), Work::Probe {});
+        switches.into_iter().map(task).collect()
+    }
 }
 
 /// A policy file.

@@ -8,6 +8,7 @@
 //! r/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"reason":"switch leaf1 cannot be reached","at_ms":..}
 //! d/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"event":{..},
 //!        "outcome":{"is":"done","report":"12 writes","steps":{"received_us":0,"claimed_us":9100,..}},"at_ms":..}
+//! p/..  {"schema":1,"number":7,"switches":["leaf1","leaf2"],"author":"root@ops1","at_ms":..}
 //! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
 //! ```
 //!
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
-pub use log::{Generation, Horizon, PolicyFile, StoredConfig};
+pub use log::{Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
 pub use node::{Alert, AlertOf, NodeStatus, StreamEpoch};
 pub use task::QueuedTask;
 
@@ -33,7 +34,7 @@ use crate::key::Key;
 /// The schema that this program writes and reads.
 pub const SCHEMA: u32 = 1;
 
-/// Most bytes of an object, but for `i/` and `config/`.
+/// Most bytes of an object, but for `i/`, `p/` and `config/`.
 pub const MAX_OBJECT: usize = 64 * 1024;
 
 /// Most bytes of a generation of the intent.
@@ -41,6 +42,9 @@ pub const MAX_GENERATION: usize = 64 * 1024 * 1024;
 
 /// Most bytes of a version of the shared configuration.
 pub const MAX_CONFIG: usize = 4 * 1024 * 1024;
+
+/// Most bytes of a list of switches to be probed.
+pub const MAX_PROBE: usize = 4 * 1024 * 1024;
 
 /// Most bytes of a desired state.
 pub const MAX_BLOB: usize = 256 * 1024 * 1024;
@@ -53,6 +57,7 @@ pub fn limit(key: &Key) -> usize {
     match key {
         Key::Generation(_) => MAX_GENERATION,
         Key::Config(_) => MAX_CONFIG,
+        Key::Probe(_) => MAX_PROBE,
         Key::Blob(_) => MAX_BLOB,
         _ => MAX_OBJECT,
     }
@@ -104,6 +109,8 @@ pub enum ObjectError {
 pub enum Object {
     /// `i/`.
     Generation(Generation),
+    /// `p/`.
+    Probe(ProbeEntry),
     /// `q/`.
     Task(QueuedTask),
     /// `c/`.
@@ -146,6 +153,7 @@ impl Object {
         }
         let object = match key {
             Key::Generation(_) => Self::Generation(read(key, bytes)?),
+            Key::Probe(_) => Self::Probe(read(key, bytes)?),
             Key::Queue(_) => Self::Task(read(key, bytes)?),
             Key::Claim(..) => Self::Claim(read(key, bytes)?),
             Key::Result(..) => Self::Result(read(key, bytes)?),
@@ -168,6 +176,7 @@ impl Object {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Generation(object) => write(object),
+            Self::Probe(object) => write(object),
             Self::Task(object) => write(object),
             Self::Claim(object) => write(object),
             Self::Result(object) => write(object),
@@ -185,6 +194,7 @@ impl Object {
     pub fn stamp(&mut self, unix_ms: u64) {
         let at = match self {
             Self::Generation(object) => &mut object.at_ms,
+            Self::Probe(object) => &mut object.at_ms,
             Self::Task(object) => &mut object.at_ms,
             Self::Claim(object) => &mut object.at_ms,
             Self::Result(object) => &mut object.at_ms,
@@ -203,6 +213,10 @@ impl Object {
             (Self::Generation(object), Key::Generation(number)) => {
                 (object.generation == *number, format!("generation {}", object.generation))
             }
+            (Self::Probe(object), Key::Probe(number)) => match object.check() {
+                Ok(()) => (object.number == *number, format!("probe {}", object.number)),
+                Err(error) => (false, format!("a probe that is none: {error}")),
+            },
             (Self::Task(object), Key::Queue(id)) => match object.task() {
                 Ok(task) => (task.id() == *id, format!("task {}", task.id())),
                 Err(error) => (false, format!("a task that is none: {error}")),

@@ -69,6 +69,15 @@ fn every() -> Vec<(Key, Object)> {
     let config = StoredConfig { version: 2, toml: s("# x"), author: s("root"), at_ms: 0 };
     vec![
         (Key::Generation(7), Object::Generation(generation)),
+        (
+            Key::Probe(3),
+            Object::Probe(ProbeEntry {
+                number: 3,
+                switches: vec![s("leaf1")],
+                author: s("root@x"),
+                at_ms: 0,
+            }),
+        ),
         (Key::Queue(id), Object::Task(task())),
         (Key::Claim(id, 2), Object::Claim(claim)),
         (Key::Result(id, 2), Object::Result(result)),
@@ -152,7 +161,7 @@ fn long_texts_are_cut() {
 proptest! {
     /// Bytes that somebody has damaged are taken or refused in words, and what is taken is taken again.
     #[test]
-    fn damaged_bytes(which in 0..10usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
+    fn damaged_bytes(which in 0..11usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
         let (key, object) = every().swap_remove(which);
         let mut bytes = object.encode();
         for (place, byte, how) in damage {

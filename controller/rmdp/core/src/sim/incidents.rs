@@ -43,6 +43,12 @@ impl World {
             let generation = self.newest;
             self.after(wait, Event::Emit { node, start, generation });
         }
+        if !self.nodes[node].is_controller {
+            for occurrence in 1..=self.probes {
+                let wait = self.chance.range(MS, 200 * MS);
+                self.after(wait, Event::ProbeFor { node, start, occurrence, old: true, from: 0 });
+            }
+        }
         self.input(node, Input::Tick);
     }
 
@@ -76,10 +82,11 @@ impl World {
                 }
             }
             Incident::Probe { occurrence } => {
+                self.probes = occurrence;
                 for node in 0..self.nodes.len() {
                     if !self.nodes[node].is_controller {
                         let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
-                        self.after(wait, Event::ProbeFor { node, start, occurrence });
+                        self.after(wait, Event::ProbeFor { node, start, occurrence, old: false, from: 0 });
                     }
                 }
             }

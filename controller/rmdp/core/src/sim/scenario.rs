@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::chance::Chance;
 use crate::config::{Member, Role, SharedConfig};
+use crate::object::ProbeEntry;
 use crate::task::{Digest, Event, Task, Work};
 
 /// A millisecond in nanoseconds, the unit of simulated time.
@@ -91,8 +92,10 @@ impl Scenario {
         for ((at, _), sorted) in incidents.iter_mut().zip(times) {
             *at = sorted;
         }
-        for occurrence in 1..=chance.range(0, 3) {
-            incidents.push((chance.range(0, calm), Incident::Probe { occurrence }));
+        let mut times: Vec<_> = (0..chance.range(0, 6)).map(|_| chance.range(0, calm * 9 / 10)).collect();
+        times.sort_unstable();
+        for (at, occurrence) in times.into_iter().zip(1..) {
+            incidents.push((at, Incident::Probe { occurrence }));
         }
         // Some seeds have every fault, some few, some none.
         let wild = [0, 300, 700, 1000][chance.index(4)];
@@ -152,16 +155,13 @@ impl Scenario {
         tasks
     }
 
-    pub(super) fn probe(&self, occurrence: u64) -> Task {
-        let switch = self.switches[0].clone();
-        let event = Event {
-            source: "audit".to_owned(),
-            kind: "probe".to_owned(),
-            object: String::new(),
-            occurrence,
-            switch,
-        };
-        Task::new(event, Work::Probe {}).expect("a good event")
+    /// The tasks of an entry of the log of probes: every distributor reads the same.
+    pub(super) fn probe(&self, occurrence: u64) -> Vec<Task> {
+        let mut chance = Chance::new(occurrence << 16 | 0xffff);
+        let few = chance.permille(500);
+        let switches = self.switches.iter().take(if few { 1 } else { usize::MAX }).cloned().collect();
+        let entry = ProbeEntry { number: occurrence, switches, author: "sim".to_owned(), at_ms: 0 };
+        entry.tasks().expect("good events")
     }
 }
 

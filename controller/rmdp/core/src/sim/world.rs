@@ -33,7 +33,7 @@ pub(super) enum Event {
     Agent(Run, Stage),
     Land(Run),
     Emit { node: usize, start: u32, generation: u64 },
-    ProbeFor { node: usize, start: u32, occurrence: u64 },
+    ProbeFor { node: usize, start: u32, occurrence: u64, old: bool, from: usize },
     Incident(Incident),
     Start(usize),
     Resume(usize),
@@ -95,6 +95,8 @@ pub(super) struct World {
     pub(super) switches: Switches,
     pub(super) checker: Checker,
     pub(super) newest: u64,
+    /// Entries of the log of probes.
+    pub(super) probes: u64,
     pub(super) emitted: Vec<Task>,
     pub(super) calm: Option<u64>,
     hasher: SipHasher13,
@@ -151,6 +153,7 @@ impl World {
             switches: Switches::default(),
             checker: Checker::default(),
             newest: 0,
+            probes: 0,
             emitted: Vec::new(),
             calm: None,
             hasher: SipHasher13::new(),
@@ -244,7 +247,9 @@ impl World {
             last.insert(task.switch(), task);
         }
         let current: Vec<_> = self.scenario.tasks(self.newest.max(1)).iter().map(Task::id).collect();
-        let wanted = last.values().filter(|task| current.contains(&task.id()));
+        let probes: Vec<_> =
+            (1..=self.probes).flat_map(|occurrence| self.scenario.probe(occurrence)).collect();
+        let wanted = last.values().copied().filter(|task| current.contains(&task.id())).chain(&probes);
         let settled = wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
             && !self.store.keys().any(|key| matches!(key, Key::Queue(_)));
@@ -256,9 +261,9 @@ impl World {
             return false;
         }
         let never: Vec<_> =
-            wanted.filter(|task| !self.checker.is_decided_or_closed(task)).map(|task| task.id()).collect();
+            wanted.filter(|task| !self.checker.is_decided_or_closed(task)).map(Task::id).collect();
         for id in never {
-            let what = format!("{id}, of the newest generation, was never decided");
+            let what = format!("{id}, of the newest generation or of a probe, was never decided");
             self.checker.violations.push(Violation { invariant: super::Invariant::I5, at: self.now, what });
         }
         true
@@ -320,10 +325,14 @@ impl World {
                 let tasks = self.scenario.tasks(generation);
                 self.input(node, Input::Emit { generation, tasks });
             }
-            Event::ProbeFor { node, occurrence, .. } => {
-                let tasks = vec![self.scenario.probe(occurrence)];
-                let generation = self.newest;
-                self.input(node, Input::Emit { generation, tasks });
+            Event::ProbeFor { node, start, occurrence, old, from } => {
+                let Some(Kind::Distributor(distributor)) = &self.nodes[node].kind else { return };
+                let tasks = self.scenario.probe(occurrence);
+                let until = tasks.len().min(from + distributor.room());
+                if until < tasks.len() {
+                    self.after(50 * MS, Event::ProbeFor { node, start, occurrence, old, from: until });
+                }
+                self.input(node, Input::Probe { tasks: tasks[from..until].to_vec(), old });
             }
             Event::Incident(incident) => self.incident(&incident),
             Event::Start(node) => self.start(node, false),

@@ -1,14 +1,16 @@
-//! Tasks that follow the shared configuration and the intent log for the loop.
+//! Tasks that follow the shared configuration, the intent log and the log of probes for the loop.
 
 use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::object::{Generation, Object};
+use outplane_rmdp_core::task::Task;
 use tokio::sync::{mpsc, watch};
 
 use crate::chain::{Chain, Follower};
 use crate::error::Error;
 use crate::generation::{Compiled, compiled};
 use crate::objects::Objects;
+use crate::probes::ProbeFollower;
 
 /// News of the chains.
 pub(crate) enum Event {
@@ -20,6 +22,15 @@ pub(crate) enum Event {
     BadGeneration(u64, String),
     /// Something that cannot be read; what was known before stays.
     Fault(String),
+}
+
+/// An entry of the log of probes.
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    /// One a switch.
+    pub(crate) tasks: Vec<Task>,
+    /// It may have been emitted before.
+    pub(crate) old: bool,
 }
 
 /// Ends when the loop takes no events any more.
@@ -59,6 +70,28 @@ pub(crate) async fn generations(
         };
         if let Some(event) = event {
             let _ = events.send(event).await;
+        }
+    }
+}
+
+/// Ends when the loop takes no entries any more.
+pub(crate) async fn probes(objects: Objects, mut hints: watch::Receiver<u64>, entries: mpsc::Sender<Entry>) {
+    let mut follower = ProbeFollower::new(objects);
+    let mut faults = Faults::default();
+    while !entries.is_closed() {
+        match follower.next(&mut hints).await {
+            Ok(found) => match found.entry.tasks() {
+                Ok(tasks) => {
+                    let _ = entries.send(Entry { number: found.entry.number, tasks, old: found.old }).await;
+                }
+                // Such an entry is not even read.
+                Err(error) => tracing::warn!(probe = found.entry.number, %error, "left out"),
+            },
+            Err(error) => {
+                if let Some(Event::Fault(what)) = faults.fresh(&error) {
+                    tracing::warn!("{what}");
+                }
+            }
         }
     }
 }

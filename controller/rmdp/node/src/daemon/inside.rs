@@ -10,6 +10,8 @@ pub(crate) trait Inside: Machine {
     fn describe(&self, limit: usize) -> Vec<String>;
     /// How many tasks are in mind.
     fn tasks(&self) -> usize;
+    /// For how many probes there is room.
+    fn room(&self) -> usize;
     /// Sender ids that are marked as degraded.
     fn degraded(&self) -> Vec<u32>;
 }
@@ -25,6 +27,11 @@ impl Inside for Controller {
 
     fn tasks(&self) -> usize {
         self.tasks()
+    }
+
+    /// It emits none.
+    fn room(&self) -> usize {
+        0
     }
 
     fn degraded(&self) -> Vec<u32> {
@@ -44,6 +51,10 @@ impl Inside for Distributor {
 
     fn tasks(&self) -> usize {
         self.tasks()
+    }
+
+    fn room(&self) -> usize {
+        self.room()
     }
 
     fn degraded(&self) -> Vec<u32> {

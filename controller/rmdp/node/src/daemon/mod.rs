@@ -21,6 +21,7 @@ mod shell;
 mod start;
 mod status;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -48,7 +49,7 @@ use crate::intents::Intents;
 use crate::metrics::{Metrics, Step};
 use crate::notify::Notifier;
 use crate::objects::Objects;
-use follow::Event;
+use follow::{Entry, Event};
 use inside::Inside;
 use shell::Shell;
 
@@ -149,6 +150,9 @@ struct Daemon<M> {
     copies: Counters,
     config_hint: watch::Sender<u64>,
     intent_hint: watch::Sender<u64>,
+    probe_hint: watch::Sender<u64>,
+    /// Tasks of an entry of the log of probes that wait for room, and whether they may be known.
+    probes: (VecDeque<Task>, bool),
     draining: bool,
     notifier: Notifier,
     /// The newest generation that could not be carried out, and why.
@@ -175,6 +179,8 @@ impl<M: Inside> Daemon<M> {
             copies: Counters::default(),
             config_hint: watch::channel(0).0,
             intent_hint: watch::channel(0).0,
+            probe_hint: watch::channel(0).0,
+            probes: (VecDeque::new(), false),
             draining: false,
             notifier: Notifier::from_environment(),
             bad_generation: None,
@@ -186,11 +192,15 @@ impl<M: Inside> Daemon<M> {
 
     async fn run(mut self, stop: CancellationToken, up: impl FnOnce(&Up) + Send) -> Result<(), Error> {
         let (events, mut followed) = mpsc::channel(EVENTS);
+        // One entry at a time: the others stay in the store until there is room.
+        let (probes, mut asked) = mpsc::channel(1);
         let hints = self.config_hint.subscribe();
         self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();
             self.tasks.spawn(follow::generations(self.objects.clone(), hints, events.clone()));
+            let hints = self.probe_hint.subscribe();
+            self.tasks.spawn(follow::probes(self.objects.clone(), hints, probes));
         }
         drop(events);
         self.announce_up(up);
@@ -208,6 +218,7 @@ impl<M: Inside> Daemon<M> {
             if self.draining && self.shell.machine.is_drained() {
                 break;
             }
+            self.emit_probes();
             tokio::select! {
                 received = self.receiver.next() => self.received(&received),
                 ended = self.shell.ended() => self.shell.take(ended),
@@ -215,6 +226,7 @@ impl<M: Inside> Daemon<M> {
                     Some(event) => self.event(event).await,
                     None => return Err(Error::Ended("following the store")),
                 },
+                Some(entry) = asked.recv(), if self.probes.0.is_empty() => self.probe(entry),
                 () = tokio::time::sleep(wait.min(clock::MAX_SLEEP)) => {}
                 _ = seconds.tick() => self.every_second().await,
                 _ = statuses.tick() => self.write_status(),
@@ -248,6 +260,7 @@ impl<M: Inside> Daemon<M> {
                 let hints = match hint.what {
                     HintOf::Intent => &self.intent_hint,
                     HintOf::Config => &self.config_hint,
+                    HintOf::Probes => &self.probe_hint,
                 };
                 tracing::debug!(sender, what = ?hint.what, number = hint.number, "hint");
                 // Numbers that are nonsense cost a GET.
@@ -304,6 +317,21 @@ impl<M: Inside> Daemon<M> {
             }
         }
         self.shell.step(Input::Emit { generation, tasks });
+    }
+
+    fn probe(&mut self, Entry { number, tasks, old }: Entry) {
+        tracing::info!(probe = number, switches = tasks.len(), old, "to be probed");
+        self.probes = (tasks.into(), old);
+    }
+
+    /// As many tasks as there is room for. Whatever makes room wakes the loop.
+    fn emit_probes(&mut self) {
+        let (tasks, old) = &mut self.probes;
+        let room = self.shell.machine.room().min(tasks.len());
+        if room > 0 {
+            let (tasks, old) = (tasks.drain(..room).collect(), *old);
+            self.shell.step(Input::Probe { tasks, old });
+        }
     }
 
     async fn config(&mut self, version: u64, toml: &str) {

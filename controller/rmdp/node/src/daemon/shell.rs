@@ -256,8 +256,11 @@ impl<M: Inside> Shell<M> {
                     Request::Create { object: Object::Decision(decision), key: Key::Decision(id) } => {
                         let how = outcome_words(&decision.outcome);
                         self.ended_task(format!(
-                            "{id} {} generation {} attempt {} {how}",
-                            decision.event.switch, decision.event.occurrence, decision.attempt
+                            "{id} {} {} {} attempt {} {how}",
+                            decision.event.switch,
+                            decision.event.kind,
+                            decision.event.occurrence,
+                            decision.attempt
                         ));
                     }
                     Request::CreateBlob(digest) => {

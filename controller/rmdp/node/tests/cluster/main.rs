@@ -4,5 +4,6 @@
 mod change;
 mod epochs;
 mod faults;
+mod probes;
 mod retention;
 mod support;

@@ -3,5 +3,6 @@
 mod bench;
 mod claims;
 mod outcomes;
+mod probes;
 mod retention;
 mod site;

@@ -1,0 +1,343 @@
+//! Tasks that a command waits for: progress while it does, and what became of each switch.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::{Object, Outcome};
+use outplane_rmdp_core::task::TransactionId;
+use outplane_rmdp_node::life::Life;
+use outplane_rmdp_node::objects::Objects;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::{BAD, FAINT, GOOD, WARN, styled};
+use crate::progress::{Line, Lines};
+use crate::runtime::Signals;
+
+/// How long to wait for the switches, if nobody says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks at first, and at most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// After this long without a task, somebody should be asked why.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// Not at all.
+    pub(crate) no_wait: bool,
+    /// At most so long.
+    pub(crate) timeout: Duration,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// That switches hold a generation.
+    Converged,
+    /// That they answer.
+    Answered,
+}
+
+/// What became of all of them.
+pub(crate) struct Ended {
+    /// By switch, in the order given.
+    pub(crate) switches: Vec<SwitchEnd>,
+    /// From the append to the last decision.
+    pub(crate) seconds: f64,
+    /// All are done.
+    pub(crate) done: bool,
+    pub(crate) exit: Exit,
+}
+
+/// Waits for these tasks, and shows how they come along. `start` is when they were asked for.
+pub(crate) async fn wait(
+    objects: &Objects,
+    wish: Wish,
+    tasks: Vec<(String, TransactionId)>,
+    waiting: Waiting,
+    lines: &Lines,
+    signals: Signals,
+    start: Instant,
+) -> Ended {
+    let mut watched: Vec<Watched> = tasks
+        .into_iter()
+        .map(|(switch, id)| Watched {
+            wish,
+            line: lines.line(&switch),
+            switch,
+            life: Life::new(id),
+            told: String::new(),
+            seen: None,
+        })
+        .collect();
+    let mut interrupted = false;
+    if !waiting.no_wait {
+        let watch = watch(objects, &mut watched, start);
+        tokio::select! {
+            ended = watch => ended,
+            () = tokio::time::sleep(waiting.timeout) => {}
+            () = signals.wait() => interrupted = true,
+        }
+    }
+    let hint = if waiting.no_wait { None } else { why(objects, &watched).await };
+    let end = watched.iter().filter_map(|watched| watched.seen).max();
+    let seconds = rounded(end.unwrap_or_else(|| start.elapsed()));
+    let done = watched.iter().all(|watched| watched.state() == "done");
+    let patience = waiting.timeout;
+    let switches = watched
+        .into_iter()
+        .map(|watched| watched.ended(waiting.no_wait, interrupted, patience, hint.as_deref()))
+        .collect();
+    let exit = match (interrupted, done || waiting.no_wait) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Switch,
+    };
+    Ended { switches, seconds, done, exit }
+}
+
+/// What became of a task.
+#[derive(Serialize)]
+pub(crate) struct SwitchEnd {
+    #[serde(skip)]
+    wish: Wish,
+    switch: String,
+    /// The task's transaction id: `outplane tasks ID` tells its life.
+    task: String,
+    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
+    state: &'static str,
+    /// The controller that has it, or had it.
+    by: Option<String>,
+    /// The newest attempt; 0 before the first.
+    attempt: u32,
+    /// From the append to when the decision was seen.
+    seconds: Option<f64>,
+    /// What was written, or how a probe was answered, in words.
+    report: Option<String>,
+    /// Attempts that failed, with their reasons.
+    failed_attempts: Vec<Failed>,
+    /// Why it is not done; null if it is, or if nobody waits.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    attempt: u32,
+    by: String,
+    reason: String,
+}
+
+/// A switch that is waited for.
+struct Watched {
+    wish: Wish,
+    switch: String,
+    life: Life,
+    line: Line,
+    /// The last news that were shown.
+    told: String,
+    /// When its decision was seen, since the append.
+    seen: Option<Duration>,
+}
+
+/// Until all are decided.
+async fn watch(objects: &Objects, watched: &mut [Watched], start: Instant) {
+    let mut pause = LOOK.0;
+    loop {
+        let mut news = false;
+        let mut undecided = 0;
+        for one in watched.iter_mut().filter(|one| one.seen.is_none()) {
+            match one.life.follow(objects).await {
+                Ok(new) => news |= new,
+                Err(error) => one.tell(&format!("the store: {error}")),
+            }
+            if one.life.decision.is_some() {
+                one.seen = Some(start.elapsed());
+            } else {
+                undecided += 1;
+            }
+            one.news(start.elapsed());
+        }
+        if undecided == 0 {
+            return;
+        }
+        pause = if news { LOOK.0 } else { (pause * 3 / 2).min(LOOK.1) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// What distributors say is wrong, if a task does not even get into the queue.
+async fn why(objects: &Objects, watched: &[Watched]) -> Option<String> {
+    if watched.iter().all(|one| one.life.is_known()) {
+        return None;
+    }
+    let (keys, _) = objects.list_all(&Prefix::Statuses, 100).await.ok()?;
+    let mut reasons: BTreeMap<String, String> = BTreeMap::new();
+    for key in keys {
+        let Key::Status(node) = &key else { continue };
+        if let Ok(Some(Object::Status(status))) = objects.get(&key).await
+            && let Some(alert) = status.alerts.first()
+        {
+            reasons.insert(node.clone(), alert.clone());
+        }
+    }
+    let reasons: Vec<String> =
+        reasons.into_iter().map(|(node, alert)| format!("{node} says: {alert}")).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+impl Wish {
+    fn failed(self, attempts: u32, reason: &str) -> String {
+        match self {
+            Self::Converged => format!("failed after {attempts} attempts: {reason}"),
+            Self::Answered => format!("does not answer: {reason}"),
+        }
+    }
+}
+
+impl Watched {
+    fn state(&self) -> &'static str {
+        match (&self.life.decision, self.life.attempts.last()) {
+            (Some(decision), _) => match decision.outcome {
+                Outcome::Done { .. } => "done",
+                Outcome::Superseded { .. } => "superseded",
+                Outcome::Failed { .. } => "failed",
+            },
+            (None, Some(attempt)) if attempt.result.is_some() => "failed-attempt",
+            (None, Some(_)) => "claimed",
+            (None, None) if self.life.queued.is_some() => "queued",
+            (None, None) => "waiting",
+        }
+    }
+
+    fn news(&mut self, since: Duration) {
+        let attempts = self.life.attempts.len();
+        let text = match (&self.life.decision, self.life.attempts.last(), &self.life.queued) {
+            (Some(decision), ..) => match &decision.outcome {
+                Outcome::Done { .. } if self.wish == Wish::Answered => {
+                    format!("has answered {} in {}", decision.owner, millis(since))
+                }
+                Outcome::Done { .. } => format!("done by {} in {}", decision.owner, millis(since)),
+                Outcome::Superseded { by } => format!("superseded by generation {by}"),
+                Outcome::Failed { attempts, reason } => self.wish.failed(*attempts, reason),
+            },
+            (None, Some(attempt), _) => match &attempt.result {
+                Some(result) => format!("attempt {attempts} by {} failed: {}", result.owner, result.reason),
+                None => format!("claimed by {}, attempt {attempts}", attempt.claim.owner),
+            },
+            (None, None, Some(queued)) => format!("queued by {}", queued.by),
+            (None, None, None) if since < SILENCE => "waiting for a distributor".to_owned(),
+            (None, None, None) => "no distributor has queued it yet; is one at work?".to_owned(),
+        };
+        self.tell(&text);
+    }
+
+    fn tell(&mut self, text: &str) {
+        if self.told != text {
+            text.clone_into(&mut self.told);
+            self.line.news(text);
+        }
+    }
+
+    fn ended(self, no_wait: bool, interrupted: bool, patience: Duration, hint: Option<&str>) -> SwitchEnd {
+        let state = self.state();
+        let last = self.life.attempts.last();
+        let decision = self.life.decision.as_ref();
+        let failed_attempts: Vec<Failed> = self
+            .life
+            .attempts
+            .iter()
+            .filter_map(|attempt| attempt.result.as_ref())
+            .map(|result| Failed {
+                attempt: result.attempt,
+                by: result.owner.clone(),
+                reason: result.reason.clone(),
+            })
+            .collect();
+        let waited = || {
+            let told = if interrupted {
+                "when it was interrupted".to_owned()
+            } else {
+                format!("after {patience:?}")
+            };
+            match (state, hint) {
+                ("waiting", Some(hint)) => format!("no task {told}: {hint}"),
+                _ => format!("not decided {told}: {}", self.told),
+            }
+        };
+        let error = match decision.map(|decision| &decision.outcome) {
+            Some(Outcome::Done { .. }) => None,
+            Some(Outcome::Superseded { by }) => Some(format!("superseded by generation {by}")),
+            Some(Outcome::Failed { attempts, reason }) => Some(self.wish.failed(*attempts, reason)),
+            None if no_wait => None,
+            None => Some(waited()),
+        };
+        let report = decision.and_then(|decision| match &decision.outcome {
+            Outcome::Done { report, .. } => Some(report.clone()),
+            _ => None,
+        });
+        SwitchEnd {
+            wish: self.wish,
+            task: self.life.id.to_string(),
+            state,
+            by: decision
+                .map(|decision| decision.owner.clone())
+                .or_else(|| last.map(|attempt| attempt.claim.owner.clone())),
+            attempt: decision
+                .map(|decision| decision.attempt)
+                .or_else(|| last.map(|attempt| attempt.claim.attempt))
+                .unwrap_or(0),
+            seconds: self.seen.map(rounded),
+            report,
+            failed_attempts,
+            error,
+            switch: self.switch,
+        }
+    }
+}
+
+/// To the tenth of a millisecond.
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10_000.0
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+impl SwitchEnd {
+    /// For people.
+    pub(crate) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { switch: name, task, state, by, attempt, seconds, .. } = self;
+        let by = by.as_deref().unwrap_or("nobody");
+        match (&self.error, *state) {
+            (None, "done") => {
+                let seconds = seconds.unwrap_or_default();
+                let done = match self.wish {
+                    Wish::Converged => styled(GOOD, "done") + " by",
+                    Wish::Answered => styled(GOOD, "answers"),
+                };
+                writeln!(out, "  {name}: {done} {by}, attempt {attempt}, in {seconds:.4} s")?;
+            }
+            (None, state) => writeln!(out, "  {name}: {state}")?,
+            (Some(error), "superseded") => writeln!(out, "  {name}: {}", styled(WARN, error))?,
+            (Some(error), _) if self.wish == Wish::Answered => {
+                writeln!(out, "  {name}: {}", styled(BAD, error))?;
+            }
+            (Some(error), _) => writeln!(out, "  {name}: {}: {error}", styled(BAD, "not converged"))?,
+        }
+        for failed in &self.failed_attempts {
+            let Failed { attempt, by, reason } = failed;
+            writeln!(out, "    attempt {attempt} by {by} failed: {reason}")?;
+        }
+        if let Some(report) = &self.report {
+            writeln!(out, "    {}", styled(FAINT, report))?;
+        }
+        writeln!(out, "    {}", styled(FAINT, format_args!("task {task}")))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! `outplane apply --config --dry-run`: what a new generation would want differently from the newest one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use outplane_compiler::compile::{Compiled, Options, SwitchState, compile};
+use outplane_compiler::plan::Counts;
+use outplane_compiler::program::Program;
+use outplane_compiler::state::{Change, Desired, Plan, Step};
+use outplane_rmdp_core::object::{Generation, Object};
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::generation::parsed;
+use outplane_rmdp_node::objects::Objects;
+use serde::Serialize;
+
+use super::plan::{self, Show};
+use crate::cli::Format;
+use crate::compiled::digest;
+use crate::entries::ChangeForm;
+use crate::exit::Exit;
+use crate::node::{self, Node};
+use crate::output::{self, FAINT, GOOD, HEAD, Report, WARN, count, styled};
+use crate::runtime;
+
+/// What would be wanted differently.
+#[derive(Serialize)]
+struct Compared {
+    /// The generation that was compared with; null if there is none.
+    generation: Option<u64>,
+    /// Who appended it.
+    author: Option<String>,
+    /// RFC 3339.
+    appended: Option<String>,
+    /// Of all switches.
+    differences: usize,
+    switches: Vec<SwitchCompared>,
+    /// Switches of that generation that the policies do not name any more: they keep what they have.
+    left_alone: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct SwitchCompared {
+    switch: String,
+    /// SHA-256 of what it should hold, as `compile` says it.
+    digest: String,
+    /// That generation has nothing for it.
+    new: bool,
+    differences: usize,
+    tables: BTreeMap<String, Counts>,
+    groups: Counts,
+    meters: Counts,
+    /// With --entries: every difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<ChangeForm>>,
+}
+
+/// Compares; nothing is appended, and no switch is asked.
+pub(super) fn run(
+    compiled: &Compiled,
+    chosen: &[String],
+    node: &Node,
+    show: Show,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let before = runtime::block_on(before(&node.objects))??;
+    let compared = compared(compiled, chosen, before, show.entries);
+    output::print(format, &compared)?;
+    Ok(if show.detailed_exitcode && compared.differences > 0 { Exit::Changes } else { Exit::Done })
+}
+
+/// The newest generation that can be carried out, and what it wants.
+async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
+    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
+        let Some(Object::Generation(record)) = objects.get(&Chain::Generations.key(number)).await? else {
+            continue;
+        };
+        let work = move || {
+            let loaded = parsed(&record).map_err(|error| error.to_string())?;
+            let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(Timestamp::MAX);
+            let compiled = compile(&loaded.intent, &Options { at }).map_err(|error| error.to_string())?;
+            Ok::<_, String>((record, compiled))
+        };
+        match tokio::task::spawn_blocking(work).await? {
+            Ok(found) => return Ok(Some(found)),
+            // The switches still have what came before.
+            Err(error) => tracing::warn!("generation {number} is passed over: {error}"),
+        }
+    }
+    Ok(None)
+}
+
+fn compared(
+    compiled: &Compiled,
+    chosen: &[String],
+    before: Option<(Generation, Compiled)>,
+    entries: bool,
+) -> Compared {
+    let (record, before) = before.map_or((None, None), |(record, before)| (Some(record), Some(before)));
+    let before = before.map(|before| before.switches).unwrap_or_default();
+    let none = Desired::default();
+    let one = |(name, state): (&String, &SwitchState)| {
+        let old = before.get(name);
+        let changes = differences(old.map_or(&none, |old| &old.desired), &state.desired);
+        let form = |change| ChangeForm::new(crate::compiled::schema(), "difference", change);
+        let forms = entries.then(|| changes.iter().map(form).collect());
+        let plan =
+            Plan { steps: vec![Step { title: "difference", changes }], from_version: 0, to_version: 0 };
+        let summary = plan.summary(Program::outplane());
+        SwitchCompared {
+            switch: name.clone(),
+            digest: digest(state),
+            new: old.is_none(),
+            differences: summary.total,
+            tables: summary.tables,
+            groups: summary.groups,
+            meters: summary.meters,
+            entries: forms,
+        }
+    };
+    let switches: Vec<_> =
+        compiled.switches.iter().filter(|(name, _)| chosen.contains(name)).map(one).collect();
+    let left_alone = before.keys().filter(|name| !compiled.switches.contains_key(*name));
+    Compared {
+        generation: record.as_ref().map(|record| record.generation),
+        appended: record.as_ref().map(|record| node::time(record.at_ms)),
+        author: record.map(|record| record.author),
+        differences: switches.iter().map(|switch| switch.differences).sum(),
+        left_alone: left_alone.cloned().collect(),
+        switches,
+    }
+}
+
+/// What leads from one desired state to another, each difference once.
+fn differences(old: &Desired, new: &Desired) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let before: BTreeMap<_, _> = old.entries.iter().map(|entry| (&entry.key, entry)).collect();
+    let after: BTreeSet<_> = new.entries.iter().map(|entry| &entry.key).collect();
+    for entry in &new.entries {
+        match before.get(&entry.key) {
+            None => changes.push(Change::Insert(entry.clone())),
+            Some(old) if *old != entry => changes.push(Change::Modify(entry.clone())),
+            Some(_) => {}
+        }
+    }
+    let gone = old.entries.iter().filter(|entry| !after.contains(&entry.key));
+    changes.extend(gone.map(|entry| Change::Delete(entry.key.clone())));
+    for group in &new.groups {
+        match old.groups.iter().find(|old| old.id == group.id) {
+            None => changes.push(Change::InsertGroup(group.clone())),
+            Some(old) if old != group => changes.push(Change::ModifyGroup(group.clone())),
+            Some(_) => {}
+        }
+    }
+    let gone = old.groups.iter().filter(|old| new.groups.iter().all(|group| group.id != old.id));
+    changes.extend(gone.map(|group| Change::DeleteGroup(group.id)));
+    let set = new.meters.iter().filter(|cell| !old.meters.contains(cell));
+    changes.extend(set.map(|cell| Change::SetMeter(*cell)));
+    for cell in &old.meters {
+        let (meter, index) = (cell.meter, cell.index);
+        if new.meters.iter().all(|new| (new.meter, new.index) != (meter, index)) {
+            changes.push(Change::ClearMeter { meter, index });
+        }
+    }
+    changes
+}
+
+impl Report for Compared {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let with = match (self.generation, &self.author, &self.appended) {
+            (Some(generation), Some(author), Some(appended)) => {
+                format!("compared with what generation {generation} wants (by {author}, {appended})")
+            }
+            _ => "there is no generation yet: everything is new".to_owned(),
+        };
+        writeln!(out, "{with}; the switches were not asked, and nothing was appended")?;
+        for switch in &self.switches {
+            let name = styled(HEAD, format_args!("Switch {}", switch.switch));
+            let differs = match switch.differences {
+                0 => styled(GOOD, "nothing would change"),
+                many => count(many, "difference", "differences"),
+            };
+            let new = if switch.new && self.generation.is_some() { ", which is new" } else { "" };
+            writeln!(out, "{name}{new}: {differs}")?;
+            plan::tables(&switch.tables, switch.groups, switch.meters, out)?;
+            for change in switch.entries.iter().flatten() {
+                writeln!(out, "  {}", change.text())?;
+            }
+        }
+        for switch in &self.left_alone {
+            let note = "is not in the policies any more: it keeps what it has";
+            writeln!(out, "{} {note}", styled(WARN, format_args!("Switch {switch}")))?;
+        }
+        if self.switches.is_empty() && self.left_alone.is_empty() {
+            writeln!(out, "{}", styled(FAINT, "no switch"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Through controllers: probes, and what a generation would change.
+
+use crate::lab::Lab;
+use crate::support::{Run, SoftSwitch, outplane};
+
+fn run(lab: &Lab, line: &str) -> Run {
+    outplane(lab.paths(&format!("{line} --config node.toml")).split_whitespace())
+}
+
+#[test]
+fn switches_answer_or_the_exit_code_says_that_one_does_not() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    assert!(run(&lab, "config set examples/shared.toml").ends(0).out.contains("version 1"));
+    // Asked before anybody is there, and not waited for.
+    let asked = run(&lab, "probe --no-wait -o json").ends(0).json();
+    assert_eq!((asked["probe"].as_u64(), asked["switches"][0]["state"].as_str()), (Some(1), Some("waiting")));
+    let stranger = run(&lab, "probe core nowhere").ends(2);
+    assert!(stranger.err.contains("`nowhere` is not known; there are: core"), "{}", stranger.err);
+    let late = run(&lab, "probe --timeout 0.1").ends(3);
+    assert!(late.out.contains("not decided after 100ms"), "{}", late.out);
+    for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
+        lab.daemon(role, name);
+    }
+    let answered = run(&lab, "probe core -o json").ends(0).json();
+    assert_eq!((answered["probe"].as_u64(), answered["answered"].as_bool()), (Some(3), Some(true)));
+    let core = &answered["switches"][0];
+    assert!(core["report"].as_str().is_some_and(|report| report.contains("answers in")), "{core}");
+    // What was asked when nobody was there has its answer, too.
+    let tasks = run(&lab, "tasks -o json").ends(0).json();
+    let states = tasks["recent"].as_array().expect("a list").iter();
+    let states: Vec<_> = states.map(|task| (task["kind"].as_str(), task["state"].as_str())).collect();
+    assert_eq!(states, [(Some("probe"), Some("done")); 3], "{tasks}");
+    let life = run(&lab, &format!("tasks {}", core["task"].as_str().expect("an id"))).ends(0).out;
+    assert!(life.contains("because of probe probe 3"), "{life}");
+    assert!(run(&lab, "status").ends(0).out.contains("probe 3"));
+    drop(switch);
+    let silent = run(&lab, "probe").ends(3);
+    assert!(
+        silent.out.contains("core: does not answer: ") && silent.out.contains("attempt 1 by"),
+        "{}",
+        silent.out
+    );
+}
+
+#[test]
+fn a_generation_is_compared_before_it_is_appended() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml").ends(0);
+    let dry = "apply examples/campus --dry-run";
+    let first = run(&lab, &format!("{dry} --detailed-exitcode -o json")).ends(2).json();
+    assert!(first["generation"].is_null() && first["switches"][0]["new"] == true, "{first}");
+    assert!(first["differences"].as_u64() > Some(50), "{first}");
+    let part = run(&lab, "apply examples/campus --switch core").ends(2);
+    assert!(part.err.contains("a generation is the whole intent"), "{}", part.err);
+    for (role, name) in [("distributor", "d1"), ("controller", "c1")] {
+        lab.daemon(role, name);
+    }
+    run(&lab, "apply examples/campus").ends(0);
+    let same = run(&lab, &format!("{dry} --detailed-exitcode --switch core -o json")).ends(0).json();
+    assert_eq!((same["generation"].as_u64(), same["differences"].as_u64()), (Some(1), Some(0)));
+    // One rule differs.
+    let folder = crate::support::folder();
+    for name in ["network.yaml", "policy.yaml"] {
+        let text = std::fs::read_to_string(crate::support::root().join("examples/campus").join(name));
+        let text = text.expect("it is there").replace("port: 443", "port: 444");
+        crate::support::file(folder.path(), name, &text);
+    }
+    let path = folder.path().display().to_string();
+    let other = run(&lab, &format!("apply {path} --dry-run --entries")).ends(0).out;
+    assert!(
+        other.contains("compared with what generation 1 wants") && other.contains("dport_class"),
+        "{other}"
+    );
+    assert!(other.lines().any(|line| line.starts_with("  ~ ") || line.starts_with("  + ")), "{other}");
+    let log = run(&lab, "tasks -o json").ends(0).json();
+    assert_eq!(log["recent"].as_array().map(Vec::len), Some(1), "nothing was appended: {log}");
+}
