@@ -54,7 +54,7 @@ async fn store(objects: &Objects, blobs: BTreeMap<Digest, Bytes>) -> Infallible 
         }
         let objects = objects.clone();
         under_way.spawn(async move {
-            if let Err(error) = objects.create_blob(digest, bytes).await {
+            if let Err(error) = objects.ensure_blob(digest, bytes).await {
                 tracing::debug!(%digest, %error, "a desired state is left to the distributors");
             }
         });

@@ -163,7 +163,7 @@ impl Blobs {
             )
         })?;
         self.counters.remade.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.objects.create_blob(digest, blob.clone()).await {
+        if let Err(error) = self.objects.ensure_blob(digest, blob.clone()).await {
             tracing::warn!(%error, "b/{digest} was made again, but could not be stored for the others");
         }
         Ok(blob)

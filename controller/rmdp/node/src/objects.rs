@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use outplane_rmdp_core::io::Listed;
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Object, ObjectError};
+use outplane_rmdp_core::object::Object;
 use outplane_rmdp_core::task::Digest;
 use outplane_rmdp_store::{Created, Store};
 
@@ -67,17 +67,15 @@ impl Objects {
         Ok(Box::pin(self.store.get(&Key::Blob(digest).path())).await?)
     }
 
-    /// Writes a desired state once. Whether it was us; the bytes are the same whoever it was.
-    pub async fn create_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
-        let key = Key::Blob(digest);
-        match Box::pin(self.store.create(&key.path(), blob.clone())).await? {
-            Created::Ours => Ok(true),
-            Created::Theirs(bytes) if bytes == blob => Ok(false),
-            Created::Theirs(_) => {
-                let what = "other bytes than its name says".to_owned();
-                Err(ObjectError::Misplaced { key, what }.into())
-            }
-        }
+    /// Sees to it that an object is there, whoever wrote it, stamped with the time of day. Whether it was surely us.
+    pub async fn ensure(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
+        object.stamp(clock::unix_millis());
+        Ok(Box::pin(self.store.ensure(&key.path(), object.encode().into())).await?)
+    }
+
+    /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
+    pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
+        Ok(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await?)
     }
 
     /// A page of keys after one, in order.

@@ -38,6 +38,19 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// What came of a conditional PUT.
+enum Put {
+    Created,
+    /// Whether the answer has S3's code for it.
+    Exists {
+        by_its_code: bool,
+    },
+    /// It may have been carried out, and may still be.
+    Open,
+    /// It never left.
+    Unsent,
+}
+
 impl Store {
     /// A client; nothing is sent yet.
     pub fn new(settings: Settings) -> Result<Self, Error> {
@@ -104,24 +117,15 @@ impl Store {
     /// [`Error::Unknown`]: the object may exist with these bytes, or may come to.
     pub async fn create(&self, key: &str, body: Bytes) -> Result<Created, Error> {
         self.check_size(key, &body)?;
-        let (bucket, full) = (&self.shared.settings.bucket, self.full(key));
+        let full = self.full(key);
         let mut walk = Walk::new(&self.shared, What("create", key));
         let mut contradictions = 0;
         loop {
-            let put = |client: Client, limit| {
-                let request = client.put_object().bucket(bucket).key(&full).if_none_match("*");
-                timed(limit, request.body(stream(&body)).send())
-            };
-            let exists = match walk.attempt(Operation::Create, body.len(), put).await {
-                // Every S3 names the object that it has written; without a name it was something else that answered.
-                Ok(Ok(written)) if written.e_tag.is_some() => return Ok(Created::Ours),
-                Ok(Ok(_)) | Err(Stop::Trouble(_, Trouble::Status(Status { http: 409, .. }))) => false,
-                Ok(Err(Trouble::Unsent(_))) => continue,
-                Ok(Err(_)) => {
-                    walk.doubt = true;
-                    false
-                }
-                Err(Stop::Trouble(_, Trouble::Status(Status { http: 412, .. }))) => true,
+            let exists = match self.try_to_create(&mut walk, &full, &body).await {
+                Ok(Put::Created) => return Ok(Created::Ours),
+                Ok(Put::Unsent) => continue,
+                Ok(Put::Open) => false,
+                Ok(Put::Exists { .. }) => true,
                 Err(stop) => return Err(walk.error(stop)),
             };
             match self.read(&mut walk, &full).await {
@@ -135,6 +139,55 @@ impl Store {
                 return Err(self.contradiction(key, &walk));
             }
             walk.pause().await.map_err(|stop| walk.error(stop))?;
+        }
+    }
+
+    /// Creates `key` unless it exists, for who does not care whose it is: where it exists, that is one request and not
+    /// two. Whether it is surely ours.
+    ///
+    /// [`Error::Unknown`]: as with [`Store::create`].
+    pub async fn ensure(&self, key: &str, body: Bytes) -> Result<bool, Error> {
+        self.check_size(key, &body)?;
+        let full = self.full(key);
+        let mut walk = Walk::new(&self.shared, What("create", key));
+        loop {
+            match self.try_to_create(&mut walk, &full, &body).await {
+                Ok(Put::Created) => return Ok(true),
+                Ok(Put::Exists { by_its_code: true }) => return Ok(false),
+                Ok(Put::Unsent) => continue,
+                // Said by something in between, perhaps.
+                Ok(Put::Exists { .. }) => match self.read(&mut walk, &full).await {
+                    Ok(Some(_)) => return Ok(false),
+                    Ok(None) => {}
+                    Err(stop) => return Err(walk.error(stop)),
+                },
+                Ok(Put::Open) => {}
+                Err(stop) => return Err(walk.error(stop)),
+            }
+            walk.pause().await.map_err(|stop| walk.error(stop))?;
+        }
+    }
+
+    /// One conditional PUT.
+    async fn try_to_create(&self, walk: &mut Walk<'_>, full: &str, body: &Bytes) -> Result<Put, Stop> {
+        let bucket = &self.shared.settings.bucket;
+        let put = |client: Client, limit| {
+            let request = client.put_object().bucket(bucket).key(full).if_none_match("*");
+            timed(limit, request.body(stream(body)).send())
+        };
+        match walk.attempt(Operation::Create, body.len(), put).await {
+            // Every S3 names the object that it has written; without a name it was something else that answered.
+            Ok(Ok(written)) if written.e_tag.is_some() => Ok(Put::Created),
+            Ok(Ok(_)) | Err(Stop::Trouble(_, Trouble::Status(Status { http: 409, .. }))) => Ok(Put::Open),
+            Ok(Err(Trouble::Unsent(_))) => Ok(Put::Unsent),
+            Ok(Err(_)) => {
+                walk.doubt = true;
+                Ok(Put::Open)
+            }
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 412, code, .. }))) => {
+                Ok(Put::Exists { by_its_code: code == "PreconditionFailed" })
+            }
+            Err(stop) => Err(stop),
         }
     }
 

@@ -53,6 +53,27 @@ async fn the_first_wins_and_the_second_learns_who() {
 }
 
 #[tokio::test]
+async fn who_only_wants_it_to_be_there_asks_once() {
+    let server = Server::start(|_, _| Act::Serve).await;
+    let store = store(&[&server.url]);
+    assert!(store.ensure("q/1", OURS).await.expect("created"));
+    assert!(!store.ensure("q/1", THEIRS).await.expect("it exists"));
+    assert_eq!((store.requests().create, store.requests().get), (2, 0));
+    assert_eq!(server.object("q/1"), Some(OURS));
+    // Lost answers, and refusals that are not the store's.
+    for lost in [Act::Close, Act::Hang, status(500, "InternalError"), status(412, "Captive")] {
+        let server = first_create(lost.clone()).await;
+        let store = support::store(&[&server.url]);
+        assert!(store.ensure("q/1", OURS).await.expect("created"), "{lost:?}");
+        assert_eq!(server.object("q/1"), Some(OURS), "{lost:?}");
+        let server = first_create(Act::ServeThen(Box::new(lost.clone()))).await;
+        let store = support::store(&[&server.url]);
+        store.ensure("q/1", OURS).await.expect("it is there");
+        assert_eq!(server.object("q/1"), Some(OURS), "{lost:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_412_against_our_own_success_is_ours() {
     for lost in [Act::Close, Act::Hang, status(500, "InternalError"), status(503, "SlowDown")] {
         let server = first_create(Act::ServeThen(Box::new(lost.clone()))).await;

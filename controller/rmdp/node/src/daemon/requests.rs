@@ -95,9 +95,13 @@ impl Requests {
 async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Result<Reply, Error> {
     let created = |ours| if ours { Reply::Created } else { Reply::Exists };
     Ok(match request {
+        // All distributors write the same task: it matters that it is there.
+        Request::Create { key: key @ Key::Queue(_), mut object } => {
+            created(objects.ensure(&key, &mut object).await?)
+        }
         Request::Create { key, mut object } => created(objects.create(&key, &mut object).await?),
         Request::CreateBlob(digest) => match blob {
-            Some(blob) => created(objects.create_blob(digest, blob).await?),
+            Some(blob) => created(objects.ensure_blob(digest, blob).await?),
             None => Reply::Unknown,
         },
         Request::Get(key) => match objects.get(&key).await? {
