@@ -280,7 +280,7 @@ impl Place {
     /// Runs a command of the cluster's administrator, and returns what it printed.
     fn ceph(&self, args: &[&str]) -> Result<String> {
         let conf = self.text("ceph.conf");
-        self.run("ceph", &[&["-c", &conf, "--connect-timeout", "30"], args].concat())
+        self.run("ceph", &[&["-c", &conf, "--connect-timeout", "90"], args].concat())
     }
 
     /// Runs a program to its end, and returns what it printed.
