@@ -310,6 +310,13 @@ impl Checker {
                 self.decisions.insert(id, decided);
             }
             Some(before) if same(&before.decision, decision) => {}
+            Some(before) if before.swept => {
+                self.fail(
+                    Invariant::I10,
+                    real,
+                    format!("{id} is decided again after its decision was swept"),
+                );
+            }
             Some(_) => self.fail(Invariant::I4, real, format!("{id} is decided twice")),
         }
     }
