@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benches share: a lab with a switch in it, and outplane commands run there.
 
 pub mod bare;
+pub mod bench;
 pub mod demo;
 pub mod swap;
 

@@ -16,15 +16,36 @@ const EXAMPLES: [(&str, &str, &str); 4] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, xdp, store, converge, latency.
+    /// Only benches whose name contains this: write, apply, change, xdp, store, converge, latency, etcd.
     #[arg(default_value = "")]
     filter: String,
+    /// etcd: kills of each kind
+    #[arg(long, value_name = "N")]
+    repetitions: Option<usize>,
+    /// etcd: policies whose latency is measured
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// etcd: once more with RMDP on Ceph in place of the embedded store
+    #[arg(long)]
+    ceph: bool,
 }
 
 pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     setup::machine()?;
+    if "etcd".contains(&arguments.filter) {
+        setup::peers();
+    }
     let built = cargo::build()?;
-    cargo::run(Command::new(built.bench).arg(&arguments.filter))?;
+    let mut bench = Command::new(built.bench);
+    for (option, number) in [("--repetitions", arguments.repetitions), ("--rounds", arguments.rounds)] {
+        if let Some(number) = number {
+            bench.args([option, &number.to_string()]);
+        }
+    }
+    if arguments.ceph {
+        bench.arg("--ceph");
+    }
+    cargo::run(bench.arg(&arguments.filter))?;
     for (name, package, example) in EXAMPLES {
         if !name.contains(&arguments.filter) {
             continue;

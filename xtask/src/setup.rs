@@ -38,11 +38,12 @@ const TO_RUN_LABS: [Need; 5] = [
 ];
 
 /// Real peers that tests run against. Without them those tests say SKIPPED.
-const PEERS: [Need; 4] = [
+const PEERS: [Need; 5] = [
     Need { package: "ceph-mon", why: "a real S3 store: Ceph", present: || program("ceph-mon") },
     Need { package: "ceph-osd", why: "a real S3 store: Ceph", present: || program("ceph-osd") },
     Need { package: "ceph-common", why: "a real S3 store: Ceph", present: || program("ceph") },
     Need { package: "radosgw", why: "a real S3 store: Ceph's gateway", present: || program("radosgw") },
+    Need { package: "etcd-server", why: "what RMDP is compared with: etcd", present: || program("etcd") },
 ];
 
 /// Installs peers where that can be done; tests do without those that are not there.

@@ -1,23 +1,29 @@
-//! Three members on loopback.
+//! Three members, on loopback or in a network namespace.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use outplane_testbed::Process;
+use outplane_testbed::{Namespace, Process, Starter};
 
 use crate::client::Client;
 
 /// Members of a cluster: the least that outlives one of them.
-const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 
 /// A running cluster; it ends with its owner.
 #[derive(Debug)]
 pub struct Cluster {
-    endpoints: Vec<String>,
+    address: IpAddr,
+    namespace: Option<String>,
+    /// Of clients, then of other members.
+    ports: Vec<u16>,
     members: Vec<Option<Process>>,
-    _folder: tempfile::TempDir,
+    // Processes end before their starter, that before their files.
+    starter: Starter,
+    folder: tempfile::TempDir,
 }
 
 /// Why etcd cannot be started here, if so.
@@ -29,65 +35,84 @@ pub fn why_not() -> Option<String> {
 }
 
 impl Cluster {
-    /// Starts the members with etcd's own defaults (heartbeat 100 ms, election 1,000 ms) and waits for a leader.
+    /// Starts the members on loopback with etcd's own defaults (heartbeat 100 ms, election 1,000 ms) and waits for a
+    /// leader.
     pub async fn start() -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None, free_ports(Ipv4Addr::LOCALHOST.into())?).await
+    }
+
+    /// The same at an address of a namespace. Whoever uses it has to be in the namespace, or to reach it.
+    pub async fn start_in(namespace: &Namespace, address: IpAddr) -> Result<Self> {
+        let ports = namespace.inside(|| free_ports(address))??;
+        Self::start_at(address, Some(namespace.name().to_owned()), ports).await
+    }
+
+    async fn start_at(address: IpAddr, namespace: Option<String>, ports: Vec<u16>) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let ports = free_ports(2 * MEMBERS)?;
-        let client = |member: usize| format!("http://127.0.0.1:{}", ports[member]);
-        let peer = |member: usize| format!("http://127.0.0.1:{}", ports[MEMBERS + member]);
-        let all: Vec<String> = (0..MEMBERS).map(|member| format!("m{member}={}", peer(member))).collect();
-        let members = (0..MEMBERS)
-            .map(|member| {
-                let mut command = Command::new("setpriv");
-                command
-                    .args(["--pdeathsig", "KILL", "--", "etcd", "--name", &format!("m{member}")])
-                    .arg("--data-dir")
-                    .arg(folder.path().join(format!("m{member}")))
-                    .args([
-                        "--listen-client-urls",
-                        &client(member),
-                        "--advertise-client-urls",
-                        &client(member),
-                    ])
-                    .args([
-                        "--listen-peer-urls",
-                        &peer(member),
-                        "--initial-advertise-peer-urls",
-                        &peer(member),
-                    ])
-                    .args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"])
-                    .args(["--logger", "zap", "--log-level", "error"])
-                    .stdin(Stdio::null())
-                    .stderr(Stdio::null());
-                Ok(Some(Process::start("etcd", &mut command)?))
-            })
-            .collect::<Result<_>>()?;
-        let endpoints = (0..MEMBERS).map(client).collect();
-        let cluster = Self { endpoints, members, _folder: folder };
-        let patience = Instant::now() + Duration::from_secs(30);
-        while cluster.leader().await.is_err() {
-            if Instant::now() > patience {
-                bail!("etcd found no leader within 30 s");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let members = (0..MEMBERS).map(|_| None).collect();
+        let mut cluster = Self { address, namespace, ports, members, starter: Starter::new(), folder };
+        for member in 0..MEMBERS {
+            cluster.start_member(member)?;
         }
+        cluster.wait_for_leader().await?;
         Ok(cluster)
+    }
+
+    fn url(&self, port: usize) -> String {
+        format!("http://{}:{}", self.address, self.ports[port])
+    }
+
+    /// Starts a member that does not run, with what it had.
+    pub fn start_member(&mut self, member: usize) -> Result<()> {
+        let (client, peer) = (self.url(member), self.url(MEMBERS + member));
+        let all: Vec<_> =
+            (0..MEMBERS).map(|member| format!("m{member}={}", self.url(MEMBERS + member))).collect();
+        let mut command = dying(self.namespace.as_deref(), Path::new("etcd"));
+        command
+            .args(["--name", &format!("m{member}")])
+            .arg("--data-dir")
+            .arg(self.folder.path().join(format!("m{member}")))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"])
+            .args(["--logger", "zap", "--log-level", "error"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        self.members[member] = Some(self.starter.start("etcd", command)?);
+        Ok(())
+    }
+
+    /// Waits until a member leads, and says which.
+    pub async fn wait_for_leader(&self) -> Result<usize> {
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.leader().await {
+                Ok(leader) => return Ok(leader),
+                Err(error) if Instant::now() > patience => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Where the members are for clients.
+    pub fn endpoints(&self) -> Vec<String> {
+        (0..MEMBERS).map(|member| self.url(member)).collect()
     }
 
     /// A client of all members.
     pub fn client(&self) -> Result<Client> {
-        Client::new(&self.endpoints)
+        Client::new(&self.endpoints())
     }
 
     /// Which member leads.
     pub async fn leader(&self) -> Result<usize> {
         let client = self.client()?;
         for member in (0..MEMBERS).filter(|member| self.members[*member].is_some()) {
-            if client.leads(member).await? {
+            if client.leads(member).await.unwrap_or(false) {
                 return Ok(member);
             }
         }
-        bail!("no member leads")
+        bail!("no member of etcd leads")
     }
 
     /// Kills a member with SIGKILL.
@@ -96,9 +121,22 @@ impl Cluster {
     }
 }
 
-/// Ports that are free now. Between here and their use somebody else may take one; etcd says so then.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+/// A command that dies with the thread that starts it.
+fn dying(namespace: Option<&str>, program: &Path) -> Command {
+    let words = ["setpriv", "--pdeathsig", "KILL", "--"];
+    let mut command = Command::new(if namespace.is_some() { "ip" } else { words[0] });
+    match namespace {
+        Some(namespace) => command.args(["netns", "exec", namespace]).args(words),
+        None => command.args(&words[1..]),
+    };
+    command.arg(program);
+    command
+}
+
+/// Ports that are free now, for clients and for members. Between here and their use somebody else may take one; etcd
+/// says so then.
+fn free_ports(address: IpAddr) -> Result<Vec<u16>> {
     let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+        (0..2 * MEMBERS).map(|_| TcpListener::bind((address, 0))).collect::<Result<_, _>>()?;
     listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

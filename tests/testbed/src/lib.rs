@@ -27,7 +27,7 @@ pub use faults::{FaultCounts, why_no_faults};
 pub use history::{Event, History, JournalLine, ParseJournalError, TransactionId, Verdict, What};
 pub use lab::{Host, Lab};
 pub use netns::{Namespace, why_not};
-pub use process::Process;
+pub use process::{Process, Starter};
 pub use switch::{Switch, SwitchKind};
 
 /// The agent's program: reads requests from standard input until it ends. With `chaos LEFT RIGHT` it is a relay.

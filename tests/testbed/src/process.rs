@@ -112,15 +112,22 @@ impl Drop for Process {
 /// A process of ours dies with the thread that started it (`Namespace::command`), which must then live as long as its
 /// owner: a test's thread that restarts something and ends would take it along.
 #[derive(Debug)]
-pub(crate) struct Starter {
+pub struct Starter {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 type Job = (String, Command, bool, Sender<Result<Process>>);
 
+impl Default for Starter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Starter {
-    pub(crate) fn new() -> Self {
+    /// With its thread.
+    pub fn new() -> Self {
         let (jobs, queue) = channel::<Job>();
         let thread = std::thread::spawn(move || {
             for (name, mut command, silent, answer) in queue {
@@ -133,7 +140,7 @@ impl Starter {
     }
 
     /// Like [`Process::start`].
-    pub(crate) fn start(&self, name: &str, command: Command) -> Result<Process> {
+    pub fn start(&self, name: &str, command: Command) -> Result<Process> {
         self.ask(name, command, false)
     }
 

@@ -1,0 +1,59 @@
+//! The benches of `cargo xtask bench` that need more than one crate: the numbers that docs/measured.md states, as ratios
+//! within one run wherever two things are compared.
+
+mod change;
+mod etcd;
+mod write;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+/// What to measure.
+#[derive(clap::Parser, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// Only benches whose name contains this: write, apply, change, etcd
+    #[arg(default_value = "")]
+    filter: String,
+    #[command(flatten)]
+    etcd: etcd::Arguments,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What the benches start of themselves.
+#[derive(clap::Subcommand, Debug)]
+enum Part {
+    /// A worker of the comparison with etcd
+    #[command(hide = true)]
+    EtcdWorker(etcd::WorkerArguments),
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if let Some(Part::EtcdWorker(worker)) = &arguments.part {
+        return runtime.block_on(etcd::work(worker));
+    }
+    let wanted = |name: &str| name.contains(&arguments.filter);
+    if wanted("write") {
+        runtime.block_on(write::write())?;
+    }
+    if wanted("apply") {
+        write::apply()?;
+    }
+    if wanted("change") {
+        change::change()?;
+    }
+    if wanted("etcd") {
+        etcd::run(&arguments.etcd)?;
+    }
+    Ok(())
+}
+
+/// The middle one; there must be one.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
