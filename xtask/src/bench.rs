@@ -7,16 +7,17 @@ use anyhow::Result;
 use crate::{cargo, setup};
 
 /// Benches that measure one crate from within: name, package, example.
-const EXAMPLES: [(&str, &str, &str); 4] = [
+const EXAMPLES: [(&str, &str, &str); 5] = [
     ("xdp", "outplane-xdp", "bench"),
     ("store", "outplane-embedded-store", "load"),
     ("converge", "outplane-driver-p4runtime", "converge_speed"),
     ("latency", "outplane-rmdp-node", "latency"),
+    ("sustained", "outplane-rmdp-node", "sustained"),
 ];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, xdp, store, converge, latency, etcd.
+    /// Only benches whose name contains this: write, apply, change, xdp, store, converge, latency, sustained, etcd.
     #[arg(default_value = "")]
     filter: String,
     /// etcd: kills of each kind
