@@ -27,6 +27,18 @@ pub(super) struct Record {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journals(BTreeMap<String, BTreeMap<u64, u64>>);
 
+/// Tasks that were written to a switch after their decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Late {
+    /// Carried out, as the decision said: that must not be.
+    pub(super) done: usize,
+    /// Overtaken: a request that was under way when the attempt was stopped, and that the switch took before it heard of
+    /// the newer fence.
+    pub(super) overtaken: usize,
+    /// The longest time.
+    pub(super) most_ms: u64,
+}
+
 /// A task with its times.
 #[derive(Clone, Debug)]
 pub(super) struct Timed<'a> {
@@ -65,22 +77,20 @@ impl Journals {
         Ok(Self(last))
     }
 
-    /// Writes that came to a switch after the decision of their task, in words.
-    pub(super) fn late(&self, records: &[Record]) -> String {
-        let (mut done, mut overtaken, mut most) = (0, 0, 0);
+    /// Tasks that were written to a switch after their decision.
+    pub(super) fn late(&self, records: &[Record]) -> Late {
+        let mut late = Late::default();
         for record in records {
             let written = self.0.get(&record.switch).and_then(|writes| writes.get(&record.number));
             let (Some(written), Some((_, decided))) = (written, &record.decided) else { continue };
             // Decisions have their times in whole milliseconds.
-            let late = (written / 1_000_000).saturating_sub(decided / 1_000_000);
-            if late > 0 {
-                *(if record.done == Some(true) { &mut done } else { &mut overtaken }) += 1;
-                most = late.max(most);
+            let by = (written / 1_000_000).saturating_sub(decided / 1_000_000);
+            if by > 0 {
+                *(if record.done == Some(true) { &mut late.done } else { &mut late.overtaken }) += 1;
+                late.most_ms = late.most_ms.max(by);
             }
         }
-        format!(
-            "written to after the decision: {done} that were done, {overtaken} that were overtaken, at most {most} ms"
-        )
+        late
     }
 
     /// The tasks of these policies with their times. A task that was overtaken is over when the one is that overtook it.

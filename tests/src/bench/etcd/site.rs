@@ -141,7 +141,15 @@ async fn measure(cluster: Arc<Cluster>, store: StoreKind, arguments: &Arguments)
     let journals = Journals::read(&cluster)?;
     let mut faults = Vec::new();
     for (name, told) in [(Masterless::NAME, rmdp.records().await?), (OnEtcd::NAME, etcd.records().await?)] {
-        println!("  {name}: {}; {}", told.summary, journals.late(&told.records));
+        let late = journals.late(&told.records);
+        println!("  {name}: {}", told.summary);
+        println!(
+            "        written to after the decision: {} that were done, {} that were overtaken, at most {} ms",
+            late.done, late.overtaken, late.most_ms
+        );
+        if late.done > 0 {
+            faults.push(format!("{name}: {} tasks were written after they were done", late.done));
+        }
         faults.extend(told.faults.into_iter().map(|fault| format!("{name}: {fault}")));
     }
     println!("  load average {}", load()?);
