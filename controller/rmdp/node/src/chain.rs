@@ -190,16 +190,7 @@ impl Follower {
     /// when it is called again.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<(u64, Object), Error> {
         loop {
-            // Each hint is looked at once: what it names is there when it comes, or it is nonsense.
-            let mut hint = 0;
-            if self.asked {
-                match timeout(POLL, hints.changed()).await {
-                    Ok(Ok(())) => hint = *hints.borrow(),
-                    // Nobody gives hints any more: the polls are left.
-                    Ok(Err(_)) => sleep(POLL).await,
-                    Err(_) => {}
-                }
-            }
+            let hint = if self.asked { hint_or_poll(hints).await } else { 0 };
             self.asked = true;
             if let Some(found) = self.newer(hint).await? {
                 // There may be more already.
@@ -207,5 +198,19 @@ impl Follower {
                 return Ok(found);
             }
         }
+    }
+}
+
+/// Waits until it is time to ask; the number that a hint names, 0 without one. Each hint is looked at once: what it names
+/// is there when it comes, or it is nonsense.
+pub(crate) async fn hint_or_poll(hints: &mut watch::Receiver<u64>) -> u64 {
+    match timeout(POLL, hints.changed()).await {
+        Ok(Ok(())) => *hints.borrow(),
+        // Nobody gives hints any more: the polls are left.
+        Ok(Err(_)) => {
+            sleep(POLL).await;
+            0
+        }
+        Err(_) => 0,
     }
 }

@@ -6,9 +6,8 @@
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, ProbeEntry};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
-use crate::chain::{Chain, POLL};
+use crate::chain::{Chain, hint_or_poll};
 use crate::error::Error;
 use crate::objects::Objects;
 
@@ -86,19 +85,11 @@ impl ProbeFollower {
         Self { objects, known: 0, listed: 0, polls: LIST_EVERY, asked: false }
     }
 
-    /// The next entry: asks at once, at every hint, and every [`POLL`]. After a fault it goes on when it is called again; an
-    /// entry that cannot be read is an error that names it, once.
+    /// The next entry: asks at once, at every hint, and every [`POLL`](crate::chain::POLL). After a fault it goes on when
+    /// it is called again; an entry that cannot be read is an error that names it, once.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<Found, Error> {
         loop {
-            let mut hint = 0;
-            if self.asked {
-                match timeout(POLL, hints.changed()).await {
-                    Ok(Ok(())) => hint = *hints.borrow(),
-                    // Nobody gives hints any more: the polls are left.
-                    Ok(Err(_)) => sleep(POLL).await,
-                    Err(_) => {}
-                }
-            }
+            let hint = if self.asked { hint_or_poll(hints).await } else { 0 };
             self.asked = true;
             if let Some(entry) = self.newer(hint).await? {
                 // There may be more already.

@@ -93,7 +93,12 @@ impl Endpoint {
             Some(avoided) if started < avoided.since => return,
             Some(avoided) => (avoided.length * 2).min(LONGEST_AVOIDED),
         };
-        tracing::warn!(endpoint = %self.url, why, "store endpoint failed, avoided for {length:?}");
+        // One that stays away is told until nothing about it changes any more.
+        if health.avoided.is_some_and(|avoided| avoided.length == length) {
+            tracing::debug!(endpoint = %self.url, why, "store endpoint failed again");
+        } else {
+            tracing::warn!(endpoint = %self.url, why, "store endpoint failed, avoided for {length:?}");
+        }
         health.avoided = Some(Avoided { since: now, until: now + length, length });
     }
 
