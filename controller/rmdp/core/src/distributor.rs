@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::io::{Action, Heartbeat, Identity, Input, Level, Listed, Machine, Note, Reply, Request, Token};
 use crate::key::{Key, Prefix};
 use crate::object::{Object, QueuedTask};
-use crate::task::{Task, TransactionId, Work};
+use crate::task::{Event, Task, TransactionId, Work};
 use crate::time::Instant;
 
 /// Longest wait between tries of a request.
@@ -190,11 +190,7 @@ impl Distributor {
             actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
             return;
         }
-        let closed = |below: &BTreeMap<String, u64>| {
-            let event = task.event();
-            below.get(&event.source).is_some_and(|below| event.occurrence < *below)
-        };
-        if old && self.horizons.as_ref().is_some_and(closed) {
+        if old && self.horizons.as_ref().is_some_and(|horizons| is_closed(horizons, task.event())) {
             self.counters.needless += 1;
             return;
         }
@@ -301,10 +297,7 @@ impl Distributor {
             .tasks
             .iter()
             .filter(|(_, entry)| entry.stage == Stage::Checking)
-            .map(|(id, entry)| {
-                let event = entry.task.event();
-                (*id, horizons.get(&event.source).is_some_and(|below| event.occurrence < *below))
-            })
+            .map(|(id, entry)| (*id, is_closed(&horizons, entry.task.event())))
             .collect();
         self.horizons = Some(horizons);
         for (id, closed) in waiting {
@@ -374,6 +367,11 @@ impl Machine for Distributor {
     fn is_drained(&self) -> bool {
         self.draining && self.tasks.is_empty()
     }
+}
+
+/// Nobody claims this occurrence any more.
+fn is_closed(horizons: &BTreeMap<String, u64>, event: &Event) -> bool {
+    horizons.get(&event.source).is_some_and(|below| event.occurrence < *below)
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
@@ -30,6 +29,7 @@ use outplane_rmdp_wire::HintOf;
 use outplane_softswitch::server::Config;
 use outplane_softswitch::state::Limits;
 use outplane_softswitch::{Switch, SwitchConfig};
+use outplane_testbed::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -45,24 +45,22 @@ const SECRET: &str = "a-secret-of-a-measurement";
 const OPERATIONS: [&str; 5] = ["create", "get", "list", "delete", "put"];
 
 /// A process of `outplane`.
-struct Process {
+struct Daemon {
     name: String,
-    child: Child,
+    process: Process,
     /// What it said when it was up.
     said: serde_json::Value,
 }
 
-impl Process {
+impl Daemon {
     fn start(name: &str, folder: &Path, words: &[&str]) -> Self {
         let mut command = Command::new(outplane());
         command.args(words).args(["--output", "json"]).current_dir(folder);
         command.env("OUTPLANE_STORE_ACCESS_KEY", "bench").env("OUTPLANE_STORE_SECRET_KEY", SECRET);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("outplane starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("it says something");
+        let mut process = Process::start(name, &mut command).expect("outplane starts");
+        let line = process.line(PATIENCE).expect("it says something");
         let said = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{name} is not up: {line}"));
-        Self { name: name.to_owned(), child, said }
+        Self { name: name.to_owned(), process, said }
     }
 
     fn http(&self) -> Option<SocketAddr> {
@@ -71,14 +69,7 @@ impl Process {
 
     /// Resident memory in MiB, and processor time since its start.
     fn usage(&self) -> (f64, Duration) {
-        usage(&self.child.id().to_string())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        usage(&self.process.id().to_string())
     }
 }
 
@@ -110,9 +101,9 @@ struct Counts {
     requests: BTreeMap<String, f64>,
 }
 
-async fn counts(nodes: &[Process]) -> Counts {
+async fn counts(nodes: &[Daemon]) -> Counts {
     let mut counts = Counts::default();
-    for address in nodes.iter().filter_map(Process::http) {
+    for address in nodes.iter().filter_map(Daemon::http) {
         let mut stream = TcpStream::connect(address).await.expect("the node is there");
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("it takes a request");
         let mut text = String::new();
@@ -133,7 +124,7 @@ async fn counts(nodes: &[Process]) -> Counts {
 
 struct Site {
     folder: tempfile::TempDir,
-    processes: Vec<Process>,
+    processes: Vec<Daemon>,
     _switches: Vec<Switch>,
     objects: Objects,
     file: NodeFile,
@@ -145,7 +136,7 @@ impl Site {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         let words = ["store", "--listen", "127.0.0.1:0", "--dir", "store", "--bucket", "outplane"];
-        let store = Process::start("store", path, &words);
+        let store = Daemon::start("store", path, &words);
         let endpoint = format!("http://{}", store.said["listening"].as_str().expect("it says where"));
         let nodes: Vec<_> = (1..=distributors)
             .map(|number| (format!("d{number}"), "distributor"))
@@ -198,7 +189,7 @@ impl Site {
         command(path, &["config", "set", "shared.toml", "--config", "d1.toml"]);
         let mut processes = vec![store];
         for (name, role) in &nodes {
-            processes.push(Process::start(name, path, &[role, "--config", &format!("{name}.toml")]));
+            processes.push(Daemon::start(name, path, &[role, "--config", &format!("{name}.toml")]));
         }
         // So that each controller is connected to its switches, as it is where it keeps them at a policy.
         command(path, &["apply", "policy.yaml", "--config", "d1.toml"]);
@@ -208,7 +199,7 @@ impl Site {
         Self { folder, processes, _switches: running, objects, file, names }
     }
 
-    fn nodes(&self) -> &[Process] {
+    fn nodes(&self) -> &[Daemon] {
         &self.processes[1..]
     }
 }
@@ -260,7 +251,7 @@ async fn main() {
     }
     println!(" {:>10}", "this, %");
     let before = counts(site.nodes()).await;
-    let at_start: Vec<_> = site.processes.iter().map(Process::usage).collect();
+    let at_start: Vec<_> = site.processes.iter().map(Daemon::usage).collect();
     let own_start = usage("self").1;
     let (start, mut asked, mut offered) = (Instant::now(), Vec::new(), 0_usize);
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(ENTRIES).unwrap_or(1));
@@ -292,7 +283,7 @@ async fn main() {
         }
     }
     let load_end = counts(site.nodes()).await;
-    let at_end: Vec<_> = site.processes.iter().map(Process::usage).collect();
+    let at_end: Vec<_> = site.processes.iter().map(Daemon::usage).collect();
     let own_end = usage("self").1;
     let (ended, mut decided) = (Instant::now(), load_end.decided - before.decided);
     while decided < float(offered) && ended.elapsed() < PATIENCE {

@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_driver_p4runtime::{
-    Ahead, Backoff, ConvergeOptions, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
-    WriteOptions,
+    Ahead, Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -173,11 +172,9 @@ impl Agent {
             return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
         };
         let left = job.start_before.since(clock::instant());
-        let start_before = Some(tokio::time::Instant::now() + left);
-        let write = WriteOptions { cancel: Some(over), start_before, ..WriteOptions::default() };
-        let options = ConvergeOptions { write, ..ConvergeOptions::default() };
-        let ahead = self.take_ahead(job.task.switch());
-        let report = session.converge_from(ahead, job.fence.election_id(), &blob.desired, options).await;
+        let start_before = tokio::time::Instant::now() + left;
+        let (ahead, fence) = (self.take_ahead(job.task.switch()), job.fence.election_id());
+        let report = session.converge(ahead, fence, &blob.desired, start_before, over).await;
         report.map(|report| report_text(&report)).map_err(Trouble::Switch)
     }
 

@@ -9,12 +9,10 @@ use std::convert::Infallible;
 use std::future::pending;
 
 use bytes::Bytes;
-use outplane_compiler::state::Desired;
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_core::task::Digest;
 use tokio::task::JoinSet;
 
-use crate::blob;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
@@ -22,31 +20,30 @@ use crate::objects::Objects;
 /// Desired states that are stored at a time.
 const AT_ONCE: usize = 16;
 
-/// Appends a generation, under the next number, and stores as many of its desired states as there is time for meanwhile;
-/// its number.
+/// Appends a generation, under the next number, and stores as many of its desired states
+/// ([`blob::named`](crate::blob::named)) as there is time for meanwhile; its number.
 ///
 /// # Errors
 /// Those of [`Chain::append`].
-pub async fn append<'a>(
+pub async fn append(
     objects: &Objects,
     generation: &Generation,
-    states: impl Iterator<Item = &'a Desired>,
+    blobs: BTreeMap<Digest, Bytes>,
 ) -> Result<u64, Error> {
-    let blobs: BTreeMap<Digest, Bytes> = states
-        .map(|desired| {
-            let bytes = blob::encode(desired);
-            (blob::digest(&bytes), bytes.into())
-        })
-        .collect();
+    let store = async {
+        store(objects, blobs).await;
+        pending::<Infallible>().await
+    };
     let make = |number| Object::Generation(Generation { generation: number, ..generation.clone() });
     tokio::select! {
         biased;
         number = Chain::Generations.append(objects, make) => number,
-        never = store(objects, blobs) => match never {},
+        never = store => match never {},
     }
 }
 
-async fn store(objects: &Objects, blobs: BTreeMap<Digest, Bytes>) -> Infallible {
+/// Stores desired states; those that cannot be are left to the distributors.
+pub async fn store(objects: &Objects, blobs: BTreeMap<Digest, Bytes>) {
     let mut under_way = JoinSet::new();
     for (digest, bytes) in blobs {
         if under_way.len() >= AT_ONCE {
@@ -60,5 +57,4 @@ async fn store(objects: &Objects, blobs: BTreeMap<Digest, Bytes>) -> Infallible 
         });
     }
     while under_way.join_next().await.is_some() {}
-    pending().await
 }

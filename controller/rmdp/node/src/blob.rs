@@ -8,6 +8,7 @@
 //! Decoding takes bytes from outside. It goes update by update, so that what it allocates at a time is bounded, and it
 //! checks every entry against the program.
 
+use bytes::Bytes;
 use outplane_compiler::program::Program;
 use outplane_compiler::state::Desired;
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
@@ -63,6 +64,12 @@ pub enum BlobError {
         /// What is wrong.
         source: EntryError,
     },
+}
+
+/// A desired state as a blob: its name and its bytes.
+pub fn named(desired: &Desired) -> (Digest, Bytes) {
+    let bytes = encode(desired);
+    (digest(&bytes), bytes.into())
 }
 
 /// A desired state as bytes.

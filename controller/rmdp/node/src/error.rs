@@ -47,8 +47,8 @@ pub enum Error {
         newest: u64,
     },
     /// No nonce can be made.
-    #[error("/dev/urandom gives no random numbers: {0}")]
-    Random(#[source] std::io::Error),
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
     /// Sockets, XDP.
     #[error("{0}")]
     Transport(String),

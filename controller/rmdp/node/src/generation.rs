@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use outplane_compiler::compile::{Options, SwitchState, compile};
+use outplane_compiler::compile::{self, Options, SwitchState, compile};
 use outplane_intent::model;
 use outplane_intent::reader::{self, Diagnostics, Loaded};
 use outplane_rmdp_core::object::{Generation, text};
@@ -73,9 +73,11 @@ pub struct Compiled {
     pub switches: BTreeMap<String, model::Switch>,
 }
 
-/// Compiles a generation. Takes as long as the policy is large: not for asynchronous code.
-pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
-    let generation = record.generation;
+/// What the switches should hold by a generation, and the switches that it describes. Takes as long as the policy is
+/// large: not for asynchronous code.
+pub fn states(
+    record: &Generation,
+) -> Result<(compile::Compiled, BTreeMap<String, model::Switch>), GenerationError> {
     let loaded = parsed(record)?;
     // Milliseconds beyond what the calendar holds are its ends.
     let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(if record.as_of_ms < 0 {
@@ -83,19 +85,26 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
     } else {
         Timestamp::MAX
     });
-    let states = compile(&loaded.intent, &Options { at })
-        .map_err(|error| GenerationError::TooMuch { generation, reason: text(&error.to_string()) })?;
-    let mut compiled =
-        Compiled { generation, tasks: Vec::new(), blobs: BTreeMap::new(), switches: loaded.intent.switches };
+    let states = compile(&loaded.intent, &Options { at }).map_err(|error| GenerationError::TooMuch {
+        generation: record.generation,
+        reason: text(&error.to_string()),
+    })?;
+    Ok((states, loaded.intent.switches))
+}
+
+/// Compiles a generation to tasks and blobs. Not for asynchronous code either.
+pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
+    let generation = record.generation;
+    let (states, switches) = states(record)?;
+    let mut compiled = Compiled { generation, tasks: Vec::new(), blobs: BTreeMap::new(), switches };
     for (switch, SwitchState { desired, .. }) in states.switches {
-        let bytes = blob::encode(&desired);
-        let digest = blob::digest(&bytes);
+        let (digest, bytes) = blob::named(&desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
         let work = Work::Converge { generation, desired: digest, entries };
         let task = Task::new(Event::generation(generation, &switch), work)
             .map_err(|source| GenerationError::Event { generation, switch, source })?;
         compiled.tasks.push(task);
-        compiled.blobs.entry(digest).or_insert_with(|| bytes.into());
+        compiled.blobs.entry(digest).or_insert(bytes);
     }
     Ok(compiled)
 }

@@ -17,8 +17,9 @@
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
-//! `limits.executions`; 256 blobs or 64 MiB of them and of one generation to make them again from, 8 generations' switches, 4,096 sessions and remembered tasks, 64
-//! fetches ahead; 4 events of followed chains. Counters of most stand in `/metrics` and in the status.
+//! `limits.executions`; 256 blobs or 64 MiB of them and of one generation to make them again from, 8 generations'
+//! switches, 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains.
+//! Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
 pub mod append;

@@ -112,7 +112,8 @@ impl Session {
         Some(is_fenced)
     }
 
-    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does. No write starts at
+    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does, from what was read ahead if that
+    /// still holds ([`Session::converge_from`]). No write starts at
     /// `start_before` or later, whatever happens to this process in between.
     ///
     /// # Errors
@@ -121,6 +122,7 @@ impl Session {
     /// Whatever it is, packets see a whole policy, and the next attempt finishes.
     pub async fn converge(
         &mut self,
+        ahead: Option<Ahead>,
         fence: u128,
         desired: &Desired,
         start_before: tokio::time::Instant,
@@ -129,7 +131,7 @@ impl Session {
         let write =
             WriteOptions { cancel: Some(cancel), start_before: Some(start_before), ..Default::default() };
         let options = ConvergeOptions { push: Push::IfDifferent, verify: false, write };
-        self.converge_with(fence, desired, options).await
+        self.converge_from(ahead, fence, desired, options).await
     }
 
     /// Reads the switch before a fence is raised, so that the next [`Session::converge_with`] need not: a reader is in

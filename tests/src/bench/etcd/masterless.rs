@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
 use outplane_rmdp_core::task::TransactionId;
+use outplane_rmdp_node::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::store_settings;
 use outplane_rmdp_node::file::NodeFile;
@@ -67,10 +68,8 @@ impl System for Masterless {
         let record = spawn_blocking(move || compiled(&record).map(|compiled| (record, compiled)));
         let (record, compiled) = record.await??;
         // As `outplane apply` does: what there is time for while the generation is appended.
-        for (digest, bytes) in compiled.blobs {
-            let objects = self.objects.clone();
-            tokio::spawn(async move { objects.ensure_blob(digest, bytes).await });
-        }
+        let objects = self.objects.clone();
+        tokio::spawn(async move { append::store(&objects, compiled.blobs).await });
         let key = Chain::Generations.key(number);
         let ours = self.objects.create(&key, &mut Object::Generation(record)).await?;
         ensure!(ours, "somebody else has appended generation {number}");

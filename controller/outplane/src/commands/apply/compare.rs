@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-use outplane_compiler::compile::{Compiled, Options, SwitchState, compile};
+use outplane_compiler::compile::{Compiled, SwitchState};
 use outplane_compiler::plan::Counts;
 use outplane_compiler::program::Program;
 use outplane_compiler::state::{Change, Desired, Plan, Step};
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::generation::parsed;
+use outplane_rmdp_node::generation::states;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
@@ -75,12 +74,7 @@ async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compile
         let Some(Object::Generation(record)) = objects.get(&Chain::Generations.key(number)).await? else {
             continue;
         };
-        let work = move || {
-            let loaded = parsed(&record).map_err(|error| error.to_string())?;
-            let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(Timestamp::MAX);
-            let compiled = compile(&loaded.intent, &Options { at }).map_err(|error| error.to_string())?;
-            Ok::<_, String>((record, compiled))
-        };
+        let work = move || states(&record).map(|(compiled, _)| (record, compiled));
         match tokio::task::spawn_blocking(work).await? {
             Ok(found) => return Ok(Some(found)),
             // The switches still have what came before.

@@ -9,6 +9,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event};
 use outplane_rmdp_node::append::append;
+use outplane_rmdp_node::blob;
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
@@ -83,9 +84,9 @@ async fn apply(
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
-    let states = compiled.switches.values().map(|switch| &switch.desired);
+    let blobs = compiled.switches.values().map(|switch| blob::named(&switch.desired)).collect();
     let (hinter, appended) =
-        tokio::join!(Hinter::new(objects, &node.file, &config), append(objects, &record, states));
+        tokio::join!(Hinter::new(objects, &node.file, &config), append(objects, &record, blobs));
     let generation = appended.context("the intent log")?;
     let start = Instant::now();
     let told = match hinter {

@@ -8,7 +8,7 @@ use super::store::Change;
 use crate::io::Request;
 use crate::key::Key;
 use crate::object::{Claim, Decision, Object};
-use crate::task::{Event, Task, TransactionId};
+use crate::task::{Event, GENERATIONS, Task, TransactionId};
 use crate::time::Instant;
 
 /// What must hold, whatever fails.
@@ -344,7 +344,7 @@ impl Checker {
                 let open = self.open().into_iter();
                 let open: Vec<_> = open
                     .filter(|id| {
-                        self.queued[id].occurrence == *generation && self.queued[id].source == "intent"
+                        self.queued[id].occurrence == *generation && self.queued[id].source == GENERATIONS
                     })
                     .collect();
                 for id in open {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::disk::{Disk, File};
 
 /// Pages reach a disk one by one.
+#[cfg(test)]
 const PAGE: usize = 512;
 
 #[derive(Clone, Default)]

@@ -1,8 +1,5 @@
 //! The stream epoch of a start: a number that nobody had before, whatever becomes of requests.
 
-use std::fs::File;
-use std::io::Read as _;
-
 use outplane_rmdp_core::object::{Object, StreamEpoch};
 
 use crate::chain::Chain;
@@ -30,8 +27,7 @@ impl Epoch {
     /// The system gives no random numbers.
     pub fn new(node: &str) -> Result<Self, Error> {
         let mut random = [0; 16];
-        let source = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
-        source.map_err(Error::Random)?;
+        getrandom::fill(&mut random).map_err(Error::Random)?;
         let nonce = format!("{:032x}", u128::from_be_bytes(random));
         Ok(Self { chain: Chain::Epochs(node.to_owned()), node: node.to_owned(), nonce, tried: None })
     }

@@ -15,9 +15,8 @@ use outplane_rmdp_node::probes::{self, KEPT, ProbeFollower};
 use outplane_rmdp_wire::HintOf;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
-use crate::support::{Lab, PATIENCE};
+use crate::support::Lab;
 
 async fn ask(lab: &Lab, switches: &[&str]) -> u64 {
     let switches: Vec<String> = switches.iter().map(|&name| name.to_owned()).collect();
@@ -26,15 +25,10 @@ async fn ask(lab: &Lab, switches: &[&str]) -> u64 {
 
 async fn answer(lab: &Lab, number: u64, switch: &str) -> Decision {
     let key = Key::Decision(Event::probe(number, switch).id().unwrap());
-    let decided = timeout(PATIENCE, async {
-        loop {
-            if let Ok(Some(Object::Decision(decision))) = lab.objects.get(&key).await {
-                return decision;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    });
-    decided.await.unwrap_or_else(|_| panic!("no answer of {switch} to probe {number}"))
+    match lab.object(&key, Duration::from_millis(5)).await {
+        Some(Object::Decision(decision)) => decision,
+        other => panic!("no answer of {switch} to probe {number}: {other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

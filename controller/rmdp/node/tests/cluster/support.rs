@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outplane_compiler::plan;
-use outplane_compiler::state::Desired;
 use outplane_driver_p4runtime::{Connection, Options, Pipeline, Target};
 use outplane_embedded_store::{Keys, Server, Settings as StoreSettings};
 use outplane_rmdp_core::config::Role;
@@ -273,24 +272,30 @@ impl Lab {
     /// Appends a generation as `outplane apply` does.
     pub(crate) async fn append(&self, files: Vec<PolicyFile>) -> u64 {
         let record = record(0, files);
-        let compiled = compiled(&record).unwrap();
-        let states: Vec<Desired> =
-            compiled.blobs.iter().map(|(digest, bytes)| blob::decode(*digest, bytes).unwrap()).collect();
-        append(&self.objects, &record, states.iter()).await.unwrap()
+        let blobs = compiled(&record).unwrap().blobs;
+        append(&self.objects, &record, blobs).await.unwrap()
     }
 
     /// How the task of a generation for a switch ended.
     pub(crate) async fn decision(&self, generation: u64, switch: &str) -> Decision {
         let id = id(generation, switch);
-        let decided = timeout(PATIENCE, async {
+        match self.object(&Key::Decision(id), Duration::from_millis(5)).await {
+            Some(Object::Decision(decision)) => decision,
+            other => panic!("no decision of generation {generation} for {switch}: {other:?}"),
+        }
+    }
+
+    /// The object at a key, once there is one that can be read; looked for this often. None if it takes too long.
+    pub(crate) async fn object(&self, key: &Key, every: Duration) -> Option<Object> {
+        let found = timeout(PATIENCE, async {
             loop {
-                if let Ok(Some(Object::Decision(decision))) = self.objects.get(&Key::Decision(id)).await {
-                    return decision;
+                if let Ok(Some(object)) = self.objects.get(key).await {
+                    return object;
                 }
-                sleep(Duration::from_millis(5)).await;
+                sleep(every).await;
             }
         });
-        decided.await.unwrap_or_else(|_| panic!("no decision of generation {generation} for {switch}"))
+        found.await.ok()
     }
 
     /// Waits until a generation is done on all switches, and makes sure that they hold it.
@@ -336,15 +341,10 @@ impl Lab {
     /// The claim of an attempt, once there is one.
     pub(crate) async fn claim(&self, generation: u64, switch: &str, attempt: u32) -> Claim {
         let key = Key::Claim(id(generation, switch), attempt);
-        let claimed = timeout(PATIENCE, async {
-            loop {
-                if let Ok(Some(Object::Claim(claim))) = self.objects.get(&key).await {
-                    return claim;
-                }
-                sleep(Duration::from_millis(2)).await;
-            }
-        });
-        claimed.await.unwrap_or_else(|_| panic!("no claim {key}"))
+        match self.object(&key, Duration::from_millis(2)).await {
+            Some(Object::Claim(claim)) => claim,
+            other => panic!("no claim {key}: {other:?}"),
+        }
     }
 }
 

@@ -212,7 +212,7 @@ async fn a_task_costs_no_new_connection() {
             let state = policy(10 + attempt % 2, ActionKind::AdminPermit);
             let limit = Instant::now() + Duration::from_mins(1);
             let cancel = CancellationToken::new();
-            let report = session.converge(fence(1, attempt.into()), &state, limit, &cancel).await;
+            let report = session.converge(None, fence(1, attempt.into()), &state, limit, &cancel).await;
             let report = report.expect("converges");
             assert_eq!((report.rounds, session.connects()), (1, 1));
             assert_eq!(report.pipeline, if attempt == 1 { Pushed::Committed } else { Pushed::Kept });
@@ -351,11 +351,12 @@ async fn a_broken_session_connects_anew_and_stays_fenced() {
     session.close();
     let limit = Instant::now() + Duration::from_millis(100);
     let cancel = CancellationToken::new();
-    let error = session.converge(4, &Desired::default(), limit, &cancel).await.expect_err("nobody there");
+    let error =
+        session.converge(None, 4, &Desired::default(), limit, &cancel).await.expect_err("nobody there");
     assert!(matches!(*error.problem, Problem::LeaseOver { done: 0, total: 0 }), "{error}");
     assert!(Instant::now() >= limit);
     cancel.cancel();
-    let error = session.converge(4, &Desired::default(), limit, &cancel).await.expect_err("cancelled");
+    let error = session.converge(None, 4, &Desired::default(), limit, &cancel).await.expect_err("cancelled");
     assert!(matches!(*error.problem, Problem::Cancelled { done: 0, total: 0 }), "{error}");
 }
 
@@ -379,7 +380,7 @@ async fn no_write_starts_when_the_time_is_over() {
     let old = policy(60, ActionKind::AdminPermit);
     let cancel = CancellationToken::new();
     let limit = Instant::now();
-    let error = session.converge(fence(1, 1), &old, limit, &cancel).await.expect_err("too late");
+    let error = session.converge(None, fence(1, 1), &old, limit, &cancel).await.expect_err("too late");
     assert!(matches!(*error.problem, Problem::LeaseOver { done: 0, total: 0 }), "{error}");
     assert_eq!((switch.cookie(), switch.manners().writes.len()), (None, 0));
     session.converge_with(fence(1, 1), &old, VERIFY).await.expect("converges");

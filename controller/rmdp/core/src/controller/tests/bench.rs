@@ -16,6 +16,10 @@ use crate::time::Instant;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 
+/// What a round of sweeping lists after what the horizon keeps, in this order.
+pub(super) const RETAINED: [Prefix; 6] =
+    [Prefix::Generations, Prefix::Configs, Prefix::Epochs, Prefix::Statuses, Prefix::Degraded, Prefix::Blobs];
+
 pub(super) fn config() -> SharedConfig {
     let member = |name: &str, sender: u32, role: &str| {
         format!(

@@ -16,14 +16,7 @@ fn round(bench: &mut Bench, listings: &[(Prefix, Vec<Listed>)]) -> Vec<Key> {
     for prefix in [Prefix::Decisions, Prefix::Claims, Prefix::Results] {
         bench.reply_list(&prefix, vec![]);
     }
-    for prefix in [
-        Prefix::Generations,
-        Prefix::Configs,
-        Prefix::Epochs,
-        Prefix::Statuses,
-        Prefix::Degraded,
-        Prefix::Blobs,
-    ] {
+    for prefix in RETAINED {
         let keys = listings.iter().find(|(of, _)| *of == prefix).map(|(_, keys)| keys.clone());
         // In pages of two.
         let keys = keys.unwrap_or_default();

@@ -168,14 +168,7 @@ fn horizons_are_raised_first_and_never_over_what_is_pending() {
     );
     assert!(bench.find(|request| matches!(request, Request::Delete(_))).is_none(), "nothing is deleted yet");
     bench.reply(token, Reply::Created);
-    for prefix in [
-        Prefix::Generations,
-        Prefix::Configs,
-        Prefix::Epochs,
-        Prefix::Statuses,
-        Prefix::Degraded,
-        Prefix::Blobs,
-    ] {
+    for prefix in RETAINED {
         bench.reply_list(&prefix, vec![]);
     }
     // The next round comes after the grace: 3 is closed and goes, claims before the decision; 9 stays.
