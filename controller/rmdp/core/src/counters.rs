@@ -58,7 +58,7 @@ counters! {
     queued_by_others,
     /// Tasks that were not emitted because a newer generation came.
     overtaken,
-    /// Tasks that were not emitted because they are decided or closed.
+    /// Tasks that were not emitted, or not queued, because they are decided or closed.
     needless,
     /// Objects of the store that could not be understood.
     foreign,

@@ -2,8 +2,13 @@
 //!
 //! ```text
 //!  Emit ───► [after a start: h/, d/: still needed?] ──► announce (at once)
-//!  Probe                                            └─► b/<sha256> ──► q/<id> ──► queued
+//!  Probe                                            └─► (a while, by rank) ──► b/<sha256> ──► q/<id> ──► queued
+//!                                                          └─ decided ──► gone
 //! ```
+//!
+//! The queue is for tasks whose announce got lost, and for the memory of those whose controllers die. Most tasks are
+//! decided within the while, so that neither they nor the claims of others have to wait for requests that nobody needs:
+//! a controller says "decided" when the decision is in the store, so believing it loses nothing.
 //!
 //! The task is queued after its desired state is stored, so whatever lies in the queue can be executed. Both are tried
 //! until they are there. A newer generation takes the place of an older one that is not queued yet. Probes have no
@@ -16,9 +21,12 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, Role, SharedConfig};
 use crate::counters::Counters;
-use crate::io::{Action, Heartbeat, Identity, Input, Level, Listed, Machine, Note, Reply, Request, Token};
+use crate::io::{
+    Action, Heartbeat, Identity, Input, Level, Listed, Machine, Note, NoticeOf, Reply, Request, Token,
+};
 use crate::key::{Key, Prefix};
 use crate::object::{Object, QueuedTask};
+use crate::rank::rank;
 use crate::task::{Event, Task, TransactionId, Work};
 use crate::time::Instant;
 
@@ -29,9 +37,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 enum Stage {
     /// Is it decided already?
     Checking,
-    /// Its desired state is being stored.
+    /// Its desired state is stored, or will be when it is due.
     Blob,
-    /// It is being queued.
+    /// It is queued, or will be when it is due.
     Queue,
 }
 
@@ -132,15 +140,26 @@ impl Distributor {
         }
     }
 
-    fn forget(&mut self, id: TransactionId) {
-        self.set_due(id, None);
-        let Some(entry) = self.tasks.remove(&id) else { return };
+    /// Due no later than this, if it is waiting to be queued.
+    fn hurry(&mut self, id: TransactionId, due: Instant) {
+        let waits = |entry: &Entry| entry.stage != Stage::Checking && entry.due.is_some_and(|own| due < own);
+        if self.tasks.get(&id).is_some_and(waits) {
+            self.set_due(id, Some(due));
+        }
+    }
+
+    fn forget(&mut self, id: TransactionId) -> Option<Entry> {
+        let entry = self.tasks.remove(&id)?;
+        if let Some(due) = entry.due {
+            self.timers.remove(&(due, id));
+        }
         let probe = entry.task.work().is_probe();
         self.probes -= usize::from(probe);
         self.ready.remove(&(probe, id));
         if let Some(token) = entry.token {
             self.requests.remove(&token);
         }
+        Some(entry)
     }
 
     fn emit(&mut self, now: Instant, generation: u64, tasks: Vec<Task>, actions: &mut Vec<Action>) {
@@ -156,14 +175,22 @@ impl Distributor {
             let older = entry.task.work().generation().is_some_and(|older| older < generation);
             older && switches.contains(entry.task.switch())
         };
+        // The newer one waits no longer than the older one would have: a steady stream must not keep the queue empty.
+        let mut dues = BTreeMap::new();
         let overtaken: Vec<_> =
             self.tasks.iter().filter(|(_, entry)| older(entry)).map(|(id, _)| *id).collect();
         for id in overtaken {
             self.counters.overtaken += 1;
-            self.forget(id);
+            if let Some(entry) = self.forget(id) {
+                dues.insert(entry.task.switch().to_owned(), entry.due.unwrap_or(now));
+            }
         }
         for task in tasks {
+            let (id, due) = (task.id(), dues.remove(task.switch()));
             self.take(now, task, first, actions);
+            if let Some(due) = due {
+                self.hurry(id, due);
+            }
         }
     }
 
@@ -204,7 +231,7 @@ impl Distributor {
         }
     }
 
-    /// Known to be needed: told to the controllers, and on to the store.
+    /// Known to be needed: told to the controllers, and in a while to the store.
     fn announce(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
         let burst = self.config.datagrams.burst;
         let Some(entry) = self.tasks.get_mut(&id) else { return };
@@ -213,7 +240,28 @@ impl Distributor {
             Work::Probe {} => Stage::Queue,
         };
         actions.push(Action::Announce { task: entry.task.clone(), burst });
-        self.set_due(id, Some(now));
+        let distributors = self.config.distributors().map(|member| (member.name.as_str(), false));
+        let rank = rank(distributors, entry.task.switch(), 1, &self.me.name);
+        let wait = self.config.queue_delay() * (rank + 1);
+        self.set_due(id, Some(if self.draining { now } else { now + wait }));
+    }
+
+    fn heard(&mut self, heartbeat: &Heartbeat) {
+        for notice in heartbeat.notices.iter().filter(|notice| notice.what == NoticeOf::Decided) {
+            if self.forget(notice.id).is_some() {
+                self.counters.needless += 1;
+            }
+        }
+    }
+
+    /// Whatever waits is queued at once.
+    fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        self.beats.fall_silent();
+        let waiting: Vec<_> = self.tasks.keys().copied().collect();
+        for id in waiting {
+            self.hurry(id, now);
+        }
     }
 
     /// The next request about a task, as soon as there is room for it.
@@ -345,12 +393,9 @@ impl Machine for Distributor {
             Input::Emit { generation, tasks } => self.emit(now, generation, tasks, actions),
             Input::Probe { tasks, old } => self.probe(now, tasks, old, actions),
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
-            Input::Drain => {
-                self.draining = true;
-                self.beats.fall_silent();
-            }
+            Input::Drain => self.drain(now),
+            Input::Heartbeat { heartbeat, .. } => self.heard(&heartbeat),
             Input::Announced { .. }
-            | Input::Heartbeat { .. }
             | Input::Copies(_)
             | Input::Executed { .. }
             | Input::Look

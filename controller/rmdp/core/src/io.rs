@@ -128,7 +128,8 @@ pub struct Heartbeat {
     pub lateness: Vec<Row>,
 }
 
-/// What became of a task, as its owner says. A hint that saves requests: nothing is decided by it.
+/// What became of a task, as its owner says. It saves requests, and nothing is decided by it: controllers look for
+/// themselves, distributors don't queue what is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Notice {
     /// The task.

@@ -18,6 +18,8 @@ pub enum Mutant {
     NoWait,
     /// What notices say is taken for granted.
     NoticeIsTruth,
+    /// Decisions are told of before they are in the store.
+    ToldUndecided,
     /// Decisions are overwritten.
     DecisionOverwritten,
     /// Overtaken tasks are executed all the same.
@@ -41,7 +43,7 @@ pub enum Mutant {
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -49,6 +51,7 @@ impl Mutant {
         Self::ClaimSweptEarly,
         Self::NoWait,
         Self::NoticeIsTruth,
+        Self::ToldUndecided,
         Self::DecisionOverwritten,
         Self::SupersededExecuted,
         Self::LateStart,

@@ -81,6 +81,10 @@ async fn measure(mut lab: Lab, rounds: usize) {
         let generation = lab.append(changed(&lab, round + 1)).await;
         let start = Instant::now();
         hinter.hint(HintOf::Intent, generation);
+        // Nothing is asked of the store before that: it shall serve the nodes.
+        while !writes.lock().unwrap().contains_key(&generation) {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
         let decision = lab.decision(generation, "leaf1").await;
         let Outcome::Done { report, steps } = decision.outcome else { panic!("{decision:?}") };
         let written = writes.lock().unwrap().remove(&generation).expect("it was written");

@@ -145,7 +145,7 @@ pub struct Follower {
     /// The newest number that was seen.
     known: u64,
     polls: u32,
-    /// It was asked since the last object: now there is time.
+    /// It was asked at all: now there is time.
     asked: bool,
 }
 
@@ -193,8 +193,6 @@ impl Follower {
             let hint = if self.asked { hint_or_poll(hints).await } else { 0 };
             self.asked = true;
             if let Some(found) = self.newer(hint).await? {
-                // There may be more already.
-                self.asked = false;
                 return Ok(found);
             }
         }

@@ -164,6 +164,7 @@ impl SharedConfig {
         problems.range("attempts.max", self.attempts.max, 1, u64::from(MAX_ATTEMPT) / 2);
         problems.range("attempts.backoff_ms", self.attempts.backoff_ms, 1, day);
         problems.range("attempts.backoff_max_ms", self.attempts.backoff_max_ms, 1, day);
+        problems.range("queue.delay_ms", self.queue.delay_ms, 0, 10_000);
         problems.range("queue.poll_ms", self.queue.poll_ms, 10, 600_000);
         problems.range("limits.tasks", self.limits.tasks, 16, 1_000_000);
         problems.range("limits.executions", self.limits.executions, 1, 4096);

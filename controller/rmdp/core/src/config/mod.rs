@@ -40,6 +40,7 @@
 //! backoff_max_ms = 10000
 //!
 //! [queue]
+//! delay_ms = 50               # a task that is not decided after k + 1 times this is queued by the distributor of rank k
 //! poll_ms = 1000              # how often q/ is listed
 //!
 //! [limits]
@@ -214,6 +215,8 @@ section! {
 section! {
     /// The queue in the store.
     Queue {
+        /// A task is queued by the distributor of rank k after k + 1 times this, unless it is decided by then.
+        delay_ms: u32 = 50,
         /// How often it is listed.
         poll_ms: u32 = 1000,
     }

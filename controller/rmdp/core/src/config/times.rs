@@ -59,6 +59,11 @@ impl SharedConfig {
         }
     }
 
+    /// How long a distributor waits for a task to be decided before it queues it; each rank adds as much.
+    pub fn queue_delay(&self) -> Duration {
+        ms(self.queue.delay_ms)
+    }
+
     /// How often `q/` is listed.
     pub fn poll_interval(&self) -> Duration {
         ms(self.queue.poll_ms)

@@ -333,6 +333,9 @@ impl Controller {
                 note(Level::Info, Some(id), text, actions);
                 let fence = Fence { generation, attempt };
                 actions.push(Action::Execute { task, attempt, fence, start_before });
+                if self.is(Mutant::ToldUndecided) {
+                    self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
+                }
             }
         }
     }

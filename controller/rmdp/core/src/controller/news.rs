@@ -1,4 +1,4 @@
-//! What controllers tell each other in heartbeats, and people about the degraded. Nothing that is told is believed: it
+//! What controllers tell each other in heartbeats, and people about the degraded. Controllers believe nothing that is told: it
 //! says when to look.
 
 use std::time::Duration;

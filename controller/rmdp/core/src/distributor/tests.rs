@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::io::Notice;
 use crate::task::{Digest, Event};
 
 const MS: Duration = Duration::from_millis(1);
@@ -20,8 +21,13 @@ impl Bench {
     fn new() -> Self {
         let config = SharedConfig {
             limits: crate::config::Limits { requests: 8, ..Default::default() },
+            queue: crate::config::Queue { delay_ms: 0, ..Default::default() },
             ..Default::default()
         };
+        Self::with(config)
+    }
+
+    fn with(config: SharedConfig) -> Self {
         let now = Instant::START + Duration::from_secs(7);
         let me = Identity { name: "d1".to_owned(), epoch: 1 };
         Self { distributor: Distributor::new(me, Arc::new(config), now), now, actions: Vec::new() }
@@ -29,10 +35,31 @@ impl Bench {
 
     /// One that has emitted before, so that nothing is checked.
     fn settled() -> Self {
-        let mut bench = Self::new();
-        bench.emit(1, &[]);
-        bench.horizons(vec![]);
-        bench
+        Self::new().settle()
+    }
+
+    /// One of two distributors: its tasks wait for 40 ms, or for 80 where it is the second in rank.
+    fn of_two() -> Self {
+        let mut config = SharedConfig::default();
+        config.queue.delay_ms = 40;
+        for (name, sender) in [("d1", 1), ("d2", 2)] {
+            let address = std::net::SocketAddr::from(([192, 0, 2, 1], 8277));
+            let role = Role::Distributor;
+            config.members.push(crate::config::Member {
+                name: name.to_owned(),
+                sender,
+                role,
+                address,
+                http: None,
+            });
+        }
+        Self::with(config).settle()
+    }
+
+    fn settle(mut self) -> Self {
+        self.emit(1, &[]);
+        self.horizons(vec![]);
+        self
     }
 
     fn input(&mut self, input: Input) {
@@ -46,6 +73,11 @@ impl Bench {
     fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
         self.input(Input::Tick);
+    }
+
+    fn hear(&mut self, notices: Vec<Notice>) {
+        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![] };
+        self.input(Input::Heartbeat { sender: 9, heartbeat });
     }
 
     fn find(&mut self, fits: impl Fn(&Request) -> bool) -> Option<Token> {
@@ -107,6 +139,58 @@ fn announces_at_once_and_queues_what_can_be_executed() {
     bench.answer(Reply::Created, queue);
     assert_eq!((bench.distributor.tasks(), bench.distributor.counters().queued), (0, 1));
     assert!(bench.announced().is_empty(), "once");
+}
+
+/// A switch for which d1 has this rank of two.
+fn switch_of_rank(wanted: u32) -> String {
+    let names = || ["d1", "d2"].into_iter().map(|name| (name, false));
+    let mut switches = (1..).map(|number| format!("leaf{number}"));
+    switches.find(|switch| rank(names(), switch, 1, "d1") == wanted).unwrap()
+}
+
+#[test]
+fn queues_by_rank_what_is_not_decided_soon() {
+    let mut bench = Bench::of_two();
+    let [one, two] = [0, 1].map(|rank| probe(1, &switch_of_rank(rank)));
+    bench.input(Input::Probe { tasks: vec![one.clone(), two.clone()], old: false });
+    assert_eq!(bench.announced(), [one, two.clone()], "at once");
+    bench.pass(39 * MS);
+    assert!(bench.find(queue).is_none());
+    bench.pass(MS);
+    bench.answer(Reply::Created, queue);
+    bench.pass(39 * MS);
+    assert!(bench.find(queue).is_none(), "the other one is the first in rank");
+    let notice = |what| Notice { id: two.id(), attempt: 1, what };
+    bench.hear(vec![notice(NoticeOf::Claimed), notice(NoticeOf::Failed)]);
+    assert_eq!(bench.distributor.tasks(), 1, "a claim may be lost");
+    bench.hear(vec![notice(NoticeOf::Decided)]);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().needless), (0, 1));
+    bench.pass(100 * MS);
+    assert!(bench.find(queue).is_none());
+}
+
+#[test]
+fn a_stream_of_generations_does_not_keep_the_queue_empty() {
+    let mut bench = Bench::of_two();
+    let switch = switch_of_rank(0);
+    for generation in 2..6 {
+        bench.emit(generation, &[task(generation, &switch)]);
+        assert!(bench.find(blob).is_none());
+        bench.pass(13 * MS);
+    }
+    bench.emit(6, &[task(6, &switch)]);
+    assert!(bench.find(blob).is_some(), "52 ms after the first one was announced");
+    bench.emit(7, &[task(7, &switch)]);
+    assert!(bench.find(blob).is_some(), "the one before was under way");
+}
+
+#[test]
+fn a_drain_waits_for_no_decision() {
+    let mut bench = Bench::of_two();
+    bench.input(Input::Probe { tasks: vec![probe(1, "leaf1")], old: false });
+    bench.input(Input::Drain);
+    bench.answer(Reply::Created, queue);
+    assert!(bench.distributor.is_drained());
 }
 
 #[test]

@@ -18,11 +18,9 @@ impl World {
         self.multicast(node, &Input::Heartbeat { sender, heartbeat });
     }
 
+    /// To everybody: what is not for a distributor says nothing to it.
     pub(super) fn multicast(&mut self, from: usize, input: &Input) {
-        for node in 0..self.nodes.len() {
-            if node == from || !self.nodes[node].is_controller {
-                continue;
-            }
+        for node in (0..self.nodes.len()).filter(|node| *node != from) {
             let copies = 1 + u64::from(self.chance.permille(self.rates.datagram_twice));
             for _ in 0..copies {
                 if self.chance.permille(self.rates.datagram_lost) {

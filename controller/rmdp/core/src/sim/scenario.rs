@@ -204,6 +204,7 @@ fn configuration(chance: &mut Chance, distributors: u64, controllers: u64) -> Sh
     config.attempts.max = u32::try_from(chance.range(2, 5)).unwrap_or(2);
     config.attempts.backoff_ms = 50;
     config.attempts.backoff_max_ms = 400;
+    config.queue.delay_ms = [0, 10, 50, 300][chance.index(4)];
     config.queue.poll_ms = 500;
     config.limits.executions = if chance.permille(200) { 1 } else { 8 };
     config.retention.horizon_s = 8;

@@ -79,7 +79,7 @@ fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::WallClockLease | Mutant::NoWait | Mutant::UnseenIsOver => &[Invariant::I3],
         Mutant::NoFence => &[Invariant::I8],
         Mutant::ClaimSweptEarly | Mutant::NoHorizon => &[Invariant::I10],
-        Mutant::NoticeIsTruth => &[Invariant::I5],
+        Mutant::NoticeIsTruth | Mutant::ToldUndecided => &[Invariant::I5],
         Mutant::DecisionOverwritten => &[Invariant::I4],
         Mutant::SupersededExecuted => &[Invariant::Superseded],
         Mutant::LateStart => &[Invariant::I2],
