@@ -18,6 +18,8 @@ use crate::{EndpointState, EndpointStats};
 /// How long an endpoint is avoided after its first failure; doubled at each further one.
 const FIRST_AVOIDED: Duration = Duration::from_millis(250);
 const LONGEST_AVOIDED: Duration = Duration::from_secs(10);
+/// One that fails time and again is told of no more often; the counters have each failure.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Latencies kept of each endpoint.
 const WINDOW: usize = 1024;
 
@@ -36,6 +38,8 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Default)]
 struct Health {
     avoided: Option<Avoided>,
+    /// When people were last told that it had failed.
+    told: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,8 @@ struct Avoided {
     since: Instant,
     until: Instant,
     length: Duration,
+    /// People know.
+    told: bool,
 }
 
 /// The last latencies, in microseconds.
@@ -76,7 +82,7 @@ impl Endpoint {
     /// It has answered a request that was sent `latency` ago.
     pub(crate) fn answered(&self, latency: Duration) {
         lock(&self.latencies).push(latency);
-        if lock(&self.health).avoided.take().is_some() {
+        if lock(&self.health).avoided.take().is_some_and(|avoided| avoided.told) {
             tracing::info!(endpoint = %self.url, "store endpoint answers again");
         }
     }
@@ -87,19 +93,20 @@ impl Endpoint {
         counter.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         let mut health = lock(&self.health);
-        let length = match health.avoided {
-            None => FIRST_AVOIDED,
+        let (length, told) = match health.avoided {
+            None => (FIRST_AVOIDED, false),
             // One of many that were under way when it failed: nothing new.
             Some(avoided) if started < avoided.since => return,
-            Some(avoided) => (avoided.length * 2).min(LONGEST_AVOIDED),
+            Some(avoided) => ((avoided.length * 2).min(LONGEST_AVOIDED), avoided.told),
         };
-        // One that stays away is told until nothing about it changes any more.
-        if health.avoided.is_some_and(|avoided| avoided.length == length) {
-            tracing::debug!(endpoint = %self.url, why, "store endpoint failed again");
+        let tell = !told && health.told.is_none_or(|told| now.duration_since(told) >= TOLD_EVERY);
+        if tell {
+            health.told = Some(now);
+            tracing::warn!(endpoint = %self.url, why, "store endpoint failed, avoided for {length:?} at first");
         } else {
-            tracing::warn!(endpoint = %self.url, why, "store endpoint failed, avoided for {length:?}");
+            tracing::debug!(endpoint = %self.url, why, "store endpoint failed again, avoided for {length:?}");
         }
-        health.avoided = Some(Avoided { since: now, until: now + length, length });
+        health.avoided = Some(Avoided { since: now, until: now + length, length, told: told || tell });
     }
 
     /// Whether to use it now. An endpoint whose time is up says yes to one caller, who tries it for all.

@@ -38,7 +38,7 @@ impl Trouble {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Unsent(text) | Self::Broken(text) | Self::Unmade(text) => text.clone(),
-            Self::Timeout(limit) => format!("no answer within {limit:?}"),
+            Self::Timeout(limit) => format!("no answer within {:.0} ms", limit.as_secs_f64() * 1000.0),
             Self::Status(status) => format!("HTTP {} {}: {}", status.http, status.code, status.message),
             Self::TooLarge(size) => format!("{size} bytes"),
         }
