@@ -2,7 +2,7 @@
 //! a UDP socket whose owner does the same work (verify, replay window, deduplication). Over veth, in two parts:
 //!
 //! - the kernel's: veth receives in the sender's time, so it is what sending takes more than into an interface that
-//!   throws away (a bridge without ports); in batches, with the reading between them not counted;
+//!   throws away (an ifb, which takes nothing that it is sent); in batches, with the reading between them not counted;
 //! - the daemon's: processor time of a thread with a tokio runtime that receives, while copies come one by one, as they
 //!   come from distributors on machines of their own.
 
@@ -28,7 +28,7 @@ const MESSAGE: usize = 256;
 const INTERFACE: &str = "rx0";
 /// Between two copies, where they come one by one.
 const GAP: Duration = Duration::from_micros(40);
-/// The group that goes to the bridge without ports.
+/// The group that goes to the interface that throws away.
 const NOWHERE: &str = "238.255.82.77";
 
 pub(crate) fn table() -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn table() -> Result<()> {
         namespace.ip(&["link", "set", interface, "up"])?;
     }
     senders.ip(&["route", "add", "239.0.0.0/8", "dev", "tx0"])?;
-    senders.ip(&["link", "add", "nowhere0", "type", "bridge"])?;
+    senders.ip(&["link", "add", "nowhere0", "type", "ifb"])?;
     senders.ip(&["link", "set", "nowhere0", "up"])?;
     senders.ip(&["route", "add", "238.0.0.0/8", "dev", "nowhere0"])?;
     let [socket, nowhere] = [DEFAULT_GROUP_V4.to_string(), NOWHERE.to_owned()].map(|group| {
