@@ -36,6 +36,13 @@ pub struct Intent {
     pub cluster_policies: BTreeMap<String, ClusterNetworkPolicy>,
 }
 
+impl Intent {
+    /// When rules expire, in no order.
+    pub fn expiries(&self) -> impl Iterator<Item = Timestamp> {
+        self.filters.values().flat_map(|policy| &policy.rules).filter_map(|rule| rule.expires)
+    }
+}
+
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 

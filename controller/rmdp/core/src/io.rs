@@ -301,7 +301,7 @@ pub enum Reply {
 pub struct Listed {
     /// Which.
     pub key: Key,
-    /// How long ago it was written, on the store's own clock (Date less `LastModified`). Safety never rests on it.
+    /// How long ago it was written, by the lister's time of day. Safety never rests on it.
     pub age: Duration,
 }
 

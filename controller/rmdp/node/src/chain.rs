@@ -120,14 +120,27 @@ impl Chain {
         let mut number = known;
         for _ in 0..TRIES {
             number = number.saturating_add(1);
-            if objects.create(&self.key(number), &mut make(number)).await? {
-                return match Box::pin(self.overtaken(objects, number)).await? {
-                    None => Ok(number),
-                    Some(newest) => Err(Error::Overtaken { key: self.key(number), newest }),
-                };
+            if self.append_at(objects, number, &mut make(number)).await? {
+                return Ok(number);
             }
         }
         Err(Error::Contended { tries: TRIES, last: self.key(number) })
+    }
+
+    /// Appends under this number and no other. Whether it was us.
+    pub async fn append_at(
+        &self,
+        objects: &Objects,
+        number: u64,
+        object: &mut Object,
+    ) -> Result<bool, Error> {
+        if !objects.create(&self.key(number), object).await? {
+            return Ok(false);
+        }
+        match Box::pin(self.overtaken(objects, number)).await? {
+            None => Ok(true),
+            Some(newest) => Err(Error::Overtaken { key: self.key(number), newest }),
+        }
     }
 
     /// The newest number, if there are so many above one that it may have been swept before.

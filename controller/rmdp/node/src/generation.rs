@@ -3,13 +3,13 @@
 //! Every distributor does this by itself, and all come to the same bytes: what goes in is the record of the intent log
 //! alone, the time that rules expire by included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use outplane_compiler::compile::{self, Options, SwitchState, compile};
-use outplane_intent::model;
+use outplane_intent::model::{self, Intent};
 use outplane_intent::reader::{self, Diagnostics, Loaded};
 use outplane_rmdp_core::object::{Generation, text};
 use outplane_rmdp_core::task::{BadEvent, Digest, Event, Task, Work};
@@ -71,13 +71,13 @@ pub struct Compiled {
     pub blobs: BTreeMap<Digest, Bytes>,
     /// The switches that the intent describes.
     pub switches: BTreeMap<String, model::Switch>,
+    /// When rules of it expire that had not by its time, Unix milliseconds, rounded up.
+    pub expiries: BTreeSet<i64>,
 }
 
-/// What the switches should hold by a generation, and the switches that it describes. Takes as long as the policy is
-/// large: not for asynchronous code.
-pub fn states(
-    record: &Generation,
-) -> Result<(compile::Compiled, BTreeMap<String, model::Switch>), GenerationError> {
+/// What the switches should hold by a generation, and what it asks for. Takes as long as the policy is large: not for
+/// asynchronous code.
+pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), GenerationError> {
     let loaded = parsed(record)?;
     // Milliseconds beyond what the calendar holds are its ends.
     let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(if record.as_of_ms < 0 {
@@ -89,14 +89,18 @@ pub fn states(
         generation: record.generation,
         reason: text(&error.to_string()),
     })?;
-    Ok((states, loaded.intent.switches))
+    Ok((states, loaded.intent))
 }
 
 /// Compiles a generation to tasks and blobs. Not for asynchronous code either.
 pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
     let generation = record.generation;
-    let (states, switches) = states(record)?;
-    let mut compiled = Compiled { generation, tasks: Vec::new(), blobs: BTreeMap::new(), switches };
+    let (states, intent) = states(record)?;
+    let expiries = intent.expiries().map(|at| -(-at.as_nanosecond()).div_euclid(1_000_000));
+    let expiries =
+        expiries.filter_map(|at| i64::try_from(at).ok()).filter(|at| *at > record.as_of_ms).collect();
+    let (tasks, blobs, switches) = (Vec::new(), BTreeMap::new(), intent.switches);
+    let mut compiled = Compiled { generation, tasks, blobs, switches, expiries };
     for (switch, SwitchState { desired, .. }) in states.switches {
         let (digest, bytes) = blob::named(&desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);

@@ -12,7 +12,8 @@
 //!
 //! - [`objects`], [`chain`], [`append`], [`probes`], [`life`]: the store in keys and objects; write-once chains; the
 //!   intent log; the log of probes; a task's life.
-//! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes.
+//! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes. `expiry`:
+//!   generations that rules which expire give rise to.
 //! - [`agent`]: executes under a fence and decides nothing. [`daemon`]: the loop around a state machine.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
@@ -29,6 +30,7 @@ pub mod chain;
 pub mod clock;
 pub mod daemon;
 mod error;
+mod expiry;
 pub mod file;
 pub mod generation;
 pub mod hinter;

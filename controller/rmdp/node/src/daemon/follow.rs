@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::chain::{Chain, Follower};
 use crate::error::Error;
+use crate::expiry::Expiries;
 use crate::generation::{Compiled, compiled};
 use crate::objects::Objects;
 use crate::probes::ProbeFollower;
@@ -59,12 +60,22 @@ pub(crate) async fn generations(
     objects: Objects,
     mut hints: watch::Receiver<u64>,
     events: mpsc::Sender<Event>,
+    expiries: watch::Sender<Expiries>,
 ) {
     let mut follower = Follower::new(objects, Chain::Generations, 0);
     let mut faults = Faults::default();
     while !events.is_closed() {
         let event = match follower.next(&mut hints).await {
-            Ok((number, Object::Generation(record))) => Some(compile(number, record).await),
+            Ok((number, Object::Generation(record))) => {
+                let event = compile(number, record).await;
+                expiries.send_replace(match &event {
+                    Event::Compiled(compiled, _) => {
+                        Expiries { generation: number, moments: compiled.expiries.clone() }
+                    }
+                    _ => Expiries::default(),
+                });
+                Some(event)
+            }
             Ok(_) => None,
             Err(error) => faults.fresh(&error),
         };

@@ -42,6 +42,7 @@ use crate::agent::Agent;
 use crate::blobs::Blobs;
 use crate::clock;
 use crate::error::Error;
+use crate::expiry::{self, Expiries};
 use crate::file::NodeFile;
 use crate::generation::Compiled;
 use crate::http::{Lacking, Readiness};
@@ -198,7 +199,10 @@ impl<M: Inside> Daemon<M> {
         self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();
-            self.tasks.spawn(follow::generations(self.objects.clone(), hints, events.clone()));
+            let (tell, expiries) = watch::channel(Expiries::default());
+            self.tasks.spawn(follow::generations(self.objects.clone(), hints, events.clone(), tell));
+            let (objects, name) = (self.objects.clone(), self.setup.file.name.clone());
+            self.tasks.spawn(expiry::follow(objects, name, expiries, self.intent_hint.clone()));
             let hints = self.probe_hint.subscribe();
             self.tasks.spawn(follow::probes(self.objects.clone(), hints, probes));
         }
@@ -298,7 +302,7 @@ impl<M: Inside> Daemon<M> {
     }
 
     fn compiled(&mut self, compiled: Compiled, took: Duration) {
-        let Compiled { generation, tasks, blobs, switches } = compiled;
+        let Compiled { generation, tasks, blobs, switches, .. } = compiled;
         tracing::info!(generation, switches = tasks.len(), took_us = took.as_micros(), "compiled");
         self.bad_generation = None;
         self.shell.metrics.step(Step::Compile, took);

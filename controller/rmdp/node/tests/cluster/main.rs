@@ -3,6 +3,7 @@
 
 mod change;
 mod epochs;
+mod expiry;
 mod faults;
 mod probes;
 mod retention;
