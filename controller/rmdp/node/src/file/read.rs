@@ -383,7 +383,7 @@ impl Context<'_> {
 
     fn secret_file(&mut self, place: &Found<'_, '_>) -> Option<String> {
         let path = self.folder.join(place.text(&mut self.problems)?);
-        match secret::read_bounded(&path) {
+        match secret::read_regular(&path) {
             Ok(text) => {
                 if secret::world_readable(&path) {
                     self.warn_world_readable(&path);

@@ -42,6 +42,15 @@ pub(super) fn read_bounded(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
+/// The same of a file that is named inside another one: only a regular file, since opening a pipe may never end.
+pub(super) fn read_regular(path: &Path) -> Result<String, String> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() => read_bounded(path),
+        Ok(_) => Err("it is not a regular file".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Whether users other than the file's owner and group may read it. A file that is gone is read by nobody.
 pub(super) fn world_readable(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)

@@ -196,6 +196,12 @@ fn a_file_that_is_none_is_an_error() {
     fs::write(&huge, vec![b'#'; 300 * 1024]).unwrap();
     assert!(NodeFile::load(&huge).unwrap_err().to_string().contains("longer than"));
     assert!(NodeFile::load(Path::new("/dev/zero")).is_err());
+    // A pipe that nobody writes to would be read for ever.
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let text = MINIMAL.replace("\"hunter2hunter2\"", "{ file = \"pipe\" }");
+    let error = NodeFile::parse(&text, &folder.path().join("node.toml"), &|_| None).unwrap_err().to_string();
+    assert!(error.contains("pipe cannot be read: it is not a regular file"), "{error}");
 }
 
 /// The examples are right, and say every key that there is.
