@@ -158,14 +158,12 @@ pub struct Follower {
     /// The newest number that was seen.
     known: u64,
     polls: u32,
-    /// It was asked at all: now there is time.
-    asked: bool,
 }
 
 impl Follower {
     /// A follower that has seen everything up to `known`; 0: nothing.
     pub fn new(objects: Objects, chain: Chain, known: u64) -> Self {
-        Self { objects, chain, known, polls: 0, asked: false }
+        Self { objects, chain, known, polls: 0 }
     }
 
     /// The newest object, if there is one that was not seen yet.
@@ -199,12 +197,11 @@ impl Follower {
         read
     }
 
-    /// Waits for an object that was not seen yet: asks at once, at every hint, and every [`POLL`]. After a fault it goes on
-    /// when it is called again.
+    /// Waits for an object that was not seen yet: asks at once the first time, at every hint, and every [`POLL`]. After
+    /// a fault it goes on when it is called again.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<(u64, Object), Error> {
         loop {
-            let hint = if self.asked { hint_or_poll(hints).await } else { 0 };
-            self.asked = true;
+            let hint = if self.polls > 0 { hint_or_poll(hints).await } else { 0 };
             if let Some(found) = self.newer(hint).await? {
                 return Ok(found);
             }

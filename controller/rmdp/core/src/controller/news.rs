@@ -1,5 +1,5 @@
-//! What controllers tell each other in heartbeats, and people about the degraded. Controllers believe nothing that is told: it
-//! says when to look.
+//! What controllers tell each other in heartbeats, and people about the degraded. Controllers believe nothing that is
+//! told: it says when to look.
 
 use std::time::Duration;
 
