@@ -96,6 +96,8 @@ struct AttemptForm {
     by: String,
     /// The sender of the first copy that its owner got, or `queue`.
     received: String,
+    /// When its owner came to know of the task.
+    known: String,
     claimed: String,
     lease_ms: u64,
     failed: Option<String>,
@@ -132,6 +134,7 @@ async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
         attempt: attempt.claim.attempt,
         by: attempt.claim.owner.clone(),
         received: attempt.claim.received.clone(),
+        known: node::time(attempt.claim.at_ms.saturating_sub(attempt.claim.waited_us / 1000)),
         claimed: node::time(attempt.claim.at_ms),
         lease_ms: attempt.claim.lease_ms,
         failed: attempt.result.as_ref().map(|result| node::time(result.at_ms)),
@@ -302,6 +305,34 @@ impl Report for Tasks {
     }
 }
 
+impl Story {
+    /// What happened before the decision, in order.
+    fn events(&self) -> Vec<(&str, String)> {
+        let mut events = Vec::new();
+        for attempt in &self.attempts {
+            let AttemptForm { attempt: number, by, received, known, claimed, lease_ms, failed, reason } =
+                attempt;
+            events.push((
+                known.as_str(),
+                match received.as_str() {
+                    "queue" => format!("found in the queue by {by}"),
+                    sender => format!("announced by {sender}, as {by} heard first"),
+                },
+            ));
+            events.push((claimed, format!("attempt {number} claimed by {by} for {lease_ms} ms")));
+            if let (Some(failed), Some(reason)) = (failed, reason) {
+                events.push((failed, format!("attempt {number} {}: {reason}", styled(BAD, "failed"))));
+            }
+        }
+        if let Some(Queued { by, at }) = &self.queued {
+            events.push((at, format!("queued by {by}")));
+        }
+        // Times of one length: their order is that of the texts.
+        events.sort_by_key(|(at, _)| *at);
+        events
+    }
+}
+
 impl Report for Story {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let TaskLine { id, switch, occurrence, .. } = &self.line;
@@ -312,18 +343,8 @@ impl Report for Story {
         if let (Some(entries), Some(desired)) = (self.entries, &self.desired) {
             writeln!(out, "  desired: {entries} entries, {}", styled(FAINT, format_args!("b/{desired}")))?;
         }
-        if let Some(Queued { by, at }) = &self.queued {
-            writeln!(out, "  {at} queued by {by}")?;
-        }
-        for attempt in &self.attempts {
-            let AttemptForm { attempt: number, by, received, claimed, lease_ms, failed, reason } = attempt;
-            writeln!(
-                out,
-                "  {claimed} attempt {number} claimed by {by} for {lease_ms} ms (it knew of the task from {received})"
-            )?;
-            if let (Some(failed), Some(reason)) = (failed, reason) {
-                writeln!(out, "  {failed} attempt {number} {}: {reason}", styled(BAD, "failed"))?;
-            }
+        for (at, what) in self.events() {
+            writeln!(out, "  {at} {what}")?;
         }
         let by = self.line.by.as_deref().unwrap_or("-");
         match &self.line.decided {

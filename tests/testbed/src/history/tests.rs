@@ -21,6 +21,7 @@ fn claim(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
         occurrence: 7,
         switch: "s1".to_owned(),
         received: "d1".to_owned(),
+        waited_us: 0,
         at_ms,
     };
     (Key::Claim(event().id().unwrap(), attempt), Object::Claim(claim))

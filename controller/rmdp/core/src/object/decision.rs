@@ -23,6 +23,9 @@ pub struct Claim {
     pub switch: String,
     /// How the owner learnt of the task: the sender of the first copy, or `queue`. For people.
     pub received: String,
+    /// How long the owner had known of the task when it sent this, microseconds. For people.
+    #[serde(default)]
+    pub waited_us: u64,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,

@@ -27,6 +27,7 @@ fn every() -> Vec<(Key, Object)> {
         occurrence: 7,
         switch: s("leaf1"),
         received: s("d1"),
+        waited_us: 0,
         at_ms: 0,
     };
     let result = AttemptResult {

@@ -203,6 +203,7 @@ pub(super) fn claim_of(task: &Task, attempt: u32, nonce: &str, lease_ms: u64) ->
         occurrence: task.event().occurrence,
         switch: task.switch().to_owned(),
         received: "d1".to_owned(),
+        waited_us: 0,
         at_ms: 1,
     })))
 }
