@@ -19,10 +19,19 @@ const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 #[derive(Default)]
 struct Stage {
     executed: Mutex<Vec<(TaskId, &'static str)>>,
-    stuck: Mutex<Option<&'static str>>,
+    victim: Mutex<Victim>,
     /// What it does not come back from.
     held: Mutex<Vec<TaskId>>,
     caught: Notify,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Victim {
+    #[default]
+    None,
+    /// Whoever executes next.
+    Next,
+    Is(&'static str),
 }
 
 /// What a worker of this name does.
@@ -35,13 +44,23 @@ impl Executor for Actor {
     async fn prepare(&self, _: &TaskId) {}
 
     async fn execute(&self, task: &Task) -> anyhow::Result<Outcome> {
-        if *self.stage.stuck.lock().unwrap() == Some(self.name) {
+        if self.is_victim() {
             self.stage.held.lock().unwrap().push(task.id.clone());
             self.stage.caught.notify_one();
             std::future::pending::<()>().await;
         }
         self.stage.executed.lock().unwrap().push((task.id.clone(), self.name));
         Ok(Outcome::Done)
+    }
+}
+
+impl Actor {
+    fn is_victim(&self) -> bool {
+        let mut victim = self.stage.victim.lock().unwrap();
+        if *victim == Victim::Next {
+            *victim = Victim::Is(self.name);
+        }
+        *victim == Victim::Is(self.name)
     }
 }
 
@@ -128,10 +147,10 @@ async fn tasks_are_executed_once_whoever_is_killed() {
     cluster.start_member(leader).unwrap();
 
     // Whoever has the first task of the next ones is killed while it executes it.
-    *stage.stuck.lock().unwrap() = owners.first().copied();
+    *stage.victim.lock().unwrap() = Victim::Next;
     tasks.extend(submit(&client, 11..16).await);
     tokio::time::timeout(PATIENCE, stage.caught.notified()).await.unwrap();
-    let victim = owners.first().copied().unwrap();
+    let Victim::Is(victim) = *stage.victim.lock().unwrap() else { panic!("somebody was caught") };
     workers.remove(victim).unwrap().abort();
     let history = decided(&client, &tasks).await;
     judge(&history, &tasks);
