@@ -86,9 +86,8 @@ async fn appenders_never_have_the_same_number_and_followers_miss_none_of_the_new
             let mut numbers = Vec::new();
             for _ in 0..5 {
                 numbers.push(match Chain::Generations.append(&objects, make).await {
-                    Ok(number) => number,
                     // Others were so quick that it cannot tell whether this number was another's before: here it was not.
-                    Err(Error::Overtaken { key: Key::Generation(number), .. }) => number,
+                    Ok(number) | Err(Error::Overtaken { key: Key::Generation(number), .. }) => number,
                     Err(error) => panic!("{error}"),
                 });
             }
