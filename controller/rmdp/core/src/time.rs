@@ -31,6 +31,12 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The same in whole microseconds, as objects have it.
+    #[must_use]
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1000
+    }
+
     /// That much earlier; the clock's start if there is no such moment.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {

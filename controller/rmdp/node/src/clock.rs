@@ -6,7 +6,8 @@
 //! over when it wakes up. Timers of the runtime stand still during suspend, so the daemons look at this clock at every
 //! event and at least every [`MAX_SLEEP`].
 //!
-//! The time of day only goes into objects and datagrams for people to read.
+//! The time of day goes into objects and datagrams for people to read. Decided by it is one thing, which is about nothing
+//! else: that the time of a rule is over (`expiry`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,7 +32,7 @@ pub fn instant() -> Instant {
     Instant::from_nanos(u64::try_from(now().as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The time of day in Unix milliseconds, for people; 0 before 1970.
+/// The time of day in Unix milliseconds; 0 before 1970.
 pub fn unix_millis() -> u64 {
     unix_nanos() / 1_000_000
 }

@@ -122,7 +122,7 @@ impl Controller {
             occurrence: event.occurrence,
             switch: event.switch.clone(),
             received,
-            waited_us: u64::try_from(now.since(entry.received).as_micros()).unwrap_or(u64::MAX),
+            waited_us: now.micros_since(entry.received),
             at_ms: 0,
         };
         let request = Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) };

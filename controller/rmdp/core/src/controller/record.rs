@@ -36,12 +36,10 @@ impl Controller {
         let generation = entry.task.work().generation().unwrap_or(0);
         let reason = match outcome {
             Execution::Done { report } => {
-                let since =
-                    |moment: Instant| u64::try_from(moment.since(received).as_micros()).unwrap_or(u64::MAX);
                 let steps = Steps {
-                    claim_sent_us: since(own.sent),
-                    claimed_us: since(own.claimed.unwrap_or(own.sent)),
-                    executed_us: since(now),
+                    claim_sent_us: own.sent.micros_since(received),
+                    claimed_us: own.claimed.unwrap_or(own.sent).micros_since(received),
+                    executed_us: now.micros_since(received),
                 };
                 let outcome = Outcome::Done { report: text(&report), steps };
                 self.decide(now, id, &own, outcome, actions);
