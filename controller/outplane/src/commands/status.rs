@@ -1,11 +1,11 @@
 //! `outplane status`: nodes, store, what is degraded, and the last tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
-use outplane_rmdp_core::key::Prefix;
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Alert, AlertOf, NodeStatus, Object};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
@@ -96,11 +96,14 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 async fn status(node: &Node) -> anyhow::Result<Status> {
     let objects = &node.objects;
     let (version, config) = node.shared().await?;
-    let statuses = read(objects, &Prefix::Statuses, |object| match object {
+    // Members are asked for by name: a listing may lack them.
+    let members =
+        |key: fn(String) -> Key| config.members.iter().map(|member| key(member.name.clone())).collect();
+    let statuses = read(objects, &Prefix::Statuses, members(Key::Status), |object| match object {
         Object::Status(status) => Some(status),
         _ => None,
     });
-    let alerts = read(objects, &Prefix::Degraded, |object| match object {
+    let alerts = read(objects, &Prefix::Degraded, members(Key::Degraded), |object| match object {
         Object::Degraded(alert) => Some(alert),
         _ => None,
     });
@@ -126,15 +129,16 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     })
 }
 
-/// All objects under a prefix. Those that cannot be read are told and left out.
+/// All objects under a prefix, these among them. Those that cannot be read are told and left out.
 async fn read<T>(
     objects: &Objects,
     prefix: &Prefix,
+    mut all: BTreeSet<Key>,
     pick: fn(Object) -> Option<T>,
 ) -> anyhow::Result<Vec<T>> {
-    let (keys, _) = objects.list_all(prefix, 1000).await?;
+    all.extend(objects.list_all(prefix, 1000).await?.0);
     let mut found = Vec::new();
-    for key in keys {
+    for key in all {
         match objects.get(&key).await {
             Ok(object) => found.extend(object.and_then(pick)),
             Err(outplane_rmdp_node::Error::Object(error)) => tracing::warn!(%error, "left out"),

@@ -21,13 +21,12 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, Role, SharedConfig};
 use crate::counters::Counters;
-use crate::io::{
-    Action, Heartbeat, Identity, Input, Level, Listed, Machine, Note, NoticeOf, Reply, Request, Token,
-};
-use crate::key::{Key, Prefix};
+use crate::horizons::Horizons;
+use crate::io::{Action, Heartbeat, Identity, Input, Level, Machine, Note, NoticeOf, Reply, Request, Token};
+use crate::key::Key;
 use crate::object::{Object, QueuedTask};
 use crate::rank::rank;
-use crate::task::{Event, Task, TransactionId, Work};
+use crate::task::{Task, TransactionId, Work};
 use crate::time::Instant;
 
 /// Longest wait between tries of a request.
@@ -41,6 +40,13 @@ enum Stage {
     Blob,
     /// It is queued, or will be when it is due.
     Queue,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum For {
+    Task(TransactionId),
+    Horizon(String, u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,13 +70,11 @@ pub struct Distributor {
     ready: BTreeSet<(bool, TransactionId)>,
     /// Of them all, those that are probes.
     probes: usize,
-    requests: BTreeMap<Token, Option<TransactionId>>,
+    requests: BTreeMap<Token, For>,
     next_token: u64,
     newest: u64,
-    /// Whether the horizons were read; before, nothing is emitted.
-    horizons: Option<BTreeMap<String, u64>>,
-    horizons_due: Option<Instant>,
-    horizons_found: BTreeMap<String, u64>,
+    /// Before they were read, nothing is emitted that may have been emitted before.
+    horizons: Horizons,
     beats: Beats,
     draining: bool,
     counters: Counters,
@@ -91,9 +95,7 @@ impl Distributor {
             requests: BTreeMap::new(),
             next_token: 0,
             newest: 0,
-            horizons: None,
-            horizons_due: Some(now),
-            horizons_found: BTreeMap::new(),
+            horizons: Horizons::new(now),
             draining: false,
             counters: Counters::default(),
         }
@@ -119,14 +121,16 @@ impl Distributor {
         self.newest
     }
 
-    fn ask(&mut self, id: Option<TransactionId>, request: Request, actions: &mut Vec<Action>) {
+    fn ask(&mut self, what: For, request: Request, actions: &mut Vec<Action>) {
         self.counters.request(&request);
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.requests.insert(token, id);
-        if let Some(entry) = id.and_then(|id| self.tasks.get_mut(&id)) {
+        if let For::Task(id) = &what
+            && let Some(entry) = self.tasks.get_mut(id)
+        {
             entry.token = Some(token);
         }
+        self.requests.insert(token, what);
         actions.push(Action::Store { token, request });
     }
 
@@ -217,15 +221,20 @@ impl Distributor {
             actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
             return;
         }
-        if old && self.horizons.as_ref().is_some_and(|horizons| is_closed(horizons, task.event())) {
+        let event = task.event();
+        if old && self.horizons.is_closed(&event.source, event.occurrence) {
             self.counters.needless += 1;
             return;
+        }
+        let read = self.horizons.read(&event.source).is_some();
+        if old && !read {
+            self.horizons.want(&event.source, now);
         }
         let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
         self.tasks.insert(id, entry);
         self.probes += usize::from(probe);
         if old {
-            self.set_due(id, self.horizons.is_some().then_some(now));
+            self.set_due(id, read.then_some(now));
         } else {
             self.announce(now, id, actions);
         }
@@ -280,7 +289,7 @@ impl Distributor {
                 Request::Create { key: Key::Queue(id), object }
             }
         };
-        self.ask(Some(id), request, actions);
+        self.ask(For::Task(id), request, actions);
     }
 
     fn stored(&mut self, now: Instant, token: Token, reply: Reply, actions: &mut Vec<Action>) {
@@ -288,9 +297,12 @@ impl Distributor {
             self.counters.requests_unknown += 1;
         }
         let Some(what) = self.requests.remove(&token) else { return };
-        let Some(id) = what else {
-            self.horizons_read(now, reply, actions);
-            return;
+        let id = match what {
+            For::Task(id) => id,
+            For::Horizon(source, below) => {
+                self.horizon_read(now, &source, below, &reply, actions);
+                return;
+            }
         };
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         if entry.token != Some(token) {
@@ -325,29 +337,48 @@ impl Distributor {
         }
     }
 
-    fn horizons_read(&mut self, now: Instant, reply: Reply, actions: &mut Vec<Action>) {
-        let Reply::Page { keys, next } = reply else {
-            self.horizons_due = Some(now + LONGEST_RETRY / 8);
-            return;
-        };
-        for Listed { key, .. } in keys {
-            if let Key::Horizon(source, below) = key {
-                let known = self.horizons_found.entry(source).or_default();
-                *known = (*known).max(below);
+    fn ask_horizons(&mut self, keys: Vec<Key>, actions: &mut Vec<Action>) {
+        for key in keys {
+            if let Key::Horizon(source, below) = &key {
+                let what = For::Horizon(source.clone(), *below);
+                self.ask(what, Request::Get(key), actions);
             }
         }
-        if next.is_some() {
-            self.ask(None, Request::List { prefix: Prefix::Horizons, after: next }, actions);
+    }
+
+    fn horizon_read(
+        &mut self,
+        now: Instant,
+        source: &str,
+        below: u64,
+        reply: &Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let there = match reply {
+            Reply::Found(_) | Reply::Foreign(_) => Some(true),
+            Reply::Missing => Some(false),
+            _ => None,
+        };
+        // Only what comes after a start is asked for; knowing less than all only costs looks.
+        let pause = self.config.grace();
+        let keys = self.horizons.answer(now, source, below, there, pause);
+        self.ask_horizons(keys, actions);
+        if self.horizons.read(source).is_none() {
             return;
         }
-        let horizons = std::mem::take(&mut self.horizons_found);
+        let waits = |entry: &Entry| {
+            let event = entry.task.event();
+            entry.stage == Stage::Checking
+                && event.source == source
+                && entry.due.is_none()
+                && entry.token.is_none()
+        };
         let waiting: Vec<_> = self
             .tasks
             .iter()
-            .filter(|(_, entry)| entry.stage == Stage::Checking)
-            .map(|(id, entry)| (*id, is_closed(&horizons, entry.task.event())))
+            .filter(|(_, entry)| waits(entry))
+            .map(|(id, entry)| (*id, self.horizons.is_closed(source, entry.task.event().occurrence)))
             .collect();
-        self.horizons = Some(horizons);
         for (id, closed) in waiting {
             if closed {
                 self.counters.needless += 1;
@@ -359,11 +390,8 @@ impl Distributor {
     }
 
     fn run(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.horizons_due.is_some_and(|due| due <= now) {
-            self.horizons_due = None;
-            self.horizons_found.clear();
-            self.ask(None, Request::List { prefix: Prefix::Horizons, after: None }, actions);
-        }
+        let keys = self.horizons.ask(now);
+        self.ask_horizons(keys, actions);
         let room = (self.config.limits.requests as usize).saturating_sub(self.requests.len());
         for _ in 0..room {
             let Some((_, id)) = self.ready.pop_first() else { break };
@@ -406,17 +434,12 @@ impl Machine for Distributor {
 
     fn deadline(&self) -> Option<Instant> {
         let timers = self.timers.first().map(|(due, _)| *due);
-        [timers, self.horizons_due, self.beats.due()].into_iter().flatten().min()
+        [timers, self.horizons.due(), self.beats.due()].into_iter().flatten().min()
     }
 
     fn is_drained(&self) -> bool {
         self.draining && self.tasks.is_empty()
     }
-}
-
-/// Nobody claims this occurrence any more.
-fn is_closed(horizons: &BTreeMap<String, u64>, event: &Event) -> bool {
-    horizons.get(&event.source).is_some_and(|below| event.occurrence < *below)
 }
 
 #[cfg(test)]

@@ -252,12 +252,12 @@ pub enum Request {
     CreateBlob(Digest),
     /// GET.
     Get(Key),
-    /// A page of at most 1,000 keys with their ages, in order.
+    /// A page of at most 1,000 keys with their ages, in order. A key that is not in it may be there all the same.
     List {
         /// Of which.
         prefix: Prefix,
-        /// Only keys after this one.
-        after: Option<Key>,
+        /// Only what comes after this path: where the page before ended, whosever key that was.
+        after: Option<String>,
     },
     /// Removes objects, several in one request.
     Delete(Vec<Key>),
@@ -287,8 +287,8 @@ pub enum Reply {
     Page {
         /// Keys of ours; others are left out.
         keys: Vec<Listed>,
-        /// Where the next page begins, if there is one.
-        next: Option<Key>,
+        /// The path that the next page goes on after, if there is one: the last one that the store said, ours or not.
+        next: Option<String>,
     },
     /// `Delete`, `Put`: done.
     Done,

@@ -202,23 +202,30 @@ pub enum Prefix {
 }
 
 impl Prefix {
+    /// The folder that the paths are in.
+    pub fn root(&self) -> &'static str {
+        match self {
+            Self::Generations => "i/",
+            Self::Probes => "p/",
+            Self::Queue => "q/",
+            Self::Claims | Self::ClaimsOf(_) => "c/",
+            Self::Results => "r/",
+            Self::Decisions => "d/",
+            Self::Horizons => "h/",
+            Self::Configs => "config/",
+            Self::Epochs | Self::EpochsOf(_) => "e/",
+            Self::Blobs => "b/",
+            Self::Statuses => "n/",
+            Self::Degraded => "degraded/",
+        }
+    }
+
     /// The beginning of the paths.
     pub fn path(&self) -> String {
         match self {
-            Self::Generations => "i/".to_owned(),
-            Self::Probes => "p/".to_owned(),
-            Self::Queue => "q/".to_owned(),
-            Self::Claims => "c/".to_owned(),
             Self::ClaimsOf(id) => format!("c/{id}/"),
-            Self::Results => "r/".to_owned(),
-            Self::Decisions => "d/".to_owned(),
-            Self::Horizons => "h/".to_owned(),
-            Self::Configs => "config/".to_owned(),
-            Self::Epochs => "e/".to_owned(),
             Self::EpochsOf(node) => format!("e/{node}/"),
-            Self::Blobs => "b/".to_owned(),
-            Self::Statuses => "n/".to_owned(),
-            Self::Degraded => "degraded/".to_owned(),
+            _ => self.root().to_owned(),
         }
     }
 }

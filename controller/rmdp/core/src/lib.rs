@@ -5,16 +5,19 @@
 //! (state, actions). The node (`controller/rmdp/node`) drives the machines with sockets, a store and switches; the
 //! simulator (feature `sim`) drives the same ones with a seed.
 //!
+//! - [`chain`]: how the newest number of a chain is found.
 //! - [`task`]: events, tasks, fences; [`key`] and [`object`]: what lies in the store; [`config`]: what all nodes share.
 //! - [`io`]: inputs and actions, and what the shell owes the machines.
 //! - [`Controller`], [`Distributor`]: the machines; [`Degradation`], [`liveness`], [`rank`]: their parts.
 
 mod beats;
+pub mod chain;
 pub mod config;
 mod controller;
 mod counters;
 mod degradation;
 mod distributor;
+mod horizons;
 pub mod io;
 pub mod key;
 pub mod liveness;

@@ -38,12 +38,26 @@ pub enum Mutant {
     ClosedClaimed,
     /// Generations and desired states are swept though pending tasks need them.
     NeededSwept,
+    /// A task that a listing of the queue lacks is taken to be decided.
+    GoneIsDecided,
+    /// A page of the queue without a key of ours is taken for its end.
+    StrangersEndPages,
+    /// The owner of a later attempt does not look whether the task is decided by now.
+    NoSecondLook,
+    /// Claims are made however long ago the horizon was read.
+    StaleHorizon,
+    /// The horizon is raised though the queue has tasks that cannot be read.
+    RaisedOverStrangers,
+    /// The queue is always taken to be seen whole.
+    QueueAlwaysSeen,
+    /// Decisions and results are written however late.
+    RecordedLate,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -61,5 +75,12 @@ impl Mutant {
         Self::UnseenIsOver,
         Self::ClosedClaimed,
         Self::NeededSwept,
+        Self::GoneIsDecided,
+        Self::StrangersEndPages,
+        Self::NoSecondLook,
+        Self::StaleHorizon,
+        Self::RaisedOverStrangers,
+        Self::QueueAlwaysSeen,
+        Self::RecordedLate,
     ];
 }

@@ -19,6 +19,9 @@ pub const MAX_STRING: usize = 255;
 /// The source of events about generations of the intent: the intent log.
 pub const GENERATIONS: &str = "intent";
 
+/// The source of events about probes: the log of probes.
+pub const PROBES: &str = "probe";
+
 /// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
 ///
 /// Equal events have equal ids on every machine, whoever noticed them.
@@ -73,7 +76,7 @@ impl Event {
 
     /// The event that entry `number` of the log of probes is for `switch`.
     pub fn probe(number: u64, switch: &str) -> Self {
-        Self { source: "probe".to_owned(), kind: "probe".to_owned(), ..Self::generation(number, switch) }
+        Self { source: PROBES.to_owned(), kind: "probe".to_owned(), ..Self::generation(number, switch) }
     }
 
     /// Whether an id can be derived and keys be made of it.

@@ -3,18 +3,23 @@
 //!
 //! Who appends tries the number after the newest; if somebody else was faster, the next one. So two appenders never
 //! have the same number, and the order has no owner. Who follows asks for the number after the last one it has, at once
-//! when a hint names it, and by polling anyway; a listing now and then finds what lies behind numbers that were swept.
+//! when a hint names it, and by polling anyway; a search now and then finds what lies behind numbers that were swept.
+//!
+//! A listing may lack numbers that are there. It is asked where to begin, and what the newest number is says a search
+//! that asks for each key: [`outplane_rmdp_core::chain`]. For it to be found, sweeping keeps some of the old numbers.
 //!
 //! Old numbers are swept, never the newest. So an appender that was held up after its listing may find a number free that
-//! others have had, far below the newest: nobody would see its object, and two objects would have had one number. It lists
-//! once more after it has created: where a number was swept there are at least as many newer ones as are always kept.
+//! others have had, far below the newest: nobody would see its object, and two objects would have had one number. It
+//! searches once more after it has created: where a number was swept there are at least as many newer ones as are always kept.
 
 use std::time::Duration;
 
+use outplane_rmdp_core::chain;
 use outplane_rmdp_core::config::MIN_KEPT;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
@@ -23,8 +28,8 @@ use crate::objects::Objects;
 /// How often a follower asks, if nobody gives it a hint.
 pub const POLL: Duration = Duration::from_millis(500);
 
-/// Every so many polls the follower lists.
-const LIST_EVERY: u32 = 60;
+/// Every so many polls the follower searches.
+const SEARCH_EVERY: u32 = 60;
 
 /// How often an appender tries the next number.
 const TRIES: u32 = 1000;
@@ -72,12 +77,20 @@ impl Chain {
         }
     }
 
-    /// The numbers above one, in order.
+    /// The numbers above one that a listing shows, in order, and the newest one, which is always among them.
     pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
+        let mut numbers = self.listed(objects, above).await?;
+        let known = numbers.last().copied().unwrap_or(0).max(above);
+        numbers.extend(self.searched(objects, known).await?.filter(|newest| *newest > above));
+        Ok(numbers)
+    }
+
+    /// What a listing shows. It may lack any of them.
+    async fn listed(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
         let mut numbers = Vec::new();
-        let mut after = (above > 0).then(|| self.key(above));
+        let mut after = (above > 0).then(|| self.key(above).path());
         loop {
-            let page = objects.list(&self.prefix(), after.as_ref()).await?;
+            let page = objects.list(&self.prefix(), after.as_deref()).await?;
             numbers.extend(page.keys.iter().filter_map(|listed| self.number(&listed.key)));
             match page.next {
                 Some(next) => after = Some(next),
@@ -86,16 +99,36 @@ impl Chain {
         }
     }
 
-    /// The newest number above one.
+    /// The newest number above one that was there once, or above 0: asked for by its key, [`chain`].
+    async fn searched(&self, objects: &Objects, mut known: u64) -> Result<Option<u64>, Error> {
+        let mut newest = None;
+        loop {
+            let mut asked = JoinSet::new();
+            for place in chain::places(known) {
+                let (objects, key) = (objects.clone(), self.key(place));
+                asked.spawn(async move { Ok::<_, Error>(objects.has(&key).await?.then_some(place)) });
+            }
+            let mut highest = None;
+            while let Some(found) = asked.join_next().await {
+                // Only a panic ends one early; its own message has told.
+                let found = found.map_err(|_| Error::Ended("a request to the store"))??;
+                highest = highest.max(found);
+            }
+            let Some(higher) = highest else { return Ok(newest) };
+            (known, newest) = (higher, Some(higher));
+        }
+    }
+
+    /// The newest number above one. A listing says where to begin; what it does not show is searched for.
     pub async fn newest(&self, objects: &Objects, above: u64) -> Result<Option<u64>, Error> {
         Ok(self.numbers(objects, above).await?.last().copied())
     }
 
     /// So many of the newest numbers are never swept.
-    fn always_kept(&self) -> usize {
+    fn always_kept(&self) -> u64 {
         match self {
-            Self::Generations | Self::Configs => MIN_KEPT as usize,
-            Self::Probes => crate::probes::KEPT,
+            Self::Generations | Self::Configs => MIN_KEPT.into(),
+            Self::Probes => crate::probes::KEPT.into(),
             Self::Epochs(_) => 1,
         }
     }
@@ -145,8 +178,8 @@ impl Chain {
 
     /// The newest number, if there are so many above one that it may have been swept before.
     pub(crate) async fn overtaken(&self, objects: &Objects, number: u64) -> Result<Option<u64>, Error> {
-        let above = self.numbers(objects, number).await?;
-        Ok(above.last().copied().filter(|_| above.len() >= self.always_kept()))
+        let newest = self.newest(objects, number).await?;
+        Ok(newest.filter(|newest| newest - number >= self.always_kept()))
     }
 }
 
@@ -170,14 +203,14 @@ impl Follower {
     ///
     /// An object that cannot be read is an error that names it; the follower then goes on behind it.
     pub async fn newer(&mut self, hint: u64) -> Result<Option<(u64, Object)>, Error> {
-        let list = self.polls.is_multiple_of(LIST_EVERY);
+        let search = self.polls.is_multiple_of(SEARCH_EVERY);
         self.polls = self.polls.wrapping_add(1);
         if hint > self.known
             && let Some(object) = self.read(hint).await?
         {
             return Ok(Some((hint, object)));
         }
-        if list && let Some(newest) = self.chain.newest(&self.objects, self.known).await? {
+        if search && let Some(newest) = self.chain.newest(&self.objects, self.known).await? {
             let object = self.read(newest).await?;
             return Ok(object.map(|object| (newest, object)));
         }

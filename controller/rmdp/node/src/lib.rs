@@ -41,5 +41,6 @@ pub mod metrics;
 pub mod notify;
 pub mod objects;
 pub mod probes;
+pub mod strangers;
 
 pub use error::Error;

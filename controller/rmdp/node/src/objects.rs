@@ -11,6 +11,7 @@ use outplane_rmdp_store::{Created, Store};
 
 use crate::clock;
 use crate::error::Error;
+use crate::strangers::Strangers;
 
 /// Most keys of a page.
 pub const PAGE: usize = 1000;
@@ -21,21 +22,22 @@ pub const PAGE: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Store,
+    strangers: Strangers,
 }
 
 /// Part of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Keys of ours in order, with their ages; others are left out.
+    /// Keys of ours in order, with their ages; others are counted and left out.
     pub keys: Vec<Listed>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<Key>,
+    /// What the next page goes on after, if there is one: the last path of this one, whosever it is.
+    pub next: Option<String>,
 }
 
 impl Objects {
     /// Over this client.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, strangers: Strangers::default() }
     }
 
     /// The client.
@@ -78,10 +80,26 @@ impl Objects {
         Ok(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await?)
     }
 
-    /// A page of keys after one, in order.
-    pub async fn list(&self, prefix: &Prefix, after: Option<&Key>) -> Result<Page, Error> {
-        let after = after.map(Key::path);
-        let page = Box::pin(self.store.list(&prefix.path(), after.as_deref(), PAGE)).await?;
+    /// Whether something is there, whether it can be read or not.
+    pub async fn has(&self, key: &Key) -> Result<bool, Error> {
+        match self.get(key).await {
+            Ok(object) => Ok(object.is_some()),
+            Err(Error::Object(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keys of others that listings have shown.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
+    /// A page of keys after a path, in order. Every listing is read by this. A key that is not in it may be there all the
+    /// same.
+    pub async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, Error> {
+        let page = Box::pin(self.store.list(&prefix.path(), after, PAGE)).await?;
+        let next = page.entries.last().filter(|_| page.truncated).map(|last| last.key.clone());
+        let (mut strangers, mut example) = (0, None);
         let now = SystemTime::now();
         let mut keys = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
@@ -90,10 +108,13 @@ impl Objects {
                     let age = now.duration_since(entry.modified).unwrap_or(Duration::ZERO);
                     keys.push(Listed { key, age });
                 }
-                Err(error) => tracing::debug!(%error, "somebody else's key"),
+                Err(_) => {
+                    strangers += 1;
+                    example = Some(entry.key);
+                }
             }
         }
-        let next = if page.truncated { keys.last().map(|last| last.key.clone()) } else { None };
+        self.strangers.page(prefix.root(), after.is_none(), next.is_none(), strangers, example.as_deref());
         Ok(Page { keys, next })
     }
 
@@ -101,7 +122,7 @@ impl Objects {
     pub async fn list_all(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Key>, bool), Error> {
         let (mut keys, mut after) = (Vec::new(), None);
         loop {
-            let page = self.list(prefix, after.as_ref()).await?;
+            let page = self.list(prefix, after.as_deref()).await?;
             keys.extend(page.keys.into_iter().map(|listed| listed.key));
             if keys.len() > limit {
                 keys.truncate(limit);

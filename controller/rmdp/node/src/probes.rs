@@ -1,8 +1,11 @@
 //! The log of probes: `p/<N>`, a chain of which every entry counts.
 //!
-//! The last [`KEPT`] entries stay; whoever appends deletes those before. How numbers that were deleted are not issued again:
+//! The last [`KEPT`] entries stay, and those by which the newest one is found; whoever appends deletes the others. How numbers that were deleted are not issued again:
 //! [`crate::chain`].
 
+use std::collections::BTreeSet;
+
+use outplane_rmdp_core::chain::may_go;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, ProbeEntry};
 use tokio::sync::watch;
@@ -12,13 +15,13 @@ use crate::error::Error;
 use crate::objects::Objects;
 
 /// Entries that stay.
-pub const KEPT: usize = 100;
+pub const KEPT: u32 = 100;
 
 /// How often an appender whose number did not count tries again.
 const TRIES: u32 = 100;
 
-/// Every so many polls that find nothing the follower lists.
-const LIST_EVERY: u32 = 60;
+/// Every so many polls that find nothing the follower searches.
+const SEARCH_EVERY: u32 = 60;
 
 /// Appends an entry for these switches; its number.
 ///
@@ -42,12 +45,13 @@ pub async fn append(objects: &Objects, switches: &[String], author: &str) -> Res
     Err(Error::Contended { tries: TRIES, last: Key::Probe(0) })
 }
 
-/// Deletes all but the newest. What goes wrong is left to whoever appends next.
+/// Deletes what is old. What goes wrong is left to whoever appends next.
 async fn sweep(objects: &Objects) {
     let swept = async {
-        let mut numbers = Chain::Probes.numbers(objects, 0).await?;
-        numbers.truncate(numbers.len().saturating_sub(KEPT));
-        let old: Vec<String> = numbers.into_iter().map(|number| Key::Probe(number).path()).collect();
+        let numbers = Chain::Probes.numbers(objects, 0).await?;
+        let newest = numbers.last().copied().unwrap_or(0);
+        let old = numbers.into_iter().filter(|number| may_go(*number, newest, KEPT));
+        let old: Vec<String> = old.map(|number| Key::Probe(number).path()).collect();
         if !old.is_empty() {
             Box::pin(objects.store().delete(&old)).await?;
         }
@@ -82,7 +86,7 @@ pub struct ProbeFollower {
 impl ProbeFollower {
     /// A follower that begins with what the log still has.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, known: 0, listed: 0, polls: LIST_EVERY, asked: false }
+        Self { objects, known: 0, listed: 0, polls: SEARCH_EVERY, asked: false }
     }
 
     /// The next entry: asks at once, at every hint, and every [`POLL`](crate::chain::POLL). After a fault it goes on when
@@ -106,12 +110,16 @@ impl ProbeFollower {
         }
         // Behind numbers that were deleted there may be more.
         self.polls += 1;
-        if hint <= self.known && self.polls < LIST_EVERY {
+        if hint <= self.known && self.polls < SEARCH_EVERY {
             return Ok(None);
         }
         let numbers = Chain::Probes.numbers(&self.objects, self.known).await?;
         self.polls = 0;
-        self.listed = numbers.last().copied().unwrap_or(self.listed);
+        let Some(newest) = numbers.last().copied() else { return Ok(None) };
+        self.listed = newest;
+        // Every entry counts, also one that the listing lacks: those that are kept are asked for.
+        let kept = (self.known + 1).max(newest.saturating_sub(KEPT.into()))..=newest;
+        let numbers: BTreeSet<u64> = numbers.into_iter().chain(kept).collect();
         for number in numbers {
             // One that was deleted meanwhile is passed.
             if let Some(entry) = self.read(number).await? {

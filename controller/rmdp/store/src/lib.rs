@@ -8,6 +8,7 @@ mod call;
 mod connector;
 mod endpoint;
 mod error;
+mod listing;
 mod probe;
 mod register;
 mod report;

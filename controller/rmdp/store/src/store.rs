@@ -1,7 +1,7 @@
 //! The client's calls.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -11,18 +11,18 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{BucketVersioningStatus, Delete, EncodingType, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use crate::call::{Operation, Shared, Stop, Walk, What, timed};
 use crate::connector::Http;
 use crate::endpoint::{Endpoint, Tried};
+use crate::listing::page;
 use crate::probe;
 use crate::trouble::{Status, Trouble};
-use crate::{Created, EndpointStats, Entry, Error, Page, Probe, RequestCounts, Settings};
+use crate::{Created, EndpointStats, Error, Page, Probe, RequestCounts, Settings};
 
 /// Keys that S3 deletes or lists in one request.
 const MAX_KEYS: usize = 1000;
@@ -239,7 +239,9 @@ impl Store {
 
     /// Lists keys that start with `prefix`, after the key `after`; at most `limit`, and at most 1,000.
     ///
-    /// In the order of the keys' bytes. Never decide a claim by it.
+    /// In the order of the keys' bytes. A key that is missing proves nothing: never decide a claim, or that something is
+    /// over, by it. An answer that does not say whether it is the end, is out of order or does not go on is none: the
+    /// next endpoint is asked, and in the end it is an error.
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {
         let (bucket, full) = (&self.shared.settings.bucket, self.full(prefix));
         let after = after.map(|after| self.full(after));
@@ -247,34 +249,15 @@ impl Store {
         let mut walk = Walk::new(&self.shared, What("list", prefix));
         walk.until_answered(Operation::List, 0, |client, limit| {
             let request = client.list_objects_v2().bucket(bucket).prefix(&full).max_keys(most);
-            let answer = timed(limit, request.set_start_after(after.clone()).send());
-            async move { answer.await.and_then(|output| self.page(output)) }
+            // Others' keys may have characters that XML cannot say.
+            let request = request.encoding_type(EncodingType::Url).set_start_after(after.clone());
+            let answer = timed(limit, request.send());
+            let (full, after) = (&full, after.as_deref());
+            let own = self.shared.settings.prefix.as_str();
+            async move { answer.await.and_then(|output| page(output, own, full, after)) }
         })
         .await
         .map_err(|stop| walk.error(stop))
-    }
-
-    fn page(&self, output: ListObjectsV2Output) -> Result<Page, Trouble> {
-        let nonsense = |what: &str| Trouble::Broken(format!("a listing with {what}"));
-        let entries = output
-            .contents
-            .unwrap_or_default()
-            .into_iter()
-            .map(|object| {
-                let key = object.key.ok_or_else(|| nonsense("an object that has no key"))?;
-                let key = key.strip_prefix(&self.shared.settings.prefix);
-                let key = key.ok_or_else(|| nonsense("a key that was not asked for"))?.to_owned();
-                let modified = object.last_modified.and_then(|time| SystemTime::try_from(time).ok());
-                let modified = modified.ok_or_else(|| nonsense("an object that has no time"))?;
-                let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-                Ok(Entry { key, modified, size })
-            })
-            .collect::<Result<Vec<_>, Trouble>>()?;
-        let truncated = output.is_truncated.unwrap_or_default();
-        if truncated && entries.is_empty() {
-            return Err(nonsense("no keys that goes on"));
-        }
-        Ok(Page { entries, truncated })
     }
 
     /// Deletes the keys that exist, 1,000 a request. Not atomic: after an error some may be gone.

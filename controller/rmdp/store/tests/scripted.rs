@@ -267,16 +267,19 @@ async fn garbage_is_a_failure_of_the_endpoint() {
     ] {
         assert!(matches!(error, Error::Unavailable { .. } | Error::Unknown { .. }), "{error}");
     }
-    let listings: [(&'static str, &str); 3] = [
-        ("<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", "goes on"),
-        ("<ListBucketResult><Contents><Key>q/1</Key></Contents></ListBucketResult>", "no time"),
-        ("<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>", "no key"),
+    let end = "<IsTruncated>false</IsTruncated></ListBucketResult>";
+    let listings = [
+        ("<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>".to_owned(), "goes on"),
+        (format!("<ListBucketResult><Contents><Key>q/1</Key></Contents>{end}"), "no time"),
+        (format!("<ListBucketResult><Contents><Size>1</Size></Contents>{end}"), "no key"),
+        // Nothing, and no word that this is all.
+        ("<ListBucketResult></ListBucketResult>".to_owned(), "IsTruncated"),
+        (format!("<ListBucketResult><KeyCount>3</KeyCount>{end}"), "KeyCount"),
     ];
     for (listing, part) in listings {
-        let server = Server::start(move |_, _| {
-            Act::Answer(200, "application/xml", Bytes::from_static(listing.as_bytes()))
-        })
-        .await;
+        let server =
+            Server::start(move |_, _| Act::Answer(200, "application/xml", Bytes::from(listing.clone())))
+                .await;
         let mut short = settings(&[&server.url]);
         short.deadline = Duration::from_millis(200);
         let error = Store::new(short).expect("good settings").list("", None, 10).await.expect_err("nonsense");

@@ -45,15 +45,17 @@ impl Controller {
         let Some(purpose) = self.purpose(id) else { return };
         let Some(entry) = self.tasks.get(&id) else { return };
         let event = entry.task.event();
-        if self.poll.is_closed(&event.source, event.occurrence) && !self.is(Mutant::ClosedClaimed) {
+        if self.is_closed(event) && !self.is(Mutant::ClosedClaimed) {
             // Decided and swept, or never queued in time. Only the decision's absence says which.
             self.set_state(id, State::Looking(Look::Decision, None));
             self.unblock(now, id);
             self.look(id, actions);
             return;
         }
-        if !self.poll.knows_horizons(now, self.config.grace()) && !self.is(Mutant::NoHorizon) {
-            self.poll.want_horizons(now);
+        let knows = self.horizons.knows(&event.source, now, self.config.grace())
+            || self.is(Mutant::StaleHorizon) && self.horizons.read(&event.source).is_some();
+        if !knows && !self.is(Mutant::NoHorizon) {
+            self.horizons.want(&event.source.clone(), now);
             self.set_due(id, Some(now + super::HORIZON_WAIT));
             return;
         }
@@ -205,7 +207,7 @@ impl Controller {
         if self.is(Mutant::QueueSweptAtClaim) {
             self.deletes.add(id, now);
         }
-        if attempt == 1 {
+        if attempt == 1 || self.is(Mutant::NoSecondLook) {
             self.execute(now, id, own, actions);
         } else {
             // The attempt before may have been decided after its lease.

@@ -56,8 +56,8 @@ pub(super) enum Doubt {
 pub(super) enum Look {
     /// d/: is it over?
     Decision,
-    /// c/<id>/: which attempts are there? The highest so far.
-    Attempts(u32),
+    /// c/<id>/: which attempts are there? The highest so far, and where the listing goes on.
+    Attempts(u32, Option<String>),
     /// r/<id>/<attempt>: has it failed?
     Result(u32),
     /// c/<id>/<attempt>: how long is its lease?

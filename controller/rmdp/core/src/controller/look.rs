@@ -22,10 +22,7 @@ impl Controller {
         let State::Looking(look, _) = &entry.state else { return };
         let request = match look {
             Look::Decision => Request::Get(Key::Decision(id)),
-            Look::Attempts(0) => Request::List { prefix: Prefix::ClaimsOf(id), after: None },
-            Look::Attempts(highest) => {
-                Request::List { prefix: Prefix::ClaimsOf(id), after: Some(Key::Claim(id, *highest)) }
-            }
+            Look::Attempts(_, after) => Request::List { prefix: Prefix::ClaimsOf(id), after: after.clone() },
             Look::Result(attempt) => Request::Get(Key::Result(id, *attempt)),
             Look::Claim(attempt) => Request::Get(Key::Claim(id, *attempt)),
         };
@@ -52,25 +49,26 @@ impl Controller {
     ) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Looking(look, watched) = entry.state.clone() else { return };
+        let before = entry.attempt.saturating_sub(1);
         match (look, reply) {
             (Look::Decision, Reply::Found(_) | Reply::Foreign(_)) => {
                 self.counters.decided_by_others += 1;
                 self.decided(now, id);
             }
             (Look::Decision, Reply::Missing) => self.not_decided(now, id, watched, actions),
-            (Look::Attempts(highest), Reply::Page { keys, next }) => {
+            (Look::Attempts(highest, _), Reply::Page { keys, next }) => {
                 let attempts = keys.iter().filter_map(|listed| match listed.key {
                     Key::Claim(of, attempt) if of == id => Some(attempt),
                     _ => None,
                 });
                 let highest = attempts.max().unwrap_or(0).max(highest);
-                if next.is_some() && !keys.is_empty() {
-                    self.look_on(id, Look::Attempts(highest), watched, actions);
-                } else if highest == 0 {
-                    // Nobody has claimed it after all.
-                    if let Some(entry) = self.tasks.get_mut(&id) {
-                        entry.attempt = 1;
-                    }
+                if next.is_some() {
+                    self.look_on(id, Look::Attempts(highest, next), watched, actions);
+                    return;
+                }
+                // A listing may lack what was seen before. What nobody has seen yet, a claim of it will find.
+                let highest = highest.max(watched.map_or(before, |watched| watched.attempt));
+                if highest == 0 {
                     self.wait(now, id, Duration::ZERO, actions);
                 } else {
                     self.look_on(id, Look::Result(highest), watched, actions);
@@ -109,7 +107,7 @@ impl Controller {
     ) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let event = entry.task.event();
-        if self.poll.is_closed(&event.source, event.occurrence) {
+        if self.horizons.is_closed(&event.source, event.occurrence) {
             self.counters.refused_closed += 1;
             let text = format!("refused: occurrence {} of {} is closed", event.occurrence, event.source);
             note(Level::Warn, Some(id), text, actions);
@@ -127,7 +125,7 @@ impl Controller {
                 note(Level::Warn, Some(id), text, actions);
                 self.wait(now, id, Duration::ZERO, actions);
             }
-            _ => self.look_on(id, Look::Attempts(0), watched, actions),
+            _ => self.look_on(id, Look::Attempts(0, None), watched, actions),
         }
     }
 

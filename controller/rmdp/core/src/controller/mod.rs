@@ -26,13 +26,14 @@ use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, SharedConfig};
 use crate::counters::Counters;
 use crate::degradation::Degradation;
+use crate::horizons::Horizons;
 use crate::io::{Action, Identity, Input, Level, Machine, Note, Reply, Request, Token};
 use crate::key::Key;
 use crate::liveness::Liveness;
 use crate::memory::Memory;
 use crate::mutant::Mutant;
 use crate::object::Alert;
-use crate::task::{Task, TransactionId};
+use crate::task::{Event, Task, TransactionId};
 use crate::time::Instant;
 
 use deletes::Deletes;
@@ -54,8 +55,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 enum For {
     Task(TransactionId),
     Fetch(TransactionId),
+    Stranger(TransactionId),
     Queue,
-    Horizons,
+    Horizon(String, u64),
     Deletes,
     Sweep(Step),
     Alert(u32),
@@ -99,6 +101,7 @@ pub struct Controller {
     /// Said to be decided.
     hinted: Memory,
     poll: Poll,
+    horizons: Horizons,
     deletes: Deletes,
     sweep: Sweep,
     alerts: BTreeMap<u32, (Option<Alert>, Option<Instant>)>,
@@ -128,6 +131,7 @@ impl Controller {
             decided: Memory::new(DECIDED),
             hinted: Memory::new(DECIDED),
             poll: Poll::new(now),
+            horizons: Horizons::new(now),
             deletes: Deletes::default(),
             sweep: Sweep::new(now, config.horizon()),
             alerts: BTreeMap::new(),
@@ -227,7 +231,7 @@ impl Controller {
             return;
         }
         let event = task.event();
-        let closed = self.poll.is_closed(&event.source, event.occurrence) && !self.is(Mutant::ClosedClaimed);
+        let closed = self.is_closed(event) && !self.is(Mutant::ClosedClaimed);
         if origin != Origin::Queue && closed {
             self.counters.refused_closed += 1;
             return;
@@ -332,7 +336,7 @@ impl Controller {
         if let Reply::Foreign(reason) = &reply {
             self.counters.foreign += 1;
             let id = match what {
-                For::Task(id) | For::Fetch(id) => Some(id),
+                For::Task(id) | For::Fetch(id) | For::Stranger(id) => Some(id),
                 _ => None,
             };
             note(Level::Alert, id, reason.clone(), actions);
@@ -341,9 +345,13 @@ impl Controller {
             For::Task(id) => self.answered(now, id, token, reply, actions),
             For::Fetch(id) => self.fetched(now, id, reply, actions),
             For::Queue => self.listed(now, reply, actions),
-            For::Horizons => self.horizons(now, reply, actions),
+            For::Stranger(id) if matches!(reply, Reply::Found(_) | Reply::Foreign(_)) => {
+                self.decided(now, id)
+            }
+            For::Stranger(_) => {}
+            For::Horizon(source, below) => self.horizon_read(now, &source, below, &reply, actions),
             For::Deletes => self.swept(now, &reply),
-            For::Sweep(step) => self.sweep_reply(now, step, reply),
+            For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
             For::Alert(sender) => self.alert_written(now, sender, &reply),
         }
     }
@@ -389,7 +397,7 @@ impl Controller {
             }
             State::Checking(_) => self.ask_for(id, Request::Get(Key::Decision(id)), actions),
             State::Doubting(..) => self.doubt(id, actions),
-            State::Recording(_) => self.record(id, actions),
+            State::Recording(_) => self.record(now, id, actions),
             State::Looking(..) => self.look(id, actions),
             State::Watching(watched) => {
                 entry.state = State::Looking(Look::Decision, Some(*watched));
@@ -416,6 +424,43 @@ impl Controller {
         self.config = config;
     }
 
+    /// Whether nobody may claim this event's task any more.
+    fn is_closed(&self, event: &Event) -> bool {
+        self.horizons.is_closed(&event.source, event.occurrence)
+    }
+
+    fn read_horizons(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let keys = self.horizons.ask(now);
+        self.ask_horizons(keys, actions);
+    }
+
+    fn ask_horizons(&mut self, keys: Vec<Key>, actions: &mut Vec<Action>) {
+        for key in keys {
+            if let Key::Horizon(source, below) = &key {
+                let what = For::Horizon(source.clone(), *below);
+                self.ask(what, Request::Get(key), actions);
+            }
+        }
+    }
+
+    fn horizon_read(
+        &mut self,
+        now: Instant,
+        source: &str,
+        below: u64,
+        reply: &Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let there = match reply {
+            Reply::Found(_) | Reply::Foreign(_) => Some(true),
+            Reply::Missing => Some(false),
+            _ => None,
+        };
+        let pause = (self.config.grace() / 8).min(self.config.poll_interval() * 60);
+        let keys = self.horizons.answer(now, source, below, there, pause);
+        self.ask_horizons(keys, actions);
+    }
+
     /// Does what is due.
     fn run(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let free = (self.config.limits.executions as usize).saturating_sub(self.slots);
@@ -428,6 +473,7 @@ impl Controller {
         {
             self.wake(now, id, actions);
         }
+        self.read_horizons(now, actions);
         self.poll_queue(now, actions);
         self.send_deletes(now, actions);
         self.run_sweep(now, actions);
@@ -465,7 +511,10 @@ impl Machine for Controller {
         let alerts = self.alerts.values().filter_map(|(_, due)| *due).min();
         let poll = if self.draining { None } else { self.poll.due() };
         let sweep = if self.draining { None } else { self.sweep.due() };
-        [timers, alerts, poll, sweep, self.deletes.due(), self.beats.due()].into_iter().flatten().min()
+        [timers, alerts, poll, self.horizons.due(), sweep, self.deletes.due(), self.beats.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_drained(&self) -> bool {

@@ -98,7 +98,7 @@ impl Controller {
             at_ms: 0,
         };
         entry.state = State::Recording(Box::new(Object::Decision(decision)));
-        self.record(id, actions);
+        self.record(now, id, actions);
     }
 
     /// Writes the attempt's result, or the decision if it was the last one.
@@ -132,13 +132,30 @@ impl Controller {
         entry.reason = Some(reason.clone());
         self.release(now, id);
         note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
-        self.record(id, actions);
+        self.record(now, id, actions);
     }
 
     /// Creates the decision or result that waits to be written.
-    pub(super) fn record(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
+    ///
+    /// Past the horizon nobody cares: it was decided by others and swept, and would be decided again.
+    pub(super) fn record(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Recording(object) = &entry.state else { return };
+        let event = entry.task.event();
+        if !self.is(Mutant::RecordedLate) {
+            if self.is_closed(event) {
+                self.counters.refused_closed += 1;
+                let text = "what became of it comes a horizon too late: it is not recorded".to_owned();
+                note(Level::Warn, Some(id), text, actions);
+                self.forget(now, id);
+                return;
+            }
+            if !self.horizons.knows(&event.source, now, self.config.grace()) {
+                self.horizons.want(&event.source.clone(), now);
+                self.set_due(id, Some(now + super::HORIZON_WAIT));
+                return;
+            }
+        }
         let key = match **object {
             Object::Decision(_) => Key::Decision(id),
             _ => Key::Result(id, entry.attempt),
@@ -156,14 +173,10 @@ impl Controller {
     ) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let State::Recording(object) = &entry.state else { return };
-        let (attempt, event) = (entry.attempt, entry.task.event());
+        let attempt = entry.attempt;
         if !matches!(reply, Reply::Created | Reply::Exists) {
-            // It is written over and over: nobody else can say what happened. Past the horizon nobody cares.
-            if self.poll.is_closed(&event.source, event.occurrence) {
-                self.forget(now, id);
-            } else {
-                self.again_later(id, now);
-            }
+            // It is written over and over: nobody else can say what happened.
+            self.again_later(id, now);
             return;
         }
         let Object::Decision(decision) = &**object else {

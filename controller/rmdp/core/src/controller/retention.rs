@@ -3,13 +3,15 @@
 //!
 //! | key | goes when |
 //! |---|---|
+//! | `h/<source>/<N>` | a higher one is known, and [`chain::may_go`] |
 //! | `i/<N>` | `retention.generations` newer ones are there, and it has been closed for a grace |
 //! | `config/<N>` | `retention.configs` newer ones are there, and it is older than the horizon |
-//! | `e/<node>/<N>` | a higher one of the node is there, and it is older than the grace |
+//! | `e/<node>/<N>` | 16 higher ones of the node are there, and it is older than the grace |
 //! | `n/<node>`, `degraded/<node>` | no member has this name, and it is older than the grace |
 //! | `b/<sha256>` | it is older than horizon and grace, and no pending task names it |
 //!
-//! The highest number of a chain stays for ever: the next one is told by it. A generation stays until nobody claims its
+//! The highest number of a chain stays for ever, and so do those that it is found by: [`chain::may_go`]. What goes is
+//! decided by a higher number that a listing has shown, and never by what it has not shown. A generation stays until nobody claims its
 //! tasks any more, whatever the clocks say. Desired states are copies of what a generation compiles to: a sweeper cannot
 //! see that a distributor is about to queue a task that names an old one, but a controller that misses one makes it again
 //! from the generation.
@@ -17,15 +19,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::io::Listed;
+use crate::chain;
+use crate::horizons::Horizons;
+use crate::io::{Action, Listed};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::task::{Digest, GENERATIONS, Work};
 use crate::time::Instant;
 
 use super::Controller;
-use super::poll::Poll;
 use super::sweep::Stage;
+
+/// Raises, and epochs of a node, that are kept beside those that are needed to find the highest one.
+const RAISES: u32 = 64;
+const EPOCHS: u32 = 16;
+/// Raises that were listed and not found.
+const UNFOUND: usize = 1024;
 
 /// Numbers of one name, as a listing gives them: in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,18 +46,17 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// Takes the next number; those that go now that `keep` newer ones are there.
-    fn next(&mut self, name: &str, number: u64, aged: bool, keep: u32) -> Vec<u64> {
+    fn next(&mut self, name: &str, number: u64, aged: bool, may_go: impl Fn(u64) -> bool) -> Vec<u64> {
         if self.name != name {
             name.clone_into(&mut self.name);
             self.aged.clear();
         }
         let mut gone = Vec::new();
-        while let Some(first) = self.aged.front().copied()
-            && first.saturating_add(keep.into()) <= number
-        {
-            self.aged.pop_front();
-            gone.push(first);
-        }
+        self.aged.retain(|aged| {
+            let goes = may_go(*aged);
+            gone.extend(goes.then_some(*aged));
+            !goes
+        });
         if aged {
             self.aged.push_back(number);
         }
@@ -58,14 +66,15 @@ impl Numbers {
 
 impl Controller {
     /// Which objects of a page need not be kept any longer.
-    pub(super) fn not_kept(&mut self, now: Instant, keys: &[Listed]) -> Vec<Key> {
+    pub(super) fn not_kept(&mut self, now: Instant, keys: &[Listed], actions: &mut Vec<Action>) -> Vec<Key> {
         let (horizon, grace) = (self.config.horizon(), self.config.grace());
         let retention = &self.config.retention;
         match self.sweep.stage {
+            Stage::Horizons => self.overtaken(now, keys, actions),
             Stage::Generations => {
                 let keep = retention.generations;
-                self.beyond(keys, keep, |poll, number, _| {
-                    let since = poll.closed_since(GENERATIONS, number);
+                self.beyond(keys, keep, |horizons, number, _| {
+                    let since = horizons.closed_since(GENERATIONS, number);
                     since.is_some_and(|since| now.since(since) >= grace)
                 })
             }
@@ -73,7 +82,7 @@ impl Controller {
                 let keep = retention.configs;
                 self.beyond(keys, keep, |_, _, age| age >= horizon)
             }
-            Stage::Epochs => self.beyond(keys, 1, |_, _, age| age >= grace),
+            Stage::Epochs => self.beyond(keys, EPOCHS, |_, _, age| age >= grace),
             Stage::Statuses | Stage::Alerts => {
                 let left = |listed: &&Listed| match &listed.key {
                     Key::Status(node) | Key::Degraded(node) => {
@@ -98,11 +107,36 @@ impl Controller {
         }
     }
 
+    /// Raises that are no longer needed to find the highest one.
+    fn overtaken(&mut self, now: Instant, keys: &[Listed], actions: &mut Vec<Action>) -> Vec<Key> {
+        let mut gone = Vec::new();
+        if self.is(Mutant::NeededSwept) {
+            return gone;
+        }
+        for Listed { key, .. } in keys {
+            let Key::Horizon(source, below) = key else { continue };
+            let known = self.horizons.below(source);
+            if *below > known {
+                // Another's, that is searched for now; or, if it is not found until the next round, one without its path.
+                self.horizons.want(source, now);
+                let raise = (source.clone(), *below);
+                if self.sweep.unfound.contains(&raise) {
+                    self.raise_to(source.clone(), *below, actions);
+                } else if self.sweep.unfound.len() < UNFOUND {
+                    self.sweep.unfound.insert(raise);
+                }
+            } else if chain::may_go(*below, known, RAISES) {
+                gone.push(key.clone());
+            }
+        }
+        gone
+    }
+
     fn beyond(
         &mut self,
         keys: &[Listed],
         keep: u32,
-        may_go: impl Fn(&Poll, u64, Duration) -> bool,
+        may_go: impl Fn(&Horizons, u64, Duration) -> bool,
     ) -> Vec<Key> {
         let mutant = self.is(Mutant::NeededSwept);
         let mut gone = Vec::new();
@@ -115,8 +149,9 @@ impl Controller {
                 }
                 _ => continue,
             };
-            let may_go = may_go(&self.poll, number, *age) || mutant;
-            let numbers = self.sweep.numbers.next(name, number, may_go, keep);
+            let may_go = may_go(&self.horizons, number, *age) || mutant;
+            let goes = |aged| if mutant { aged < number } else { chain::may_go(aged, number, keep) };
+            let numbers = self.sweep.numbers.next(name, number, may_go, goes);
             gone.extend(numbers.into_iter().map(|number| of(name, number)));
         }
         gone
@@ -131,7 +166,7 @@ impl Controller {
             Work::Converge { desired, .. } => Some(*desired),
             Work::Probe {} => None,
         });
-        let all = self.sees_queue(now) && !self.poll.has_strangers();
+        let all = self.has_seen_queue(now) && !self.poll.has_strangers(now, self.config.grace());
         all.then(|| desired.collect())
     }
 }
@@ -143,14 +178,21 @@ mod tests {
     #[test]
     fn the_newest_stay() {
         let mut numbers = Numbers::default();
-        let mut next = |name: &str, number, aged| numbers.next(name, number, aged, 2);
+        let mut next = |name: &str, number, aged| {
+            numbers.next(name, number, aged, |aged| chain::may_go(aged, number, 2))
+        };
         assert_eq!(next("", 3, true), [] as [u64; 0]);
         assert_eq!(next("", 4, true), [] as [u64; 0]);
-        assert_eq!(next("", 5, true), [3]);
-        // Numbers may be missing: it is numbers that are counted, not objects.
-        assert_eq!(next("", 9, false), [4, 5]);
-        assert_eq!(next("", 10, true), [] as [u64; 0]);
-        assert_eq!(next("", 12, true), [10]);
+        assert_eq!(next("", 5, true), [] as [u64; 0]);
+        assert_eq!(next("", 6, true), [3]);
+        // Numbers may be missing: it is numbers that are counted, not objects. 4 is a power of two.
+        assert_eq!(next("", 9, false), [5]);
+        assert_eq!(next("", 10, true), [6]);
+        assert_eq!(next("", 13, true), [] as [u64; 0]);
+        assert_eq!(next("", 14, true), [10]);
+        // Out of order, or twice: nothing goes by it that would stay otherwise.
+        assert_eq!(next("", 3, true), [] as [u64; 0]);
+        assert_eq!(next("", 14, true), [3]);
         // Another name begins anew.
         assert_eq!(next("c1", 14, true), [] as [u64; 0]);
         assert_eq!(next("c1", u64::MAX, true), [14]);

@@ -4,21 +4,25 @@
 //!  d/ older than the horizon ──► h/<source>/<below> raised ──► grace ──► c/, r/ deleted ──► d/ deleted
 //! ```
 //!
-//! Controllers claim nothing below the horizon that they know, and none whose knowledge is older than a quarter of the
+//! A raise is a key for each number of its path ([`crate::chain`]), the raise itself last, so that whoever searches for it
+//! finds it. It passes nothing that is pending as far as *all* listings of the queue of a whole grace have shown, and none
+//! is made while the queue has a task that cannot be read. Controllers claim nothing below the horizon that they know, and none whose knowledge is older than a quarter of the
 //! grace; a claim lives half of the grace at most. So when something is deleted, nobody can be about to claim it. Ages
 //! are the store's; were they wrong, things would be refused or kept too long, and never executed twice.
 //!
 //! After that a round goes on with what the horizon does not keep: [`super::retention`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::chain;
 use crate::io::{Action, Listed, Reply, Request};
 use crate::key::{Key, Prefix};
 use crate::mutant::Mutant;
 use crate::object::{Horizon, Object};
 use crate::time::Instant;
 
+use super::poll::RECENT;
 use super::retention::Numbers;
 use super::{Controller, For};
 
@@ -39,8 +43,16 @@ pub(super) enum Step {
     DeleteHistory,
     DeleteDecisions,
     DeleteOld(usize),
-    Raise(String, u64),
-    Prune,
+    Raise(Raise),
+}
+
+/// A raise of a source's horizon, key by key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Raise {
+    source: String,
+    below: u64,
+    /// The keys of its path that are still to be written, the last one first.
+    path: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +61,7 @@ pub(super) enum Stage {
     Decisions,
     Claims,
     Results,
+    Horizons,
     Generations,
     Configs,
     Epochs,
@@ -62,7 +75,8 @@ impl Stage {
         match self {
             Self::Decisions => Self::Claims,
             Self::Claims => Self::Results,
-            Self::Results => Self::Generations,
+            Self::Results => Self::Horizons,
+            Self::Horizons => Self::Generations,
             Self::Generations => Self::Configs,
             Self::Configs => Self::Epochs,
             Self::Epochs => Self::Statuses,
@@ -77,6 +91,7 @@ impl Stage {
             Self::Idle | Self::Decisions => Prefix::Decisions,
             Self::Claims => Prefix::Claims,
             Self::Results => Prefix::Results,
+            Self::Horizons => Prefix::Horizons,
             Self::Generations => Prefix::Generations,
             Self::Configs => Prefix::Configs,
             Self::Epochs => Prefix::Epochs,
@@ -97,7 +112,7 @@ impl Stage {
 pub(super) struct Sweep {
     next: Instant,
     pub(super) stage: Stage,
-    after: Option<Key>,
+    after: Option<String>,
     page_done: bool,
     to_read: Vec<Key>,
     /// Requests under way.
@@ -105,6 +120,8 @@ pub(super) struct Sweep {
     history: Vec<Key>,
     decisions: Vec<Key>,
     candidates: BTreeMap<String, u64>,
+    /// Raises that listings have shown, and that were not found by then.
+    pub(super) unfound: BTreeSet<(String, u64)>,
     /// Of the chain that is listed.
     pub(super) numbers: Numbers,
     /// What retention does not keep, of the page at hand.
@@ -127,6 +144,7 @@ impl Sweep {
             history: Vec::new(),
             decisions: Vec::new(),
             candidates: BTreeMap::new(),
+            unfound: BTreeSet::new(),
             numbers: Numbers::default(),
             old: Vec::new(),
         }
@@ -158,6 +176,8 @@ impl Controller {
             }
             self.sweep.stage = Stage::Decisions;
             self.sweep.after = None;
+            let horizons = &self.horizons;
+            self.sweep.unfound.retain(|(source, below)| *below > horizons.below(source));
             self.list_page(actions);
             return;
         }
@@ -206,37 +226,51 @@ impl Controller {
     /// The horizons may pass what is decided and old, but nothing that is pending.
     fn raise(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let candidates = std::mem::take(&mut self.sweep.candidates);
-        if self.sees_queue(now) && !self.is(Mutant::NoHorizon) {
-            for (source, candidate) in candidates {
-                let pending = self.tasks.values().map(|entry| entry.task.event());
-                let pending =
-                    pending.filter(|event| event.source == source).map(|event| event.occurrence).min();
-                let below = pending.map_or(candidate, |pending| pending.min(candidate));
-                if below == 0 || self.poll.is_closed(&source, below - 1) {
-                    continue;
-                }
-                let key = Key::Horizon(source.clone(), below);
-                let object = Horizon { source: source.clone(), below, by: self.me.name.clone(), at_ms: 0 };
-                let request = Request::Create { key, object: Object::Horizon(object) };
-                self.sweep_ask(Step::Raise(source, below), request, actions);
+        let strangers =
+            self.poll.has_strangers(now, self.config.grace()) && !self.is(Mutant::RaisedOverStrangers);
+        if !self.has_seen_queue(now) || strangers || self.is(Mutant::NoHorizon) {
+            return;
+        }
+        for (source, candidate) in candidates {
+            let pending = self.tasks.values().map(|entry| entry.task.event());
+            let pending = pending.filter(|event| event.source == source).map(|event| event.occurrence).min();
+            let below = pending.map_or(candidate, |pending| pending.min(candidate));
+            let known = self.horizons.below(&source);
+            // What it rests on has to be known by all: a horizon that was not searched for is not raised.
+            if below <= known || self.horizons.read(&source).is_none() {
+                self.horizons.want(&source, now);
+                continue;
             }
-        }
-        let overtaken = self.poll.overtaken_horizons();
-        if !overtaken.is_empty() {
-            self.sweep_ask(Step::Prune, Request::Delete(overtaken), actions);
+            self.raise_to(source, below, actions);
         }
     }
 
-    /// Whether the queue was seen whole, not long ago.
-    pub(super) fn sees_queue(&self, now: Instant) -> bool {
-        self.poll.sees_queue(now, self.config.poll_interval() * 4)
+    pub(super) fn raise_to(&mut self, source: String, below: u64, actions: &mut Vec<Action>) {
+        let known = self.horizons.below(&source);
+        let path = chain::path(below).into_iter().filter(|number| *number > known).rev().collect();
+        self.raise_on(Raise { source, below, path }, actions);
     }
 
-    pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply) {
+    /// Writes the next key of a raise, each when the one before is there.
+    fn raise_on(&mut self, mut raise: Raise, actions: &mut Vec<Action>) {
+        let Some(below) = raise.path.pop() else { return };
+        let key = Key::Horizon(raise.source.clone(), below);
+        let object = Horizon { source: raise.source.clone(), below, by: self.me.name.clone(), at_ms: 0 };
+        let request = Request::Create { key, object: Object::Horizon(object) };
+        self.sweep_ask(Step::Raise(raise), request, actions);
+    }
+
+    /// Whether the queue was seen whole, not long ago, and for so long that no single listing counts.
+    pub(super) fn has_seen_queue(&self, now: Instant) -> bool {
+        let (recent, long) = (self.config.poll_interval() * RECENT, self.config.grace());
+        self.poll.has_seen_queue(now, recent, long) || self.is(Mutant::QueueAlwaysSeen)
+    }
+
+    pub(super) fn sweep_reply(&mut self, now: Instant, step: Step, reply: Reply, actions: &mut Vec<Action>) {
         self.sweep.pending = self.sweep.pending.saturating_sub(1);
         match (step, reply) {
             (Step::List, Reply::Page { keys, next }) if !self.sweep.stage.is_history() => {
-                self.sweep.old = self.not_kept(now, &keys);
+                self.sweep.old = self.not_kept(now, &keys, actions);
                 self.sweep.after = next;
                 self.sweep.page_done = true;
             }
@@ -252,19 +286,21 @@ impl Controller {
                 self.sweep.page_done = true;
             }
             (Step::Read(key), Reply::Found(object)) => self.sweep_found(now, &key, &object),
-            (Step::DeleteHistory | Step::DeleteDecisions | Step::Prune, Reply::Done) => {
+            (Step::DeleteHistory | Step::DeleteDecisions, Reply::Done) => {
                 self.counters.swept_history += 1;
             }
             (Step::DeleteOld(number), Reply::Done) => self.counters.swept_old += number as u64,
-            (Step::Raise(source, below), Reply::Created | Reply::Exists) => {
-                self.poll.raised(&source, below, now);
+            (Step::Raise(raise), Reply::Created | Reply::Exists) if raise.path.is_empty() => {
+                self.horizons.raised(&raise.source, raise.below, now);
             }
+            (Step::Raise(raise), Reply::Created | Reply::Exists) => self.raise_on(raise, actions),
             // Somebody else has swept it, or it is a stranger's: left alone. Without an answer the next round does it.
-            (Step::Read(_), Reply::Missing | Reply::Foreign(_)) | (Step::Raise(..) | Step::Prune, _) => {}
+            (Step::Read(_), Reply::Missing | Reply::Foreign(_)) | (Step::Raise(_), _) => {}
             _ => {
                 let next = self.sweep.next;
                 let pending = self.sweep.pending;
-                self.sweep = Sweep { next, pending, ..Sweep::new(now, self.config.horizon()) };
+                let unfound = std::mem::take(&mut self.sweep.unfound);
+                self.sweep = Sweep { next, pending, unfound, ..Sweep::new(now, self.config.horizon()) };
             }
         }
     }
@@ -280,7 +316,7 @@ impl Controller {
             _ => return,
         };
         let over = |since: Instant| now.since(since) >= self.config.grace();
-        if !self.poll.closed_since(source, occurrence).is_some_and(over) && !self.is(Mutant::NoHorizon) {
+        if !self.horizons.closed_since(source, occurrence).is_some_and(over) && !self.is(Mutant::NoHorizon) {
             if let Object::Decision(_) = object
                 && (self.sweep.candidates.len() < SOURCES || self.sweep.candidates.contains_key(source))
             {

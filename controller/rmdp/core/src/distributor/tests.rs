@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::chain;
 use crate::io::Notice;
 use crate::task::{Digest, Event};
 
@@ -58,7 +59,7 @@ impl Bench {
 
     fn settle(mut self) -> Self {
         self.emit(1, &[]);
-        self.horizons(vec![]);
+        self.horizons("intent", 0);
         self
     }
 
@@ -94,9 +95,21 @@ impl Bench {
         self.input(Input::Stored { token, reply });
     }
 
-    fn horizons(&mut self, keys: Vec<Key>) {
-        let keys = keys.into_iter().map(|key| Listed { key, age: MS }).collect();
-        self.answer(Reply::Page { keys, next: None }, |request| matches!(request, Request::List { .. }));
+    /// The horizons are read: this source's is raised so far, others' are not.
+    fn horizons(&mut self, source: &str, below: u64) {
+        let path = chain::path(below);
+        let place = |action: &Action| match action {
+            Action::Store { token, request: Request::Get(Key::Horizon(source, below)) } => {
+                Some((*token, source.clone(), *below))
+            }
+            _ => None,
+        };
+        while let Some((token, of, number)) = self.actions.iter().find_map(place) {
+            self.actions.retain(|action| place(action).is_none_or(|(other, ..)| other != token));
+            let there = of == source && path.contains(&number);
+            let reply = if there { Reply::Foreign("schema 2".to_owned()) } else { Reply::Missing };
+            self.input(Input::Stored { token, reply });
+        }
     }
 
     fn announced(&mut self) -> Vec<Task> {
@@ -199,14 +212,14 @@ fn after_a_start_only_what_is_needed_is_emitted() {
     let tasks = [task(5, "leaf1"), task(5, "leaf2")];
     bench.emit(5, &tasks);
     assert!(bench.announced().is_empty() && bench.find(decision).is_none(), "the horizons first");
-    bench.horizons(vec![Key::Horizon("intent".to_owned(), 5), Key::Horizon("other".to_owned(), 9)]);
+    bench.horizons("intent", 5);
     bench.answer(Reply::Foreign("somebody's".to_owned()), decision);
     bench.answer(Reply::Missing, decision);
     assert_eq!(bench.announced().len(), 1);
     assert_eq!(bench.distributor.counters().needless, 1);
     let mut bench = Bench::new();
     bench.emit(5, &tasks);
-    bench.horizons(vec![Key::Horizon("intent".to_owned(), 6)]);
+    bench.horizons("intent", 6);
     assert_eq!((bench.distributor.tasks(), bench.distributor.counters().needless), (0, 2), "closed");
 }
 
@@ -285,7 +298,7 @@ fn old_probes_are_emitted_only_where_they_are_needed() {
     let old = |numbers: &[u64]| numbers.iter().map(|number| probe(*number, "leaf1")).collect();
     bench.input(Input::Probe { tasks: old(&[3, 4]), old: true });
     bench.emit(5, &[]);
-    bench.horizons(vec![Key::Horizon("probe".to_owned(), 4)]);
+    bench.horizons("probe", 4);
     bench.answer(Reply::Missing, decision);
     assert_eq!((bench.announced(), bench.distributor.counters().needless), (old(&[4]), 1));
     bench.input(Input::Probe { tasks: old(&[1, 5]), old: true });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scenario::MS;
+use super::scenario::{Incident, MS};
 use super::world::{Event, World};
 use crate::io::{Execution, Input};
 use crate::key::Key;
@@ -64,6 +64,11 @@ impl World {
             && !self.store.has(&Key::Generation(*generation))
         {
             self.checker.cannot(self.now, &task);
+        }
+        if self.chance.permille(self.rates.crash_executing) {
+            let (wait, restart_after) = (self.chance.range(0, 60 * MS), self.chance.range(50, 2500) * MS);
+            let old = self.chance.permille(300);
+            self.after(wait, Event::Incident(Incident::Crash { node, restart_after, old }));
         }
         let writes = u8::try_from(self.chance.range(1, 3)).unwrap_or(1);
         let run = Run { node, start, task, attempt, fence, start_before, connection: 0, writes };

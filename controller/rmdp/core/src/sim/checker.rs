@@ -39,6 +39,8 @@ pub enum Invariant {
     I11,
     /// Nobody executes what he knows to be overtaken.
     Superseded,
+    /// Nobody executes an attempt that he claimed after the decision.
+    Decided,
 }
 
 /// An invariant that does not hold.
@@ -92,10 +94,15 @@ pub(super) struct Checker {
     sent: BTreeMap<String, Sent>,
     own: BTreeMap<(usize, u32, TransactionId, u32), String>,
     owners: BTreeMap<(TransactionId, u32), (usize, u32)>,
-    claims: BTreeMap<(TransactionId, u32), String>,
+    /// Nonces of the claims in the store, and when they landed.
+    claims: BTreeMap<(TransactionId, u32), (String, u64)>,
     results: BTreeSet<(TransactionId, u32)>,
     decisions: BTreeMap<TransactionId, Decided>,
-    queued: BTreeMap<TransactionId, Event>,
+    /// When it was queued first.
+    queued: BTreeMap<TransactionId, (Event, u64)>,
+    /// Raises, and when they were sent first.
+    raises: BTreeMap<(String, u64), u64>,
+    grace: u64,
     closed: BTreeMap<String, u64>,
     effects: BTreeMap<String, Effects>,
     /// The newest stream epoch of each node.
@@ -103,6 +110,10 @@ pub(super) struct Checker {
 }
 
 impl Checker {
+    pub(super) fn new(grace: u64) -> Self {
+        Self { grace, ..Self::default() }
+    }
+
     /// A node has taken an epoch.
     pub(super) fn started(&mut self, node: &str, epoch: u64) {
         self.epochs.insert(node.to_owned(), epoch);
@@ -130,6 +141,9 @@ impl Checker {
 
     /// A node sends a request.
     pub(super) fn request(&mut self, real: u64, node: usize, start: u32, clock: Clock, request: &Request) {
+        if let Request::Create { key: Key::Horizon(source, below), .. } = request {
+            self.raises.entry((source.clone(), *below)).or_insert(real);
+        }
         let Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) } = request else {
             return;
         };
@@ -167,8 +181,16 @@ impl Checker {
                 format!("{id} is executed by {who:?}, which knows of generation {told}"),
             );
         }
-        if self.decisions.get(&id).is_some_and(|decided| decided.swept) {
+        let Some(decided) = self.decisions.get(&id) else { return };
+        let claimed = self.claims.get(&(id, attempt)).map_or(0, |(_, at)| *at);
+        if decided.swept {
             self.fail(Invariant::I10, real, format!("{id} is executed after its decision was swept"));
+        } else if decided.at < claimed {
+            self.fail(
+                Invariant::Decided,
+                real,
+                format!("{id} was decided when {who:?} claimed attempt {attempt}, and is executed"),
+            );
         }
     }
 
@@ -229,7 +251,7 @@ impl Checker {
     fn created(&mut self, real: u64, key: &Key, object: &Object) {
         match (key, object) {
             (Key::Queue(id), Object::Task(task)) => {
-                let before = self.queued.entry(*id).or_insert_with(|| task.event.clone());
+                let (before, _) = self.queued.entry(*id).or_insert_with(|| (task.event.clone(), real));
                 if *before != task.event {
                     self.fail(Invariant::I7, real, format!("{id} names two events"));
                 }
@@ -244,18 +266,21 @@ impl Checker {
                 let before = self.closed.entry(source.clone()).or_default();
                 let (low, high) = (*before, (*below).max(*before));
                 *before = high;
+                // What was queued less than a grace before the raise was sent may be closed: it came a horizon too late,
+                // and the source has gone on since. What lay there for longer has been seen.
+                let sent = self.raises.get(&(source.clone(), *below)).copied().unwrap_or(real);
+                let seen = sent.saturating_sub(self.grace + self.grace / 20);
                 let open: Vec<_> = self
                     .queued
                     .iter()
-                    .filter(|(id, event)| {
+                    .filter(|(id, (event, queued))| {
                         event.source == *source
                             && (low..high).contains(&event.occurrence)
+                            && *queued <= seen
                             && !self.decisions.contains_key(id)
                     })
                     .map(|(id, _)| *id)
                     .collect();
-                // What is queued at the same moment may be closed: it came a horizon too late. It is not lost: the
-                // source has gone on since. So this only holds for what was queued before.
                 for id in open {
                     self.fail(
                         Invariant::I5,
@@ -270,7 +295,7 @@ impl Checker {
 
     fn claimed(&mut self, real: u64, id: TransactionId, attempt: u32, claim: &Claim) {
         if attempt > 1 {
-            let before = self.claims.get(&(id, attempt - 1)).and_then(|nonce| self.sent.get(nonce));
+            let before = self.claims.get(&(id, attempt - 1)).and_then(|(nonce, _)| self.sent.get(nonce));
             let over = before.map(|sent| sent.real + sent.clock.real_length(sent.lease));
             let failed = self.results.contains(&(id, attempt - 1));
             if !failed && over.is_none_or(|over| real < over) {
@@ -284,7 +309,7 @@ impl Checker {
                 );
             }
         }
-        self.claims.insert((id, attempt), claim.nonce.clone());
+        self.claims.insert((id, attempt), (claim.nonce.clone(), real));
     }
 
     fn acts_by_nonce(&mut self, real: u64, id: TransactionId, attempt: u32, nonce: &str) {
@@ -295,7 +320,7 @@ impl Checker {
     }
 
     fn decided(&mut self, real: u64, id: TransactionId, decision: &Decision) {
-        if self.claims.get(&(id, decision.attempt)) != Some(&decision.nonce) {
+        if self.claims.get(&(id, decision.attempt)).map(|(nonce, _)| nonce) != Some(&decision.nonce) {
             let attempt = decision.attempt;
             self.fail(
                 Invariant::I4,
@@ -324,7 +349,7 @@ impl Checker {
     fn deleted(&mut self, real: u64, key: &Key) {
         match key {
             Key::Queue(id) => {
-                let closed = self.queued.get(id).is_some_and(|event| self.is_closed(event));
+                let closed = self.queued.get(id).is_some_and(|(event, _)| self.is_closed(event));
                 if !self.decisions.contains_key(id) && !closed {
                     self.fail(Invariant::I6, real, format!("{id} left the queue undecided"));
                 }
@@ -344,7 +369,7 @@ impl Checker {
                 let open = self.open().into_iter();
                 let open: Vec<_> = open
                     .filter(|id| {
-                        self.queued[id].occurrence == *generation && self.queued[id].source == GENERATIONS
+                        self.queued[id].0.occurrence == *generation && self.queued[id].0.source == GENERATIONS
                     })
                     .collect();
                 for id in open {
@@ -391,7 +416,7 @@ impl Checker {
         let open = self
             .queued
             .iter()
-            .filter(|(id, event)| !self.decisions.contains_key(id) && !self.is_closed(event));
+            .filter(|(id, (event, _))| !self.decisions.contains_key(id) && !self.is_closed(event));
         open.map(|(id, _)| *id).collect()
     }
 

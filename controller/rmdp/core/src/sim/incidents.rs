@@ -33,10 +33,10 @@ impl World {
         };
         self.nodes[node].kind = Some(kind);
         self.line(|| format!("node {node} starts, the {start}. time"));
-        if !self.nodes[node].is_controller && self.newest > 0 {
+        if !self.nodes[node].is_controller && self.newest > self.scenario.first {
             let mut wait = self.chance.range(MS, 200 * MS);
             if old {
-                let generation = self.chance.range(1, self.newest);
+                let generation = self.chance.range(self.scenario.first + 1, self.newest);
                 self.after(wait, Event::Emit { node, start, generation });
                 wait += self.chance.range(MS, 500 * MS);
             }

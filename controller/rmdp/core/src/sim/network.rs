@@ -93,7 +93,7 @@ impl World {
                     if phase == 1 {
                         let existed = there.is_some();
                         let put = Request::Put { key: key.clone(), object: object.clone() };
-                        let (_, mut changes) = self.store.apply(self.now, put, self.mutant);
+                        let (_, mut changes) = self.ask_store(node, put);
                         if !existed && let Some(Change::Overwritten(key, object)) = changes.pop() {
                             changes.push(Change::Created(key, object));
                         }
@@ -105,7 +105,7 @@ impl World {
                 }
             }
         } else {
-            let (reply, changes) = self.store.apply(self.now, request, self.mutant);
+            let (reply, changes) = self.ask_store(node, request);
             self.changed(&changes);
             reply
         };
@@ -114,6 +114,11 @@ impl World {
         }
         let wait = self.chance.range(MS / 2, 8 * MS);
         self.after(wait, Event::Answer { node, start, token, reply });
+    }
+
+    fn ask_store(&mut self, node: usize, request: Request) -> (Reply, Vec<Change>) {
+        let faults = (&self.rates.store, self.mutant);
+        self.store.apply(self.now, node, request, &mut self.chance, faults)
     }
 
     pub(super) fn changed(&mut self, changes: &[Change]) {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::chance::Chance;
+use super::store::Faults;
 use crate::config::{Member, Role, SharedConfig};
 use crate::object::ProbeEntry;
 use crate::task::{Digest, Event, Task, Work};
@@ -24,6 +25,11 @@ pub(super) struct Rates {
     pub(super) write_stuck: u64,
     pub(super) write_fails: u64,
     pub(super) copies_late: u64,
+    /// Announces that nobody gets.
+    pub(super) announce_lost: u64,
+    /// Nodes that crash while they execute.
+    pub(super) crash_executing: u64,
+    pub(super) store: Faults,
 }
 
 impl Rates {
@@ -39,6 +45,9 @@ impl Rates {
         write_stuck: 0,
         write_fails: 0,
         copies_late: 0,
+        announce_lost: 0,
+        crash_executing: 0,
+        store: Faults::NONE,
     };
 }
 
@@ -68,6 +77,10 @@ pub(super) struct Scenario {
     pub(super) lost_for_ever: Vec<usize>,
     /// How long after the calm history is watched, for the horizon to pass.
     pub(super) long: bool,
+    /// Generations are numbered from behind this one.
+    pub(super) first: u64,
+    /// Others' objects that lie about.
+    pub(super) strangers: Vec<String>,
     /// Some generations want what the last one wanted.
     same: u64,
 }
@@ -79,11 +92,12 @@ impl Scenario {
         let config = Arc::new(configuration(chance, distributors, controllers));
         let nodes = usize::try_from(distributors + controllers).unwrap_or(0);
         let switches: Vec<_> = (1..=chance.range(1, 3)).map(|number| format!("leaf{number}")).collect();
-        let generations = chance.range(1, 5);
+        let generations = chance.range(1, 7);
         let long = chance.permille(150);
         let calm = chance.range(2000, 7000) * MS;
         let mut incidents = Vec::new();
-        for generation in 1..=generations {
+        let first = [0, 5, 40, 1020][chance.index(4)];
+        for generation in first + 1..=first + generations {
             incidents.push((chance.range(0, calm * 9 / 10), Incident::Append { generation }));
         }
         // The log has an order.
@@ -111,6 +125,9 @@ impl Scenario {
             write_stuck: rate(80),
             write_fails: rate(150),
             copies_late: rate(500),
+            announce_lost: rate(300),
+            crash_executing: rate(60),
+            store: Faults { hidden: rate(300), late: rate(300), disorder: rate(300), unreadable: rate(100) },
         };
         let count = chance.range(0, 12) * wild / 1000;
         for _ in 0..count {
@@ -121,6 +138,12 @@ impl Scenario {
         if long {
             for _ in 0..chance.range(2, 8) {
                 incidents.push((calm + chance.range(0, 40_000) * MS, Incident::Replay));
+            }
+            // So long that what it knows of the horizon is of no use any more.
+            if chance.permille(wild / 2) {
+                let node = chance.index(nodes);
+                let length = chance.range(8_000, 25_000) * MS;
+                incidents.push((calm + chance.range(1, 6_000) * MS, Incident::Pause { node, length }));
             }
         }
         incidents.push((calm, Incident::Calm));
@@ -133,7 +156,8 @@ impl Scenario {
             }
         }
         let same = chance.range(0, 400);
-        Self { config, switches, rates, incidents, lost_for_ever, long, same }
+        let strangers = if chance.permille(wild / 2) { strangers(chance) } else { Vec::new() };
+        Self { config, switches, rates, incidents, lost_for_ever, long, first, strangers, same }
     }
 
     /// The tasks of a generation: every distributor compiles the same.
@@ -142,7 +166,7 @@ impl Scenario {
         for (number, switch) in self.switches.iter().enumerate() {
             let mut chance = Chance::new(generation << 8 | number as u64);
             // Not every generation is about every switch; the first one is.
-            if generation > 1 && chance.permille(200) {
+            if generation > self.first + 1 && chance.permille(200) {
                 continue;
             }
             let state = if chance.permille(self.same) { generation - 1 } else { generation };
@@ -163,6 +187,20 @@ impl Scenario {
         let entry = ProbeEntry { number: occurrence, switches, author: "sim".to_owned(), at_ms: 0 };
         entry.tasks().expect("good events")
     }
+}
+
+/// More than a page of keys that are not ours, before, between or behind ours.
+fn strangers(chance: &mut Chance) -> Vec<String> {
+    let mut paths = Vec::new();
+    for prefix in ["q/", "c/", "r/", "d/", "h/intent/", "i/", "e/", "b/", "n/", "config/"] {
+        if chance.permille(500) {
+            let digit = b"!0378bf~"[chance.index(8)] as char;
+            paths.extend(
+                (0..chance.range(1, 30)).map(|number| format!("{prefix}{digit}/stranger{number:02}")),
+            );
+        }
+    }
+    paths
 }
 
 fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {

@@ -1,8 +1,12 @@
-//! The store: one object at a time, with conditions that hold; unless a mutant breaks them.
+//! The store: one object at a time, with conditions that hold; unless a mutant breaks them. Listings are worth less: they
+//! lack keys, are late, out of order, say keys twice and keys of others. What stays true of them is only that no key is
+//! hidden from all listings that one node makes in a grace.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::chance::Chance;
+use super::scenario::MS;
 use crate::io::{Listed, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;
@@ -11,11 +15,34 @@ use crate::task::Digest;
 
 /// Keys in a page: small, so that pages are turned.
 const PAGE: usize = 7;
+/// How long a key is hidden from one node's listings, and how late listings are, at most.
+const HIDDEN: u64 = 1500 * MS;
+const LATE: u64 = 1000 * MS;
 
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) object: Option<Object>,
     at: u64,
+    /// Until then nobody understands it.
+    unreadable: u64,
+}
+
+/// How wrong reads are, per 1,000.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    /// Keys that a listing lacks.
+    pub(super) hidden: u64,
+    /// Listings that show what was there a while ago.
+    pub(super) late: u64,
+    /// Listings out of order, or with keys twice.
+    pub(super) disorder: u64,
+    /// Objects that nobody understands, for a while or for ever.
+    pub(super) unreadable: u64,
+}
+
+impl Faults {
+    /// A store that is well.
+    pub(super) const NONE: Self = Self { hidden: 0, late: 0, disorder: 0, unreadable: 0 };
 }
 
 /// A change that took effect.
@@ -28,8 +55,12 @@ pub(super) enum Change {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
-    /// By path, as S3 sorts.
-    objects: BTreeMap<String, (Key, Stored)>,
+    /// By path, as S3 sorts. Others' objects have no key.
+    objects: BTreeMap<String, (Option<Key>, Stored)>,
+    /// What was deleted last at a path, when it was written and when deleted.
+    deleted: BTreeMap<String, (Key, u64, u64)>,
+    /// Until when a path is hidden from a node's listings. At the first one after that it is shown.
+    hidden: BTreeMap<(usize, String), u64>,
 }
 
 impl Store {
@@ -43,57 +74,132 @@ impl Store {
 
     /// Writes an object of which only the key matters here.
     pub(super) fn write(&mut self, now: u64, key: Key) {
-        self.objects.insert(key.path(), (key, Stored { object: None, at: now }));
+        self.objects.insert(key.path(), (Some(key), Stored { object: None, at: now, unreadable: 0 }));
+    }
+
+    /// Somebody else's object.
+    pub(super) fn write_stranger(&mut self, path: String) {
+        self.objects.insert(path, (None, Stored { object: None, at: 0, unreadable: 0 }));
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.objects.values().map(|(key, _)| key)
+        self.objects.values().filter_map(|(key, _)| key.as_ref())
+    }
+
+    /// A page, as this node gets it.
+    fn list(
+        &mut self,
+        now: u64,
+        node: usize,
+        prefix: &str,
+        after: Option<String>,
+        chance: &mut Chance,
+        (faults, mutant): (&Faults, Option<Mutant>),
+    ) -> Reply {
+        let as_of =
+            if chance.permille(faults.late) { now.saturating_sub(chance.range(0, LATE)) } else { now };
+        // Sometimes nearly all is hidden, as if the page were the last one.
+        let hidden = if chance.permille(faults.hidden / 4) { 900 } else { faults.hidden };
+        let from = after.map_or(prefix.to_owned(), |after| after + "\0");
+        let there = self.objects.range(from.clone()..).take_while(|(path, _)| path.starts_with(prefix));
+        let mut found: BTreeMap<String, (Option<Key>, u64)> = there
+            .filter(|(_, (_, stored))| stored.at <= as_of)
+            .map(|(path, (key, stored))| (path.clone(), (key.clone(), stored.at)))
+            .collect();
+        for (path, (key, at, gone)) in
+            self.deleted.range(from..).take_while(|(path, _)| path.starts_with(prefix))
+        {
+            if *at <= as_of && as_of < *gone {
+                found.insert(path.clone(), (Some(key.clone()), *at));
+            }
+        }
+        found.retain(|path, (key, _)| {
+            let place = (node, path.clone());
+            match self.hidden.get(&place) {
+                Some(until) if now < *until && faults.hidden > 0 => false,
+                Some(_) => {
+                    self.hidden.remove(&place);
+                    true
+                }
+                None if key.is_some() && chance.permille(hidden) => {
+                    self.hidden.insert(place, now + chance.range(1, HIDDEN));
+                    false
+                }
+                None => true,
+            }
+        });
+        let more = found.len() > PAGE;
+        let page: Vec<_> = found.into_iter().take(PAGE).collect();
+        let ours = page.iter().rev().find(|(_, (key, _))| key.is_some());
+        let last = if mutant == Some(Mutant::StrangersEndPages) { ours } else { page.last() };
+        let next = last.filter(|_| more).map(|(path, _)| path.clone());
+        let mut keys: Vec<_> = page
+            .into_iter()
+            .filter_map(|(_, (key, at))| {
+                Some(Listed { key: key?, age: Duration::from_nanos(now.saturating_sub(at)) })
+            })
+            .collect();
+        if !keys.is_empty() && chance.permille(faults.disorder) {
+            let (one, other) = (chance.index(keys.len()), chance.index(keys.len()));
+            keys.swap(one, other);
+            let twice = keys[one].clone();
+            keys.push(twice);
+        }
+        Reply::Page { keys, next }
     }
 
     /// Does what a request says, at once, and tells what changed.
     pub(super) fn apply(
         &mut self,
         now: u64,
+        node: usize,
         request: Request,
-        mutant: Option<Mutant>,
+        chance: &mut Chance,
+        faults: (&Faults, Option<Mutant>),
     ) -> (Reply, Vec<Change>) {
         match request {
-            Request::Create { key, object } => self.create(now, key, object, mutant),
+            Request::Create { key, object } => self.create(now, key, object, chance, faults),
             Request::CreateBlob(digest) => (self.create_blob(now, digest), Vec::new()),
             Request::Put { key, object } => {
                 let change = Change::Overwritten(key.clone(), Box::new(object.clone()));
-                self.objects.insert(key.path(), (key, Stored { object: Some(object), at: now }));
+                let stored = Stored { object: Some(object), at: now, unreadable: 0 };
+                self.objects.insert(key.path(), (Some(key), stored));
                 (Reply::Done, vec![change])
             }
             Request::Get(key) => {
-                let found = self.get(&key).cloned();
-                (found.map_or(Reply::Missing, |object| Reply::Found(Box::new(object))), Vec::new())
+                let reply = match self.objects.get(&key.path()) {
+                    None => Reply::Missing,
+                    Some((_, stored)) if now < stored.unreadable => {
+                        Reply::Foreign(format!("{key}: no words"))
+                    }
+                    Some((_, Stored { object: Some(object), .. })) => Reply::Found(Box::new(object.clone())),
+                    Some(_) => Reply::Missing,
+                };
+                (reply, Vec::new())
             }
             Request::List { prefix, after } => {
-                let prefix = prefix.path();
-                let from = after.map_or(prefix.clone(), |after| after.path() + "\0");
-                let matching = self.objects.range(from..).take_while(|(path, _)| path.starts_with(&prefix));
-                let mut keys: Vec<_> = matching
-                    .take(PAGE + 1)
-                    .map(|(_, (key, stored))| Listed {
-                        key: key.clone(),
-                        age: Duration::from_nanos(now.saturating_sub(stored.at)),
-                    })
-                    .collect();
-                let more = keys.len() > PAGE;
-                keys.truncate(PAGE);
-                let next = if more { keys.last().map(|listed| listed.key.clone()) } else { None };
-                (Reply::Page { keys, next }, Vec::new())
+                (self.list(now, node, &prefix.path(), after, chance, faults), Vec::new())
             }
             Request::Delete(keys) => {
-                let gone = keys.into_iter().filter(|key| self.objects.remove(&key.path()).is_some());
-                let changes = gone.map(Change::Deleted).collect();
+                let mut changes = Vec::new();
+                for key in keys {
+                    let Some((_, stored)) = self.objects.remove(&key.path()) else { continue };
+                    self.deleted.insert(key.path(), (key.clone(), stored.at, now));
+                    changes.push(Change::Deleted(key));
+                }
                 (Reply::Done, changes)
             }
         }
     }
 
-    fn create(&mut self, now: u64, key: Key, object: Object, mutant: Option<Mutant>) -> (Reply, Vec<Change>) {
+    fn create(
+        &mut self,
+        now: u64,
+        key: Key,
+        object: Object,
+        chance: &mut Chance,
+        (faults, mutant): (&Faults, Option<Mutant>),
+    ) -> (Reply, Vec<Change>) {
         let there = self.objects.contains_key(&key.path());
         let overwrites = match mutant {
             Some(Mutant::IgnoredPrecondition) => true,
@@ -106,7 +212,14 @@ impl Store {
         let boxed = Box::new(object.clone());
         let change =
             if there { Change::Overwritten(key.clone(), boxed) } else { Change::Created(key.clone(), boxed) };
-        self.objects.insert(key.path(), (key, Stored { object: Some(object), at: now }));
+        let mut unreadable = 0;
+        if chance.permille(faults.unreadable) {
+            // What waits in the queue has to be understood in the end.
+            let for_ever = !matches!(key, Key::Queue(_));
+            unreadable = if for_ever { u64::MAX } else { now + chance.range(100, 20_000) * MS };
+        }
+        let stored = Stored { object: Some(object), at: now, unreadable };
+        self.objects.insert(key.path(), (Some(key), stored));
         (Reply::Created, vec![change])
     }
 

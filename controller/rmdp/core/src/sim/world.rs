@@ -78,6 +78,14 @@ pub struct Report {
     pub counters: BTreeMap<&'static str, u64>,
 }
 
+fn strangers(scenario: &Scenario) -> Store {
+    let mut store = Store::default();
+    for path in &scenario.strangers {
+        store.write_stranger(path.clone());
+    }
+    store
+}
+
 pub(super) struct World {
     seed: u64,
     pub(super) mutant: Option<Mutant>,
@@ -146,13 +154,13 @@ impl World {
             now: 0,
             events: BTreeMap::new(),
             number: 0,
-            store: Store::default(),
+            store: strangers(&scenario),
             store_gone: false,
             store_keeps: false,
             held: Vec::new(),
             switches: Switches::default(),
-            checker: Checker::default(),
-            newest: 0,
+            checker: Checker::new(u64::from(scenario.config.retention.grace_s) * 1000 * MS),
+            newest: scenario.first,
             probes: 0,
             emitted: Vec::new(),
             calm: None,
@@ -241,12 +249,13 @@ impl World {
         }
         let Some(calm) = self.calm else { return false };
         let newest: Vec<_> =
-            (1..=self.newest).flat_map(|generation| self.scenario.tasks(generation)).collect();
+            (self.scenario.first + 1..=self.newest).flat_map(|g| self.scenario.tasks(g)).collect();
         let mut last: BTreeMap<&str, &Task> = BTreeMap::new();
         for task in &newest {
             last.insert(task.switch(), task);
         }
-        let current: Vec<_> = self.scenario.tasks(self.newest.max(1)).iter().map(Task::id).collect();
+        let current: Vec<_> =
+            self.scenario.tasks(self.newest.max(self.scenario.first + 1)).iter().map(Task::id).collect();
         let probes: Vec<_> =
             (1..=self.probes).flat_map(|occurrence| self.scenario.probe(occurrence)).collect();
         let wanted = last.values().copied().filter(|task| current.contains(&task.id())).chain(&probes);
@@ -398,7 +407,8 @@ impl World {
             Action::Announce { task, burst } => {
                 let sender = self.nodes[node].sender;
                 self.emitted.push(task.clone());
-                for _ in 0..burst {
+                let lost = self.chance.permille(self.rates.announce_lost);
+                for _ in 0..if lost { 0 } else { burst } {
                     self.multicast(node, &Input::Announced { task: task.clone(), sender });
                 }
             }

@@ -109,7 +109,7 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
             None => Reply::Missing,
         },
         Request::List { prefix, after } => {
-            let page = objects.list(&prefix, after.as_ref()).await?;
+            let page = objects.list(&prefix, after.as_deref()).await?;
             Reply::Page { keys: page.keys, next: page.next }
         }
         Request::Delete(keys) => {

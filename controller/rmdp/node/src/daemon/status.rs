@@ -24,6 +24,7 @@ impl<M: Inside> Daemon<M> {
     fn status(&self) -> NodeStatus {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
         alerts.extend(self.shell.readiness.reasons());
+        alerts.extend(self.objects.strangers().all().iter().map(ToString::to_string));
         let now = clock::instant();
         let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
         alerts.extend(fresh.map(|(_, text)| text.clone()));
@@ -96,6 +97,7 @@ impl<M: Inside> Daemon<M> {
         let metrics = &self.shell.metrics;
         metrics.set_sender(self.shell.sender.counters());
         metrics.set_store(self.objects.store().endpoints(), self.objects.store().requests());
+        metrics.set_strangers(self.objects.strangers().all());
         metrics.set_generation(self.shell.generation);
         let (load, limits) = (self.shell.load(), &self.shell.config.limits);
         let counters = self.shell.machine.counters();

@@ -27,6 +27,7 @@ pub use plain::{Named, Number, PlainMetrics};
 use snapshot::Snapshot;
 
 use crate::http::{MetricsSource, Readiness};
+use crate::strangers::StrangersOf;
 
 /// Upper bounds of the times of steps, seconds.
 const STEP_BOUNDS: [f64; 16] = [
@@ -330,6 +331,11 @@ impl Metrics {
         let mut snapshot = self.lock();
         snapshot.endpoints = endpoints;
         snapshot.requests = requests;
+    }
+
+    /// Keys in the bucket that are not ours.
+    pub fn set_strangers(&self, strangers: Vec<StrangersOf>) {
+        self.lock().strangers = strangers;
     }
 
     /// How full queues, maps and caches are.

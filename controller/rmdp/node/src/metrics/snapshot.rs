@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Side, Size};
+use crate::strangers::StrangersOf;
 
 /// Senders that have series of their own: twice the members that a configuration has at most. Any others are one series
 /// together.
@@ -33,6 +34,7 @@ pub(super) struct Snapshot {
     pub(super) destinations: Vec<DestinationCounters>,
     pub(super) endpoints: Vec<EndpointStats>,
     pub(super) requests: RequestCounts,
+    pub(super) strangers: Vec<StrangersOf>,
     pub(super) sizes: Vec<Size>,
     pub(super) degraded: Vec<(Side, String)>,
 }
@@ -213,6 +215,10 @@ impl Snapshot {
         ];
         let operations = operations.map(|(operation, count)| ([("operation", operation)], count));
         out.counters("store_operations", "HTTP requests to the store by operation", operations.to_vec())?;
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+        let strangers = self.strangers.iter().map(|of| ([("prefix", of.prefix)], of.count as f64));
+        let help = "Keys in the bucket that are not Outplane's, by the last listings";
+        out.gauges("store_strangers", help, strangers.collect())?;
         let help = "Requests that waited since too many were under way";
         out.counter("store_waited", help, waited)
     }

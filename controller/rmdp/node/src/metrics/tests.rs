@@ -32,6 +32,8 @@ fn full() -> Metrics {
         state: EndpointState::Avoided(Duration::from_secs(1)),
     };
     metrics.set_store(vec![endpoint], RequestCounts { create: 6, ..RequestCounts::default() });
+    let strangers = StrangersOf { prefix: "q/", count: 3, example: "q/x".to_owned() };
+    metrics.set_strangers(vec![strangers]);
     metrics.set_sizes(vec![Size { name: "tasks", now: 3, bound: 10_000, hits: 0 }]);
     metrics.set_degraded(vec![(Side::Sender, "d2".to_owned())]);
     metrics.task_ended(TaskEnd::Done);
@@ -66,6 +68,7 @@ fn what_was_handed_over_is_written() {
         "outplane_store_latency_seconds{endpoint=\"http://127.0.0.1:9000\",quantile=\"0.5\"} 0.002",
         "outplane_store_endpoint_healthy{endpoint=\"http://127.0.0.1:9000\"} 0.0",
         "outplane_store_operations_total{operation=\"create\"} 6",
+        "outplane_store_strangers{prefix=\"q/\"} 3.0",
         "outplane_tasks_ended_total{end=\"done\"} 1",
         "outplane_tasks_ended_total{end=\"failed\"} 0",
         "outplane_attempts_total{end=\"too_late\"} 1",

@@ -5,6 +5,7 @@ mod change;
 mod epochs;
 mod expiry;
 mod faults;
+mod listings;
 mod probes;
 mod retention;
 mod support;

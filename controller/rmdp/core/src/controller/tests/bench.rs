@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain;
 use crate::config::{Role, SharedConfig};
 use crate::controller::Controller;
 use crate::io::{
     Action, Execution, Heartbeat, Identity, Input, Listed, Machine, Notice, NoticeOf, Reply, Request, Token,
 };
 use crate::key::{Key, Prefix};
-use crate::object::{AttemptResult, Claim, Decision, Object};
+use crate::object::{AttemptResult, Claim, Decision, Object, QueuedTask};
 use crate::rank;
 use crate::task::{Digest, Event, Fence, Task, Work};
 use crate::time::Instant;
@@ -17,8 +18,15 @@ use crate::time::Instant;
 pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// What a round of sweeping lists after what the horizon keeps, in this order.
-pub(super) const RETAINED: [Prefix; 6] =
-    [Prefix::Generations, Prefix::Configs, Prefix::Epochs, Prefix::Statuses, Prefix::Degraded, Prefix::Blobs];
+pub(super) const RETAINED: [Prefix; 7] = [
+    Prefix::Horizons,
+    Prefix::Generations,
+    Prefix::Configs,
+    Prefix::Epochs,
+    Prefix::Statuses,
+    Prefix::Degraded,
+    Prefix::Blobs,
+];
 
 pub(super) fn config() -> SharedConfig {
     let member = |name: &str, sender: u32, role: &str| {
@@ -45,6 +53,28 @@ pub(super) fn switch_of(me: &str, rank: u32, skip: usize) -> String {
     names.filter(|switch| rank::rank(nodes(), switch, 1, me) == rank).nth(skip).unwrap()
 }
 
+/// Time for a round of sweeping, an hour after the start or the last one, when all polls of the last grace have seen this
+/// queue, and the horizon of the intent has come so far. What is in the queue, not in mind and not one of these tasks
+/// cannot be read.
+pub(super) fn seen_for_a_grace(bench: &mut Bench, queue: &[Key], tasks: &[Task], below: u64) {
+    bench.pass(Duration::from_hours(1) - Duration::from_secs(605));
+    for _ in 0..302 {
+        bench.reply_list(&Prefix::Queue, queue.to_vec());
+        while let Some((token, request)) =
+            bench.find(|request| matches!(request, Request::Get(Key::Queue(_))))
+        {
+            let task = tasks.iter().find(|task| request == Request::Get(Key::Queue(task.id())));
+            let found = |task| Reply::Found(Box::new(Object::Task(QueuedTask::new(task, "d1"))));
+            bench.reply(token, task.map_or(Reply::Foreign("schema 2".to_owned()), found));
+        }
+        bench.pass(2000 * MS);
+    }
+    bench.reply_list(&Prefix::Queue, queue.to_vec());
+    bench.horizons("intent", below);
+    bench.actions.retain(|action| !matches!(action, Action::Note(_)));
+    bench.pass(1000 * MS);
+}
+
 /// Controller c1 with its time; actions that are not looked at are kept.
 pub(super) struct Bench {
     pub(super) controller: Controller,
@@ -62,7 +92,7 @@ impl Bench {
         let mut bench =
             Self { controller: Controller::new(me, Arc::new(config), now), now, actions: Vec::new() };
         bench.input(Input::Tick);
-        bench.reply_list(&Prefix::Horizons, vec![]);
+        bench.horizons("intent", 0);
         bench.reply_list(&Prefix::Queue, vec![]);
         bench.actions.clear();
         bench
@@ -120,6 +150,22 @@ impl Bench {
         let (token, _) = self.expect("a listing", fits);
         let keys = keys.into_iter().map(|key| Listed { key, age: Duration::ZERO }).collect();
         self.reply(token, Reply::Page { keys, next: None });
+    }
+
+    /// The horizons are read: this source's is raised so far, others' are not.
+    pub(super) fn horizons(&mut self, source: &str, below: u64) {
+        let path = chain::path(below);
+        let fits = |request: &Request| matches!(request, Request::Get(Key::Horizon(..)));
+        let mut read = false;
+        while let Some((token, request)) = self.find(fits) {
+            let Request::Get(Key::Horizon(of, number)) = request else { panic!("{request:?}") };
+            let there = of == source && path.contains(&number);
+            // What it says does not matter.
+            self.reply(token, if there { Reply::Foreign("schema 2".to_owned()) } else { Reply::Missing });
+            read = true;
+        }
+        assert!(read, "the horizons are not asked for");
+        self.actions.retain(|action| !matches!(action, Action::Note(_)));
     }
 
     pub(super) fn reply_get(&mut self, key: &Key, reply: Reply) {

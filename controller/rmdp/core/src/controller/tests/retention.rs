@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::bench::*;
 use crate::io::{Input, Listed, Reply, Request};
 use crate::key::{Key, Prefix};
-use crate::object::{Object, QueuedTask};
 use crate::task::{Digest, Event, Task, Work};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -26,9 +25,9 @@ fn round(bench: &mut Bench, listings: &[(Prefix, Vec<Listed>)]) -> Vec<Key> {
                 "a listing",
                 |request| matches!(request, Request::List { prefix: of, .. } if *of == prefix),
             );
-            let after = number.checked_sub(1).map(|before| pages[before].last().unwrap().key.clone());
+            let after = number.checked_sub(1).map(|before| pages[before].last().unwrap().key.path());
             assert_eq!(request, Request::List { prefix: prefix.clone(), after });
-            let next = (number + 1 < pages.len()).then(|| page.last().unwrap().key.clone());
+            let next = (number + 1 < pages.len()).then(|| page.last().unwrap().key.path());
             bench.reply(token, Reply::Page { keys: page.to_vec(), next });
             while let Some((token, request)) = bench.find(|request| matches!(request, Request::Delete(_))) {
                 let Request::Delete(keys) = request else { panic!("{request:?}") };
@@ -44,12 +43,9 @@ fn round(bench: &mut Bench, listings: &[(Prefix, Vec<Listed>)]) -> Vec<Key> {
     deleted
 }
 
-/// Time for a round, after a poll that has seen this queue and these horizons.
-fn due(bench: &mut Bench, queue: &[Key], below: u64) {
-    bench.pass(Duration::from_secs(3599));
-    bench.reply_list(&Prefix::Horizons, vec![Key::Horizon("intent".to_owned(), below)]);
-    bench.reply_list(&Prefix::Queue, queue.to_vec());
-    bench.pass(1000 * MS);
+/// Time for a round; nothing is pending.
+fn due(bench: &mut Bench, below: u64) {
+    seen_for_a_grace(bench, &[], &[], below);
 }
 
 fn listed(key: Key, age: Duration) -> Listed {
@@ -63,42 +59,68 @@ fn numbers_beyond_what_is_kept_go() {
         config.retention.configs = 3;
     });
     let epoch = |node: &str, number| Key::Epoch(node.to_owned(), number);
+    let young = |number, young| if number == young { DAY / 2 } else { DAY };
+    let epochs = (8..=30).map(|number| listed(epoch("c1", number), DAY));
     let listings = [
-        (Prefix::Generations, (1..=6).map(|number| listed(Key::Generation(number), DAY * 9)).collect()),
-        (
-            Prefix::Configs,
-            (1..=6)
-                .map(|number| listed(Key::Config(number), if number == 2 { DAY / 2 } else { DAY }))
-                .collect(),
-        ),
+        (Prefix::Generations, (1..=14).map(|number| listed(Key::Generation(number), DAY * 9)).collect()),
+        (Prefix::Configs, (1..=14).map(|number| listed(Key::Config(number), young(number, 5))).collect()),
         (
             Prefix::Epochs,
-            vec![
-                listed(epoch("c1", 8), DAY),
-                listed(epoch("c1", 9), DAY),
-                listed(epoch("gone", 1), DAY),
-                listed(epoch("gone", 2), Duration::from_secs(599)),
-                listed(epoch("gone", 3), DAY),
-            ],
+            epochs
+                .chain([
+                    listed(epoch("gone", 3), DAY),
+                    listed(epoch("gone", 5), Duration::from_secs(599)),
+                    listed(epoch("gone", 30), DAY),
+                ])
+                .collect(),
         ),
     ];
-    // Nothing is closed yet: generations stay.
-    due(&mut bench, &[], 0);
-    let others = [Key::Config(1), Key::Config(3), epoch("c1", 8), epoch("gone", 1)];
+    // Nothing is closed yet: generations stay. Of the others those stay that the newest one is found by.
+    due(&mut bench, 0);
+    let configs = [3, 6, 7, 9].map(Key::Config);
+    let epochs = [9, 10, 11, 13].map(|number| epoch("c1", number));
+    let others: Vec<_> = configs.into_iter().chain(epochs).chain([epoch("gone", 3)]).collect();
     assert_eq!(round(&mut bench, &listings), others);
     // Closed, but not for a grace.
-    due(&mut bench, &[], 4);
+    due(&mut bench, 4);
     assert_eq!(round(&mut bench, &listings), others);
     // 4 is open, and the newest two stay whatever is closed.
-    due(&mut bench, &[], 4);
-    let closed: Vec<_> = (1..=3).map(Key::Generation).chain(others.clone()).collect();
+    due(&mut bench, 4);
+    let closed: Vec<_> = [Key::Generation(3)].into_iter().chain(others.clone()).collect();
     assert_eq!(round(&mut bench, &listings), closed);
-    due(&mut bench, &[], 9);
+    due(&mut bench, 99);
     assert_eq!(round(&mut bench, &listings), closed);
-    due(&mut bench, &[], 9);
-    let closed: Vec<_> = (1..=4).map(Key::Generation).chain(others).collect();
+    due(&mut bench, 99);
+    let closed: Vec<_> = [3, 5, 6, 7, 9, 10, 11].map(Key::Generation).into_iter().chain(others).collect();
     assert_eq!(round(&mut bench, &listings), closed);
-    assert_eq!(bench.controller.counters().swept_old, 4 * 5 + 3 + 3 + 4);
+    assert_eq!(bench.controller.counters().swept_old, 5 * 9 + 1 + 1 + 7);
+}
+
+/// Horizons go as other numbers do, and one that nobody would find gets its path.
+#[test]
+fn horizons_stay_where_they_are_found_by() {
+    let mut bench = Bench::new(|_| ());
+    let horizon = |below| Key::Horizon("intent".to_owned(), below);
+    due(&mut bench, 96);
+    let raises = (1..=96).map(|below| listed(horizon(below), DAY)).collect();
+    let gone: Vec<_> = (1..96).filter(|number| crate::chain::may_go(*number, 96, 64)).map(horizon).collect();
+    assert!(gone.contains(&horizon(28)) && !gone.contains(&horizon(16)) && !gone.contains(&horizon(33)));
+    assert_eq!(round(&mut bench, &[(Prefix::Horizons, raises)]), gone);
+    let shown = || [(Prefix::Horizons, vec![listed(horizon(100), DAY)])];
+    due(&mut bench, 96);
+    assert_eq!(round(&mut bench, &shown()), []);
+    let creates = |request: &Request| matches!(request, Request::Create { .. });
+    assert!(bench.find(creates).is_none(), "it may be found by now");
+    due(&mut bench, 96);
+    for prefix in [Prefix::Decisions, Prefix::Claims, Prefix::Results] {
+        bench.reply_list(&prefix, vec![]);
+    }
+    bench.reply_list(&Prefix::Horizons, vec![horizon(100)]);
+    let (token, raise) = bench.expect("its path", creates);
+    assert!(matches!(raise, Request::Create { key, .. } if key == horizon(100)), "96 is its prefix");
+    bench.reply(token, Reply::Exists);
+    bench.announce(&converge(99, &switch_of("c1", 0, 0)));
+    assert_eq!(bench.controller.counters().refused_closed, 1);
 }
 
 #[test]
@@ -108,7 +130,7 @@ fn what_nodes_said_goes_when_they_have_left() {
         let names = [("c1", DAY), ("gone", Duration::from_mins(10)), ("new", Duration::from_secs(599))];
         names.map(|(name, age)| listed(of(name.to_owned()), age)).to_vec()
     };
-    due(&mut bench, &[], 0);
+    due(&mut bench, 0);
     let listings = [(Prefix::Statuses, keys(Key::Status)), (Prefix::Degraded, keys(Key::Degraded))];
     let gone = [Key::Status("gone".to_owned()), Key::Degraded("gone".to_owned())];
     assert_eq!(round(&mut bench, &listings), gone);
@@ -130,27 +152,19 @@ fn desired_states_go_when_no_pending_task_names_them() {
     let queued = Task::new(Event::generation(2, &switch_of("c1", 1, 1)), work).unwrap();
     bench.announce(&announced);
     bench.notice(crate::io::NoticeOf::Claimed, &announced, 1);
-    due(&mut bench, &[Key::Queue(announced.id()), Key::Queue(queued.id())], 0);
-    let object = Object::Task(QueuedTask::new(&queued, "d1"));
-    bench.reply_get(&Key::Queue(queued.id()), Reply::Found(Box::new(object)));
+    let keys = [Key::Queue(announced.id()), Key::Queue(queued.id())];
+    seen_for_a_grace(&mut bench, &keys, &[queued], 0);
     assert_eq!(round(&mut bench, &listings), [blob(1)]);
     // A task that cannot be read may name any.
-    bench.pass(Duration::from_secs(3599));
-    bench.reply_list(&Prefix::Horizons, vec![]);
-    let stranger = converge(4, "strange");
-    bench.reply_list(
-        &Prefix::Queue,
-        vec![Key::Queue(announced.id()), Key::Queue(queued.id()), Key::Queue(stranger.id())],
-    );
-    bench.reply_get(&Key::Queue(stranger.id()), Reply::Foreign("schema 2".to_owned()));
-    bench.pass(1000 * MS);
+    let stranger = Key::Queue(converge(4, "strange").id());
+    let all = [keys[0].clone(), keys[1].clone(), stranger.clone()];
+    seen_for_a_grace(&mut bench, &all, &[], 0);
     assert_eq!(round(&mut bench, &listings), []);
     // And so may one that could not be fetched.
-    bench.pass(Duration::from_secs(3599));
-    bench.reply_list(&Prefix::Horizons, vec![]);
-    bench.reply_list(&Prefix::Queue, vec![Key::Queue(stranger.id())]);
-    bench.reply_get(&Key::Queue(stranger.id()), Reply::Unknown);
-    bench.pass(1000 * MS);
+    let mut bench = Bench::new(|_| ());
+    seen_for_a_grace(&mut bench, &[], &[], 0);
+    bench.reply_list(&Prefix::Queue, vec![stranger.clone()]);
+    bench.reply_get(&stranger, Reply::Unknown);
     assert_eq!(round(&mut bench, &listings), []);
     bench.input(Input::Drain);
 }

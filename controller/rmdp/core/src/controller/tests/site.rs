@@ -36,6 +36,9 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
     for probe in &probes {
         bench.announce(probe);
     }
+    assert!(bench.claims(&probes[0], 1).is_none(), "its source's horizon is not known yet");
+    bench.horizons("audit", 0);
+    bench.pass(20 * MS);
     // Others have a third of them, another third is decided elsewhere.
     let mut executed = 0;
     for (number, probe) in probes[1..].iter().enumerate() {
@@ -80,27 +83,82 @@ fn tasks_have_a_bound_and_the_queue_has_the_rest() {
     assert_eq!(bench.controller.counters().found_in_queue, 1);
 }
 
+/// The listing lacks a task that another one had: it may be decided, and it may be a listing that lacks it.
 #[test]
-fn what_has_left_the_queue_is_decided() {
-    let mut bench = Bench::new(|_| ());
-    let task = converge(1, &switch_of("c1", 1, 0));
-    bench.announce(&task);
-    bench.notice(NoticeOf::Claimed, &task, 1);
-    bench.pass(1000 * MS);
-    bench.reply_list(&Prefix::Queue, vec![]);
-    assert_eq!(bench.controller.tasks(), 1, "it may not be queued yet");
-    bench.pass(1000 * MS);
+fn what_a_listing_lacks_is_looked_after() {
+    let seen_and_gone = || {
+        let mut bench = Bench::new(|_| ());
+        let task = converge(1, &switch_of("c1", 1, 0));
+        bench.announce(&task);
+        bench.notice(NoticeOf::Claimed, &task, 1);
+        bench.pass(1000 * MS);
+        bench.reply_list(&Prefix::Queue, vec![]);
+        assert_eq!(bench.controller.tasks(), 1, "it may not be queued yet");
+        assert!(bench.find(|request| matches!(request, Request::Get(_))).is_none());
+        bench.pass(400 * MS);
+        bench.input(Input::Look);
+        bench.reply_list(&Prefix::Queue, vec![Key::Queue(task.id())]);
+        bench.input(Input::Look);
+        bench.reply_list(&Prefix::Queue, vec![]);
+        (bench, task)
+    };
+    let delete = |request: &Request| matches!(request, Request::Delete(_));
+    // It is not decided: it stays in mind, nothing of it is deleted, and it is executed in the end.
+    let (mut bench, task) = seen_and_gone();
+    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
+    bench.reply_list(&Prefix::ClaimsOf(task.id()), vec![]);
+    assert_eq!(bench.controller.tasks(), 1);
+    bench.input(Input::Look);
     bench.reply_list(&Prefix::Queue, vec![Key::Queue(task.id())]);
     bench.pass(1000 * MS);
-    bench.reply_list(&Prefix::Queue, vec![]);
+    assert!(bench.find(delete).is_none());
+    bench.own(&task, 1);
+    assert!(bench.executes(&task).is_some());
+    // It is.
+    let (mut bench, task) = seen_and_gone();
+    bench.reply_get(&Key::Decision(task.id()), Reply::Foreign("schema 2".to_owned()));
     assert_eq!(bench.controller.tasks(), 0);
+}
+
+#[test]
+fn a_page_of_strangers_is_not_the_end() {
+    let mut bench = Bench::new(|_| ());
+    let task = converge(1, &switch_of("c1", 0, 0));
+    bench.pass(1000 * MS);
+    let queue = |request: &Request| matches!(request, Request::List { prefix: Prefix::Queue, .. });
+    let (token, _) = bench.expect("a listing", queue);
+    bench.reply(token, Reply::Page { keys: vec![], next: Some("q/00/strange".to_owned()) });
+    let (token, request) = bench.expect("the next page", queue);
+    assert_eq!(request, Request::List { prefix: Prefix::Queue, after: Some("q/00/strange".to_owned()) });
+    let listed = Listed { key: Key::Queue(task.id()), age: Duration::ZERO };
+    bench.reply(token, Reply::Page { keys: vec![listed], next: None });
+    let queued = Object::Task(QueuedTask::new(&task, "d1"));
+    bench.reply_get(&Key::Queue(task.id()), Reply::Found(Box::new(queued)));
+    assert!(bench.claims(&task, 1).is_some());
+}
+
+/// What cannot be read holds up sweeping, so it goes when it is decided, and not before.
+#[test]
+fn an_unreadable_task_goes_when_it_is_decided() {
+    let mut bench = Bench::new(|_| ());
+    let (one, other) = (converge(1, "leaf1"), converge(1, "leaf2"));
+    bench.pass(1000 * MS);
+    bench.reply_list(&Prefix::Queue, vec![Key::Queue(one.id()), Key::Queue(other.id())]);
+    for task in [&one, &other] {
+        bench.reply_get(&Key::Queue(task.id()), Reply::Foreign("schema 2".to_owned()));
+    }
+    bench.reply_get(&Key::Decision(one.id()), Reply::Missing);
+    bench.reply_get(&Key::Decision(other.id()), Reply::Foreign("schema 2".to_owned()));
+    bench.pass(200 * MS);
+    let (_, delete) = bench.expect("a deletion", |request| matches!(request, Request::Delete(_)));
+    assert_eq!(delete, Request::Delete(vec![Key::Queue(other.id())]));
 }
 
 #[test]
 fn closed_occurrences_are_refused() {
     let mut bench = Bench::new(|_| ());
     bench.pass(60_000 * MS);
-    bench.reply_list(&Prefix::Horizons, vec![Key::Horizon("intent".to_owned(), 5)]);
+    bench.horizons("intent", 5);
     let switch = switch_of("c1", 0, 0);
     bench.announce(&converge(4, &switch));
     assert_eq!((bench.controller.tasks(), bench.controller.counters().refused_closed), (0, 1));
@@ -111,9 +169,48 @@ fn closed_occurrences_are_refused() {
     let other = converge(5, &switch_of("c1", 0, 1));
     bench.announce(&other);
     assert!(bench.claims(&other, 1).is_none());
-    bench.reply_list(&Prefix::Horizons, vec![Key::Horizon("intent".to_owned(), 5)]);
+    bench.horizons("intent", 5);
     bench.pass(20 * MS);
     assert!(bench.claims(&other, 1).is_some());
+}
+
+/// A raise that breaks off is none, and a queue that was seen once says nothing.
+#[test]
+fn a_horizon_is_not_raised_by_one_listing_nor_over_what_cannot_be_read() {
+    let raises = |bench: &mut Bench| {
+        let task = converge(3, "old");
+        let listed = Listed { key: Key::Decision(task.id()), age: Duration::from_hours(24) };
+        let (token, _) = bench.expect("a listing of decisions", |request| {
+            matches!(request, Request::List { prefix: Prefix::Decisions, .. })
+        });
+        bench.reply(token, Reply::Page { keys: vec![listed], next: None });
+        let decision = Decision {
+            owner: "c2".to_owned(),
+            nonce: "c2/1/1".to_owned(),
+            attempt: 1,
+            event: task.event().clone(),
+            work: *task.work(),
+            outcome: Outcome::Superseded { by: 99 },
+            at_ms: 0,
+        };
+        bench.reply_get(&Key::Decision(task.id()), Reply::Found(Box::new(Object::Decision(decision))));
+        bench.reply_list(&Prefix::Claims, vec![]);
+        bench.reply_list(&Prefix::Results, vec![]);
+        bench.find(|request| matches!(request, Request::Create { key: Key::Horizon(..), .. })).is_some()
+    };
+    let mut bench = Bench::new(|_| ());
+    bench.pass(Duration::from_secs(3599));
+    bench.reply_list(&Prefix::Queue, vec![]);
+    bench.horizons("intent", 0);
+    bench.pass(1000 * MS);
+    assert!(!raises(&mut bench), "seen whole, but only once");
+    let strange = converge(2, "strange").id();
+    let mut bench = Bench::new(|_| ());
+    seen_for_a_grace(&mut bench, &[Key::Queue(strange)], &[], 0);
+    assert!(!raises(&mut bench), "it may be older");
+    let mut bench = Bench::new(|_| ());
+    seen_for_a_grace(&mut bench, &[], &[], 0);
+    assert!(raises(&mut bench));
 }
 
 #[test]
@@ -122,11 +219,9 @@ fn horizons_are_raised_first_and_never_over_what_is_pending() {
     let mut bench = Bench::new(|_| ());
     let pending = converge(7, &switch_of("c1", 1, 0));
     // The sweeper is the first in rank for it; alone it is this one.
-    bench.pass(Duration::from_secs(3599));
-    bench.reply_list(&Prefix::Horizons, vec![]);
     bench.announce(&pending);
-    bench.reply_list(&Prefix::Queue, vec![Key::Queue(pending.id())]);
-    bench.pass(1000 * MS);
+    bench.notice(NoticeOf::Claimed, &pending, 1);
+    seen_for_a_grace(&mut bench, &[Key::Queue(pending.id())], &[], 0);
     let decided = |generation| {
         let task = converge(generation, "old");
         let outcome = Outcome::Superseded { by: 99 };
@@ -159,15 +254,20 @@ fn horizons_are_raised_first_and_never_over_what_is_pending() {
     round(&mut bench, &[3, 9]);
     bench.reply_list(&Prefix::Claims, vec![]);
     bench.reply_list(&Prefix::Results, vec![]);
-    let (token, raise) =
-        bench.expect("a raise", |request| matches!(request, Request::Create { key: Key::Horizon(..), .. }));
-    let below = Horizon { source: "intent".to_owned(), below: 7, by: "c1".to_owned(), at_ms: 0 };
-    assert_eq!(
-        raise,
-        Request::Create { key: Key::Horizon("intent".to_owned(), 7), object: Object::Horizon(below) }
-    );
-    assert!(bench.find(|request| matches!(request, Request::Delete(_))).is_none(), "nothing is deleted yet");
-    bench.reply(token, Reply::Created);
+    // What 7 is found by comes before it, one after the other.
+    for below in [1, 2, 4, 6, 7] {
+        let raises = |request: &Request| matches!(request, Request::Create { key: Key::Horizon(..), .. });
+        let (token, raise) = bench.expect("a raise", raises);
+        let object = Horizon { source: "intent".to_owned(), below, by: "c1".to_owned(), at_ms: 0 };
+        let key = Key::Horizon("intent".to_owned(), below);
+        assert_eq!(raise, Request::Create { key, object: Object::Horizon(object) });
+        assert!(bench.find(raises).is_none());
+        assert!(
+            bench.find(|request| matches!(request, Request::Delete(_))).is_none(),
+            "nothing is deleted yet"
+        );
+        bench.reply(token, Reply::Created);
+    }
     for prefix in RETAINED {
         bench.reply_list(&prefix, vec![]);
     }
