@@ -21,11 +21,9 @@ typedef bit<8>   version_t;
 
 const port_t CPU_PORT = 510;
 
-const bit<16> ETHERTYPE_IPV4  = 0x0800;
-const bit<16> ETHERTYPE_ARP   = 0x0806;
-const bit<16> ETHERTYPE_DOT1Q = 0x8100;
-const bit<16> ETHERTYPE_IPV6  = 0x86dd;
-const bit<16> ETHERTYPE_DOT1AD = 0x88a8;
+const bit<16> ETHERTYPE_IPV4 = 0x0800;
+const bit<16> ETHERTYPE_ARP  = 0x0806;
+const bit<16> ETHERTYPE_IPV6 = 0x86dd;
 
 const bit<8> PROTO_HOPOPT   = 0;
 const bit<8> PROTO_ICMP     = 1;
@@ -39,13 +37,28 @@ const bit<8> PROTO_DSTOPTS  = 60;
 const bit<8> PROTO_SCTP     = 132;
 
 // What kind of traffic a frame is, as the policy tables see it.
-const bit<2> TRAFFIC_IP    = 0; // IPv4 or IPv6, except neighbour discovery
-const bit<2> TRAFFIC_ARP   = 1; // addresses are the ARP sender and target protocol addresses
-const bit<2> TRAFFIC_ND    = 2; // ICMPv6 types 133 to 137
-const bit<2> TRAFFIC_OTHER = 3; // any other EtherType
+const bit<3> TRAFFIC_IP     = 0; // IPv4 or IPv6, except neighbour discovery
+const bit<3> TRAFFIC_ARP    = 1; // addresses are the ARP sender and target protocol addresses
+const bit<3> TRAFFIC_ND     = 2; // neighbour and multicast listener discovery
+const bit<3> TRAFFIC_NON_IP = 3; // control protocols that carry no IP
+const bit<3> TRAFFIC_UNREAD = 4; // everything else: some host may find IP in it
 
 const bit<8> ICMP_ECHO_REPLY   = 0;
 const bit<8> ICMPV6_ECHO_REPLY = 129;
+
+// ICMP errors that a host answers a packet with: RFC 792, RFC 4443 section 2.1.
+const bit<8> ICMP_UNREACHABLE       = 3;
+const bit<8> ICMP_TIME_EXCEEDED     = 11;
+const bit<8> ICMP_PARAMETER_PROBLEM = 12;
+const bit<8> ICMPV6_UNREACHABLE       = 1; // 2: packet too big, 3: time exceeded
+const bit<8> ICMPV6_PARAMETER_PROBLEM = 4;
+
+// Multicast listener discovery, RFC 2710 and RFC 3810, and neighbour discovery, RFC 4861.
+const bit<8> MLD_QUERY         = 130; // 131: report
+const bit<8> MLD_DONE          = 132;
+const bit<8> ND_FIRST          = 133;
+const bit<8> ND_LAST           = 137;
+const bit<8> MLD_REPORT_V2     = 143;
 
 const bit<2> VERDICT_NONE   = 0;
 const bit<2> VERDICT_PERMIT = 1;
@@ -56,6 +69,7 @@ const bit<2> COLOR_RED = 2;
 const bit<8> REASON_DENY_LOG = 1; // packet-in reason: a rule with `log` denied the packet
 
 error {
+    TooManyTags,
     IPv4HeaderInvalid,
     IPv6HeaderInvalid,
     IPv6TooManyExtensionHeaders
@@ -90,6 +104,15 @@ header vlan_t {
     bit<1>  dei;
     bit<12> vid;
     bit<16> ether_type;
+}
+
+// IEEE 802.2 LLC, and the SNAP header that follows AA AA 03. Of other frames these bytes are payload.
+header llc_t {
+    bit<8>  dsap;
+    bit<8>  ssap;
+    bit<8>  control_field;
+    bit<24> oui;
+    bit<16> protocol;
 }
 
 header arp_t {
@@ -170,6 +193,7 @@ struct headers_t {
     ethernet_t       ethernet;
     vlan_t           vlan_outer;
     vlan_t           vlan_inner;
+    llc_t            llc;
     arp_t            arp;
     ipv4_t           ipv4;
     ipv6_t           ipv6;
@@ -185,7 +209,8 @@ struct headers_t {
 struct metadata_t {
     version_t version;
     segment_t segment;
-    bit<2>    traffic;
+    bit<3>    traffic;
+    bit<16>   ether_type;        // behind the tags; a length where LLC follows
     bit<1>    vlan_present;
     bit<12>   vlan_id;
     bit<8>    protocol;
@@ -195,6 +220,7 @@ struct metadata_t {
     bit<8>    tcp_flags;         // CWR ECE URG ACK PSH RST SYN FIN
     bit<1>    established;       // 1: TCP with ACK or RST
     bit<1>    reply;             // 1: may answer something: established, UDP, SCTP, an echo reply
+    bit<1>    related;           // 1: an ICMP error
     bit<8>    icmp_type;
     bit<8>    icmp_code;
     class_t   src_class;         // for the filter tables
@@ -218,7 +244,7 @@ struct metadata_t {
 parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
                       inout standard_metadata_t std) {
     state start {
-        meta.traffic = TRAFFIC_OTHER;
+        meta.traffic = TRAFFIC_UNREAD;
         transition select(std.ingress_port) {
             CPU_PORT: parse_packet_out;
             default: parse_ethernet;
@@ -230,40 +256,100 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
         transition accept;
     }
 
+    // Tags: 802.1Q, 802.1ad, and what was in use before 802.1ad.
+#define TAG(NEXT)                                                                                       \
+            0x8100: NEXT;                                                                               \
+            0x88a8: NEXT;                                                                               \
+            0x9100: NEXT;                                                                               \
+            0x9200: NEXT;                                                                               \
+            0x9300: NEXT;
+
     state parse_ethernet {
         packet.extract(hdr.ethernet);
+        meta.ether_type = hdr.ethernet.ether_type;
         transition select(hdr.ethernet.ether_type) {
-            ETHERTYPE_DOT1Q: parse_vlan_outer;
-            ETHERTYPE_DOT1AD: parse_vlan_outer;
-            ETHERTYPE_ARP: parse_arp;
-            ETHERTYPE_IPV4: parse_ipv4;
-            ETHERTYPE_IPV6: parse_ipv6;
-            default: accept;
+            TAG(parse_vlan_outer)
+            default: parse_network;
         }
     }
 
     state parse_vlan_outer {
         packet.extract(hdr.vlan_outer);
+        meta.ether_type = hdr.vlan_outer.ether_type;
         meta.vlan_present = 1;
         meta.vlan_id = hdr.vlan_outer.vid;
         transition select(hdr.vlan_outer.ether_type) {
-            ETHERTYPE_DOT1Q: parse_vlan_inner;
-            ETHERTYPE_DOT1AD: parse_vlan_inner;
-            ETHERTYPE_ARP: parse_arp;
-            ETHERTYPE_IPV4: parse_ipv4;
-            ETHERTYPE_IPV6: parse_ipv6;
-            default: accept;
+            TAG(parse_vlan_inner)
+            default: parse_network;
         }
     }
 
     state parse_vlan_inner {
         packet.extract(hdr.vlan_inner);
+        meta.ether_type = hdr.vlan_inner.ether_type;
         transition select(hdr.vlan_inner.ether_type) {
+            TAG(too_many_tags)
+            default: parse_network;
+        }
+    }
+
+    state too_many_tags {
+        verify(false, error.TooManyTags); // a host may take off as many as there are
+        transition accept;
+    }
+
+    // What is not listed here is unread: a new protocol, or a tunnel's header, is no way around the policy.
+    state parse_network {
+        transition select(meta.ether_type) {
             ETHERTYPE_ARP: parse_arp;
             ETHERTYPE_IPV4: parse_ipv4;
             ETHERTYPE_IPV6: parse_ipv6;
+            0x0000 &&& 0xfc00: parse_llc; // below 0x0600 it is a length
+            0x0400 &&& 0xfe00: parse_llc;
+            0x0842: parse_non_ip; // Wake-on-LAN
+            0x22ea: parse_non_ip; // stream reservation, MSRP
+            0x8035: parse_non_ip; // RARP
+            0x8808: parse_non_ip; // MAC control: pause
+            0x8809: parse_non_ip; // slow protocols: LACP, OAM
+            0x8863: parse_non_ip; // PPPoE discovery
+            0x888e: parse_non_ip; // EAPOL
+            0x8892: parse_non_ip; // PROFINET
+            0x88a2: parse_non_ip; // ATA over Ethernet
+            0x88b8: parse_non_ip; // GOOSE
+            0x88b9: parse_non_ip; // GSE management
+            0x88ba: parse_non_ip; // sampled values
+            0x88c7: parse_non_ip; // 802.11 pre-authentication
+            0x88cc: parse_non_ip; // LLDP
+            0x88e3: parse_non_ip; // media redundancy, MRP
+            0x88ee: parse_non_ip; // E-LMI
+            0x88f5: parse_non_ip; // MVRP
+            0x88f6: parse_non_ip; // MMRP
+            0x88f7: parse_non_ip; // PTP
+            0x8902: parse_non_ip; // connectivity fault management
+            0x8940: parse_non_ip; // edge control protocol
+            0x9000: parse_non_ip; // loopback test
             default: accept;
         }
+    }
+
+    state parse_llc {
+        packet.extract(hdr.llc);
+        transition select(hdr.llc.dsap, hdr.llc.ssap, hdr.llc.control_field, hdr.llc.oui, hdr.llc.protocol) {
+            (0x42, 0x42, 0x03, _, _): parse_non_ip;                            // spanning tree
+            (0xfe, 0xfe, 0x03, 0x820000 &&& 0xff0000, _): parse_non_ip;        // ES-IS
+            (0xfe, 0xfe, 0x03, 0x830000 &&& 0xff0000, _): parse_non_ip;        // IS-IS
+            (0xaa, 0xaa, 0x03, 0x00000c, 0x010b): parse_non_ip;                // PVST+
+            (0xaa, 0xaa, 0x03, 0x00000c, 0x0111): parse_non_ip;                // UDLD
+            (0xaa, 0xaa, 0x03, 0x00000c, 0x2000): parse_non_ip;                // CDP
+            (0xaa, 0xaa, 0x03, 0x00000c, 0x2003): parse_non_ip;                // VTP
+            (0xaa, 0xaa, 0x03, 0x00000c, 0x2004): parse_non_ip;                // DTP
+            default: accept;
+        }
+    }
+
+    state parse_non_ip {
+        meta.traffic = TRAFFIC_NON_IP;
+        transition accept;
     }
 
     state parse_arp {
@@ -553,6 +639,8 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             meta.reply       : ternary @name("reply");                                                  \
             meta.icmp_type   : ternary @name("icmp_type");                                              \
             meta.icmp_code   : ternary @name("icmp_code");                                              \
+            meta.ether_type  : ternary @name("ether_type");                                             \
+            meta.related     : ternary @name("related");                                                \
         }
 
     table filter_admin {
@@ -662,7 +750,8 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
     }
 
     // A side that denies is asked once more: is this the reply to a connection that the same pod's
-    // other side allows? The entries are that side's, mirrored.
+    // other side allows, or an ICMP error about what that side lets through? The entries are that side's,
+    // mirrored.
 #define REPLY_ACTIONS(COUNTER, VERDICT, REPLY, NO_REPLY)                                                \
     action REPLY() {                                                                                    \
         COUNTER.count();                                                                                \
@@ -696,6 +785,7 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             meta.protocol      : ternary @name("protocol");                                             \
             meta.sport_class   : ternary @name("sport_class");                                          \
             meta.established   : ternary @name("established");                                          \
+            meta.related       : ternary @name("related");                                              \
         }
 
     table pod_egress_admin_reply {
@@ -807,11 +897,26 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             exit;
         }
 
+        // A tag with VLAN 0 says a priority and no VLAN, so the next one says it.
+        if (hdr.vlan_inner.isValid() && meta.vlan_id == 0) {
+            meta.vlan_id = hdr.vlan_inner.vid;
+        }
         segment_of.apply();
 
-        if (meta.traffic == TRAFFIC_IP && hdr.ipv6.isValid() && meta.fragment == 0
-            && meta.protocol == PROTO_ICMPV6 && meta.icmp_type >= 133 && meta.icmp_type <= 137) {
-            meta.traffic = TRAFFIC_ND;
+        if (hdr.ipv6.isValid() && hdr.icmp.isValid() && meta.protocol == PROTO_ICMPV6) {
+            if ((meta.icmp_type >= MLD_QUERY && meta.icmp_type <= MLD_DONE)
+                || (meta.icmp_type >= ND_FIRST && meta.icmp_type <= ND_LAST)
+                || meta.icmp_type == MLD_REPORT_V2) {
+                meta.traffic = TRAFFIC_ND;
+            } else if (meta.icmp_type >= ICMPV6_UNREACHABLE
+                       && meta.icmp_type <= ICMPV6_PARAMETER_PROBLEM) {
+                meta.related = 1;
+            }
+        }
+        if (hdr.ipv4.isValid() && hdr.icmp.isValid() && meta.protocol == PROTO_ICMP
+            && (meta.icmp_type == ICMP_UNREACHABLE || meta.icmp_type == ICMP_TIME_EXCEEDED
+                || meta.icmp_type == ICMP_PARAMETER_PROBLEM)) {
+            meta.related = 1;
         }
         if (meta.established == 1 || hdr.ports.isValid()
             || (hdr.icmp.isValid() && meta.protocol == PROTO_ICMP && meta.icmp_type == ICMP_ECHO_REPLY)
@@ -852,7 +957,7 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
                     egress_admin_deny: { }
                     default: { pod_egress.apply(); }
                 }
-                if (meta.egress_verdict == VERDICT_DENY && meta.reply == 1) {
+                if (meta.egress_verdict == VERDICT_DENY && (meta.reply == 1 || meta.related == 1)) {
                     switch (pod_egress_admin_reply.apply().action_run) {
                         egress_admin_reply: { }
                         egress_admin_no_reply: { }
@@ -865,7 +970,7 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
                         ingress_admin_deny: { }
                         default: { pod_ingress.apply(); }
                     }
-                    if (meta.ingress_verdict == VERDICT_DENY && meta.reply == 1) {
+                    if (meta.ingress_verdict == VERDICT_DENY && (meta.reply == 1 || meta.related == 1)) {
                         switch (pod_ingress_admin_reply.apply().action_run) {
                             ingress_admin_reply: { }
                             ingress_admin_no_reply: { }

@@ -8,10 +8,12 @@ use outplane_compiler::plan::plan;
 use outplane_compiler::program::Program;
 use outplane_compiler::state::{Desired, Installed};
 use outplane_intent::evaluate::Evaluator;
+use outplane_intent::packet::{Kind, Llc, Packet, TPIDS, Traffic};
 use outplane_intent::testing::frame::{Layout, frame};
 use outplane_intent::testing::{random_intent, random_packets, universe};
 use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
 use outplane_p4runtime::p4::v1::write_request::Atomicity;
+use outplane_softswitch::dataplane::parse::{self, ParserError};
 use outplane_softswitch::dataplane::pipeline::{DropReason, Outcome, process};
 use outplane_softswitch::dataplane::{Source, StateSource};
 use outplane_softswitch::state::{Limits, Shared};
@@ -63,7 +65,9 @@ fn the_soft_switch_does_what_the_intent_means() {
                 });
                 let (passes, log) = match outcome {
                     Outcome::PacketIn(_) => (false, true),
-                    Outcome::Drop(DropReason::Denied) => (false, false),
+                    Outcome::Drop(DropReason::Denied | DropReason::Parser(ParserError::TooManyTags)) => {
+                        (false, false)
+                    }
                     // Permitted; what becomes of it then is not the policy's.
                     Outcome::Drop(DropReason::RateLimited | DropReason::Blocked | DropReason::NoWayOut)
                     | Outcome::Forward { .. }
@@ -86,4 +90,36 @@ fn the_soft_switch_does_what_the_intent_means() {
         allowed > 1000 && denied > 1000 && logged > 100,
         "{allowed} allowed, {denied} denied, {logged} logged"
     );
+}
+
+/// Oracle and switch know the same EtherTypes and LLC headers, all of them.
+#[test]
+fn the_soft_switch_reads_what_the_intent_means() {
+    let layout = Layout::default();
+    let same = |packet: &Packet| {
+        let parsed = parse::parse(&frame(packet, &layout), 1);
+        let wanted = match packet.traffic() {
+            Traffic::NonIp => parse::Traffic::NonIp,
+            Traffic::Unread => parse::Traffic::Unread,
+            other => panic!("{other:?}: {packet:?}"),
+        };
+        assert_eq!((parsed.error, parsed.meta.traffic), (None, wanted), "{packet:?}");
+    };
+    let read = [0x0800, 0x0806, 0x86dd];
+    for ether_type in (0x0600..=0xffff).filter(|number| !read.contains(number) && !TPIDS.contains(number)) {
+        same(&Packet::other(ether_type));
+        same(&Packet::other(ether_type).in_vlan(0).tagged(0x88a8, 7));
+    }
+    for (dsap, ssap) in (0..=u8::MAX).flat_map(|dsap| (0..=u8::MAX).map(move |ssap| (dsap, ssap))) {
+        same(&Packet::new(Kind::Llc(Llc { dsap, ssap, control: 3, oui: [0x83, 0, 0], protocol: 0 })));
+    }
+    for protocol in 0..=u16::MAX {
+        same(&Packet::new(Kind::Llc(Llc::snap([0, 0, 0x0c], protocol))));
+    }
+    for (control, byte) in (0..=u8::MAX).flat_map(|control| (0..=u8::MAX).map(move |byte| (control, byte))) {
+        for sap in [0x42, 0xfe, 0xaa] {
+            let llc = Llc { dsap: sap, ssap: sap, control, oui: [byte, 0, 0x0c], protocol: 0x2000 };
+            same(&Packet::new(Kind::Llc(llc)));
+        }
+    }
 }

@@ -86,6 +86,8 @@ names! {
         Reply = "reply",
         IcmpType = "icmp_type",
         IcmpCode = "icmp_code",
+        EtherType = "ether_type",
+        Related = "related",
         DstMac = "dst_mac",
     }
 }
@@ -150,7 +152,7 @@ const PORT_KEY: KeyFields = &[(Field::Version, 8), (Field::Protocol, 8), (Field:
 const FILTER_KEY: KeyFields = &[
     (Field::Version, 8),
     (Field::Segment, 16),
-    (Field::Traffic, 2),
+    (Field::Traffic, 3),
     (Field::SrcClass, 16),
     (Field::DstClass, 16),
     (Field::Protocol, 8),
@@ -162,6 +164,8 @@ const FILTER_KEY: KeyFields = &[
     (Field::Reply, 1),
     (Field::IcmpType, 8),
     (Field::IcmpCode, 8),
+    (Field::EtherType, 16),
+    (Field::Related, 1),
 ];
 const POD_KEY: KeyFields = &[
     (Field::Version, 8),
@@ -178,6 +182,7 @@ const REPLY_KEY: KeyFields = &[
     (Field::Protocol, 8),
     (Field::SportClass, 16),
     (Field::Established, 1),
+    (Field::Related, 1),
 ];
 
 impl Table {

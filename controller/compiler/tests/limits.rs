@@ -11,7 +11,7 @@ use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::{
     FilterAction, FilterPolicy, FilterRule, FilterTier, Intent, LabelOperator, LabelSelector, Labels,
     NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, ObjectName, Pod, PortProtocol, RateLimit,
-    Replies, Requirement, Switch, TrafficMatch,
+    RelatedErrors, Replies, Requirement, Switch, TrafficMatch,
 };
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
@@ -84,6 +84,7 @@ fn cluster(pods: u32, policies: u32) -> Intent {
             egress: (n % 5 == 0).then(|| rules.clone()),
             ingress: Some(rules),
             replies: if n % 7 == 0 { Replies::Reverse } else { Replies::Established },
+            related_errors: RelatedErrors::default(),
             log: n % 11 == 0,
         };
         let name = ObjectName { namespace: namespace(n), name: format!("policy-{n}") };
@@ -100,7 +101,8 @@ fn pods_cost_an_entry_each_and_rules_a_few() {
     // Its rule, the rule for later fragments, the isolation.
     assert_eq!(entries(&compiled, Table::PodIngress), 3 * policies);
     assert_eq!(entries(&compiled, Table::PodEgress), 0);
-    assert_eq!(entries(&compiled, Table::PodIngressReply), 1);
+    // What the pods start is answered; they get ICMP errors; nothing else that is one.
+    assert_eq!(entries(&compiled, Table::PodIngressReply), 3);
 }
 
 #[test]
@@ -160,6 +162,7 @@ fn policy(rules: Vec<FilterRule>) -> FilterPolicy {
         segments: Vec::new(),
         default: None,
         replies: Replies::None,
+        related_errors: RelatedErrors::None,
         rules,
     }
 }
@@ -173,14 +176,14 @@ fn overflows(intent: &Intent) -> Vec<outplane_compiler::capacity::Overflow> {
 
 #[test]
 fn an_overfull_table_names_the_biggest_policy() {
-    // Two entries for each rule that allows, one for each that denies.
+    // Two entries for each rule that allows, one for each that denies, and one for what cannot be read.
     let mut intent = testing::large_filter(45_000);
     intent.filters.insert("small".to_owned(), policy(vec![rule(1, TrafficMatch::Arp)]));
     let error = compiled(&intent).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the policy does not fit:\n  switch default: table filter_admin: 75001 needed, 65536 there; most by \
-         FilterPolicy/large (75001)"
+        "the policy does not fit:\n  switch default: table filter_admin: 75002 needed, 65536 there; most by \
+         FilterPolicy/large (75002)"
     );
     let found = overflows(&testing::large_filter(100_000));
     assert_eq!(found.len(), 1);

@@ -148,11 +148,13 @@ pub struct FilterPolicy {
     pub switches: Vec<String>,
     /// Segments whose packets it looks at (by where they enter the switch); empty means all packets.
     pub segments: Vec<String>,
-    /// The verdict when no rule matches, for IP packets only (ARP, neighbour discovery and other EtherTypes are matched
-    /// by rules that name them and by nothing else).
+    /// The verdict when no rule matches, for IP packets only (ARP, neighbour discovery and control protocols are matched
+    /// by rules that name them and by nothing else), and for what may hold some.
     pub default: Option<FilterAction>,
     /// How replies to what its rules allow get through.
     pub replies: Replies,
+    /// Whether ICMP errors about what its rules allow get through.
+    pub related_errors: RelatedErrors,
     /// Rules in order.
     pub rules: Vec<FilterRule>,
 }
@@ -189,6 +191,16 @@ pub enum Replies {
     /// That, and UDP and SCTP packets whose mirror image is allowed by a rule, and echo replies where echo requests are.
     /// Whoever can send from the allowed port can reach any port of the other side.
     Reverse,
+}
+
+/// Whether ICMP errors about allowed traffic get through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RelatedErrors {
+    /// Only where rules allow them by themselves.
+    None,
+    /// Towards addresses that may have sent what they answer. The default: without them a path's MTU is not found.
+    #[default]
+    Allow,
 }
 
 /// A rule of a filter policy. All conditions must hold; an absent one always does.
@@ -262,16 +274,18 @@ pub enum TrafficMatch {
     },
     /// ICMP (v4).
     Icmp(IcmpMatch),
-    /// ICMPv6, except neighbour discovery.
+    /// ICMPv6, except neighbour discovery; multicast listener discovery only if its type is given.
     IcmpV6(IcmpMatch),
     /// Any other IP protocol by number. 6, 17, 132, 1 and 58 are also possible and mean the protocol without conditions.
     Protocol(u8),
     /// ARP; addresses are the sender's and target's protocol addresses.
     Arp,
-    /// IPv6 neighbour discovery: ICMPv6 types 133 to 137.
+    /// IPv6 neighbour discovery, ICMPv6 types 133 to 137, and multicast listener discovery, 130 to 132 and 143.
     NeighborDiscovery,
-    /// Any other EtherType; addresses cannot be given.
+    /// Everything but IP and ARP, whether or not the switch can read it; addresses cannot be given.
     NonIp,
+    /// Of that, frames of one EtherType.
+    EtherType(u16),
 }
 
 /// ICMP type and code.
@@ -378,6 +392,8 @@ pub struct NetworkPolicy {
     pub egress: Option<Vec<NetworkPolicyRule>>,
     /// How replies get past the isolation (annotation `outplane.dev/replies`).
     pub replies: Replies,
+    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`).
+    pub related_errors: RelatedErrors,
     /// Packets that the isolation drops are logged (annotation `outplane.dev/log: "true"`).
     pub log: bool,
 }
@@ -438,6 +454,8 @@ pub struct ClusterNetworkPolicy {
     pub egress: Vec<ClusterRule>,
     /// How replies get past what it denies (annotation `outplane.dev/replies`).
     pub replies: Replies,
+    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`).
+    pub related_errors: RelatedErrors,
 }
 
 /// Tier of a ClusterNetworkPolicy.

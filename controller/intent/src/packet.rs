@@ -39,6 +39,18 @@ pub mod tcp_flags {
     pub const CWR: u8 = 0x80;
 }
 
+/// ICMP types of errors that answer a packet: destination unreachable, time exceeded, parameter problem (RFC 792).
+pub const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
+/// Their like in ICMPv6: unreachable, packet too big, time exceeded, parameter problem (RFC 4443, section 2.1).
+pub const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+/// ICMPv6 types of multicast listener discovery (RFC 2710, RFC 3810).
+pub const LISTENER_DISCOVERY: [u8; 4] = [130, 131, 132, 143];
+
+/// Whether an ICMPv6 type is neighbour discovery (RFC 4861) or multicast listener discovery.
+pub fn is_discovery(icmp_type: u8) -> bool {
+    matches!(icmp_type, 133..=137) || LISTENER_DISCOVERY.contains(&icmp_type)
+}
+
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST_V6: u8 = 128;
@@ -50,11 +62,26 @@ pub struct Packet {
     /// Where it enters the switch. None (a trace that does not say): derived from its source and VLAN, see
     /// [`crate::evaluate::Evaluator::entrance`].
     pub ingress: Option<Ingress>,
-    /// VLAN id of its outer tag, 0..=4095. None without a tag; 0 (a priority tag) counts as none.
-    pub vlan: Option<u16>,
+    /// Its VLAN tags, the outermost first. Switches drop what has more than [`MAX_TAGS`].
+    pub tags: Vec<Tag>,
     /// What it carries.
     pub kind: Kind,
 }
+
+/// A VLAN tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// What announces it: one of [`TPIDS`].
+    pub tpid: u16,
+    /// VLAN id, 0..=4095. 0 (a priority tag) counts as none.
+    pub vlan: u16,
+}
+
+/// EtherTypes that announce a tag: 802.1Q, 802.1ad, and those in use before 802.1ad.
+pub const TPIDS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+
+/// Tags that a switch looks behind.
+pub const MAX_TAGS: usize = 2;
 
 /// Where a packet enters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,11 +115,55 @@ pub enum Kind {
         /// Target protocol address.
         target: Ipv4Addr,
     },
-    /// Any other EtherType (behind up to two VLAN tags).
+    /// Any other EtherType.
     Other {
-        /// The EtherType.
+        /// The EtherType, 0x0600 or more.
         ether_type: u16,
     },
+    /// No EtherType but a length, and IEEE 802.2 LLC behind it.
+    Llc(Llc),
+}
+
+/// An LLC header and what follows it: after `AA AA 03` a SNAP header, else the first bytes of the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Llc {
+    /// Destination service access point.
+    pub dsap: u8,
+    /// Source service access point.
+    pub ssap: u8,
+    /// Control field; 3 is unnumbered information.
+    pub control: u8,
+    /// SNAP's organization.
+    pub oui: [u8; 3],
+    /// SNAP's protocol id: an EtherType where the organization is 00-00-00.
+    pub protocol: u16,
+}
+
+/// EtherTypes of control protocols and of field buses: they carry no IP, and networks need them. All others, but for
+/// IP's, ARP's and those of tags, are [`Traffic::Unread`]. docs/policy-semantics.md says what each is.
+pub const NON_IP_ETHER_TYPES: [u16; 22] = [
+    0x0842, 0x22ea, 0x8035, 0x8808, 0x8809, 0x8863, 0x888e, 0x8892, 0x88a2, 0x88b8, 0x88b9, 0x88ba, 0x88c7,
+    0x88cc, 0x88e3, 0x88ee, 0x88f5, 0x88f6, 0x88f7, 0x8902, 0x8940, 0x9000,
+];
+
+/// Protocols of organization 00-00-0c behind SNAP that are like them: PVST+, UDLD, CDP, VTP, DTP.
+const NON_IP_SNAP: [u16; 5] = [0x010b, 0x0111, 0x2000, 0x2003, 0x2004];
+
+impl Llc {
+    /// A SNAP header (RFC 1042).
+    pub fn snap(oui: [u8; 3], protocol: u16) -> Self {
+        Self { dsap: 0xaa, ssap: 0xaa, control: 3, oui, protocol }
+    }
+
+    /// Whether it is spanning tree, ES-IS or IS-IS, or one of the protocols of 00-00-0c that carry no IP.
+    fn is_non_ip(self) -> bool {
+        match (self.dsap, self.ssap, self.control) {
+            (0x42, 0x42, 3) => true,
+            (0xfe, 0xfe, 3) => matches!(self.oui[0], 0x82 | 0x83),
+            (0xaa, 0xaa, 3) => self.oui == [0, 0, 0x0c] && NON_IP_SNAP.contains(&self.protocol),
+            _ => false,
+        }
+    }
 }
 
 /// What policies see of a transport header.
@@ -128,16 +199,18 @@ pub enum Traffic {
     Ip,
     /// ARP.
     Arp,
-    /// IPv6 neighbour discovery: ICMPv6 types 133 to 137 over IPv6.
+    /// IPv6 neighbour discovery (ICMPv6 types 133 to 137) and multicast listener discovery (130 to 132, 143).
     NeighborDiscovery,
-    /// Any other EtherType.
+    /// Control protocols that carry no IP: [`NON_IP_ETHER_TYPES`] and their like behind LLC.
     NonIp,
+    /// Everything else. The switch cannot read it, and some host may find IP in it.
+    Unread,
 }
 
 impl Packet {
     /// A packet of this kind without a tag, that enters anywhere.
     pub fn new(kind: Kind) -> Self {
-        Self { ingress: None, vlan: None, kind }
+        Self { ingress: None, tags: Vec::new(), kind }
     }
 
     /// A TCP segment with these flags.
@@ -191,27 +264,54 @@ impl Packet {
         self
     }
 
-    /// The same packet with a VLAN tag.
+    /// The same packet with an 802.1Q tag, inside those that it has.
     #[must_use]
-    pub fn in_vlan(mut self, vlan: u16) -> Self {
-        self.vlan = Some(vlan);
+    pub fn in_vlan(self, vlan: u16) -> Self {
+        self.tagged(TPIDS[0], vlan)
+    }
+
+    /// The same packet with a tag, inside those that it has.
+    #[must_use]
+    pub fn tagged(mut self, tpid: u16, vlan: u16) -> Self {
+        self.tags.push(Tag { tpid, vlan });
         self
     }
 
-    /// The VLAN that the outer tag says: 1..=4095. A priority tag says none (IEEE 802.1Q, section 6.9).
+    /// The VLAN that its tags say, 1..=4095: the outermost one that says any. A priority tag says none (IEEE 802.1Q,
+    /// section 6.9), and hosts take it off and go on with the next.
     pub fn vlan_id(&self) -> Option<u16> {
-        self.vlan.filter(|id| *id != 0)
+        self.tags.iter().take(MAX_TAGS).map(|tag| tag.vlan).find(|vlan| *vlan != 0)
+    }
+
+    /// Whether it has more tags than a switch looks behind, so that every switch drops it.
+    pub fn is_overtagged(&self) -> bool {
+        self.tags.len() > MAX_TAGS
     }
 
     /// What sort of traffic it is.
     pub fn traffic(&self) -> Traffic {
         match self.kind {
             Kind::Ip { src, .. } => match self.icmp_header() {
-                Some((ICMPV6, 133..=137, _)) if src.is_ipv6() => Traffic::NeighborDiscovery,
+                Some((ICMPV6, icmp_type, _)) if src.is_ipv6() && is_discovery(icmp_type) => {
+                    Traffic::NeighborDiscovery
+                }
                 _ => Traffic::Ip,
             },
             Kind::Arp { .. } => Traffic::Arp,
-            Kind::Other { .. } => Traffic::NonIp,
+            Kind::Other { ether_type } if NON_IP_ETHER_TYPES.contains(&ether_type) => Traffic::NonIp,
+            Kind::Llc(llc) if llc.is_non_ip() => Traffic::NonIp,
+            Kind::Other { .. } | Kind::Llc(_) => Traffic::Unread,
+        }
+    }
+
+    /// The EtherType behind its tags; none where LLC follows.
+    pub fn ether_type(&self) -> Option<u16> {
+        match self.kind {
+            Kind::Ip { src: IpAddr::V4(_), .. } => Some(0x0800),
+            Kind::Ip { src: IpAddr::V6(_), .. } => Some(0x86dd),
+            Kind::Arp { .. } => Some(0x0806),
+            Kind::Other { ether_type } => Some(ether_type),
+            Kind::Llc(_) => None,
         }
     }
 
@@ -220,7 +320,7 @@ impl Packet {
         match self.kind {
             Kind::Ip { src, dst, .. } => Some((src, dst)),
             Kind::Arp { sender, target } => Some((sender.into(), target.into())),
-            Kind::Other { .. } => None,
+            Kind::Other { .. } | Kind::Llc(_) => None,
         }
     }
 
@@ -228,7 +328,7 @@ impl Packet {
     pub fn protocol(&self) -> Option<u8> {
         match self.kind {
             Kind::Ip { protocol, .. } => Some(protocol),
-            Kind::Arp { .. } | Kind::Other { .. } => None,
+            Kind::Arp { .. } | Kind::Other { .. } | Kind::Llc(_) => None,
         }
     }
 
@@ -278,6 +378,17 @@ impl Packet {
     /// Whether it is an ICMP or ICMPv6 echo reply.
     pub fn is_echo_reply(&self) -> bool {
         matches!(self.icmp_header(), Some((ICMP, ECHO_REPLY, _) | (ICMPV6, ECHO_REPLY_V6, _)))
+    }
+
+    /// Whether it is an ICMP error, of its own IP version, that answers another packet: unreachable, (too big), time
+    /// exceeded, parameter problem (RFC 792; RFC 4443, section 2.1).
+    pub fn is_error(&self) -> bool {
+        let Kind::Ip { src, .. } = self.kind else { return false };
+        match self.icmp_header() {
+            Some((ICMP, icmp_type, _)) => src.is_ipv4() && ICMP_ERRORS.contains(&icmp_type),
+            Some((ICMPV6, icmp_type, _)) => src.is_ipv6() && ICMPV6_ERRORS.contains(&icmp_type),
+            _ => false,
+        }
     }
 
     /// The packet that this one could be the answer to: addresses and ports swapped, an echo reply turned into the
@@ -334,8 +445,19 @@ mod tests {
     fn traffic_and_fields() {
         assert_eq!(Packet::icmp(A6, B6, 133, 0).traffic(), Traffic::NeighborDiscovery);
         assert_eq!(Packet::icmp(A6, B6, 137, 0).traffic(), Traffic::NeighborDiscovery);
-        assert_eq!(Packet::icmp(A6, B6, 132, 0).traffic(), Traffic::Ip);
-        assert_eq!(Packet::icmp(A6, B6, 138, 0).traffic(), Traffic::Ip);
+        for (icmp_type, discovery) in [
+            (129, false),
+            (130, true),
+            (131, true),
+            (132, true),
+            (138, false),
+            (142, false),
+            (143, true),
+            (144, false),
+        ] {
+            let wanted = if discovery { Traffic::NeighborDiscovery } else { Traffic::Ip };
+            assert_eq!(Packet::icmp(A6, B6, icmp_type, 0).traffic(), wanted, "{icmp_type}");
+        }
         assert_eq!(Packet::later_fragment(A6, B6, ICMPV6).traffic(), Traffic::Ip);
         let l4 = L4::Icmp { icmp_type: 135, code: 0 };
         let over_v4 = Packet::new(Kind::Ip { src: A, dst: B, protocol: ICMPV6, fragment: false, l4 });
@@ -355,6 +477,38 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_listed_is_read() {
+        for (packet, traffic) in [
+            (Packet::other(0x88cc), Traffic::NonIp),
+            (Packet::other(0x8847), Traffic::Unread),
+            (Packet::other(0xffff), Traffic::Unread),
+            (
+                Packet::new(Kind::Llc(Llc { dsap: 0x42, ssap: 0x42, control: 3, ..Llc::default() })),
+                Traffic::NonIp,
+            ),
+            (Packet::new(Kind::Llc(Llc { dsap: 6, ssap: 6, control: 3, ..Llc::default() })), Traffic::Unread),
+            (Packet::new(Kind::Llc(Llc::snap([0; 3], 0x0800))), Traffic::Unread),
+            (Packet::new(Kind::Llc(Llc::snap([0; 3], 0x88cc))), Traffic::Unread),
+            (Packet::new(Kind::Llc(Llc::snap([0, 0, 0x0c], 0x2000))), Traffic::NonIp),
+        ] {
+            assert_eq!(packet.traffic(), traffic, "{packet:?}");
+            assert_eq!(packet.addresses(), None);
+        }
+    }
+
+    #[test]
+    fn errors_are_of_their_own_version() {
+        for icmp_type in 0..=u8::MAX {
+            assert_eq!(Packet::icmp(A, B, icmp_type, 4).is_error(), [3, 11, 12].contains(&icmp_type));
+            assert_eq!(Packet::icmp(A6, B6, icmp_type, 4).is_error(), (1..=4).contains(&icmp_type));
+            let l4 = L4::Icmp { icmp_type, code: 0 };
+            let crossed = Packet::new(Kind::Ip { src: A, dst: B, protocol: ICMPV6, fragment: false, l4 });
+            assert!(!crossed.is_error());
+        }
+        assert!(!Packet::later_fragment(A, B, ICMP).is_error());
+    }
+
+    #[test]
     fn established_is_ack_or_rst() {
         for flags in 0..=u8::MAX {
             let expected = flags & 0x10 != 0 || flags & 0x04 != 0;
@@ -369,5 +523,8 @@ mod tests {
         assert_eq!(Packet::other(1).in_vlan(0).vlan_id(), None);
         assert_eq!(Packet::other(1).in_vlan(4095).vlan_id(), Some(4095));
         assert_eq!(Packet::other(1).vlan_id(), None);
+        assert_eq!(Packet::other(1).in_vlan(0).tagged(0x88a8, 7).vlan_id(), Some(7));
+        assert_eq!(Packet::other(1).in_vlan(0).in_vlan(0).in_vlan(7).vlan_id(), None);
+        assert!(Packet::other(1).in_vlan(0).in_vlan(0).in_vlan(7).is_overtagged());
     }
 }

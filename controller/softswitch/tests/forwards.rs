@@ -100,7 +100,7 @@ fn frames_pass_unchanged_both_ways() {
             frame().build(),
             Frame::new().vlan(100).ipv6(1, 2).tcp(3, 4, 5).build(),
             Frame::new().tag(0x88a8, 100).vlan(200).arp([1; 4], [2; 4]).bytes(&[0xab; 18]).build(),
-            Frame::new().vlan(1).vlan(2).vlan(3).ether_type(0x88cc).bytes(&[1; 60]).build(),
+            Frame::new().vlan(1).vlan(2).ether_type(0x88cc).bytes(&[1; 60]).build(),
             Frame::between([1, 0, 0x5e, 0, 0, 1], [0xff; 6]).ether_type(0x1234).bytes(&[7; 1500]).build(),
         ] {
             host1.send(&frame);

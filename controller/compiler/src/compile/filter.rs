@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use outplane_intent::model::{
-    FilterAction, FilterPolicy, FilterRule, FilterTier, IcmpMatch, PortProtocol, Replies, TcpFlags,
-    TrafficMatch,
+    FilterAction, FilterPolicy, FilterRule, FilterTier, IcmpMatch, PortProtocol, RelatedErrors, Replies,
+    TcpFlags, TrafficMatch,
 };
+use outplane_intent::packet::{LISTENER_DISCOVERY, NON_IP_ETHER_TYPES};
 use outplane_p4runtime::entry::{Action, Match};
 
 use super::error::CompileError;
@@ -15,6 +16,7 @@ use super::notes::Note;
 use super::openings;
 use super::peers::Resolver;
 use super::priority::Places;
+use super::related;
 use super::row::{Addresses, RowMatch, Rows, whole};
 use super::{Findings, Scene};
 use crate::program::{ActionKind, Field, Program, Table};
@@ -23,27 +25,28 @@ use crate::ranges::Ranges;
 const TRAFFIC_IP: u128 = 0;
 const TRAFFIC_ARP: u128 = 1;
 const TRAFFIC_ND: u128 = 2;
-const TRAFFIC_OTHER: u128 = 3;
+const TRAFFIC_NON_IP: u128 = 3;
+pub(super) const TRAFFIC_UNREAD: u128 = 4;
 
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
-const ECHO_REQUEST: u8 = 8;
-const ECHO_REQUEST_V6: u8 = 128;
+pub(super) const ICMP: u8 = 1;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
+pub(super) const ECHO_REQUEST: u8 = 8;
+pub(super) const ECHO_REQUEST_V6: u8 = 128;
 
 /// What a tier's table and actions are called.
-struct Tier {
-    table: Table,
-    permit: ActionKind,
-    permit_limited: ActionKind,
-    deny: ActionKind,
-    deny_log: ActionKind,
-    pass: ActionKind,
+pub(super) struct Tier {
+    pub(super) table: Table,
+    pub(super) permit: ActionKind,
+    pub(super) permit_limited: ActionKind,
+    pub(super) deny: ActionKind,
+    pub(super) deny_log: ActionKind,
+    pub(super) pass: ActionKind,
 }
 
-const ADMIN: Tier = Tier {
+pub(super) const ADMIN: Tier = Tier {
     table: Table::FilterAdmin,
     permit: ActionKind::AdminPermit,
     permit_limited: ActionKind::AdminPermitLimited,
@@ -123,11 +126,7 @@ pub(super) fn compile(
                 if from.is_empty() || to.is_empty() {
                     continue;
                 }
-                findings.openings.extend(openings::of_filter_rule(
-                    &compiler.name,
-                    compiler.policy.replies,
-                    rule,
-                ));
+                findings.openings.extend(openings::of_filter_rule(&compiler.name, compiler.policy, rule));
                 compiler.rule(rule, block.rule(place), &from, &to, limiters);
             }
             if let Some(default) = policy.default {
@@ -138,11 +137,11 @@ pub(super) fn compile(
     Ok(())
 }
 
-fn policy_name(name: &str) -> String {
+pub(super) fn policy_name(name: &str) -> String {
     format!("FilterPolicy/{name}")
 }
 
-fn has_expired(rule: &FilterRule, at: Timestamp) -> bool {
+pub(super) fn has_expired(rule: &FilterRule, at: Timestamp) -> bool {
     rule.expires.is_some_and(|expires| expires <= at)
 }
 
@@ -196,6 +195,12 @@ impl PolicyCompiler<'_> {
             for conditions in self.mirrored(rule) {
                 self.push(priority, action.clone(), origin, to, from, conditions);
             }
+        }
+        let errors = self.policy.related_errors == RelatedErrors::Allow;
+        if rule.action == FilterAction::Allow && errors && !everything {
+            let senders = related::senders(rule, self.policy.replies, from, to);
+            let conditions = self.conditions(&[(Field::Traffic, TRAFFIC_IP), (Field::Related, 1)]);
+            self.push(priority, action, origin, &Addresses::Any, &senders, conditions);
         }
     }
 
@@ -283,13 +288,22 @@ impl PolicyCompiler<'_> {
             match traffic {
                 TrafficMatch::Ports { .. } => {}
                 TrafficMatch::Icmp(icmp) => all.extend(self.icmp(ICMP, *icmp, deny)),
-                TrafficMatch::IcmpV6(icmp) => all.extend(self.icmp(ICMPV6, *icmp, deny)),
+                TrafficMatch::IcmpV6(icmp) => {
+                    all.extend(self.icmp(ICMPV6, *icmp, deny));
+                    all.extend(self.listener_discovery(*icmp));
+                }
                 TrafficMatch::Protocol(number) => all.push(self.protocol(*number, &[])),
                 TrafficMatch::Arp => all.push(self.conditions(&[(Field::Traffic, TRAFFIC_ARP)])),
                 TrafficMatch::NeighborDiscovery => all.push(self.conditions(&[(Field::Traffic, TRAFFIC_ND)])),
                 // Such a frame has no addresses that could be the rule's.
-                TrafficMatch::NonIp if addressed => {}
-                TrafficMatch::NonIp => all.push(self.conditions(&[(Field::Traffic, TRAFFIC_OTHER)])),
+                TrafficMatch::NonIp | TrafficMatch::EtherType(_) if addressed => {}
+                TrafficMatch::NonIp => all.push(self.conditions(&[(Field::Traffic, TRAFFIC_NON_IP)])),
+                TrafficMatch::EtherType(number) if NON_IP_ETHER_TYPES.contains(number) => {
+                    let fields = [(Field::Traffic, TRAFFIC_NON_IP), (Field::EtherType, (*number).into())];
+                    all.push(self.conditions(&fields));
+                }
+                // Frames that the switch cannot read have entries of their own, in `unread`.
+                TrafficMatch::EtherType(_) => {}
             }
         }
         all
@@ -308,6 +322,14 @@ impl PolicyCompiler<'_> {
             return vec![self.protocol(protocol, &fields)];
         }
         vec![self.protocol(protocol, &fields), self.protocol(protocol, &[(Field::Fragment, 1)])]
+    }
+
+    /// Multicast listener discovery, which is meant by who gives its type.
+    fn listener_discovery(&self, icmp: IcmpMatch) -> Option<Conditions> {
+        let icmp_type = icmp.icmp_type.filter(|icmp_type| LISTENER_DISCOVERY.contains(icmp_type))?;
+        let mut fields = vec![(Field::Traffic, TRAFFIC_ND), (Field::IcmpType, icmp_type.into())];
+        fields.extend(icmp.code.map(|code| (Field::IcmpCode, u128::from(code))));
+        Some(self.conditions(&fields))
     }
 
     /// The mirror image of what a rule allows, addresses not yet swapped.

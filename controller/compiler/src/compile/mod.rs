@@ -16,7 +16,9 @@ mod openings;
 mod peers;
 mod pods;
 mod priority;
+mod related;
 mod row;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,11 +35,15 @@ use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
 pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP};
-pub use notes::{Note, Opening};
+pub use notes::{Note, OpenedBy, Opening, Unread};
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
 /// named, with this as the rule.
 pub const REPLY_RULE: &str = "reply";
+
+/// Rule of the entries that let ICMP errors through to a pod that may have sent what they answer: who denied is named,
+/// with this as the rule.
+pub const RELATED_RULE: &str = "related";
 
 /// What a compilation depends on beside the intent.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,8 @@ pub struct SwitchState {
     pub desired: Desired,
     /// How much of it that takes, by policy: tables, rate limits, classes.
     pub usage: Vec<ResourceUsage>,
+    /// What becomes of frames that it cannot read: everywhere first, then what differs.
+    pub unread: Vec<Unread>,
 }
 
 /// Compiles an intent for all its switches.
@@ -145,6 +153,7 @@ struct PolicyState {
     meters: Vec<MeterCell>,
     /// Of classes.
     usage: Vec<ResourceUsage>,
+    unread: Vec<Unread>,
 }
 
 fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
@@ -182,7 +191,8 @@ fn policy_state(
     let mut resolver = peers::Resolver::new(intent);
     let mut rows = row::Rows::default();
     filter::compile(filters, scene, &limiters, &mut resolver, &mut rows, findings)?;
-    pods::compile(intent, program, &mut resolver, &mut rows, findings)?;
+    let denial = pods::compile(intent, program, &mut resolver, &mut rows, findings)?;
+    let unread = unread::compile(filters, scene, &limiters, denial.as_ref(), &mut rows);
     rows.prune();
     let spaces = match rows.classify() {
         Ok(spaces) => spaces,
@@ -195,7 +205,8 @@ fn policy_state(
     let mut entries = rows.expand(program, &spaces);
     entries.extend(class_entries(program, &spaces));
     let usage = spaces.usage(program);
-    Ok(Ok(PolicyState { entries, meters: limiters.meter_cells(program.rate_limiter()), usage }))
+    let meters = limiters.meter_cells(program.rate_limiter());
+    Ok(Ok(PolicyState { entries, meters, usage, unread }))
 }
 
 fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyState) -> SwitchState {
@@ -206,7 +217,7 @@ fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyS
     let desired = Desired { entries, groups: forwarding.groups, meters: policy.meters.clone() };
     let mut usage = capacity::measure(scene.program, &desired);
     usage.extend(policy.usage.iter().cloned());
-    SwitchState { desired, usage }
+    SwitchState { desired, usage, unread: policy.unread.clone() }
 }
 
 /// The tables that map addresses and ports to classes.

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use outplane_intent::model::Replies;
+use outplane_intent::model::{RelatedErrors, Replies};
 use serde::Serialize;
+
+use super::unread::Decision;
 
 /// Something in the intent that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,7 +56,8 @@ impl fmt::Display for Note {
     }
 }
 
-/// Packets that pass as replies although no rule allows them by itself: what a stateless switch has to open.
+/// Packets that pass as replies, or as ICMP errors about what passes, although no rule allows them by itself: what a
+/// stateless switch has to open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Opening {
@@ -62,15 +65,86 @@ pub struct Opening {
     pub policy: String,
     /// The rule that they answer; none: whatever the policy isolates.
     pub rule: Option<String>,
-    /// The policy's reply mode.
-    #[serde(serialize_with = "replies")]
-    pub replies: Replies,
+    /// What of the policy lets them through.
+    #[serde(flatten)]
+    pub by: OpenedBy,
     /// Packets, for example `TCP with ACK or RST from port 80`.
     pub traffic: String,
     /// Where from, for example `10.0.0.0/8`, `any address`, `3 pods`.
     pub from: String,
     /// Where to.
     pub to: String,
+}
+
+/// What opens something: `"replies": "established"`, `"relatedErrors": "allow"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OpenedBy {
+    /// The policy's reply mode.
+    #[serde(serialize_with = "replies")]
+    Replies(Replies),
+    /// Its mode of related errors.
+    #[serde(serialize_with = "related_errors")]
+    RelatedErrors(RelatedErrors),
+}
+
+/// What becomes of frames that the switch cannot read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unread {
+    /// Those that enter in this segment; none: in any other.
+    pub segment: Option<String>,
+    /// Those of this EtherType; none: all others.
+    pub ether_type: Option<u16>,
+    /// Whether they pass.
+    pub passes: bool,
+    /// The policy that decides; none: no policy denies anything that may be in them.
+    pub policy: Option<String>,
+    /// And its rule.
+    pub rule: Option<String>,
+}
+
+impl Unread {
+    pub(super) fn new(segment: Option<&str>, ether_type: Option<u16>, decision: Option<&Decision>) -> Self {
+        Self {
+            segment: segment.map(str::to_owned),
+            ether_type,
+            passes: decision.is_none_or(|decision| decision.allow),
+            policy: decision.map(|decision| decision.policy.clone()),
+            rule: decision.map(|decision| decision.rule.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ether_type {
+            Some(number) => write!(f, "EtherType {number:#06x}")?,
+            None if self.segment.is_some() => f.write_str("frames")?,
+            None => f.write_str("all")?,
+        }
+        if let Some(segment) = &self.segment {
+            write!(f, " in segment {segment}")?;
+        }
+        write!(f, ": {}", if self.passes { "pass" } else { "dropped" })?;
+        match (&self.policy, &self.rule) {
+            (Some(policy), Some(rule)) => write!(f, " by {policy}, rule {rule}"),
+            _ => f.write_str(", no policy denies any IP"),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn related_errors<S: serde::Serializer>(errors: &RelatedErrors, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(related_mode(*errors))
+}
+
+/// How policies spell a mode of related errors.
+fn related_mode(errors: RelatedErrors) -> &'static str {
+    match errors {
+        RelatedErrors::None => "none",
+        RelatedErrors::Allow => "allow",
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -89,12 +163,16 @@ pub(super) fn reply_mode(replies: Replies) -> &'static str {
 
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, rule, replies, traffic, from, to } = self;
+        let Self { policy, rule, by, traffic, from, to } = self;
         f.write_str(policy)?;
         if let Some(rule) = rule {
             write!(f, " rule {rule}")?;
         }
-        write!(f, ": {traffic} from {from} to {to} (replies: {})", reply_mode(*replies))
+        write!(f, ": {traffic} from {from} to {to} (")?;
+        match by {
+            OpenedBy::Replies(replies) => write!(f, "replies: {})", reply_mode(*replies)),
+            OpenedBy::RelatedErrors(errors) => write!(f, "relatedErrors: {})", related_mode(*errors)),
+        }
     }
 }
 

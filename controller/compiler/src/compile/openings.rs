@@ -1,15 +1,49 @@
-//! What replies open, in words.
+//! What replies and related errors open, in words.
 
 use ipnet::IpNet;
 use outplane_intent::model::{
-    FilterAction, FilterPeer, FilterRule, IcmpMatch, PortProtocol, Replies, TrafficMatch,
+    FilterAction, FilterPeer, FilterPolicy, FilterRule, IcmpMatch, PortProtocol, RelatedErrors, Replies,
+    TrafficMatch,
 };
 
-use super::notes::{Opening, pods};
+use super::notes::{OpenedBy, Opening, pods};
+use super::related;
+
+const ERRORS: &str = "ICMP errors";
 
 /// What a filter rule lets through beside what it says.
-pub(super) fn of_filter_rule(policy: &str, replies: Replies, rule: &FilterRule) -> Vec<Opening> {
-    if rule.action != FilterAction::Allow || replies == Replies::None {
+pub(super) fn of_filter_rule(name: &str, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Opening> {
+    if rule.action != FilterAction::Allow {
+        return Vec::new();
+    }
+    let mut opened = replies_of_rule(name, policy.replies, rule);
+    // A rule that allows everything allows errors by itself.
+    let everything = rule.traffic.is_empty() && rule.from.is_empty() && rule.to.is_empty();
+    if policy.related_errors == RelatedErrors::Allow && !everything {
+        let (sent, answered) = related::may_send(rule, policy.replies);
+        let mut to: Vec<String> = [(sent, &rule.from), (answered, &rule.to)]
+            .into_iter()
+            .filter_map(|(sends, receivers)| sends.then(|| peers(receivers)))
+            .collect();
+        let anybody = peers(&[]);
+        if to.contains(&anybody) {
+            to = vec![anybody.clone()];
+        }
+        to.dedup();
+        opened.extend(to.into_iter().map(|to| Opening {
+            policy: name.to_owned(),
+            rule: Some(rule.name.clone()),
+            by: OpenedBy::RelatedErrors(policy.related_errors),
+            traffic: ERRORS.to_owned(),
+            from: anybody.clone(),
+            to,
+        }));
+    }
+    opened
+}
+
+fn replies_of_rule(policy: &str, replies: Replies, rule: &FilterRule) -> Vec<Opening> {
+    if replies == Replies::None {
         return Vec::new();
     }
     let mut traffic = Vec::new();
@@ -25,7 +59,7 @@ pub(super) fn of_filter_rule(policy: &str, replies: Replies, rule: &FilterRule) 
         .map(|traffic| Opening {
             policy: policy.to_owned(),
             rule: Some(rule.name.clone()),
-            replies,
+            by: OpenedBy::Replies(replies),
             traffic,
             from: peers(&rule.to),
             to: peers(&rule.from),
@@ -54,7 +88,26 @@ pub(super) fn of_pods(
         traffic = format!("{traffic} (UDP, SCTP and echo replies only where a rule allows what they answer)");
     }
     let (from, to) = if ingress { (peers.to_owned(), pods(count)) } else { (pods(count), peers.to_owned()) };
-    Some(Opening { policy: policy.to_owned(), rule: None, replies, traffic, from, to })
+    Some(Opening { policy: policy.to_owned(), rule: None, by: OpenedBy::Replies(replies), traffic, from, to })
+}
+
+/// Errors that get past the isolation (or a denial) of pods.
+pub(super) fn errors_of_pods(
+    policy: &str,
+    errors: RelatedErrors,
+    ingress: bool,
+    count: usize,
+) -> Option<Opening> {
+    if errors == RelatedErrors::None || count == 0 {
+        return None;
+    }
+    let (from, to) = if ingress {
+        ("any address".to_owned(), format!("{} that may send something", pods(count)))
+    } else {
+        (pods(count), "addresses that their ingress rules let in".to_owned())
+    };
+    let by = OpenedBy::RelatedErrors(errors);
+    Some(Opening { policy: policy.to_owned(), rule: None, by, traffic: ERRORS.to_owned(), from, to })
 }
 
 fn any_traffic(replies: Replies) -> &'static str {

@@ -24,6 +24,9 @@ const HIGHEST_POLICY_PRIORITY: u16 = 1000;
 
 /// NetworkPolicies of a pod add up, so their rules share one priority, above everything in their tables.
 pub(super) const NETWORK_RULE: i32 = 0x7fff_8000;
+/// ICMP errors, in tables of replies: what lets them through above what keeps them from everything else there.
+pub(super) const RELATED: i32 = 0x7fff_a000;
+pub(super) const UNRELATED: i32 = 0x7fff_9000;
 /// The isolation of pods: below the rules that make holes in it, above the Baseline tier.
 pub(super) const ISOLATION: i32 = 0x7fff_0000;
 /// What is left when no rule has matched.

@@ -12,7 +12,7 @@ use outplane_intent::evaluate::Entrance;
 use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Packet, SCTP, Traffic, UDP};
 use outplane_p4runtime::entry::{Action, Entry};
 
-use crate::compile::REPLY_RULE;
+use crate::compile::{RELATED_RULE, REPLY_RULE};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use index::Index;
@@ -128,6 +128,8 @@ struct Seen {
     tcp_flags: u8,
     established: bool,
     reply: bool,
+    related: bool,
+    ether_type: u16,
     icmp_type: u8,
     icmp_code: u8,
     src_class: u16,
@@ -160,6 +162,7 @@ impl Seen {
                 Traffic::Arp => 1,
                 Traffic::NeighborDiscovery => 2,
                 Traffic::NonIp => 3,
+                Traffic::Unread => 4,
             },
             src: bits(src),
             dst: bits(dst),
@@ -170,6 +173,9 @@ impl Seen {
             tcp_flags: packet.tcp_flags().unwrap_or(0),
             established: packet.is_established(),
             reply: answers,
+            related: packet.is_error(),
+            // A length where LLC follows; no entry asks for one.
+            ether_type: packet.ether_type().unwrap_or(0),
             icmp_type,
             icmp_code,
             ..Self::default()
@@ -204,6 +210,8 @@ impl Seen {
             Field::Reply => self.reply.into(),
             Field::IcmpType => self.icmp_type.into(),
             Field::IcmpCode => self.icmp_code.into(),
+            Field::EtherType => self.ether_type.into(),
+            Field::Related => self.related.into(),
             Field::DstMac => 0,
         }
     }
@@ -221,7 +229,7 @@ struct Run<'l, 'e> {
 impl Run<'_, '_> {
     fn apply(&mut self, packet: &Packet, entrance: &Entrance, segments: &BTreeMap<String, u16>) -> Decision {
         self.seen.version = self.lookup.version;
-        if self.seen.version == 0 {
+        if self.seen.version == 0 || packet.is_overtagged() {
             return Decision { allow: false, by: None };
         }
         self.segment(packet, entrance, segments);
@@ -314,13 +322,15 @@ impl Run<'_, '_> {
     fn side(&mut self, tables: [Table; 2], replies: [Table; 2]) -> Said {
         let said = self.first(tables);
         let Said::Deny(denier) = said else { return said };
-        if self.seen.reply
+        if (self.seen.reply || self.seen.related)
             && let Said::Permit(by) = self.first(replies)
         {
             self.log = false;
-            let undecided = |by: &Origin| by.policy == Origin::COMMON && by.rule == REPLY_RULE;
+            let nobodys = |by: &Origin| {
+                by.policy == Origin::COMMON && [REPLY_RULE, RELATED_RULE].contains(&by.rule.as_str())
+            };
             return Said::Permit(match by {
-                Some(by) if undecided(&by) => denier.map(|denier| Origin { rule: by.rule, ..denier }),
+                Some(by) if nobodys(&by) => denier.map(|denier| Origin { rule: by.rule, ..denier }),
                 by => by,
             });
         }

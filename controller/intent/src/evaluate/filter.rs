@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::Evaluator;
 use super::verdict::{Decider, Verdict};
 use crate::model::{
-    FilterAction, FilterPeer, FilterRule, FilterTier, IcmpMatch, RateLimit, Replies, TrafficMatch,
+    FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, IcmpMatch, RateLimit, Replies,
+    TrafficMatch,
 };
 use crate::packet::{self, Packet, Traffic};
 use std::net::IpAddr;
@@ -23,13 +24,37 @@ pub(super) struct Scene<'s> {
 pub(super) struct Decision {
     pub(super) action: FilterAction,
     pub(super) by: Decider,
-    /// It matched as the mirror image of what the rule allows.
-    pub(super) mirrored: bool,
+    /// How it matched.
+    pub(super) matched: Matched,
     log: bool,
     rate_limit: Option<RateLimit>,
 }
 
+/// How a packet matches a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Matched {
+    /// By itself.
+    Directly,
+    /// As the mirror image of what the rule allows.
+    AsReply,
+    /// As an ICMP error about what the rule allows.
+    AsError,
+}
+
 impl Decision {
+    pub(super) fn of_rule(policy: &str, rule: &FilterRule) -> Self {
+        Self { log: rule.log, rate_limit: rule.rate_limit, ..Self::new(policy, &rule.name, rule.action) }
+    }
+
+    pub(super) fn of_default(policy: &str, action: FilterAction) -> Self {
+        Self::new(policy, "default", action)
+    }
+
+    fn new(policy: &str, rule: &str, action: FilterAction) -> Self {
+        let by = Decider { policy: format!("FilterPolicy/{policy}"), rule: rule.to_owned() };
+        Self { action, by, matched: Matched::Directly, log: false, rate_limit: None }
+    }
+
     /// The verdict, unless this is a pass.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         match self.action {
@@ -45,37 +70,39 @@ impl Decision {
 impl Evaluator<'_> {
     /// Asks the policies of a tier in their order. None: nothing matched.
     pub(super) fn filter(&self, tier: FilterTier, scene: Scene<'_>, packet: &Packet) -> Option<Decision> {
-        for (name, policy) in self.filters.get(&tier).into_iter().flatten() {
-            let here = policy.switches.is_empty() || policy.switches.iter().any(|s| s == scene.switch);
-            let looked_at = policy.segments.is_empty()
-                || policy.segments.iter().any(|s| Some(s.as_str()) == scene.segment);
-            if !here || !looked_at {
-                continue;
-            }
-            let by = |rule: &str| Decider { policy: format!("FilterPolicy/{name}"), rule: rule.to_owned() };
-
-            for rule in &policy.rules {
-                if rule.expires.is_some_and(|expires| scene.at >= expires) {
+        for (name, policy) in self.filters_here(tier, scene) {
+            for rule in policy.rules.iter().filter(|rule| !has_expired(rule, scene)) {
+                let matched = if self.rule_matches(rule, packet) {
+                    Matched::Directly
+                } else if self.rule_allows_mirror(rule, policy.replies, packet) {
+                    Matched::AsReply
+                } else if self.rule_allows_error(rule, policy, packet) {
+                    Matched::AsError
+                } else {
                     continue;
-                }
-                let direct = self.rule_matches(rule, packet);
-                let mirrored = !direct && self.rule_allows_mirror(rule, policy.replies, packet);
-                if direct || mirrored {
-                    return Some(Decision {
-                        action: rule.action,
-                        by: by(&rule.name),
-                        mirrored,
-                        log: rule.log,
-                        rate_limit: rule.rate_limit,
-                    });
-                }
+                };
+                return Some(Decision { matched, ..Decision::of_rule(name, rule) });
             }
             if let Some(action) = policy.default.filter(|_| packet.traffic() == Traffic::Ip) {
-                let by = by("default");
-                return Some(Decision { action, by, mirrored: false, log: false, rate_limit: None });
+                return Some(Decision::of_default(name, action));
             }
         }
         None
+    }
+
+    /// The policies of a tier that look at packets here, in their order.
+    pub(super) fn filters_here(
+        &self,
+        tier: FilterTier,
+        scene: Scene<'_>,
+    ) -> impl Iterator<Item = (&str, &FilterPolicy)> {
+        let policies = self.filters.get(&tier).into_iter().flatten().copied();
+        policies.filter(move |(_, policy)| {
+            let here = policy.switches.is_empty() || policy.switches.iter().any(|s| s == scene.switch);
+            let looked_at = policy.segments.is_empty()
+                || policy.segments.iter().any(|s| Some(s.as_str()) == scene.segment);
+            here && looked_at
+        })
     }
 
     fn rule_matches(&self, rule: &FilterRule, packet: &Packet) -> bool {
@@ -110,6 +137,11 @@ impl Evaluator<'_> {
         let (src, dst) = packet.addresses().unzip();
         matches(&rule.from, src) && matches(&rule.to, dst)
     }
+}
+
+/// Whether a rule is over.
+pub(super) fn has_expired(rule: &FilterRule, scene: Scene<'_>) -> bool {
+    rule.expires.is_some_and(|expires| scene.at >= expires)
 }
 
 /// The packet that this one answers, if replies of its kind get through in this mode.
@@ -147,12 +179,20 @@ fn traffic_matches(traffic: &TrafficMatch, action: FilterAction, packet: &Packet
             packet.protocol() == Some(packet::ICMP) && icmp_matches(*wanted, unseen, packet)
         }
         TrafficMatch::IcmpV6(wanted) => {
-            ip && packet.protocol() == Some(packet::ICMPV6) && icmp_matches(*wanted, unseen, packet)
+            // Listener discovery is meant by who gives its type.
+            let listener =
+                wanted.icmp_type.is_some_and(|wanted| packet::LISTENER_DISCOVERY.contains(&wanted));
+            let meant = ip || listener && packet.traffic() == Traffic::NeighborDiscovery;
+            meant && packet.protocol() == Some(packet::ICMPV6) && icmp_matches(*wanted, unseen, packet)
         }
         TrafficMatch::Protocol(number) => ip && packet.protocol() == Some(*number),
         TrafficMatch::Arp => packet.traffic() == Traffic::Arp,
         TrafficMatch::NeighborDiscovery => packet.traffic() == Traffic::NeighborDiscovery,
+        // The others are judged elsewhere.
         TrafficMatch::NonIp => packet.traffic() == Traffic::NonIp,
+        TrafficMatch::EtherType(number) => {
+            packet.traffic() == Traffic::NonIp && packet.ether_type() == Some(*number)
+        }
     }
 }
 

@@ -16,12 +16,15 @@ use crate::packet::{Packet, Traffic};
 mod entrance;
 mod filter;
 mod matching;
+mod related;
 mod side;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod verdict;
 
 use side::{Direction, PodPolicies, Side};
+use verdict::Decider;
 
 pub use entrance::Entrance;
 pub(crate) use matching::selects;
@@ -46,6 +49,10 @@ pub struct Evaluator<'a> {
     segment_hosts: BTreeMap<&'a str, BTreeSet<IpAddr>>,
     /// Each tier's policies in the order in which they are asked.
     filters: BTreeMap<FilterTier, Vec<(&'a str, &'a FilterPolicy)>>,
+    /// See [`Self::representatives`].
+    representatives: OnceLock<Vec<IpAddr>>,
+    /// See [`Self::denial_by_pods`].
+    denial_by_pods: OnceLock<Option<(Decider, bool)>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +60,8 @@ struct PodEntry<'a> {
     name: &'a ObjectName,
     pod: &'a Pod,
     policies: OnceLock<PodPolicies<'a>>,
+    /// See [`Evaluator::may_have_sent`], of IPv6 and IPv4.
+    may_have_sent: [OnceLock<bool>; 2],
 }
 
 impl<'a> Evaluator<'a> {
@@ -61,7 +70,12 @@ impl<'a> Evaluator<'a> {
         let mut pods = BTreeMap::new();
         for (name, pod) in &intent.pods {
             for address in &pod.addresses {
-                pods.entry(*address).or_insert(PodEntry { name, pod, policies: OnceLock::new() });
+                pods.entry(*address).or_insert_with(|| PodEntry {
+                    name,
+                    pod,
+                    policies: OnceLock::new(),
+                    may_have_sent: Default::default(),
+                });
             }
         }
         let mut nodes = BTreeMap::<_, Vec<_>>::new();
@@ -87,7 +101,8 @@ impl<'a> Evaluator<'a> {
         for policies in filters.values_mut() {
             policies.sort_by_key(|(name, policy)| (policy.priority, *name));
         }
-        Self { intent, pods, nodes, hosts, segment_hosts, filters }
+        let (representatives, denial_by_pods) = Default::default();
+        Self { intent, pods, nodes, hosts, segment_hosts, filters, representatives, denial_by_pods }
     }
 
     /// Judges one packet on one switch at one moment.
@@ -96,6 +111,9 @@ impl<'a> Evaluator<'a> {
     /// or segment names. `at` decides which rules have expired.
     pub fn evaluate(&self, switch: Option<&str>, at: Timestamp, packet: &Packet) -> Verdict {
         let switch = switch.unwrap_or(IMPLIED_SWITCH);
+        if packet.is_overtagged() {
+            return Verdict { allow: false, steps: vec![Step::overtagged()], ..Verdict::allow(None) };
+        }
         let entrance = self.entrance(Some(switch), packet);
         let mut steps = vec![Step::entrance(&entrance)];
         let verdict = self.decide(switch, entrance.segment.as_deref(), at, packet, &mut steps);
@@ -111,6 +129,11 @@ impl<'a> Evaluator<'a> {
         steps: &mut Vec<Step>,
     ) -> Verdict {
         let scene = filter::Scene { switch, segment, at };
+        if packet.traffic() == Traffic::Unread {
+            let verdict = self.unread(scene, packet);
+            steps.push(Step::unread(&verdict));
+            return verdict;
+        }
         let admin = self.filter(FilterTier::Admin, scene, packet);
         steps.push(Step::filter(FilterTier::Admin, admin.as_ref()));
         if let Some(verdict) = admin.as_ref().and_then(filter::Decision::verdict) {
@@ -158,7 +181,11 @@ impl<'a> Evaluator<'a> {
         if let Some(reply) = &reply {
             steps.push(Step::reply(direction, pod.name, reply));
         }
-        match reply {
+        let related = self.related(pod, direction, packet, &side);
+        if let Some(related) = &related {
+            steps.push(Step::related(direction, pod.name, related));
+        }
+        match reply.or(related) {
             Some(overruled @ Side::Allow { .. }) => overruled,
             _ => side,
         }

@@ -68,32 +68,37 @@ impl Side {
 #[derive(Debug)]
 pub(super) struct PodPolicies<'a> {
     /// NetworkPolicies of its namespace that select it, by name.
-    network: Vec<(&'a ObjectName, &'a NetworkPolicy)>,
+    pub(super) network: Vec<(&'a ObjectName, &'a NetworkPolicy)>,
     /// ClusterNetworkPolicies whose subject it is, in the order in which they are asked, both tiers together.
-    cluster: Vec<(&'a str, &'a ClusterNetworkPolicy)>,
+    pub(super) cluster: Vec<(&'a str, &'a ClusterNetworkPolicy)>,
 }
 
 /// The rules of a NetworkPolicy for a direction; none if it does not isolate for that.
-fn network_rules(policy: &NetworkPolicy, direction: Direction) -> Option<&[NetworkPolicyRule]> {
+pub(super) fn network_rules(policy: &NetworkPolicy, direction: Direction) -> Option<&[NetworkPolicyRule]> {
     match direction {
         Direction::Egress => policy.egress.as_deref(),
         Direction::Ingress => policy.ingress.as_deref(),
     }
 }
 
-fn cluster_rules(policy: &ClusterNetworkPolicy, direction: Direction) -> &[ClusterRule] {
+pub(super) fn cluster_rules(policy: &ClusterNetworkPolicy, direction: Direction) -> &[ClusterRule] {
     match direction {
         Direction::Egress => &policy.egress,
         Direction::Ingress => &policy.ingress,
     }
 }
 
-fn network_decider(name: &ObjectName, rule: String) -> Decider {
+/// What a rule is called.
+pub(super) fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) -> String {
+    rule.name.clone().unwrap_or_else(|| format!("{direction}[{place}]"))
+}
+
+pub(super) fn network_decider(name: &ObjectName, rule: String) -> Decider {
     Decider { policy: format!("NetworkPolicy/{}/{}", name.namespace, name.name), rule }
 }
 
 impl<'a> Evaluator<'a> {
-    fn policies<'s>(&self, pod: &'s PodEntry<'a>) -> &'s PodPolicies<'a> {
+    pub(super) fn policies<'s>(&self, pod: &'s PodEntry<'a>) -> &'s PodPolicies<'a> {
         pod.policies.get_or_init(|| {
             let network = self.intent.network_policies.iter();
             let network = network
@@ -143,7 +148,7 @@ impl<'a> Evaluator<'a> {
                 }
                 let by = Decider {
                     policy: format!("ClusterNetworkPolicy/{name}"),
-                    rule: rule.name.clone().unwrap_or_else(|| format!("{direction}[{n}]")),
+                    rule: rule_name(rule, direction, n),
                 };
                 return match rule.action {
                     ClusterAction::Accept => Some(Side::Allow { by }),
@@ -196,7 +201,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The strictest mode of all policies that have a say in this direction.
-    fn reply_mode(&self, pod: &PodEntry<'a>, direction: Direction) -> Replies {
+    pub(super) fn reply_mode(&self, pod: &PodEntry<'a>, direction: Direction) -> Replies {
         let policies = self.policies(pod);
         let network =
             policies.network.iter().filter(|(_, policy)| network_rules(policy, direction).is_some());

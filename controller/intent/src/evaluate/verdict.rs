@@ -3,9 +3,10 @@
 use serde::{Serialize, Serializer};
 
 use super::entrance::Entrance;
-use super::filter::Decision;
+use super::filter::{Decision, Matched};
 use super::side::{Direction, Side};
 use crate::model::{FilterAction, FilterTier, ObjectName, RateLimit};
+use crate::packet::MAX_TAGS;
 
 /// The verdict for one packet.
 ///
@@ -76,18 +77,26 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// The switch cannot parse it and drops it, whatever the policy.
+    Parser,
     /// Which segment it enters in.
     Segment,
+    /// The switch cannot read what is in it.
+    Unread,
     /// Filter policies of tier admin.
     FilterAdmin,
     /// The source pod's egress side.
     Egress,
     /// That side denied: does the packet answer what the pod's ingress side lets in?
     EgressReply,
+    /// That side denied: is the packet an ICMP error about what the pod's ingress side lets in?
+    EgressRelated,
     /// The destination pod's ingress side.
     Ingress,
     /// That side denied: does the packet answer what the pod's egress side lets out?
     IngressReply,
+    /// That side denied: is the packet an ICMP error to a pod that may have sent what it is about?
+    IngressRelated,
     /// Filter policies of tier baseline.
     FilterBaseline,
 }
@@ -135,7 +144,11 @@ impl Step {
             FilterAction::Deny => (Outcome::Deny, "denied"),
             FilterAction::Pass => (Outcome::Pass, "passed on"),
         };
-        let reply = if decision.mirrored { ", as a reply to what it allows" } else { "" };
+        let reply = match decision.matched {
+            Matched::Directly => "",
+            Matched::AsReply => ", as a reply to what it allows",
+            Matched::AsError => ", as an ICMP error about what it allows",
+        };
         let text = format!("{name}: {verb} by {}{reply}", decision.by.text());
         Self::by(stage, outcome, &decision.by, text)
     }
@@ -157,6 +170,48 @@ impl Step {
         let subject =
             format!("as a reply to what {other} of pod {}/{} lets through", pod.namespace, pod.name);
         Self::of_side(stage, &subject, side)
+    }
+
+    pub(super) fn related(direction: Direction, pod: &ObjectName, side: &Side) -> Self {
+        let pod = format!("pod {}/{}", pod.namespace, pod.name);
+        match direction {
+            Direction::Egress => {
+                let subject = format!("as an ICMP error about what the ingress of {pod} lets in");
+                Self::of_side(Stage::EgressRelated, &subject, side)
+            }
+            Direction::Ingress => {
+                let subject = format!("as an ICMP error about something that {pod} may have sent");
+                Self::of_side(Stage::IngressRelated, &subject, side)
+            }
+        }
+    }
+
+    pub(super) fn overtagged() -> Self {
+        let text = format!("dropped, whatever the policy: it has more than {MAX_TAGS} VLAN tags");
+        Self { stage: Stage::Parser, outcome: Outcome::Deny, policy: None, rule: None, text }
+    }
+
+    pub(super) fn unread(verdict: &Verdict) -> Self {
+        let by = verdict.policy.clone().zip(verdict.rule.clone());
+        let by = by.map(|(policy, rule)| Decider { policy, rule });
+        let text = "the switch cannot read it, and some host may find IP in it";
+        match (verdict.allow, by) {
+            (true, None) => Self {
+                stage: Stage::Unread,
+                outcome: Outcome::None,
+                policy: None,
+                rule: None,
+                text: format!("{text}: no policy denies any"),
+            },
+            (true, Some(by)) => {
+                Self::by(Stage::Unread, Outcome::Allow, &by, format!("{text}: allowed by {}", by.text()))
+            }
+            (false, by) => {
+                let by = by.unwrap_or(Decider { policy: String::new(), rule: String::new() });
+                let text = format!("{text}: denied by {}", by.text());
+                Self::by(Stage::Unread, Outcome::Deny, &by, text)
+            }
+        }
     }
 
     fn of_side(stage: Stage, subject: &str, side: &Side) -> Self {

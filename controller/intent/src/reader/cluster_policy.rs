@@ -37,6 +37,7 @@ pub(crate) fn policy(
         ingress: Vec::new(),
         egress: Vec::new(),
         replies: annotations.replies,
+        related_errors: annotations.related_errors,
     };
     let Some(mut fields) = spec_fields(decoder, spec, at) else { return policy };
     if let Some(at) = fields.require(decoder, "tier", "Admin")

@@ -6,13 +6,15 @@ use super::declared::{FilterDecl, RulePlaces};
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
 use super::network::spec_fields;
-use super::objects::REPLIES_CHOICES;
+use super::objects::{RELATED_ERRORS_CHOICES, REPLIES_CHOICES};
 use super::render::quoted;
 use super::source::Place;
 use super::traffic;
 use super::tree::{Cursor, Said};
 use super::values::HostBits;
-use crate::model::{FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, RateLimit, Replies};
+use crate::model::{
+    FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, RateLimit, RelatedErrors, Replies,
+};
 
 const ACTIONS: [(&str, FilterAction); 3] =
     [("allow", FilterAction::Allow), ("deny", FilterAction::Deny), ("pass", FilterAction::Pass)];
@@ -29,6 +31,7 @@ pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Pl
         segments: Vec::new(),
         default: None,
         replies: Replies::default(),
+        related_errors: RelatedErrors::default(),
         rules: Vec::new(),
     };
     let mut declared =
@@ -54,6 +57,10 @@ pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Pl
     }
     if let Some(at) = fields.get("replies") {
         policy.replies = decoder.choice(at, "`replies`", &REPLIES_CHOICES).unwrap_or_default();
+    }
+    if let Some(at) = fields.get("relatedErrors") {
+        policy.related_errors =
+            decoder.choice(at, "`relatedErrors`", &RELATED_ERRORS_CHOICES).unwrap_or_default();
     }
     let rules_at = fields.get("rules");
     if let Some(rules) = rules_at

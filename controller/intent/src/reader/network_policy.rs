@@ -37,6 +37,7 @@ pub(crate) fn policy(
         ingress: None,
         egress: None,
         replies: annotations.replies,
+        related_errors: annotations.related_errors,
         log: annotations.log,
     };
     let Some(mut fields) = spec_fields(decoder, spec, at) else { return policy };

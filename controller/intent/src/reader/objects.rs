@@ -9,7 +9,7 @@ use super::render::quoted;
 use super::source::{Place, Sources};
 use super::tree::{Cursor, Said};
 use super::{cluster_policy, filter, network, network_policy, pods};
-use crate::model::{Labels, ObjectName, Replies};
+use crate::model::{Labels, ObjectName, RelatedErrors, Replies};
 
 /// API group and version of our own kinds.
 pub(crate) const OUTPLANE: &str = "outplane.dev/v1alpha1";
@@ -22,6 +22,8 @@ const OBJECTS: &str = "every document is an object with `apiVersion`, `kind`, `m
 
 /// Annotation of policies: how replies get through.
 pub(crate) const REPLIES: &str = "outplane.dev/replies";
+/// Annotation of policies: whether ICMP errors about what they allow get through.
+pub(crate) const RELATED_ERRORS: &str = "outplane.dev/related-errors";
 /// Annotation of NetworkPolicies: log what the isolation drops.
 pub(crate) const LOG: &str = "outplane.dev/log";
 
@@ -242,7 +244,7 @@ impl Objects {
                 insert(&mut self.declared.nodes, metadata.name, Entry { at, value, broken })
             }
             Kind::NetworkPolicy => {
-                let annotations = metadata.annotations(&mut decoder, &[REPLIES, LOG]);
+                let annotations = metadata.annotations(&mut decoder, &[REPLIES, RELATED_ERRORS, LOG]);
                 let value = network_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 let name =
@@ -250,7 +252,7 @@ impl Objects {
                 insert(&mut self.declared.network_policies, name, Entry { at, value, broken })
             }
             Kind::ClusterNetworkPolicy => {
-                let annotations = metadata.annotations(&mut decoder, &[REPLIES]);
+                let annotations = metadata.annotations(&mut decoder, &[REPLIES, RELATED_ERRORS]);
                 let value = cluster_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 insert(&mut self.declared.cluster_policies, metadata.name, Entry { at, value, broken })
@@ -363,12 +365,17 @@ pub(crate) fn string_map(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Annotations {
     pub(crate) replies: Replies,
+    pub(crate) related_errors: RelatedErrors,
     pub(crate) log: bool,
 }
 
 /// How replies get through, by name.
 pub(crate) const REPLIES_CHOICES: [(&str, Replies); 3] =
     [("none", Replies::None), ("established", Replies::Established), ("reverse", Replies::Reverse)];
+
+/// Whether ICMP errors get through, by name.
+pub(crate) const RELATED_ERRORS_CHOICES: [(&str, RelatedErrors); 2] =
+    [("none", RelatedErrors::None), ("allow", RelatedErrors::Allow)];
 
 impl Metadata<'_> {
     /// Reads our annotations; others are nobody's business. Ours that the kind does not know are errors.
@@ -390,6 +397,9 @@ impl Metadata<'_> {
                 decoder.error(Code::UnknownField, key.place(), message, &help);
             } else if name == REPLIES {
                 said.replies = decoder.choice(*value, &what, &REPLIES_CHOICES).unwrap_or_default();
+            } else if name == RELATED_ERRORS {
+                said.related_errors =
+                    decoder.choice(*value, &what, &RELATED_ERRORS_CHOICES).unwrap_or_default();
             } else if name == LOG {
                 let choices = [("true", true), ("false", false)];
                 said.log = decoder.choice(*value, &what, &choices).unwrap_or_default();

@@ -5,6 +5,7 @@ use super::diagnostic::Code;
 use super::source::Place;
 use super::tree::{Cursor, Said};
 use crate::model::{IcmpMatch, PortProtocol, TcpFlags, TrafficMatch};
+use crate::packet::TPIDS;
 
 /// What `protocol` can say.
 #[derive(Clone, Copy)]
@@ -59,6 +60,9 @@ pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TrafficM
         return None;
     }
     let protocol_at = fields.get("protocol");
+    if let Some(at) = fields.get("etherType") {
+        return ether_type(decoder, fields, protocol_at, at);
+    }
     let protocol = match protocol_at {
         Some(at) => protocol(decoder, at),
         None => Some(Protocol::Ports(PortProtocol::Tcp)),
@@ -98,6 +102,42 @@ pub(crate) fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<TrafficM
         Protocol::NeighborDiscovery => TrafficMatch::NeighborDiscovery,
         Protocol::NonIp => TrafficMatch::NonIp,
     })
+}
+
+/// An item that names an EtherType; `protocol: NonIP` may stand beside it.
+fn ether_type(
+    decoder: &mut Decoder<'_>,
+    fields: Fields<'_>,
+    protocol_at: Option<Cursor<'_>>,
+    at: Cursor<'_>,
+) -> Option<TrafficMatch> {
+    let errors = decoder.sink.error_count();
+    if let Some(by) = protocol_at
+        && !matches!(protocol(decoder, by), None | Some(Protocol::NonIp))
+    {
+        let help = "leave out `protocol`, or write `protocol: NonIP`";
+        decoder.error(Code::Conflict, by.place(), "`etherType` is only for frames that are not IP", help);
+    }
+    fields.finish(decoder);
+    let number = hexadecimal(at).or_else(|| decoder.number(at, "`etherType`", 0..=0xffff));
+    let help = match number? {
+        0x0800 | 0x86dd => "IP packets are named by their `protocol`; leave both out to mean all of them",
+        0x0806 => "write `protocol: ARP`",
+        number if TPIDS.contains(&number) => {
+            "name what is behind the tag; `appliesTo.segments` says which VLANs"
+        }
+        ..0x0600 => "below 0x0600 it is a length; such frames are matched by `protocol: NonIP` alone",
+        number => return (decoder.sink.error_count() == errors).then_some(TrafficMatch::EtherType(number)),
+    };
+    let message = "`etherType` is for frames that are neither IP nor ARP nor a tag";
+    decoder.error(Code::NeverMatches, at.place(), message, help);
+    None
+}
+
+/// A number as text: `"0x8864"`.
+fn hexadecimal(at: Cursor<'_>) -> Option<u16> {
+    let Said::Text(text) = at.said() else { return None };
+    text.strip_prefix("0x").and_then(|digits| u16::from_str_radix(digits, 16).ok())
 }
 
 fn refuse(decoder: &mut Decoder<'_>, condition: Option<(&str, Place)>, only: &str) -> Option<()> {

@@ -6,7 +6,7 @@ use crate::model::{
     AddressGroup, ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, FilterAction,
     FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, IcmpMatch, Intent, LabelOperator, LabelSelector,
     Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node, ObjectName, Pod, PodsAnywhere,
-    PortProtocol, Replies, Segment, Switch, TcpFlags, TrafficMatch,
+    PortProtocol, RelatedErrors, Replies, Segment, Switch, TcpFlags, TrafficMatch,
 };
 
 const OURS: &str = "outplane.dev/v1alpha1";
@@ -110,6 +110,13 @@ fn replies(replies: Replies) -> &'static str {
     }
 }
 
+fn related_errors(related_errors: RelatedErrors) -> &'static str {
+    match related_errors {
+        RelatedErrors::None => "none",
+        RelatedErrors::Allow => "allow",
+    }
+}
+
 fn protocol(protocol: PortProtocol) -> &'static str {
     match protocol {
         PortProtocol::Tcp => "TCP",
@@ -131,6 +138,7 @@ fn filter(policy: &FilterPolicy) -> Value {
     });
     spec["priority"] = json!(policy.priority);
     spec["replies"] = json!(replies(policy.replies));
+    spec["relatedErrors"] = json!(related_errors(policy.related_errors));
     spec["rules"] = list(&policy.rules, filter_rule);
     spec
 }
@@ -197,6 +205,7 @@ fn traffic(traffic: &TrafficMatch) -> Value {
         TrafficMatch::Arp => named("ARP"),
         TrafficMatch::NeighborDiscovery => named("ND"),
         TrafficMatch::NonIp => named("NonIP"),
+        TrafficMatch::EtherType(number) => json!({"protocol": "NonIP", "etherType": number}),
     }
 }
 
@@ -274,6 +283,7 @@ fn network_policy(name: &ObjectName, policy: &NetworkPolicy) -> Value {
             "name": name.name, "namespace": name.namespace,
             "annotations": {
                 "outplane.dev/replies": replies(policy.replies),
+                "outplane.dev/related-errors": related_errors(policy.related_errors),
                 "outplane.dev/log": policy.log.to_string(),
             },
         },
@@ -311,7 +321,10 @@ fn cluster_policy(name: &str, policy: &ClusterNetworkPolicy) -> Value {
     spec["subject"] = pods_anywhere(&policy.subject);
     json!({
         "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
-        "metadata": {"name": name, "annotations": {"outplane.dev/replies": replies(policy.replies)}},
+        "metadata": {"name": name, "annotations": {
+            "outplane.dev/replies": replies(policy.replies),
+            "outplane.dev/related-errors": related_errors(policy.related_errors),
+        }},
         "spec": spec,
     })
 }

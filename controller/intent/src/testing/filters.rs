@@ -6,9 +6,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::kubernetes::{namespace_selector, pod_selector, ranges, replies};
+use super::kubernetes::{namespace_selector, pod_selector, ranges, related_errors, replies};
 use super::network::{cidrs_with_exceptions, names_of_networks, segment_names};
-use super::universe::{OTHER_PROTOCOLS, now};
+use super::universe::{ETHER_TYPES, OTHER_PROTOCOLS, now};
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, IcmpMatch, Intent, PortProtocol,
     RateLimit, TcpFlags, TrafficMatch,
@@ -30,12 +30,13 @@ fn policy() -> impl Strategy<Value = FilterPolicy> {
     let segments = prop_oneof![3 => Just(Vec::new()), 1 => segment_names()];
     let default = option::weighted(0.3, action());
     let rules = vec(rule(), 0..=4);
-    (tier, priority, switches, segments, default, replies(), rules).prop_map(
-        |(tier, priority, switches, segments, default, replies, mut rules)| {
+    let answers = (replies(), related_errors());
+    (tier, priority, switches, segments, default, answers, rules).prop_map(
+        |(tier, priority, switches, segments, default, (replies, related_errors), mut rules)| {
             for (n, rule) in rules.iter_mut().enumerate() {
                 rule.name = format!("rule-{}", n + 1);
             }
-            FilterPolicy { tier, priority, switches, segments, default, replies, rules }
+            FilterPolicy { tier, priority, switches, segments, default, replies, related_errors, rules }
         },
     )
 }
@@ -113,12 +114,13 @@ fn traffic() -> impl Strategy<Value = TrafficMatch> {
         3 => ports(PortProtocol::Udp),
         2 => ports(PortProtocol::Sctp),
         2 => flags,
-        2 => icmp(select(&[0_u8, 3, 8][..])).prop_map(TrafficMatch::Icmp),
-        2 => icmp(select(&[1_u8, 128, 129][..])).prop_map(TrafficMatch::IcmpV6),
+        2 => icmp(select(&[0_u8, 3, 8, 11][..])).prop_map(TrafficMatch::Icmp),
+        2 => icmp(select(&[1_u8, 2, 128, 129, 131, 143][..])).prop_map(TrafficMatch::IcmpV6),
         2 => select(numbers).prop_map(TrafficMatch::Protocol),
         1 => Just(TrafficMatch::Arp),
         1 => Just(TrafficMatch::NeighborDiscovery),
         1 => Just(TrafficMatch::NonIp),
+        1 => select(&ETHER_TYPES[..]).prop_map(TrafficMatch::EtherType),
     ]
 }
 
@@ -222,7 +224,10 @@ impl Families {
         match traffic {
             TrafficMatch::Icmp(_) | TrafficMatch::Arp => Self { v4: true, v6: false },
             TrafficMatch::IcmpV6(_) | TrafficMatch::NeighborDiscovery => Self { v4: false, v6: true },
-            TrafficMatch::Ports { .. } | TrafficMatch::Protocol(_) | TrafficMatch::NonIp => Self::BOTH,
+            TrafficMatch::Ports { .. }
+            | TrafficMatch::Protocol(_)
+            | TrafficMatch::NonIp
+            | TrafficMatch::EtherType(_) => Self::BOTH,
         }
     }
 }
@@ -232,7 +237,7 @@ fn mend_families(intent: &Intent, rule: &mut FilterRule) {
         rule.to.clear();
     }
     if !rule.from.is_empty() || !rule.to.is_empty() {
-        rule.traffic.retain(|traffic| *traffic != TrafficMatch::NonIp);
+        rule.traffic.retain(|traffic| !matches!(traffic, TrafficMatch::NonIp | TrafficMatch::EtherType(_)));
     }
     let (from, to) = (Families::of_peers(intent, &rule.from), Families::of_peers(intent, &rule.to));
     let addresses = Families { v4: from.v4 && to.v4, v6: from.v6 && to.v6 };

@@ -10,7 +10,7 @@ use etherparse::{
     UdpHeader, VlanId,
 };
 
-use crate::packet::{ICMP, ICMPV6, Kind, L4, Packet, SCTP, TCP, UDP};
+use crate::packet::{ICMP, ICMPV6, Kind, L4, Llc, Packet, SCTP, TCP, UDP};
 
 /// Shortest frame on a wire without its check sequence.
 const SHORTEST: usize = 60;
@@ -24,10 +24,6 @@ pub struct Layout {
     pub source: [u8; 6],
     /// Destination MAC address.
     pub destination: [u8; 6],
-    /// EtherType of the outer tag: 0x8100, or 0x88a8.
-    pub tag: u16,
-    /// VLAN id of an inner tag. Only for packets that have an outer one.
-    pub inner_vlan: Option<u16>,
     /// IPv4 options: up to 40 bytes, a multiple of 4.
     pub ipv4_options: Vec<u8>,
     /// IPv6 extension headers in this order, before the one that makes the packet a fragment if it is one.
@@ -43,8 +39,6 @@ impl Default for Layout {
         Self {
             source: [2, 0, 0, 0, 0, 1],
             destination: [2, 0, 0, 0, 0, 2],
-            tag: EtherType::VLAN_TAGGED_FRAME.0,
-            inner_vlan: None,
             ipv4_options: Vec::new(),
             ipv6_extensions: Vec::new(),
             first_fragment: false,
@@ -84,23 +78,30 @@ pub fn frame(packet: &Packet, layout: &Layout) -> Vec<u8> {
         Kind::Ip { src, dst, .. } => panic!("{src} and {dst} are of two families"),
         Kind::Arp { sender, target } => (EtherType::ARP, arp(sender, target, layout)),
         Kind::Other { ether_type } => (EtherType(ether_type), layout.payload.clone()),
+        Kind::Llc(header) => {
+            let body = llc(header, layout);
+            (EtherType(u16::try_from(body.len()).expect("a length below 0x0600")), body)
+        }
     };
-    let tags: Vec<_> =
-        packet.vlan.into_iter().chain(layout.inner_vlan.filter(|_| packet.vlan.is_some())).collect();
-    let tagged = EtherType::VLAN_TAGGED_FRAME;
-    let first = if tags.is_empty() { ether_type } else { EtherType(layout.tag) };
+    let tags = &packet.tags;
+    let first = tags.first().map_or(ether_type, |tag| EtherType(tag.tpid));
     let ethernet =
         Ethernet2Header { source: layout.source, destination: layout.destination, ether_type: first };
     let mut frame = ethernet.to_bytes().to_vec();
-    for (n, vlan) in tags.iter().enumerate() {
-        let vlan_id = VlanId::try_new(*vlan).expect("VLAN ids have 12 bits");
-        let next = if n + 1 == tags.len() { ether_type } else { tagged };
+    for (n, tag) in tags.iter().enumerate() {
+        let vlan_id = VlanId::try_new(tag.vlan).expect("VLAN ids have 12 bits");
+        let next = tags.get(n + 1).map_or(ether_type, |tag| EtherType(tag.tpid));
         let tag = SingleVlanHeader { vlan_id, ether_type: next, ..SingleVlanHeader::default() };
         frame.extend(tag.to_bytes());
     }
     frame.extend(body);
     frame.resize(frame.len().max(SHORTEST), 0);
     frame
+}
+
+fn llc(header: Llc, layout: &Layout) -> Vec<u8> {
+    let Llc { dsap, ssap, control, oui, protocol } = header;
+    [&[dsap, ssap, control][..], &oui, &protocol.to_be_bytes(), &layout.payload].concat()
 }
 
 fn arp(sender: Ipv4Addr, target: Ipv4Addr, layout: &Layout) -> Vec<u8> {

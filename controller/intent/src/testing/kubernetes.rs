@@ -12,7 +12,7 @@ use super::universe::{KEYS, NODES, PODS, PORT_NAMES, PORTS, VALUES, address};
 use crate::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, Intent, LabelOperator,
     LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node, ObjectName, Pod,
-    PodsAnywhere, PortProtocol, Replies, Requirement,
+    PodsAnywhere, PortProtocol, RelatedErrors, Replies, Requirement,
 };
 
 const NAMESPACES: [&str; 3] = ["red", "blue", "green"];
@@ -160,6 +160,10 @@ pub(super) fn replies() -> impl Strategy<Value = Replies> {
     prop_oneof![2 => Just(Replies::Established), 2 => Just(Replies::Reverse), 1 => Just(Replies::None)]
 }
 
+pub(super) fn related_errors() -> impl Strategy<Value = RelatedErrors> {
+    prop_oneof![3 => Just(RelatedErrors::Allow), 1 => Just(RelatedErrors::None)]
+}
+
 // --- NetworkPolicy
 
 fn network_policy() -> impl Strategy<Value = NetworkPolicy> {
@@ -175,12 +179,13 @@ fn network_policy() -> impl Strategy<Value = NetworkPolicy> {
         2 => rules().prop_map(|egress| (None, Some(egress))),
         2 => (rules(), rules()).prop_map(|(ingress, egress)| (Some(ingress), Some(egress))),
     ];
-    let policy = (pod_selector(), directions, replies(), any::<bool>());
-    policy.prop_map(|(pods, (ingress, egress), replies, log)| NetworkPolicy {
+    let policy = (pod_selector(), directions, replies(), related_errors(), any::<bool>());
+    policy.prop_map(|(pods, (ingress, egress), replies, related_errors, log)| NetworkPolicy {
         pods,
         ingress,
         egress,
         replies,
+        related_errors,
         log,
     })
 }
@@ -215,14 +220,15 @@ fn cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
         2 => vec(cidrs(), 1..=2).prop_map(ClusterPeer::Networks),
     ];
     let egress = vec(cluster_rule(egress_peer.boxed()), 0..=3);
-    (tier, priority, subject, ingress, egress, replies()).prop_map(
-        |(tier, priority, subject, ingress, egress, replies)| ClusterNetworkPolicy {
+    (tier, priority, subject, ingress, egress, replies(), related_errors()).prop_map(
+        |(tier, priority, subject, ingress, egress, replies, related_errors)| ClusterNetworkPolicy {
             tier,
             priority,
             subject,
             ingress: named_apart(ingress),
             egress: named_apart(egress),
             replies,
+            related_errors,
         },
     )
 }

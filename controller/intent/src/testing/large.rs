@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, Intent, LabelOperator, LabelSelector,
     Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, ObjectName, Pod, PortProtocol,
-    Replies, Requirement, TrafficMatch,
+    RelatedErrors, Replies, Requirement, TrafficMatch,
 };
 
 /// One filter policy of `rules` rules, all different: each from an address of its own (10.0.0.0, 10.0.0.1, and so on) to
@@ -45,6 +45,7 @@ pub fn large_filter(rules: usize) -> Intent {
         segments: Vec::new(),
         default: Some(FilterAction::Deny),
         replies: Replies::None,
+        related_errors: RelatedErrors::None,
         rules: (0..rules).map(rule).collect(),
     };
     Intent { filters: BTreeMap::from([("large".to_owned(), policy)]), ..Intent::default() }
@@ -81,6 +82,7 @@ pub fn large_pods(pods: usize, policies: usize) -> Intent {
             ingress: Some(vec![rule]),
             egress: None,
             replies: Replies::Established,
+            related_errors: RelatedErrors::default(),
             log: false,
         };
         (object(format!("policy-{n}")), policy)

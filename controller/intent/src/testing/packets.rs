@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use proptest::option;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -13,7 +13,7 @@ use super::universe::{
     cidr,
 };
 use crate::model::{ClusterPeer, FilterPeer, Intent, NetworkPeer, NetworkPort, TrafficMatch};
-use crate::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, UDP};
+use crate::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Llc, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 
 /// What packets are drawn from. Addresses that come first are the likelier ones.
 #[derive(Clone, Debug, Default)]
@@ -155,13 +155,32 @@ impl Interests {
         });
         let arp = (four.clone(), four).prop_map(|(sender, target)| Kind::Arp { sender, target });
         let other = select(&ETHER_TYPES[..]).prop_map(|ether_type| Kind::Other { ether_type });
-        let kind = prop_oneof![16 => either, 1 => arp, 1 => other];
+        let kind = prop_oneof![24 => either, 2 => arp, 2 => other, 1 => llc().prop_map(Kind::Llc)];
         let switch_ports: Vec<_> = self.switch_ports.into_iter().chain([9]).collect();
         let ingress = prop_oneof![1 => Just(None), 3 => select(switch_ports).prop_map(|port| Some(Ingress::Port(port)))];
         let vlans: Vec<_> = self.vlans.into_iter().chain([0]).collect();
-        let vlan = option::of(select(vlans));
-        (ingress, vlan, kind).prop_map(|(ingress, vlan, kind)| Packet { ingress, vlan, kind })
+        let tpid = prop_oneof![3 => Just(TPIDS[0]), 1 => select(&TPIDS[..])];
+        let tag = (tpid, select(vlans)).prop_map(|(tpid, vlan)| Tag { tpid, vlan });
+        let count = prop_oneof![8 => Just(0_usize), 8 => Just(1), 4 => Just(2), 1 => Just(3), 1 => Just(4)];
+        let tags = count.prop_flat_map(move |count| vec(tag.clone(), count));
+        (ingress, tags, kind).prop_map(|(ingress, tags, kind)| Packet { ingress, tags, kind })
     }
+}
+
+/// Headers of control protocols, of IP behind SNAP, and such that are nearly one of them.
+fn llc() -> impl Strategy<Value = Llc> {
+    let sap = select(&[0x42_u8, 0xfe, 0xaa, 0x06, 0xff][..]);
+    let control = prop_oneof![5 => Just(3_u8), 1 => any::<u8>()];
+    let oui = select(&[[0_u8; 3], [0, 0, 0x0c], [0, 0, 0xf8], [0x82, 0, 0], [0x83, 0, 0], [0xcc, 0, 0]][..]);
+    let protocol = select(&[0x0800_u16, 0x0806, 0x86dd, 0x010b, 0x2000, 0x88cc][..]);
+    let ssap = prop_oneof![5 => Just(None), 1 => any::<u8>().prop_map(Some)];
+    (sap, ssap, control, oui, protocol).prop_map(|(dsap, ssap, control, oui, protocol)| Llc {
+        dsap,
+        ssap: ssap.unwrap_or(dsap),
+        control,
+        oui,
+        protocol,
+    })
 }
 
 /// The addresses before and after.
@@ -214,8 +233,8 @@ fn ip(addresses: BoxedStrategy<IpAddr>, ports: BoxedStrategy<u16>) -> impl Strat
         8 => tcp,
         5 => both_ports.clone().prop_map(no_flags(UDP)),
         3 => both_ports.prop_map(no_flags(SCTP)),
-        3 => icmp(ICMP, &[0, 3, 8]),
-        3 => icmp(ICMPV6, &[1, 128, 129, 132, 133, 135, 136, 137, 138]),
+        3 => icmp(ICMP, &[0, 3, 8, 11, 12]),
+        3 => icmp(ICMPV6, &[1, 2, 3, 4, 128, 129, 131, 132, 133, 135, 136, 137, 138, 143]),
         2 => select(&OTHER_PROTOCOLS[..]).prop_map(|protocol| (protocol, L4::None)),
     ];
     let same_host = prop_oneof![15 => Just(false), 1 => Just(true)];

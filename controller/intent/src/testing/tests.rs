@@ -14,7 +14,7 @@ use super::{
     config, intents, large_filter, large_pods, packets, packets_for, random_intent, random_packets, to_yaml,
 };
 use crate::evaluate::{Evaluator, Verdict};
-use crate::model::{FilterAction, FilterTier, Intent, ObjectName};
+use crate::model::{FilterAction, FilterTier, Intent, ObjectName, TrafficMatch};
 use crate::packet::{ICMP, Kind, L4, Packet, SCTP, TCP, Traffic, UDP};
 use crate::reader::parse;
 
@@ -39,7 +39,7 @@ proptest! {
             for switch in [None, Some("s1"), Some("s2")] {
                 let verdict = evaluator.evaluate(switch, now(), &packet);
                 prop_assert!(names_exist(&intent, &verdict), "{:#?}", verdict);
-                prop_assert!(verdict.allow || verdict.policy.is_some());
+                prop_assert!(verdict.allow || verdict.policy.is_some() || packet.is_overtagged());
                 prop_assert_eq!(verdict.policy.is_some(), verdict.rule.is_some());
                 prop_assert!(!(verdict.allow && verdict.log));
             }
@@ -58,7 +58,8 @@ proptest! {
         let evaluator = Evaluator::new(&intent);
         for packet in packets {
             let verdict = evaluator.evaluate(None, now(), &packet);
-            prop_assert!(verdict.allow && verdict.policy.is_none(), "{:#?}", verdict);
+            prop_assert!(verdict.policy.is_none(), "{:#?}", verdict);
+            prop_assert_eq!(verdict.allow, !packet.is_overtagged());
         }
     }
 
@@ -84,12 +85,14 @@ fn names_exist(intent: &Intent, verdict: &Verdict) -> bool {
             let count = |rules: &Option<Vec<_>>| rules.as_ref().map_or(0, Vec::len);
             rule == "isolation"
                 || rule == "reply"
+                || rule == "related"
                 || numbered(count(&policy.ingress), "ingress")
                 || numbered(count(&policy.egress), "egress")
         }
         ["ClusterNetworkPolicy", name] => {
             let policy = &intent.cluster_policies[name];
             rule == "reply"
+                || rule == "related"
                 || numbered(policy.ingress.len(), "ingress")
                 || numbered(policy.egress.len(), "egress")
                 || policy.ingress.iter().chain(&policy.egress).any(|each| each.name.as_ref() == Some(rule))
@@ -141,12 +144,54 @@ fn everything_occurs() {
         "NeighborDiscovery permitted",
         "NonIp dropped",
         "NonIp permitted",
+        "Unread dropped",
+        "Unread permitted",
+        "related",
+        "filter rule with an error",
+        "parser deny",
         "IPv6",
         "to itself",
         "SCTP permitted by policy",
     ];
     let missing: Vec<_> = expected.into_iter().filter(|each| !seen.contains(*each)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?}");
+}
+
+/// No packet gets through in a frame that the switch cannot read where it would not get through by itself, unless a
+/// rule names such frames.
+#[test]
+fn unread_frames_are_no_way_around() {
+    let (mut passed, mut checked) = (0, 0);
+    for seed in 0..600 {
+        let mut intent = random_intent(seed);
+        for rule in intent.filters.values_mut().flat_map(|policy| &mut policy.rules) {
+            if rule
+                .traffic
+                .iter()
+                .any(|traffic| matches!(traffic, TrafficMatch::NonIp | TrafficMatch::EtherType(_)))
+            {
+                rule.action = FilterAction::Pass;
+            }
+        }
+        let evaluator = Evaluator::new(&intent);
+        let switch = intent.switches.keys().next().map(String::as_str);
+        for port in 1..=4 {
+            let unread = Packet::other(0x8847).at_port(port);
+            if !evaluator.evaluate(switch, now(), &unread).allow {
+                continue;
+            }
+            passed += 1;
+            for packet in random_packets(seed, &intent, 40) {
+                let inside = Packet { ingress: unread.ingress.clone(), tags: Vec::new(), kind: packet.kind };
+                if matches!(inside.traffic(), Traffic::Ip | Traffic::Arp | Traffic::NeighborDiscovery) {
+                    let verdict = evaluator.evaluate(switch, now(), &inside);
+                    assert!(verdict.allow, "seed {seed}, {inside:?}: {:?}", verdict.steps);
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(passed > 50 && checked > 1000, "{passed} passed, {checked} packets checked");
 }
 
 fn note(intent: &Intent, packet: &Packet, verdict: &Verdict, seen: &mut BTreeSet<String>) {
@@ -172,6 +217,9 @@ fn note(intent: &Intent, packet: &Packet, verdict: &Verdict, seen: &mut BTreeSet
         note(stage);
         if step.text.ends_with("as a reply to what it allows") {
             note("mirrored filter rule");
+        }
+        if step.text.ends_with("as an ICMP error about what it allows") {
+            note("filter rule with an error");
         }
     }
     if verdict.log {
@@ -276,13 +324,9 @@ fn layouts() -> impl Strategy<Value = Layout> {
         extensions
     });
     let options = select(vec![vec![], vec![1; 4], vec![1; 40], vec![7, 7, 4, 0, 0, 0, 0, 0]]);
-    let tag = select(vec![0x8100_u16, 0x88a8]);
-    let inner = proptest::option::of(1..4095_u16);
     let payload = vec(any::<u8>(), 0..100);
-    (tag, inner, options, extensions, any::<bool>(), payload).prop_map(
-        |(tag, inner_vlan, ipv4_options, ipv6_extensions, first_fragment, payload)| Layout {
-            tag,
-            inner_vlan,
+    (options, extensions, any::<bool>(), payload).prop_map(
+        |(ipv4_options, ipv6_extensions, first_fragment, payload)| Layout {
             ipv4_options,
             ipv6_extensions,
             first_fragment,
@@ -300,8 +344,13 @@ fn check_frame(packet: &Packet, layout: &Layout) {
     assert_eq!(bytes[6..12], layout.source);
     let sliced = SlicedPacket::from_ethernet(&bytes).unwrap_or_else(|error| panic!("{error:?}: {packet:?}"));
     let vlans: Vec<_> = sliced.vlan_ids().iter().map(|id| id.value()).collect();
-    let inner = layout.inner_vlan.filter(|_| packet.vlan.is_some());
-    assert_eq!(vlans, packet.vlan.into_iter().chain(inner).collect::<Vec<_>>());
+    // The library's decoder knows the tags of 802.1Q and 802.1ad alone, and three of them.
+    let known = packet.tags.iter().take(3).take_while(|tag| [0x8100, 0x88a8, 0x9100].contains(&tag.tpid));
+    let known: Vec<_> = known.map(|tag| tag.vlan).collect();
+    assert_eq!(vlans, known);
+    if known.len() < packet.tags.len() {
+        return;
+    }
 
     let (src, dst, protocol, fragment, l4) = match packet.kind {
         Kind::Arp { sender, target } => {
@@ -314,6 +363,15 @@ fn check_frame(packet: &Packet, layout: &Layout) {
             let payload = sliced.ether_payload().expect("a payload");
             assert_eq!(payload.ether_type.0, ether_type);
             assert!(payload.payload.starts_with(&layout.payload));
+            return;
+        }
+        Kind::Llc(llc) => {
+            let at = 12 + 4 * packet.tags.len();
+            let length = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            assert_eq!(usize::from(length), 8 + layout.payload.len());
+            assert_eq!(bytes[at + 2..at + 5], [llc.dsap, llc.ssap, llc.control]);
+            assert_eq!(bytes[at + 5..at + 8], llc.oui);
+            assert_eq!(bytes[at + 8..at + 10], llc.protocol.to_be_bytes());
             return;
         }
         Kind::Ip { src, dst, protocol, fragment, l4 } => (src, dst, protocol, fragment, l4),

@@ -80,7 +80,7 @@ pub const VALUES: [&str; 3] = ["web", "db", "edge"];
 pub const OTHER_PROTOCOLS: [u8; 5] = [47, 50, 89, 103, 255];
 
 /// EtherTypes that are neither IP, ARP nor a VLAN tag.
-pub const ETHER_TYPES: [u16; 4] = [0x88cc, 0x8847, 0x9000, 0x888e];
+pub const ETHER_TYPES: [u16; 6] = [0x88cc, 0x8847, 0x9000, 0x888e, 0x8864, 0xffff];
 
 /// VLANs of segments, and one that is nobody's.
 pub const VLANS: [u16; 4] = [10, 20, 30, 99];

@@ -178,6 +178,7 @@ spec:
   appliesTo: {switches: [default], segments: [lan]}
   default: Deny
   replies: reverse
+  relatedErrors: none
   rules:
     - name: web
       action: Allow
@@ -202,7 +203,7 @@ spec:
       rateLimit: {packetsPerSecond: 1000}
       expires: 2030-01-02
     - action: deny
-      ports: [{protocol: ARP}, {protocol: nd}, {protocol: NonIP}]
+      ports: [{protocol: ARP}, {protocol: nd}, {protocol: NonIP}, {etherType: 0x8864}, {protocol: NonIP, etherType: '0x8847'}]
       log: true
       expires: '2030-01-02T03:04:05+01:00'
     - {name: rest, action: pass}
@@ -243,6 +244,7 @@ spec:
         segments: vec!["lan".to_owned()],
         default: Some(FilterAction::Deny),
         replies: Replies::Reverse,
+        related_errors: RelatedErrors::None,
         rules: vec![
             FilterRule {
                 from: vec![
@@ -279,7 +281,13 @@ spec:
                 ..plain("web", FilterAction::Allow)
             },
             FilterRule {
-                traffic: vec![TrafficMatch::Arp, TrafficMatch::NeighborDiscovery, TrafficMatch::NonIp],
+                traffic: vec![
+                    TrafficMatch::Arp,
+                    TrafficMatch::NeighborDiscovery,
+                    TrafficMatch::NonIp,
+                    TrafficMatch::EtherType(0x8864),
+                    TrafficMatch::EtherType(0x8847),
+                ],
                 log: true,
                 expires: Some("2030-01-02T02:04:05Z".parse().unwrap()),
                 ..plain("rule-2", FilterAction::Deny)
@@ -292,14 +300,14 @@ spec:
         ],
     };
     assert_eq!(*policy, expected);
-    assert_eq!(loaded.sources.rule("FilterPolicy/site", "web").unwrap().line, 27);
+    assert_eq!(loaded.sources.rule("FilterPolicy/site", "web").unwrap().line, 28);
     assert_eq!(loaded.sources.rule("FilterPolicy/site", "default").unwrap().line, 24);
     assert_eq!(loaded.sources.rule("FilterPolicy/site", "rule-2").unwrap().column, 7);
     assert_eq!(loaded.sources.rule("FilterPolicy/site", "nothing"), None);
 
     let expired = loaded.expired("2030-01-02T01:00:00Z".parse().unwrap());
     assert_eq!(expired.len(), 1);
-    assert_eq!(expired[0].line(), Some(27));
+    assert_eq!(expired[0].line(), Some(28));
     assert!(loaded.expired("2030-01-01T23:59:59Z".parse().unwrap()).is_empty());
 }
 
@@ -320,6 +328,7 @@ spec: {default: deny}
         segments: vec![],
         default: Some(FilterAction::Deny),
         replies: Replies::Established,
+        related_errors: RelatedErrors::Allow,
         rules: vec![],
     };
     assert_eq!(loaded.intent.filters["p"], expected);

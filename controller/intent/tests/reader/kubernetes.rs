@@ -168,6 +168,21 @@ spec: {{podSelector: {{}}}}
 }
 
 #[test]
+fn related_errors() {
+    for (annotation, mode) in [("none", RelatedErrors::None), ("Allow", RelatedErrors::Allow)] {
+        let text = format!(
+            "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: p, annotations: {{outplane.dev/related-errors: {annotation}}}}}
+spec: {{podSelector: {{}}}}
+"
+        );
+        assert_eq!(read(&text).intent.network_policies[&name("default", "p")].related_errors, mode);
+    }
+}
+
+#[test]
 fn cluster_network_policy() {
     let loaded = read(
         "
@@ -224,6 +239,7 @@ status: {conditions: []}
             priority: 30,
             subject: anywhere(&[is("kubernetes.io/metadata.name", "shop")], &[is("app", "web")]),
             replies: Replies::None,
+            related_errors: RelatedErrors::Allow,
             ingress: vec![
                 ClusterRule {
                     name: Some("from-monitoring".to_owned()),

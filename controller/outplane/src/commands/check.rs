@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use outplane_compiler::compile::Opening;
+use outplane_compiler::compile::{Opening, Unread};
 use outplane_intent::model::Intent;
 use outplane_intent::reader::Diagnostic;
 use serde::Serialize;
@@ -39,6 +39,8 @@ struct Checked {
     switches: Vec<SwitchUsage>,
     /// What looks like a reply and passes therefore. Empty with errors.
     openings: Vec<Opening>,
+    /// What becomes of frames that a switch cannot read, by switch. Empty with errors.
+    unread: BTreeMap<String, Vec<Unread>>,
 }
 
 impl Checked {
@@ -51,6 +53,7 @@ impl Checked {
             objects: BTreeMap::new(),
             switches: Vec::new(),
             openings: Vec::new(),
+            unread: BTreeMap::new(),
         }
     }
 }
@@ -85,6 +88,11 @@ fn check(arguments: &Arguments) -> Checked {
         omitted: input.omitted_warnings,
         objects,
         switches: SwitchUsage::of(&compiled),
+        unread: compiled
+            .switches
+            .iter()
+            .map(|(switch, state)| (switch.clone(), state.unread.clone()))
+            .collect(),
         openings: compiled.openings,
     }
 }
@@ -119,6 +127,7 @@ impl Report for Checked {
             writeln!(out)?;
         }
         self.openings_text(out)?;
+        self.unread_text(out)?;
         let (more_errors, more_warnings) =
             if self.errors.is_empty() { (0, self.omitted) } else { (self.omitted, 0) };
         let found = input::found(self.errors.len() + more_errors, self.warnings.len() + more_warnings);
@@ -139,9 +148,31 @@ impl Checked {
             return Ok(());
         }
         let note = "(a switch keeps no state: what looks like one of these passes, asked for or not)";
-        writeln!(out, "{} {}", styled(HEAD, "Replies"), styled(FAINT, note))?;
+        writeln!(out, "{} {}", styled(HEAD, "Replies and errors"), styled(FAINT, note))?;
         for opening in &self.openings {
             writeln!(out, "  {opening}")?;
+        }
+        writeln!(out)
+    }
+
+    fn unread_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        let note = "(MPLS, PPPoE, MACsec, LLC/SNAP, unknown EtherTypes: a host may find IP in them)";
+        writeln!(out, "{} {}", styled(HEAD, "Frames that cannot be read"), styled(FAINT, note))?;
+        let mut switches = self.unread.values();
+        let first = switches.next();
+        if switches.all(|other| Some(other) == first) {
+            for unread in first.into_iter().flatten() {
+                writeln!(out, "  {unread}")?;
+            }
+        } else {
+            for (switch, unread) in &self.unread {
+                for unread in unread {
+                    writeln!(out, "  {switch}: {unread}")?;
+                }
+            }
         }
         writeln!(out)
     }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, Packet, SCTP, TCP, UDP};
+use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Serialize;
 
 use super::TcpFlags;
+use super::link::llc_text;
 
 /// A packet with everything that stood in for absent fields.
 #[derive(Clone, Debug, Serialize)]
@@ -31,12 +32,33 @@ pub(crate) struct PacketForm {
     fragment: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     ether_type: Option<u16>,
+    /// LLC and what follows it, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    llc: Option<String>,
+    /// Of its one tag, where that is an 802.1Q tag; else see `tags`.
     #[serde(skip_serializing_if = "Option::is_none")]
     vlan: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<TagForm>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<String>,
+}
+
+/// A VLAN tag.
+#[derive(Clone, Debug, Serialize)]
+struct TagForm {
+    tpid: u16,
+    vlan: u16,
+}
+
+/// The VLAN id of the one 802.1Q tag that most tagged frames have.
+fn only_vlan(tags: &[Tag]) -> Option<u16> {
+    match tags {
+        [Tag { tpid, vlan }] if *tpid == TPIDS[0] => Some(*vlan),
+        _ => None,
+    }
 }
 
 fn protocol_name(protocol: u8) -> String {
@@ -61,7 +83,7 @@ impl From<&Packet> for PacketForm {
             proto: match packet.kind {
                 Kind::Ip { protocol, .. } => Some(protocol_name(protocol)),
                 Kind::Arp { .. } => Some("arp".to_owned()),
-                Kind::Other { .. } => None,
+                Kind::Other { .. } | Kind::Llc(_) => None,
             },
             sport: ports.map(|(source, _)| source),
             dport: ports.map(|(_, destination)| destination),
@@ -71,9 +93,21 @@ impl From<&Packet> for PacketForm {
             fragment: packet.is_later_fragment(),
             ether_type: match packet.kind {
                 Kind::Other { ether_type } => Some(ether_type),
-                Kind::Ip { .. } | Kind::Arp { .. } => None,
+                Kind::Ip { .. } | Kind::Arp { .. } | Kind::Llc(_) => None,
             },
-            vlan: packet.vlan,
+            llc: match packet.kind {
+                Kind::Llc(llc) => Some(llc_text(llc)),
+                Kind::Ip { .. } | Kind::Arp { .. } | Kind::Other { .. } => None,
+            },
+            vlan: only_vlan(&packet.tags),
+            tags: match only_vlan(&packet.tags) {
+                Some(_) => Vec::new(),
+                None => packet
+                    .tags
+                    .iter()
+                    .map(|Tag { tpid, vlan }| TagForm { tpid: *tpid, vlan: *vlan })
+                    .collect(),
+            },
             port: match packet.ingress {
                 Some(Ingress::Port(port)) => Some(port),
                 _ => None,
@@ -99,6 +133,7 @@ pub(crate) fn sentence(packet: &Packet) -> String {
         }
         Kind::Arp { .. } => "ARP".to_owned(),
         Kind::Other { ether_type } => format!("EtherType {ether_type:#06x}"),
+        Kind::Llc(llc) => format!("LLC {}", llc_text(llc)),
     };
     if packet.is_later_fragment() {
         text.push_str(" later fragment");
@@ -121,8 +156,12 @@ pub(crate) fn sentence(packet: &Packet) -> String {
         let to = with_port(dst, ports.map(|ports| ports.1));
         let _ = write!(text, " {from} -> {to}");
     }
-    if let Some(vlan) = packet.vlan {
+    if let Some(vlan) = only_vlan(&packet.tags) {
         let _ = write!(text, ", VLAN {vlan}");
+    } else if !packet.tags.is_empty() {
+        let tags: Vec<String> =
+            packet.tags.iter().map(|Tag { tpid, vlan }| format!("{tpid:#06x}:{vlan}")).collect();
+        let _ = write!(text, ", tags {}", tags.join(" "));
     }
     match &packet.ingress {
         Some(Ingress::Port(port)) => _ = write!(text, ", entering by port {port}"),
@@ -150,6 +189,7 @@ mod tests {
             (Packet::ip(a, b, 47), "IP protocol 47 10.0.0.1 -> 10.0.0.2"),
             (Packet::later_fragment(a, b, 17), "UDP later fragment 10.0.0.1 -> 10.0.0.2"),
             (Packet::other(0x88cc), "EtherType 0x88cc"),
+            (Packet::other(0x88cc).tagged(0x88a8, 7).in_vlan(0), "EtherType 0x88cc, tags 0x88a8:7 0x8100:0"),
         ] {
             assert_eq!(sentence(&packet), text);
         }

@@ -3,9 +3,11 @@
 mod address;
 mod fields;
 mod form;
+mod link;
 mod spec;
 
 use address::addresses;
 pub(crate) use fields::{Protocol, TcpFlags};
 pub(crate) use form::{PacketForm, sentence};
+pub(crate) use link::{EtherType, LlcSpec, Snap, TagSpec};
 pub(crate) use spec::PacketSpec;

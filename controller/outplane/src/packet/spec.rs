@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use outplane_intent::model::Intent;
-use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, UDP};
+use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
 
-use super::{Protocol, TcpFlags, addresses};
+use super::{EtherType, LlcSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
 
 /// Source port of a packet that does not say: the first of the dynamic ports (RFC 6335), where clients' ports are.
 const SOURCE_PORT: u16 = 49_152;
@@ -24,8 +24,11 @@ pub(crate) struct PacketSpec {
     pub(crate) icmp_code: Option<u8>,
     pub(crate) tcp_flags: Option<TcpFlags>,
     pub(crate) fragment: Option<bool>,
-    pub(crate) ether_type: Option<u16>,
+    pub(crate) ether_type: Option<EtherType>,
+    pub(crate) llc: Option<LlcSpec>,
+    pub(crate) snap: Option<Snap>,
     pub(crate) vlan: Option<u16>,
+    pub(crate) tags: Option<Vec<TagSpec>>,
     pub(crate) port: Option<u16>,
     pub(crate) segment: Option<String>,
 }
@@ -33,13 +36,17 @@ pub(crate) struct PacketSpec {
 impl PacketSpec {
     /// The packet. Names of pods and hosts become addresses.
     pub(crate) fn packet(&self, intent: &Intent) -> Result<Packet, String> {
-        Ok(Packet { ingress: self.ingress(intent)?, vlan: self.vlan()?, kind: self.kind(intent)? })
+        Ok(Packet { ingress: self.ingress(intent)?, tags: self.tags()?, kind: self.kind(intent)? })
     }
 
-    fn vlan(&self) -> Result<Option<u16>, String> {
-        match self.vlan {
-            Some(vlan) if vlan > 4095 => Err(format!("vlan {vlan}: VLAN ids end at 4095")),
-            vlan => Ok(vlan),
+    fn tags(&self) -> Result<Vec<Tag>, String> {
+        match (self.vlan, &self.tags) {
+            (Some(_), Some(_)) => {
+                Err("`vlan` is the one tag of a frame: with `tags`, leave it out".to_owned())
+            }
+            (Some(vlan), None) if vlan > 4095 => Err(format!("vlan {vlan}: VLAN ids end at 4095")),
+            (Some(vlan), None) => Ok(vec![Tag { tpid: TPIDS[0], vlan }]),
+            (None, tags) => Ok(tags.iter().flatten().map(|tag| tag.0).collect()),
         }
     }
 
@@ -59,8 +66,14 @@ impl PacketSpec {
     }
 
     fn kind(&self, intent: &Intent) -> Result<Kind, String> {
-        if let Some(ether_type) = self.ether_type {
-            return self.other(ether_type);
+        match (self.ether_type, self.llc, self.snap) {
+            (None, None, None) => {}
+            (Some(EtherType(ether_type)), None, None) => return self.other(ether_type),
+            (None, Some(LlcSpec(llc)), None) | (None, None, Some(Snap(llc))) => {
+                self.addressless()?;
+                return Ok(Kind::Llc(llc));
+            }
+            _ => return Err("a frame has one of `ether_type`, `llc` and `snap`".to_owned()),
         }
         let (src, dst) = self.pair(intent)?;
         let protocol = match self.proto {
@@ -123,17 +136,24 @@ impl PacketSpec {
         match ether_type {
             0x0800 | 0x86dd => return Err("for an IP packet give src and dst and no ether_type".to_owned()),
             0x0806 => return Err("for an ARP packet give proto `arp` and no ether_type".to_owned()),
-            0x8100 | 0x88a8 => {
-                return Err("for a tagged frame give vlan, and the ether_type behind the tag".to_owned());
+            tpid if TPIDS.contains(&tpid) => {
+                return Err("for a tagged frame give vlan or tags, and the ether_type behind them".to_owned());
             }
             _ => {}
         }
+        self.addressless()?;
+        Ok(Kind::Other { ether_type })
+    }
+
+    /// Nothing of IP can be said about a frame that is not IP to the switch.
+    fn addressless(&self) -> Result<(), String> {
         if self.src.is_some() || self.dst.is_some() || self.proto.is_some() {
-            return Err("a frame with an ether_type of its own has no src, dst and proto".to_owned());
+            return Err(
+                "a frame with an ether_type, llc or snap of its own has no src, dst and proto".to_owned()
+            );
         }
         self.without("a frame that is not IP", true, true, true)?;
-        self.whole("a frame that is not IP")?;
-        Ok(Kind::Other { ether_type })
+        self.whole("a frame that is not IP")
     }
 
     /// The addresses: of the first family that both sides have.
@@ -244,6 +264,14 @@ mod tests {
         let arp = parse(r#"{"src":"10.0.0.1","dst":"10.0.0.2","proto":"arp"}"#);
         assert_eq!(arp, Ok(Packet::arp([10, 0, 0, 1].into(), [10, 0, 0, 2].into())));
         assert_eq!(parse(r#"{"ether_type":35020}"#), Ok(Packet::other(0x88cc)));
+        assert_eq!(parse(r#"{"ether_type":"0x88cc","src":null}"#), Ok(Packet::other(0x88cc)));
+        assert_eq!(
+            parse(r#"{"snap":"0x0800","tags":[0,"0x88a8:7",{"vlan":9}]}"#),
+            Ok(Packet::new(Kind::Llc(outplane_intent::packet::Llc::snap([0; 3], 0x0800)))
+                .in_vlan(0)
+                .tagged(0x88a8, 7)
+                .in_vlan(9))
+        );
     }
 
     #[test]
@@ -268,6 +296,11 @@ mod tests {
             (r#"{"src":"10.0.0.1","dst":"10.0.0.2","fragment":true,"dport":80}"#, "has no dport"),
             (r#"{"ether_type":2048}"#, "no ether_type"),
             (r#"{"ether_type":35020,"src":"10.0.0.1"}"#, "has no src"),
+            (r#"{"snap":2048,"src":"10.0.0.1"}"#, "has no src"),
+            (r#"{"snap":2048,"llc":"424203"}"#, "one of"),
+            (r#"{"ether_type":1500}"#, "it is a length"),
+            (r#"{"ether_type":37120}"#, "the ether_type behind them"),
+            (r#"{"ether_type":35020,"vlan":1,"tags":[2]}"#, "leave it out"),
         ];
         for (json, hint) in table {
             let message = parse(json).unwrap_err();

@@ -13,6 +13,8 @@ use super::pipeline::DropReason;
 pub enum Discard {
     /// The frame ends inside a header.
     TooShort,
+    /// More VLAN tags than the program looks behind.
+    TooManyTags,
     /// IPv4 with a wrong version or header length.
     Ipv4Header,
     /// IPv6 with a wrong version.
@@ -51,8 +53,9 @@ pub enum Discard {
 
 impl Discard {
     /// Every reason, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::TooShort,
+        Self::TooManyTags,
         Self::Ipv4Header,
         Self::Ipv6Header,
         Self::Ipv6Extensions,
@@ -76,6 +79,7 @@ impl Discard {
     pub const fn name(self) -> &'static str {
         match self {
             Self::TooShort => "too_short",
+            Self::TooManyTags => "too_many_tags",
             Self::Ipv4Header => "ipv4_header",
             Self::Ipv6Header => "ipv6_header",
             Self::Ipv6Extensions => "ipv6_extensions",
@@ -107,6 +111,7 @@ impl From<DropReason> for Discard {
     fn from(reason: DropReason) -> Self {
         match reason {
             DropReason::Parser(ParserError::PacketTooShort) => Self::TooShort,
+            DropReason::Parser(ParserError::TooManyTags) => Self::TooManyTags,
             DropReason::Parser(ParserError::Ipv4HeaderInvalid) => Self::Ipv4Header,
             DropReason::Parser(ParserError::Ipv6HeaderInvalid) => Self::Ipv6Header,
             DropReason::Parser(ParserError::Ipv6TooManyExtensionHeaders) => Self::Ipv6Extensions,

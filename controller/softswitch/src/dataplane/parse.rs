@@ -8,9 +8,10 @@ use outplane_p4::CPU_PORT;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_DOT1Q: u16 = 0x8100;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_DOT1AD: u16 = 0x88a8;
+
+/// EtherTypes that announce a tag: 802.1Q, 802.1ad, and what was in use before 802.1ad.
+const TAGS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
 
 const PROTO_HOPOPT: u8 = 0;
 pub(crate) const PROTO_ICMP: u8 = 1;
@@ -35,18 +36,23 @@ pub enum Traffic {
     Ip = 0,
     /// ARP: the addresses are the sender and target protocol addresses.
     Arp = 1,
-    /// `ICMPv6` types 133 to 137.
+    /// Neighbour and multicast listener discovery: `ICMPv6` types 130 to 137 and 143.
     NeighbourDiscovery = 2,
-    /// Any other `EtherType`.
-    Other = 3,
+    /// Control protocols that carry no IP.
+    NonIp = 3,
+    /// Everything else: some host may find IP in it.
+    Unread = 4,
 }
 
-/// Why the parser gave up. The first two are `core.p4`'s, the others the program's own.
+/// Why the parser gave up. The first is `core.p4`'s, the others are the program's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum ParserError {
     /// The frame ends inside a header.
     #[error("the frame ends inside a header")]
     PacketTooShort,
+    /// More tags than the program looks behind.
+    #[error("more than 2 VLAN tags")]
+    TooManyTags,
     /// IPv4 with another version than 4 or a header length below 5.
     #[error("IPv4 header with a wrong version or a header length below 5")]
     Ipv4HeaderInvalid,
@@ -95,6 +101,21 @@ pub struct Vlan {
     pub ether_type: u16,
 }
 
+/// `llc_t`: LLC, and the SNAP header where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Llc {
+    /// Destination service access point.
+    pub dsap: u8,
+    /// Source service access point.
+    pub ssap: u8,
+    /// Control field.
+    pub control: u8,
+    /// SNAP's organization, 24 bits.
+    pub oui: u32,
+    /// SNAP's protocol.
+    pub protocol: u16,
+}
+
 /// `arp_t`: the protocol addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
@@ -135,6 +156,8 @@ pub struct Headers {
     pub vlan_outer: Option<Vlan>,
     /// The inner tag.
     pub vlan_inner: Option<Vlan>,
+    /// LLC.
+    pub llc: Option<Llc>,
     /// ARP.
     pub arp: Option<Arp>,
     /// IPv4.
@@ -156,9 +179,11 @@ pub struct Headers {
 pub struct Fields {
     /// Kind of traffic; neighbour discovery is told apart later, in the ingress control.
     pub traffic: Traffic,
+    /// The `EtherType` behind the tags; a length where LLC follows.
+    pub ether_type: u16,
     /// A tag is present.
     pub vlan_present: bool,
-    /// The outer tag's VLAN, 0 without one.
+    /// The outer tag's VLAN, 0 without one. The ingress control goes on to the inner tag where it is 0.
     pub vlan_id: u16,
     /// IP protocol behind the extension headers.
     pub protocol: u8,
@@ -196,7 +221,7 @@ pub fn parse(frame: &[u8], ingress_port: u16) -> Parsed {
     let mut parser = Parser {
         packet: Packet(frame),
         hdr: Headers::default(),
-        meta: Fields { traffic: Traffic::Other, ..Fields::default() },
+        meta: Fields { traffic: Traffic::Unread, ..Fields::default() },
     };
     let error = match ingress_port {
         CPU_PORT => parser.parse_packet_out(),
@@ -252,10 +277,8 @@ impl Parser<'_> {
             src: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
             ether_type,
         });
-        match ether_type {
-            ETHERTYPE_DOT1Q | ETHERTYPE_DOT1AD => self.parse_vlan_outer(),
-            _ => self.parse_network(ether_type),
-        }
+        self.meta.ether_type = ether_type;
+        if TAGS.contains(&ether_type) { self.parse_vlan_outer() } else { self.parse_network() }
     }
 
     fn extract_vlan(&mut self) -> Result<Vlan, ParserError> {
@@ -266,28 +289,74 @@ impl Parser<'_> {
     fn parse_vlan_outer(&mut self) -> Step {
         let vlan = self.extract_vlan()?;
         self.hdr.vlan_outer = Some(vlan);
+        self.meta.ether_type = vlan.ether_type;
         self.meta.vlan_present = true;
         self.meta.vlan_id = vlan.vid;
-        match vlan.ether_type {
-            ETHERTYPE_DOT1Q | ETHERTYPE_DOT1AD => self.parse_vlan_inner(),
-            ether_type => self.parse_network(ether_type),
-        }
+        if TAGS.contains(&vlan.ether_type) { self.parse_vlan_inner() } else { self.parse_network() }
     }
 
     fn parse_vlan_inner(&mut self) -> Step {
         let vlan = self.extract_vlan()?;
         self.hdr.vlan_inner = Some(vlan);
-        self.parse_network(vlan.ether_type)
+        self.meta.ether_type = vlan.ether_type;
+        if TAGS.contains(&vlan.ether_type) { Err(ParserError::TooManyTags) } else { self.parse_network() }
     }
 
-    /// The three cases that end each `select` on an `EtherType`.
-    fn parse_network(&mut self, ether_type: u16) -> Step {
-        match ether_type {
-            ETHERTYPE_ARP => self.parse_arp(),
-            ETHERTYPE_IPV4 => self.parse_ipv4(),
-            ETHERTYPE_IPV6 => self.parse_ipv6(),
-            _ => Ok(()),
+    /// What is not listed is unread.
+    fn parse_network(&mut self) -> Step {
+        match self.meta.ether_type {
+            ETHERTYPE_ARP => self.parse_arp()?,
+            ETHERTYPE_IPV4 => self.parse_ipv4()?,
+            ETHERTYPE_IPV6 => self.parse_ipv6()?,
+            0..0x0600 => self.parse_llc()?,
+            0x0842 // Wake-on-LAN
+            | 0x22ea // stream reservation, MSRP
+            | 0x8035 // RARP
+            | 0x8808 // MAC control: pause
+            | 0x8809 // slow protocols: LACP, OAM
+            | 0x8863 // PPPoE discovery
+            | 0x888e // EAPOL
+            | 0x8892 // PROFINET
+            | 0x88a2 // ATA over Ethernet
+            | 0x88b8 // GOOSE
+            | 0x88b9 // GSE management
+            | 0x88ba // sampled values
+            | 0x88c7 // 802.11 pre-authentication
+            | 0x88cc // LLDP
+            | 0x88e3 // media redundancy, MRP
+            | 0x88ee // E-LMI
+            | 0x88f5 // MVRP
+            | 0x88f6 // MMRP
+            | 0x88f7 // PTP
+            | 0x8902 // connectivity fault management
+            | 0x8940 // edge control protocol
+            | 0x9000 // loopback test
+            => self.parse_non_ip(),
+            _ => {}
         }
+        Ok(())
+    }
+
+    fn parse_llc(&mut self) -> Step {
+        let &[dsap, ssap, control, o0, o1, o2, p0, p1] = self.packet.extract()?;
+        let (oui, protocol) = (u32::from_be_bytes([0, o0, o1, o2]), u16::from_be_bytes([p0, p1]));
+        self.hdr.llc = Some(Llc { dsap, ssap, control, oui, protocol });
+        match (dsap, ssap, control, oui, protocol) {
+            (0x42, 0x42, 0x03, _, _) // spanning tree
+            | (0xfe, 0xfe, 0x03, 0x82_0000..=0x83_ffff, _) // ES-IS, IS-IS
+            | (0xaa, 0xaa, 0x03, 0x00_000c, 0x010b) // PVST+
+            | (0xaa, 0xaa, 0x03, 0x00_000c, 0x0111) // UDLD
+            | (0xaa, 0xaa, 0x03, 0x00_000c, 0x2000) // CDP
+            | (0xaa, 0xaa, 0x03, 0x00_000c, 0x2003) // VTP
+            | (0xaa, 0xaa, 0x03, 0x00_000c, 0x2004) // DTP
+            => self.parse_non_ip(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn parse_non_ip(&mut self) {
+        self.meta.traffic = Traffic::NonIp;
     }
 
     fn parse_arp(&mut self) -> Step {

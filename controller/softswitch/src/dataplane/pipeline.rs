@@ -17,6 +17,18 @@ use super::tables::{Action, Table, Tables};
 const ICMP_ECHO_REPLY: u8 = 0;
 const ICMPV6_ECHO_REPLY: u8 = 129;
 
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMP_TIME_EXCEEDED: u8 = 11;
+const ICMP_PARAMETER_PROBLEM: u8 = 12;
+const ICMPV6_UNREACHABLE: u8 = 1;
+const ICMPV6_PARAMETER_PROBLEM: u8 = 4;
+
+const MLD_QUERY: u8 = 130;
+const MLD_DONE: u8 = 132;
+const ND_FIRST: u8 = 133;
+const ND_LAST: u8 = 137;
+const MLD_REPORT_V2: u8 = 143;
+
 /// `v1model`'s drop port: where `mark_to_drop` sends a packet.
 pub const DROP_PORT: u16 = 511;
 
@@ -130,6 +142,7 @@ enum Verdict {
 struct Metadata {
     fields: Fields,
     reply: bool,
+    related: bool,
     version: u8,
     segment: u16,
     src_class: u16,
@@ -197,15 +210,28 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             return self.drop(DropReason::TinyFragment);
         }
 
+        if let (Some(inner), 0) = (self.hdr.vlan_inner, self.meta.fields.vlan_id) {
+            self.meta.fields.vlan_id = inner.vid;
+        }
         self.segment_of();
 
-        if self.meta.fields.traffic == Traffic::Ip
-            && self.hdr.ipv6.is_some()
-            && !self.meta.fields.fragment
-            && self.meta.fields.protocol == PROTO_ICMPV6
-            && (133..=137).contains(&self.meta.fields.icmp_type)
+        let icmp_type = self.meta.fields.icmp_type;
+        if self.hdr.ipv6.is_some() && self.hdr.icmp && self.meta.fields.protocol == PROTO_ICMPV6 {
+            if (MLD_QUERY..=MLD_DONE).contains(&icmp_type)
+                || (ND_FIRST..=ND_LAST).contains(&icmp_type)
+                || icmp_type == MLD_REPORT_V2
+            {
+                self.meta.fields.traffic = Traffic::NeighbourDiscovery;
+            } else if (ICMPV6_UNREACHABLE..=ICMPV6_PARAMETER_PROBLEM).contains(&icmp_type) {
+                self.meta.related = true;
+            }
+        }
+        if self.hdr.ipv4.is_some()
+            && self.hdr.icmp
+            && self.meta.fields.protocol == PROTO_ICMP
+            && matches!(icmp_type, ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER_PROBLEM)
         {
-            self.meta.fields.traffic = Traffic::NeighbourDiscovery;
+            self.meta.related = true;
         }
         if self.meta.fields.established
             || self.hdr.ports
@@ -245,7 +271,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
                     Action::Permit | Action::Deny => {}
                     _ => _ = self.pod(Table::PodEgress, Side::Egress),
                 }
-                if self.meta.egress_verdict == Verdict::Deny && self.meta.reply {
+                if self.meta.egress_verdict == Verdict::Deny && (self.meta.reply || self.meta.related) {
                     match self.reply(Table::PodEgressAdminReply, Side::Egress) {
                         Action::Reply | Action::NoReply => {}
                         _ => _ = self.reply(Table::PodEgressReply, Side::Egress),
@@ -256,7 +282,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
                         Action::Permit | Action::Deny => {}
                         _ => _ = self.pod(Table::PodIngress, Side::Ingress),
                     }
-                    if self.meta.ingress_verdict == Verdict::Deny && self.meta.reply {
+                    if self.meta.ingress_verdict == Verdict::Deny && (self.meta.reply || self.meta.related) {
                         match self.reply(Table::PodIngressAdminReply, Side::Ingress) {
                             Action::Reply | Action::NoReply => {}
                             _ => _ = self.reply(Table::PodIngressReply, Side::Ingress),
@@ -350,6 +376,8 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             self.meta.reply.into(),
             self.meta.fields.icmp_type.into(),
             self.meta.fields.icmp_code.into(),
+            self.meta.fields.ether_type.into(),
+            self.meta.related.into(),
         ];
         let (_, action) = self.lookup(table, &key);
         self.decide(Side::Filter, action);
@@ -379,6 +407,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             self.meta.fields.protocol.into(),
             self.meta.sport_class.into(),
             self.meta.fields.established.into(),
+            self.meta.related.into(),
         ];
         let (_, action) = self.lookup(table, &key);
         self.decide(side, action);

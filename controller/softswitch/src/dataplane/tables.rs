@@ -41,7 +41,7 @@ const VERSION: Field = ("version", 8);
 const FILTER_KEY: &[Field] = &[
     VERSION,
     ("segment", 16),
-    ("traffic", 2),
+    ("traffic", 3),
     ("src_class", 16),
     ("dst_class", 16),
     ("protocol", 8),
@@ -53,6 +53,8 @@ const FILTER_KEY: &[Field] = &[
     ("reply", 1),
     ("icmp_type", 8),
     ("icmp_code", 8),
+    ("ether_type", 16),
+    ("related", 1),
 ];
 
 const POD_KEY: &[Field] =
@@ -65,6 +67,7 @@ const REPLY_KEY: &[Field] = &[
     ("protocol", 8),
     ("sport_class", 16),
     ("established", 1),
+    ("related", 1),
 ];
 
 impl Table {

@@ -15,7 +15,11 @@ const V4: [[u8; 4]; 5] = [[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 1, 1], [192, 168
 const V6: [u128; 4] = [0xfd00 << 112 | 1, 0xfd00 << 112 | 2, 0xfd00 << 112 | 1 << 64 | 1, 0xfe80 << 112 | 1];
 const PORT_NUMBERS: [u16; 7] = [0, 1, 53, 80, 443, 1024, 65535];
 const MACS: [[u8; 6]; 4] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 3], [0xff; 6]];
-const VLANS: [u16; 3] = [10, 20, 4095];
+const VLANS: [u16; 5] = [0, 10, 20, 4095, 0];
+const TPIDS: [u16; 7] = [0x8100, 0x8100, 0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+/// Read, unread, and lengths.
+const ETHER_TYPES: [u16; 10] =
+    [0x0800, 0x88cc, 0x8863, 0x0101, 0x8847, 0x8864, 0x05ff, 0x0600, 0xffff, 0x88e5];
 const PROTOCOLS: [u8; 6] = [6, 17, 1, 58, 132, 47];
 const FLAGS: [u8; 6] = [SYN, SYN | ACK, ACK, RST, 0, 0xff];
 
@@ -60,9 +64,10 @@ fn value(random: &mut Random, field: &FieldInfo) -> u128 {
         ("protocol", _) => random.pick(&PROTOCOLS).into(),
         ("port", _) => random.pick(&PORT_NUMBERS).into(),
         ("segment", _) => random.number(SEGMENTS),
-        ("traffic", _) => random.number(4),
+        ("traffic", _) => random.number(6),
+        ("ether_type", _) => random.pick(&ETHER_TYPES).into(),
         ("tcp_flags", _) => random.pick(&FLAGS).into(),
-        ("icmp_type", _) => random.pick(&[0, 8, 128, 129, 135]),
+        ("icmp_type", _) => random.pick(&[0, 3, 2, 8, 128, 129, 135, 143]),
         ("dst_mac", _) => mac(random.pick(&MACS)),
         ("icmp_code", _) | (_, 1) => random.number(2),
         (name, _) if name.ends_with("_class") => random.number(CLASSES),
@@ -192,21 +197,37 @@ fn transport(random: &mut Random, frame: Frame) -> Frame {
         0..3 => frame.tcp(sport, dport, random.pick(&FLAGS)),
         3 | 4 => frame.udp(sport, dport),
         5 => frame.sctp(sport, dport),
-        6 => frame.icmp(random.pick(&[0, 8, 3]), random.pick(&[0, 1])),
-        _ => frame.icmpv6(random.pick(&[128, 129, 133, 135, 137, 138]), random.pick(&[0, 1])),
+        6 => frame.icmp(random.pick(&[0, 8, 3, 11, 12, 4]), random.pick(&[0, 1])),
+        _ => frame.icmpv6(
+            random.pick(&[1, 2, 4, 5, 128, 129, 130, 132, 133, 135, 137, 138, 143]),
+            random.pick(&[0, 1]),
+        ),
     }
+}
+
+/// LLC, where a length stands before it; else payload.
+fn llc(random: &mut Random) -> [u8; 8] {
+    let sap = random.pick(&[0x42, 0xfe, 0xaa, 0x06]);
+    let ssap = if random.often(80) { sap } else { 0x42 };
+    let control = if random.often(80) { 3 } else { 0xbf };
+    let [o0, o1, o2] = random.pick(&[[0, 0, 0], [0, 0, 0x0c], [0x82, 0, 0], [0x83, 1, 2], [0xcc, 0, 0]]);
+    let [p0, p1] = random.pick(&[0x0800_u16, 0x86dd, 0x010b, 0x0111, 0x2000, 0x2003, 0x2004]).to_be_bytes();
+    [sap, ssap, control, o0, o1, o2, p0, p1]
 }
 
 /// A frame, at times cut or damaged. The source address holds its number.
 pub(crate) fn frame(random: &mut Random, number: u32) -> Vec<u8> {
     let [a, b, c, d] = number.to_be_bytes();
     let mut frame = Frame::between([2, 0xee, a, b, c, d], random.pick(&MACS));
-    for _ in 0..random.pick(&[0, 0, 0, 1, 1, 2, 3]) {
-        frame = frame.tag(random.pick(&[0x8100, 0x8100, 0x88a8]), random.pick(&VLANS));
+    for _ in 0..random.pick(&[0, 0, 0, 1, 1, 2, 2, 3]) {
+        frame = frame.tag(random.pick(&TPIDS), random.pick(&VLANS));
     }
     frame = match random.below(10) {
         0 => frame.arp(random.pick(&V4), random.pick(&V4)),
-        1 => frame.ether_type(random.pick(&[0x88cc, 0x8863, 0x0101])),
+        1 => {
+            let frame = frame.ether_type(random.pick(&ETHER_TYPES[1..]));
+            frame.bytes(&llc(random))
+        }
         2 => ip(random, frame).protocol(random.pick(&[0, 44, 47, 50, 59, 255])),
         _ => {
             let frame = ip(random, frame);

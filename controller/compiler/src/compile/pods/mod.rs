@@ -5,13 +5,14 @@
 //! the pods whose ingress can deny and lets replies through.
 
 mod actions;
+mod related;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_intent::model::{
-    ClusterAction, ClusterNetworkPolicy, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule, NetworkPort,
-    ObjectName, PortProtocol, Replies,
+    ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule,
+    NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
 };
 use outplane_p4runtime::entry::{Action, Match};
 
@@ -21,6 +22,7 @@ use super::openings;
 use super::peers::{NamedPort, PodIndex, Resolver};
 use super::priority::{self, Places};
 use super::row::{Addresses, RowMatch, Rows, whole};
+use super::unread::Decision;
 use super::{Findings, REPLY_RULE};
 use crate::addresses::AddressSet;
 use crate::program::{Field, Program, Table};
@@ -99,14 +101,14 @@ struct Rule<'r> {
     ports: &'r [PortTerm],
 }
 
-/// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies.
+/// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies, and returns who may deny packets to or from pods.
 pub(super) fn compile(
     intent: &Intent,
     program: &Program,
     resolver: &mut Resolver<'_>,
     rows: &mut Rows,
     findings: &mut Findings,
-) -> Result<(), CompileError> {
+) -> Result<Option<Decision>, CompileError> {
     let [egress, ingress] = DIRECTIONS.map(|direction| Concern::find(intent, resolver, direction));
     let modes = [&egress, &ingress].map(|concern| concern.reply_modes(resolver));
     let mut compiler = Compiler { program, modes, rows };
@@ -125,8 +127,10 @@ pub(super) fn compile(
     for direction in DIRECTIONS {
         compiler.undecided(direction);
     }
-    report(intent, resolver, [&egress, &ingress], findings);
-    Ok(())
+    let concerns = [&egress, &ingress];
+    compiler.related(intent, concerns, resolver);
+    report(intent, resolver, concerns, findings);
+    Ok(related::denial(intent, concerns, resolver))
 }
 
 /// What concerns each pod in one direction.
@@ -134,24 +138,31 @@ struct Concern {
     direction: Direction,
     /// The first NetworkPolicy by name that isolates a pod, and whether any of them logs.
     isolated: BTreeMap<PodIndex, (ObjectName, bool)>,
+    /// Isolated pods that some rule lets everything pass to or from all the same.
+    unrestricted: BTreeSet<PodIndex>,
     /// The strictest reply mode of the policies that may deny.
     modes: Vec<Option<Replies>>,
+    /// And whether they let ICMP errors through.
+    related: Vec<Option<RelatedErrors>>,
 }
 
 impl Concern {
     fn find(intent: &Intent, resolver: &mut Resolver<'_>, direction: Direction) -> Self {
         let mut isolated: BTreeMap<PodIndex, (ObjectName, bool)> = BTreeMap::new();
+        let mut unrestricted = BTreeSet::new();
         let mut modes: Vec<Option<Replies>> = vec![None; resolver.pod_count()];
-        let mut stricter = |pod: PodIndex, replies: Replies| {
+        let mut related: Vec<Option<RelatedErrors>> = vec![None; resolver.pod_count()];
+        let mut stricter = |pod: PodIndex, replies: Replies, errors: RelatedErrors| {
             modes[pod] = Some(modes[pod].map_or(replies, |mode| mode.min(replies)));
+            related[pod] = Some(related[pod].map_or(errors, |mode| mode.min(errors)));
         };
         for (name, policy) in &intent.network_policies {
-            if network_rules(policy, direction).is_none() {
-                continue;
-            }
+            let Some(rules) = network_rules(policy, direction) else { continue };
+            let everything = rules.iter().any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
             for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
                 isolated.entry(*pod).or_insert_with(|| (name.clone(), false)).1 |= policy.log;
-                stricter(*pod, policy.replies);
+                unrestricted.extend(everything.then_some(*pod));
+                stricter(*pod, policy.replies, policy.related_errors);
             }
         }
         for policy in intent.cluster_policies.values() {
@@ -159,10 +170,10 @@ impl Concern {
                 continue;
             }
             for pod in &resolver.anywhere(&policy.subject).pods {
-                stricter(*pod, policy.replies);
+                stricter(*pod, policy.replies, policy.related_errors);
             }
         }
-        Self { direction, isolated, modes }
+        Self { direction, isolated, unrestricted, modes, related }
     }
 
     fn reply_modes(&self, resolver: &Resolver<'_>) -> ReplyModes {
@@ -182,14 +193,16 @@ fn network_rules(policy: &NetworkPolicy, direction: Direction) -> Option<&[Netwo
     }
 }
 
-fn cluster_rules(
-    policy: &ClusterNetworkPolicy,
-    direction: Direction,
-) -> &[outplane_intent::model::ClusterRule] {
+fn cluster_rules(policy: &ClusterNetworkPolicy, direction: Direction) -> &[ClusterRule] {
     match direction {
         Direction::Egress => &policy.egress,
         Direction::Ingress => &policy.ingress,
     }
+}
+
+/// What a rule is called.
+fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) -> String {
+    rule.name.clone().unwrap_or_else(|| format!("{}[{place}]", direction.name()))
 }
 
 fn network_name(name: &ObjectName) -> String {
@@ -227,8 +240,7 @@ impl Compiler<'_> {
             }
             for direction in DIRECTIONS {
                 for (place, rule) in cluster_rules(policy, direction).iter().enumerate() {
-                    let rule_name =
-                        rule.name.clone().unwrap_or_else(|| format!("{}[{place}]", direction.name()));
+                    let rule_name = rule_name(rule, direction, place);
                     let peers = resolver.cluster_peers(&rule.peers);
                     let ports = port_terms(&rule.ports, resolver);
                     findings.matches_nothing(&policy_name, &rule_name, peers.is_empty(), &ports);
@@ -398,20 +410,25 @@ impl Findings {
 
 /// What the policies' replies open.
 fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2], findings: &mut Findings) {
-    let mut open = |policy: &str, replies: Replies, direction: Direction, pods: &[PodIndex]| {
-        // The strictest of a pod's policies holds, so a laxer one opens nothing there.
-        let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);
-        let opened: Vec<PodIndex> =
-            pods.iter().copied().filter(|pod| own.modes[*pod] == Some(replies)).collect();
-        let undecided = opened.iter().any(|pod| !other.isolated.contains_key(pod));
-        let ingress = direction == Direction::Ingress;
-        findings.openings.extend(openings::of_pods(policy, replies, ingress, opened.len(), undecided));
-    };
+    let mut open =
+        |policy: &str, modes: (Replies, RelatedErrors), direction: Direction, pods: &[PodIndex]| {
+            let (replies, related) = modes;
+            // The strictest of a pod's policies holds, so a laxer one opens nothing there.
+            let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);
+            let opened: Vec<PodIndex> =
+                pods.iter().copied().filter(|pod| own.modes[*pod] == Some(replies)).collect();
+            let undecided = opened.iter().any(|pod| !other.isolated.contains_key(pod));
+            let ingress = direction == Direction::Ingress;
+            findings.openings.extend(openings::of_pods(policy, replies, ingress, opened.len(), undecided));
+            let told = pods.iter().filter(|pod| own.related[**pod] == Some(related)).count();
+            findings.openings.extend(openings::errors_of_pods(policy, related, ingress, told));
+        };
     for (name, policy) in &intent.network_policies {
         let selection = resolver.in_namespace(&name.namespace, &policy.pods);
         for direction in DIRECTIONS {
             if network_rules(policy, direction).is_some() {
-                open(&network_name(name), policy.replies, direction, &selection.pods);
+                let modes = (policy.replies, policy.related_errors);
+                open(&network_name(name), modes, direction, &selection.pods);
             }
         }
     }
@@ -419,7 +436,8 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
         let selection = resolver.anywhere(&policy.subject);
         for direction in DIRECTIONS {
             if cluster_rules(policy, direction).iter().any(|rule| rule.action == ClusterAction::Deny) {
-                open(&format!("ClusterNetworkPolicy/{name}"), policy.replies, direction, &selection.pods);
+                let modes = (policy.replies, policy.related_errors);
+                open(&format!("ClusterNetworkPolicy/{name}"), modes, direction, &selection.pods);
             }
         }
     }

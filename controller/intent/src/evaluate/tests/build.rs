@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use crate::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, FilterAction, FilterPeer,
     FilterPolicy, FilterRule, FilterTier, IcmpMatch, LabelOperator, LabelSelector, Labels, NetworkPeer,
-    NetworkPolicy, NetworkPolicyRule, NetworkPort, PodsAnywhere, PortProtocol, Replies, Requirement,
-    TcpFlags, TrafficMatch,
+    NetworkPolicy, NetworkPolicyRule, NetworkPort, PodsAnywhere, PortProtocol, RelatedErrors, Replies,
+    Requirement, TcpFlags, TrafficMatch,
 };
 
 pub(super) fn ip(text: &str) -> IpAddr {
@@ -115,7 +115,14 @@ pub(super) fn rule(peers: &[NetworkPeer], to_ports: &str) -> NetworkPolicyRule {
 }
 
 pub(super) fn policy(of: &str) -> NetworkPolicy {
-    NetworkPolicy { pods: selector(of), ingress: None, egress: None, replies: Replies::default(), log: false }
+    NetworkPolicy {
+        pods: selector(of),
+        ingress: None,
+        egress: None,
+        replies: Replies::default(),
+        related_errors: RelatedErrors::default(),
+        log: false,
+    }
 }
 
 pub(super) fn ingress(of: &str, rules: &[NetworkPolicyRule]) -> NetworkPolicy {
@@ -140,6 +147,7 @@ pub(super) fn cluster(tier: ClusterTier, priority: u16, subject: PodsAnywhere) -
         ingress: Vec::new(),
         egress: Vec::new(),
         replies: Replies::default(),
+        related_errors: RelatedErrors::default(),
     }
 }
 
@@ -177,6 +185,7 @@ pub(super) fn filter(rules: &[FilterRule]) -> FilterPolicy {
         segments: Vec::new(),
         default: None,
         replies: Replies::default(),
+        related_errors: RelatedErrors::default(),
         rules: rules.to_vec(),
     }
 }
@@ -215,7 +224,7 @@ pub(super) fn cidr_except(cidr: &str, except: &[&str]) -> FilterPeer {
 }
 
 /// `tcp`, `udp 53`, `sctp 80-90`, `tcp 53>`, `tcp 1024-2000>80`, `icmp`, `icmp 8`, `icmp6 1/4`, `proto 47`, `arp`,
-/// `nd`, `nonip`, separated by commas.
+/// `nd`, `nonip`, `ether 0x8864`, separated by commas.
 pub(super) fn traffic(text: &str) -> Vec<TrafficMatch> {
     items(text).map(one_traffic).collect()
 }
@@ -242,6 +251,10 @@ fn one_traffic(text: &str) -> TrafficMatch {
         "arp" => TrafficMatch::Arp,
         "nd" => TrafficMatch::NeighborDiscovery,
         "nonip" => TrafficMatch::NonIp,
+        "ether" => {
+            let digits = rest.strip_prefix("0x").expect("hexadecimal");
+            TrafficMatch::EtherType(u16::from_str_radix(digits, 16).expect("EtherType"))
+        }
         _ => panic!("traffic {text:?}"),
     }
 }

@@ -6,7 +6,8 @@ use super::build::{
 use super::world::{World, brief, nine_pods, noon, object, odd};
 use crate::evaluate::evaluate;
 use crate::model::{
-    AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, RateLimit, Replies, Segment,
+    AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, RateLimit, RelatedErrors,
+    Replies, Segment,
 };
 use crate::packet::{L4, Packet};
 
@@ -178,6 +179,7 @@ fn traffic_kinds() {
         ("proto 1", "icmp 8; fragment 1", "tcp 1"),
         ("arp", "arp", "tcp 1"),
         ("nonip", "", "arp; tcp 1"),
+        ("ether 0x8864", "", "arp; tcp 1"),
         ("nd", "", "arp; icmp 135; proto 58"),
         ("tcp 80, udp 53", "tcp 80; udp 53", "tcp 53; udp 80"),
         ("arp, tcp 80", "tcp 80; arp", "udp 80"),
@@ -203,7 +205,15 @@ fn neighbor_discovery_and_icmpv6() {
             matched(&World::default(), &only(kinds), &[(&packets(icmp_type), "-")]);
         }
     }
-    for icmp_type in [0, 128, 132, 138, 255] {
+    for icmp_type in [130, 131, 132, 143] {
+        for kinds in ["nd", &format!("icmp6 {icmp_type}")] {
+            matched(&World::default(), &only(kinds), &[(&packets(icmp_type), "hit")]);
+        }
+        for kinds in ["", "icmp6", "proto 58", "icmp6 133"] {
+            matched(&World::default(), &only(kinds), &[(&packets(icmp_type), "-")]);
+        }
+    }
+    for icmp_type in [0, 128, 129, 138, 255] {
         matched(&World::default(), &only("nd"), &[(&packets(icmp_type), "-")]);
         for kinds in ["", "icmp6", "proto 58", &format!("icmp6 {icmp_type}")] {
             matched(&World::default(), &only(kinds), &[(&packets(icmp_type), "hit")]);
@@ -353,8 +363,14 @@ fn replies() {
             traffic: traffic(kinds),
             ..allow("ok")
         };
-        let world = World::default()
-            .filter("f", FilterPolicy { replies: *replies, ..default(FilterAction::Deny, &[rule]) });
+        let world = World::default().filter(
+            "f",
+            FilterPolicy {
+                replies: *replies,
+                related_errors: RelatedErrors::None,
+                ..default(FilterAction::Deny, &[rule])
+            },
+        );
         for (packets, expected) in
             [(passes, "allow FilterPolicy/f ok"), (stays, "deny FilterPolicy/f default")]
         {
@@ -443,5 +459,5 @@ fn names_that_nobody_has_match_nothing() {
             &[("10.0.0.1 10.0.0.2 tcp 80", "-")],
         );
     }
-    assert!(World::default().verdict(&Packet::other(0)).allow);
+    assert!(World::default().verdict(&Packet::other(0x8847)).allow);
 }

@@ -77,7 +77,7 @@ fn reverse() {
         ("~y/a ~x/a icmp 129", ANSWER),
         ("y/a x/a icmp 8", DENIED),
         ("~y/a ~x/a icmp 128", DENIED),
-        ("y/a x/a icmp 3/4", DENIED),
+        ("y/a x/a icmp 3/4", "allow NetworkPolicy/x/in related"),
         ("z/a x/a icmp 0", DENIED),
         ("y/a x/a proto 47", DENIED),
     ]);

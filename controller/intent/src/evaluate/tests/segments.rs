@@ -57,7 +57,7 @@ fn port_and_vlan_say_the_segment() {
     ];
     let world = world();
     for (switch, port, vlan, expected) in cases {
-        let packet = Packet { vlan, ..Packet::other(0x88cc).at_port(port) };
+        let packet = vlan.into_iter().fold(Packet::other(0x88cc).at_port(port), Packet::in_vlan);
         assert_eq!(enters(&world, switch, &packet).as_deref(), expected, "{switch} {port} {vlan:?}");
     }
 }
@@ -102,7 +102,7 @@ fn without_a_port_the_source_says_where() {
     ];
     for (source, tag, port, vlan, segment) in cases {
         let source = ip(source);
-        let packet = Packet { vlan: tag, ..Packet::udp(source, 1, source, 2) };
+        let packet = tag.into_iter().fold(Packet::udp(source, 1, source, 2), Packet::in_vlan);
         let expected = Entrance { port, vlan, segment: segment.map(str::to_owned) };
         assert_eq!(Evaluator::new(&world.intent).entrance(Some("s1"), &packet), expected, "{source} {tag:?}");
     }

@@ -153,7 +153,7 @@ fn of_traffic(traffic: &TrafficMatch) -> Families {
         TrafficMatch::Ports { .. } | TrafficMatch::Protocol(_) => Families::BOTH,
         TrafficMatch::Icmp(_) | TrafficMatch::Arp => Families::V4,
         TrafficMatch::IcmpV6(_) | TrafficMatch::NeighborDiscovery => Families::V6,
-        TrafficMatch::NonIp => Families::NONE,
+        TrafficMatch::NonIp | TrafficMatch::EtherType(_) => Families::NONE,
     }
 }
 
@@ -187,7 +187,7 @@ fn families(
     // An item of `icmp` without a family means both: one that fits is enough.
     let mut items: Vec<(Place, Families, bool)> = Vec::new();
     for (traffic, at) in rule.traffic.iter().zip(&places.traffic) {
-        let non_ip = *traffic == TrafficMatch::NonIp;
+        let non_ip = matches!(traffic, TrafficMatch::NonIp | TrafficMatch::EtherType(_));
         match items.last_mut().filter(|(place, ..)| place == at) {
             Some((_, families, _)) => *families = families.or(of_traffic(traffic)),
             None => items.push((*at, of_traffic(traffic), non_ip)),

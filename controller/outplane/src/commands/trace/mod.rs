@@ -17,7 +17,7 @@ use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
 use crate::output;
-use crate::packet::{PacketSpec, Protocol, TcpFlags};
+use crate::packet::{EtherType, LlcSpec, PacketSpec, Protocol, Snap, TagSpec, TcpFlags};
 use crate::targets;
 
 /// Arguments of `trace`.
@@ -87,27 +87,26 @@ struct PacketArguments {
     #[arg(long, conflicts_with = "proto")]
     arp: bool,
     /// A frame that is neither IP nor ARP, of this EtherType, as in 0x88cc
-    #[arg(long, value_name = "TYPE", value_parser = ether_type)]
-    ether_type: Option<u16>,
-    /// VLAN id of the outer tag [default: without a tag]
+    #[arg(long, value_name = "TYPE")]
+    ether_type: Option<EtherType>,
+    /// A frame with an LLC and a SNAP header: an EtherType, or an organization's protocol as in 00000c:0x2000
+    #[arg(long, value_name = "TYPE", conflicts_with = "ether_type")]
+    snap: Option<Snap>,
+    /// A frame with this LLC header, three to eight bytes in hexadecimal, as in 424203
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["ether_type", "snap"])]
+    llc: Option<LlcSpec>,
+    /// VLAN id of its tag [default: without a tag]
     #[arg(long, value_name = "ID")]
     vlan: Option<u16>,
+    /// A VLAN tag, as in 10 or 0x88a8:10; repeated, from the outermost inwards
+    #[arg(long, value_name = "TAG", conflicts_with = "vlan")]
+    tag: Vec<TagSpec>,
     /// Switch port that it enters by [default: derived from the source address]
     #[arg(long, value_name = "NUMBER", conflicts_with = "segment")]
     port: Option<u16>,
     /// Segment that it enters in, whatever the port
     #[arg(long, value_name = "NAME")]
     segment: Option<String>,
-}
-
-fn ether_type(text: &str) -> Result<u16, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(hexadecimal) => u16::from_str_radix(hexadecimal, 16).ok(),
-        None => text.parse().ok(),
-    };
-    number
-        .filter(|number| *number >= 0x600)
-        .ok_or_else(|| "an EtherType is a number from 0x600 to 0xffff".to_owned())
 }
 
 impl PacketArguments {
@@ -123,7 +122,10 @@ impl PacketArguments {
             tcp_flags: self.tcp_flags,
             fragment: self.fragment.then_some(true),
             ether_type: self.ether_type,
+            llc: self.llc,
+            snap: self.snap,
             vlan: self.vlan,
+            tags: (!self.tag.is_empty()).then(|| self.tag.clone()),
             port: self.port,
             segment: self.segment.clone(),
         }

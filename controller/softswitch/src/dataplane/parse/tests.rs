@@ -29,12 +29,12 @@ fn ethernet() {
     let Parsed { hdr, meta, .. } = parsed(Frame::new().ether_type(0x88cc).bytes(&[1, 2, 3]));
     let ethernet = Ethernet { dst: 0x0200_0000_000b, src: 0x0200_0000_000a, ether_type: 0x88cc };
     assert_eq!(hdr, Headers { ethernet: Some(ethernet), ..Headers::default() });
-    assert_eq!(meta, Fields { traffic: Traffic::Other, ..Fields::default() });
+    assert_eq!(meta, Fields { traffic: Traffic::NonIp, ether_type: 0x88cc, ..Fields::default() });
 }
 
 #[test]
 fn tags() {
-    for tpid in [0x8100, 0x88a8] {
+    for tpid in [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300] {
         let Parsed { hdr, meta, .. } =
             parsed(Frame::new().tag(tpid, 100).ipv4(v4("10.0.0.1"), v4("10.0.0.2")));
         assert_eq!(hdr.vlan_outer, Some(Vlan { vid: 100, ether_type: 0x0800 }));
@@ -48,11 +48,60 @@ fn tags() {
 }
 
 #[test]
-fn a_third_tag_is_not_looked_into() {
-    let Parsed { hdr, meta, .. } = parsed(Frame::new().vlan(1).vlan(2).vlan(3).arp([0; 4], [0; 4]));
-    assert_eq!(hdr.vlan_inner, Some(Vlan { vid: 2, ether_type: 0x8100 }));
-    assert_eq!(hdr.arp, None);
-    assert_eq!((meta.traffic, meta.vlan_id), (Traffic::Other, 1));
+fn a_third_tag_is_an_error() {
+    for tpid in [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300] {
+        let frame =
+            Frame::new().vlan(0).tag(tpid, 0).tag(tpid, 0).ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2);
+        let Parsed { hdr, meta, error } = parse(&frame.build(), 1);
+        assert_eq!(error, Some(ParserError::TooManyTags), "{tpid:#x}");
+        assert_eq!(hdr.vlan_inner, Some(Vlan { vid: 0, ether_type: tpid }));
+        assert_eq!((hdr.ipv4, meta.traffic), (None, Traffic::Unread));
+    }
+}
+
+#[test]
+fn what_is_not_listed_is_unread() {
+    let traffic = |frame: Frame| fields(frame.bytes(&[0; 46])).traffic;
+    for (ether_type, wanted) in [
+        (0x88cc, Traffic::NonIp),
+        (0x8809, Traffic::NonIp),
+        (0x8847, Traffic::Unread),
+        (0x8864, Traffic::Unread),
+        (0x88e5, Traffic::Unread),
+        (0x88e7, Traffic::Unread),
+        (0x4305, Traffic::Unread),
+        (0x0600, Traffic::Unread),
+        (0xffff, Traffic::Unread),
+    ] {
+        for frame in [Frame::new(), Frame::new().vlan(5), Frame::new().vlan(0).tag(0x88a8, 7)] {
+            assert_eq!(traffic(frame.ether_type(ether_type)), wanted, "{ether_type:#x}");
+        }
+    }
+}
+
+#[test]
+fn llc() {
+    let traffic = |length: u16, header: [u8; 8]| {
+        let Parsed { hdr, meta, .. } = parsed(Frame::new().ether_type(length).bytes(&header));
+        assert_eq!(hdr.llc.map(|llc| (llc.dsap, llc.ssap)), Some((header[0], header[1])));
+        assert_eq!((hdr.ipv4, hdr.arp), (None, None));
+        meta.traffic
+    };
+    for length in [0, 3, 46, 1500, 0x05ff] {
+        for (header, wanted) in [
+            ([0x42, 0x42, 3, 0, 0, 0, 0, 0], Traffic::NonIp),
+            ([0x42, 0x43, 3, 0, 0, 0, 0, 0], Traffic::Unread),
+            ([0xfe, 0xfe, 3, 0x83, 1, 2, 3, 4], Traffic::NonIp),
+            ([0xfe, 0xfe, 3, 0xcc, 0x45, 0, 0, 0], Traffic::Unread),
+            ([0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0], Traffic::NonIp),
+            ([0xaa, 0xaa, 3, 0, 0, 0x0c, 0x01, 4], Traffic::Unread),
+            ([0xaa, 0xaa, 3, 0, 0, 0, 0x08, 0], Traffic::Unread),
+            ([0xaa, 0xaa, 3, 0, 0, 0xf8, 0x86, 0xdd], Traffic::Unread),
+            ([6, 6, 3, 0x45, 0, 0, 0, 0], Traffic::Unread),
+        ] {
+            assert_eq!(traffic(length, header), wanted, "{header:x?}");
+        }
+    }
 }
 
 #[test]
@@ -85,6 +134,7 @@ fn tcp() {
         assert!(hdr.tcp && !hdr.ports && !hdr.icmp);
         let wanted = Fields {
             traffic: Traffic::Ip,
+            ether_type: 0x0800,
             protocol: 6,
             sport: 40_000,
             dport: 443,
@@ -164,7 +214,7 @@ fn ipv4_header_invalid() {
         let frame = Frame::new().ether_type(0x0800).bytes(&[first]).bytes(&[0; 60]).build();
         let Parsed { hdr, meta, error } = parse(&frame, 1);
         assert_eq!(error, Some(ParserError::Ipv4HeaderInvalid), "{first:#x}");
-        assert_eq!((hdr.ipv4, meta.traffic), (None, Traffic::Other));
+        assert_eq!((hdr.ipv4, meta.traffic), (None, Traffic::Unread));
     }
 }
 
@@ -239,9 +289,10 @@ fn packet_out() {
 #[test]
 fn truncation() {
     for (name, frame, headers) in [
-        ("ethernet", Frame::new(), 14),
-        ("vlan", Frame::new().vlan(1), 18),
-        ("qinq", Frame::new().vlan(1).vlan(2), 22),
+        ("ethernet", Frame::new().ether_type(0x88cc), 14),
+        ("vlan", Frame::new().vlan(1).ether_type(0x88cc), 18),
+        ("qinq", Frame::new().vlan(1).vlan(2).ether_type(0x88cc), 22),
+        ("llc", Frame::new().ether_type(46).bytes(&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]), 22),
         ("arp", Frame::new().arp([1; 4], [2; 4]), 42),
         ("ipv4", ipv4().protocol(47), 34),
         ("options", Frame::new().ipv4_with([1; 4], [2; 4], 10, 0).protocol(47), 74),
@@ -271,7 +322,8 @@ fn truncation() {
 
 /// Bytes that lead the parser deep more often than random ones would.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
-    let ether_type = prop::sample::select(vec![0x0800_u16, 0x0806, 0x86dd, 0x8100, 0x88a8, 0x88cc]);
+    let ether_type =
+        prop::sample::select(vec![0x0800_u16, 0x0806, 0x86dd, 0x8100, 0x88a8, 0x88cc, 0x9100, 46, 0x8847]);
     let byte = prop_oneof![
         Just(0_u8),
         Just(0x45),

@@ -32,7 +32,10 @@ fn path(tables: &Memory, frame: Frame) -> Vec<Table> {
 fn key(tables: &Memory, frame: Frame, table: Table) -> String {
     let step = steps(tables, frame).into_iter().find(|step| step.table == table);
     let Some(step) = step else { return "not asked".to_owned() };
-    let fields = table.key().iter().zip(&step.key).filter(|(_, value)| **value != 0);
+    let fields = table.key().iter().zip(&step.key);
+    // Of IP and ARP the EtherType is nothing new.
+    let known = |field: &str, value: u128| field == "ether_type" && [0x0800, 0x0806, 0x86dd].contains(&value);
+    let fields = fields.filter(|((field, _), value)| **value != 0 && !known(field, **value));
     fields.map(|((field, _), value)| format!("{field}={value:x}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -95,12 +98,20 @@ fn segment_by_port_and_vlan() {
         .entry(Table::SegmentOf, &[("vlan_present", Is(0))], Action::SetSegment { segment: 10 });
     let segment = |frame: Frame| key(&tables, frame, Table::FilterAdmin);
     let other = Frame::new().ether_type(0x88cc);
-    assert_eq!(segment(other.clone()), "version=1 segment=a traffic=3");
-    assert_eq!(segment(Frame::new().vlan(7).ether_type(0x88cc)), "version=1 segment=46 traffic=3");
-    assert_eq!(segment(Frame::new().vlan(8).ether_type(0x88cc)), "version=1 traffic=3");
+    assert_eq!(segment(other.clone()), "version=1 segment=a traffic=3 ether_type=88cc");
     assert_eq!(
-        key(&tables, Frame::new().vlan(8).vlan(7), Table::SegmentOf),
+        segment(Frame::new().vlan(7).ether_type(0x88cc)),
+        "version=1 segment=46 traffic=3 ether_type=88cc"
+    );
+    assert_eq!(segment(Frame::new().vlan(8).ether_type(0x88cc)), "version=1 traffic=3 ether_type=88cc");
+    assert_eq!(
+        key(&tables, Frame::new().vlan(8).vlan(7).ether_type(0x88cc), Table::SegmentOf),
         "version=1 ingress_port=1 vlan_present=1 vlan_id=8"
+    );
+    // A priority tag says no VLAN, so the next tag does.
+    assert_eq!(
+        key(&tables, Frame::new().vlan(0).tag(0x88a8, 7).ether_type(0x88cc), Table::SegmentOf),
+        "version=1 ingress_port=1 vlan_present=1 vlan_id=7"
     );
     assert_eq!(key(&tables, other, Table::SegmentOf), "version=1 ingress_port=1");
 }
@@ -126,7 +137,7 @@ fn addresses_to_classes() {
     assert_eq!(key(&tables, arp(), Table::SrcV4Class), "version=1 address=a000003");
     assert_eq!(key(&tables, arp(), Table::DstV4Class), "version=1 address=a000004");
     assert_eq!(filter(arp()), "version=1 traffic=1 src_class=11 dst_class=13");
-    assert_eq!(filter(Frame::new().ether_type(0x88cc)), "version=1 traffic=3");
+    assert_eq!(filter(Frame::new().ether_type(0x88cc)), "version=1 traffic=3 ether_type=88cc");
 }
 
 #[test]
@@ -155,7 +166,20 @@ fn neighbour_discovery() {
         let step = steps(&open(), frame).into_iter().find(|step| step.table == Table::FilterAdmin);
         step.unwrap().key[2]
     };
-    for (icmp_type, nd) in [(132, 0), (133, 2), (135, 2), (137, 2), (138, 0), (128, 0)] {
+    for (icmp_type, nd) in [
+        (128, 0),
+        (129, 0),
+        (130, 2),
+        (131, 2),
+        (132, 2),
+        (133, 2),
+        (135, 2),
+        (137, 2),
+        (138, 0),
+        (142, 0),
+        (143, 2),
+        (144, 0),
+    ] {
         assert_eq!(traffic(ipv6().icmpv6(icmp_type, 0)), nd, "{icmp_type}");
         assert_eq!(traffic(ipv6().hop_by_hop().icmpv6(icmp_type, 0)), nd, "{icmp_type}");
     }
@@ -190,6 +214,37 @@ fn what_may_be_a_reply() {
     ] {
         assert!(!reply(frame.clone()), "{frame:?}");
     }
+}
+
+#[test]
+fn icmp_errors() {
+    let related = |frame: Frame| key(&open(), frame, Table::FilterAdmin).contains("related=1");
+    for icmp_type in 0..=u8::MAX {
+        assert_eq!(related(ipv4().icmp(icmp_type, 4)), [3, 11, 12].contains(&icmp_type), "{icmp_type}");
+        assert_eq!(related(ipv6().icmpv6(icmp_type, 0)), (1..=4).contains(&icmp_type), "{icmp_type}");
+        assert!(!related(ipv4().icmpv6(icmp_type, 0)) && !related(ipv6().icmp(icmp_type, 0)));
+    }
+    assert!(
+        !related(Frame::new().ipv4_with([1; 4], [2; 4], 0, 5).icmp(3, 4)),
+        "a later fragment has no type"
+    );
+    // A side that denies is asked once more, as for replies.
+    let error = || ipv4().icmp(3, 4);
+    for [side, reply] in
+        [[Table::PodEgress, Table::PodEgressReply], [Table::PodIngress, Table::PodIngressReply]]
+    {
+        let tables = open().any(side, Action::Deny);
+        assert_eq!(outcome(&tables, error()), DENIED);
+        assert_eq!(key(&tables, error(), reply), "version=1 protocol=1 related=1");
+        assert_eq!(outcome(&tables.any(reply, Action::Reply), error()), FORWARD);
+    }
+}
+
+#[test]
+fn three_tags_pass_no_policy() {
+    let tables = open().any(Table::FilterAdmin, Action::Permit);
+    let frame = Frame::new().vlan(0).vlan(0).vlan(0).ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2);
+    assert_eq!(outcome(&tables, frame), Outcome::Drop(DropReason::Parser(ParserError::TooManyTags)));
 }
 
 #[test]

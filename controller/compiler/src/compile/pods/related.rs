@@ -1,0 +1,329 @@
+//! ICMP errors past a pod's denial, and whom the pods' policies let talk at all.
+
+use std::collections::BTreeMap;
+
+use outplane_intent::model::{
+    ClusterAction, ClusterNetworkPolicy, ClusterTier, Intent, NetworkPolicy, NetworkPort, ObjectName, Pod,
+    PortProtocol, RelatedErrors, Replies,
+};
+
+use super::super::RELATED_RULE;
+use super::super::peers::{PodIndex, Resolver};
+use super::super::priority;
+use super::super::row::{Addresses, RowMatch, whole};
+use super::super::unread::Decision;
+use super::{
+    Compiler, Concern, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_name, network_rules,
+};
+use crate::addresses::AddressSet;
+use crate::program::Field;
+use crate::state::Origin;
+
+/// The policies about a pod in one direction, ClusterNetworkPolicies of both tiers in their order.
+type Policies<'i> = (Vec<(usize, &'i ClusterNetworkPolicy)>, Vec<(&'i ObjectName, &'i NetworkPolicy)>);
+
+/// With whom a pod's side lets packets pass.
+#[derive(Clone, Debug)]
+struct Passing {
+    /// Some policy lets some packets pass.
+    allowed: AddressSet,
+    /// No policy has an opinion about some packets.
+    undecided: AddressSet,
+}
+
+/// Every pod's policies, in both directions.
+struct Sides<'i> {
+    pods: Vec<&'i Pod>,
+    policies: [Vec<Policies<'i>>; 2],
+    /// By direction, protocol, numbers of policies, and names of ports.
+    known: BTreeMap<Question<'i>, Passing>,
+}
+
+type Question<'i> = (
+    Direction,
+    Option<PortProtocol>,
+    Vec<usize>,
+    Vec<&'i ObjectName>,
+    &'i BTreeMap<(String, PortProtocol), u16>,
+);
+
+impl<'i> Sides<'i> {
+    fn new(intent: &'i Intent, resolver: &mut Resolver<'_>) -> Self {
+        let pods: Vec<&Pod> = intent.pods.values().collect();
+        let policies = DIRECTIONS.map(|direction| {
+            let mut all: Vec<Policies<'i>> = vec![Policies::default(); pods.len()];
+            for (n, policy) in in_order(intent).into_iter().enumerate() {
+                if !cluster_rules(policy.1, direction).is_empty() {
+                    for pod in &resolver.anywhere(&policy.1.subject).pods {
+                        all[*pod].0.push((n, policy.1));
+                    }
+                }
+            }
+            for (name, policy) in &intent.network_policies {
+                if network_rules(policy, direction).is_some() {
+                    for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
+                        all[*pod].1.push((name, policy));
+                    }
+                }
+            }
+            all
+        });
+        Self { pods, policies, known: BTreeMap::new() }
+    }
+
+    /// With whom a pod's side lets packets pass; with a protocol, packets of this protocol.
+    fn passing(
+        &mut self,
+        pod: PodIndex,
+        direction: Direction,
+        protocol: Option<PortProtocol>,
+        resolver: &mut Resolver<'_>,
+    ) -> Passing {
+        let (cluster, network) = self.policies[direction as usize][pod].clone();
+        let numbers: Vec<usize> = cluster.iter().map(|(n, _)| *n).collect();
+        let names: Vec<&ObjectName> = network.iter().map(|(name, _)| *name).collect();
+        let question = (direction, protocol, numbers, names, &self.pods[pod].named_ports);
+        if let Some(passing) = self.known.get(&question) {
+            return passing.clone();
+        }
+        let mut walk = Walk {
+            direction,
+            protocol,
+            pod: self.pods[pod],
+            resolver,
+            allowed: AddressSet::default(),
+            open: AddressSet::full(),
+        };
+        walk.tier(&cluster, ClusterTier::Admin);
+        if network.is_empty() {
+            walk.tier(&cluster, ClusterTier::Baseline);
+        } else {
+            walk.isolation(&network);
+        }
+        let passing = Passing { allowed: walk.allowed, undecided: walk.open };
+        self.known.insert(question, passing.clone());
+        passing
+    }
+
+    /// The addresses of a pod from which it may have sent something: by its egress side, or as a reply to what its
+    /// ingress side lets in.
+    fn may_have_sent(&mut self, pod: PodIndex, replies: Replies, resolver: &mut Resolver<'_>) -> AddressSet {
+        let egress = self.passing(pod, Direction::Egress, None, resolver);
+        let mut to = AddressSet::union_of([&egress.allowed, &egress.undecided]);
+        if replies != Replies::None && (to.v4.is_empty() || to.v6.is_empty()) {
+            let protocol = (replies == Replies::Established).then_some(PortProtocol::Tcp);
+            let ingress = self.passing(pod, Direction::Ingress, protocol, resolver);
+            to = AddressSet::union_of([&to, &ingress.allowed]);
+        }
+        let mut own = resolver.addresses_of([pod]);
+        if to.v4.is_empty() {
+            own.v4 = crate::ranges::Ranges::default();
+        }
+        if to.v6.is_empty() {
+            own.v6 = crate::ranges::Ranges::default();
+        }
+        own
+    }
+}
+
+/// ClusterNetworkPolicies in the order of evaluation.
+fn in_order(intent: &Intent) -> Vec<(&String, &ClusterNetworkPolicy)> {
+    let mut policies: Vec<_> = intent.cluster_policies.iter().collect();
+    policies.sort_by_key(|(name, policy)| (policy.priority, *name));
+    policies
+}
+
+/// One pod's side, stage by stage.
+struct Walk<'w, 'r> {
+    direction: Direction,
+    protocol: Option<PortProtocol>,
+    pod: &'w Pod,
+    resolver: &'w mut Resolver<'r>,
+    allowed: AddressSet,
+    /// Nobody has decided about all packets with these yet.
+    open: AddressSet,
+}
+
+impl Walk<'_, '_> {
+    fn tier(&mut self, policies: &[(usize, &ClusterNetworkPolicy)], tier: ClusterTier) {
+        let mut passed = AddressSet::default();
+        for (_, policy) in policies.iter().filter(|(_, policy)| policy.tier == tier) {
+            for rule in cluster_rules(policy, self.direction) {
+                let peers = set_of(self.resolver.cluster_peers(&rule.peers));
+                let everything = rule.ports.is_empty();
+                let some = self.with_ports(&peers, &rule.ports).intersect(&self.open);
+                match rule.action {
+                    ClusterAction::Accept => {
+                        self.open = self.open.minus(&some);
+                        self.allowed = AddressSet::union_of([&self.allowed, &some]);
+                    }
+                    ClusterAction::Deny if everything => self.open = self.open.minus(&peers),
+                    ClusterAction::Deny => {}
+                    ClusterAction::Pass => {
+                        passed = AddressSet::union_of([&passed, &some]);
+                        if everything {
+                            self.open = self.open.minus(&peers);
+                        }
+                    }
+                }
+            }
+        }
+        self.open = AddressSet::union_of([&self.open, &passed]);
+    }
+
+    fn isolation(&mut self, policies: &[(&ObjectName, &NetworkPolicy)]) {
+        let mut allowed = vec![self.allowed.clone()];
+        for (name, policy) in policies {
+            for rule in network_rules(policy, self.direction).unwrap_or_default() {
+                let peers = set_of(self.resolver.network_peers(&name.namespace, &rule.peers));
+                allowed.push(self.with_ports(&peers, &rule.ports).intersect(&self.open));
+            }
+        }
+        self.allowed = AddressSet::union_of(&allowed);
+        self.open = AddressSet::default();
+    }
+
+    /// The peers with which there are packets to these ports.
+    fn with_ports(&mut self, peers: &AddressSet, ports: &[NetworkPort]) -> AddressSet {
+        if ports.is_empty() {
+            return peers.clone();
+        }
+        let mut found = Vec::new();
+        for port in ports {
+            match port {
+                NetworkPort::All(by) | NetworkPort::Range(by, ..) => {
+                    if self.wants(*by) {
+                        return peers.clone();
+                    }
+                }
+                NetworkPort::Named(by, name) => found.push(self.named(peers, *by, name)),
+                NetworkPort::NamedAnyProtocol(name) => {
+                    for by in [PortProtocol::Tcp, PortProtocol::Udp, PortProtocol::Sctp] {
+                        found.push(self.named(peers, by, name));
+                    }
+                }
+            }
+        }
+        AddressSet::union_of(&found)
+    }
+
+    fn named(&mut self, peers: &AddressSet, by: PortProtocol, name: &str) -> AddressSet {
+        let has_name = || self.pod.named_ports.contains_key(&(name.to_owned(), by));
+        match self.direction {
+            _ if !self.wants(by) => AddressSet::default(),
+            Direction::Ingress if has_name() => peers.clone(),
+            Direction::Ingress => AddressSet::default(),
+            Direction::Egress => {
+                let named = self.resolver.named_port(by, name);
+                peers.intersect(&AddressSet::union_of(named.values()))
+            }
+        }
+    }
+
+    fn wants(&self, by: PortProtocol) -> bool {
+        self.protocol.is_none_or(|wanted| wanted == by)
+    }
+}
+
+fn set_of(addresses: Addresses) -> AddressSet {
+    match addresses {
+        Addresses::Any => AddressSet::full(),
+        Addresses::Of(set) => set,
+    }
+}
+
+impl Compiler<'_> {
+    /// The rows by which ICMP errors get past denials. They stand above the replies' rows, and keep errors away from
+    /// these.
+    pub(super) fn related(&mut self, intent: &Intent, concerns: [&Concern; 2], resolver: &mut Resolver<'_>) {
+        let mut sides = Sides::new(intent, resolver);
+        for direction in DIRECTIONS {
+            let concern = concerns[direction as usize];
+            if concern.related.iter().all(Option::is_none) {
+                continue;
+            }
+            let origin = self.rows.origin(Origin::COMMON, RELATED_RULE.to_owned());
+            for (stage, effect, priority) in [
+                (Stage::Admin, Effect::Pass, priority::RELATED),
+                (Stage::Main, Effect::Deny, priority::UNRELATED),
+            ] {
+                let (table, action) = self.answer(direction.other(), stage, effect);
+                let fixed = vec![whole(table, Field::Related, 1)];
+                let (src, dst) = (&Addresses::Any, &Addresses::Any);
+                let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], fixed };
+                self.rows.push(table, priority, action, origin, matches);
+            }
+            let open: Vec<PodIndex> = (0..sides.pods.len())
+                .filter(|pod| concern.related[*pod] == Some(RelatedErrors::Allow))
+                .collect();
+            let mut groups: BTreeMap<AddressSet, Vec<AddressSet>> = BTreeMap::new();
+            for pod in open {
+                let (peers, own) = match direction {
+                    Direction::Ingress => {
+                        let replies = concerns[Direction::Egress as usize].modes[pod].unwrap_or_default();
+                        (AddressSet::full(), sides.may_have_sent(pod, replies, resolver))
+                    }
+                    Direction::Egress => {
+                        let peers = sides.passing(pod, Direction::Ingress, None, resolver).allowed;
+                        (peers, resolver.addresses_of([pod]))
+                    }
+                };
+                if !peers.is_empty() && !own.is_empty() {
+                    groups.entry(peers).or_default().push(own);
+                }
+            }
+            let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
+            let fixed = [whole(table, Field::Related, 1)];
+            for (peers, pods) in groups {
+                let (peers, pods) = (Addresses::new(peers), AddressSet::union_of(&pods));
+                let action = action.clone();
+                self.push(table, priority::RELATED, action, origin, direction, &pods, &peers, &fixed);
+            }
+        }
+    }
+}
+
+/// The first policy that may deny a packet to or from a pod with an address.
+pub(super) fn denial(
+    intent: &Intent,
+    concerns: [&Concern; 2],
+    resolver: &mut Resolver<'_>,
+) -> Option<Decision> {
+    let decision =
+        |policy: String, rule: String, log: bool| Decision { allow: false, policy, rule, log, limit: None };
+    let of_cluster = |tier: ClusterTier, resolver: &mut Resolver<'_>| {
+        for (name, policy) in in_order(intent).into_iter().filter(|(_, policy)| policy.tier == tier) {
+            let subject = resolver.anywhere(&policy.subject);
+            for direction in DIRECTIONS {
+                let isolated = &concerns[direction as usize].isolated;
+                let reached = subject.pods.iter().any(|pod| {
+                    (tier == ClusterTier::Admin || !isolated.contains_key(pod))
+                        && !resolver.addresses_of([*pod]).is_empty()
+                });
+                let mut rules = cluster_rules(policy, direction).iter().enumerate();
+                if let Some((place, rule)) =
+                    rules.find(|(_, rule)| reached && rule.action == ClusterAction::Deny)
+                {
+                    let rule = super::rule_name(rule, direction, place);
+                    return Some(decision(format!("ClusterNetworkPolicy/{name}"), rule, false));
+                }
+            }
+        }
+        None
+    };
+    if let Some(found) = of_cluster(ClusterTier::Admin, resolver) {
+        return Some(found);
+    }
+    for pod in 0..intent.pods.len() {
+        for direction in DIRECTIONS {
+            let concern = concerns[direction as usize];
+            if let Some((name, log)) = concern.isolated.get(&pod)
+                && !concern.unrestricted.contains(&pod)
+                && !resolver.addresses_of([pod]).is_empty()
+            {
+                return Some(decision(network_name(name), "isolation".to_owned(), *log));
+            }
+        }
+    }
+    of_cluster(ClusterTier::Baseline, resolver)
+}
