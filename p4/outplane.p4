@@ -72,6 +72,7 @@ error {
     TooManyTags,
     IPv4HeaderInvalid,
     IPv6HeaderInvalid,
+    IPLengthInvalid,
     IPv6TooManyExtensionHeaders
 }
 
@@ -214,6 +215,7 @@ struct metadata_t {
     bit<1>    vlan_present;
     bit<12>   vlan_id;
     bit<8>    protocol;
+    bit<16>   left;              // bytes that the IP packet still has, by its own length
     bit<1>    fragment;          // 1: a fragment that is not the first, so without ports, flags, type
     bit<16>   sport;
     bit<16>   dport;
@@ -364,6 +366,9 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
         packet.extract(hdr.ipv4, (bit<32>)(((bit<16>)first[3:0] - 5) << 5));
         meta.traffic = TRAFFIC_IP;
         meta.protocol = hdr.ipv4.protocol;
+        // What lies behind the packet's own end is padding: a host does not read ports and flags there.
+        verify(hdr.ipv4.total_length >= ((bit<16>)hdr.ipv4.ihl << 2), error.IPLengthInvalid);
+        meta.left = hdr.ipv4.total_length - ((bit<16>)hdr.ipv4.ihl << 2);
         transition select(hdr.ipv4.fragment_offset) {
             0: parse_transport;
             default: parse_later_fragment;
@@ -380,6 +385,7 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
         verify(hdr.ipv6.version == 6, error.IPv6HeaderInvalid);
         meta.traffic = TRAFFIC_IP;
         meta.protocol = hdr.ipv6.next_header;
+        meta.left = hdr.ipv6.payload_length;
         transition select(hdr.ipv6.next_header) {
             PROTO_HOPOPT: parse_extension_0;
             PROTO_ROUTING: parse_extension_0;
@@ -394,16 +400,22 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
     state parse_extension_##N {                                                                         \
         bit<16> first = packet.lookahead<bit<16>>();                                                    \
         packet.extract(hdr.extension_##N, (((bit<32>)first[7:0] + 1) << 6) - 16);                       \
+        verify(meta.left >= (((bit<16>)first[7:0] + 1) << 3), error.IPLengthInvalid);                   \
+        meta.left = meta.left - (((bit<16>)first[7:0] + 1) << 3);                                       \
         transition parse_after_extension_##N;                                                           \
     }                                                                                                   \
     state parse_authentication_##N {                                                                    \
         bit<16> first = packet.lookahead<bit<16>>();                                                    \
         packet.extract(hdr.extension_##N, (((bit<32>)first[7:0] + 2) << 5) - 16);                       \
+        verify(meta.left >= (((bit<16>)first[7:0] + 2) << 2), error.IPLengthInvalid);                   \
+        meta.left = meta.left - (((bit<16>)first[7:0] + 2) << 2);                                       \
         transition parse_after_extension_##N;                                                           \
     }                                                                                                   \
     state parse_fragment_##N {                                                                          \
         bit<32> first = packet.lookahead<bit<32>>();                                                    \
         packet.extract(hdr.extension_##N, 48);                                                          \
+        verify(meta.left >= 8, error.IPLengthInvalid);                                                  \
+        meta.left = meta.left - 8;                                                                      \
         meta.protocol = hdr.extension_##N.next_header;                                                  \
         transition select(first[15:3]) {                                                                \
             0: parse_after_extension_##N;                                                               \
@@ -445,6 +457,7 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
 
     state parse_tcp {
         packet.extract(hdr.tcp);
+        verify(meta.left >= 20, error.IPLengthInvalid);
         meta.sport = hdr.tcp.sport;
         meta.dport = hdr.tcp.dport;
         meta.tcp_flags = hdr.tcp.flags;
@@ -454,6 +467,7 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
 
     state parse_ports {
         packet.extract(hdr.ports);
+        verify(meta.left >= 8, error.IPLengthInvalid);
         meta.sport = hdr.ports.sport;
         meta.dport = hdr.ports.dport;
         transition accept;
@@ -461,6 +475,7 @@ parser OutplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta
 
     state parse_icmp {
         packet.extract(hdr.icmp);
+        verify(meta.left >= 4, error.IPLengthInvalid);
         meta.icmp_type = hdr.icmp.type;
         meta.icmp_code = hdr.icmp.code;
         transition accept;

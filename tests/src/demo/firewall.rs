@@ -4,6 +4,7 @@
 //! with what the policy says, the policy changes under running traffic, the counters are shown.
 
 mod flows;
+mod slip;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -60,6 +61,10 @@ impl Demo {
         self.outplane(&["apply", "network.yaml", "policy.yaml"])?;
         title("Flows, as the policy says and as they went");
         self.flows("policy.yaml", |flow| flow.before)?;
+        self.interrupt.check()?;
+        title("A tagged frame that tries to slip by");
+        self.outplane(&slip::TRACE)?;
+        slip::try_it(&mut self.lab)?;
         title("The policy changes under running traffic");
         self.change()?;
         title("The same flows after the change");

@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: the main job, on real packets, in network namespaces of its own.
 //!
 //! 1. **firewall**: four hosts behind one P4 switch. A policy is checked and applied, flows are tried and compared with
-//!    what the policy says, the policy changes under running traffic, the counters are shown.
+//!    what the policy says, a tagged frame tries to slip by, the policy changes under running traffic, the counters are
+//!    shown.
 //! 2. **controllers**: four distributors and four controllers without a master, an S3 store, two switches. A change is
 //!    carried out once on each switch; then again while datagrams are lost, a distributor is down and the controller at
 //!    work is killed.

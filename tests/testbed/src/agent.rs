@@ -90,6 +90,12 @@ pub(crate) enum Request {
     Try(Flow, u64),
     /// Send a stream.
     Stream(Stream),
+    /// Receive datagrams at a UDP port, without answering.
+    Listen(u16),
+    /// Wait so many milliseconds at most for a datagram at such a port.
+    Hear(u16, u64),
+    /// Send a frame as it is, by this interface.
+    Frame(String, Vec<u8>),
 }
 
 /// The agent's answer.
@@ -98,6 +104,9 @@ pub(crate) enum Answer {
     Serving,
     Tried(Outcome),
     Streamed(StreamReport),
+    Listening,
+    Heard(bool),
+    Sent,
     Failed(String),
 }
 
@@ -164,6 +173,34 @@ impl Agent {
         }
     }
 
+    /// Receives datagrams at a UDP port from now on, without answering; [`Self::hears`] says whether one has come.
+    pub fn listen(&mut self, port: u16) -> Result<()> {
+        let id = self.ask(&Request::Listen(port))?;
+        match self.answer(id, Duration::from_secs(5))? {
+            Answer::Listening => Ok(()),
+            other => bail!("agent of {}: {other:?}", self.name),
+        }
+    }
+
+    /// Whether a datagram comes to a port that [`Self::listen`] has opened, or has come since it was asked last.
+    pub fn hears(&mut self, port: u16, patience: Duration) -> Result<bool> {
+        let milliseconds = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let id = self.ask(&Request::Hear(port, milliseconds))?;
+        match self.answer(id, patience + Duration::from_secs(5))? {
+            Answer::Heard(heard) => Ok(heard),
+            other => bail!("agent of {}: {other:?}", self.name),
+        }
+    }
+
+    /// Sends a frame as it is, from Ethernet on, by an interface of the agent's namespace.
+    pub fn send_frame(&mut self, interface: &str, frame: &[u8]) -> Result<()> {
+        let id = self.ask(&Request::Frame(interface.to_owned(), frame.to_vec()))?;
+        match self.answer(id, Duration::from_secs(5))? {
+            Answer::Sent => Ok(()),
+            other => bail!("agent of {}: {other:?}", self.name),
+        }
+    }
+
     fn ask(&mut self, request: &Request) -> Result<u64> {
         let id = self.next;
         self.next += 1;
@@ -187,9 +224,11 @@ impl Agent {
 
 /// The agent's side: reads requests from standard input until it ends.
 pub(crate) mod program {
+    use std::collections::HashMap;
     use std::io::{BufRead, ErrorKind, Read, Write};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
     use std::process::{Command, Stdio};
+    use std::sync::{LazyLock, Mutex, PoisonError};
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result};
@@ -221,7 +260,34 @@ pub(crate) mod program {
                 Answer::Tried(attempt(&flow, Duration::from_millis(milliseconds))?)
             }
             Request::Stream(stream) => Answer::Streamed(send_stream(&stream)?),
+            Request::Listen(port) => {
+                let socket = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+                LISTENING.lock().unwrap_or_else(PoisonError::into_inner).insert(port, socket);
+                Answer::Listening
+            }
+            Request::Hear(port, milliseconds) => {
+                Answer::Heard(hear(port, Duration::from_millis(milliseconds))?)
+            }
+            Request::Frame(interface, frame) => {
+                let sent = pcap::Capture::from_device(interface.as_str())
+                    .and_then(pcap::Capture::open)
+                    .and_then(|mut capture| capture.sendpacket(frame));
+                sent.with_context(|| format!("cannot send a frame by {interface}"))?;
+                Answer::Sent
+            }
         })
+    }
+
+    /// The sockets of [`Request::Listen`], by port.
+    static LISTENING: LazyLock<Mutex<HashMap<u16, UdpSocket>>> = LazyLock::new(Mutex::default);
+
+    fn hear(port: u16, patience: Duration) -> Result<bool> {
+        let socket = {
+            let listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+            listening.get(&port).with_context(|| format!("nobody listens at port {port}"))?.try_clone()?
+        };
+        socket.set_read_timeout(Some(patience))?;
+        Ok(silent_is_none(socket.recv(&mut [0; 2048]).map(|_| ()))?.is_some())
     }
 
     fn serve(transport: Transport, port: u16) -> Result<()> {

@@ -40,6 +40,8 @@ pub struct Lab {
     pub hosts: Vec<Host>,
     switch: Namespace,
     folder: tempfile::TempDir,
+    /// The switch's end of every host's cable.
+    cables: Agent,
     /// The agents end with it.
     _starter: Starter,
 }
@@ -56,7 +58,13 @@ impl Lab {
             host(&starter, place, &switch, agent)
         };
         let hosts = (1..=count).map(new).collect::<Result<_>>()?;
-        Ok(Self { hosts, switch, folder, _starter: starter })
+        let cables = Agent::start(&starter, "the cables", &switch, agent)?;
+        Ok(Self { hosts, switch, folder, cables, _starter: starter })
+    }
+
+    /// Sends a frame to the host at this port, past the switch.
+    pub fn send_to_host(&mut self, port: u16, frame: &[u8]) -> Result<()> {
+        self.cables.send_frame(&interface(port), frame)
     }
 
     /// The switch's namespace: its server listens on loopback there, and controllers run there.

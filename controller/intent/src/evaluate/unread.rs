@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Evaluator;
 use super::filter::{Decision, Scene, has_expired};
 use super::side::{Direction, cluster_rules, network_decider, network_rules, rule_name};
 use super::verdict::{Decider, Verdict};
-use crate::model::{ClusterAction, ClusterTier, FilterAction, FilterRule, FilterTier, TrafficMatch};
+use super::{Evaluator, PodEntry};
+use crate::model::{
+    ClusterAction, ClusterTier, FilterAction, FilterRule, FilterTier, ObjectName, TrafficMatch,
+};
 use crate::packet::{LISTENER_DISCOVERY, Packet, Traffic};
 
 /// What may be in such a frame.
@@ -107,7 +109,7 @@ impl Evaluator<'_> {
 
     fn find_denial_by_pods(&self) -> Option<(Decider, bool)> {
         let pods: BTreeMap<_, _> = self.pods.values().map(|pod| (pod.name, pod)).collect();
-        let isolated = |name: &crate::model::ObjectName, direction: Direction| {
+        let isolated = |name: &ObjectName, direction: Direction| {
             let policies = &self.policies(pods[name]).network;
             policies.iter().any(|(_, policy)| network_rules(policy, direction).is_some())
         };
@@ -117,13 +119,10 @@ impl Evaluator<'_> {
             policies.sort_by_key(|(name, policy)| (policy.priority, *name));
             policies.into_iter().find_map(|(name, policy)| {
                 let subject = &policy.subject;
-                let mut subjects = pods.values();
-                let subjects: Vec<_> = subjects
-                    .by_ref()
-                    .filter(|pod| {
-                        self.selects_pod(Some(&subject.namespaces), &subject.pods, pod.name, pod.pod)
-                    })
-                    .collect();
+                let selected = |pod: &&&PodEntry<'_>| {
+                    self.selects_pod(Some(&subject.namespaces), &subject.pods, pod.name, pod.pod)
+                };
+                let subjects: Vec<_> = pods.values().filter(selected).collect();
                 [Direction::Egress, Direction::Ingress].into_iter().find_map(|direction| {
                     // The Baseline tier is not asked about pods that are isolated.
                     let reached = subjects

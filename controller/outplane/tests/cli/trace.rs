@@ -138,6 +138,130 @@ fn a_batch_answers_every_line_in_order() {
     }
 }
 
+/// What the switch cannot read, behind every stack of tags, in the way that batches say it.
+#[test]
+fn frames_that_are_not_ip() {
+    let policy = "
+apiVersion: outplane.dev/v1alpha1
+kind: FilterPolicy
+metadata: {name: closed}
+spec:
+  default: deny
+  rules:
+    - {name: pppoe, action: allow, ports: [{etherType: 0x8864}]}
+    - {name: web, action: allow, to: [10.0.0.2], ports: [{port: 80}]}
+";
+    let cases = [
+        (r#"{"src":"10.0.0.1","dst":"10.0.0.2","dport":80,"tags":[0,"0x88a8:0"]}"#, "allow", json!("web")),
+        (r#"{"src":"10.0.0.1","dst":"10.0.0.2","dport":80,"tags":[0,0,0]}"#, "deny", Value::Null),
+        (r#"{"src":"10.0.0.1","dst":"10.0.0.2","dport":81,"vlan":0}"#, "deny", json!("default")),
+        (r#"{"ether_type":35020,"src":null,"dst":null}"#, "allow", Value::Null),
+        (r#"{"ether_type":"0x8809","tags":[{"tpid":37120,"vlan":0}]}"#, "allow", Value::Null),
+        (r#"{"ether_type":34887}"#, "deny", json!("default")),
+        (r#"{"ether_type":"0x8864"}"#, "allow", json!("pppoe")),
+        (r#"{"ether_type":"0x8864","tags":[0,0,0]}"#, "deny", Value::Null),
+        (r#"{"snap":"0x0800"}"#, "deny", json!("default")),
+        (r#"{"snap":"00000c:0x2000"}"#, "allow", Value::Null),
+        (r#"{"llc":"424203"}"#, "allow", Value::Null),
+        (r#"{"llc":"060603"}"#, "deny", json!("default")),
+    ];
+    let folder = folder();
+    let path = file(folder.path(), "closed.yaml", policy);
+    let input: String = cases.iter().map(|(line, ..)| format!("{line}\n")).collect();
+    for way in WAYS {
+        let run =
+            outplane_reading([&["trace", path.as_str(), "--batch"], way].concat(), input.as_bytes()).ends(0);
+        let answers: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers.len(), cases.len());
+        for (answer, (line, verdict, rule)) in answers.iter().zip(&cases) {
+            assert_eq!((&answer["verdict"], &answer["rule"]), (&json!(verdict), rule), "{line} {way:?}");
+        }
+    }
+    let run = outplane(["trace", &path, "--snap", "0x0800", "--tag", "0", "--tag", "0x88a8:7"]).ends(0);
+    assert!(run.out.starts_with("LLC aaaa030000000800, tags 0x8100:0 0x88a8:7\n"), "{}", run.out);
+    let checked = outplane(["check", path.as_str(), "-o", "json"]).ends(0).json();
+    let unread = json!([
+        {"segment": null, "etherType": null, "passes": false, "policy": "FilterPolicy/closed", "rule": "default"},
+        {"segment": null, "etherType": 0x8864, "passes": true, "policy": "FilterPolicy/closed", "rule": "pppoe"},
+    ]);
+    assert_eq!(checked["unread"]["default"], unread, "{checked}");
+    let checked = outplane(["check", path.as_str()]).ends(0);
+    assert!(
+        checked.out.contains("EtherType 0x8864: pass by FilterPolicy/closed, rule pppoe"),
+        "{}",
+        checked.out
+    );
+}
+
+/// ICMP errors and listener discovery, by the compiled entries and by the intent.
+#[test]
+fn what_belongs_to_allowed_traffic() {
+    let policy = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: job, namespace: shop, labels: {app: job}}
+status: {phase: Running, podIPs: [{ip: 10.244.1.6}, {ip: "fd00:244::6"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mute, namespace: shop, labels: {app: mute}}
+status: {phase: Running, podIPs: [{ip: 10.244.1.7}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny-in, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: mute, namespace: shop}
+spec: {podSelector: {matchLabels: {app: mute}}, policyTypes: [Egress]}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: FilterPolicy
+metadata: {name: rest}
+spec: {tier: baseline, default: deny}
+"#;
+    let cases = [
+        (r#"{"src":"192.0.2.254","dst":"10.244.1.6","proto":"icmp","icmp_type":8}"#, "deny", "isolation"),
+        (
+            r#"{"src":"192.0.2.254","dst":"10.244.1.7","proto":"icmp","icmp_type":3,"icmp_code":4}"#,
+            "deny",
+            "isolation",
+        ),
+        (
+            r#"{"src":"10.244.1.7","dst":"192.0.2.254","proto":"icmp","icmp_type":3,"icmp_code":3}"#,
+            "deny",
+            "isolation",
+        ),
+        // The pod lets it in; the baseline has no rule for it.
+        (
+            r#"{"src":"192.0.2.254","dst":"10.244.1.6","proto":"icmp","icmp_type":3,"icmp_code":4}"#,
+            "deny",
+            "default",
+        ),
+        (r#"{"src":"2001:db8::fe","dst":"fd00:244::6","proto":"icmpv6","icmp_type":2}"#, "deny", "default"),
+    ];
+    let folder = folder();
+    let path = file(folder.path(), "pods.yaml", policy);
+    let open = file(folder.path(), "open.yaml", policy.split("---\napiVersion: outplane").next().unwrap());
+    let input: String = cases.iter().map(|(line, ..)| format!("{line}\n")).collect();
+    for way in WAYS {
+        for (path, baseline) in [(&path, true), (&open, false)] {
+            let run =
+                outplane_reading([&["trace", path.as_str(), "--batch"], way].concat(), input.as_bytes())
+                    .ends(0);
+            for (answer, (line, verdict, rule)) in run.out.lines().zip(&cases) {
+                let answer: Value = serde_json::from_str(answer).unwrap();
+                let (verdict, rule) =
+                    if *rule == "default" && !baseline { ("allow", "related") } else { (*verdict, *rule) };
+                let wanted = (&json!(verdict), &json!(rule));
+                assert_eq!((&answer["verdict"], &answer["rule"]), wanted, "{line} {way:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_batch_converses_over_a_pipe() {
     let mut child = command(["trace", CAMPUS, "--batch"])

@@ -19,6 +19,8 @@ pub enum Discard {
     Ipv4Header,
     /// IPv6 with a wrong version.
     Ipv6Header,
+    /// By its own length the IP packet ends inside a header.
+    IpLength,
     /// More IPv6 extension headers than the program walks.
     Ipv6Extensions,
     /// No policy has been installed yet.
@@ -53,11 +55,12 @@ pub enum Discard {
 
 impl Discard {
     /// Every reason, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::TooShort,
         Self::TooManyTags,
         Self::Ipv4Header,
         Self::Ipv6Header,
+        Self::IpLength,
         Self::Ipv6Extensions,
         Self::NoPolicy,
         Self::TinyFragment,
@@ -82,6 +85,7 @@ impl Discard {
             Self::TooManyTags => "too_many_tags",
             Self::Ipv4Header => "ipv4_header",
             Self::Ipv6Header => "ipv6_header",
+            Self::IpLength => "ip_length",
             Self::Ipv6Extensions => "ipv6_extensions",
             Self::NoPolicy => "no_policy",
             Self::TinyFragment => "tiny_fragment",
@@ -114,6 +118,7 @@ impl From<DropReason> for Discard {
             DropReason::Parser(ParserError::TooManyTags) => Self::TooManyTags,
             DropReason::Parser(ParserError::Ipv4HeaderInvalid) => Self::Ipv4Header,
             DropReason::Parser(ParserError::Ipv6HeaderInvalid) => Self::Ipv6Header,
+            DropReason::Parser(ParserError::IpLengthInvalid) => Self::IpLength,
             DropReason::Parser(ParserError::Ipv6TooManyExtensionHeaders) => Self::Ipv6Extensions,
             DropReason::NoPolicy => Self::NoPolicy,
             DropReason::TinyFragment => Self::TinyFragment,

@@ -59,6 +59,9 @@ pub enum ParserError {
     /// IPv6 with another version than 6.
     #[error("IPv6 header with a wrong version")]
     Ipv6HeaderInvalid,
+    /// By its own length the IP packet ends inside a header; what follows is padding, which hosts don't read.
+    #[error("the IP packet ends inside a header, by its own length")]
+    IpLengthInvalid,
     /// More extension headers than the program walks.
     #[error("more than 4 IPv6 extension headers")]
     Ipv6TooManyExtensionHeaders,
@@ -219,6 +222,7 @@ pub struct Parsed {
 /// Frames from [`CPU_PORT`] start with a packet-out header; all others with Ethernet, without FCS.
 pub fn parse(frame: &[u8], ingress_port: u16) -> Parsed {
     let mut parser = Parser {
+        left: 0,
         packet: Packet(frame),
         hdr: Headers::default(),
         meta: Fields { traffic: Traffic::Unread, ..Fields::default() },
@@ -256,6 +260,8 @@ impl<'a> Packet<'a> {
 
 struct Parser<'a> {
     packet: Packet<'a>,
+    /// Bytes that the IP packet still has, by its own length.
+    left: usize,
     hdr: Headers,
     meta: Fields,
 }
@@ -377,7 +383,7 @@ impl Parser<'_> {
         }
         let options = (usize::from(first & 0xf) - 5) * 4;
         let bytes = self.packet.extract_varbit::<20>(options)?;
-        let &[_, _, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = bytes;
+        let &[_, _, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = bytes;
         let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
         self.hdr.ipv4 = Some(Ipv4 {
             fragment_offset,
@@ -386,6 +392,8 @@ impl Parser<'_> {
         });
         self.meta.traffic = Traffic::Ip;
         self.meta.protocol = protocol;
+        self.left = u16::from_be_bytes([l0, l1]).into();
+        self.take(20 + options)?;
         match fragment_offset {
             0 => self.parse_transport()?,
             _ => self.parse_later_fragment(),
@@ -398,7 +406,7 @@ impl Parser<'_> {
     }
 
     fn parse_ipv6(&mut self) -> Step {
-        let &[first, _, _, _, _, _, next_header, _] = self.packet.extract()?;
+        let &[first, _, _, _, l0, l1, next_header, _] = self.packet.extract()?;
         let src = u128::from_be_bytes(*self.packet.extract()?);
         let dst = u128::from_be_bytes(*self.packet.extract()?);
         self.hdr.ipv6 = Some(Ipv6 { src, dst });
@@ -407,7 +415,14 @@ impl Parser<'_> {
         }
         self.meta.traffic = Traffic::Ip;
         self.meta.protocol = next_header;
+        self.left = u16::from_be_bytes([l0, l1]).into();
         self.parse_next_header(0)
+    }
+
+    /// A header of so many bytes must lie within the IP packet.
+    fn take(&mut self, bytes: usize) -> Step {
+        self.left = self.left.checked_sub(bytes).ok_or(ParserError::IpLengthInvalid)?;
+        Ok(())
     }
 
     /// The `select` after the IPv6 header (`n` = 0) and that of `parse_after_extension_<n-1>`.
@@ -428,6 +443,7 @@ impl Parser<'_> {
     fn extract_extension(&mut self, body: usize) -> Step {
         let &[next_header, _] = self.packet.extract_varbit(body)?;
         self.hdr.extensions += 1;
+        self.take(2 + body)?;
         self.meta.protocol = next_header;
         Ok(())
     }
@@ -474,7 +490,7 @@ impl Parser<'_> {
         self.meta.dport = u16::from_be_bytes([d0, d1]);
         self.meta.tcp_flags = flags;
         self.meta.established = flags & 0b0001_0100 != 0;
-        Ok(())
+        self.take(bytes.len())
     }
 
     fn parse_ports(&mut self) -> Step {
@@ -482,7 +498,7 @@ impl Parser<'_> {
         self.hdr.ports = true;
         self.meta.sport = u16::from_be_bytes([s0, s1]);
         self.meta.dport = u16::from_be_bytes([d0, d1]);
-        Ok(())
+        self.take(8)
     }
 
     fn parse_icmp(&mut self) -> Step {
@@ -490,7 +506,7 @@ impl Parser<'_> {
         self.hdr.icmp = true;
         self.meta.icmp_type = icmp_type;
         self.meta.icmp_code = icmp_code;
-        Ok(())
+        self.take(4)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Frames for tests, layer by layer. Lengths and checksums stay zero: the switch looks at neither.
+//! Frames for tests, layer by layer. Checksums stay zero: the switch does not look at them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,6 +8,8 @@ pub(crate) struct Frame {
     bytes: Vec<u8>,
     /// Where the next layer's type belongs.
     next: Next,
+    /// Where the IP header begins, and whether it is IPv6's.
+    ip: Option<(usize, bool)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ impl Frame {
     }
 
     pub(crate) fn between(src: [u8; 6], dst: [u8; 6]) -> Self {
-        Self { bytes: [&dst[..], &src, &[0, 0]].concat(), next: Next::EtherType(12) }
+        Self { bytes: [&dst[..], &src, &[0, 0]].concat(), next: Next::EtherType(12), ip: None }
     }
 
     /// Sets the type of what follows, where no layer does.
@@ -91,6 +93,7 @@ impl Frame {
             .bytes(&dst)
             .bytes(&vec![1; usize::from(options) * 4]);
         frame.next = Next::Protocol(at + 9);
+        frame.ip = Some((at, false));
         frame
     }
 
@@ -100,6 +103,7 @@ impl Frame {
         frame =
             frame.bytes(&[0x60, 0, 0, 0, 0, 0, 59, 64]).bytes(&src.to_be_bytes()).bytes(&dst.to_be_bytes());
         frame.next = Next::Protocol(at + 6);
+        frame.ip = Some((at, true));
         frame
     }
 
@@ -153,7 +157,14 @@ impl Frame {
         self.protocol(58).bytes(&[icmp_type, code, 0, 0])
     }
 
-    pub(crate) fn build(self) -> Vec<u8> {
+    /// The frame's bytes, with the length of its IP packet.
+    pub(crate) fn build(mut self) -> Vec<u8> {
+        if let Some((at, v6)) = self.ip {
+            let length = self.bytes.len() - at;
+            let (field, length) = if v6 { (at + 4, length - 40) } else { (at + 2, length) };
+            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            self.bytes[field..field + 2].copy_from_slice(&length.to_be_bytes());
+        }
         self.bytes
     }
 }

@@ -218,6 +218,32 @@ fn ipv4_header_invalid() {
     }
 }
 
+/// Ports, flags and types that lie behind the packet's own end are padding, whatever it says.
+#[test]
+fn headers_lie_within_the_packet() {
+    for (frame, header) in [
+        (ipv4().tcp(1, 2, ACK), 20),
+        (ipv4().udp(1, 2), 8),
+        (ipv4().icmp(3, 4), 4),
+        (Frame::new().ipv4_with([1; 4], [2; 4], 3, 0x2000).tcp(1, 2, ACK), 20),
+        (ipv6().tcp(1, 2, ACK), 20),
+        (ipv6().hop_by_hop().sctp(1, 2), 8),
+        (ipv6().fragment(0).extension(60, 1, 16).tcp(1, 2, ACK), 20),
+        (ipv6().extension(51, 4, 24).icmpv6(2, 0), 4),
+    ] {
+        let whole = frame.clone().build();
+        assert_eq!(parse(&whole, 1).error, None);
+        let (field, own) =
+            if whole[12..14] == [0x86, 0xdd] { (18, whole.len() - 54) } else { (16, whole.len() - 14) };
+        for missing in 1..=own {
+            let mut cut = whole.clone();
+            cut[field..field + 2].copy_from_slice(&u16::try_from(own - missing).unwrap().to_be_bytes());
+            assert_eq!(parse(&cut, 1).error, Some(ParserError::IpLengthInvalid), "{frame:?} less {missing}");
+        }
+        assert!(own >= header);
+    }
+}
+
 #[test]
 fn ipv6_header_invalid() {
     for first in [0x40, 0x50, 0x70, 0x00, 0xf0] {
