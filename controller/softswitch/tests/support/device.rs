@@ -289,7 +289,8 @@ impl Device {
         }
         // Ports are threads; only the order within one means something, and that is checked by frame.
         output.frames.sort();
-        output.packet_ins.sort_by(|(_, a), (_, b)| a.cmp(b));
+        // Frames of several ports may be the same, and their packet-ins come in any order.
+        output.packet_ins.sort_by(|(one, a), (other, b)| (a, one).cmp(&(b, other)));
         output
     }
 
