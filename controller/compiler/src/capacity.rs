@@ -106,7 +106,12 @@ impl ResourceUsage {
             resource: self.resource,
             used: self.used,
             size: self.size,
-            biggest: self.biggest(3),
+            biggest: self
+                .biggest(BIGGEST + 1)
+                .into_iter()
+                .filter(|(policy, _)| policy != Origin::COMMON)
+                .take(BIGGEST)
+                .collect(),
         })
     }
 }
@@ -122,9 +127,12 @@ pub struct Overflow {
     pub used: u64,
     /// How many there are.
     pub size: u64,
-    /// The policies that need most, the biggest first.
+    /// The policies that need most, the biggest first; without what serves all policies.
     pub biggest: Vec<(String, u64)>,
 }
+
+/// How many policies an overflow names.
+pub(crate) const BIGGEST: usize = 3;
 
 impl fmt::Display for Overflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +140,6 @@ impl fmt::Display for Overflow {
         write!(f, "switch {switch}: {resource}: {used} needed, {size} there")?;
         for (place, (policy, used)) in biggest.iter().enumerate() {
             let start = if place == 0 { "; most by " } else { ", " };
-            let policy = if policy == Origin::COMMON { "what serves all policies" } else { policy };
             write!(f, "{start}{policy} ({used})")?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! States of a switch, as values: what it should hold, what it holds, and what lies between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_p4runtime::entry::{Counter, DefaultEntry, Entry, Key, MeterCell, MulticastGroup};
 
@@ -46,6 +46,12 @@ pub struct Origin {
     /// Place of the rule in the order of evaluation: of entries that match with equal priority, the lowest decides who is
     /// named.
     pub order: u32,
+}
+
+/// The policies that entries are for, in order; entries that serve all policies are for none.
+pub fn policies(entries: &[Entry]) -> BTreeSet<String> {
+    let policies = entries.iter().filter_map(|entry| Some(Origin::decode(&entry.metadata)?.policy));
+    policies.filter(|policy| policy != Origin::COMMON).collect()
 }
 
 /// One write.

@@ -9,9 +9,9 @@ use outplane_compiler::lookup::Lookup;
 use outplane_compiler::program::{Program, Table};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::{
-    FilterAction, FilterPolicy, FilterRule, FilterTier, Intent, LabelOperator, LabelSelector, Labels,
-    NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, ObjectName, Pod, PortProtocol, RateLimit,
-    RelatedErrors, Replies, Requirement, Switch, TrafficMatch,
+    AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, Intent, LabelOperator,
+    LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, ObjectName, Pod,
+    PortProtocol, RateLimit, RelatedErrors, Replies, Requirement, Switch, TrafficMatch,
 };
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
@@ -54,6 +54,7 @@ fn cluster(pods: u32, policies: u32) -> Intent {
             ]),
             addresses: vec![IpAddr::V4(address)],
             named_ports: BTreeMap::from([(http, if n % 3 == 0 { 8080 } else { 80 })]),
+            node_addresses: Vec::new(),
         };
         intent.pods.insert(ObjectName { namespace: namespace(n), name: format!("pod-{n}") }, pod);
     }
@@ -189,6 +190,35 @@ fn an_overfull_table_names_the_biggest_policy() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].resource, found[0].used), (Resource::FilterClasses, 100_016));
     assert_eq!(found[0].biggest, [("FilterPolicy/large".to_owned(), 100_016)]);
+}
+
+/// The entries of classes serve all policies, but some policy names the addresses.
+#[test]
+fn overfull_tables_of_classes_name_who_fills_them() {
+    let group = |first: u32, count: u32| AddressGroup {
+        // Every other one, so that no two are a prefix together.
+        cidrs: (0..count).map(|n| IpAddr::V4((first + 2 * n).into()).into()).collect(),
+    };
+    let from = |group: &str| FilterRule {
+        from: vec![FilterPeer::Group(group.to_owned())],
+        ..rule(1, TrafficMatch::Protocol(47))
+    };
+    let mut intent = Intent::default();
+    intent.groups.insert("many".to_owned(), group(0x0a00_0000, 60_000));
+    intent.groups.insert("some".to_owned(), group(0x0b00_0000, 9_000));
+    intent.filters.insert("a-few".to_owned(), policy(vec![from("some")]));
+    intent.filters.insert("big".to_owned(), policy(vec![from("many")]));
+    let found = overflows(&intent);
+    assert_eq!(found.len(), 2);
+    for (overflow, table) in found.iter().zip([Table::SrcV4Class, Table::DstV4Class]) {
+        assert_eq!((overflow.resource, overflow.used), (Resource::Table(table), 69_000));
+        assert_eq!(
+            overflow.biggest,
+            [("FilterPolicy/big".to_owned(), 60_000), ("FilterPolicy/a-few".to_owned(), 9_000)]
+        );
+        let text = overflow.to_string();
+        assert!(text.ends_with("most by FilterPolicy/big (60000), FilterPolicy/a-few (9000)"), "{text}");
+    }
 }
 
 #[test]

@@ -333,7 +333,7 @@ impl PortProtocol {
 // Kubernetes
 
 /// A pod with addresses of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Labels.
     pub labels: Labels,
@@ -341,6 +341,9 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Its container ports by name and protocol: named ports in policies resolve to these.
     pub named_ports: BTreeMap<(String, PortProtocol), u16>,
+    /// The addresses of the node that it runs on, ascending: those of its status (hostIPs) and of the Node that
+    /// spec.nodeName names. Isolation never concerns packets from there. Empty: not known.
+    pub node_addresses: Vec<IpAddr>,
 }
 
 /// A node.

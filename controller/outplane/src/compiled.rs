@@ -44,9 +44,12 @@ fn too_full(sources: &Sources, overflow: &Overflow) -> Diagnostic {
         .map(|(policy, _)| policy.as_str())
         .find(|policy| sources.object(policy).is_some());
     let object = biggest.map_or_else(|| format!("Switch/{}", overflow.switch), str::to_owned);
-    sources
-        .diagnostic(Severity::Error, Code::Capacity, &object, None, overflow.to_string())
-        .help("simplify the policies that need most, or bind them to fewer switches with `appliesTo`")
+    let help = if overflow.biggest.is_empty() {
+        "no policy takes them, but segments, ports and hosts do: describe fewer of them for this switch"
+    } else {
+        "simplify the policies that need most, or bind them to fewer switches with `appliesTo`"
+    };
+    sources.diagnostic(Severity::Error, Code::Capacity, &object, None, overflow.to_string()).help(help)
 }
 
 /// What only compiling finds: rules that come down to nothing. Others the reader has found already.

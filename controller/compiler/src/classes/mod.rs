@@ -56,6 +56,13 @@ impl<S: Clone + Eq + Hash> Catalog<S> {
     }
 }
 
+impl<S> Catalog<S> {
+    /// A set by its id.
+    pub fn get(&self, id: SetId) -> Option<&S> {
+        self.sets.get(id.0 as usize).map(Arc::as_ref)
+    }
+}
+
 /// There are more classes than 16-bit ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyClasses {

@@ -110,9 +110,18 @@ pub fn compile(intent: &Intent, options: &Options) -> Result<Compiled, CompileEr
             policies.insert(key.clone(), state);
         }
         match &policies[&key] {
-            Ok(state) => {
-                let state = switch_state(intent, &scene, name, state);
-                overflows.extend(state.usage.iter().filter_map(|usage| usage.overflow(name)));
+            Ok(policy) => {
+                let state = switch_state(intent, &scene, name, policy);
+                overflows.extend(state.usage.iter().filter_map(|usage| usage.overflow(name)).map(
+                    |mut overflow| {
+                        if let Resource::Table(table) = overflow.resource
+                            && let Some(users) = policy.users.get(&table)
+                        {
+                            overflow.biggest.clone_from(users);
+                        }
+                        overflow
+                    },
+                ));
                 switches.insert(name.to_owned(), state);
             }
             Err(found) => {
@@ -154,6 +163,8 @@ struct PolicyState {
     /// Of classes.
     usage: Vec<ResourceUsage>,
     unread: Vec<Unread>,
+    /// Whose addresses and ports fill the tables of classes, if one of them overflows.
+    users: BTreeMap<Table, Vec<(String, u64)>>,
 }
 
 fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
@@ -203,10 +214,17 @@ fn policy_state(
         return Ok(Err(counts.iter().filter_map(|usage| usage.overflow("")).collect()));
     }
     let mut entries = rows.expand(program, &spaces);
-    entries.extend(class_entries(program, &spaces));
+    let classes = class_entries(program, &spaces);
+    let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
+    for entry in &classes {
+        *sizes.entry(entry.key.table).or_default() += 1;
+    }
+    let full = Table::ALL.iter().any(|table| sizes.get(&program.table(*table)) > Some(&program.size(*table)));
+    let users = if full { rows.class_users() } else { BTreeMap::new() };
+    entries.extend(classes);
     let usage = spaces.usage(program);
     let meters = limiters.meter_cells(program.rate_limiter());
-    Ok(Ok(PolicyState { entries, meters, usage, unread }))
+    Ok(Ok(PolicyState { entries, meters, usage, unread, users }))
 }
 
 fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyState) -> SwitchState {

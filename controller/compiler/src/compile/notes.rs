@@ -36,6 +36,14 @@ pub enum Note {
         /// What is empty.
         empty: &'static str,
     },
+    /// Of isolated pods it is not known on which node they run, so packets from their own nodes are dropped, which
+    /// Kubernetes lets through.
+    NodeUnknown {
+        /// How many.
+        pods: usize,
+        /// The first by name.
+        first: String,
+    },
 }
 
 fn display<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -52,6 +60,16 @@ impl fmt::Display for Note {
             Self::MatchesNothing { policy, rule, empty } => {
                 write!(f, "{policy}: rule {rule} matches nothing: {empty}")
             }
+            Self::NodeUnknown { pods, first } => write!(
+                f,
+                "it is not known where {} {} ({first}{}), so what comes from {} own node is isolated like all else; \
+                 Kubernetes lets it through. Nodes with addresses, and pods with `spec.nodeName` or `status.hostIPs`, \
+                 say it (`kubectl get nodes,pods -A -o yaml`)",
+                self::pods(*pods),
+                if *pods == 1 { "runs" } else { "run" },
+                if *pods == 1 { "" } else { ", .." },
+                if *pods == 1 { "its" } else { "their" },
+            ),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use outplane_intent::model::{
-    ClusterPeer, FilterPeer, Intent, LabelOperator, LabelSelector, Labels, NetworkPeer, Pod, PodsAnywhere,
-    PortProtocol,
+    ClusterPeer, FilterPeer, Intent, LabelOperator, LabelSelector, Labels, NetworkPeer, ObjectName, Pod,
+    PodsAnywhere, PortProtocol,
 };
 
 use super::row::Addresses;
@@ -51,6 +51,7 @@ pub(super) struct Resolver<'a> {
 
 #[derive(Debug)]
 struct PodEntry<'a> {
+    name: &'a ObjectName,
     namespace: &'a str,
     pod: &'a Pod,
     /// Its addresses; one that an earlier pod has, too, is that pod's.
@@ -65,7 +66,7 @@ impl<'a> Resolver<'a> {
         let mut labels: HashMap<(&str, &str), Vec<PodIndex>> = HashMap::new();
         for (index, (name, pod)) in intent.pods.iter().enumerate() {
             let addresses = pod.addresses.iter().copied().filter(|address| taken.insert(*address)).collect();
-            pods.push(PodEntry { namespace: &name.namespace, pod, addresses });
+            pods.push(PodEntry { name, namespace: &name.namespace, pod, addresses });
             namespaces.entry(&name.namespace).or_default().push(index);
             for (key, value) in &pod.labels {
                 labels.entry((key, value)).or_default().push(index);
@@ -82,6 +83,16 @@ impl<'a> Resolver<'a> {
     /// The addresses of some pods.
     pub(super) fn addresses_of(&self, pods: impl IntoIterator<Item = PodIndex>) -> AddressSet {
         AddressSet::of_addresses(pods.into_iter().flat_map(|pod| self.pods[pod].addresses.iter().copied()))
+    }
+
+    /// A pod's name.
+    pub(super) fn name(&self, pod: PodIndex) -> &'a ObjectName {
+        self.pods[pod].name
+    }
+
+    /// The addresses of the node that a pod runs on.
+    pub(super) fn node_addresses(&self, pod: PodIndex) -> &'a [IpAddr] {
+        &self.pods[pod].pod.node_addresses
     }
 
     /// A filter rule's `from` or `to`.

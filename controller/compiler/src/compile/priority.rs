@@ -27,6 +27,8 @@ pub(super) const NETWORK_RULE: i32 = 0x7fff_8000;
 /// ICMP errors, in tables of replies: what lets them through above what keeps them from everything else there.
 pub(super) const RELATED: i32 = 0x7fff_a000;
 pub(super) const UNRELATED: i32 = 0x7fff_9000;
+/// What comes from a pod's own node: below the rules, which are named where they allow it, too.
+pub(super) const LOCAL_NODE: i32 = 0x7fff_4000;
 /// The isolation of pods: below the rules that make holes in it, above the Baseline tier.
 pub(super) const ISOLATION: i32 = 0x7fff_0000;
 /// What is left when no rule has matched.

@@ -9,9 +9,11 @@ use outplane_p4runtime::entry::{Action, Entry, Match};
 
 use crate::addresses::AddressSet;
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
-use crate::classes::{AddressClasses, Catalog, Classes, Cube, PortClasses, SetId, TooManyClasses};
+use crate::classes::{
+    AddressClasses, Catalog, ClassRange, Classes, Cube, PortClasses, SetId, TooManyClasses, longest_prefixes,
+};
 use crate::program::{Field, Program, Table};
-use crate::ranges::Ranges;
+use crate::ranges::{Point, Ranges};
 use crate::state::Origin;
 
 /// The sets that rows speak of.
@@ -242,7 +244,56 @@ impl Rows {
         }
         let size = resource.size(Program::outplane());
         let usage = ResourceUsage { resource, used: classes.len() as u64, size, policies };
-        Overflow { switch: String::new(), resource, used: usage.used, size, biggest: usage.biggest(3) }
+        Overflow {
+            switch: String::new(),
+            resource,
+            used: usage.used,
+            size,
+            biggest: usage.biggest(capacity::BIGGEST),
+        }
+    }
+
+    /// For each table of classes, how many of its entries the sets of each policy come to by themselves, the biggest
+    /// first: these entries serve all policies, but some make many of them.
+    pub(super) fn class_users(&self) -> BTreeMap<Table, Vec<(String, u64)>> {
+        let mut users: BTreeMap<&str, Used> = BTreeMap::new();
+        for row in &self.all {
+            let used = users.entry(&self.origins[row.origin].policy).or_default();
+            let filter = matches!(row.table, Table::FilterAdmin | Table::FilterBaseline);
+            let addresses = if filter { &mut used.filter } else { &mut used.pod };
+            addresses.extend(row.src.iter().chain(&row.dst));
+            used.sport.extend(row.sport);
+            used.dport.extend(row.dport);
+        }
+        let mut tables: BTreeMap<Table, Vec<(String, u64)>> = BTreeMap::new();
+        for (policy, used) in users.into_iter().filter(|(policy, _)| *policy != Origin::COMMON) {
+            let (filter, pod) = (&self.sets.filter, &self.sets.pod);
+            let sets = used.filter.iter().filter_map(|set| filter.get(*set));
+            let addresses = AddressSet::union_of(sets.chain(used.pod.iter().filter_map(|set| pod.get(*set))));
+            let (v4, v6) = (prefixes(&addresses.v4), prefixes(&addresses.v6));
+            let ports = |catalog: &Catalog<Ranges<u16>>, sets: &BTreeSet<SetId>| {
+                let ranges =
+                    sets.iter().filter_map(|set| catalog.get(*set)).flat_map(|ports| ports.as_slice());
+                ranges.collect::<BTreeSet<_>>().len() as u64
+            };
+            for (table, count) in [
+                (Table::SrcV4Class, v4),
+                (Table::DstV4Class, v4),
+                (Table::SrcV6Class, v6),
+                (Table::DstV6Class, v6),
+                (Table::SportClass, ports(&self.sets.sport, &used.sport)),
+                (Table::DportClass, ports(&self.sets.dport, &used.dport)),
+            ] {
+                if count > 0 {
+                    tables.entry(table).or_default().push((policy.to_owned(), count));
+                }
+            }
+        }
+        for users in tables.values_mut() {
+            users.sort_by_key(|(_, count)| Reverse(*count));
+            users.truncate(capacity::BIGGEST);
+        }
+        tables
     }
 
     /// How many entries the rows come to at most, by table and policy.
@@ -285,6 +336,21 @@ impl Rows {
         entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         entries
     }
+}
+
+/// The sets of a policy.
+#[derive(Default)]
+struct Used {
+    filter: BTreeSet<SetId>,
+    pod: BTreeSet<SetId>,
+    sport: BTreeSet<SetId>,
+    dport: BTreeSet<SetId>,
+}
+
+/// How many prefixes some ranges are.
+fn prefixes<T: Point>(ranges: &Ranges<T>) -> u64 {
+    let ranges: Vec<ClassRange<T>> = ranges.as_slice().iter().map(|(low, high)| (*low, *high, 1)).collect();
+    longest_prefixes(&ranges).len() as u64
 }
 
 /// What a row matches: table, sets, segments, fixed fields.

@@ -28,6 +28,7 @@ use verdict::Decider;
 
 pub use entrance::Entrance;
 pub(crate) use matching::selects;
+pub use side::LOCAL_NODE;
 pub use verdict::{Outcome, Stage, Step, Verdict};
 
 /// Name of the one switch of an intent that declares none.

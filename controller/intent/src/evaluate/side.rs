@@ -64,6 +64,9 @@ impl Side {
     }
 }
 
+/// The rule that lets a pod's own node reach it although a policy isolates it.
+pub const LOCAL_NODE: &str = "local-node";
+
 /// The policies that are about a pod.
 #[derive(Debug)]
 pub(super) struct PodPolicies<'a> {
@@ -177,7 +180,12 @@ impl<'a> Evaluator<'a> {
             let (_, log) = isolated.get_or_insert((*name, false));
             *log |= policy.log;
         }
-        isolated.map(|(name, log)| Side::Deny { by: network_decider(name, "isolation".to_owned()), log })
+        let (name, log) = isolated?;
+        // "OR if the traffic source is the pod's local node" (NetworkPolicySpec.ingress).
+        if direction == Direction::Ingress && pod.pod.node_addresses.contains(&peer) {
+            return Some(Side::Allow { by: network_decider(name, LOCAL_NODE.to_owned()) });
+        }
+        Some(Side::Deny { by: network_decider(name, "isolation".to_owned()), log })
     }
 
     /// Asks a pod's other side about the mirror image of a packet that this side denies. None: this side does not deny,

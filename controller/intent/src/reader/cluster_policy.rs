@@ -1,17 +1,22 @@
 //! ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2.
 //!
-//! The experimental channel's fields are read too, but for domain names. So are the ports of v1alpha1's rules
-//! (`ports: [{portNumber: ...}]`), which v1alpha2 calls `protocols`.
+//! What the schema and the rules of the CRD (release 0.2.0, both channels) refuse is refused here too: a policy that a
+//! cluster does not take must not mean anything to a switch. The experimental channel's fields are read, but for domain
+//! names.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
 
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
 use super::network::spec_fields;
 use super::network_policy::{Rules, check_port_name};
 use super::objects::Annotations;
-use super::pods::PROTOCOLS;
+use super::render::quoted;
 use super::selector::{namespaced_pods, selector};
 use super::source::Place;
-use super::tree::Cursor;
+use super::tree::{Cursor, Items, Said};
 use super::values::HostBits;
 use crate::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, LabelSelector, NetworkPort,
@@ -21,6 +26,20 @@ use crate::model::{
 const TIERS: [(&str, ClusterTier); 2] = [("Admin", ClusterTier::Admin), ("Baseline", ClusterTier::Baseline)];
 const ACTIONS: [(&str, ClusterAction); 3] =
     [("Accept", ClusterAction::Accept), ("Deny", ClusterAction::Deny), ("Pass", ClusterAction::Pass)];
+
+/// The most rules of a direction, peers of a rule, items of `protocols` and networks of a peer.
+const MOST: usize = 25;
+
+/// A list that has no more items than the CRD lets it have.
+fn bounded<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>, what: &str) -> Option<Items<'d>> {
+    let list = decoder.list(at, what)?;
+    if list.len() > MOST {
+        let message = format!("{what} has {} items, and at most {MOST} are allowed", list.len());
+        let help = "use several policies, or several rules";
+        decoder.error(Code::InvalidValue, at.place(), message, help);
+    }
+    Some(list)
+}
 
 pub(crate) fn policy(
     decoder: &mut Decoder<'_>,
@@ -41,7 +60,7 @@ pub(crate) fn policy(
     };
     let Some(mut fields) = spec_fields(decoder, spec, at) else { return policy };
     if let Some(at) = fields.require(decoder, "tier", "Admin")
-        && let Some(tier) = decoder.choice(at, "`tier`", &TIERS)
+        && let Some(tier) = decoder.word(at, "`tier`", &TIERS)
     {
         policy.tier = tier;
     }
@@ -97,7 +116,7 @@ fn rule_list(
     rules: &mut Rules,
 ) -> Vec<ClusterRule> {
     let Some(list) = fields.get(direction) else { return Vec::new() };
-    let Some(list) = decoder.list(list, &format!("`{direction}`")) else { return Vec::new() };
+    let Some(list) = bounded(decoder, list, &format!("`{direction}`")) else { return Vec::new() };
     let mut read = Vec::with_capacity(list.len());
     for (number, at) in list.iter().enumerate() {
         let Some((rule, place)) = rule(decoder, at, peers) else { continue };
@@ -112,6 +131,8 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Optio
     const LONGEST: usize = 100;
     let mut fields = decoder.fields(at, "a rule")?;
     let name_at = fields.get("name");
+    // The empty name is none.
+    let name_at = name_at.filter(|at| !matches!(at.said(), Said::Text("")));
     let name = name_at.and_then(|at| decoder.text(at, "`name`")).map(str::to_owned);
     if let (Some(at), Some(name)) = (name_at, &name)
         && name.chars().count() > LONGEST
@@ -125,11 +146,11 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Optio
     }
     let place = name_at.map_or_else(|| fields.place(), Cursor::place);
     let action =
-        fields.require(decoder, "action", "Deny").and_then(|at| decoder.choice(at, "`action`", &ACTIONS));
+        fields.require(decoder, "action", "Deny").and_then(|at| decoder.word(at, "`action`", &ACTIONS));
     let egress = peers == "to";
     let mut read = Vec::new();
     if let Some(list_at) = fields.require(decoder, peers, "[{namespaces: {}}]")
-        && let Some(list) = decoder.list(list_at, &format!("`{peers}`"))
+        && let Some(list) = bounded(decoder, list_at, &format!("`{peers}`"))
     {
         if list.len() == 0 {
             let message = format!("`{peers}` is empty");
@@ -139,21 +160,25 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Optio
         read.extend(list.iter().filter_map(|at| peer(decoder, at, egress)));
     }
     let mut ports = Vec::new();
-    for (field, read) in
-        [("protocols", protocol as fn(&mut Decoder<'_>, Cursor<'_>) -> Option<NetworkPort>), ("ports", port)]
+    if let Some(list_at) = fields.get("protocols")
+        && let Some(list) = bounded(decoder, list_at, "`protocols`")
     {
-        let Some(list_at) = fields.get(field) else { continue };
-        let Some(list) = decoder.list(list_at, &format!("`{field}`")) else { continue };
         if list.len() == 0 {
-            let help = format!("leave `{field}` out to mean all traffic");
-            decoder.error(Code::InvalidValue, list_at.place(), format!("`{field}` is empty"), &help);
+            let help = "leave `protocols` out to mean all traffic";
+            decoder.error(Code::InvalidValue, list_at.place(), "`protocols` is empty", help);
         }
-        ports.extend(list.iter().filter_map(|at| read(decoder, at)));
+        ports.extend(list.iter().filter_map(|at| protocol(decoder, at)));
+    }
+    if fields.get("ports").is_some() {
+        let at = fields.key("ports").unwrap_or(place);
+        let help = "v1alpha2 says `protocols: [{tcp: {destinationPort: {number: 80}}}]`; without `protocols` the rule \
+                    means all traffic";
+        decoder.error(Code::UnknownField, at, "`ports` belongs to v1alpha1", help);
     }
     let named =
         ports.iter().any(|port| matches!(port, NetworkPort::Named(..) | NetworkPort::NamedAnyProtocol(_)));
     if named && read.iter().any(|peer| !matches!(peer, ClusterPeer::Pods(_))) {
-        let at = fields.key("protocols").or_else(|| fields.key("ports")).unwrap_or(place);
+        let at = fields.key("protocols").unwrap_or(place);
         let help = "write the port's number, or a rule of its own for the pods";
         decoder.error(Code::Conflict, at, "nodes and networks have no named ports", help);
     }
@@ -180,18 +205,7 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>, egress: bool) -> Option<Clust
     }
     if let Some(at) = fields.get("networks") {
         only_egress(decoder, &fields, "networks");
-        if let Some(list) = decoder.list(at, "`networks`") {
-            if list.len() == 0 {
-                decoder.error(
-                    Code::MissingField,
-                    at.place(),
-                    "`networks` is empty",
-                    "list at least one CIDR",
-                );
-            }
-            let networks = list.iter().filter_map(|at| decoder.cidr(at, "a network", HostBits::Mask, false));
-            found.push(ClusterPeer::Networks(networks.collect()));
-        }
+        found.extend(networks(decoder, at).map(ClusterPeer::Networks));
     }
     if fields.get("domainNames").is_some() {
         let at = fields.key("domainNames").unwrap_or_else(|| fields.place());
@@ -212,6 +226,27 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>, egress: bool) -> Option<Clust
     None
 }
 
+fn networks(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Vec<IpNet>> {
+    let list = bounded(decoder, at, "`networks`")?;
+    if list.len() == 0 {
+        decoder.error(Code::MissingField, at.place(), "`networks` is empty", "list at least one CIDR");
+    }
+    // A set, which the API server compares as text.
+    let mut known: BTreeMap<&str, Place> = BTreeMap::new();
+    let mut read = Vec::with_capacity(list.len());
+    for at in list.iter() {
+        let Some(network) = decoder.cidr(at, "a network", HostBits::Mask, false) else { continue };
+        let text = at.raw().unwrap_or_default();
+        if let Some(first) = known.insert(text, at.place()) {
+            let problem =
+                Problem::error(Code::InvalidValue, at.place(), format!("{} is there twice", quoted(text)));
+            decoder.report(problem.also(first, "first here").help("remove one of them"));
+        }
+        read.push(network);
+    }
+    Some(read)
+}
+
 /// An item of `protocols`: one of `tcp`, `udp`, `sctp` and `destinationNamedPort`.
 fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     let errors = decoder.sink.error_count();
@@ -222,9 +257,13 @@ fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     {
         let Some(at) = fields.get(name) else { continue };
         let Some(mut inner) = decoder.fields(at, &format!("`{name}`")) else { continue };
-        match inner.get("destinationPort") {
-            None => found.push(NetworkPort::All(protocol)),
-            Some(at) => found.extend(number_or_range(decoder, at, protocol)),
+        if let Some(at) = inner.get("destinationPort") {
+            found.extend(number_or_range(decoder, at, protocol));
+        } else {
+            let help = format!(
+                "for all ports write `{name}: {{destinationPort: {{range: {{start: 1, end: 65535}}}}}}`"
+            );
+            decoder.error(Code::MissingField, at.place(), format!("`{name}` says nothing"), &help);
         }
         inner.finish(decoder);
     }
@@ -291,43 +330,14 @@ fn start_and_end(
     let start = start.and_then(|at| decoder.number::<u16>(at, "`start`", 1..=65535));
     let end = end_at.and_then(|at| decoder.number::<u16>(at, "`end`", 1..=65535));
     let (start, end) = (start?, end?);
-    let in_order = end_at.is_none_or(|at| decoder.in_order(("start", start), ("end", end), at.place()));
-    in_order.then_some(NetworkPort::Range(protocol, start, end))
-}
-
-/// v1alpha1's port: one of `portNumber`, `portRange` and `namedPort`.
-fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
-    let errors = decoder.sink.error_count();
-    let mut fields = decoder.fields(at, "an item of `ports`")?;
-    let mut found = Vec::new();
-    let protocol = |decoder: &mut Decoder<'_>, fields: &mut Fields<'_>| match fields.get("protocol") {
-        Some(at) => decoder.choice(at, "`protocol`", &PROTOCOLS),
-        None => Some(PortProtocol::Tcp),
-    };
-    if let Some(at) = fields.get("portNumber")
-        && let Some(mut inner) = decoder.fields(at, "`portNumber`")
-    {
-        let protocol = protocol(decoder, &mut inner);
-        let number =
-            inner.require(decoder, "port", "80").and_then(|at| decoder.number(at, "`port`", 1..=65535));
-        inner.finish(decoder);
-        found.extend(protocol.zip(number).map(|(protocol, port)| NetworkPort::Range(protocol, port, port)));
+    if !end_at.is_none_or(|at| decoder.in_order(("start", start), ("end", end), at.place())) {
+        return None;
     }
-    if let Some(at) = fields.get("portRange")
-        && let Some(mut inner) = decoder.fields(at, "`portRange`")
-    {
-        let protocol = protocol(decoder, &mut inner);
-        found.extend(start_and_end(decoder, &mut inner, protocol.unwrap_or(PortProtocol::Tcp)));
-        inner.finish(decoder);
+    if start == end {
+        let at = end_at.map_or_else(|| fields.place(), Cursor::place);
+        let help = format!("write `number: {start}`");
+        decoder.error(Code::InvalidValue, at, "`start` and `end` of a range must differ", &help);
+        return None;
     }
-    if let Some(at) = fields.get("namedPort")
-        && let Some(name) = decoder.text(at, "`namedPort`")
-        && check_port_name(decoder, at, name).is_some()
-    {
-        found.push(NetworkPort::NamedAnyProtocol(name.to_owned()));
-    }
-    let place = fields.place();
-    fields.finish(decoder);
-    let kinds = ("an item of `ports`", "`portNumber`, `portRange` and `namedPort`");
-    one_port(decoder, found, place, errors, kinds)
+    Some(NetworkPort::Range(protocol, start, end))
 }

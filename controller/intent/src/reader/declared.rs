@@ -1,9 +1,10 @@
 //! Objects as they were said, with places, before names are resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::source::{Place, Placed};
 use crate::model::{
@@ -22,6 +23,8 @@ pub(crate) struct Declared {
     pub(crate) pods: BTreeMap<ObjectName, Entry<PodDecl>>,
     pub(crate) nodes: BTreeMap<String, Entry<Node>>,
     pub(crate) network_policies: BTreeMap<ObjectName, Entry<NetworkPolicy>>,
+    /// Those of them that say no namespace and are in `default` therefore.
+    pub(crate) unplaced: BTreeSet<ObjectName>,
     pub(crate) cluster_policies: BTreeMap<String, Entry<ClusterNetworkPolicy>>,
 }
 
@@ -113,4 +116,10 @@ pub(crate) struct PodDecl {
     /// None for pods that policies do not concern: host network, finished, without address.
     pub(crate) pod: Option<Pod>,
     pub(crate) addresses: Vec<Place>,
+    /// The node that it runs on.
+    pub(crate) node: Option<String>,
+    /// It is being deleted.
+    pub(crate) deleted: bool,
+    /// When it was created.
+    pub(crate) created: Option<Timestamp>,
 }

@@ -5,8 +5,10 @@
 
 use std::ops::RangeInclusive;
 
+use super::cure;
 use super::diagnostic::{Code, Diagnostic, Severity, Sink};
 use super::render::quoted;
+use super::scalar::{Old, Plain};
 use super::source::{Place, Placed, Sources};
 use super::tree::{Cursor, Items, Said};
 
@@ -53,10 +55,14 @@ impl Problem {
         if !object.is_empty() {
             diagnostic = diagnostic.about(object);
         }
-        if let Some(label) = sources.label(self.at) {
+        let label = sources.label(self.at);
+        let unrendered = label.as_ref().is_some_and(|label| cure::is_unrendered(label.stretch()));
+        if let Some(label) = label {
             diagnostic = diagnostic.at(label);
         }
-        if let Some(help) = self.help {
+        if self.severity == Severity::Error && unrendered {
+            diagnostic = diagnostic.help(cure::RENDER);
+        } else if let Some(help) = self.help {
             diagnostic = diagnostic.help(help);
         }
         for (at, text) in self.also {
@@ -81,6 +87,10 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn wrong_type(&mut self, at: Cursor<'_>, what: &str, expected: &str) {
+        if let Said::Twofold(core, old) = at.said() {
+            self.twofold(at, what, core, old);
+            return;
+        }
         let message = format!("{what} must be {expected}, not {}", describe(at));
         let problem = Problem::error(Code::WrongType, at.place(), message);
         let raw = at.raw().filter(|raw| raw.len() <= 40).unwrap_or_default();
@@ -93,6 +103,29 @@ impl Decoder<'_> {
             }
             _ => problem,
         });
+    }
+
+    /// What the versions of YAML read differently.
+    fn twofold(&mut self, at: Cursor<'_>, what: &str, core: Plain, old: Old) {
+        let raw = quoted(at.raw().unwrap_or_default());
+        let bare = raw.replace('"', "");
+        let new = match core {
+            Plain::Integer(Some(number)) => number.to_string(),
+            _ => format!("the text {raw}"),
+        };
+        let (old, readers) = match old {
+            Old::Text => (format!("the text {raw}"), "YAML 1.1"),
+            Old::Integer(_) | Old::Float(_) if bare.contains(':') => (old.to_string(), "YAML 1.1"),
+            _ => (old.to_string(), "YAML 1.1 (kubectl, Helm)"),
+        };
+        let message = format!("{what} {bare} is {old} in {readers} and {new} in YAML 1.2");
+        let help = match core {
+            Plain::Integer(_) => {
+                "write the number without leading zeros or `0o`; in quotes it is text".to_owned()
+            }
+            _ => format!("put it in quotes if text is meant: {raw}; if not, write {old}"),
+        };
+        self.report(Problem::error(Code::Ambiguous, at.place(), message).help(help));
     }
 
     /// A mapping's fields.
@@ -175,8 +208,23 @@ impl Decoder<'_> {
 
     /// One of some words, in any case.
     pub(crate) fn choice<T: Copy>(&mut self, at: Cursor<'_>, what: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.one_of(at, what, choices, str::eq_ignore_ascii_case)
+    }
+
+    /// One of some words as they are written here: those of Kubernetes' kinds, whose API server knows no others.
+    pub(crate) fn word<T: Copy>(&mut self, at: Cursor<'_>, what: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.one_of(at, what, choices, str::eq)
+    }
+
+    fn one_of<T: Copy>(
+        &mut self,
+        at: Cursor<'_>,
+        what: &str,
+        choices: &[(&str, T)],
+        same: fn(&str, &str) -> bool,
+    ) -> Option<T> {
         let text = self.text(at, what)?;
-        let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        let found = choices.iter().find(|(word, _)| same(word, text));
         if let Some((_, value)) = found {
             return Some(*value);
         }
@@ -275,6 +323,7 @@ fn describe(at: Cursor<'_>) -> String {
             format!("the number {}", at.raw().filter(|raw| raw.len() < 30).unwrap_or("that is there"))
         }
         Said::Text(text) => quoted(text),
+        Said::Twofold(..) => quoted(at.raw().unwrap_or_default()),
         Said::Sequence(_) => "a list".to_owned(),
         Said::Mapping(_) => "a mapping".to_owned(),
     }

@@ -22,7 +22,7 @@ pub enum Severity {
 pub enum Code {
     /// A file or folder cannot be read.
     File,
-    /// Not UTF-8, or characters that YAML does not allow.
+    /// In no encoding of YAML, or characters that YAML does not allow.
     Encoding,
     /// Not YAML.
     Syntax,
@@ -38,6 +38,8 @@ pub enum Code {
     MissingField,
     /// A string where a number belongs, and the like.
     WrongType,
+    /// A number or word that YAML 1.1 and YAML 1.2 read differently.
+    Ambiguous,
     /// Outside of what the field may say.
     InvalidValue,
     /// Not an IP address or CIDR.
@@ -72,7 +74,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::File,
         Self::Encoding,
         Self::Syntax,
@@ -82,6 +84,7 @@ impl Code {
         Self::UnknownField,
         Self::MissingField,
         Self::WrongType,
+        Self::Ambiguous,
         Self::InvalidValue,
         Self::InvalidAddress,
         Self::DuplicateName,
@@ -111,6 +114,7 @@ impl Code {
             Self::UnknownField => "unknown-field",
             Self::MissingField => "missing-field",
             Self::WrongType => "wrong-type",
+            Self::Ambiguous => "ambiguous",
             Self::InvalidValue => "invalid-value",
             Self::InvalidAddress => "invalid-address",
             Self::DuplicateName => "duplicate-name",
@@ -162,6 +166,11 @@ impl Label {
         let length =
             if line.len() > Self::LONGEST { line.floor_char_boundary(Self::LONGEST) } else { line.len() };
         Self { file, offset: start, length, text: None }
+    }
+
+    /// What stands there.
+    pub(crate) fn stretch(&self) -> &str {
+        self.file.text().get(self.offset..self.offset + self.length).unwrap_or_default()
     }
 
     /// With words beside it.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::encoding::{self, NoText};
 use super::limits::Limits;
 use super::render::quoted;
 
@@ -171,17 +172,11 @@ fn contents(path: &Path, limit: usize) -> Result<Vec<u8>, Unreadable> {
 }
 
 fn text(name: &str, bytes: Vec<u8>, sink: &mut Sink) -> Option<String> {
-    match String::from_utf8(bytes) {
+    match encoding::decode(bytes) {
         Ok(text) => Some(text),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let bytes = error.as_bytes();
-            let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-                format!("{name} is UTF-16, not UTF-8")
-            } else {
-                let line = bytes[..good].split(|byte| *byte == b'\n').count();
-                format!("{name} is not UTF-8: line {line} has a byte that belongs to no character")
-            };
+        Err(NoText { encoding, line }) => {
+            let message =
+                format!("{name} is not {encoding}: line {line} has a byte that belongs to no character");
             sink.push(fault(name, Code::Encoding, message).help("save it as UTF-8"));
             None
         }

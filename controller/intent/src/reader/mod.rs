@@ -6,12 +6,15 @@
 //! docs/intent.md describes every kind and field for users.
 
 mod cluster_policy;
+mod cure;
 mod declared;
 mod decode;
 mod diagnostic;
+mod encoding;
 mod files;
 mod filter;
 mod json;
+mod labels;
 mod limits;
 mod network;
 mod network_policy;
@@ -19,6 +22,7 @@ mod objects;
 mod pods;
 mod render;
 mod resolve;
+mod scalar;
 mod selector;
 mod source;
 mod traffic;
@@ -157,6 +161,7 @@ fn documents(
     documents_left: &mut usize,
 ) -> bool {
     let report = |objects: &mut Objects, fault: tree::Fault| {
+        let fault = cure::better(source, fault);
         let mut problem = Problem::error(fault.code, fault.at, fault.message);
         if let Some(help) = fault.help {
             problem = problem.help(help);
@@ -192,6 +197,11 @@ fn documents(
             Ok(document) => objects.read(document.root(), None),
             Err(fault) => {
                 complete = false;
+                // A template has faults wherever it was to be filled in. One is enough.
+                if let Some(template) = cure::template(source, &fault) {
+                    report(objects, template);
+                    break;
+                }
                 // Of a file that says it is JSON, YAML's reading is not what its author wants to hear.
                 let fault = not_json.take().filter(|_| says_json).unwrap_or(fault);
                 report(objects, fault);
@@ -211,7 +221,9 @@ fn forbidden_character(source: &Arc<SourceFile>) -> Option<Diagnostic> {
     let bad = |(at, character): (usize, char)| match character {
         '\t' | '\n' | '\u{85}' => false,
         '\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
-        other => other.is_control() || matches!(other, '\u{feff}' | '\u{fffe}' | '\u{ffff}'),
+        // A byte order mark may start a document, as where files were joined; the parser knows where one starts.
+        '\u{feff}' => at > 0 && text.as_bytes().get(at - 1) != Some(&b'\n'),
+        other => other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}'),
     };
     let (at, character) = text.char_indices().find(|found| bad(*found))?;
     let (line, column) = source.line_and_column(at);

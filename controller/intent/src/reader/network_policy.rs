@@ -79,7 +79,7 @@ pub(crate) fn policy(
 fn policy_types(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Vec<Direction>> {
     let choices = [("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
     let types = decoder.list(at, "`policyTypes`")?;
-    Some(types.iter().filter_map(|at| decoder.choice(at, "a policy type", &choices)).collect())
+    Some(types.iter().filter_map(|at| decoder.word(at, "a policy type", &choices)).collect())
 }
 
 fn rule_list(
@@ -163,7 +163,7 @@ fn ip_block(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPeer> {
 fn port(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<NetworkPort> {
     let mut fields = decoder.fields(at, "an item of `ports`")?;
     let protocol = match fields.get("protocol") {
-        Some(at) => decoder.choice(at, "`protocol`", &PROTOCOLS),
+        Some(at) => decoder.word(at, "`protocol`", &PROTOCOLS),
         None => Some(PortProtocol::Tcp),
     };
     let port_at = fields.get("port");

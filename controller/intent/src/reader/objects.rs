@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::declared::{Declared, Entry};
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::{Code, Sink};
 use super::render::quoted;
 use super::source::{Place, Sources};
 use super::tree::{Cursor, Said};
-use super::{cluster_policy, filter, network, network_policy, pods};
+use super::{cluster_policy, filter, labels, network, network_policy, pods};
 use crate::model::{Labels, ObjectName, RelatedErrors, Replies};
 
 /// API group and version of our own kinds.
@@ -69,7 +71,12 @@ pub(crate) struct Metadata<'d> {
     pub(crate) name: String,
     pub(crate) namespace: Option<String>,
     pub(crate) at: Place,
+    /// The namespace was not said.
+    pub(crate) unplaced: bool,
     pub(crate) labels: Labels,
+    /// It is being deleted.
+    pub(crate) deleted: bool,
+    pub(crate) created: Option<Timestamp>,
     annotations: Vec<(Cursor<'d>, Cursor<'d>)>,
 }
 
@@ -98,6 +105,17 @@ impl Objects {
             return;
         }
         let Some(mut fields) = decoder.fields(at, "an object") else { return };
+        // kubectl prints a list's `kind` behind its items: what lacks it has been cut off.
+        if (fields.get("apiVersion"), fields.get("kind")).1.is_none()
+            && let Some(items) = fields.get("items").filter(|items| matches!(items.said(), Said::Sequence(_)))
+        {
+            let at = fields.key("items").unwrap_or_else(|| items.place());
+            let message = "this list has no `kind`: its end is missing";
+            let help = "kubectl prints `kind: List` last, so something has cut the text off; write the file again, \
+                        whole";
+            decoder.error(Code::Kind, at, message, help);
+            return;
+        }
         let (version, kind) = match (fields.get("apiVersion"), fields.get("kind"), inherited) {
             (None, None, Some(inherited)) => (inherited.0.to_owned(), inherited.1.to_owned()),
             (None, None, None) => {
@@ -233,7 +251,8 @@ impl Objects {
             }
             Kind::Pod => {
                 let (labels, name) = (metadata.labels, metadata.name);
-                let value = pods::pod(&mut decoder, spec, status, labels, at);
+                let mut value = pods::pod(&mut decoder, spec, status, labels, at);
+                (value.deleted, value.created) = (metadata.deleted, metadata.created);
                 let broken = broken(&self.sink);
                 let name = ObjectName { namespace: metadata.namespace.unwrap_or_default(), name };
                 insert(&mut self.declared.pods, name, Entry { at, value, broken })
@@ -249,6 +268,9 @@ impl Objects {
                 let broken = broken(&self.sink);
                 let name =
                     ObjectName { namespace: metadata.namespace.unwrap_or_default(), name: metadata.name };
+                if metadata.unplaced {
+                    self.declared.unplaced.insert(name.clone());
+                }
                 insert(&mut self.declared.network_policies, name, Entry { at, value, broken })
             }
             Kind::ClusterNetworkPolicy => {
@@ -312,14 +334,24 @@ fn metadata<'d>(decoder: &mut Decoder<'_>, fields: &mut Fields<'d>, kind: Kind) 
     };
     let selectable = matches!(kind, Kind::Namespace | Kind::Pod | Kind::Node);
     let labels = match metadata.get("labels") {
-        Some(labels) if selectable => string_map(decoder, labels, "`labels`").unwrap_or_default(),
+        Some(labels) if selectable => labels::map(decoder, labels, "`labels`").unwrap_or_default(),
         _ => Labels::new(),
     };
     let annotations = match metadata.get("annotations").map(Cursor::said) {
         Some(Said::Mapping(items)) => items.pairs().collect(),
         _ => Vec::new(),
     };
-    Some(Metadata { name: name.to_owned(), namespace, at: name_at.place(), labels, annotations })
+    let moment = |at: Option<Cursor<'_>>| at?.raw()?.parse().ok();
+    Some(Metadata {
+        name: name.to_owned(),
+        unplaced: namespaced && metadata.get("namespace").is_none(),
+        namespace,
+        at: name_at.place(),
+        labels,
+        deleted: metadata.get("deletionTimestamp").is_some(),
+        created: moment(metadata.get("creationTimestamp")),
+        annotations,
+    })
 }
 
 /// Names are used in messages and file names: letters, digits, `-`, `_` and `.`, at most 253.
@@ -336,29 +368,6 @@ fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_>, name: &str) -> Option<(
                 253 characters";
     decoder.error(Code::InvalidValue, at.place(), message, help);
     None
-}
-
-/// A mapping from text to text.
-pub(crate) fn string_map(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) -> Option<Labels> {
-    let Said::Mapping(items) = at.said() else {
-        decoder.wrong_type(at, what, "a mapping");
-        return None;
-    };
-    let mut map = Labels::new();
-    for (key, value) in items.pairs() {
-        let name = key.raw().unwrap_or_default();
-        match value.said() {
-            Said::Text(text) => {
-                map.insert(name.to_owned(), text.to_owned());
-            }
-            // The API server stores null as the empty string.
-            Said::Null => {
-                map.insert(name.to_owned(), String::new());
-            }
-            _ => decoder.wrong_type(value, &format!("{} in {what}", quoted(name)), "text"),
-        }
-    }
-    Some(map)
 }
 
 /// What a policy's annotations say.

@@ -2,7 +2,7 @@
 
 use super::decode::{Decoder, Fields};
 use super::diagnostic::Code;
-use super::objects::string_map;
+use super::labels;
 use super::source::Place;
 use super::tree::Cursor;
 use crate::model::{LabelOperator, LabelSelector, PodsAnywhere, Requirement};
@@ -27,7 +27,7 @@ pub(crate) fn selector(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) ->
     let mut fields = decoder.fields(at, what)?;
     let mut requirements = Vec::new();
     if let Some(labels) = fields.get("matchLabels") {
-        let labels = string_map(decoder, labels, "`matchLabels`").unwrap_or_default();
+        let labels = labels::map(decoder, labels, "`matchLabels`").unwrap_or_default();
         requirements.extend(
             labels
                 .into_iter()
@@ -45,25 +45,22 @@ pub(crate) fn selector(decoder: &mut Decoder<'_>, at: Cursor<'_>, what: &str) ->
 
 fn requirement(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Requirement> {
     let mut fields = decoder.fields(at, "a label requirement")?;
-    let key = fields.require(decoder, "key", "app").and_then(|key| decoder.text(key, "`key`"));
+    let key = fields
+        .require(decoder, "key", "app")
+        .and_then(|key| labels::key(decoder, key, || "`key`".to_owned()));
     let operator = fields
         .require(decoder, "operator", "In")
-        .and_then(|operator| decoder.choice(operator, "`operator`", &OPERATORS));
+        .and_then(|operator| decoder.word(operator, "`operator`", &OPERATORS));
     let values_at = fields.get("values");
-    let values = values_at.and_then(|values| decoder.list(values, "`values`")).map(|values| {
-        let mut words = Vec::with_capacity(values.len());
-        for value in values.iter() {
-            // The empty string is a label value like any other.
-            match value.said() {
-                super::tree::Said::Text(text) => words.push(text.to_owned()),
-                _ => decoder.wrong_type(value, "a label value", "text"),
-            }
-        }
-        words
-    });
+    let list = values_at.and_then(|values| decoder.list(values, "`values`"));
+    let mut value = |at| labels::value(decoder, at, || "a label value".to_owned());
+    let values: Vec<String> = list.iter().flat_map(|values| values.iter()).filter_map(&mut value).collect();
     let place = fields.place();
     fields.finish(decoder);
-    let values = values.unwrap_or_default();
+    // Those that are wrong have been reported.
+    if list.is_some_and(|list| list.len() > values.len()) {
+        return None;
+    }
     let operator = match operator? {
         Operator::In | Operator::NotIn if values.is_empty() => {
             let help = "add `values: [...]` with at least one value";
@@ -81,7 +78,7 @@ fn requirement(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Requirement>
         Operator::Exists => LabelOperator::Exists,
         Operator::DoesNotExist => LabelOperator::DoesNotExist,
     };
-    Some(Requirement { key: key?.to_owned(), operator })
+    Some(Requirement { key: key?, operator })
 }
 
 /// `podSelector` and `namespaceSelector` of a peer, as far as they are there.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::diagnostic::Code;
 use super::limits::Limits;
 use super::render::quoted;
+use super::scalar::{self, Old, Plain};
 use super::source::Place;
 
 /// Why a document could not be read.
@@ -101,6 +102,8 @@ pub(crate) enum Said<'d> {
     /// Integers in decimal, octal (`0o`) or hexadecimal; none where it has more than 64 bits.
     Integer(Option<i64>),
     Float,
+    /// What YAML 1.1 and 1.2 read differently: nobody knows which is meant.
+    Twofold(Plain, Old),
     Text(&'d str),
     Sequence(Items<'d>),
     Mapping(Items<'d>),
@@ -151,59 +154,23 @@ impl<'d> Cursor<'d> {
         let items =
             |stretch: Stretch| Items { document: self.document, ids: &self.document.items[stretch.range()] };
         match self.node().value {
-            Value::Plain(stretch) => resolve(&self.document.text[stretch.range()]),
+            Value::Plain(stretch) => {
+                let text = &self.document.text[stretch.range()];
+                let core = scalar::core(text);
+                match (scalar::old(text, core), core) {
+                    (Some(old), _) => Said::Twofold(core, old),
+                    (None, Plain::Null) => Said::Null,
+                    (None, Plain::Boolean(value)) => Said::Boolean(value),
+                    (None, Plain::Integer(value)) => Said::Integer(value),
+                    (None, Plain::Float) => Said::Float,
+                    (None, Plain::Text) => Said::Text(text),
+                }
+            }
             Value::Quoted(stretch) => Said::Text(&self.document.text[stretch.range()]),
             Value::Sequence(stretch) => Said::Sequence(items(stretch)),
             Value::Mapping(stretch) => Said::Mapping(items(stretch)),
         }
     }
-}
-
-/// A plain scalar by YAML 1.2's core schema (section 10.3.2).
-fn resolve(text: &str) -> Said<'_> {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Said::Null,
-        "true" | "True" | "TRUE" => return Said::Boolean(true),
-        "false" | "False" | "FALSE" => return Said::Boolean(false),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
-        return Said::Text(text);
-    }
-    let radix = |digits: &str, radix: u32| {
-        (!digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix)))
-            .then(|| Said::Integer(i64::from_str_radix(digits, radix).ok()))
-    };
-    let based = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
-        (Some(digits), _) => radix(digits, 16),
-        (_, Some(digits)) => radix(digits, 8),
-        _ => None,
-    };
-    if let Some(number) = based {
-        return number;
-    }
-    if unsigned.chars().all(|digit| digit.is_ascii_digit()) {
-        return Said::Integer(text.parse().ok());
-    }
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") || is_float(unsigned) {
-        return Said::Float;
-    }
-    Said::Text(text)
-}
-
-/// `[0-9]* [.[0-9]*] [e[+-][0-9]+]`, with a digit before any exponent.
-fn is_float(text: &str) -> bool {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
-        None => (text, None),
-    };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    digits(whole)
-        && digits(fraction)
-        && whole.len() + fraction.len() > 0
-        && exponent.is_none_or(|exponent| !exponent.is_empty() && digits(exponent))
 }
 
 /// A sequence or mapping that is not complete yet.
@@ -358,15 +325,28 @@ impl Builder {
             keys.push((text, *id));
         }
         keys.sort_unstable();
-        let twice = keys.windows(2).find(|pair| pair[0].0 == pair[1].0);
-        twice.map_or(Ok(()), |pair| {
-            Err(Fault {
-                code: Code::DuplicateKey,
-                at: place(pair[1].1),
-                also: Some((place(pair[0].1), "first here")),
-                message: format!("the key {} is there twice", quoted(pair[0].0)),
-                help: Some("keep one of them; a YAML reader could take either".to_owned()),
-            })
+        // Of several keys that are there twice, the one that comes twice first: there another object may start.
+        let twice = || keys.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        let Some((key, second, first)) = twice()
+            .map(|pair| (pair[0].0, pair[1].1, pair[0].1))
+            .min_by_key(|(_, second, _)| place(*second).start)
+        else {
+            return Ok(());
+        };
+        let objects = twice().any(|pair| matches!(pair[0].0, "apiVersion" | "kind"));
+        let help = match (objects, self.open.is_empty()) {
+            (true, true) => {
+                "if another object starts here, put a line `---` before it; if not, keep one of them"
+            }
+            (true, false) => "if another object starts here, begin it with `- `; if not, keep one of them",
+            (false, _) => "keep one of them; a YAML reader could take either",
+        };
+        Err(Fault {
+            code: Code::DuplicateKey,
+            at: place(second),
+            also: Some((place(first), "first here")),
+            message: format!("the key {} is there twice", quoted(key)),
+            help: Some(help.to_owned()),
         })
     }
 }

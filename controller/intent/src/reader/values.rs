@@ -133,8 +133,8 @@ impl Decoder<'_> {
     pub(crate) fn ports(&mut self, at: Cursor<'_>, what: &str) -> Option<(u16, u16)> {
         if let Said::Text(text) = at.said() {
             let range = text.split_once('-').map_or_else(
-                || text.parse().ok().map(|port| (port, port)),
-                |(low, high)| Some((low.trim().parse::<u16>().ok()?, high.trim().parse::<u16>().ok()?)),
+                || port_number(text).map(|port| (port, port)),
+                |(low, high)| Some((port_number(low.trim())?, port_number(high.trim())?)),
             );
             match range {
                 Some((low, high)) if low <= high => return Some((low, high)),
@@ -155,6 +155,12 @@ impl Decoder<'_> {
         }
         self.number::<u16>(at, what, 0..=65535).map(|port| (port, port))
     }
+}
+
+/// A number without sign and leading zeros, which some readers take for octal.
+fn port_number(text: &str) -> Option<u16> {
+    let plain = text.bytes().all(|digit| digit.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    plain.then(|| text.parse().ok()).flatten()
 }
 
 /// Reads a CIDR; the error is a hint.

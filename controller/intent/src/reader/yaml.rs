@@ -23,6 +23,8 @@ const LOOKAHEAD: usize = 1 << 20;
 struct Metered<'t> {
     text: Chars<'t>,
     allowance: Rc<Cell<usize>>,
+    /// The character before is a colon.
+    colon: bool,
 }
 
 impl Iterator for Metered<'_> {
@@ -30,7 +32,12 @@ impl Iterator for Metered<'_> {
 
     fn next(&mut self) -> Option<char> {
         self.allowance.set(self.allowance.get().checked_sub(1)?);
-        self.text.next()
+        let next = self.text.next()?;
+        // The parser refuses a tab between a colon and a word, which separates them as a space does (YAML 1.2.2,
+        // section 6.2). Text that has both loses its tab; none that is read may hold one.
+        let blank = self.colon && next == '\t';
+        self.colon = next == ':';
+        Some(if blank { ' ' } else { next })
     }
 }
 
@@ -182,7 +189,7 @@ impl<'t> Documents<'t> {
 
 fn parser(text: &str) -> (Parser<'_, BufferedInput<Metered<'_>>>, Rc<Cell<usize>>) {
     let allowance = Rc::new(Cell::new(LOOKAHEAD));
-    let metered = Metered { text: text.chars(), allowance: allowance.clone() };
+    let metered = Metered { text: text.chars(), allowance: allowance.clone(), colon: false };
     (Parser::new_from_iter(metered), allowance)
 }
 

@@ -240,7 +240,11 @@ fn pod(name: &ObjectName, pod: &Pod) -> Value {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name.name, "namespace": name.namespace, "labels": pod.labels},
         "spec": {"containers": [{"name": "main", "image": "none", "ports": ports.collect::<Value>()}]},
-        "status": {"phase": "Running", "podIPs": list(&pod.addresses, |address| json!({"ip": address}))},
+        "status": {
+            "phase": "Running",
+            "podIPs": list(&pod.addresses, |address| json!({"ip": address})),
+            "hostIPs": list(&pod.node_addresses, |address| json!({"ip": address})),
+        },
     })
 }
 
@@ -349,7 +353,13 @@ fn cluster_rule(rule: &ClusterRule, peers: &str) -> Value {
     let port = |port: &NetworkPort| {
         let by = |by: PortProtocol| protocol(by).to_lowercase();
         match port {
-            NetworkPort::All(protocol) => json!({by(*protocol): {}}),
+            NetworkPort::Range(protocol, low, high) if low == high => {
+                json!({by(*protocol): {"destinationPort": {"number": low}}})
+            }
+            // All ports of a protocol are what only NetworkPolicy has a form for.
+            NetworkPort::All(protocol) => {
+                json!({by(*protocol): {"destinationPort": {"range": {"start": 1, "end": 65535}}}})
+            }
             NetworkPort::Range(protocol, low, high) => {
                 json!({by(*protocol): {"destinationPort": {"range": {"start": low, "end": high}}}})
             }

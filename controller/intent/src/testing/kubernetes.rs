@@ -1,8 +1,9 @@
 //! Namespaces, pods, nodes, NetworkPolicies and ClusterNetworkPolicies.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -30,17 +31,17 @@ pub(super) struct Draft {
 
 pub(super) fn clusters() -> impl Strategy<Value = Draft> {
     let environments = vec(option::of(value()), NAMESPACES.len());
-    let pods =
-        vec(option::weighted(0.8, (labels(), 0..4_usize, named_ports())), PODS.len()).prop_map(|pods| {
+    let pods = vec(option::weighted(0.8, (labels(), 0..4_usize, named_ports(), homes())), PODS.len())
+        .prop_map(|pods| {
             let pods = pods.into_iter().zip(PODS).map(|(pod, (_, _, addresses))| {
-                let (labels, families, named_ports) = pod?;
+                let (labels, families, named_ports, node_addresses) = pod?;
                 let [v4, v6] = addresses.map(address);
                 let addresses = match families {
                     0 => vec![v4],
                     1 => vec![v6],
                     _ => vec![v4, v6],
                 };
-                Some(Pod { labels, addresses, named_ports })
+                Some(Pod { labels, addresses, named_ports, node_addresses })
             });
             pods.collect()
         });
@@ -121,6 +122,14 @@ fn port_name() -> impl Strategy<Value = String> {
 
 fn named_ports() -> impl Strategy<Value = BTreeMap<(String, PortProtocol), u16>> {
     btree_map((port_name(), protocol()), select(&PORTS[..]), 0..=3)
+}
+
+/// Addresses of the node that a pod runs on, ascending; those of none are not known.
+fn homes() -> impl Strategy<Value = Vec<IpAddr>> {
+    (option::of(select(&NODES[..])), 1..=2_usize).prop_map(|(node, families)| {
+        let addresses = node.into_iter().flat_map(|(_, addresses)| addresses.map(address));
+        addresses.take(families).collect()
+    })
 }
 
 /// Two ports of the universe, or one and itself, low and high.
@@ -217,7 +226,7 @@ fn cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
     let egress_peer = prop_oneof![
         3 => pods_anywhere().prop_map(ClusterPeer::Pods),
         1 => pod_selector().prop_map(ClusterPeer::Nodes),
-        2 => vec(cidrs(), 1..=2).prop_map(ClusterPeer::Networks),
+        2 => btree_set(cidrs(), 1..=2).prop_map(|cidrs| ClusterPeer::Networks(cidrs.into_iter().collect())),
     ];
     let egress = vec(cluster_rule(egress_peer.boxed()), 0..=3);
     (tier, priority, subject, ingress, egress, replies(), related_errors()).prop_map(
@@ -244,7 +253,6 @@ fn cluster_rule(peer: BoxedStrategy<ClusterPeer>) -> impl Strategy<Value = Clust
         1 => Just(ClusterAction::Pass)
     ];
     let port = prop_oneof![
-        1 => protocol().prop_map(NetworkPort::All),
         3 => (protocol(), ranges()).prop_map(|(protocol, (low, high))| NetworkPort::Range(protocol, low, high)),
         1 => port_name().prop_map(NetworkPort::NamedAnyProtocol),
     ];

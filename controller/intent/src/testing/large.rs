@@ -69,6 +69,7 @@ pub fn large_pods(pods: usize, policies: usize) -> Intent {
             labels: Labels::from([("app".to_owned(), app(n))]),
             addresses: vec![IpAddr::from(nth_address(n))],
             named_ports: BTreeMap::from([(http, if n.is_multiple_of(2) { 80 } else { 8080 })]),
+            node_addresses: Vec::new(),
         };
         (object(format!("pod-{n}")), pod)
     };

@@ -84,6 +84,7 @@ fn names_exist(intent: &Intent, verdict: &Verdict) -> bool {
             let policy = &intent.network_policies[&name];
             let count = |rules: &Option<Vec<_>>| rules.as_ref().map_or(0, Vec::len);
             rule == "isolation"
+                || rule == "local-node"
                 || rule == "reply"
                 || rule == "related"
                 || numbered(count(&policy.ingress), "ingress")

@@ -69,7 +69,7 @@ fn folders_are_read_with_their_folders() {
 #[test]
 fn paths_that_are_not_there() {
     let folder = folder(&[("good.yaml", &group("a")), ("utf16.yaml", ""), ("latin1.yaml", "")]);
-    fs::write(folder.path().join("utf16.yaml"), b"\xff\xfea\0").unwrap();
+    fs::write(folder.path().join("utf16.yaml"), b"\xff\xfea\0\n\0\0\xd8b\0").unwrap();
     fs::write(folder.path().join("latin1.yaml"), b"# ok\na: \xe4").unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
     let gone = folder.path().join("gone.yaml");
@@ -82,12 +82,56 @@ fn paths_that_are_not_there() {
             .message()
             .ends_with("latin1.yaml is not UTF-8: line 2 has a byte that belongs to no character")
     );
-    assert!(diagnostics.errors()[2].message().ends_with("utf16.yaml is UTF-16, not UTF-8"));
+    assert!(
+        diagnostics.errors()[2]
+            .message()
+            .ends_with("utf16.yaml is not UTF-16: line 2 has a byte that belongs to no character")
+    );
 
     let loaded = load(&[folder.path().join("empty"), folder.path().join("good.yaml")]).unwrap();
     assert_eq!(loaded.warnings[0].severity(), Severity::Warning);
     assert_eq!(loaded.warnings[0].code(), Code::File);
     assert!(load(&[]).unwrap().warnings.is_empty());
+}
+
+/// YAML 1.2.2, section 5.2: UTF-8, UTF-16 and UTF-32, with and without a byte order mark.
+#[test]
+fn every_encoding_of_yaml() {
+    let text = "apiVersion: v1\r\nkind: Namespace\r\nmetadata:\r\n  name: shop\r\n  note: ü𐍈\r\n";
+    let wide =
+        |unit: fn(u16) -> [u8; 2]| move |text: &str| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let wider = |unit: fn(u32) -> [u8; 4]| {
+        move |text: &str| text.chars().map(u32::from).flat_map(unit).collect::<Vec<u8>>()
+    };
+    let encodings: [&dyn Fn(&str) -> Vec<u8>; 5] = [
+        &|text| text.as_bytes().to_vec(),
+        &wide(u16::to_be_bytes),
+        &wide(u16::to_le_bytes),
+        &wider(u32::to_be_bytes),
+        &wider(u32::to_le_bytes),
+    ];
+    for (number, encode) in encodings.iter().enumerate() {
+        for mark in ["", "\u{feff}"] {
+            let folder = folder(&[("a.yaml", "")]);
+            let path = folder.path().join("a.yaml");
+            fs::write(&path, encode(&format!("{mark}{text}"))).unwrap();
+            let loaded = load(std::slice::from_ref(&path)).unwrap();
+            assert!(loaded.intent.namespaces.contains_key("shop"), "{number} {mark:?}");
+            let place = loaded.sources.object("Namespace/shop").unwrap();
+            assert_eq!((place.line, place.column), (4, 9), "{number} {mark:?}");
+        }
+    }
+}
+
+/// Each of several files that were joined may bring its mark.
+#[test]
+fn byte_order_marks_between_documents() {
+    let one =
+        |name: &str| format!("\u{feff}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+    let loaded = outplane_intent::reader::parse([("a.yaml", one("a") + &one("b"))]).unwrap();
+    assert_eq!(loaded.intent.namespaces.keys().collect::<Vec<_>>(), ["a", "b"]);
+    let inside = one("a").replace("kind", "\u{feff}kind");
+    assert!(outplane_intent::reader::parse([("a.yaml", inside)]).is_err());
 }
 
 /// What a file that cannot be read may have declared is not missed as well.

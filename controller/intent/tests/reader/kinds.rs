@@ -185,7 +185,7 @@ spec:
       from: [10.0.0.0/8, {cidr: 172.16.0.0/12, except: [172.16.1.0/24]}, {group: bad}, {segment: lan}, {host: admin}]
       to:
         - podSelector: {matchLabels: {app: web}}
-          namespaceSelector: {matchExpressions: [{key: env, operator: notin, values: [dev]}]}
+          namespaceSelector: {matchExpressions: [{key: env, operator: NotIn, values: [dev]}]}
         - podSelector: {}
       ports:
         - {protocol: tcp, port: 80, endPort: 90, sourcePort: '1024-65535', tcpFlags: {set: [syn], clear: [ACK, RST]}}

@@ -48,7 +48,7 @@ fn policy_types_and_their_defaults() {
         ("{podSelector: {}, policyTypes: [Egress], ingress: [{}]}", None, none()),
         ("{podSelector: {}, policyTypes: [Ingress], egress: [{}]}", none(), None),
         ("{podSelector: {}, policyTypes: [Ingress, Egress]}", none(), none()),
-        ("{podSelector: {}, policyTypes: [ingress, EGRESS], egress: [{to: [], ports: null}]}", none(), all()),
+        ("{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [], ports: null}]}", none(), all()),
         ("{policyTypes: [Ingress], ingress: [{from: null}]}", all(), None),
     ];
     for (spec, ingress, egress) in cases {
@@ -207,7 +207,7 @@ spec:
       protocols:
         - tcp: {destinationPort: {number: 9090}}
         - udp: {destinationPort: {range: {start: 10, end: 20}}}
-        - sctp: {}
+        - sctp: {destinationPort: {range: {start: 1, end: 65535}}}
         - destinationNamedPort: metrics
     - action: Pass
       from: [{namespaces: {}}]
@@ -216,9 +216,9 @@ spec:
       to:
         - nodes: {matchExpressions: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]}
         - networks: [10.0.0.0/8, 'fd00::/8']
-      ports:
-        - portNumber: {protocol: UDP, port: 53}
-        - portRange: {start: 1, end: 5}
+      protocols:
+        - udp: {destinationPort: {number: 53}}
+        - tcp: {destinationPort: {range: {start: 1, end: 5}}}
 status: {conditions: []}
 ",
     );
@@ -251,7 +251,7 @@ status: {conditions: []}
                     ports: vec![
                         NetworkPort::Range(PortProtocol::Tcp, 9090, 9090),
                         NetworkPort::Range(PortProtocol::Udp, 10, 20),
-                        NetworkPort::All(PortProtocol::Sctp),
+                        NetworkPort::Range(PortProtocol::Sctp, 1, 65535),
                         NetworkPort::NamedAnyProtocol("metrics".to_owned()),
                     ],
                 },
@@ -319,10 +319,12 @@ fn pods() {
                 (port("mesh", PortProtocol::Tcp), 15001),
             ]
             .into(),
+            node_addresses: Vec::new(),
         }
     );
     let warnings: Vec<_> = loaded.warnings.iter().map(|warning| (warning.code(), warning.object())).collect();
-    assert_eq!(warnings, [(Code::Skipped, Some("Pod/default/pending"))]);
+    let twice = (Code::DuplicateName, Some("Pod/default/whole"));
+    assert_eq!(warnings, [twice, twice, twice, (Code::Skipped, Some("Pod/default/pending"))]);
 }
 
 #[test]
@@ -402,11 +404,11 @@ items:
   - apiVersion: v1
     kind: List
     items:
-      - {apiVersion: v1, kind: Pod, metadata: {name: b, labels: &labels {app: b, ü: ü}}, status: {podIP: 10.0.0.2}}
+      - {apiVersion: v1, kind: Pod, metadata: {name: b, labels: &labels {app: b, a/u: u}}, status: {podIP: 10.0.0.2}}
   - null
 ";
     let json = r#" {"kind": "PodList", "apiVersion": "v1", "items": [
-  {"metadata": {"name": "b", "labels": {"app": "\u0062", "ü": "\u00fc"}}, "status": {"podIP": "10.0.0.2"}},
+  {"metadata": {"name": "b", "labels": {"app": "\u0062", "a/u": "\u0075"}}, "status": {"podIP": "10.0.0.2"}},
 	{"metadata": {"name": "a", "labels": {"app": "a"}, "deletionGracePeriodSeconds": -1.5e+3}, "status": {"podIP": "10.0.0.1"}}
 ]} "#;
     let documents = "\u{feff}%YAML 1.2
@@ -418,7 +420,7 @@ metadata:
   name: b
   labels: &labels
     \"app\": b
-    'ü': \"\\xfc\"
+    'a/u': \"\\x75\"
   annotations: *labels
 status: {podIPs: [ip: 10.0.0.2]}
 ...

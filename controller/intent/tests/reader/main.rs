@@ -1,5 +1,7 @@
 //! The reader from outside: files in, intent or diagnostics out.
 
+mod cluster;
+mod cures;
 mod documentation;
 mod files;
 mod golden;
@@ -7,6 +9,7 @@ mod hostile;
 mod kinds;
 mod kubernetes;
 mod places;
+mod yaml_versions;
 
 use outplane_intent::reader::{Loaded, parse};
 

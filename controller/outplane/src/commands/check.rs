@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use outplane_compiler::compile::{Opening, Unread};
+use outplane_compiler::compile::{Note, Opening, Unread};
 use outplane_intent::model::Intent;
 use outplane_intent::reader::Diagnostic;
 use serde::Serialize;
@@ -41,6 +41,8 @@ struct Checked {
     openings: Vec<Opening>,
     /// What becomes of frames that a switch cannot read, by switch. Empty with errors.
     unread: BTreeMap<String, Vec<Unread>>,
+    /// What else is worth knowing. Empty with errors.
+    notes: Vec<String>,
 }
 
 impl Checked {
@@ -54,6 +56,7 @@ impl Checked {
             switches: Vec::new(),
             openings: Vec::new(),
             unread: BTreeMap::new(),
+            notes: Vec::new(),
         }
     }
 }
@@ -94,6 +97,12 @@ fn check(arguments: &Arguments) -> Checked {
             .map(|(switch, state)| (switch.clone(), state.unread.clone()))
             .collect(),
         openings: compiled.openings,
+        notes: compiled
+            .notes
+            .iter()
+            .filter(|note| matches!(note, Note::NodeUnknown { .. }))
+            .map(Note::to_string)
+            .collect(),
     }
 }
 
@@ -128,6 +137,13 @@ impl Report for Checked {
         }
         self.openings_text(out)?;
         self.unread_text(out)?;
+        if !self.notes.is_empty() {
+            writeln!(out, "{}", styled(HEAD, "Notes"))?;
+            for note in &self.notes {
+                writeln!(out, "  {note}")?;
+            }
+            writeln!(out)?;
+        }
         let (more_errors, more_warnings) =
             if self.errors.is_empty() { (0, self.omitted) } else { (self.omitted, 0) };
         let found = input::found(self.errors.len() + more_errors, self.warnings.len() + more_warnings);

@@ -88,6 +88,7 @@ mod tests {
             labels: BTreeMap::new(),
             addresses: vec!["10.1.0.1".parse().unwrap()],
             named_ports: BTreeMap::new(),
+            node_addresses: Vec::new(),
         };
         intent.pods.insert(ObjectName { namespace: "shop".into(), name: "web-0".into() }, pod);
         intent

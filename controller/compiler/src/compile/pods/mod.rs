@@ -9,7 +9,9 @@ mod related;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use outplane_intent::evaluate::LOCAL_NODE;
 use outplane_intent::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule,
     NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
@@ -119,6 +121,7 @@ pub(super) fn compile(
             for (name, policy) in &intent.network_policies {
                 compiler.network_policy(name, policy, resolver, findings);
             }
+            compiler.local_nodes(&ingress, resolver);
             for concern in [&egress, &ingress] {
                 compiler.isolation(concern, resolver);
             }
@@ -299,6 +302,31 @@ impl Compiler<'_> {
         }
     }
 
+    /// A pod's own node reaches it, whatever isolates it. One rule for the pods of a node that the same policy is the
+    /// first to isolate: that policy is named.
+    fn local_nodes(&mut self, ingress: &Concern, resolver: &Resolver<'_>) {
+        let mut groups: BTreeMap<(&ObjectName, &[IpAddr]), Vec<PodIndex>> = BTreeMap::new();
+        for (pod, (policy, _)) in &ingress.isolated {
+            let nodes = resolver.node_addresses(*pod);
+            if !nodes.is_empty() {
+                groups.entry((policy, nodes)).or_default().push(*pod);
+            }
+        }
+        for ((policy, nodes), pods) in groups {
+            let origin = self.rows.origin(&network_name(policy), LOCAL_NODE.to_owned());
+            self.rule(&Rule {
+                direction: Direction::Ingress,
+                stage: Stage::Main,
+                priority: priority::LOCAL_NODE,
+                effect: Effect::Permit,
+                origin,
+                subject: &resolver.addresses_of(pods),
+                peers: &Addresses::new(AddressSet::of_addresses(nodes.iter().copied())),
+                ports: &[PortTerm::Any],
+            });
+        }
+    }
+
     /// One row for the pods that the same policy is the first to isolate, so that no two rows are about one pod: it is
     /// clear who is named and whether the denial is logged.
     fn isolation(&mut self, concern: &Concern, resolver: &Resolver<'_>) {
@@ -408,7 +436,7 @@ impl Findings {
     }
 }
 
-/// What the policies' replies open.
+/// What the policies' replies open, and of which pods it is not known where they run.
 fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2], findings: &mut Findings) {
     let mut open =
         |policy: &str, modes: (Replies, RelatedErrors), direction: Direction, pods: &[PodIndex]| {
@@ -423,6 +451,14 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
             let told = pods.iter().filter(|pod| own.related[**pod] == Some(related)).count();
             findings.openings.extend(openings::errors_of_pods(policy, related, ingress, told));
         };
+    let [_, ingress] = concerns;
+    let mut homeless = ingress.isolated.keys().filter(|pod| resolver.node_addresses(**pod).is_empty());
+    if let Some(first) = homeless.next() {
+        let (first, pods) = (resolver.name(*first), homeless.count() + 1);
+        findings
+            .notes
+            .insert(Note::NodeUnknown { pods, first: format!("{}/{}", first.namespace, first.name) });
+    }
     for (name, policy) in &intent.network_policies {
         let selection = resolver.in_namespace(&name.namespace, &policy.pods);
         for direction in DIRECTIONS {

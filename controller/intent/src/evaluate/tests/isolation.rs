@@ -289,3 +289,33 @@ fn drops_by_isolation_are_logged_if_any_policy_says_so() {
     assert_eq!(logged(both, "y/a x/a tcp 80"), (true, false));
     assert_eq!(logged(other_way, "y/a x/a tcp 81"), (false, false));
 }
+
+/// "OR if the traffic source is the pod's local node" (NetworkPolicySpec.ingress).
+#[test]
+fn a_pods_own_node_reaches_it() {
+    let world = nine_pods()
+        .on("x/a", "10.9.0.1 fd09::1")
+        .on("x/b", "10.9.0.2")
+        .on("y/a", "10.9.0.1")
+        .policy("x/deny", ingress("", &[]))
+        .policy("x/z-web", ingress("", &[rule(&[block("10.9.0.1/32", &[])], "TCP/80")]))
+        .policy("x/out", egress("", &[]));
+    world.check(&[
+        // A rule that allows it as well is named.
+        ("10.9.0.1 x/a tcp 80", "allow NetworkPolicy/x/z-web ingress[0]"),
+        ("10.9.0.1 x/a tcp 81", "allow NetworkPolicy/x/deny local-node"),
+        ("10.9.0.1 x/a icmp 8", "allow NetworkPolicy/x/deny local-node"),
+        ("10.9.0.1 x/a fragment 17", "allow NetworkPolicy/x/deny local-node"),
+        ("fd09::1 ~x/a udp 53", "allow NetworkPolicy/x/deny local-node"),
+        ("10.9.0.2 x/b tcp 80", "allow NetworkPolicy/x/deny local-node"),
+        // Other nodes are strangers, and where the node is not known, all are.
+        ("10.9.0.2 x/a tcp 80", "deny NetworkPolicy/x/deny isolation"),
+        ("10.9.0.1 x/c tcp 81", "deny NetworkPolicy/x/deny isolation"),
+        // A pod that nothing isolates is no concern of it.
+        ("10.9.0.1 y/a tcp 80", OPEN),
+        // It is about ingress alone; what answers it passes as a reply.
+        ("x/a 10.9.0.1 tcp 80", "deny NetworkPolicy/x/out isolation"),
+        ("x/a 10.9.0.1 tcp 81>40000 ack", "allow NetworkPolicy/x/deny local-node"),
+        ("x/a 10.9.0.2 tcp 81>40000 ack", "deny NetworkPolicy/x/out isolation"),
+    ]);
+}

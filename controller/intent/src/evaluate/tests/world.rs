@@ -59,8 +59,16 @@ impl World {
             labels: labels(labelled),
             addresses: addresses.split_whitespace().map(ip).collect(),
             named_ports: named_ports.split_whitespace().map(named_port).collect(),
+            node_addresses: Vec::new(),
         };
         self.intent.pods.insert(object(name), pod);
+        self
+    }
+
+    /// A pod runs on a node with these addresses.
+    pub(super) fn on(mut self, pod: &str, node: &str) -> Self {
+        let pod = self.intent.pods.get_mut(&object(pod)).expect("a pod");
+        pod.node_addresses = node.split_whitespace().map(ip).collect();
         self
     }
 

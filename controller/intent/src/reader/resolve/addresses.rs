@@ -1,49 +1,81 @@
 //! Every address has one owner: hosts and pods, and the subnets of segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::Resolver;
+use crate::model::ObjectName;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
 use crate::reader::source::Place;
 
-/// Who says an address or subnet, in words, its object, and where.
-struct Owner {
+/// Who says an address, its object, and where.
+struct Owner<'d> {
     object: String,
     at: Place,
+    /// A pod, and what is known of its life.
+    pod: Option<(&'d ObjectName, Life)>,
 }
 
-pub(super) fn check(resolver: &mut Resolver<'_>) {
-    owners(resolver);
+/// What is known of a pod's life.
+#[derive(Clone, Copy)]
+struct Life {
+    /// Nobody deletes it.
+    stays: bool,
+    created: Option<Timestamp>,
+}
+
+/// Checks addresses and subnets; the addresses that pods have no more, because a livelier pod has them.
+pub(super) fn check(resolver: &mut Resolver<'_>) -> BTreeSet<(ObjectName, IpAddr)> {
+    let lost = owners(resolver);
     subnets(resolver);
+    lost
 }
 
-fn owners(resolver: &mut Resolver<'_>) {
+fn owners(resolver: &mut Resolver<'_>) -> BTreeSet<(ObjectName, IpAddr)> {
     let declared = resolver.declared;
     let hosts = declared.hosts.iter().flat_map(|(name, entry)| {
-        entry
-            .value
-            .addresses
-            .iter()
-            .map(move |address| (address.value, Owner { object: format!("Host/{name}"), at: address.at }))
+        entry.value.addresses.iter().map(move |address| {
+            (address.value, Owner { object: format!("Host/{name}"), at: address.at, pod: None })
+        })
     });
     let pods = declared.pods.iter().flat_map(|(name, entry)| {
         let addresses = entry.value.pod.iter().flat_map(|pod| &pod.addresses).zip(&entry.value.addresses);
+        let life = Life { stays: !entry.value.deleted, created: entry.value.created };
         addresses.map(move |(address, at)| {
-            (*address, Owner { object: format!("Pod/{}/{}", name.namespace, name.name), at: *at })
+            let object = format!("Pod/{}/{}", name.namespace, name.name);
+            (*address, Owner { object, at: *at, pod: Some((name, life)) })
         })
     });
-    let mut all: Vec<(IpAddr, Owner)> = hosts.chain(pods).collect();
+    let mut all: Vec<(IpAddr, Owner<'_>)> = hosts.chain(pods).collect();
     all.sort_by_key(|(_, owner)| owner.at);
-    let mut known: BTreeMap<IpAddr, Owner> = BTreeMap::new();
+    let mut lost = BTreeSet::new();
+    let mut known: BTreeMap<IpAddr, Owner<'_>> = BTreeMap::new();
     for (address, owner) in all {
-        let Some(first) = known.get(&address) else {
+        let Some(first) = known.get_mut(&address) else {
             known.insert(address, owner);
             continue;
         };
+        if let Some(later_lives) = later_lives(first, &owner) {
+            let (alive, gone) = if later_lives {
+                let gone = std::mem::replace(first, owner);
+                (&*first, gone)
+            } else {
+                (&*first, owner)
+            };
+            let Some((name, life)) = gone.pod else { continue };
+            lost.insert((name.clone(), address));
+            let why = if life.stays { "which is newer" } else { "and this pod is being deleted" };
+            let message = format!("{address} is an address of {} too, {why}: it counts there", alive.object);
+            let help = "policies do not see this pod at that address; leave it out if it is gone";
+            let problem =
+                Problem::warning(Code::Overlap, gone.at, message).also(alive.at, "there").help(help);
+            resolver.report(&gone.object, problem);
+            continue;
+        }
         let (message, help) = if first.object == owner.object {
             (format!("{address} is listed twice"), "remove one of them")
         } else {
@@ -53,6 +85,24 @@ fn owners(resolver: &mut Resolver<'_>) {
         let problem =
             Problem::error(Code::Overlap, owner.at, message).also(first.at, "first here").help(help);
         resolver.report(&owner.object, problem);
+    }
+    lost
+}
+
+/// Whether of two that have one address the later one counts. None where nothing says so: of two pods one is being
+/// deleted, or both say when they were created; a host counts before a pod that is being deleted.
+fn later_lives(first: &Owner<'_>, later: &Owner<'_>) -> Option<bool> {
+    match (first.pod, later.pod) {
+        (Some((one, first)), Some((other, later))) if one != other => {
+            if first.stays == later.stays {
+                let (first, later) = (first.created?, later.created?);
+                return (first != later).then_some(later > first);
+            }
+            Some(later.stays)
+        }
+        (None, Some((_, pod))) if !pod.stays => Some(false),
+        (Some((_, pod)), None) if !pod.stays => Some(true),
+        _ => None,
     }
 }
 

@@ -6,16 +6,17 @@ mod groups;
 mod network;
 mod warnings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::declared::Declared;
 use super::decode::{Problem, similar};
-use super::diagnostic::{Code, Sink};
+use super::diagnostic::{Code, Diagnostic, Severity, Sink};
 use super::limits::Limits;
 use super::objects::Objects;
 use super::render::quoted;
 use super::source::{Place, Sources};
-use crate::model::{Intent, Labels, ObjectName};
+use crate::model::{Intent, Labels, ObjectName, Pod};
 
 /// The label that the API server gives every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -71,7 +72,7 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     };
     intent.segments = network::segments(&mut resolver);
     intent.hosts = network::hosts(&mut resolver, &intent.segments);
-    addresses::check(&mut resolver);
+    let lost = addresses::check(&mut resolver);
     filters::check(&mut resolver, &intent);
     if resolver.sink.error_count() > 0 {
         return intent;
@@ -82,15 +83,37 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     intent.nodes = values(&declared.nodes);
     intent.network_policies = values(&declared.network_policies);
     intent.cluster_policies = values(&declared.cluster_policies);
-    let pods = declared.pods.iter();
-    intent.pods = pods.filter_map(|(name, entry)| Some((name.clone(), entry.value.pod.clone()?))).collect();
+    intent.pods = pods(declared, &lost);
     intent.namespaces = namespaces(declared, &intent);
     warnings::find(&mut resolver, &intent, skipped);
+    // Skipped ones have been told, and folders without files.
+    if intent == Intent::default() && complete && skipped.is_empty() && !resolver.sources.files().is_empty() {
+        let message = "there is no object in the input: nothing is meant by it";
+        let warning = Diagnostic::new(Severity::Warning, Code::SelectsNothing, message);
+        resolver.sink.push(warning.help("did the command that should have written it fail?"));
+    }
     intent
 }
 
 fn values<K: Ord + Clone, T: Clone>(map: &BTreeMap<K, super::declared::Entry<T>>) -> BTreeMap<K, T> {
     map.iter().map(|(name, entry)| (name.clone(), entry.value.clone())).collect()
+}
+
+/// Pods with the addresses that are theirs and those of their nodes; without any, policies do not concern them.
+fn pods(declared: &Declared, lost: &BTreeSet<(ObjectName, IpAddr)>) -> BTreeMap<ObjectName, Pod> {
+    let pods = declared.pods.iter().filter_map(|(name, entry)| {
+        let mut pod = entry.value.pod.clone()?;
+        if !lost.is_empty() {
+            pod.addresses.retain(|address| !lost.contains(&(name.clone(), *address)));
+        }
+        if let Some(node) = entry.value.node.as_ref().and_then(|node| declared.nodes.get(node)) {
+            pod.node_addresses.extend(&node.value.addresses);
+            pod.node_addresses.sort_unstable();
+            pod.node_addresses.dedup();
+        }
+        (!pod.addresses.is_empty()).then(|| (name.clone(), pod))
+    });
+    pods.collect()
 }
 
 /// Declared namespaces, and those that objects live in.

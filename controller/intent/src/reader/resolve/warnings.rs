@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Resolver;
 use crate::evaluate::selects;
 use crate::model::{FilterPeer, Intent, LabelOperator, LabelSelector, Labels, ObjectName};
+use crate::reader::declared::Declared;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
 use crate::reader::source::Place;
@@ -87,41 +88,103 @@ fn segments(resolver: &mut Resolver<'_>, intent: &Intent) {
     }
 }
 
-/// Policies that select no pod. Where there are no pods at all, that is said once.
+/// Policies that select no pod, and why. Where there are no pods at all, that is said once.
 fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
     let declared = resolver.declared;
-    let mut idle: Vec<(String, Place)> = Vec::new();
+    let mut idle: Vec<(String, Place, Option<&ObjectName>)> = Vec::new();
     let by_namespace = PodIndex::new(intent);
     for (name, entry) in &declared.network_policies {
         if !by_namespace.selects(&name.namespace, &entry.value.pods) {
-            idle.push((format!("NetworkPolicy/{}/{}", name.namespace, name.name), entry.at));
+            let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+            idle.push((object, entry.at, Some(name)));
         }
     }
     for (name, entry) in &declared.cluster_policies {
         let subject = &entry.value.subject;
         let namespaces = intent.namespaces.iter().filter(|(_, labels)| selects(&subject.namespaces, labels));
         if !namespaces.into_iter().any(|(namespace, _)| by_namespace.selects(namespace, &subject.pods)) {
-            idle.push((format!("ClusterNetworkPolicy/{name}"), entry.at));
+            idle.push((format!("ClusterNetworkPolicy/{name}"), entry.at, None));
         }
     }
     if intent.pods.is_empty() {
-        if let Some((_, at)) = idle.first() {
-            let message = format!(
-                "no pods are given, so {} select nothing",
-                match idle.len() {
-                    1 => "1 policy".to_owned(),
-                    many => format!("{many} policies"),
-                }
-            );
-            let problem = Problem::warning(Code::SelectsNothing, *at, message);
-            resolver.report("", problem.help("add the pods: `kubectl get namespaces,pods -A -o yaml`"));
-        }
+        let Some((_, at, _)) = idle.first() else { return };
+        let unplaced =
+            idle.iter().filter(|(.., name)| name.is_some_and(|name| declared.unplaced.contains(name)));
+        let unplaced = match unplaced.count() {
+            0 => String::new(),
+            1 if idle.len() == 1 => format!("; it has no `namespace`, {PLACE}"),
+            1 => format!("; 1 of them has no `namespace`, {PLACE}"),
+            many => format!("; {many} of them have no `namespace`, {PLACE}"),
+        };
+        let policies = match idle.len() {
+            1 => "1 policy selects nothing".to_owned(),
+            many => format!("{many} policies select nothing"),
+        };
+        let message = format!("no pods are given, so {policies}{unplaced}");
+        let problem = Problem::warning(Code::SelectsNothing, *at, message);
+        resolver.report("", problem.help("add the pods: `kubectl get namespaces,pods -A -o yaml`"));
         return;
     }
-    for (object, at) in idle {
-        let problem = Problem::warning(Code::SelectsNothing, at, "this policy selects no pod");
+    for (object, at, name) in idle {
+        let (why, help) = name.map_or_else(
+            || ("no pod of the namespaces that it is about has its labels".to_owned(), None),
+            |name| why_nothing(declared, &by_namespace, name),
+        );
+        let mut problem =
+            Problem::warning(Code::SelectsNothing, at, format!("this policy selects no pod: {why}"));
+        if let Some(help) = help {
+            problem = problem.help(help);
+        }
         resolver.report(&object, problem);
     }
+}
+
+/// What a policy without namespace means.
+const PLACE: &str = "which means `default`, as kubectl without `-n` has it";
+
+/// Why a NetworkPolicy selects no pod, and what may be meant.
+fn why_nothing(declared: &Declared, pods: &PodIndex<'_>, name: &ObjectName) -> (String, Option<String>) {
+    let unplaced = declared.unplaced.contains(name);
+    let namespace = &name.namespace;
+    let there = pods.count(namespace);
+    let of_others = || {
+        let bare = declared
+            .pods
+            .iter()
+            .filter(|(pod, entry)| pod.namespace == *namespace && entry.value.pod.is_none());
+        bare.count()
+    };
+    let mut why = match (there, of_others()) {
+        (0, 0) => format!("there are no pods in namespace {namespace}"),
+        (0, bare) => format!(
+            "namespace {namespace} has only pods without addresses of their own ({bare}): in the host's network, \
+             finished, or not started"
+        ),
+        (1, _) => format!("the one pod of namespace {namespace} has not the labels that it asks for"),
+        (many, _) => {
+            format!("none of the {many} pods of namespace {namespace} has the labels that it asks for")
+        }
+    };
+    if unplaced {
+        why = format!("it has no `namespace`, {PLACE}, and {why}");
+    }
+    let selector = declared.network_policies.get(name).map(|entry| &entry.value.pods);
+    let elsewhere =
+        selector.and_then(|selector| pods.namespaces().find(|other| pods.selects(other, selector)));
+    let help = match (elsewhere, unplaced) {
+        (Some(other), true) => Some(format!(
+            "pods of namespace {other} have these labels: say `namespace: {other}` if it is for them"
+        )),
+        (Some(other), false) => Some(format!("pods of namespace {other} have these labels; is it for them?")),
+        (None, true) => {
+            Some("say `namespace` in its metadata, or add the pods of namespace default".to_owned())
+        }
+        (None, false) if there == 0 => {
+            Some("add its pods: `kubectl get namespaces,pods -A -o yaml`".to_owned())
+        }
+        (None, false) => None,
+    };
+    (why, help)
 }
 
 /// Pods by namespace, and in it by label: thousands of policies look for theirs among thousands of pods.
@@ -146,6 +209,15 @@ impl<'i> PodIndex<'i> {
             }
         }
         Self { namespaces }
+    }
+
+    /// Namespaces with pods.
+    fn namespaces(&self) -> impl Iterator<Item = &'i str> {
+        self.namespaces.keys().copied()
+    }
+
+    fn count(&self, namespace: &str) -> usize {
+        self.namespaces.get(namespace).map_or(0, |known| known.pods.len())
     }
 
     fn selects(&self, namespace: &str, selector: &LabelSelector) -> bool {

@@ -1,0 +1,137 @@
+//! The cure that is given is the one that helps.
+
+use outplane_intent::reader::{Code, Diagnostic, parse};
+
+use super::read;
+
+/// The errors in a text.
+fn errors(text: &str) -> Vec<Diagnostic> {
+    match parse([("a.yaml", text)]) {
+        Ok(_) => panic!("read: {text}"),
+        Err(diagnostics) => diagnostics.errors().to_vec(),
+    }
+}
+
+/// The only error in a text: its advice, and its line.
+fn advice(text: &str) -> (String, usize) {
+    let errors = errors(text);
+    assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+    let advice = errors[0].advice().unwrap_or_else(|| panic!("{text}: {}", errors[0]));
+    (advice.to_owned(), errors[0].line().unwrap())
+}
+
+#[test]
+fn a_missing_separator() {
+    let one = "apiVersion: v1\nkind: Namespace\nmetadata: {name: one}\n";
+    let two = "kind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\napiVersion: networking.k8s.io/v1\n";
+    let (advice_there, line) = advice(&format!("{one}{two}"));
+    assert!(advice_there.contains("put a line `---` before it"), "{advice_there}");
+    assert_eq!(line, 4, "where the second object starts");
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n  \
+                apiVersion: v1\n  kind: Namespace\n  metadata: {name: b}\n";
+    assert!(advice(list).0.contains("begin it with `- `"));
+    // Not every key that is there twice is an object.
+    assert!(!advice(&format!("{one}metadata: {{name: two}}\n")).0.contains("---"));
+    for separator in ["----", "--", " ---", "\u{2014}", "---- "] {
+        let text = format!("{one}{separator}\n{two}");
+        let helped =
+            errors(&text).iter().any(|error| error.advice().is_some_and(|advice| advice.contains("`---`")));
+        assert!(helped, "{separator:?}: {:?}", errors(&text));
+    }
+}
+
+#[test]
+fn a_template_that_was_not_rendered() {
+    let body = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: NAME\nspec: {podSelector: {}}\n";
+    for text in [
+        format!("{{{{- if .Values.policy }}}}\n{body}{{{{- end }}}}\n"),
+        body.replace("NAME", "{{ include \"chart.name\" . }}"),
+        body.replace("NAME", "\"{{ .Release.Name }}\""),
+        body.replace("NAME", "x-{{ .Release.Name }}"),
+        body.replace("NAME", "${NAME}"),
+        body.replace("NAME", "$(NAME)"),
+        format!("{{% for x in y %}}\n{body}{{% endfor %}}\n"),
+        body.replace("NAME", "<%= name %>"),
+        body.replace("spec: {podSelector: {}}", "spec:\n  {{- toYaml .Values.spec | nindent 2 }}"),
+    ] {
+        let advice = advice(&text).0;
+        assert!(advice.contains("template") && advice.contains("helm template"), "{text}: {advice}");
+    }
+    // Braces that mean something to somebody else are nobody's template.
+    let rule = "{apiVersion: monitoring.coreos.com/v1, kind: PrometheusRule, metadata: {name: a}, spec: {text: '{{ $x }}'}}";
+    read(rule);
+    assert!(!advice(&format!("{rule}\n---\na: b: c\n")).0.contains("template"));
+}
+
+#[test]
+fn a_list_that_was_cut_off() {
+    let list = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n";
+    let (there, line) = advice(list);
+    assert!(there.contains("`kind: List`") && there.contains("cut"), "{there}");
+    assert_eq!(line, 2);
+    read(&format!("{list}kind: List\nmetadata: {{resourceVersion: ''}}\n"));
+    let json = "{\"apiVersion\": \"v1\", \"items\": [{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {\"na";
+    let errors = errors(json);
+    assert!(errors[0].advice().is_some_and(|advice| advice.contains("the file ends here")), "{errors:?}");
+}
+
+#[test]
+fn a_policy_that_selects_nothing_says_why() {
+    let policy = |metadata: &str, selector: &str| {
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p{metadata}}}, spec: \
+             {{podSelector: {selector}, policyTypes: [Ingress]}}}}\n---\n"
+        )
+    };
+    let pod = |namespace: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: a, namespace: {namespace}, labels: {{app: web}}}}, status: \
+             {{podIP: 10.0.0.1}}}}"
+        )
+    };
+    let web = "{matchLabels: {app: web}}";
+    for (text, why, help) in [
+        (
+            policy("", web) + &pod("shop"),
+            "it has no `namespace`, which means `default`, as kubectl without `-n` has it, and there are no pods in \
+             namespace default",
+            Some("pods of namespace shop have these labels: say `namespace: shop` if it is for them"),
+        ),
+        (
+            policy(", namespace: shop", "{matchLabels: {app: db}}") + &pod("shop"),
+            "the one pod of namespace shop has not the labels that it asks for",
+            None,
+        ),
+        (
+            policy(", namespace: shpo", web) + &pod("shop"),
+            "there are no pods in namespace shpo",
+            Some("pods of namespace shop have these labels; is it for them?"),
+        ),
+        (
+            policy("", web),
+            "; it has no `namespace`",
+            Some("add the pods: `kubectl get namespaces,pods -A -o yaml`"),
+        ),
+    ] {
+        let loaded = read(&text);
+        assert_eq!(loaded.warnings.len(), 1, "{text}");
+        let warning = &loaded.warnings[0];
+        assert_eq!(warning.code(), Code::SelectsNothing);
+        assert!(warning.message().contains(why), "{}", warning.message());
+        assert_eq!(warning.advice(), help, "{text}");
+    }
+}
+
+/// YAML 1.2.2, section 6.2: tabs separate like spaces, but do not indent.
+#[test]
+fn tabs_between_tokens() {
+    let tabs = "apiVersion:\tv1\nkind:\t\tNamespace\t# a comment\nmetadata:\t\n  name:\t'shop'\n  labels: {a:\tb,\tc:\t\"d\"\t}\n\t\n\
+                ---\t# and another\napiVersion:\tv1\nkind:\tList\nitems:\t[\n \t{apiVersion:\tv1,\tkind: Namespace, metadata:\t{name:\tlist}}\t]\n";
+    let loaded = read(tabs);
+    assert_eq!(loaded.intent.namespaces.keys().collect::<Vec<_>>(), ["list", "shop"]);
+    assert_eq!(loaded.intent.namespaces["shop"]["c"], "d");
+    for indented in ["apiVersion: v1\nkind: Namespace\nmetadata:\n\tname: shop\n", "a:\tb: c\n", "a:\t- b\n"]
+    {
+        assert_eq!(errors(indented)[0].code(), Code::Syntax, "{indented:?}");
+    }
+}
