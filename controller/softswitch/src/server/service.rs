@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arbitration::number;
-use super::status::{batch, status};
+use super::status::{batch, room, status};
 use super::stream::Outgoing;
 use super::{Event, Requester, Server};
 use crate::state::{Answer, Outcome, Refusal, Shared};
@@ -66,7 +66,7 @@ impl P4Runtime for Service {
         &self,
         request: Request<proto::WriteRequest>,
     ) -> Result<Response<proto::WriteResponse>, Status> {
-        let peer = request.remote_addr();
+        let (peer, room) = (request.remote_addr(), room(request.metadata()));
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         #[expect(deprecated, reason = "roles had numbers before they had names")]
@@ -86,13 +86,14 @@ impl P4Runtime for Service {
                 },
             )
             .await?;
-        batch("updates", &outcomes)?;
+        batch("updates", &outcomes, room)?;
         Ok(Response::new(proto::WriteResponse {}))
     }
 
     type ReadStream = ReceiverStream<Result<proto::ReadResponse, Status>>;
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let room = room(request.metadata());
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         // Every role is of the whole pipeline, so the role filters nothing out.
@@ -108,7 +109,7 @@ impl P4Runtime for Service {
         let answer = answer.await.map_err(|_| Status::internal("the switch failed on this request"))?;
         let answer = answer.map_err(status)?;
         let (parts, queue) = mpsc::channel(1);
-        let sending = self.0.shutdown.clone().run_until_cancelled_owned(send_answer(answer, parts));
+        let sending = self.0.shutdown.clone().run_until_cancelled_owned(send_answer(answer, parts, room));
         tokio::spawn(async move {
             sending.await;
             drop(permit);
@@ -205,7 +206,11 @@ fn set_pipeline(
 
 /// Sends an answer in parts: entities first, at last what was refused. Gives up on a client that takes no part for
 /// a while.
-async fn send_answer(mut answer: Answer, parts: mpsc::Sender<Result<proto::ReadResponse, Status>>) {
+async fn send_answer(
+    mut answer: Answer,
+    parts: mpsc::Sender<Result<proto::ReadResponse, Status>>,
+    room: usize,
+) {
     loop {
         let mut entities = Vec::new();
         let mut bytes = 0;
@@ -217,7 +222,7 @@ async fn send_answer(mut answer: Answer, parts: mpsc::Sender<Result<proto::ReadR
         }
         let end = entities.is_empty();
         let part = if end {
-            batch("queries", &std::mem::take(&mut answer).into_outcomes()).err().map(Err)
+            batch("queries", &std::mem::take(&mut answer).into_outcomes(), room).err().map(Err)
         } else {
             Some(Ok(proto::ReadResponse { entities }))
         };

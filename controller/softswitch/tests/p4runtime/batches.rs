@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use outplane_p4runtime::google::rpc;
 use outplane_p4runtime::p4::v1 as proto;
+use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_softswitch::server::{Config, PacketIo};
 use outplane_softswitch::state::Limits;
+use prost::Message as _;
 use proto::update::Type;
 use proto::write_request::Atomicity;
 use tonic::Code;
 
 use crate::entities::*;
-use crate::support::{Bed, Boxed, Controller, DEVICE, EVERYTHING, errors, update};
+use crate::support::{Bed, Boxed, Controller, DEVICE, EVERYTHING, errors, update, with_room};
 
 fn nth(n: u8) -> proto::TableEntry {
     entry(LPM, vec![exact(1, &[n])], 0)
@@ -250,6 +253,39 @@ async fn batches_are_bounded() {
     let mut request = controller.write_request(Vec::new(), Atomicity::ContinueOnError);
     request.atomicity = 9;
     assert_eq!(controller.client.write(request).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// gRPC's libraries take 8 KiB of metadata, and say `RESOURCE_EXHAUSTED` ("the table is full") about more.
+#[tokio::test]
+async fn the_errors_of_a_large_batch_reach_a_client_with_the_usual_limit() {
+    let bed = Bed::start().await;
+    let mut controller = bed.ready(EVERYTHING).await;
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://{}", bed.handle.address())).unwrap();
+    let channel = endpoint.http2_max_header_list_size(8192).connect().await.unwrap();
+    let mut usual = P4RuntimeClient::new(channel);
+    // None of them is there.
+    let gone = |count: usize| vec![change(Type::Delete, nth(9)); count];
+    for count in [1, 59, 61, 200, 250, 600, 5000] {
+        let request = controller.write_request(gone(count), Atomicity::ContinueOnError);
+        let refused = usual.write(request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unknown, "{count}: {refused:?}");
+        if count <= 250 {
+            let details = rpc::Status::decode(refused.details()).unwrap().details;
+            let errors: Vec<_> =
+                details.iter().map(|any| proto::Error::decode(any.value.as_slice()).unwrap()).collect();
+            assert_eq!(errors.len(), count);
+            assert!(errors.iter().all(|error| error.canonical_code == Code::NotFound as i32), "{count}");
+            assert!(!errors[0].message.is_empty(), "the first ones keep their words");
+        } else {
+            assert!(refused.message().contains("send fewer at once"), "{count}: {refused:?}");
+        }
+        // Who says that it takes more gets all of it.
+        let refused = controller.client.write(with_room(request)).await.unwrap_err();
+        let errors = errors(&refused);
+        assert_eq!(errors.len(), count);
+        assert!(errors.iter().all(|(code, words)| *code == Code::NotFound && !words.is_empty()), "{count}");
+    }
 }
 
 /// Two entries that are swapped by each batch: a packet sees the one or the other, never both or none.

@@ -193,7 +193,7 @@ impl Controller {
         updates: Vec<proto::Update>,
         atomicity: Atomicity,
     ) -> Result<(), Status> {
-        let request = self.write_request(updates, atomicity);
+        let request = with_room(self.write_request(updates, atomicity));
         self.client.write(request).await.map(drop)
     }
 
@@ -255,6 +255,13 @@ impl Controller {
         });
         Ok(entries.collect())
     }
+}
+
+/// A request of a client that takes long lists of errors.
+pub(crate) fn with_room<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("outplane-metadata-limit", (8 << 20).into());
+    request
 }
 
 /// The `p4.v1.Error`s of a batch.

@@ -8,6 +8,7 @@ use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt;
+use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
 use crate::errors::{Error, Peer, Problem, reason};
@@ -19,6 +20,16 @@ const MAX_MESSAGE: usize = 256 << 20;
 /// Largest list of headers from the switch. The errors of a chunk come as one header: about 100 bytes an update, more
 /// where the switch is wordy.
 const MAX_HEADERS: u32 = 8 << 20;
+
+/// Says so to switches that ask: our soft switch sends others no more than the 8 KiB that gRPC's libraries take.
+const METADATA_LIMIT: &str = "outplane-metadata-limit";
+
+/// A request that says how long the errors in its answer may be.
+pub(crate) fn with_metadata_limit<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(METADATA_LIMIT, MAX_HEADERS.into());
+    request
+}
 
 /// Largest PEM file that is read.
 const MAX_PEM: u64 = 1 << 20;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use outplane_compiler::plan::{self, Summary};
-use outplane_compiler::state::{Desired, Installed};
+use outplane_compiler::state::{Desired, Installed, policies};
 
 use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Problem};
@@ -21,6 +21,8 @@ pub struct ConvergeOptions<'a> {
     pub push: Push,
     /// Read the switch again after the writes and make sure that nothing differs.
     pub verify: bool,
+    /// Refuse to take the last policy from a switch that has some: without any, everything passes.
+    pub keep_a_policy: bool,
     /// Progress, cancellation, and until when writes may start.
     pub write: WriteOptions<'a>,
 }
@@ -116,6 +118,13 @@ impl Connection {
             *pipeline = self.push_pipeline(options.push).await?;
             self.read_installed(desired, false).await?
         };
+        if options.keep_a_policy && policies(&desired.entries).is_empty() {
+            let policies = policies(&read.installed.entries);
+            if let Some(first) = policies.first() {
+                let (first, policies) = (first.clone(), policies.len());
+                return Err(self.error(Problem::LastPolicy { policies, first }));
+            }
+        }
         let start = Instant::now();
         let program = &self.pipeline.program;
         let plan = plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;

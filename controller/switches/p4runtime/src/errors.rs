@@ -16,7 +16,7 @@ use crate::target::Target;
 
 /// A problem with a switch.
 #[derive(Debug, Error)]
-#[error("switch {} ({}): {problem}", .peer.name, .peer.address)]
+#[error("switch {} ({}): {problem}{}", .peer.name, .peer.address, device_cure(.peer, .problem))]
 pub struct Error {
     pub(crate) peer: Arc<Peer>,
     /// What it is.
@@ -29,6 +29,28 @@ pub struct Error {
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) address: String,
+    pub(crate) device_id: u64,
+}
+
+/// What to do where the switch has another device id than ours, as far as its words tell.
+fn device_cure(peer: &Peer, problem: &Problem) -> String {
+    let (code, message) = match problem {
+        Problem::ArbitrationRefused { code, message, .. }
+        | Problem::PipelineRefused { code, message }
+        | Problem::Call { code, message, .. } => (*code, message.to_ascii_lowercase()),
+        _ => return String::new(),
+    };
+    // BMv2 says "Error when trying to assign device", ours and others that there is no such device.
+    let device =
+        message.contains("assign device") || message.contains("device id") || message.contains("device_id");
+    if !device && !(code == Code::NotFound && message.contains("device")) {
+        return String::new();
+    }
+    format!(
+        "; the switch seems to have another device id than {}: give the right one as `deviceId` of the Switch or with \
+         --device-id (BMv2's is 0 unless it was started with another)",
+        peer.device_id
+    )
 }
 
 /// What went wrong.
@@ -164,6 +186,19 @@ pub enum Problem {
         /// The group's id.
         group: u32,
     },
+    /// It has policies, and nothing of what it should hold is for one: see
+    /// [`ConvergeOptions::keep_a_policy`](crate::ConvergeOptions).
+    #[error(
+        "it has {policies} {} ({first}{}), and the input leaves none, so that everything would pass; nothing was written",
+        if *.policies == 1 { "policy" } else { "policies" },
+        if *.policies == 1 { "" } else { ", .." }
+    )]
+    LastPolicy {
+        /// How many it has.
+        policies: usize,
+        /// The first by name.
+        first: String,
+    },
     /// There is no way from what it holds to what it should hold.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -273,6 +308,10 @@ impl fmt::Display for Failure {
         }
         let code = code_name(self.code);
         match (self.code, self.message.as_str()) {
+            // What does not get through is no full table.
+            (Code::ResourceExhausted, message) if too_long(message) => {
+                write!(f, ": {message} ({code}: a message between us and the switch is too long)")
+            }
             (Code::ResourceExhausted, message) => {
                 write!(
                     f,
@@ -284,6 +323,24 @@ impl fmt::Display for Failure {
             (_, message) => write!(f, ": {message} ({code})"),
         }
     }
+}
+
+/// Whether a library refused a message or its headers for their size.
+pub(crate) fn too_long(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "larger than max",
+        "message length too large",
+        "message too large",
+        "metadata size",
+        "metadata too large",
+        "header list",
+        "headers too large",
+        "header too large",
+        "header section",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// The standard's name of a code.
@@ -311,7 +368,8 @@ fn code_name(code: Code) -> &'static str {
 
 impl Peer {
     pub(crate) fn of(target: &Target) -> Arc<Self> {
-        Arc::new(Self { name: target.name.clone(), address: target.address.clone() })
+        let (name, address) = (target.name.clone(), target.address.clone());
+        Arc::new(Self { name, address, device_id: target.device_id })
     }
 
     /// A problem with this switch.
@@ -366,6 +424,11 @@ pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Error {
+    /// What to do about it where the problem alone does not say it; begins with `; `, or is empty.
+    pub fn cure(&self) -> String {
+        device_cure(&self.peer, &self.problem)
+    }
+
     /// Name of the switch.
     pub fn switch(&self) -> &str {
         &self.peer.name

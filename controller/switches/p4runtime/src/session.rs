@@ -130,7 +130,7 @@ impl Session {
     ) -> Result<Report, Error> {
         let write =
             WriteOptions { cancel: Some(cancel), start_before: Some(start_before), ..Default::default() };
-        let options = ConvergeOptions { push: Push::IfDifferent, verify: false, write };
+        let options = ConvergeOptions { push: Push::IfDifferent, verify: false, keep_a_policy: false, write };
         self.converge_from(ahead, fence, desired, options).await
     }
 

@@ -8,7 +8,7 @@ use outplane_p4runtime::p4::v1;
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::errors::{broken, timed_out};
+use crate::errors::{broken, reason, timed_out, too_long};
 
 /// The status of one update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn judge(status: &Status, updates: usize) -> Outcome {
         return Outcome::Each(each);
     }
     let said = UpdateStatus { code: status.code(), message: status.message().to_owned() };
-    if headers_too_large(status) {
+    if too_long(&reason(status)) {
         return Outcome::TooLarge(said);
     }
     if timed_out(status) {
@@ -78,21 +78,6 @@ fn details(status: &Status, updates: usize) -> Option<Vec<UpdateStatus>> {
             Some(UpdateStatus { code: Code::from_i32(error.canonical_code), message: error.message })
         })
         .collect()
-}
-
-/// Whether the errors of a chunk did not fit into the headers that one side accepts.
-fn headers_too_large(status: &Status) -> bool {
-    let reason = crate::errors::reason(status).to_ascii_lowercase();
-    [
-        "metadata size",
-        "metadata too large",
-        "header list",
-        "headers too large",
-        "header too large",
-        "header section",
-    ]
-    .iter()
-    .any(|words| reason.contains(words))
 }
 
 #[cfg(test)]

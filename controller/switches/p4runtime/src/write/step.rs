@@ -17,6 +17,7 @@ use super::pacer::Pacer;
 use super::updates::{describe, origin_of, to_wire};
 use super::{Progress, WriteOptions, Written};
 use crate::arbitration::{Primacy, Stream, lost, to_wire as election_id};
+use crate::connect::with_metadata_limit;
 use crate::connection::{Connection, within};
 use crate::errors::{Aftermath, Error, Failure, Problem, Refusal};
 
@@ -170,7 +171,7 @@ impl Writer<'_> {
             if limit.is_some_and(|limit| Instant::now() >= limit) {
                 return (chunk, None);
             }
-            let answer = within(deadline, client.write(request)).await;
+            let answer = within(deadline, client.write(with_metadata_limit(request))).await;
             (chunk, Some(answer))
         });
     }

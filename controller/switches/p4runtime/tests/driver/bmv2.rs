@@ -26,6 +26,7 @@ pub(crate) struct Bmv2 {
 const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
+    keep_a_policy: false,
     write: WriteOptions { progress: None, cancel: None, start_before: None },
 };
 

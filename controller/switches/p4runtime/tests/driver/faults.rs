@@ -22,6 +22,7 @@ use crate::states::{
 const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
+    keep_a_policy: false,
     write: WriteOptions { progress: None, cancel: None, start_before: None },
 };
 

@@ -122,6 +122,7 @@ impl Watcher {
 const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
+    keep_a_policy: false,
     write: WriteOptions { progress: None, cancel: None, start_before: None },
 };
 
