@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use outplane_intent::model::Intent;
-use outplane_intent::reader::{self, Diagnostic, Diagnostics, Sources};
+use outplane_intent::reader::{self, Code, Diagnostic, Diagnostics, Sources};
 use serde::Serialize;
 
 use crate::cli::{self, Format};
@@ -23,6 +23,14 @@ pub(crate) struct Input {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Warnings that were too many to keep.
     pub(crate) omitted_warnings: usize,
+}
+
+impl Input {
+    /// How many objects of kinds that are not read there are, in words; empty where there are none.
+    pub(crate) fn skipped(&self) -> String {
+        let skipped = self.warnings.iter().filter(|warning| warning.code() == Code::Skipped).count();
+        if skipped == 0 { String::new() } else { " of kinds that are read".to_owned() }
+    }
 }
 
 /// Reads everything. Warnings are left to `check`.

@@ -25,6 +25,9 @@ pub(crate) struct About<T> {
     /// It went wrong because the user wanted to stop.
     #[serde(skip)]
     pub(crate) interrupted: bool,
+    /// It went wrong because of what was asked for, and not of the switch.
+    #[serde(skip)]
+    pub(crate) unwanted: bool,
     /// What was asked for; absent if something went wrong.
     #[serde(flatten)]
     pub(crate) result: Option<T>,
@@ -37,25 +40,28 @@ pub(crate) struct Trouble {
     pub(crate) text: String,
     /// The user wanted to stop.
     pub(crate) interrupted: bool,
+    /// Nobody can want what was asked for, or has to say so.
+    pub(crate) unwanted: bool,
 }
 
 impl Trouble {
     /// In words of our own.
     pub(crate) fn of(text: &str) -> Self {
-        Self { text: text.to_owned(), interrupted: false }
+        Self { text: text.to_owned(), interrupted: false, unwanted: false }
     }
 }
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         let interrupted = matches!(*error.problem, Problem::Cancelled { .. });
-        Self { text: causes(&*error.problem), interrupted }
+        let unwanted = matches!(*error.problem, Problem::LastPolicy { .. });
+        Self { text: causes(&*error.problem) + &error.cure(), interrupted, unwanted }
     }
 }
 
 impl From<PlanError> for Trouble {
     fn from(error: PlanError) -> Self {
-        Self { text: causes(&error), interrupted: false }
+        Self { text: causes(&error), interrupted: false, unwanted: false }
     }
 }
 
@@ -83,6 +89,7 @@ where
             address: target.address.clone(),
             error: Some("what was done with it ended early".to_owned()),
             interrupted: false,
+            unwanted: false,
             result: None,
         })
         .collect();
@@ -101,8 +108,9 @@ where
                 (results[place].error, results[place].result) = (None, Some(result));
             }
             Some(Ok((place, Err(trouble)))) => {
-                (results[place].error, results[place].interrupted) =
-                    (Some(trouble.text), trouble.interrupted);
+                let about = &mut results[place];
+                about.error = Some(trouble.text);
+                (about.interrupted, about.unwanted) = (trouble.interrupted, trouble.unwanted);
             }
             // A panic, which its own message has told.
             Some(Err(error)) => tracing::error!(%error, "a task has ended early"),

@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use outplane_compiler::compile::{Compiled, SwitchState};
+use outplane_compiler::state::policies;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Options, Progress, Push, Pushed, Report as Converged, Target, WriteOptions,
 };
+use outplane_intent::model::Intent;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +51,10 @@ pub(crate) struct Arguments {
     /// Where another controller has a higher election id, take one that is higher still
     #[arg(long)]
     take_over: bool,
+    /// Apply input without objects, and input that takes the last policy from a switch that has some: without policies
+    /// everything passes
+    #[arg(long)]
+    allow_empty: bool,
     /// Push the pipeline even if the switch has it; this empties the switch, of entries of others too
     #[arg(long)]
     force_pipeline: bool,
@@ -67,6 +74,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     targets: Targets,
 }
+
+/// How to say that nothing is meant.
+const ALLOW: &str = "if that is what you want, say --allow-empty";
 
 /// What only makes sense where this command writes to the switches itself.
 const DIRECT: [&str; 6] = ["election_id", "take_over", "force_pipeline", "verify", "address", "no_log"];
@@ -145,6 +155,9 @@ fn seconds(duration: Duration) -> f64 {
 /// Compiles, connects, writes.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
+    if !arguments.allow_empty && !arguments.dry_run && input.intent == Intent::default() {
+        bail!("the input has no objects{}, and without policies everything passes; {ALLOW}", input.skipped());
+    }
     if let Some(path) = arguments.node_file()? {
         let chosen = arguments.targets.names(&input.intent)?;
         let compiled = compiled::compile(&input)?;
@@ -163,7 +176,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
         let waiting = Waiting { no_wait: arguments.no_wait, timeout };
-        return log::run(&input, &compiled, &node, waiting, format);
+        return log::run(&input, &compiled, &node, arguments.allow_empty, waiting, format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
@@ -171,6 +184,20 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
         return plan::dry_run(targets, &options, compiled, push, show, format);
+    }
+    if arguments.force_pipeline && !arguments.allow_empty {
+        let bare = |target: &&Target| {
+            compiled
+                .switches
+                .get(&target.name)
+                .is_none_or(|state| policies(&state.desired.entries).is_empty())
+        };
+        if let Some(target) = targets.iter().find(bare) {
+            bail!(
+                "--force-pipeline empties switch {}, and the input has no policy for it; {ALLOW}",
+                target.name
+            );
+        }
     }
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
     options.take_over = arguments.take_over;
@@ -236,6 +263,7 @@ async fn apply(
             options: options.clone(),
             push,
             verify: arguments.verify,
+            allow_empty: arguments.allow_empty,
             cancel: cancel.clone(),
         };
         async move {
@@ -259,6 +287,7 @@ struct Job {
     options: Options,
     push: Push,
     verify: bool,
+    allow_empty: bool,
     cancel: CancellationToken,
 }
 
@@ -267,16 +296,22 @@ impl Job {
         self.line.say("connecting");
         let connecting = Connection::open(self.target.clone(), switches::pipeline(), self.options.clone());
         let opened = self.cancel.run_until_cancelled(connecting).await;
-        let stopped = || Trouble { text: "stopped before the first write".to_owned(), interrupted: true };
+        let stopped = || Trouble { interrupted: true, ..Trouble::of("stopped before the first write") };
         let mut connection = opened.ok_or_else(stopped)??;
         self.line.say("reading");
         let progress = |progress: Progress| self.line.progress(progress);
         let write =
             WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
-        let options = ConvergeOptions { push: self.push, verify: self.verify, write };
+        let keep_a_policy = !self.allow_empty;
+        let options = ConvergeOptions { push: self.push, verify: self.verify, keep_a_policy, write };
         let digest = compiled::digest(&state);
-        let report = connection.converge(&state.desired, options).await;
-        Ok(SwitchApplied::new(digest, report?))
+        match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
+            Ok(report) => Ok(SwitchApplied::new(digest, report)),
+            Err(trouble) if trouble.unwanted => {
+                Err(Trouble { text: format!("{}; {ALLOW}", trouble.text), ..trouble })
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 }
 
@@ -285,6 +320,8 @@ impl Applied {
         let failed = |about: &About<_>| about.error.is_some() && !about.interrupted;
         if self.switches.iter().any(|about| about.interrupted) {
             Exit::Interrupted
+        } else if self.switches.iter().any(|about| about.unwanted) {
+            Exit::Failed
         } else if self.switches.iter().any(failed) {
             Exit::Switch
         } else {

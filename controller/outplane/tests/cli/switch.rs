@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::other::OtherController;
-use crate::support::{SoftSwitch, big_policy, command, file, folder, outplane, signal};
+use crate::support::{SoftSwitch, big_policy, command, file, folder, outplane, outplane_reading, signal};
 
 const CAMPUS: &str = "examples/campus";
 
@@ -287,4 +287,47 @@ fn tls_with_certificates_on_both_sides() {
     // Without our certificate, and without TLS at all.
     outplane([&arguments[..], &["--tls-ca", &ca]].concat()).ends(3);
     outplane(arguments).ends(3);
+}
+
+#[test]
+fn nothing_is_no_intention() {
+    let switch = SoftSwitch::start();
+    let address = ["--address", &switch.address];
+    let folder = folder();
+    let policy = file(folder.path(), "policy.yaml", &big_policy("p", 10, 100));
+    let pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {podIP: 10.0.0.1}\n";
+    let pods = file(folder.path(), "pods.yaml", pods);
+    let skipped =
+        file(folder.path(), "skipped.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a}}\n");
+    // Even a switch that has nothing: this is what a command that failed prints.
+    for words in [&["apply", "-"][..], &["apply", &skipped]] {
+        let run = outplane_reading([words, &address[..]].concat(), b"").ends(1);
+        assert!(run.err.contains("no objects") && run.err.contains("--allow-empty"), "{}", run.err);
+    }
+    outplane([&["apply", &pods], &address[..]].concat()).ends(0);
+    apply(&policy, &switch);
+    let before = held(&switch);
+    // A switch that has a policy keeps one, whatever else the input holds.
+    for words in [&["apply", "-"][..], &["apply", &pods], &["apply", &pods, "--force-pipeline"]] {
+        let run = outplane_reading([words, &address[..]].concat(), b"---\n# nothing\n").ends(1);
+        let said = format!("{}{}", run.out, run.err);
+        assert!(said.contains("--allow-empty"), "{words:?}: {said}");
+        assert_eq!(held(&switch), before, "{words:?}");
+    }
+    // Looking is free.
+    let run = outplane_reading([&["apply", "-", "--dry-run"], &address[..]].concat(), b"").ends(0);
+    assert!(run.out.contains("filter_admin"), "{}", run.out);
+    let run = outplane_reading([&["apply", "-", "--allow-empty"], &address[..]].concat(), b"").ends(0);
+    assert!(run.out.contains("filter_admin"), "{}", run.out);
+    assert_ne!(held(&switch), before);
+}
+
+#[test]
+fn a_switch_with_another_device_id_names_the_cure() {
+    let switch = SoftSwitch::start_with(&["--device-id", "7"]);
+    let folder = folder();
+    let policy = file(folder.path(), "policy.yaml", &big_policy("p", 1, 100));
+    let run = outplane(["apply", &policy, "--address", &switch.address]).ends(3);
+    assert!(run.out.contains("another device id than 1") && run.out.contains("--device-id"), "{}", run.out);
+    outplane(["apply", &policy, "--address", &switch.address, "--device-id", "7"]).ends(0);
 }

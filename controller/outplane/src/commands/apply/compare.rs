@@ -69,7 +69,7 @@ pub(super) fn run(
 }
 
 /// The newest generation that can be carried out, and what it wants.
-async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
+pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
     for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
         let Some(Object::Generation(record)) = objects.get(&Chain::Generations.key(number)).await? else {
             continue;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
+use outplane_compiler::state::policies;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event};
@@ -14,6 +15,7 @@ use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
+use super::ALLOW;
 use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
 use crate::exit::Exit;
@@ -41,11 +43,18 @@ pub(super) fn run(
     input: &Input,
     compiled: &Compiled,
     node: &Node,
+    allow_empty: bool,
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let record = record(input)?;
-    let (applied, exit) = runtime::block_on(apply(input, compiled, node, record, waiting, format))??;
+    let work = async {
+        if !allow_empty {
+            keep_a_policy(compiled, node).await?;
+        }
+        apply(input, compiled, node, record, waiting, format).await
+    };
+    let (applied, exit) = runtime::block_on(work)??;
     output::print(format, &applied)?;
     Ok(exit)
 }
@@ -102,6 +111,30 @@ async fn apply(
     let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start).await;
     let Ended { switches, seconds, done: converged, exit } = ended;
     Ok((Applied { generation, told, seconds, converged, switches }, exit))
+}
+
+/// No switch loses its last policy to this generation.
+async fn keep_a_policy(compiled: &Compiled, node: &Node) -> anyhow::Result<()> {
+    // Without policy for any switch there is nothing to compare.
+    let bare: Vec<_> =
+        compiled.switches.iter().filter(|(_, state)| policies(&state.desired.entries).is_empty()).collect();
+    if bare.is_empty() {
+        return Ok(());
+    }
+    let Some((record, before)) = super::compare::before(&node.objects).await? else { return Ok(()) };
+    for (name, _) in bare {
+        let had = before.switches.get(name).map(|state| policies(&state.desired.entries)).unwrap_or_default();
+        if let Some(first) = had.first() {
+            let policies = crate::output::count(had.len(), "policy", "policies");
+            bail!(
+                "switch {name} has {policies} by generation {} ({first}{}), and the input leaves none, so that everything \
+                 would pass; nothing was appended; {ALLOW}",
+                record.generation,
+                if had.len() == 1 { "" } else { ", .." },
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Every switch must be found by the controllers.
