@@ -272,8 +272,7 @@ impl Rows {
             let addresses = AddressSet::union_of(sets.chain(used.pod.iter().filter_map(|set| pod.get(*set))));
             let (v4, v6) = (prefixes(&addresses.v4), prefixes(&addresses.v6));
             let ports = |catalog: &Catalog<Ranges<u16>>, sets: &BTreeSet<SetId>| {
-                let ranges =
-                    sets.iter().filter_map(|set| catalog.get(*set)).flat_map(|ports| ports.as_slice());
+                let ranges = sets.iter().filter_map(|set| catalog.get(*set)).flat_map(Ranges::as_slice);
                 ranges.collect::<BTreeSet<_>>().len() as u64
             };
             for (table, count) in [

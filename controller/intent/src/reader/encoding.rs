@@ -26,7 +26,7 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NoText> {
         [0xff, 0xfe, ..] | [_, 0, ..] => utf16(&bytes, Order::Little),
         _ => String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = good.split(|byte| *byte == b'\n').count();
             NoText { encoding: "UTF-8", line }
         }),
     }

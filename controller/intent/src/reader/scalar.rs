@@ -123,9 +123,7 @@ fn sign(text: &str) -> (bool, &str) {
 }
 
 fn has_leading_zero(unsigned: &str) -> bool {
-    unsigned.len() > 1
-        && unsigned.starts_with('0')
-        && unsigned.bytes().nth(1).is_some_and(|next| next.is_ascii_digit())
+    unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.as_bytes()[1].is_ascii_digit()
 }
 
 fn is_number(digits: &str, radix: u32) -> bool {
@@ -197,7 +195,7 @@ fn is_float(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What PyYAML 6 and kubectl 1.37 make of them; where only one of the two differs from YAML 1.2, that one's.
+    /// What `PyYAML` 6 and kubectl 1.37 make of them; where only one of the two differs from YAML 1.2, that one's.
     #[test]
     fn what_yaml_1_1_reads_differently() {
         let cases: &[(&str, Plain, Old)] = &[

@@ -98,23 +98,22 @@ fn paths_that_are_not_there() {
 #[test]
 fn every_encoding_of_yaml() {
     let text = "apiVersion: v1\r\nkind: Namespace\r\nmetadata:\r\n  name: shop\r\n  note: ü𐍈\r\n";
-    let wide =
-        |unit: fn(u16) -> [u8; 2]| move |text: &str| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
-    let wider = |unit: fn(u32) -> [u8; 4]| {
-        move |text: &str| text.chars().map(u32::from).flat_map(unit).collect::<Vec<u8>>()
+    let wide = |text: &str, unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let wider = |text: &str, unit: fn(u32) -> [u8; 4]| text.chars().map(u32::from).flat_map(unit).collect();
+    let encodings = |text: &str| -> [Vec<u8>; 5] {
+        [
+            text.as_bytes().to_vec(),
+            wide(text, u16::to_be_bytes),
+            wide(text, u16::to_le_bytes),
+            wider(text, u32::to_be_bytes),
+            wider(text, u32::to_le_bytes),
+        ]
     };
-    let encodings: [&dyn Fn(&str) -> Vec<u8>; 5] = [
-        &|text| text.as_bytes().to_vec(),
-        &wide(u16::to_be_bytes),
-        &wide(u16::to_le_bytes),
-        &wider(u32::to_be_bytes),
-        &wider(u32::to_le_bytes),
-    ];
-    for (number, encode) in encodings.iter().enumerate() {
-        for mark in ["", "\u{feff}"] {
+    for mark in ["", "\u{feff}"] {
+        for (number, bytes) in encodings(&format!("{mark}{text}")).into_iter().enumerate() {
             let folder = folder(&[("a.yaml", "")]);
             let path = folder.path().join("a.yaml");
-            fs::write(&path, encode(&format!("{mark}{text}"))).unwrap();
+            fs::write(&path, bytes).unwrap();
             let loaded = load(std::slice::from_ref(&path)).unwrap();
             assert!(loaded.intent.namespaces.contains_key("shop"), "{number} {mark:?}");
             let place = loaded.sources.object("Namespace/shop").unwrap();
