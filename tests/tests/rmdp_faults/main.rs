@@ -34,7 +34,7 @@ fn options(store: StoreKind) -> ClusterOptions {
     let mut shared = SharedConfig::default();
     // Short leases, so that a test sees many of them run out.
     (shared.claims.lease_base_ms, shared.claims.budget_ms) = (2000, 500);
-    shared.claims.lease_max_ms = 10_000;
+    (shared.claims.lease_max_ms, shared.claims.push_ms) = (10_000, 8000);
     shared.claims.watch_ms = 1000;
     // A switch is always there in the end: no task may give up.
     shared.attempts.max = 50;

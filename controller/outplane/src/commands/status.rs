@@ -1,4 +1,4 @@
-//! `outplane status`: nodes, store, what is degraded, and the last tasks.
+//! `outplane status`: nodes, switches, store, what is degraded, and the last tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Alert, AlertOf, NodeStatus, Object};
+use outplane_rmdp_core::object::{Alert, AlertOf, KeptSwitches, NodeStatus, Object, Standing};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::objects::Objects;
@@ -39,6 +39,7 @@ struct Status {
     /// Version of the shared configuration.
     config: u64,
     nodes: Vec<NodeForm>,
+    switches: Vec<SwitchForm>,
     endpoints: Vec<EndpointForm>,
     degraded: Vec<Degraded>,
     tasks: Vec<TaskLine>,
@@ -60,6 +61,28 @@ struct NodeForm {
     tasks: Vec<String>,
     alerts: Vec<String>,
     counters: BTreeMap<String, u64>,
+}
+
+/// How a switch stands to what it should hold, as the controller says that keeps it.
+#[derive(Serialize)]
+struct SwitchForm {
+    switch: String,
+    /// The generation that it is kept at.
+    desired: u64,
+    /// What it was seen to hold at the last look.
+    seen: String,
+    /// `kept`, `drifted`, `unreachable`, `unknown` (nobody has looked yet), `unwatched` (nobody looks any more).
+    standing: &'static str,
+    /// What differs, or why it cannot be looked at.
+    what: String,
+    /// Seconds since it was last seen to hold what it should, by the clocks of this machine and the node.
+    verified_age: Option<f64>,
+    /// Who keeps it.
+    by: String,
+    /// Seconds since that one has told of it.
+    told_age: f64,
+    /// How often that one has brought it back since its start.
+    repairs: u64,
 }
 
 /// An endpoint of the store, as this command found it.
@@ -107,7 +130,11 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         Object::Degraded(alert) => Some(alert),
         _ => None,
     });
-    let (statuses, alerts, tasks) = tokio::join!(statuses, alerts, recent(objects, GENERATIONS));
+    let kept = read(objects, &Prefix::Kept, members(Key::Kept), |object| match object {
+        Object::Kept(kept) => Some(kept),
+        _ => None,
+    });
+    let (statuses, alerts, kept, tasks) = tokio::join!(statuses, alerts, kept, recent(objects, GENERATIONS));
     let endpoints = objects.store().endpoints().into_iter().map(|stats| EndpointForm {
         state: match stats.state {
             EndpointState::Avoided(_) => "avoided",
@@ -123,6 +150,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     Ok(Status {
         config: version,
         nodes: nodes(&config, statuses?),
+        switches: switches(kept?),
         endpoints: endpoints.collect(),
         degraded: alerts?.into_iter().map(Degraded::from).collect(),
         tasks: tasks?,
@@ -162,6 +190,33 @@ fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
         .collect();
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false)));
     nodes
+}
+
+/// By name. Whoever told of a switch last keeps it; those that are not kept are told again, last.
+fn switches(mut kept: Vec<KeptSwitches>) -> Vec<SwitchForm> {
+    let now = clock::unix_millis();
+    let age = |at_ms| Duration::from_millis(now.saturating_sub(at_ms));
+    let seconds = |age: Duration| (age.as_secs_f64() * 10.0).round() / 10.0;
+    kept.sort_by_key(|kept| kept.at_ms);
+    let mut switches = BTreeMap::new();
+    for KeptSwitches { node, switches: those, at_ms } in kept {
+        for kept in those {
+            let standing = if age(at_ms) > STALE { "unwatched" } else { kept.standing.word() };
+            let form = SwitchForm {
+                desired: kept.generation,
+                seen: kept.seen,
+                standing,
+                what: kept.what,
+                verified_age: kept.verified_ms.map(|at| seconds(age(at))),
+                by: node.clone(),
+                told_age: seconds(age(at_ms)),
+                repairs: kept.repairs,
+                switch: kept.switch.clone(),
+            };
+            switches.insert(kept.switch, form);
+        }
+    }
+    switches.into_values().collect()
 }
 
 fn role(role: Role) -> &'static str {
@@ -251,6 +306,36 @@ impl Report for Status {
             for alert in &node.alerts {
                 writeln!(out, "  {}: {alert}", styled(WARN, &node.node))?;
             }
+        }
+        writeln!(out, "\n{}", styled(HEAD, "Switches"))?;
+        if self.switches.is_empty() {
+            writeln!(out, "  none is kept yet")?;
+        } else {
+            let rows = self.switches.iter().map(|switch| {
+                vec![
+                    switch.switch.clone(),
+                    switch.desired.to_string(),
+                    switch.seen.clone(),
+                    switch.standing.to_owned(),
+                    switch.verified_age.map_or_else(|| "never".to_owned(), |age| format!("{age:.0} s ago")),
+                    switch.by.clone(),
+                    switch.repairs.to_string(),
+                ]
+            });
+            let head = ["switch", "desired", "seen", "standing", "verified", "by", "brought back"];
+            columns(out, &head, &[1, 4, 6], rows)?;
+        }
+        let kept = Standing::Kept.word();
+        for switch in self.switches.iter().filter(|switch| switch.standing != kept) {
+            let SwitchForm { what, by, told_age, .. } = switch;
+            let what = match switch.standing {
+                "unwatched" => {
+                    format!("{by} has told nothing of it for {told_age:.0} s, and nobody else looks")
+                }
+                _ if what.is_empty() => continue,
+                _ => what.clone(),
+            };
+            writeln!(out, "  {}: {what}", styled(WARN, &switch.switch))?;
         }
         writeln!(out, "\n{}", styled(HEAD, "Store"))?;
         let rows = self.endpoints.iter().map(|endpoint| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use outplane_intent::evaluate::IMPLIED_SWITCH;
-use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
 use outplane_rmdp_core::task::{Event, TransactionId, Work};
 use outplane_rmdp_node::chain::Chain;
@@ -26,6 +26,10 @@ const MOST_QUEUED: usize = 100;
 /// Generations, and probes, whose tasks are listed as recent.
 const GENERATIONS: usize = 3;
 
+/// Entries of the log of audits that are listed to find the newest, and those that are shown.
+const MOST_AUDITS: usize = 10_000;
+const RECENT_AUDITS: usize = 5;
+
 /// Tasks that are listed as recent, of generations and of probes each.
 const MOST_RECENT: usize = 200;
 
@@ -45,7 +49,7 @@ struct Tasks {
     /// False if there are more in the queue than are listed.
     complete: bool,
     pending: Vec<TaskLine>,
-    /// Of the newest generations, the newest first, then of the newest probes.
+    /// Of the newest generations, the newest first, then of the newest probes, then of the newest audits.
     recent: Vec<TaskLine>,
 }
 
@@ -54,9 +58,9 @@ struct Tasks {
 pub(crate) struct TaskLine {
     id: String,
     switch: String,
-    /// `generation`, `probe`; null while only a claim is known.
+    /// `generation`, `probe`, `audit`; null while only a claim is known.
     kind: Option<String>,
-    /// Generation, number of the probe.
+    /// Generation, number of the probe or of the audit.
     occurrence: u64,
     /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
     state: &'static str,
@@ -168,7 +172,7 @@ async fn tasks(node: &Node) -> anyhow::Result<Tasks> {
     Ok(Tasks { complete, pending, recent })
 }
 
-/// The tasks of the newest generations, and of as many probes.
+/// The tasks of the newest generations, of as many probes, and of a few audits.
 pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Vec<TaskLine>> {
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     let mut lines = Vec::new();
@@ -200,6 +204,14 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
             let life = Life::read(objects, task.id()).await?;
             lines.push(TaskLine::of(&life, Some(task.event())));
         }
+    }
+    let (audits, _) = objects.list_all(&Prefix::Audits, MOST_AUDITS).await?;
+    for key in audits.iter().rev().take(RECENT_AUDITS) {
+        // One that cannot be read is told where everything of the store is.
+        let Ok(Some(Object::Audit(entry))) = objects.get(key).await else { continue };
+        let task = entry.task()?;
+        let life = Life::read(objects, task.id()).await?;
+        lines.push(TaskLine::of(&life, Some(task.event())));
     }
     Ok(lines)
 }
@@ -297,7 +309,7 @@ impl Report for Tasks {
                 styled(FAINT, format_args!("and more: the first {MOST_QUEUED} are listed"))
             )?;
         }
-        writeln!(out, "\n{}", styled(HEAD, "Of the newest generations and probes"))?;
+        writeln!(out, "\n{}", styled(HEAD, "Of the newest generations, probes and audits"))?;
         if self.recent.is_empty() {
             return writeln!(out, "  none");
         }

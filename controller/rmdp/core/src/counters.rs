@@ -44,6 +44,8 @@ counters! {
     attempts_failed,
     /// Attempts that the switch refused because of a higher fence.
     fenced,
+    /// Attempts that ended because the switch lacked our pipeline and the lease left no time for a push.
+    pushes_put_off,
     /// Tasks decided here: done.
     done,
     /// Tasks decided here: superseded.
@@ -70,6 +72,18 @@ counters! {
     deletes_full,
     /// Generations of switches that were forgotten because too many are known.
     switches_forgotten,
+    /// Audits of switches.
+    audits,
+    /// Audits that found a switch to hold something else than it should.
+    drifts,
+    /// Audits that could not look.
+    audits_failed,
+    /// Repairs that this controller has begun, with those that only take the switch over.
+    repairs,
+    /// Tasks of audits that somebody has announced or queued: they never travel.
+    audits_refused,
+    /// Election ids that a stranger has put above ours.
+    strangers,
     /// PUTs that create.
     requests_create,
     /// Other PUTs.

@@ -426,6 +426,10 @@ impl Machine for Distributor {
             Input::Announced { .. }
             | Input::Copies(_)
             | Input::Executed { .. }
+            | Input::Pushed { .. }
+            | Input::Wanted { .. }
+            | Input::Stirred { .. }
+            | Input::Audited { .. }
             | Input::Look
             | Input::Tick => {}
         }

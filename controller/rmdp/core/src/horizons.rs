@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::chain;
 use crate::key::Key;
-use crate::task::{GENERATIONS, PROBES};
+use crate::task::{AUDITS, GENERATIONS, PROBES};
 use crate::time::Instant;
 
 /// Sources whose horizons are known. Nothing of others is claimed until one of these gives way.
@@ -45,7 +45,7 @@ impl Horizons {
     /// Nothing is known yet; the usual sources are asked for at once.
     pub(crate) fn new(now: Instant) -> Self {
         let mut horizons = Self(BTreeMap::new());
-        for source in [GENERATIONS, PROBES] {
+        for source in [GENERATIONS, PROBES, AUDITS] {
             horizons.want(source, now);
         }
         horizons

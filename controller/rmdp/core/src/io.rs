@@ -17,8 +17,11 @@
 //! - Every [`Action::Store`] gets one [`Input::Stored`] with its token; where there is no answer in time,
 //!   [`Reply::Unknown`]. A request that it repeats by itself is one request: it says `Exists` only if that is true
 //!   whichever of its tries it was. It may make requests wait to bound how many are under way.
-//! - Every [`Action::Execute`] gets one [`Input::Executed`], after which nothing of it writes to the switch any more.
-//!   Each write to the switch is preceded by a look at the clock: after `start_before` none is started.
+//! - Every [`Action::Audit`] gets one [`Input::Audited`].
+//! - Every [`Action::Execute`] gets one [`Input::Executed`], after which nothing of it writes to the switch any more: each
+//!   write and push was answered, or its connection has died and its deadline has passed, or others may have begun long
+//!   since. Each write to the switch is preceded by a look at the clock: after `start_before` none is started; the same
+//!   goes for pushes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +96,13 @@ pub enum Input {
         /// What came of it.
         outcome: Execution,
     },
+    /// A pipeline was pushed into a switch, and the switch has answered.
+    Pushed {
+        /// Which.
+        switch: String,
+        /// How long it took.
+        took: Duration,
+    },
     /// For distributors: what the newest generation needs, compiled; each task's blob is known to the shell.
     Emit {
         /// The generation.
@@ -106,6 +116,27 @@ pub enum Input {
         tasks: Vec<Task>,
         /// It may have been emitted before: it was there when this node began to follow the log.
         old: bool,
+    },
+    /// For controllers: what the newest generation wants, compiled. Whoever keeps a switch keeps it at that.
+    Wanted {
+        /// The generation.
+        generation: u64,
+        /// Its task for each switch.
+        tasks: Vec<Task>,
+    },
+    /// For controllers: a switch may not be what it was. Its stream has ended, or somebody else has become primary.
+    Stirred {
+        /// Which.
+        switch: String,
+    },
+    /// An audit's outcome.
+    Audited {
+        /// The switch.
+        switch: String,
+        /// The audit's.
+        number: u64,
+        /// What was found.
+        outcome: Audit,
     },
     /// Somebody says that there is something new in the queue.
     Look,
@@ -325,8 +356,34 @@ pub enum Execution {
     },
     /// `start_before` came before the first write.
     TooLate,
+    /// The switch lacks our pipeline, and there was no time to push it. Nothing was written.
+    NeedsPush,
     /// It was stopped as asked.
     Stopped,
+}
+
+/// What an audit has found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audit {
+    /// The switch holds what it should.
+    Holds {
+        /// This controller is its primary, as far as the switch has primaries.
+        primary: bool,
+    },
+    /// It holds something else.
+    Differs {
+        /// What it holds, in words.
+        seen: String,
+        /// What differs, in words.
+        what: String,
+    },
+    /// A change came in between.
+    Stopped,
+    /// It could not be looked at.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// Something to do.
@@ -349,6 +406,24 @@ pub enum Action {
         fence: Fence,
         /// No write to the switch starts later.
         start_before: Instant,
+        /// No push of the pipeline starts later, and it is given so long; none: no push at all.
+        push: Option<(Instant, Duration)>,
+    },
+    /// Look whether a switch holds what a task wants, and whether we are its primary; nothing is written. Gets one
+    /// [`Input::Audited`]. An execution on the switch goes before it.
+    Audit {
+        /// What it should hold.
+        task: Task,
+        /// For the outcome.
+        number: u64,
+    },
+    /// An election id that a switch named is no controller's of ours, as the store says: whoever has it is a stranger, and
+    /// once it has gone, it is not in our way.
+    Disown {
+        /// Where.
+        switch: String,
+        /// The id.
+        fence: Fence,
     },
     /// Stop an execution; its outcome comes all the same.
     Stop {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::task::{Digest, TransactionId};
+use crate::task::{Digest, Event, TransactionId};
 
 /// Longest name of a node or a source, in bytes.
 pub const MAX_NAME: usize = 63;
@@ -42,6 +42,9 @@ pub enum Key {
     Generation(u64),
     /// `p/<number>`: switches to be probed.
     Probe(u64),
+    /// `a/<number>/<switch>`: a switch is brought back to what it should hold. The switch stands as [`switch_id`], since
+    /// its name may have any bytes.
+    Audit(u64, TransactionId),
     /// `b/<sha256>`: a desired state, binary.
     Blob(Digest),
     /// `q/<id[0:2]>/<id>`: a task.
@@ -60,8 +63,15 @@ pub enum Key {
     Epoch(String, u64),
     /// `n/<node>`: a node's status.
     Status(String),
+    /// `k/<node>`: the switches that a controller keeps.
+    Kept(String),
     /// `degraded/<node>`: an alert about a node.
     Degraded(String),
+}
+
+/// How a switch stands in a key.
+pub fn switch_id(switch: &str) -> Option<TransactionId> {
+    Event::audit(0, switch).id().ok()
 }
 
 /// A path in the store that is no key of ours.
@@ -93,7 +103,7 @@ impl Key {
 
     /// Whether the object is overwritten by its owner; all others are written once.
     pub fn is_overwritten(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Degraded(_))
+        matches!(self, Self::Status(_) | Self::Kept(_) | Self::Degraded(_))
     }
 }
 
@@ -102,6 +112,7 @@ impl fmt::Display for Key {
         match self {
             Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
             Self::Probe(number) => write!(f, "p/{number:0NUMBER_DIGITS$}"),
+            Self::Audit(number, switch) => write!(f, "a/{number:0NUMBER_DIGITS$}/{switch}"),
             Self::Blob(digest) => write!(f, "b/{digest}"),
             Self::Queue(id) => write!(f, "q/{id:.2}/{id}"),
             Self::Claim(id, attempt) => write!(f, "c/{id}/{attempt:0ATTEMPT_DIGITS$}"),
@@ -111,6 +122,7 @@ impl fmt::Display for Key {
             Self::Config(version) => write!(f, "config/{version:0NUMBER_DIGITS$}"),
             Self::Epoch(node, epoch) => write!(f, "e/{node}/{epoch:0NUMBER_DIGITS$}"),
             Self::Status(node) => write!(f, "n/{node}"),
+            Self::Kept(node) => write!(f, "k/{node}"),
             Self::Degraded(node) => write!(f, "degraded/{node}"),
         }
     }
@@ -121,6 +133,10 @@ fn parse(path: &str) -> Option<Key> {
     let key = match folder {
         "i" => Key::Generation(number(rest)?),
         "p" => Key::Probe(number(rest)?),
+        "a" => {
+            let (audit, switch) = rest.split_once('/')?;
+            Key::Audit(number(audit)?, switch.parse().ok()?)
+        }
         "b" => Key::Blob(rest.parse().ok()?),
         "q" => {
             let (shard, id) = rest.split_once('/')?;
@@ -145,6 +161,7 @@ fn parse(path: &str) -> Option<Key> {
             Key::Epoch(node, epoch)
         }
         "n" => Key::Status(named(rest)?),
+        "k" => Key::Kept(named(rest)?),
         "degraded" => Key::Degraded(named(rest)?),
         _ => return None,
     };
@@ -175,6 +192,8 @@ pub enum Prefix {
     Generations,
     /// All of `p/`.
     Probes,
+    /// All of `a/`.
+    Audits,
     /// All of `q/`.
     Queue,
     /// All of `c/`.
@@ -197,6 +216,8 @@ pub enum Prefix {
     Blobs,
     /// All of `n/`.
     Statuses,
+    /// All of `k/`.
+    Kept,
     /// All of `degraded/`.
     Degraded,
 }
@@ -207,6 +228,7 @@ impl Prefix {
         match self {
             Self::Generations => "i/",
             Self::Probes => "p/",
+            Self::Audits => "a/",
             Self::Queue => "q/",
             Self::Claims | Self::ClaimsOf(_) => "c/",
             Self::Results => "r/",
@@ -216,6 +238,7 @@ impl Prefix {
             Self::Epochs | Self::EpochsOf(_) => "e/",
             Self::Blobs => "b/",
             Self::Statuses => "n/",
+            Self::Kept => "k/",
             Self::Degraded => "degraded/",
         }
     }
@@ -243,6 +266,7 @@ mod tests {
             (Key::Generation(7), "i/00000000000000000007".to_owned()),
             (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
             (Key::Probe(8), "p/00000000000000000008".to_owned()),
+            (Key::Audit(9, id), format!("a/00000000000000000009/{ID}")),
             (Key::Blob(Digest([0xab; 32])), format!("b/{}", "ab".repeat(32))),
             (Key::Queue(id), format!("q/01/{ID}")),
             (Key::Claim(id, 1), format!("c/{ID}/000001")),
@@ -252,6 +276,7 @@ mod tests {
             (Key::Config(2), "config/00000000000000000002".to_owned()),
             (Key::Epoch("c1".to_owned(), 3), "e/c1/00000000000000000003".to_owned()),
             (Key::Status("c1".to_owned()), "n/c1".to_owned()),
+            (Key::Kept("c1".to_owned()), "k/c1".to_owned()),
             (Key::Degraded("d-1.x_y".to_owned()), "degraded/d-1.x_y".to_owned()),
         ];
         for (key, path) in cases {

@@ -30,7 +30,7 @@ pub mod sim;
 pub mod task;
 mod time;
 
-pub use controller::Controller;
+pub use controller::{Controller, KeptView};
 pub use counters::Counters;
 pub use degradation::{Change, Degradation};
 pub use distributor::Distributor;

@@ -52,12 +52,22 @@ pub enum Mutant {
     QueueAlwaysSeen,
     /// Decisions and results are written however late.
     RecordedLate,
+    /// A pipeline is pushed within any lease, as if it took no time.
+    PushOutsideLease,
+    /// "Executed" is said while a request is under way.
+    EarlyExecuted,
+    /// An agent does not look once more at a switch that it has written to.
+    NoVerify,
+    /// Nobody looks what switches hold.
+    NotKept,
+    /// Switches are kept at the first generation that was known.
+    OldKept,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -82,5 +92,10 @@ impl Mutant {
         Self::RaisedOverStrangers,
         Self::QueueAlwaysSeen,
         Self::RecordedLate,
+        Self::PushOutsideLease,
+        Self::EarlyExecuted,
+        Self::NoVerify,
+        Self::NotKept,
+        Self::OldKept,
     ];
 }

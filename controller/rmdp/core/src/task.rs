@@ -22,15 +22,26 @@ pub const GENERATIONS: &str = "intent";
 /// The source of events about probes: the log of probes.
 pub const PROBES: &str = "probe";
 
+/// The source of repairs: the log of audits.
+pub const AUDITS: &str = "audit";
+
+/// The highest number of an audit: a fence has room for it beside the attempt.
+pub const MAX_AUDIT: u64 = (1 << (64 - ATTEMPT_BITS)) - 1;
+
+/// Of an election id: the attempt. More than [`crate::key::MAX_ATTEMPT`] needs.
+const ATTEMPT_BITS: u32 = 20;
+
 /// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
 ///
 /// Equal events have equal ids on every machine, whoever noticed them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Who issues the occurrences: `intent` for the intent log, `probe` for the log of probes. A name, see [`check_name`].
+    /// Who issues the occurrences: `intent` for the intent log, `probe` for the log of probes, `audit` for the log of
+    /// audits. A name, see [`check_name`].
     pub source: String,
-    /// What kind of event: `generation` for a new generation of the intent, `probe` for an entry of `p/`.
+    /// What kind of event: `generation` for a new generation of the intent, `probe` for an entry of `p/`, `audit` for one
+    /// of `a/`.
     pub kind: String,
     /// What it happened to, in the source's words; may be empty.
     pub object: String,
@@ -77,6 +88,16 @@ impl Event {
     /// The event that entry `number` of the log of probes is for `switch`.
     pub fn probe(number: u64, switch: &str) -> Self {
         Self { source: PROBES.to_owned(), kind: "probe".to_owned(), ..Self::generation(number, switch) }
+    }
+
+    /// The event that entry `number` of the log of audits is for `switch`: it is brought back to its generation.
+    pub fn audit(number: u64, switch: &str) -> Self {
+        Self { source: AUDITS.to_owned(), kind: "audit".to_owned(), ..Self::generation(number, switch) }
+    }
+
+    /// Whether it is of the log of audits. Such tasks are made by whoever keeps the switch, and never travel.
+    pub fn is_audit(&self) -> bool {
+        self.source == AUDITS && self.kind == "audit"
     }
 
     /// Whether an id can be derived and keys be made of it.
@@ -295,6 +316,12 @@ impl Task {
     pub fn switch(&self) -> &str {
         &self.event.switch
     }
+
+    /// The fence of an attempt at it.
+    pub fn fence(&self, attempt: u32) -> Fence {
+        let audit = if self.event.is_audit() { self.event.occurrence } else { 0 };
+        Fence { generation: self.work.generation().unwrap_or(0), audit, attempt }
+    }
 }
 
 /// What a switch enforces: it refuses writes under a lower fence than the highest it has seen.
@@ -302,21 +329,45 @@ impl Task {
 pub struct Fence {
     /// Of the intent; 0 for work that belongs to none.
     pub generation: u64,
+    /// Number of the audit whose repair it is, at most [`MAX_AUDIT`]; 0 for a generation's own task. So a repair stands
+    /// above every attempt at the task that installed the generation, and each repair above those before it.
+    pub audit: u64,
     /// Of the task, from 1.
     pub attempt: u32,
 }
 
 impl Fence {
-    /// The P4Runtime election id: generation << 64 | attempt.
+    /// The P4Runtime election id: generation << 64 | audit << 20 | attempt.
     pub fn election_id(self) -> u128 {
-        u128::from(self.generation) << 64 | u128::from(self.attempt)
+        let low = self.audit.min(MAX_AUDIT) << ATTEMPT_BITS | u64::from(self.attempt);
+        u128::from(self.generation) << 64 | u128::from(low)
     }
 
-    /// From the election id that a switch names.
+    /// From the election id that a switch names: every id is some fence's.
     pub fn from_election_id(election_id: u128) -> Self {
         let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(u64::MAX);
         let (generation, low) = (half(election_id >> 64), half(election_id));
-        Self { generation, attempt: u32::try_from(low).unwrap_or(u32::MAX) }
+        let attempt = u32::try_from(low & ((1 << ATTEMPT_BITS) - 1)).unwrap_or(u32::MAX);
+        Self { generation, audit: low >> ATTEMPT_BITS, attempt }
+    }
+
+    /// The event whose task has this fence, if it is one of ours.
+    pub fn event(self, switch: &str) -> Event {
+        match self.audit {
+            0 => Event::generation(self.generation, switch),
+            number => Event::audit(number, switch),
+        }
+    }
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, audit, attempt } = self;
+        write!(f, "generation {generation}, ")?;
+        if *audit > 0 {
+            write!(f, "audit {audit}, ")?;
+        }
+        write!(f, "attempt {attempt}")
     }
 }
 
@@ -368,9 +419,30 @@ mod tests {
 
     #[test]
     fn fences() {
-        let fence = Fence { generation: 5, attempt: 3 };
-        assert_eq!(fence.election_id(), 5 << 64 | 3);
-        assert_eq!(Fence::from_election_id(fence.election_id()), fence);
-        assert!(fence < Fence { generation: 6, attempt: 1 });
+        let fence = |generation, audit, attempt| Fence { generation, audit, attempt };
+        assert_eq!(fence(5, 0, 3).election_id(), 5 << 64 | 3);
+        // A repair is above every attempt at the generation's own task, and below the next generation.
+        let order = [
+            fence(5, 0, 1),
+            fence(5, 0, crate::key::MAX_ATTEMPT),
+            fence(5, 1, 1),
+            fence(5, 1, crate::key::MAX_ATTEMPT),
+            fence(5, 2, 1),
+            fence(5, MAX_AUDIT, 1),
+            fence(6, 0, 1),
+        ];
+        assert!(order.is_sorted() && order.map(Fence::election_id).is_sorted());
+        for fence in order {
+            assert_eq!(Fence::from_election_id(fence.election_id()), fence);
+        }
+        for id in [0, 1, u128::MAX, u128::from(u64::MAX), 3 << 64 | 0xf_ffff] {
+            assert_eq!(Fence::from_election_id(id).election_id(), id);
+        }
+        let audit = Event::audit(4, "leaf1");
+        assert!(audit.is_audit() && !Event::probe(4, "leaf1").is_audit());
+        assert_eq!(
+            (fence(5, 4, 1).event("leaf1"), fence(5, 0, 1).event("leaf1")),
+            (audit, Event::generation(5, "leaf1"))
+        );
     }
 }

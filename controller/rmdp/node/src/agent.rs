@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_driver_p4runtime::{
-    Ahead, Backoff, Error, Options, Pipeline, Problem, Report, Session, Target, TlsFiles,
+    Ahead, Audited, Backoff, ConvergeOptions, Difference, Error, Options, PUSH, Pipeline, Problem, Push,
+    Report, Session, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
-use outplane_rmdp_core::io::Execution;
+use outplane_rmdp_core::io::{Audit, Execution};
 use outplane_rmdp_core::object::text;
 use outplane_rmdp_core::task::{Fence, Task, Work};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::Blobs;
 use crate::clock;
 use crate::intents::Intents;
+use crate::watch::Watch;
 
 /// Most sessions that are kept.
 const MOST_SESSIONS: usize = 4096;
@@ -45,6 +47,8 @@ pub struct Job {
     pub fence: Fence,
     /// No write to the switch starts later.
     pub start_before: Instant,
+    /// No push of the pipeline starts later, and each is given so long; none: there is no time for one.
+    pub push: Option<(Instant, Duration)>,
     /// Stops it.
     pub stop: CancellationToken,
 }
@@ -60,6 +64,9 @@ pub struct Agent {
     /// What was read of switches while their tasks' claims were under way, the newest last.
     ahead: Arc<Mutex<VecDeque<(String, Ahead)>>>,
     pipeline: Arc<Pipeline>,
+    watch: Watch,
+    /// How long the last push into a switch took, until somebody asks.
+    pushed: Arc<Mutex<HashMap<String, Duration>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +80,13 @@ impl Agent {
     /// An agent without sessions; `tls` is the folder of the switches' certificates.
     pub fn new(blobs: Blobs, intents: Intents, tls: PathBuf) -> Self {
         let pipeline = Arc::new(Pipeline::outplane().clone());
-        Self { blobs, intents, tls, sessions: Arc::default(), ahead: Arc::default(), pipeline }
+        let (sessions, ahead, watch) = (Arc::default(), Arc::default(), Watch::new());
+        Self { blobs, intents, tls, sessions, ahead, pipeline, watch, pushed: Arc::default() }
+    }
+
+    /// What tells of its switches that they have stirred.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The desired states.
@@ -112,7 +125,17 @@ impl Agent {
         ahead.remove(at).map(|(_, read)| read)
     }
 
-    /// Carries a job out. When this returns, or is dropped, nothing of it writes any more but what is under way.
+    /// How long a push into a switch took that has ended since this was asked last.
+    pub fn take_pushed(&self, switch: &str) -> Option<Duration> {
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner).remove(switch)
+    }
+
+    fn keep_pushed(&self, switch: &str, took: Duration) {
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner).insert(switch.to_owned(), took);
+    }
+
+    /// Carries a job out. When this returns, nothing of it writes any more: what the switch has not answered is waited
+    /// for, until others may have begun long since. When it is dropped, what is under way may still be carried out.
     pub async fn execute(&self, job: Job, config: &SharedConfig) -> Execution {
         let late = CancellationToken::new();
         let watch = async {
@@ -165,17 +188,77 @@ impl Agent {
         let needs = over.run_until_cancelled(needs).await.ok_or(Trouble::Over)?;
         let (target, blob) = needs.map_err(Trouble::Words)?;
         let session = self.session(target, config.budget());
+        // Whoever only looks makes room.
+        let _busy = self.watch.change(job.task.switch());
         // The core has one execution a switch at a time, so this does not wait but for one that just ends.
         let mut session = over.run_until_cancelled(session.lock()).await.ok_or(Trouble::Over)?;
         let Some(blob) = blob else {
             let probe = over.run_until_cancelled(session.probe()).await.ok_or(Trouble::Over)?;
             return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
         };
-        let left = job.start_before.since(clock::instant());
-        let start_before = tokio::time::Instant::now() + left;
+        let at = |moment: Instant| tokio::time::Instant::now() + moment.since(clock::instant());
+        let longest_call = job.push.map_or(Duration::ZERO, |(_, within)| within).max(config.budget());
+        let write = WriteOptions {
+            cancel: Some(over),
+            start_before: Some(at(job.start_before)),
+            push: job.push.map(|(before, within)| (at(before), within)),
+            // What was started last is over by then, but for a switch that hangs. Others have begun by then, too.
+            settle_by: Some(at(job.start_before) + longest_call * 2),
+            ..WriteOptions::default()
+        };
+        let push = if job.push.is_some() { Push::IfDifferent } else { Push::Never };
+        let options = ConvergeOptions { push, write, ..ConvergeOptions::default() };
         let (ahead, fence) = (self.take_ahead(job.task.switch()), job.fence.election_id());
-        let report = session.converge(ahead, fence, &blob.desired, start_before, over).await;
+        let report = session.converge_from(ahead, fence, &blob.desired, options).await;
+        match &report {
+            Ok(Report { pushing: Some(took), .. }) => self.keep_pushed(job.task.switch(), *took),
+            Err(error) => {
+                // It takes longer than that.
+                if let Problem::Deadline { call: PUSH, after } = *error.problem {
+                    self.keep_pushed(job.task.switch(), after);
+                }
+            }
+            Ok(_) => {}
+        }
+        self.watch.over(job.task.switch(), session.primacy());
         report.map(|report| report_text(&report)).map_err(Trouble::Switch)
+    }
+
+    /// Looks whether a switch holds what its task wants. Nothing is written.
+    pub async fn audit(&self, task: &Task, config: &SharedConfig) -> Audit {
+        let Work::Converge { desired, generation, .. } = task.work() else {
+            return Audit::Failed { reason: "there is nothing that it should hold".to_owned() };
+        };
+        let name = task.switch();
+        let Some(stop) = self.watch.look(name) else { return Audit::Stopped };
+        let look = async {
+            let (target, blob) =
+                tokio::join!(self.target(task, config), self.blobs.get(*desired, *generation));
+            let session = self.session(target?, config.budget());
+            let (session, blob) = (session.lock().await, blob?);
+            let audited = session.audit(&blob.desired).await;
+            self.watch.over(name, session.primacy());
+            audited.map_err(|error| error.to_string())
+        };
+        match stop.run_until_cancelled(look).await {
+            None => Audit::Stopped,
+            Some(Err(reason)) => Audit::Failed { reason: text(&reason) },
+            Some(Ok(Audited { is_primary, difference: None })) => Audit::Holds { primary: is_primary },
+            Some(Ok(Audited { difference: Some(Difference { seen, what }), .. })) => {
+                Audit::Differs { seen: text(&seen), what: text(&what) }
+            }
+        }
+    }
+
+    /// An election id of a switch is a stranger's.
+    pub async fn disown(&self, switch: &str, fence: Fence) {
+        let kept = {
+            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.get(switch).map(|kept| Arc::clone(&kept.session))
+        };
+        if let Some(session) = kept {
+            session.lock().await.disown(fence.election_id());
+        }
     }
 
     /// Where the task's switch is: what the shared configuration says, completed by the intent's Switch object.
@@ -285,6 +368,7 @@ fn outcome(error: &Error, stopped: bool) -> Execution {
     match &*error.problem {
         Problem::NotPrimary { primary: Some(primary), .. }
         | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
+        Problem::NoPipeline => Execution::NeedsPush,
         Problem::Cancelled { .. } if stopped => Execution::Stopped,
         Problem::LeaseOver { .. } | Problem::Cancelled { .. } => Execution::TooLate,
         _ => Execution::Failed { reason: text(&error.to_string()) },

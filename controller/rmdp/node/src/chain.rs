@@ -191,12 +191,19 @@ pub struct Follower {
     /// The newest number that was seen.
     known: u64,
     polls: u32,
+    every: Duration,
 }
 
 impl Follower {
     /// A follower that has seen everything up to `known`; 0: nothing.
     pub fn new(objects: Objects, chain: Chain, known: u64) -> Self {
-        Self { objects, chain, known, polls: 0 }
+        Self { objects, chain, known, polls: 0, every: POLL }
+    }
+
+    /// Asks so often where no hint tells.
+    #[must_use]
+    pub fn every(self, every: Duration) -> Self {
+        Self { every, ..self }
     }
 
     /// The newest object, if there is one that was not seen yet.
@@ -230,11 +237,11 @@ impl Follower {
         read
     }
 
-    /// Waits for an object that was not seen yet: asks at once the first time, at every hint, and every [`POLL`]. After
+    /// Waits for an object that was not seen yet: asks at once the first time, at every hint, and every [`POLL`] ([`Follower::every`] says another). After
     /// a fault it goes on when it is called again.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<(u64, Object), Error> {
         loop {
-            let hint = if self.polls > 0 { hint_or_poll(hints).await } else { 0 };
+            let hint = if self.polls > 0 { hint_or_poll(hints, self.every).await } else { 0 };
             if let Some(found) = self.newer(hint).await? {
                 return Ok(found);
             }
@@ -244,12 +251,12 @@ impl Follower {
 
 /// Waits until it is time to ask; the number that a hint names, 0 without one. Each hint is looked at once: what it names
 /// is there when it comes, or it is nonsense.
-pub(crate) async fn hint_or_poll(hints: &mut watch::Receiver<u64>) -> u64 {
-    match timeout(POLL, hints.changed()).await {
+pub(crate) async fn hint_or_poll(hints: &mut watch::Receiver<u64>, every: Duration) -> u64 {
+    match timeout(every, hints.changed()).await {
         Ok(Ok(())) => *hints.borrow(),
         // Nobody gives hints any more: the polls are left.
         Ok(Err(_)) => {
-            sleep(POLL).await;
+            sleep(every).await;
             0
         }
         Err(_) => 0,

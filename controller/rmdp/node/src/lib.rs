@@ -14,7 +14,7 @@
 //!   intent log; the log of probes; a task's life.
 //! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes. `expiry`:
 //!   generations that rules which expire give rise to.
-//! - [`agent`]: executes under a fence and decides nothing. [`daemon`]: the loop around a state machine.
+//! - [`agent`]: executes under a fence, looks what switches hold, and decides nothing; [`watch`] their streams. [`daemon`]: the loop around a state machine.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
@@ -42,5 +42,6 @@ pub mod notify;
 pub mod objects;
 pub mod probes;
 pub mod strangers;
+pub mod watch;
 
 pub use error::Error;

@@ -10,7 +10,7 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, ProbeEntry};
 use tokio::sync::watch;
 
-use crate::chain::{Chain, hint_or_poll};
+use crate::chain::{Chain, POLL, hint_or_poll};
 use crate::error::Error;
 use crate::objects::Objects;
 
@@ -93,7 +93,7 @@ impl ProbeFollower {
     /// it is called again; an entry that cannot be read is an error that names it, once.
     pub async fn next(&mut self, hints: &mut watch::Receiver<u64>) -> Result<Found, Error> {
         loop {
-            let hint = if self.asked { hint_or_poll(hints).await } else { 0 };
+            let hint = if self.asked { hint_or_poll(hints, POLL).await } else { 0 };
             self.asked = true;
             if let Some(entry) = self.newer(hint).await? {
                 // There may be more already.

@@ -13,6 +13,7 @@
 //! id above it. Not every switch keeps to that: BMv2 makes the next highest stream primary when the primary's ends, and
 //! forgets ids whose streams have ended. So it is kept here as well, in [`Seen`]: whatever the switch says later.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -71,12 +72,21 @@ pub(crate) struct PacketQueue {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen(Arc<Mutex<Ids>>);
 
+/// Election ids that are remembered: the highest ones. Whoever takes more than these is no stranger that passes by.
+const REMEMBERED: usize = 64;
+
 #[derive(Debug, Default)]
 struct Ids {
-    /// The highest that the switch told of.
-    highest: u128,
+    /// Those that the switch told of. Several, because one may turn out to be a stranger's, and then the next counts.
+    told: BTreeSet<u128>,
     /// The highest that a write was refused with, although nobody told why.
     denied: Option<u128>,
+}
+
+impl Ids {
+    fn highest(&self) -> u128 {
+        self.told.last().copied().unwrap_or(0)
+    }
 }
 
 impl Seen {
@@ -86,17 +96,26 @@ impl Seen {
 
     /// The highest id of another controller above this one, if there was one.
     pub(crate) fn above(&self, id: u128) -> Option<u128> {
-        Some(self.ids().highest).filter(|&highest| highest > id)
+        Some(self.ids().highest()).filter(|&highest| highest > id)
+    }
+
+    /// Forgets one that was nobody's of ours.
+    pub(crate) fn disown(&self, id: u128) {
+        self.ids().told.remove(&id);
     }
 
     /// What the switch's word to a stream with this id means after all that was seen.
     fn judge(&self, ours: u128, update: &MasterArbitrationUpdate) -> Primacy {
         let mut ids = self.ids();
         if let Some(id) = &update.election_id {
-            ids.highest = ids.highest.max(from_wire(id));
+            ids.told.insert(from_wire(id));
+            if ids.told.len() > REMEMBERED {
+                ids.told.pop_first();
+            }
         }
+        let highest = ids.highest();
         match primacy(update) {
-            Primacy::Primary if ids.highest > ours => Primacy::Backup(Some(ids.highest)),
+            Primacy::Primary if highest > ours => Primacy::Backup(Some(highest)),
             Primacy::Primary if ids.denied >= Some(ours) => Primacy::Backup(None),
             told => told,
         }
@@ -137,7 +156,7 @@ impl Stream {
     pub(crate) fn denied(&self) -> Problem {
         let mut ids = self.seen.ids();
         ids.denied = ids.denied.max(Some(self.election_id));
-        let primary = Some(ids.highest).filter(|&highest| highest > self.election_id);
+        let primary = Some(ids.highest()).filter(|&highest| highest > self.election_id);
         drop(ids);
         let _ = self.overtaken.set(None);
         self.verdict.send_if_modified(|known| {
@@ -388,6 +407,13 @@ mod tests {
         assert_eq!((seen.above(6), seen.above(7)), (Some(7), None));
         // BMv2, after 7 has gone.
         assert_eq!(seen.judge(5, &told(Code::Ok, 5)), Primacy::Backup(Some(7)));
+        assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Primary);
+        // A stranger's is forgotten once it is known for that, and the next highest counts.
+        assert_eq!(seen.judge(8, &told(Code::AlreadyExists, u128::MAX)), Primacy::Backup(Some(u128::MAX)));
+        assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Backup(Some(u128::MAX)));
+        seen.disown(u128::MAX);
+        assert_eq!((seen.above(7), seen.above(8)), (Some(8), None));
+        assert_eq!(seen.judge(5, &told(Code::Ok, 5)), Primacy::Backup(Some(8)));
         assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Primary);
         seen.ids().denied = Some(8);
         assert_eq!(seen.judge(8, &told(Code::Ok, 8)), Primacy::Backup(None));

@@ -19,6 +19,7 @@ use crate::errors::{Error, Peer, Problem};
 use crate::packet_io::{self, Packets};
 use crate::pipeline::Pipeline;
 use crate::target::{Options, Target};
+use crate::under_way::UnderWay;
 
 /// How long a stream may take to hear who has overtaken it, after that one knows.
 const NEWS: Duration = Duration::from_millis(20);
@@ -36,6 +37,7 @@ pub struct Connection {
     queue: PacketQueue,
     packets: Option<Packets>,
     seen: Seen,
+    pub(crate) under_way: UnderWay,
     /// Grows whenever somebody else may have been primary.
     reign: u64,
     /// Updates that the next write puts into a chunk at first: what the last one has found out.
@@ -52,7 +54,7 @@ impl Connection {
     /// [`Problem::NotPrimary`] where another controller has a higher election id; [`Problem::Unreachable`] and what
     /// [`Problem`] says else.
     pub async fn open(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Result<Self, Error> {
-        Self::open_as(target, pipeline, options, true, Seen::default()).await
+        Self::open_as(target, pipeline, options, true, Seen::default(), UnderWay::default()).await
     }
 
     /// Connects for reading only: no arbitration, no writes, no packets.
@@ -61,7 +63,7 @@ impl Connection {
         pipeline: Arc<Pipeline>,
         options: Options,
     ) -> Result<Self, Error> {
-        Self::open_as(target, pipeline, options, false, Seen::default()).await
+        Self::open_as(target, pipeline, options, false, Seen::default(), UnderWay::default()).await
     }
 
     pub(crate) async fn open_as(
@@ -70,6 +72,7 @@ impl Connection {
         options: Options,
         as_controller: bool,
         seen: Seen,
+        under_way: UnderWay,
     ) -> Result<Self, Error> {
         let peer = Peer::of(&target);
         let (sender, receiver) = mpsc::channel(options.packet_queue.max(1));
@@ -91,6 +94,7 @@ impl Connection {
             queue,
             packets,
             seen,
+            under_way,
             reign,
             chunk,
             at_once,

@@ -40,6 +40,8 @@ pub struct Report {
     pub written: Written,
     /// What the switch does not let read, and what was therefore written in any case.
     pub unreadable: Vec<&'static str>,
+    /// How long the last push took; none where there was none.
+    pub pushing: Option<Duration>,
     /// Connecting, or raising the election id; only a [`Session`](crate::Session) counts it.
     pub connecting: Duration,
     /// Reading, in the last round. The pipeline's cookie is asked for meanwhile.
@@ -65,24 +67,30 @@ impl Connection {
         desired: &Desired,
         options: ConvergeOptions<'_>,
     ) -> Result<Report, Error> {
-        self.converge_from(None, desired, options).await
+        self.converge_from(None, desired, options, false).await
     }
 
-    /// The same, from what was read of a switch with our pipeline, and still holds.
+    /// The same, from what was read of a switch with our pipeline, and still holds. With `twice` the switch is read once
+    /// more at the end, whether or not there was something to write.
     pub(crate) async fn converge_from(
         &mut self,
         mut read: Option<Unsorted>,
         desired: &Desired,
         options: ConvergeOptions<'_>,
+        twice: bool,
     ) -> Result<Report, Error> {
         let start = Instant::now();
         let mut pipeline = Pushed::Kept;
+        let mut pushing = None;
         let mut round = 1;
         loop {
-            let error = match self.round(read.take(), desired, options, &mut pipeline).await {
-                Ok(report) => return Ok(Report { rounds: round, elapsed: start.elapsed(), ..report }),
-                Err(error) => error,
-            };
+            let error =
+                match self.round(read.take(), desired, options, &mut pipeline, &mut pushing, twice).await {
+                    Ok(report) => {
+                        return Ok(Report { rounds: round, elapsed: start.elapsed(), pushing, ..report });
+                    }
+                    Err(error) => error,
+                };
             let again = error.is_disconnect() || matches!(*error.problem, Problem::Changed { .. });
             if !again || round >= ROUNDS {
                 return Err(error);
@@ -105,6 +113,8 @@ impl Connection {
         desired: &Desired,
         options: ConvergeOptions<'_>,
         pipeline: &mut Pushed,
+        pushing: &mut Option<Duration>,
+        twice: bool,
     ) -> Result<Report, Error> {
         let read_ahead = ahead.is_some();
         let read = if let Some(read) = ahead {
@@ -115,7 +125,9 @@ impl Connection {
             if options.write.is_late() {
                 return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
             }
-            *pipeline = self.push_pipeline(options.push).await?;
+            let start = Instant::now();
+            *pipeline = self.push_pipeline(options.push, options.write).await?;
+            *pushing = Some(start.elapsed());
             self.read_installed(desired, false).await?
         };
         if options.keep_a_policy && policies(&desired.entries).is_empty() {
@@ -136,7 +148,7 @@ impl Connection {
                 return Err(self.take_back(error, desired, &read.installed, limit).await);
             }
         };
-        if options.verify && !plan.is_empty() {
+        if twice || options.verify && !plan.is_empty() {
             let now = self.read_installed(desired, false).await?;
             let left = plan::plan(program, &now.installed, desired).map_err(|error| self.error(error))?;
             // What cannot be read is in every plan.
@@ -151,6 +163,7 @@ impl Connection {
             plan: plan.summary(program),
             written,
             unreadable: read.unreadable,
+            pushing: None,
             connecting: Duration::ZERO,
             reading: read.elapsed,
             read_ahead,

@@ -136,6 +136,12 @@ pub enum Problem {
         /// Writes in the plan; 0 where there was no plan yet.
         total: usize,
     },
+    /// A call that changes the switch has had no answer, and may still take effect: what the switch holds is not known.
+    #[error(
+        "the switch has not answered a write for long, and may still carry it out; what it holds is not known until it has \
+         answered or its connection has ended"
+    )]
+    UnderWay,
     /// The connection was opened for reading, and this needs a controller.
     #[error("this connection only reads; open it as a controller to write")]
     ReadOnly,

@@ -23,6 +23,7 @@
 //! time. Section numbers are the `P4Runtime` specification's.
 
 mod arbitration;
+mod audit;
 mod connect;
 mod connection;
 mod converge;
@@ -32,14 +33,16 @@ mod pipeline;
 mod read;
 mod session;
 mod target;
+mod under_way;
 mod write;
 
 pub use arbitration::Primacy;
+pub use audit::{Audited, Difference};
 pub use connection::Connection;
 pub use converge::{ConvergeOptions, Report};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
 pub use packet_io::{PacketIn, Packets};
-pub use pipeline::{Pipeline, Push, Pushed};
+pub use pipeline::{PUSH, Pipeline, Push, Pushed};
 pub use read::Read;
 pub use session::{Ahead, Probe, Session, fence};
 pub use target::{Backoff, Options, Target, TlsFiles};

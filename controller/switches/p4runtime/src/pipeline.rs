@@ -10,11 +10,13 @@ use outplane_p4runtime::p4::v1::set_forwarding_pipeline_config_request::Action;
 use outplane_p4runtime::p4::v1::{
     ForwardingPipelineConfig, GetForwardingPipelineConfigRequest, SetForwardingPipelineConfigRequest,
 };
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::arbitration::to_wire;
 use crate::connection::Connection;
 use crate::errors::{Error, Problem, broken, timed_out};
+use crate::write::WriteOptions;
 
 /// A program and what the target's compiler made of it.
 #[derive(Clone, Debug)]
@@ -47,6 +49,9 @@ impl Pipeline {
         self.program.schema()
     }
 }
+
+/// The call of a push, as [`Problem::Deadline`] names it.
+pub const PUSH: &str = "SetForwardingPipelineConfig";
 
 /// When to push the pipeline. A push empties all tables of the switch, ours and others'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,23 +105,28 @@ impl Connection {
         if is_ours {
             return Ok(Pushed::Kept);
         }
-        self.push_pipeline(push).await
+        self.push_pipeline(push, WriteOptions::default()).await
     }
 
     /// Pushes our pipeline into a switch that has another one, or is to get it in any case.
-    pub(crate) async fn push_pipeline(&self, push: Push) -> Result<Pushed, Error> {
+    pub(crate) async fn push_pipeline(&self, push: Push, options: WriteOptions<'_>) -> Result<Pushed, Error> {
         if push == Push::Never {
             return Err(self.error(Problem::NoPipeline));
         }
-        // Nothing advertises this action, and not every server that lacks it says UNIMPLEMENTED.
-        if push == Push::Reconcile && self.set_pipeline(Action::ReconcileAndCommit).await.is_ok() {
-            return Ok(Pushed::Reconciled);
+        if push == Push::Reconcile {
+            match self.set_pipeline(Action::ReconcileAndCommit, options).await {
+                Ok(()) => return Ok(Pushed::Reconciled),
+                // Nothing advertises this action, and not every server that lacks it says UNIMPLEMENTED. But only where
+                // the switch has refused it: two pushes must not run side by side.
+                Err(error) if matches!(*error.problem, Problem::PipelineRefused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.set_pipeline(Action::VerifyAndCommit).await?;
+        self.set_pipeline(Action::VerifyAndCommit, options).await?;
         Ok(Pushed::Committed)
     }
 
-    async fn set_pipeline(&self, action: Action) -> Result<(), Error> {
+    async fn set_pipeline(&self, action: Action, options: WriteOptions<'_>) -> Result<(), Error> {
         let stream = self.controller()?;
         stream.check(&self.peer)?;
         let request = SetForwardingPipelineConfigRequest {
@@ -132,17 +142,17 @@ impl Connection {
             ..SetForwardingPipelineConfigRequest::default()
         };
         let mut client = self.client.clone();
-        let answer = self
-            .deadline(self.options.pipeline_deadline, client.set_forwarding_pipeline_config(request))
-            .await;
+        let deadline = options.push.map_or(self.options.pipeline_deadline, |(_, within)| within);
+        // As late as can be: putting it together may have taken any time.
+        if options.push.is_some_and(|(before, _)| Instant::now() >= before) {
+            return Err(self.error(Problem::NoPipeline));
+        }
+        let push = async move { client.set_forwarding_pipeline_config(request).await };
+        let answer = self.under_way.call(deadline, push).await;
         tracing::info!(switch = self.target.name, ?action, accepted = answer.is_ok(), "pipeline push");
         let Err(status) = answer else { return Ok(()) };
         if timed_out(&status) || broken(&status) {
-            return Err(self.call_error(
-                "SetForwardingPipelineConfig",
-                self.options.pipeline_deadline,
-                &status,
-            ));
+            return Err(self.call_error(PUSH, deadline, &status));
         }
         Err(self.error(match status.code() {
             Code::PermissionDenied => stream.denied(),

@@ -7,12 +7,14 @@ use outplane_compiler::state::Desired;
 use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::{Primacy, Seen};
+use crate::audit::Audited;
 use crate::connection::{Connection, may_pass};
 use crate::converge::{ConvergeOptions, Report};
 use crate::errors::{Error, Peer, Problem};
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
 use crate::target::{Options, Target};
+use crate::under_way::UnderWay;
 use crate::write::WriteOptions;
 
 /// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
@@ -31,7 +33,8 @@ pub fn fence(generation: u64, attempt: u64) -> u128 {
 ///
 /// A fence below the highest one that this session has ever heard of from the switch is refused with
 /// [`Problem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
-/// has forgotten (see [`Primacy::Backup`]). So is a fence that is too late.
+/// has forgotten (see [`Primacy::Backup`]), unless it is known for a stranger's ([`Session::disown`]). So is a fence that
+/// is too late.
 ///
 /// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second
 /// ([`Problem::ArbitrationRefused`]) as long as the first is connected, and takes it afterwards.
@@ -42,9 +45,13 @@ pub struct Session {
     options: Options,
     seen: Seen,
     connection: Option<Connection>,
+    under_way: UnderWay,
     connects: u64,
     /// Nothing of ours is under way: the last task ended well.
     is_settled: bool,
+    /// The connection and the reign under which the switch was last seen to hold what it should: as long as they last,
+    /// nobody else can have written.
+    proven: Option<(u64, u64)>,
 }
 
 /// What a [`Session::probe`] has found.
@@ -84,8 +91,10 @@ impl Session {
             options,
             seen: Seen::default(),
             connection: None,
+            under_way: UnderWay::default(),
             connects: 0,
             is_settled: false,
+            proven: None,
         }
     }
 
@@ -130,7 +139,7 @@ impl Session {
     ) -> Result<Report, Error> {
         let write =
             WriteOptions { cancel: Some(cancel), start_before: Some(start_before), ..Default::default() };
-        let options = ConvergeOptions { push: Push::IfDifferent, verify: false, keep_a_policy: false, write };
+        let options = ConvergeOptions { write, ..ConvergeOptions::default() };
         self.converge_from(ahead, fence, desired, options).await
     }
 
@@ -166,6 +175,11 @@ impl Session {
     /// The same. What was read ahead takes the place of reading if it is young and nobody else can have written since:
     /// the switch has told our stream, which was primary when it was read, that this fence is the first to overtake it.
     ///
+    /// Where it has not, somebody else may have been primary, and not every switch lets his writes end before ours begin
+    /// (BMv2 does not): then the switch is read once more at the end, as with `verify`. What was not answered in time is
+    /// waited for until `settle_by`, whatever came of the rest, and read again after that. So when this returns, nothing
+    /// of it is under way, or it is [`Problem::UnderWay`].
+    ///
     /// # Errors
     /// As above.
     pub async fn converge_from(
@@ -177,14 +191,41 @@ impl Session {
     ) -> Result<Report, Error> {
         let start = Instant::now();
         let ahead = ahead.filter(|ahead| ahead.at.elapsed() < AHEAD);
+        let was_proven = self.proven.take();
         self.is_settled = false;
-        let connection =
-            self.connected(fence, ahead.as_ref().map(|ahead| ahead.reign), options.write).await?;
+        let reign = self.connection.as_ref().map(Connection::reign);
+        self.connected(fence, reign, options.write).await?;
+        let (connects, overdue) = (self.connects, self.under_way.overdue());
+        let under_way = self.under_way.clone();
+        let Some(connection) = self.connection.as_mut() else {
+            let reason = "it has just ended".to_owned();
+            return Err(Peer::of(&self.target).error(Problem::Disconnected { reason }));
+        };
         let connecting = start.elapsed();
+        // Nobody else was primary since we have last seen it.
+        let alone = was_proven == Some((connects, connection.reign()));
         let holds =
             |ahead: &Ahead| Arc::ptr_eq(&ahead.peer, &connection.peer) && ahead.reign == connection.reign();
         let read = ahead.filter(holds).map(|ahead| ahead.read);
-        let report = connection.converge_from(read, desired, options).await?;
+        let mut result = connection.converge_from(read, desired, options, !alone).await;
+        let settle_by = options.write.settle_by.unwrap_or_else(tokio::time::Instant::now);
+        let settled = under_way.settled(settle_by).await;
+        if result.is_ok() && !settled {
+            result = Err(connection.error(Problem::UnderWay));
+        } else if let Ok(report) = &result
+            && under_way.overdue() > overdue
+        {
+            // An answer that came late: what was read before may have been changed by it.
+            let again = ConvergeOptions { push: Push::Never, ..options };
+            let pushing = report.pushing;
+            result = connection
+                .converge_from(None, desired, again, false)
+                .await
+                .map(|report| Report { pushing, ..report });
+        }
+        let report = result?;
+        let is_fenced = connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::Primary);
+        self.proven = is_fenced.then(|| (connects, connection.reign()));
         self.is_settled = true;
         Ok(Report { connecting, elapsed: start.elapsed(), ..report })
     }
@@ -209,6 +250,32 @@ impl Session {
         Ok(Probe { api_version, cookie, is_ours, connecting, elapsed: start.elapsed() })
     }
 
+    /// Looks whether the switch holds `desired`, and whether we are its primary. It writes nothing, needs no fence, and is
+    /// in nobody's way: without a connection it makes one without arbitration, and drops it.
+    ///
+    /// # Errors
+    /// What [`Problem`] says of connections and calls, and where there is no way from what it holds to `desired`.
+    pub async fn audit(&self, desired: &Desired) -> Result<Audited, Error> {
+        let mut made = None;
+        let connection = match &self.connection {
+            Some(connection) => connection,
+            None => made.insert(self.open(None).await?),
+        };
+        connection.audit(desired).await
+    }
+
+    /// Takes an election id that the switch told of for a stranger's: nobody who was ever entitled to write here has had
+    /// it. From now on it is in our way only as long as the switch says so. BMv2 forgets it when the stranger has gone,
+    /// every switch when it restarts; without this the session would remember it for ever.
+    pub fn disown(&mut self, election_id: u128) {
+        self.seen.disown(election_id);
+    }
+
+    /// Whether we may write, and changes of that, until the next task. None without a connection.
+    pub fn primacy(&self) -> Option<tokio::sync::watch::Receiver<Primacy>> {
+        self.connection.as_ref()?.primacy()
+    }
+
     /// Ends the connection, if there is one: the next task connects anew. Switches that forget election ids with their
     /// streams (BMv2) are fenced as long as this stays open.
     pub fn close(&mut self) {
@@ -221,7 +288,7 @@ impl Session {
         fence: u128,
         reign: Option<u64>,
         write: WriteOptions<'_>,
-    ) -> Result<&mut Connection, Error> {
+    ) -> Result<(), Error> {
         let peer = Peer::of(&self.target);
         let connecting = async {
             if let Some(primary) = self.seen.above(fence) {
@@ -262,19 +329,16 @@ impl Session {
             biased;
             () = cancelled => return Err(peer.error(Problem::Cancelled { done, total })),
             () = late => return Err(peer.error(Problem::LeaseOver { done, total })),
-            connected = connecting => connected?,
+            connected = connecting => connected,
         }
-        self.connection.as_mut().ok_or_else(|| {
-            let reason = "it has just ended".to_owned();
-            peer.error(Problem::Disconnected { reason })
-        })
     }
 
     /// Connects under this fence, or without one for reading only.
     async fn open(&self, fence: Option<u128>) -> Result<Connection, Error> {
         let options = Options { election_id: fence.unwrap_or_default(), ..self.options.clone() };
         let pipeline = Arc::clone(&self.pipeline);
-        Connection::open_as(self.target.clone(), pipeline, options, fence.is_some(), self.seen.clone()).await
+        let (seen, under_way) = (self.seen.clone(), self.under_way.clone());
+        Connection::open_as(self.target.clone(), pipeline, options, fence.is_some(), seen, under_way).await
     }
 }
 

@@ -26,6 +26,8 @@ use crate::connection::Connection;
 use crate::errors::{Error, Problem};
 use pacer::Pacer;
 
+pub(crate) use updates::origin_of;
+
 /// How far a write has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -55,6 +57,12 @@ pub struct WriteOptions<'a> {
     /// The clock is the machine's monotonic one. It does not run while the whole machine sleeps: there only the
     /// switch's arbitration helps.
     pub start_before: Option<tokio::time::Instant>,
+    /// No push of the pipeline starts at this time or later, and each is given so long. None: at any time, for
+    /// [`Options::pipeline_deadline`](crate::Options).
+    pub push: Option<(tokio::time::Instant, Duration)>,
+    /// For a [`Session`](crate::Session): how long it waits, before it says how it went, for the switch to answer what
+    /// was not answered in time. None: not at all.
+    pub settle_by: Option<tokio::time::Instant>,
 }
 
 impl WriteOptions<'_> {
@@ -70,6 +78,8 @@ impl std::fmt::Debug for WriteOptions<'_> {
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
             .field("start_before", &self.start_before)
+            .field("push", &self.push)
+            .field("settle_by", &self.settle_by)
             .finish()
     }
 }

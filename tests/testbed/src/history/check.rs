@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Object, Outcome, QueuedTask};
-use outplane_rmdp_core::task::{Event, TransactionId};
+use outplane_rmdp_core::task::{Event, Fence, TransactionId};
 
 use super::journal::{ElectionId, What};
 use super::{History, JournalLine, Verdict};
@@ -252,10 +252,11 @@ fn judge_writings(
 ) {
     let mut seen: BTreeMap<(u64, u32), BTreeMap<&str, u64>> = BTreeMap::new();
     for ((fence, pipelines), writing) in writings {
-        let of = format!("generation {} of {switch}, attempt {}", fence.high, fence.low);
-        let id = Event::generation(fence.high, switch).id();
-        let life = id.ok().and_then(|id| lives.get(&id));
-        let claim = u32::try_from(fence.low).ok().and_then(|attempt| life?.claims.get(&attempt).copied());
+        let task = Fence::from_election_id(u128::from(fence.high) << 64 | u128::from(fence.low));
+        let of = format!("{switch}, {task}");
+        // A repair has a task of its own.
+        let life = task.event(switch).id().ok().and_then(|id| lives.get(&id));
+        let claim = life.and_then(|life| life.claims.get(&task.attempt).copied());
         match claim {
             None => {
                 verdict.two_owners.push(format!("{of}: written by {:?}, claimed by nobody", writing.owners));

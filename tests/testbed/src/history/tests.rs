@@ -35,6 +35,7 @@ fn result(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
         source: "intent".to_owned(),
         occurrence: 7,
         reason: "no".to_owned(),
+        push: false,
         at_ms,
     };
     (Key::Result(event().id().unwrap(), attempt), Object::Result(result))

@@ -160,10 +160,12 @@ impl SharedConfig {
         problems.range("claims.lease_per_entry_us", self.claims.lease_per_entry_us, 0, 1_000_000);
         problems.range("claims.lease_max_ms", self.claims.lease_max_ms, 10, day);
         problems.range("claims.budget_ms", self.claims.budget_ms, 1, day);
+        problems.range("claims.push_ms", self.claims.push_ms, 1, day);
         problems.range("claims.watch_ms", self.claims.watch_ms, 10, day);
         problems.range("attempts.max", self.attempts.max, 1, u64::from(MAX_ATTEMPT) / 2);
         problems.range("attempts.backoff_ms", self.attempts.backoff_ms, 1, day);
         problems.range("attempts.backoff_max_ms", self.attempts.backoff_max_ms, 1, day);
+        problems.range("audit.interval_s", self.audit.interval_s, 1, 86_400);
         problems.range("queue.delay_ms", self.queue.delay_ms, 0, 10_000);
         problems.range("queue.poll_ms", self.queue.poll_ms, 10, 600_000);
         problems.range("limits.tasks", self.limits.tasks, 16, 1_000_000);
@@ -198,6 +200,25 @@ impl SharedConfig {
                     claims.budget_ms, claims.lease_base_ms
                 ),
             );
+        }
+        let pushes = self
+            .switches
+            .iter()
+            .filter_map(|(name, switch)| Some((format!("switch.{name}.push_ms"), switch.push_ms?)));
+        for (key, push_ms) in pushes.chain([("claims.push_ms".to_owned(), claims.push_ms)]) {
+            // One that is quick fits into half of any lease.
+            let fits = push_ms.saturating_mul(2) <= claims.lease_base_ms
+                || push_ms.saturating_add(claims.lease_base_ms) <= claims.lease_max_ms;
+            if push_ms == 0 || !fits {
+                problems.add(
+                    key,
+                    format!(
+                        "{push_ms} does not fit: a lease with a push is lease_base_ms = {} longer than it, and at most lease_max_ms \
+                         = {}",
+                        claims.lease_base_ms, claims.lease_max_ms
+                    ),
+                );
+            }
         }
         if self.attempts.backoff_max_ms < self.attempts.backoff_ms {
             problems.add(

@@ -32,12 +32,16 @@
 //! lease_per_entry_us = 100
 //! lease_max_ms = 60000
 //! budget_ms = 1000            # no write starts later than this before the lease ends
+//! push_ms = 30000             # a push of the pipeline may take so long, where it is not known how long it takes
 //! watch_ms = 1500             # a task that ought to be decided is looked after when this has passed
 //!
 //! [attempts]
 //! max = 5                     # then the task fails
 //! backoff_ms = 250            # before the second attempt, doubled each time
 //! backoff_max_ms = 10000
+//!
+//! [audit]
+//! interval_s = 60             # how often who keeps a switch reads it and compares, give or take a quarter
 //!
 //! [queue]
 //! delay_ms = 50               # a task that is not decided after k + 1 times this is queued by the distributor of rank k
@@ -65,6 +69,7 @@
 //! [switch.leaf1]              # what differs from the intent's Switch object, or all that is known of the switch
 //! address = "192.0.2.9:9559"  # P4Runtime server
 //! device_id = 1
+//! push_ms = 30000             # instead of claims.push_ms, and of what was measured
 //! role = "outplane"           # P4Runtime role; without it the default role
 //! tls = { ca = "ca.pem", cert = "us.pem", key = "us.key", server_name = "leaf1" }  # in the nodes' TLS folder
 //! ```
@@ -195,6 +200,8 @@ section! {
         lease_max_ms: u32 = 60_000,
         /// No write starts later than this before the lease ends: what a started write may take.
         budget_ms: u32 = 1000,
+        /// How long a push of the pipeline into a switch may take, where it is not known how long it does take.
+        push_ms: u32 = 30_000,
         /// When a task that ought to be decided is looked after.
         watch_ms: u32 = 1500,
     }
@@ -209,6 +216,14 @@ section! {
         backoff_ms: u32 = 250,
         /// Longest wait.
         backoff_max_ms: u32 = 10_000,
+    }
+}
+
+section! {
+    /// How switches are kept at what they should hold.
+    AuditConfig {
+        /// From one look to the next, give or take a quarter; a switch that has stirred is looked at at once.
+        interval_s: u32 = 60,
     }
 }
 
@@ -276,6 +291,9 @@ pub struct SwitchConfig {
     /// P4Runtime device id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<u64>,
+    /// How long a push of the pipeline into it may take, milliseconds; none: what was measured, or `claims.push_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_ms: Option<u32>,
     /// P4Runtime role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
@@ -323,6 +341,9 @@ pub struct SharedConfig {
     /// How often a task is tried.
     #[serde(default)]
     pub attempts: Attempts,
+    /// How switches are kept at what they should hold.
+    #[serde(default)]
+    pub audit: AuditConfig,
     /// The queue in the store.
     #[serde(default)]
     pub queue: Queue,

@@ -62,6 +62,13 @@ fn small_and_whole() {
     assert_eq!(config.lease(&work(0)), Duration::from_secs(3));
     assert_eq!(config.lease(&work(10_000)), Duration::from_secs(4));
     assert_eq!(config.lease(&work(u32::MAX)), Duration::from_mins(1));
+    let push =
+        |measured: Option<u64>| config.push_budget("leaf1", measured.map(Duration::from_millis)).as_millis();
+    assert_eq!(
+        (push(None), push(Some(50)), push(Some(9000)), push(Some(20_000))),
+        (30_000, 1200, 30_000, 40_000)
+    );
+    assert_eq!(config.lease_with_push(&work(0), Duration::from_secs(9)), Duration::from_secs(12));
     let waits: Vec<_> = (1..=9).map(|attempt| config.backoff(attempt).as_millis()).collect();
     assert_eq!(waits, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     assert_eq!(config.backoff(u32::MAX).as_millis(), 10_000);
@@ -72,6 +79,11 @@ fn faults_name_the_key_and_the_cure() {
     let cases = [
         ("[claims]\nbudget_ms = 2000", "claims.budget_ms: 2000 is more than half of lease_base_ms = 3000"),
         ("[claims]\nlease_max_ms = 100", "claims.lease_max_ms: 100 is less than"),
+        (
+            "[claims]\npush_ms = 60000",
+            "claims.push_ms: 60000 does not fit: a lease with a push is lease_base_ms = 3000",
+        ),
+        ("[switch.a]\npush_ms = 0", "switch.a.push_ms: 0 does not fit"),
         ("[keys]\naccept = [1, 2, 3]", "keys.accept: 3 keys, at most 2 are possible"),
         ("[keys]\naccept = [2]", "keys.accept: it lacks sign_with = 1"),
         (
@@ -82,6 +94,7 @@ fn faults_name_the_key_and_the_cure() {
         ("[datagrams]\nport = 0", "datagrams.port"),
         ("[retention]\ngrace_s = 60", "retention.grace_s: 60 is too short"),
         ("[retention]\nhorizon_s = 60", "retention.horizon_s: 60 is less than grace_s = 600"),
+        ("[audit]\ninterval_s = 0", "audit.interval_s: 0 is out of range, 1 to 86400"),
         ("[attempts]\nmax = 0", "attempts.max: 0 is out of range"),
         ("[attempts]\nbackoff_max_ms = 1", "attempts.backoff_max_ms: 1 is less than"),
         ("[degradation]\nhard_ms = 1", "degradation.hard_ms: 1 is less than"),

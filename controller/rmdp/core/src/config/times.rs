@@ -38,6 +38,27 @@ impl SharedConfig {
         ms(self.claims.lease_max_ms)
     }
 
+    /// The lease of an attempt that may have to push the pipeline first, which takes `push`.
+    pub fn lease_with_push(&self, work: &Work, push: Duration) -> Duration {
+        (self.lease(work) + push).min(self.longest_lease())
+    }
+
+    /// How long a push of the pipeline into a switch may take; the longest one that was measured tells, with room for
+    /// one that is slower, where the configuration does not.
+    pub fn push_budget(&self, switch: &str, measured: Option<Duration>) -> Duration {
+        let base = ms(self.claims.lease_base_ms);
+        let longest = self.longest_lease().saturating_sub(base).max(base / 2);
+        let told = self.switches.get(switch).and_then(|switch| switch.push_ms);
+        let budget = match (told, measured) {
+            (Some(told), _) => ms(told),
+            (None, Some(measured)) => {
+                (measured * 4 + self.budget()).min(ms(self.claims.push_ms).max(measured * 2))
+            }
+            (None, None) => ms(self.claims.push_ms),
+        };
+        budget.max(self.budget()).min(longest)
+    }
+
     /// What a started write may take.
     pub fn budget(&self) -> Duration {
         ms(self.claims.budget_ms)
@@ -57,6 +78,11 @@ impl SharedConfig {
                 (ms(self.attempts.backoff_ms) * (1 << doublings)).min(ms(self.attempts.backoff_max_ms))
             }
         }
+    }
+
+    /// From one audit of a switch to the next.
+    pub fn audit_interval(&self) -> Duration {
+        Duration::from_secs(self.audit.interval_s.into())
     }
 
     /// How long a distributor waits for a task to be decided before it queues it; each rank adds as much.

@@ -1,5 +1,7 @@
 //! From a task's turn to its execution.
 
+use std::time::Duration;
+
 use crate::io::{Action, Level, Notice, NoticeOf, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;
@@ -7,7 +9,7 @@ use crate::object::{Claim, Object, Outcome};
 use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
-use super::entry::{Doubt, Look, Origin, Own, State, Watched};
+use super::entry::{Doubt, Entry, Look, Origin, Own, State, Watched};
 use super::{Controller, note};
 
 /// What an attempt is for.
@@ -29,11 +31,28 @@ impl Controller {
         let overtaken = entry.task.work().generation().is_some_and(|generation| generation < newest);
         Some(if overtaken && !self.is(Mutant::SupersededExecuted) {
             Purpose::Supersede { by: newest }
-        } else if entry.attempt > entry.task.work().attempts(self.config.attempts.max) {
+        } else if entry.attempt > self.attempts(entry) {
             Purpose::Fail
         } else {
             Purpose::Execute
         })
+    }
+
+    /// How many attempts a task has. One that found the switch without our pipeline has written nothing, and costs none.
+    pub(super) fn attempts(&self, entry: &Entry) -> u32 {
+        entry.task.work().attempts(self.config.attempts.max) + u32::from(entry.push)
+    }
+
+    /// Until when another task of this switch, seen in the store, may push a pipeline: two pushes side by side would empty
+    /// what the first one's owner has written since.
+    fn pushes_until(&self, now: Instant, id: TransactionId, switch: &str) -> Option<Instant> {
+        let others =
+            self.tasks.iter().filter(|(other, entry)| **other != id && entry.task.switch() == switch);
+        let until = others.filter_map(|(_, entry)| match entry.state {
+            State::Watching(watched) | State::Looking(_, Some(watched)) => Some(watched.until),
+            _ => None,
+        });
+        until.filter(|until| *until > now).max()
     }
 
     /// Its turn has come.
@@ -59,6 +78,14 @@ impl Controller {
             self.set_due(id, Some(now + super::HORIZON_WAIT));
             return;
         }
+        if purpose == Purpose::Execute
+            && entry.push
+            && let Some(until) = self.pushes_until(now, id, entry.task.switch())
+        {
+            self.unblock(now, id);
+            self.set_due(id, Some(until.min(now + self.config.watch())));
+            return;
+        }
         if purpose == Purpose::Execute {
             let (probe, received) = (entry.task.work().is_probe(), entry.received);
             let slots = self.config.limits.executions as usize;
@@ -82,13 +109,17 @@ impl Controller {
         self.next_nonce += 1;
         let nonce = format!("{}/{}/{}", self.me.name, self.me.epoch, self.next_nonce);
         let Some(entry) = self.tasks.get(&id) else { return };
-        let own = Own {
-            nonce,
-            sent: now,
-            lease: self.config.lease(entry.task.work()),
-            claimed: None,
-            current: false,
+        let measured = self.switches.get(entry.task.switch()).and_then(|switch| switch.pushed);
+        let push = self.config.push_budget(entry.task.switch(), measured);
+        let work = entry.task.work();
+        let lease = self.config.lease(work);
+        // One that is known to be quick fits into any lease, and half of it is left.
+        let (lease, push) = match () {
+            () if entry.push => (self.config.lease_with_push(work, push), push),
+            () if push * 2 <= lease => (lease, push),
+            () => (lease, Duration::ZERO),
         };
+        let own = Own { nonce, sent: now, lease, push, claimed: None, current: false };
         self.set_state(id, State::Claiming(own));
         self.send_claim(now, id, actions);
     }
@@ -111,6 +142,7 @@ impl Controller {
         let event = entry.task.event();
         let received = match entry.origin {
             Origin::Queue => "queue".to_owned(),
+            Origin::Audit => "audit".to_owned(),
             Origin::Sender(sender) => {
                 self.config.sender(sender).map_or_else(|| sender.to_string(), |member| member.name.clone())
             }
@@ -234,14 +266,17 @@ impl Controller {
         }
     }
 
-    /// The task that another generation of the same source has for the same switch.
-    pub(super) fn sibling(&self, id: TransactionId, generation: u64) -> Option<TransactionId> {
+    /// The task for the same switch that has this fence.
+    pub(super) fn sibling(&self, id: TransactionId, fence: Fence) -> Option<TransactionId> {
         let task = &self.tasks.get(&id)?.task;
+        if task.event().is_audit() || fence.audit > 0 {
+            return fence.event(task.switch()).id().ok();
+        }
         // Only where the generation is the occurrence are siblings named by it.
         if task.work().generation() != Some(task.event().occurrence) {
             return None;
         }
-        Event { occurrence: generation, ..task.event().clone() }.id().ok()
+        Event { occurrence: fence.generation, ..task.event().clone() }.id().ok()
     }
 
     /// Asks about a newer generation's task.
@@ -249,8 +284,11 @@ impl Controller {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Doubting(_, doubt) = entry.state else { return };
         let key = match doubt {
-            Doubt::Heard(generation) => self.sibling(id, generation).map(Key::Decision),
-            Doubt::Fenced(by) => self.sibling(id, by.generation).map(|sibling| Key::Claim(sibling, 1)),
+            Doubt::Heard(generation) => {
+                let fence = Fence { generation, audit: 0, attempt: 1 };
+                self.sibling(id, fence).map(Key::Decision)
+            }
+            Doubt::Fenced(by) => self.sibling(id, by).map(|sibling| Key::Claim(sibling, 1)),
         };
         // A task without siblings is asked about itself: there is no decision, and its claim proves nothing.
         let key = key.unwrap_or(Key::Decision(id));
@@ -266,9 +304,21 @@ impl Controller {
     ) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Doubting(mut own, doubt) = entry.state.clone() else { return };
-        let switch = entry.task.switch().to_owned();
+        let (switch, generation) = (entry.task.switch().to_owned(), entry.task.work().generation());
+        let is_audit = entry.task.event().is_audit();
         match (doubt, reply) {
             (_, Reply::Unknown) => self.again_later(id, now),
+            // A repair of this generation is at work, so this task is decided, or this repair is not the last.
+            (Doubt::Fenced(by), Reply::Found(_)) if Some(by.generation) == generation => {
+                if is_audit {
+                    let outcome = Outcome::Superseded { by: by.generation };
+                    self.decide(now, id, &own, outcome, actions);
+                } else {
+                    self.release(now, id);
+                    self.set_state(id, State::Looking(Look::Decision, None));
+                    self.look(id, actions);
+                }
+            }
             (Doubt::Heard(by) | Doubt::Fenced(Fence { generation: by, .. }), Reply::Found(_)) => {
                 self.learn(&switch, by, actions);
                 self.decide(now, id, &own, Outcome::Superseded { by }, actions);
@@ -278,10 +328,14 @@ impl Controller {
                 self.execute(now, id, own, actions);
             }
             (Doubt::Fenced(by), _) => {
+                self.counters.strangers += 1;
+                self.keep_above(&switch, by.generation, by.audit);
+                actions.push(Action::Disown { switch, fence: by });
                 let reason = format!(
-                    "the switch has seen election id {}, of generation {} that is not ours: another program holds it",
-                    by.election_id(),
-                    by.generation
+                    "another program holds the switch, or held it: it has taken election id {} ({by}), which no controller \
+                     of ours has; stop that program, and if this stays, restart the switch's P4Runtime server: a switch \
+                     forgets election ids only then",
+                    by.election_id()
                 );
                 self.fail(now, id, &own, &reason, actions);
             }
@@ -296,6 +350,10 @@ impl Controller {
     /// Lets the agent work, if there is time left; or decides without it.
     fn execute(&mut self, now: Instant, id: TransactionId, own: Own, actions: &mut Vec<Action>) {
         let start_before = self.start_before(&own);
+        let mut push = (!own.push.is_zero()).then(|| ((own.sent + own.lease).before(own.push), own.push));
+        if self.is(Mutant::PushOutsideLease) {
+            push = Some((start_before, self.config.longest_lease()));
+        }
         let late = now >= start_before && !self.is(Mutant::LateStart);
         let Some(purpose) = self.purpose(id) else { return };
         let (holds, heard) = (self.holds_switch(id), self.newest_heard);
@@ -325,7 +383,6 @@ impl Controller {
             }
             Purpose::Execute => {
                 self.counters.executions += 1;
-                let generation = entry.task.work().generation().unwrap_or(0);
                 let (task, received) = (entry.task.clone(), entry.received);
                 entry.state = State::Executing(own);
                 let text = format!(
@@ -334,8 +391,8 @@ impl Controller {
                     now.since(received).as_secs_f64() * 1e3
                 );
                 note(Level::Info, Some(id), text, actions);
-                let fence = Fence { generation, attempt };
-                actions.push(Action::Execute { task, attempt, fence, start_before });
+                let fence = task.fence(attempt);
+                actions.push(Action::Execute { task, attempt, fence, start_before, push });
                 if self.is(Mutant::ToldUndecided) {
                     self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
                 }

@@ -25,6 +25,8 @@ pub(super) enum Origin {
     Sender(u32),
     /// By a poll of the queue.
     Queue,
+    /// By an audit of its own.
+    Audit,
 }
 
 /// An attempt that is, or may be, this controller's.
@@ -36,6 +38,8 @@ pub(super) struct Own {
     pub(super) sent: Instant,
     /// As the claim says.
     pub(super) lease: Duration,
+    /// How long a push may take within it; zero: there is no room for one.
+    pub(super) push: Duration,
     /// Ownership was known.
     pub(super) claimed: Option<Instant>,
     /// It was asked whether a newer generation is decided.
@@ -129,6 +133,8 @@ pub(super) struct Entry {
     pub(super) attempt: u32,
     /// Why the last attempt failed, as far as known.
     pub(super) reason: Option<String>,
+    /// An attempt has found that the switch lacks our pipeline: leases leave time for a push.
+    pub(super) push: bool,
     pub(super) state: State,
     /// Its timer.
     pub(super) due: Option<Instant>,

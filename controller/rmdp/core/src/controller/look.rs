@@ -75,10 +75,13 @@ impl Controller {
                 }
             }
             (Look::Result(attempt), Reply::Found(object)) => {
+                let mut push = false;
                 if let (Object::Result(result), Some(entry)) = (*object, self.tasks.get_mut(&id)) {
                     entry.reason = Some(result.reason);
+                    push = result.push;
+                    entry.push |= push;
                 }
-                self.after_failure(now, id, attempt, actions);
+                self.after_failure(now, id, attempt, push, actions);
             }
             (Look::Result(attempt), Reply::Missing | Reply::Foreign(_)) => match watched {
                 Some(watched) if watched.attempt == attempt => self.watch(now, id, watched),

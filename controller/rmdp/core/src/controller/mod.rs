@@ -10,6 +10,7 @@
 mod claim;
 mod deletes;
 mod entry;
+mod keep;
 mod look;
 mod news;
 mod poll;
@@ -38,6 +39,7 @@ use crate::time::Instant;
 
 use deletes::Deletes;
 use entry::{Entry, Look, Origin, State};
+use keep::Keep;
 use poll::Poll;
 use sweep::{Step, Sweep};
 
@@ -61,6 +63,7 @@ enum For {
     Deletes,
     Sweep(Step),
     Alert(u32),
+    Keep(String),
 }
 
 /// What a controller knows of a switch.
@@ -72,6 +75,10 @@ struct Switch {
     running: Option<TransactionId>,
     /// Tasks that wait for it, probes last.
     blocked: BTreeSet<(bool, TransactionId)>,
+    /// The generation that a task of it was done for here last, and when.
+    done: Option<(u64, Instant)>,
+    /// The longest push of our pipeline that was seen here.
+    pushed: Option<Duration>,
 }
 
 /// The state machine of a controller. One `step` costs a few map operations; a tick costs what is due.
@@ -105,6 +112,7 @@ pub struct Controller {
     deletes: Deletes,
     sweep: Sweep,
     alerts: BTreeMap<u32, (Option<Alert>, Option<Instant>)>,
+    keep: Keep,
     draining: bool,
     counters: Counters,
     mutant: Option<Mutant>,
@@ -135,6 +143,7 @@ impl Controller {
             deletes: Deletes::default(),
             sweep: Sweep::new(now, config.horizon()),
             alerts: BTreeMap::new(),
+            keep: Keep::default(),
             draining: false,
             counters: Counters::default(),
             mutant: None,
@@ -220,6 +229,11 @@ impl Controller {
     /// Takes a task into mind, if it is new and there is room.
     fn take(&mut self, now: Instant, task: Task, origin: Origin, actions: &mut Vec<Action>) {
         let id = task.id();
+        if task.event().is_audit() && origin != Origin::Audit {
+            // Nobody of ours sends one.
+            self.counters.audits_refused += 1;
+            return;
+        }
         // Even a copy that came too late tells what is overtaken.
         let (switch, generation) = (task.switch().to_owned(), task.work().generation().unwrap_or(0));
         self.learn(&switch, generation, actions);
@@ -254,6 +268,7 @@ impl Controller {
             queued,
             attempt: 1,
             reason: None,
+            push: false,
             state: State::Waiting,
             due: None,
             token: None,
@@ -310,19 +325,19 @@ impl Controller {
         self.release(now, id);
         self.unblock(now, id);
         self.set_due(id, None);
-        if let Some(entry) = self.tasks.remove(&id)
-            && let Some(token) = entry.token
-        {
+        let Some(entry) = self.tasks.remove(&id) else { return };
+        if let Some(token) = entry.token {
             self.requests.remove(&token);
         }
+        self.keep_ended(now, &entry.task);
     }
 
     /// The decision was seen in the store: out of mind, and out of the queue.
     fn decided(&mut self, now: Instant, id: TransactionId) {
-        self.forget(now, id);
         if self.decided.insert(id, Instant::NEVER, now) {
             self.counters.memory_full += 1;
         }
+        self.forget(now, id);
         if !self.deletes.add(id, now) {
             self.counters.deletes_full += 1;
         }
@@ -353,6 +368,7 @@ impl Controller {
             For::Deletes => self.swept(now, &reply),
             For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
             For::Alert(sender) => self.alert_written(now, sender, &reply),
+            For::Keep(name) => self.keep_reply(now, &name, token, reply, actions),
         }
     }
 
@@ -477,6 +493,7 @@ impl Controller {
         self.poll_queue(now, actions);
         self.send_deletes(now, actions);
         self.run_sweep(now, actions);
+        self.run_keep(now, actions);
         let alerts: Vec<_> =
             self.alerts.iter().filter(|(_, (_, due))| due.is_some_and(|due| due <= now)).collect();
         let alerts: Vec<_> = alerts.into_iter().map(|(sender, _)| *sender).collect();
@@ -499,6 +516,15 @@ impl Machine for Controller {
             Input::Copies(copies) => self.degradation.observe(now, &copies),
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Executed { id, attempt, outcome } => self.executed(now, id, attempt, outcome, actions),
+            Input::Pushed { switch, took } => {
+                let switch = self.switches.entry(switch).or_default();
+                switch.pushed = switch.pushed.max(Some(took));
+            }
+            Input::Wanted { generation, tasks } => self.wanted(now, generation, tasks),
+            Input::Stirred { switch } => self.stirred(now, &switch),
+            Input::Audited { switch, number, outcome } => {
+                self.audited(now, &switch, number, outcome, actions);
+            }
             Input::Look => self.poll.hurry(now),
             Input::Drain => self.drain(now),
             Input::Emit { .. } | Input::Probe { .. } | Input::Tick => {}
@@ -511,7 +537,8 @@ impl Machine for Controller {
         let alerts = self.alerts.values().filter_map(|(_, due)| *due).min();
         let poll = if self.draining { None } else { self.poll.due() };
         let sweep = if self.draining { None } else { self.sweep.due() };
-        [timers, alerts, poll, self.horizons.due(), sweep, self.deletes.due(), self.beats.due()]
+        let keep = if self.draining { None } else { self.keep.due() };
+        [timers, alerts, poll, self.horizons.due(), sweep, keep, self.deletes.due(), self.beats.due()]
             .into_iter()
             .flatten()
             .min()
@@ -521,6 +548,8 @@ impl Machine for Controller {
         self.draining && self.tasks.is_empty() && self.deletes.is_empty()
     }
 }
+
+pub use keep::KeptView;
 
 fn note(level: Level, id: Option<TransactionId>, text: String, actions: &mut Vec<Action>) {
     actions.push(Action::Note(Note { level, id, text }));

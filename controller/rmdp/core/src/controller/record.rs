@@ -34,6 +34,7 @@ impl Controller {
             _ => None,
         };
         let generation = entry.task.work().generation().unwrap_or(0);
+        let mut needs_push = false;
         let reason = match outcome {
             Execution::Done { report } => {
                 let steps = Steps {
@@ -47,23 +48,32 @@ impl Controller {
             }
             Execution::Fenced { by } => {
                 self.counters.fenced += 1;
-                if by.generation == generation && by.attempt > attempt {
+                let ours = entry.task.fence(attempt);
+                if (by.generation, by.audit) == (generation, ours.audit) && by.attempt > attempt {
                     // A later attempt is at work: it decides. This one writes no more.
                     self.release(now, id);
                     self.set_state(id, State::Looking(Look::Decision, None));
                     self.set_due(id, Some(now + self.config.claim_delay()));
                     return;
                 }
-                if by.generation > generation && overtaken.is_none() {
+                if by > ours && overtaken.is_none() {
                     // Nobody has told of it: was it a controller's, whose task has left the queue, or a stranger's?
                     self.poll.hurry(now);
                     self.set_state(id, State::Doubting(own, Doubt::Fenced(by)));
                     self.doubt(id, actions);
                     return;
                 }
-                format!("the switch has seen generation {}, attempt {}", by.generation, by.attempt)
+                format!("the switch has seen {by}")
             }
             Execution::Failed { reason } => reason,
+            Execution::NeedsPush => {
+                self.counters.pushes_put_off += 1;
+                needs_push = true;
+                if let Some(entry) = self.tasks.get_mut(&id) {
+                    entry.push = true;
+                }
+                "the switch lacks our pipeline, and the lease left no time to push it: the next attempt's does".to_owned()
+            }
             Execution::TooLate => {
                 self.counters.attempts_late += 1;
                 "its time had passed before the first write".to_owned()
@@ -73,7 +83,7 @@ impl Controller {
         if let Some(by) = overtaken {
             self.decide(now, id, &own, Outcome::Superseded { by }, actions);
         } else {
-            self.fail(now, id, &own, &reason, actions);
+            self.fail_with(now, id, &own, &reason, needs_push, actions);
         }
     }
 
@@ -110,11 +120,24 @@ impl Controller {
         reason: &str,
         actions: &mut Vec<Action>,
     ) {
+        self.fail_with(now, id, own, reason, false, actions);
+    }
+
+    fn fail_with(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        own: &Own,
+        reason: &str,
+        push: bool,
+        actions: &mut Vec<Action>,
+    ) {
         self.counters.attempts_failed += 1;
+        let Some(most) = self.tasks.get(&id).map(|entry| self.attempts(entry)) else { return };
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         let reason = text(reason);
-        if attempt >= entry.task.work().attempts(self.config.attempts.max) {
+        if attempt >= most {
             self.decide(now, id, own, Outcome::Failed { attempts: attempt, reason }, actions);
             return;
         }
@@ -126,6 +149,7 @@ impl Controller {
             source: event.source.clone(),
             occurrence: event.occurrence,
             reason: reason.clone(),
+            push,
             at_ms: 0,
         };
         entry.state = State::Recording(Box::new(Object::Result(result)));
@@ -180,13 +204,15 @@ impl Controller {
             return;
         }
         let Object::Decision(decision) = &**object else {
-            // Somebody else shall try first; this one comes last.
+            // Somebody else shall try first; this one comes last. That a push is needed is nobody's fault.
+            let push = matches!(&**object, Object::Result(result) if result.push);
             entry.attempt += 1;
-            let more = self.config.backoff(entry.attempt);
+            let more = if push { Duration::ZERO } else { self.config.backoff(entry.attempt) };
             self.beats.notice(Notice { id, attempt, what: NoticeOf::Failed });
             self.wait(now, id, more, actions);
             return;
         };
+        let mut done = None;
         if *reply == Reply::Exists {
             // Its own earlier try, or another attempt's: decided either way.
             self.counters.decided_by_others += 1;
@@ -194,6 +220,10 @@ impl Controller {
             let (level, said) = match &decision.outcome {
                 Outcome::Done { report, .. } => {
                     self.counters.done += 1;
+                    done = decision
+                        .work
+                        .generation()
+                        .map(|generation| (decision.event.switch.clone(), generation));
                     (Level::Info, format!("done: {report}"))
                 }
                 Outcome::Superseded { by } => {
@@ -210,6 +240,9 @@ impl Controller {
             };
             note(level, Some(id), said, actions);
         }
+        if let Some((switch, generation)) = done {
+            self.keep_done(&switch, generation, now);
+        }
         self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
         if self.is(Mutant::ClaimSweptEarly) {
             let keys = (1..=attempt).map(|attempt| Key::Claim(id, attempt)).collect();
@@ -224,11 +257,12 @@ impl Controller {
         now: Instant,
         id: TransactionId,
         attempt: u32,
+        push: bool,
         actions: &mut Vec<Action>,
     ) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         entry.attempt = attempt + 1;
-        let more: Duration = self.config.backoff(attempt + 1);
+        let more = if push { Duration::ZERO } else { self.config.backoff(attempt + 1) };
         self.wait(now, id, more, actions);
     }
 }

@@ -7,7 +7,8 @@
 //! | `i/<N>` | `retention.generations` newer ones are there, and it has been closed for a grace |
 //! | `config/<N>` | `retention.configs` newer ones are there, and it is older than the horizon |
 //! | `e/<node>/<N>` | 16 higher ones of the node are there, and it is older than the grace |
-//! | `n/<node>`, `degraded/<node>` | no member has this name, and it is older than the grace |
+//! | `a/<N>/<switch>` | the number after it has been closed for a grace |
+//! | `n/<node>`, `k/<node>`, `degraded/<node>` | no member has this name, and it is older than the grace |
 //! | `b/<sha256>` | it is older than horizon and grace, and no pending task names it |
 //!
 //! The highest number of a chain stays for ever, and so do those that it is found by: [`chain::may_go`]. What goes is
@@ -24,7 +25,7 @@ use crate::horizons::Horizons;
 use crate::io::{Action, Listed};
 use crate::key::Key;
 use crate::mutant::Mutant;
-use crate::task::{Digest, GENERATIONS, Work};
+use crate::task::{AUDITS, Digest, GENERATIONS, Work};
 use crate::time::Instant;
 
 use super::Controller;
@@ -83,9 +84,18 @@ impl Controller {
                 self.beyond(keys, keep, |_, _, age| age >= horizon)
             }
             Stage::Epochs => self.beyond(keys, EPOCHS, |_, _, age| age >= grace),
-            Stage::Statuses | Stage::Alerts => {
+            Stage::Audits => {
+                // The highest number that is closed stays, so that the next one is told by the log, whatever else goes.
+                let over = |number: u64| {
+                    let since = self.horizons.closed_since(AUDITS, number.saturating_add(1));
+                    since.is_some_and(|since| now.since(since) >= grace)
+                };
+                let old = |listed: &&Listed| matches!(listed.key, Key::Audit(number, _) if over(number));
+                keys.iter().filter(old).map(|listed| listed.key.clone()).collect()
+            }
+            Stage::Statuses | Stage::Kept | Stage::Alerts => {
                 let left = |listed: &&Listed| match &listed.key {
-                    Key::Status(node) | Key::Degraded(node) => {
+                    Key::Status(node) | Key::Kept(node) | Key::Degraded(node) => {
                         listed.age >= grace && self.config.member(node).is_none()
                     }
                     _ => false,

@@ -47,6 +47,9 @@ pub struct AttemptResult {
     pub occurrence: u64,
     /// Why it failed, in words.
     pub reason: String,
+    /// The switch lacks our pipeline, and the lease left no time for a push: the next attempt's has to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub push: bool,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,

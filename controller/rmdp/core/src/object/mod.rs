@@ -8,6 +8,8 @@
 //! r/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"reason":"switch leaf1 cannot be reached","at_ms":..}
 //! d/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"event":{..},
 //!        "outcome":{"is":"done","report":"12 writes","steps":{"received_us":0,"claimed_us":9100,..}},"at_ms":..}
+//! a/..  {"schema":1,"number":3,"switch":"leaf1","generation":7,"desired":"9f..","entries":12,"why":"..","by":"c1","at_ms":..}
+//! k/..  {"schema":1,"node":"c1","switches":[{"switch":"leaf1","generation":7,"standing":"kept","verified_ms":..,..}],"at_ms":..}
 //! p/..  {"schema":1,"number":7,"switches":["leaf1","leaf2"],"author":"root@ops1","at_ms":..}
 //! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
 //! ```
@@ -16,6 +18,7 @@
 //! are read within bounds ([`MAX_OBJECT`], [`MAX_GENERATION`]); an unknown schema or field is an error that names the
 //! key, and such an object is left alone.
 
+mod audit;
 mod decision;
 mod log;
 mod node;
@@ -24,17 +27,18 @@ mod task;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, Standing};
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
 pub use log::{Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
 pub use node::{Alert, AlertOf, NodeStatus, StreamEpoch};
 pub use task::QueuedTask;
 
-use crate::key::Key;
+use crate::key::{Key, switch_id};
 
 /// The schema that this program writes and reads.
 pub const SCHEMA: u32 = 1;
 
-/// Most bytes of an object, but for `i/`, `p/` and `config/`.
+/// Most bytes of an object, but for `i/`, `p/`, `k/` and `config/`.
 pub const MAX_OBJECT: usize = 64 * 1024;
 
 /// Most bytes of a generation of the intent.
@@ -45,6 +49,9 @@ pub const MAX_CONFIG: usize = 4 * 1024 * 1024;
 
 /// Most bytes of a list of switches to be probed.
 pub const MAX_PROBE: usize = 4 * 1024 * 1024;
+
+/// Most bytes of what a controller tells of the switches that it keeps.
+pub const MAX_KEPT: usize = 8 * 1024 * 1024;
 
 /// Most bytes of a desired state.
 pub const MAX_BLOB: usize = 256 * 1024 * 1024;
@@ -58,6 +65,7 @@ pub fn limit(key: &Key) -> usize {
         Key::Generation(_) => MAX_GENERATION,
         Key::Config(_) => MAX_CONFIG,
         Key::Probe(_) => MAX_PROBE,
+        Key::Kept(_) => MAX_KEPT,
         Key::Blob(_) => MAX_BLOB,
         _ => MAX_OBJECT,
     }
@@ -111,6 +119,8 @@ pub enum Object {
     Generation(Generation),
     /// `p/`.
     Probe(ProbeEntry),
+    /// `a/`.
+    Audit(AuditEntry),
     /// `q/`.
     Task(QueuedTask),
     /// `c/`.
@@ -127,6 +137,8 @@ pub enum Object {
     Epoch(StreamEpoch),
     /// `n/`.
     Status(NodeStatus),
+    /// `k/`.
+    Kept(KeptSwitches),
     /// `degraded/`.
     Degraded(Alert),
 }
@@ -154,6 +166,7 @@ impl Object {
         let object = match key {
             Key::Generation(_) => Self::Generation(read(key, bytes)?),
             Key::Probe(_) => Self::Probe(read(key, bytes)?),
+            Key::Audit(..) => Self::Audit(read(key, bytes)?),
             Key::Queue(_) => Self::Task(read(key, bytes)?),
             Key::Claim(..) => Self::Claim(read(key, bytes)?),
             Key::Result(..) => Self::Result(read(key, bytes)?),
@@ -162,6 +175,7 @@ impl Object {
             Key::Config(_) => Self::Config(read(key, bytes)?),
             Key::Epoch(..) => Self::Epoch(read(key, bytes)?),
             Key::Status(_) => Self::Status(read(key, bytes)?),
+            Key::Kept(_) => Self::Kept(read(key, bytes)?),
             Key::Degraded(_) => Self::Degraded(read(key, bytes)?),
             Key::Blob(_) => {
                 let what = "a blob, which is no JSON".to_owned();
@@ -177,6 +191,7 @@ impl Object {
         match self {
             Self::Generation(object) => write(object),
             Self::Probe(object) => write(object),
+            Self::Audit(object) => write(object),
             Self::Task(object) => write(object),
             Self::Claim(object) => write(object),
             Self::Result(object) => write(object),
@@ -185,6 +200,7 @@ impl Object {
             Self::Config(object) => write(object),
             Self::Epoch(object) => write(object),
             Self::Status(object) => write(object),
+            Self::Kept(object) => write(object),
             Self::Degraded(object) => write(object),
         }
     }
@@ -195,6 +211,7 @@ impl Object {
         let at = match self {
             Self::Generation(object) => &mut object.at_ms,
             Self::Probe(object) => &mut object.at_ms,
+            Self::Audit(object) => &mut object.at_ms,
             Self::Task(object) => &mut object.at_ms,
             Self::Claim(object) => &mut object.at_ms,
             Self::Result(object) => &mut object.at_ms,
@@ -203,6 +220,7 @@ impl Object {
             Self::Config(object) => &mut object.at_ms,
             Self::Epoch(object) => &mut object.at_ms,
             Self::Status(object) => &mut object.at_ms,
+            Self::Kept(object) => &mut object.at_ms,
             Self::Degraded(object) => &mut object.at_ms,
         };
         *at = unix_ms;
@@ -216,6 +234,13 @@ impl Object {
             (Self::Probe(object), Key::Probe(number)) => match object.check() {
                 Ok(()) => (object.number == *number, format!("probe {}", object.number)),
                 Err(error) => (false, format!("a probe that is none: {error}")),
+            },
+            (Self::Audit(object), Key::Audit(number, switch)) => match object.task() {
+                Ok(_) => (
+                    object.number == *number && switch_id(&object.switch) == Some(*switch),
+                    format!("audit {} of {}", object.number, object.switch),
+                ),
+                Err(error) => (false, format!("an audit that is none: {error}")),
             },
             (Self::Task(object), Key::Queue(id)) => match object.task() {
                 Ok(task) => (task.id() == *id, format!("task {}", task.id())),
@@ -244,6 +269,9 @@ impl Object {
             ),
             (Self::Status(object), Key::Status(node)) => {
                 (object.node == *node, format!("the status of {}", object.node))
+            }
+            (Self::Kept(object), Key::Kept(node)) => {
+                (object.node == *node, format!("the switches of {}", object.node))
             }
             (Self::Degraded(object), Key::Degraded(node)) => {
                 (object.node == *node, format!("an alert about {}", object.node))

@@ -37,6 +37,7 @@ fn every() -> Vec<(Key, Object)> {
         source: s("intent"),
         occurrence: 7,
         reason: s("no answer"),
+        push: false,
         at_ms: 0,
     };
     let outcome = Outcome::Done { report: s("3 writes"), steps: Steps::default() };
@@ -76,6 +77,35 @@ fn every() -> Vec<(Key, Object)> {
                 number: 3,
                 switches: vec![s("leaf1")],
                 author: s("root@x"),
+                at_ms: 0,
+            }),
+        ),
+        (
+            Key::Audit(3, crate::key::switch_id("leaf1").unwrap()),
+            Object::Audit(AuditEntry {
+                number: 3,
+                switch: s("leaf1"),
+                generation: 7,
+                desired: Digest([1; 32]),
+                entries: 3,
+                why: s("2 entries are missing"),
+                by: s("c1"),
+                at_ms: 0,
+            }),
+        ),
+        (
+            Key::Kept(s("c1")),
+            Object::Kept(KeptSwitches {
+                node: s("c1"),
+                switches: vec![KeptSwitch {
+                    switch: s("leaf1"),
+                    generation: 7,
+                    standing: Standing::Drifted,
+                    seen: s("no pipeline"),
+                    verified_ms: Some(5),
+                    what: s("everything"),
+                    repairs: 1,
+                }],
                 at_ms: 0,
             }),
         ),
@@ -162,7 +192,7 @@ fn long_texts_are_cut() {
 proptest! {
     /// Bytes that somebody has damaged are taken or refused in words, and what is taken is taken again.
     #[test]
-    fn damaged_bytes(which in 0..11usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
+    fn damaged_bytes(which in 0..13usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
         let (key, object) = every().swap_remove(which);
         let mut bytes = object.encode();
         for (place, byte, how) in damage {

@@ -1,30 +1,62 @@
-//! Agents and switches: connect under the fence, read, write in several steps, each before `start_before`.
+//! Agents and switches. Nothing is atomic: a switch has a pipeline and parts, each of which is written by a request of its
+//! own; a push takes long and empties it at its end; requests may sit in a socket for seconds and land after their sender has
+//! given up. A lax switch lets what has begun run on beside the next primary's writes, as BMv2 does; others are through with
+//! it before they take the next primary.
 
 use std::collections::BTreeMap;
 
 use super::scenario::{Incident, MS};
 use super::world::{Event, World};
-use crate::io::{Execution, Input};
+use crate::io::{Audit, Execution, Input};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::task::{Fence, Task, Work};
 use crate::time::Instant;
 
+/// Parts of a switch's state, each written by a request of its own.
+const PARTS: usize = 3;
+
+/// Rounds of an execution whose last look shows another state than it has written.
+const ROUNDS: u8 = 4;
+
+type Parts = [Option<[u8; 32]>; PARTS];
+
 /// A switch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Switch {
-    /// What it does: a desired state, whole.
-    pub(super) installed: Option<[u8; 32]>,
+    /// It has our pipeline.
+    piped: bool,
+    /// What each part of it does: of a desired state, or what somebody wrote by hand.
+    parts: Parts,
+    /// Pushes that it is at work on.
+    pushing: u32,
     /// The highest fence that it has seen; a restart forgets it.
     fence: Option<Fence>,
+    /// Whose stream is primary: a node, and which of its starts.
+    primary: Option<(usize, u32)>,
     starts: u32,
     pub(super) gone: bool,
+}
+
+impl Switch {
+    /// Whether it does what a task wants, all of it.
+    pub(super) fn holds(&self, task: &Task) -> bool {
+        let wanted = desired(task);
+        self.piped && wanted.is_some() && self.parts.iter().all(|part| *part == wanted)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Switches(pub(super) BTreeMap<String, Switch>);
 
-/// An execution.
+/// What a request does.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Push,
+    Part(usize),
+}
+
+/// An execution, or a request of it.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) node: usize,
@@ -33,17 +65,29 @@ pub(super) struct Run {
     pub(super) attempt: u32,
     pub(super) fence: Fence,
     pub(super) start_before: Instant,
+    /// Until when a push may start, and how long it is given, nanoseconds.
+    push: Option<(Instant, u64)>,
     /// The switch's start that it is connected to.
     connection: u32,
-    /// Writes that it still has to make.
-    writes: u8,
+    /// What it has read, and written since.
+    piped: bool,
+    parts: Parts,
+    op: Op,
+    /// Nobody waits for the answer any more.
+    orphan: bool,
+    /// How long the switch works on the request at hand, nanoseconds.
+    takes: u64,
+    rounds: u8,
 }
 
 /// Where an execution is.
 #[derive(Clone, Debug)]
 pub(super) enum Stage {
     Connect,
-    Write,
+    /// What it should write next, by what it has read.
+    Next,
+    /// It looks once more.
+    Verify,
     End(Execution),
 }
 
@@ -55,6 +99,7 @@ impl World {
         attempt: u32,
         fence: Fence,
         start_before: Instant,
+        push: Option<(Instant, std::time::Duration)>,
     ) {
         let start = self.nodes[node].start;
         let told = self.nodes[node].told.get(task.switch()).copied().unwrap_or(0);
@@ -70,8 +115,26 @@ impl World {
             let old = self.chance.permille(300);
             self.after(wait, Event::Incident(Incident::Crash { node, restart_after, old }));
         }
-        let writes = u8::try_from(self.chance.range(1, 3)).unwrap_or(1);
-        let run = Run { node, start, task, attempt, fence, start_before, connection: 0, writes };
+        let push =
+            push.map(|(before, within)| (before, u64::try_from(within.as_nanos()).unwrap_or(u64::MAX)));
+        let (connection, piped, parts) = (0, false, Parts::default());
+        let (op, orphan, takes, rounds) = (Op::Push, false, 0, 0);
+        let run = Run {
+            node,
+            start,
+            task,
+            attempt,
+            fence,
+            start_before,
+            push,
+            connection,
+            piped,
+            parts,
+            op,
+            orphan,
+            takes,
+            rounds,
+        };
         let wait = self.chance.range(MS / 10, 8 * MS);
         self.after(wait, Event::Agent(run, Stage::Connect));
     }
@@ -81,32 +144,17 @@ impl World {
         self.after(wait, Event::Agent(run, stage));
     }
 
+    /// Ends an execution in a while.
+    fn agent_ends(&mut self, run: Run, outcome: Execution) {
+        self.agent_later(run, Stage::End(outcome));
+    }
+
     /// A step of an agent; its node is up and runs.
-    pub(super) fn agent(&mut self, mut run: Run, stage: Stage) {
-        let fenced = self.mutant != Some(Mutant::NoFence);
-        let name = run.task.switch().to_owned();
+    pub(super) fn agent(&mut self, run: Run, stage: Stage) {
         match stage {
-            Stage::Connect => {
-                let switch = self.switches.0.entry(name).or_default();
-                if switch.gone {
-                    let outcome = Execution::Failed { reason: "the switch cannot be reached".to_owned() };
-                    self.agent_later(run, Stage::End(outcome));
-                    return;
-                }
-                // Probes only read, which needs no fence.
-                let writes = matches!(run.task.work(), Work::Converge { .. });
-                if let Some(by) = switch.fence.filter(|seen| *seen > run.fence && fenced && writes) {
-                    self.agent_later(run, Stage::End(Execution::Fenced { by }));
-                    return;
-                }
-                if writes {
-                    switch.fence = switch.fence.max(Some(run.fence));
-                }
-                run.connection = switch.starts;
-                let stage = if writes { Stage::Write } else { Stage::End(done("alive")) };
-                self.agent_later(run, stage);
-            }
-            Stage::Write => self.write(run),
+            Stage::Connect => self.connect(run),
+            Stage::Next => self.next_write(run),
+            Stage::Verify => self.verify(run),
             Stage::End(outcome) => {
                 let (id, attempt) = (run.task.id(), run.attempt);
                 self.nodes[run.node].stopping.remove(&(id, attempt));
@@ -115,67 +163,273 @@ impl World {
         }
     }
 
-    fn write(&mut self, run: Run) {
-        let (id, attempt) = (run.task.id(), run.attempt);
-        if self.nodes[run.node].stopping.contains(&(id, attempt)) {
-            self.agent_later(run, Stage::End(Execution::Stopped));
-            return;
-        }
-        let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
-        if switch.installed == desired(&run.task) {
-            self.agent_later(run, Stage::End(done("nothing to write")));
-            return;
-        }
-        if run.writes == 0 {
-            self.agent_later(run, Stage::End(done("written")));
-            return;
-        }
-        let now = self.nodes[run.node].clock.local(self.now);
-        if now >= run.start_before && self.mutant != Some(Mutant::LateStart) {
-            self.agent_later(run, Stage::End(Execution::TooLate));
-            return;
-        }
-        let budget = u64::from(self.scenario.config.claims.budget_ms) * MS;
-        self.checker.write_starts(self.now, (run.node, run.start), id, attempt, budget);
-        // A write may sit in a socket for long, whatever becomes of its sender.
-        let stuck = self.chance.permille(self.rates.write_stuck);
-        let wait =
-            if stuck { self.chance.range(500, 8000) * MS } else { self.chance.range(MS / 10, 20 * MS) };
-        self.after(wait, Event::Land(run));
-    }
-
-    /// A write reaches its switch.
-    pub(super) fn land(&mut self, mut run: Run) {
-        let fails = self.chance.permille(self.rates.write_fails);
-        let fenced = self.mutant != Some(Mutant::NoFence);
+    fn connect(&mut self, mut run: Run) {
+        let (fenced, lax) = (self.mutant != Some(Mutant::NoFence), self.scenario.lax);
         let name = run.task.switch().to_owned();
         let switch = self.switches.0.entry(name.clone()).or_default();
-        let failed = |reason: &str| Execution::Failed { reason: reason.to_owned() };
-        if switch.gone || switch.starts != run.connection {
-            self.agent_later(run, Stage::End(failed("the connection broke")));
+        if switch.gone {
+            self.agent_ends(run, Execution::Failed { reason: "the switch cannot be reached".to_owned() });
+            return;
+        }
+        // Probes only read, which needs no fence.
+        if matches!(run.task.work(), Work::Probe {}) {
+            self.agent_ends(run, done("alive"));
             return;
         }
         if let Some(by) = switch.fence.filter(|seen| *seen > run.fence && fenced) {
-            self.agent_later(run, Stage::End(Execution::Fenced { by }));
+            self.agent_ends(run, Execution::Fenced { by });
             return;
         }
-        if fails {
-            self.agent_later(run, Stage::End(failed("the switch refused")));
+        switch.fence = switch.fence.max(Some(run.fence));
+        if switch.pushing > 0 && !lax {
+            // It is through with what has begun before it answers.
+            self.agent_later(run, Stage::Connect);
             return;
         }
-        run.writes -= 1;
-        if run.writes == 0 && switch.installed != desired(&run.task) {
-            switch.installed = desired(&run.task);
-            self.checker.effect(self.now, &run.task, run.attempt);
-            self.line(|| format!("{name} does generation {:?}", run.task.work().generation()));
+        let me = (run.node, run.start);
+        (run.connection, run.piped, run.parts) = (switch.starts, switch.piped, switch.parts);
+        if let Some(old) = switch.primary.replace(me).filter(|old| *old != me) {
+            self.stir(name, old);
         }
-        self.agent_later(run, Stage::Write);
+        self.agent_later(run, Stage::Next);
+    }
+
+    fn next_write(&mut self, mut run: Run) {
+        let (id, attempt) = (run.task.id(), run.attempt);
+        if self.nodes[run.node].stopping.contains(&(id, attempt)) {
+            self.agent_ends(run, Execution::Stopped);
+            return;
+        }
+        let wanted = desired(&run.task);
+        let part = run.parts.iter().position(|part| *part != wanted);
+        run.op = match part {
+            _ if !run.piped => Op::Push,
+            Some(part) => Op::Part(part),
+            None if self.mutant == Some(Mutant::NoVerify) => {
+                self.concludes(run);
+                return;
+            }
+            None => {
+                self.agent_later(run, Stage::Verify);
+                return;
+            }
+        };
+        let now = self.nodes[run.node].clock.local(self.now);
+        let budget = u64::from(self.scenario.config.claims.budget_ms) * MS;
+        let (before, within) = match (run.op, run.push) {
+            (Op::Part(_), _) => (run.start_before, budget),
+            (Op::Push, Some(push)) => push,
+            (Op::Push, None) => {
+                self.agent_ends(run, Execution::NeedsPush);
+                return;
+            }
+        };
+        if now >= before && self.mutant != Some(Mutant::LateStart) {
+            let outcome = if matches!(run.op, Op::Push) { Execution::NeedsPush } else { Execution::TooLate };
+            self.agent_ends(run, outcome);
+            return;
+        }
+        self.checker.write_starts(self.now, (run.node, run.start), id, attempt, within);
+        // A request may sit in a socket for long, whatever becomes of its sender.
+        let stuck = self.chance.permille(self.rates.write_stuck);
+        let arrives =
+            if stuck { self.chance.range(500, 8000) * MS } else { self.chance.range(MS / 10, 20 * MS) };
+        // Who gives up waiting says so when nothing can be under way any more, or others have begun.
+        let clock = self.nodes[run.node].clock;
+        let longest = run.push.map_or(0, |(_, within)| within).max(budget);
+        let settle_by = clock.real(run.start_before) + clock.real_length(2 * longest);
+        let patience = match self.mutant {
+            Some(Mutant::EarlyExecuted) => clock.real_length(within),
+            _ => settle_by.saturating_sub(self.now).max(clock.real_length(within)),
+        };
+        run.takes = self.takes(&run);
+        if arrives + run.takes > patience {
+            let mut given_up = run.clone();
+            given_up.orphan = true;
+            self.after(arrives, Event::Land(given_up));
+            let outcome = Execution::Failed { reason: "the switch does not answer".to_owned() };
+            self.after(patience, Event::Agent(run, Stage::End(outcome)));
+            return;
+        }
+        self.after(arrives, Event::Land(run));
+    }
+
+    /// How long the switch works on a request.
+    fn takes(&mut self, run: &Run) -> u64 {
+        match run.op {
+            Op::Push => {
+                let (base, within) = (self.scenario.push_takes, run.push.map_or(0, |(_, within)| within));
+                if self.chance.permille(self.rates.write_stuck * 3) {
+                    // More than it is given, by up to a half.
+                    within + within / 200 * self.chance.range(1, 100)
+                } else {
+                    base / 2 + base / 200 * self.chance.range(0, 100)
+                }
+            }
+            Op::Part(_) if self.scenario.lax => self.chance.range(0, 60) * MS,
+            Op::Part(_) => 0,
+        }
+    }
+
+    /// A request reaches its switch.
+    pub(super) fn land(&mut self, run: Run) {
+        let fails = self.chance.permille(self.rates.write_fails);
+        let fenced = self.mutant != Some(Mutant::NoFence);
+        let takes = run.takes;
+        let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
+        let broken = switch.gone || switch.starts != run.connection;
+        let over = switch.fence.filter(|seen| *seen > run.fence && fenced);
+        let outcome = match over {
+            _ if broken => Some(Execution::Failed { reason: "the connection broke".to_owned() }),
+            Some(by) => Some(Execution::Fenced { by }),
+            None if fails => Some(Execution::Failed { reason: "the switch refused".to_owned() }),
+            None => None,
+        };
+        if let Some(outcome) = outcome {
+            if !run.orphan {
+                self.agent_ends(run, outcome);
+            }
+            return;
+        }
+        if let Op::Push = run.op {
+            switch.pushing += 1;
+            let beside = switch.pushing > 1;
+            self.checker.push_begins(self.now, (run.node, run.start), &run.task, run.attempt, beside);
+        }
+        self.after(takes, Event::Effect(run));
+    }
+
+    /// A request takes effect. What the switch has begun runs on, whoever is primary by now.
+    pub(super) fn effect(&mut self, mut run: Run) {
+        let (name, lax) = (run.task.switch().to_owned(), self.scenario.lax);
+        let switch = self.switches.0.entry(name.clone()).or_default();
+        if switch.starts != run.connection {
+            if !run.orphan {
+                self.agent_ends(run, Execution::Failed { reason: "the connection broke".to_owned() });
+            }
+            return;
+        }
+        match run.op {
+            Op::Push => {
+                (switch.piped, switch.parts) = (true, Parts::default());
+                switch.pushing -= 1;
+                (run.piped, run.parts) = (true, Parts::default());
+                self.checker.push_ends(&run.task, run.attempt);
+                let took = std::time::Duration::from_nanos(self.scenario.push_takes);
+                if !run.orphan {
+                    self.happen(Event::Pushed {
+                        node: run.node,
+                        start: run.start,
+                        switch: name.clone(),
+                        took,
+                    });
+                }
+                self.line(|| format!("{name} has our pipeline, and is empty"));
+            }
+            Op::Part(part) if switch.piped => {
+                let wanted = desired(&run.task);
+                if switch.parts[part] != wanted {
+                    switch.parts[part] = wanted;
+                    self.checker.effect(self.now, &run.task, run.attempt, part, lax);
+                    self.line(|| {
+                        format!("{name} does generation {:?} in part {part}", run.task.work().generation())
+                    });
+                }
+                run.parts[part] = wanted;
+            }
+            // A write into nothing.
+            Op::Part(_) => {
+                if !run.orphan {
+                    self.agent_ends(run, Execution::Failed { reason: "there is no pipeline".to_owned() });
+                }
+                return;
+            }
+        }
+        if !run.orphan {
+            self.agent_later(run, Stage::Next);
+        }
+    }
+
+    /// All is written: is it so?
+    fn verify(&mut self, mut run: Run) {
+        let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
+        if switch.gone || switch.starts != run.connection {
+            self.agent_ends(run, Execution::Failed { reason: "the connection broke".to_owned() });
+            return;
+        }
+        if switch.holds(&run.task) {
+            self.concludes(run);
+            return;
+        }
+        (run.piped, run.parts) = (switch.piped, switch.parts);
+        run.rounds += 1;
+        if run.rounds >= ROUNDS {
+            let reason = "somebody else changes the switch at the same time".to_owned();
+            self.agent_ends(run, Execution::Failed { reason });
+        } else {
+            self.agent_later(run, Stage::Next);
+        }
+    }
+
+    /// The agent says that the switch is as it should be.
+    fn concludes(&mut self, run: Run) {
+        let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
+        // Whoever came after may have changed it.
+        let alone = switch.starts == run.connection && switch.fence == Some(run.fence);
+        if alone && !switch.holds(&run.task) {
+            self.checker.untrue(self.now, &run.task, run.attempt);
+        }
+        self.agent_ends(run, done("written"));
+    }
+
+    /// A node's stream to a switch tells it something.
+    fn stir(&mut self, switch: String, (node, start): (usize, u32)) {
+        let wait = self.chance.range(MS / 10, 5 * MS);
+        self.after(wait, Event::Stir { node, start, switch });
+    }
+
+    /// The agent begins to look at a switch.
+    pub(super) fn audit(&mut self, node: usize, task: Task, number: u64) {
+        let start = self.nodes[node].start;
+        let wait = self.chance.range(MS / 10, 20 * MS);
+        self.after(wait, Event::Audit { node, start, task, number });
+    }
+
+    /// It has looked.
+    pub(super) fn audited(&mut self, node: usize, start: u32, task: &Task, number: u64) {
+        let name = task.switch().to_owned();
+        let switch = self.switches.0.entry(name.clone()).or_default();
+        let outcome = if switch.gone {
+            Audit::Failed { reason: "the switch cannot be reached".to_owned() }
+        } else if switch.holds(task) {
+            Audit::Holds { primary: switch.primary == Some((node, start)) }
+        } else {
+            Audit::Differs { seen: "something else".to_owned(), what: "some of it".to_owned() }
+        };
+        self.input(node, Input::Audited { switch: name, number, outcome });
+    }
+
+    /// Somebody changes a part of a switch by hand, or takes its pipeline away.
+    pub(super) fn edit(&mut self, name: &str) {
+        let (part, by_hand) = (self.chance.index(PARTS), self.chance.next().to_be_bytes());
+        let all = self.chance.permille(200);
+        let switch = self.switches.0.entry(name.to_owned()).or_default();
+        let mut other = [0xee; 32];
+        other[..8].copy_from_slice(&by_hand);
+        switch.parts[part] = Some(other);
+        if all {
+            (switch.piped, switch.parts) = (false, Parts::default());
+        }
+        self.checker.restarted(name);
     }
 
     pub(super) fn switch_restarts(&mut self, name: &str) {
+        if let Some(primary) = self.switches.0.get(name).and_then(|switch| switch.primary) {
+            self.stir(name.to_owned(), primary);
+        }
         let switch = self.switches.0.entry(name.to_owned()).or_default();
         *switch = Switch { starts: switch.starts + 1, gone: switch.gone, ..Switch::default() };
-        self.checker.restarted(self.now, name);
+        self.checker.restarted(name);
     }
 }
 

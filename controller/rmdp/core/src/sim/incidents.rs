@@ -43,6 +43,10 @@ impl World {
             let generation = self.newest;
             self.after(wait, Event::Emit { node, start, generation });
         }
+        if self.nodes[node].is_controller && self.newest > 0 {
+            let (wait, generation) = (self.chance.range(MS, 500 * MS), self.newest);
+            self.after(wait, Event::Wanted { node, start, generation });
+        }
         if !self.nodes[node].is_controller {
             for occurrence in 1..=self.probes {
                 let wait = self.chance.range(MS, 200 * MS);
@@ -75,8 +79,12 @@ impl World {
                 self.newest = generation;
                 self.store.write(self.now, Key::Generation(generation));
                 for node in 0..self.nodes.len() {
-                    if !self.nodes[node].is_controller {
-                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
+                    let start = self.nodes[node].start;
+                    if self.nodes[node].is_controller {
+                        let wait = self.chance.range(100, 1500) * MS;
+                        self.after(wait, Event::Wanted { node, start, generation });
+                    } else {
+                        let wait = self.chance.range(MS, 50 * MS);
                         self.after(wait, Event::Emit { node, start, generation });
                     }
                 }
@@ -127,6 +135,10 @@ impl World {
             Incident::SwitchRestart { switch } => {
                 let name = self.scenario.switches[switch].clone();
                 self.switch_restarts(&name);
+            }
+            Incident::SwitchEdited { switch } => {
+                let name = self.scenario.switches[switch].clone();
+                self.edit(&name);
             }
             Incident::SwitchGone { switch, length } => {
                 let name = self.scenario.switches[switch].clone();

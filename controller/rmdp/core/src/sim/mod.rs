@@ -5,13 +5,14 @@
 //!  seed ─► Scenario ─► World: events in order of time ─► machines of this crate ─► actions ─► events ..
 //!                        │ every action, stored object and effect
 //!                        ▼
-//!                      Checker: I1 .. I11 ─► Violation
+//!                      Checker: I1 .. I14 ─► Violation
 //! ```
 //!
 //! Faults until the calm: datagrams lost, doubled, late; requests lost before or after they took effect, answered with
 //! an error, landing seconds late; the store gone; nodes crashed and restarted without memory, or paused; clocks that
-//! start anywhere and drift by 5 %; switches restarted, unreachable, refusing. After the calm everything queued has to
-//! be decided within a bound.
+//! start anywhere and drift by 5 %; switches restarted, edited by hand, unreachable, refusing, slow with their pipelines;
+//! requests that take effect long after their sender has given up; half of the sites have lax switches. After the calm everything queued has to
+//! be decided, and every switch to hold what the newest generation wants, within a bound.
 //!
 //! `OUTPLANE_SEEDS` says how many seeds the tests try, `OUTPLANE_SEED` replays one.
 

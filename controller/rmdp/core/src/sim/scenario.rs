@@ -61,6 +61,7 @@ pub(super) enum Incident {
     Drain { node: usize, restart_after: u64 },
     StoreGone { length: u64, keeps: bool },
     SwitchRestart { switch: usize },
+    SwitchEdited { switch: usize },
     SwitchGone { switch: usize, length: u64 },
     Replay,
     ForgetCopies,
@@ -72,6 +73,10 @@ pub(super) struct Scenario {
     pub(super) config: Arc<SharedConfig>,
     pub(super) switches: Vec<String>,
     pub(super) rates: Rates,
+    /// Switches let what they have begun run on beside the next primary's writes.
+    pub(super) lax: bool,
+    /// How long switches work on a push, give or take a half; nanoseconds.
+    pub(super) push_takes: u64,
     pub(super) incidents: Vec<(u64, Incident)>,
     /// Controllers that never come back after the calm; at least one does.
     pub(super) lost_for_ever: Vec<usize>,
@@ -157,7 +162,21 @@ impl Scenario {
         }
         let same = chance.range(0, 400);
         let strangers = if chance.permille(wild / 2) { strangers(chance) } else { Vec::new() };
-        Self { config, switches, rates, incidents, lost_for_ever, long, first, strangers, same }
+        let lax = chance.permille(500);
+        let push_takes = chance.range(20, u64::from(config.claims.push_ms) * 2 / 3) * MS;
+        Self {
+            config,
+            switches,
+            rates,
+            lax,
+            push_takes,
+            incidents,
+            lost_for_ever,
+            long,
+            first,
+            strangers,
+            same,
+        }
     }
 
     /// The tasks of a generation: every distributor compiles the same.
@@ -205,7 +224,7 @@ fn strangers(chance: &mut Chance) -> Vec<String> {
 
 fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
     let node = chance.index(nodes);
-    match chance.range(0, 11) {
+    match chance.range(0, 12) {
         0..=2 => {
             Incident::Crash { node, restart_after: chance.range(50, 2500) * MS, old: chance.permille(300) }
         }
@@ -215,6 +234,7 @@ fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
         8 => Incident::SwitchRestart { switch: chance.index(switches) },
         9 => Incident::SwitchGone { switch: chance.index(switches), length: chance.range(100, 2000) * MS },
         10 => Incident::Replay,
+        12 => Incident::SwitchEdited { switch: chance.index(switches) },
         _ => Incident::ForgetCopies,
     }
 }
@@ -236,17 +256,19 @@ fn configuration(chance: &mut Chance, distributors: u64, controllers: u64) -> Sh
     config.heartbeat.silent_after = 4;
     config.claims.delay_ms = [0, 5, 20, 60][chance.index(4)];
     config.claims.lease_base_ms = 800;
-    config.claims.lease_max_ms = 1000;
+    config.claims.lease_max_ms = 1500;
+    config.claims.push_ms = [300, 700][chance.index(2)];
     config.claims.budget_ms = [100, 300][chance.index(2)];
     config.claims.watch_ms = 400;
     config.attempts.max = u32::try_from(chance.range(2, 5)).unwrap_or(2);
     config.attempts.backoff_ms = 50;
     config.attempts.backoff_max_ms = 400;
+    config.audit.interval_s = [1, 3, 10][chance.index(3)];
     config.queue.delay_ms = [0, 10, 50, 300][chance.index(4)];
     config.queue.poll_ms = 500;
     config.limits.executions = if chance.permille(200) { 1 } else { 8 };
     config.retention.horizon_s = 8;
-    config.retention.grace_s = 4;
+    config.retention.grace_s = 5;
     config.retention.generations = 2;
     config.check().expect("a configuration that can work");
     if chance.permille(200) {

@@ -32,8 +32,13 @@ pub(super) enum Event {
     Answer { node: usize, start: u32, token: Token, reply: Reply },
     Agent(Run, Stage),
     Land(Run),
+    Effect(Run),
+    Pushed { node: usize, start: u32, switch: String, took: std::time::Duration },
     Emit { node: usize, start: u32, generation: u64 },
     ProbeFor { node: usize, start: u32, occurrence: u64, old: bool, from: usize },
+    Wanted { node: usize, start: u32, generation: u64 },
+    Stir { node: usize, start: u32, switch: String },
+    Audit { node: usize, start: u32, task: Task, number: u64 },
     Incident(Incident),
     Start(usize),
     Resume(usize),
@@ -49,6 +54,10 @@ impl Event {
             Self::Tick { node, start }
             | Self::Answer { node, start, .. }
             | Self::Emit { node, start, .. }
+            | Self::Wanted { node, start, .. }
+            | Self::Stir { node, start, .. }
+            | Self::Pushed { node, start, .. }
+            | Self::Audit { node, start, .. }
             | Self::ProbeFor { node, start, .. } => Some((*node, Some(*start))),
             Self::Datagram { node, .. } => Some((*node, None)),
             Self::Agent(run, _) => Some((run.node, Some(run.start))),
@@ -222,11 +231,8 @@ impl World {
             _ => None,
         });
         let left: Vec<_> = left.collect();
-        let installed = self.switches.0.iter();
-        let installed =
-            installed.filter_map(|(name, switch)| Some((name.clone(), switch.installed?))).collect();
         if self.checker.violations.is_empty() {
-            self.checker.end(self.now, left, &installed);
+            self.checker.end(self.now, left);
         }
         self.report.seed = self.seed;
         self.report.hash = self.hasher.finish();
@@ -259,7 +265,11 @@ impl World {
         let probes: Vec<_> =
             (1..=self.probes).flat_map(|occurrence| self.scenario.probe(occurrence)).collect();
         let wanted = last.values().copied().filter(|task| current.contains(&task.id())).chain(&probes);
-        let settled = wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
+        let installed =
+            |task: &Task| self.switches.0.get(task.switch()).is_some_and(|switch| switch.holds(task));
+        let kept = self.newest == 0 || self.scenario.tasks(self.newest).iter().all(installed);
+        let settled = kept
+            && wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
             && !self.store.keys().any(|key| matches!(key, Key::Queue(_)));
         let over = self.now >= calm + if self.scenario.long { LONG } else { 0 };
@@ -269,11 +279,24 @@ impl World {
         if self.now < calm + BOUND + if self.scenario.long { LONG } else { 0 } {
             return false;
         }
+        let wrong = self
+            .scenario
+            .tasks(self.newest.max(1))
+            .into_iter()
+            .filter(|task| self.newest > 0 && !installed(task));
+        let wrong: Vec<_> = wrong.map(|task| task.switch().to_owned()).collect();
         let never: Vec<_> =
             wanted.filter(|task| !self.checker.is_decided_or_closed(task)).map(Task::id).collect();
         for id in never {
             let what = format!("{id}, of the newest generation or of a probe, was never decided");
             self.checker.violations.push(Violation { invariant: super::Invariant::I5, at: self.now, what });
+        }
+        for switch in wrong {
+            let what = format!(
+                "{switch} does not hold the newest generation, {} s after the faults",
+                BOUND / (1000 * MS)
+            );
+            self.checker.violations.push(Violation { invariant: super::Invariant::I12, at: self.now, what });
         }
         true
     }
@@ -330,6 +353,8 @@ impl World {
             }
             Event::Agent(run, stage) => self.agent(run, stage),
             Event::Land(run) => self.land(run),
+            Event::Effect(run) => self.effect(run),
+            Event::Pushed { node, switch, took, .. } => self.input(node, Input::Pushed { switch, took }),
             Event::Emit { node, generation, .. } => {
                 let tasks = self.scenario.tasks(generation);
                 self.input(node, Input::Emit { generation, tasks });
@@ -343,6 +368,12 @@ impl World {
                 }
                 self.input(node, Input::Probe { tasks: tasks[from..until].to_vec(), old });
             }
+            Event::Wanted { node, generation, .. } => {
+                let tasks = self.scenario.tasks(generation);
+                self.input(node, Input::Wanted { generation, tasks });
+            }
+            Event::Stir { node, switch, .. } => self.input(node, Input::Stirred { switch }),
+            Event::Audit { node, start, task, number } => self.audited(node, start, &task, number),
             Event::Incident(incident) => self.incident(&incident),
             Event::Start(node) => self.start(node, false),
             Event::Resume(node) => self.resume(node),
@@ -398,9 +429,12 @@ impl World {
         }
         match action {
             Action::Store { token, request } => self.send(node, token, request),
-            Action::Execute { task, attempt, fence, start_before } => {
-                self.execute(node, task, attempt, fence, start_before);
+            Action::Execute { task, attempt, fence, start_before, push } => {
+                self.execute(node, task, attempt, fence, start_before, push);
             }
+            Action::Audit { task, number } => self.audit(node, task, number),
+            // There are no strangers here.
+            Action::Disown { .. } => {}
             Action::Stop { id, attempt } => {
                 self.nodes[node].stopping.insert((id, attempt));
             }

@@ -17,6 +17,7 @@ use crate::agent::{Agent, Job};
 pub(crate) struct Executed {
     pub(crate) id: TransactionId,
     pub(crate) attempt: u32,
+    pub(crate) switch: String,
     pub(crate) outcome: Execution,
     pub(crate) took: Duration,
 }
@@ -24,6 +25,7 @@ pub(crate) struct Executed {
 struct Running {
     id: TransactionId,
     attempt: u32,
+    switch: String,
     stop: CancellationToken,
     start: Instant,
 }
@@ -50,11 +52,11 @@ impl Executions {
 
     pub(crate) fn start(&mut self, job: Job, config: Arc<SharedConfig>) {
         let (id, attempt, stop) = (job.task.id(), job.fence.attempt, job.stop.clone());
-        let agent = self.agent.clone();
+        let (agent, switch) = (self.agent.clone(), job.task.switch().to_owned());
         let span = tracing::info_span!("execute", task = %id, attempt, switch = job.task.switch());
         let work = async move { agent.execute(job, &config).await }.instrument(span);
         let handle = self.under_way.spawn(work);
-        self.running.insert(handle.id(), Running { id, attempt, stop, start: Instant::now() });
+        self.running.insert(handle.id(), Running { id, attempt, switch, stop, start: Instant::now() });
     }
 
     pub(crate) fn stop(&self, id: TransactionId, attempt: u32) {
@@ -75,8 +77,10 @@ impl Executions {
                     (error.id(), Execution::Failed { reason: "the agent has ended early".to_owned() })
                 }
             };
-            let Some(Running { id, attempt, start, .. }) = self.running.remove(&handle) else { continue };
-            return Executed { id, attempt, outcome, took: start.elapsed() };
+            let Some(Running { id, attempt, switch, start, .. }) = self.running.remove(&handle) else {
+                continue;
+            };
+            return Executed { id, attempt, switch, outcome, took: start.elapsed() };
         }
     }
 }

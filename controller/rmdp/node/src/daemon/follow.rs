@@ -13,12 +13,20 @@ use crate::generation::{Compiled, compiled};
 use crate::objects::Objects;
 use crate::probes::ProbeFollower;
 
+/// How often a controller asks for the newest generation, if no hint and no heartbeat tells of one.
+const WANTED_POLL: Duration = Duration::from_secs(5);
+
+/// So long it has to be the newest before a controller compiles it.
+const SETTLES: Duration = Duration::from_secs(1);
+
 /// News of the chains.
 pub(crate) enum Event {
     /// A version of the shared configuration, and its text.
     Config(u64, String),
     /// A generation, compiled, and how long that took since it was found.
     Compiled(Box<Compiled>, Duration),
+    /// For controllers: the newest generation, compiled.
+    Wanted(Box<Compiled>),
     /// A generation that cannot be carried out, and why.
     BadGeneration(u64, String),
     /// Something that cannot be read; what was known before stays.
@@ -81,6 +89,41 @@ pub(crate) async fn generations(
         };
         if let Some(event) = event {
             let _ = events.send(event).await;
+        }
+    }
+}
+
+/// For controllers: the newest generation, once it has been the newest for a moment. Nobody waits for it: whoever keeps a
+/// switch looks at it after the change. Ends when the loop takes no events any more.
+pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+    let mut follower = Follower::new(objects, Chain::Generations, 0).every(WANTED_POLL);
+    let mut faults = Faults::default();
+    let mut newest = None;
+    while !events.is_closed() {
+        let found = match &newest {
+            None => follower.next(&mut hints).await,
+            Some(_) => match tokio::time::timeout(SETTLES, follower.next(&mut hints)).await {
+                Ok(found) => found,
+                Err(_) => {
+                    if let Some((number, record)) = newest.take() {
+                        let event = match compile(number, record).await {
+                            Event::Compiled(compiled, _) => Event::Wanted(compiled),
+                            other => other,
+                        };
+                        let _ = events.send(event).await;
+                    }
+                    continue;
+                }
+            },
+        };
+        match found {
+            Ok((number, Object::Generation(record))) => newest = Some((number, record)),
+            Ok(_) => {}
+            Err(error) => {
+                if let Some(event) = faults.fresh(&error) {
+                    let _ = events.send(event).await;
+                }
+            }
         }
     }
 }

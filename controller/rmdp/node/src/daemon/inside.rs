@@ -1,7 +1,7 @@
 //! What a daemon wants to know of its state machine, beside driving it.
 
 use outplane_rmdp_core::io::Machine;
-use outplane_rmdp_core::{Controller, Counters, Distributor};
+use outplane_rmdp_core::{Controller, Counters, Distributor, KeptView};
 
 /// A machine that can be looked into.
 pub(crate) trait Inside: Machine {
@@ -14,6 +14,8 @@ pub(crate) trait Inside: Machine {
     fn room(&self) -> usize;
     /// Sender ids that are marked as degraded.
     fn degraded(&self) -> Vec<u32>;
+    /// The switches that are kept.
+    fn kept(&self) -> Vec<KeptView<'_>>;
 }
 
 impl Inside for Controller {
@@ -37,6 +39,10 @@ impl Inside for Controller {
     fn degraded(&self) -> Vec<u32> {
         self.degraded().collect()
     }
+
+    fn kept(&self) -> Vec<KeptView<'_>> {
+        self.kept().collect()
+    }
 }
 
 impl Inside for Distributor {
@@ -58,6 +64,10 @@ impl Inside for Distributor {
     }
 
     fn degraded(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn kept(&self) -> Vec<KeptView<'_>> {
         Vec::new()
     }
 }

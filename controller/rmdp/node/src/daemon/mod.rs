@@ -160,6 +160,8 @@ struct Daemon<M> {
     bad_generation: Option<String>,
     /// What is wrong with the newest configuration, or lacking for it.
     bad_config: Option<String>,
+    /// The last that was told of kept switches named some.
+    told_kept: bool,
 }
 
 impl<M: Inside> Daemon<M> {
@@ -186,6 +188,7 @@ impl<M: Inside> Daemon<M> {
             notifier: Notifier::from_environment(),
             bad_generation: None,
             bad_config: None,
+            told_kept: false,
         };
         daemon.secrets_missing(&started.missing);
         daemon
@@ -197,6 +200,10 @@ impl<M: Inside> Daemon<M> {
         let (probes, mut asked) = mpsc::channel(1);
         let hints = self.config_hint.subscribe();
         self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
+        if self.setup.role == Role::Controller {
+            let hints = self.intent_hint.subscribe();
+            self.tasks.spawn(follow::wanted(self.objects.clone(), hints, events.clone()));
+        }
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();
             let (tell, expiries) = watch::channel(Expiries::default());
@@ -281,6 +288,10 @@ impl<M: Inside> Daemon<M> {
             },
             Ok(Payload::Heartbeat(heartbeat)) => {
                 let heartbeat = Heartbeat::of_wire(&heartbeat);
+                if self.setup.role == Role::Controller && heartbeat.generation > *self.intent_hint.borrow() {
+                    // What it should keep its switches at.
+                    self.intent_hint.send_replace(heartbeat.generation);
+                }
                 self.shell.step(Input::Heartbeat { sender, heartbeat });
             }
             Err(error) => tracing::warn!(sender, %error, "an authentic datagram with nonsense in it"),
@@ -291,6 +302,12 @@ impl<M: Inside> Daemon<M> {
         match event {
             Event::Config(version, toml) => self.config(version, &toml).await,
             Event::Compiled(compiled, took) => self.compiled(*compiled, took),
+            Event::Wanted(compiled) => {
+                let Compiled { generation, tasks, .. } = *compiled;
+                self.shell.knows(generation);
+                self.bad_generation = None;
+                self.shell.step(Input::Wanted { generation, tasks });
+            }
             Event::BadGeneration(generation, reason) => {
                 self.shell.knows(generation);
                 tracing::error!(alert = true, generation, "{reason}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::SharedConfig;
-use outplane_rmdp_core::io::{Action, Execution, Heartbeat, Input, Level, Note, Reply, Request};
+use outplane_rmdp_core::io::{Action, Audit, Execution, Heartbeat, Input, Level, Note, Reply, Request};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, Outcome};
 use outplane_rmdp_core::task::{Digest, Task, TransactionId};
@@ -23,6 +23,7 @@ use crate::clock;
 use crate::http::{Lacking, Readiness};
 use crate::metrics::{AttemptEnd, Metrics, Step};
 use crate::objects::Objects;
+use crate::watch::Watch;
 
 /// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
 const REMEMBERED: usize = 4096;
@@ -42,6 +43,7 @@ pub(crate) struct Shell<M> {
     pub(crate) requests: Requests,
     /// None for distributors.
     pub(crate) executions: Option<Executions>,
+    watch: Option<Watch>,
     pub(crate) sender: Sender,
     pub(crate) config: Arc<SharedConfig>,
     pub(crate) metrics: Arc<Metrics>,
@@ -51,6 +53,8 @@ pub(crate) struct Shell<M> {
     remembered: HashMap<TransactionId, Task>,
     order: VecDeque<TransactionId>,
     ahead: JoinSet<()>,
+    /// Audits under way: the switch, the audit's number, what was found.
+    audits: JoinSet<(String, u64, Audit)>,
     actions: Vec<Action>,
     /// Ended tasks, the newest last.
     pub(crate) recent: VecDeque<String>,
@@ -83,6 +87,7 @@ impl<M: Inside> Shell<M> {
         Self {
             machine,
             requests: Requests::new(objects),
+            watch: agent.as_ref().map(|agent| agent.watch().clone()),
             executions: agent.map(Executions::new),
             sender,
             config,
@@ -92,6 +97,7 @@ impl<M: Inside> Shell<M> {
             remembered: HashMap::new(),
             order: VecDeque::new(),
             ahead: JoinSet::new(),
+            audits: JoinSet::new(),
             actions: Vec::new(),
             recent: VecDeque::new(),
             unclear: 0,
@@ -117,9 +123,22 @@ impl<M: Inside> Shell<M> {
                 None => std::future::pending().await,
             }
         };
+        let watch = self.watch.clone();
+        let stirred = async {
+            match &watch {
+                Some(watch) => watch.stirred().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             answered = self.requests.next() => Ended::Request(answered),
             executed = executions => Ended::Execution(executed),
+            switch = stirred => Ended::Stream(switch),
+            Some(audited) = self.audits.join_next() => match audited {
+                Ok((switch, number, outcome)) => Ended::Audit(switch, number, outcome),
+                // A panic, which its own message has told.
+                Err(_) => Ended::Nothing,
+            },
             Some(_) = self.ahead.join_next() => Ended::Nothing,
         }
     }
@@ -130,6 +149,15 @@ impl<M: Inside> Shell<M> {
             Ended::Nothing => {}
             Ended::Request(answered) => self.answered(answered),
             Ended::Execution(executed) => self.executed(executed),
+            Ended::Stream(switch) => {
+                tracing::info!(switch, "its stream has ended, or another is its primary");
+                self.step(Input::Stirred { switch });
+            }
+            Ended::Audit(switch, number, outcome) => {
+                tracing::debug!(switch, ?outcome, "audited");
+                self.changed |= !matches!(outcome, Audit::Holds { .. });
+                self.step(Input::Audited { switch, number, outcome });
+            }
         }
     }
 
@@ -227,20 +255,23 @@ impl<M: Inside> Shell<M> {
     }
 
     fn executed(&mut self, executed: Executed) {
-        let Executed { id, attempt, outcome, took } = executed;
+        let Executed { id, attempt, switch, outcome, took } = executed;
         self.metrics.step(Step::Execute, took);
         let (end, words) = match &outcome {
             Execution::Done { report } => (AttemptEnd::Done, report.clone()),
             Execution::Failed { reason } => (AttemptEnd::Failed, reason.clone()),
-            Execution::Fenced { by } => {
-                (AttemptEnd::Fenced, format!("generation {} attempt {} was there", by.generation, by.attempt))
-            }
+            Execution::Fenced { by } => (AttemptEnd::Fenced, format!("{by} was there")),
             Execution::TooLate => (AttemptEnd::TooLate, "no time was left".to_owned()),
+            Execution::NeedsPush => (AttemptEnd::NeedsPush, "the switch lacks our pipeline".to_owned()),
             Execution::Stopped => (AttemptEnd::Stopped, "stopped".to_owned()),
         };
         self.metrics.attempt_ended(end);
-        let switch = self.remembered.get(&id).map_or("", |task| task.switch());
         tracing::info!(task = %id, switch, attempt, end = end.word(), took_us = took.as_micros(), "{words}");
+        let pushed = self.executions.as_ref().and_then(|executions| executions.agent().take_pushed(&switch));
+        if let Some(took) = pushed {
+            tracing::info!(switch, took_ms = took.as_millis(), "its pipeline was pushed");
+            self.step(Input::Pushed { switch, took });
+        }
         self.step(Input::Executed { id, attempt, outcome });
     }
 
@@ -270,11 +301,19 @@ impl<M: Inside> Shell<M> {
                 }
                 self.requests.send(token, request, blob);
             }
-            Action::Execute { task, attempt, fence, start_before } => {
+            Action::Execute { task, attempt, fence, start_before, push } => {
                 tracing::debug!(task = %task.id(), switch = task.switch(), attempt, "executing");
-                let job = Job { task, fence, start_before, stop: CancellationToken::new() };
+                let job = Job { task, fence, start_before, push, stop: CancellationToken::new() };
                 if let Some(executions) = &mut self.executions {
                     executions.start(job, Arc::clone(&self.config));
+                }
+            }
+            Action::Audit { task, number } => self.audit(task, number),
+            Action::Disown { switch, fence } => {
+                tracing::warn!(switch, %fence, "taken for a stranger's election id");
+                if let Some(executions) = &self.executions {
+                    let agent = executions.agent().clone();
+                    self.ahead.spawn(async move { agent.disown(&switch, fence).await });
                 }
             }
             Action::Stop { id, attempt } => {
@@ -292,6 +331,15 @@ impl<M: Inside> Shell<M> {
             Action::Heartbeat(heartbeat) => self.beat(&heartbeat),
             Action::Note(note) => self.note(note),
         }
+    }
+
+    fn audit(&mut self, task: Task, number: u64) {
+        let Some(executions) = &self.executions else { return };
+        let (agent, config) = (executions.agent().clone(), Arc::clone(&self.config));
+        self.audits.spawn(async move {
+            let outcome = agent.audit(&task, &config).await;
+            (task.switch().to_owned(), number, outcome)
+        });
     }
 
     fn fetch_ahead(&mut self, id: TransactionId) {
@@ -349,6 +397,8 @@ impl<M: Inside> Shell<M> {
 pub(crate) enum Ended {
     Request(Answered),
     Execution(Executed),
+    Stream(String),
+    Audit(String, u64, Audit),
     Nothing,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{NodeStatus, Object};
+use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, NodeStatus, Object, Standing};
 
 use super::Daemon;
 use super::inside::Inside;
@@ -16,6 +16,10 @@ pub const LEFT: &str = "left";
 
 /// How long the status shows an alert that is no state.
 const FRESH: Duration = Duration::from_mins(10);
+
+/// Bytes of words about kept switches, and of each where they are more.
+const MOST_WORDS: usize = 2 << 20;
+const FEW_WORDS: usize = 100;
 
 /// Tasks in mind that the status shows.
 const SHOWN: usize = 20;
@@ -125,6 +129,15 @@ impl<M: Inside> Daemon<M> {
         let name =
             |sender: &u32| config.sender(*sender).map_or_else(|| sender.to_string(), |m| m.name.clone());
         let marks = self.shell.machine.degraded();
+        metrics.set_kept(
+            self.kept().switches,
+            vec![
+                ("looked", counters.audits),
+                ("drifted", counters.drifts),
+                ("failed", counters.audits_failed),
+                ("brought_back", counters.repairs),
+            ],
+        );
         metrics.set_degraded(marks.iter().map(|sender| (Side::Sender, name(sender))).collect());
         let status = self.status();
         self.notifier.status(&format!(
@@ -143,13 +156,51 @@ impl<M: Inside> Daemon<M> {
             return;
         }
         self.shell.changed = false;
-        let (key, mut object) = self.status_object();
+        let status = self.status_object();
+        let kept = self.kept();
+        // That there are none any more is told once.
+        let some = !kept.switches.is_empty();
+        let kept = (some || self.told_kept).then(|| (Key::Kept(kept.node.clone()), Object::Kept(kept)));
+        self.told_kept = some;
         let objects = self.objects.clone();
         self.chores.spawn(async move {
-            if let Err(error) = objects.put(&key, &mut object).await {
-                tracing::debug!(%error, "cannot write the status");
+            for (key, mut object) in [Some(status), kept].into_iter().flatten() {
+                if let Err(error) = objects.put(&key, &mut object).await {
+                    tracing::debug!(%error, "cannot write the status");
+                }
             }
         });
+    }
+
+    /// The switches that this node keeps.
+    fn kept(&self) -> KeptSwitches {
+        let (now, unix_ms) = (clock::instant(), clock::unix_millis());
+        let switches = self.shell.machine.kept().into_iter().map(|kept| {
+            let age = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+            KeptSwitch {
+                switch: kept.switch.to_owned(),
+                generation: kept.generation,
+                standing: kept.standing,
+                seen: match kept.standing {
+                    Standing::Kept => format!("generation {}", kept.generation),
+                    _ => kept.seen.to_owned(),
+                },
+                verified_ms: kept.verified.map(|at| unix_ms.saturating_sub(age(at))),
+                what: kept.what.to_owned(),
+                repairs: kept.repairs,
+            }
+        });
+        let mut kept =
+            KeptSwitches { node: self.setup.file.name.clone(), switches: switches.collect(), at_ms: 0 };
+        // Words are bounded each; where they are too many together, how the switches stand is told without.
+        let words: usize = kept.switches.iter().map(|kept| kept.what.len() + kept.seen.len()).sum();
+        if words > MOST_WORDS {
+            for kept in &mut kept.switches {
+                kept.what.truncate(kept.what.floor_char_boundary(FEW_WORDS));
+                kept.seen.truncate(kept.seen.floor_char_boundary(FEW_WORDS));
+            }
+        }
+        kept
     }
 
     fn status_object(&self) -> (Key, Object) {

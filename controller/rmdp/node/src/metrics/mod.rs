@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use outplane_rmdp_core::object::KeptSwitch;
 use outplane_rmdp_store::{EndpointStats, RequestCounts};
 use outplane_rmdp_transport::{Counters, DestinationCounters, Mode};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -88,6 +89,8 @@ words! {
         TooLate = "too_late",
         /// It was stopped.
         Stopped = "stopped",
+        /// The switch lacked our pipeline, and the lease left no time to push it.
+        NeedsPush = "needs_push",
     }
 }
 
@@ -341,6 +344,12 @@ impl Metrics {
     /// How full queues, maps and caches are.
     pub fn set_sizes(&self, sizes: Vec<Size>) {
         self.lock().sizes = sizes;
+    }
+
+    /// The switches that this node keeps, and what its audits have come to.
+    pub fn set_kept(&self, switches: Vec<KeptSwitch>, audits: Vec<(&'static str, u64)>) {
+        let mut snapshot = self.lock();
+        (snapshot.kept, snapshot.audits) = (switches, audits);
     }
 
     /// Who is marked as degraded now.

@@ -5,6 +5,7 @@ use std::fmt::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use outplane_rmdp_core::object::{KeptSwitch, Standing};
 use outplane_rmdp_store::{EndpointState, EndpointStats, RequestCounts};
 use outplane_rmdp_transport::{Counters, DestinationCounters, Lateness};
 use outplane_rmdp_wire::DatagramType;
@@ -20,6 +21,8 @@ use crate::strangers::StrangersOf;
 /// Senders that have series of their own: twice the members that a configuration has at most. Any others are one series
 /// together.
 const MAX_SENDERS: usize = 128;
+/// Switches that have series of their own.
+const MAX_SWITCHES: usize = 1000;
 /// The label of those others.
 const OTHERS: &str = "others";
 /// Values of `mode`.
@@ -37,6 +40,8 @@ pub(super) struct Snapshot {
     pub(super) strangers: Vec<StrangersOf>,
     pub(super) sizes: Vec<Size>,
     pub(super) degraded: Vec<(Side, String)>,
+    pub(super) kept: Vec<KeptSwitch>,
+    pub(super) audits: Vec<(&'static str, u64)>,
 }
 
 /// Writes the snapshot at each scrape.
@@ -51,6 +56,7 @@ impl Collector for Collected {
         snapshot.receiver(&mut out)?;
         snapshot.sender(&mut out)?;
         snapshot.store(&mut out)?;
+        snapshot.switches(&mut out)?;
         snapshot.node(&mut out)
     }
 }
@@ -221,6 +227,38 @@ impl Snapshot {
         out.gauges("store_strangers", help, strangers.collect())?;
         let help = "Requests that waited since too many were under way";
         out.counter("store_waited", help, waited)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    fn switches(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let audits = self.audits.iter().map(|(what, count)| ([("outcome", *what)], *count));
+        out.counters("audits", "Audits of switches by what came of them", audits.collect())?;
+        let standings = [Standing::Kept, Standing::Unknown, Standing::Drifted, Standing::Unreachable];
+        let standings = standings.map(|standing| {
+            let count = self.kept.iter().filter(|kept| kept.standing == standing).count();
+            ([("standing", standing.word())], count as f64)
+        });
+        out.gauges("switches", "Switches that this node keeps, by how they stand", standings.to_vec())?;
+        let of = |value: fn(&KeptSwitch) -> Option<f64>| {
+            let kept = self.kept.iter().take(MAX_SWITCHES);
+            kept.filter_map(|kept| Some(([("switch", kept.switch.as_str())], value(kept)?))).collect()
+        };
+        let help = "1 if a switch was seen to hold what the newest generation wants at the last look";
+        out.gauges(
+            "switch_kept",
+            help,
+            of(|kept| Some(f64::from(u8::from(kept.standing == Standing::Kept)))),
+        )?;
+        let help = "The generation that a switch is kept at";
+        out.gauges("switch_generation", help, of(|kept| Some(kept.generation as f64)))?;
+        let help = "When a switch was last seen to hold what it should, Unix time";
+        out.gauges("switch_verified_seconds", help, of(|kept| Some(kept.verified_ms? as f64 / 1000.0)))?;
+        let repairs = self
+            .kept
+            .iter()
+            .take(MAX_SWITCHES)
+            .map(|kept| ([("switch", kept.switch.as_str())], kept.repairs));
+        out.counters("switch_repairs", "How often a switch was brought back", repairs.collect())
     }
 
     fn node(&self, out: &mut Out<'_>) -> Result<(), Error> {

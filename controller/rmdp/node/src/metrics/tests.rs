@@ -36,6 +36,16 @@ fn full() -> Metrics {
     metrics.set_strangers(vec![strangers]);
     metrics.set_sizes(vec![Size { name: "tasks", now: 3, bound: 10_000, hits: 0 }]);
     metrics.set_degraded(vec![(Side::Sender, "d2".to_owned())]);
+    let kept = KeptSwitch {
+        switch: "leaf1".to_owned(),
+        generation: 7,
+        standing: outplane_rmdp_core::object::Standing::Drifted,
+        seen: "no pipeline".to_owned(),
+        verified_ms: Some(1_500),
+        what: "everything".to_owned(),
+        repairs: 2,
+    };
+    metrics.set_kept(vec![kept], vec![("looked", 3)]);
     metrics.task_ended(TaskEnd::Done);
     metrics.attempt_ended(AttemptEnd::TooLate);
     metrics.claimed(ClaimOutcome::Won);
@@ -60,6 +70,12 @@ fn what_was_handed_over_is_written() {
         "outplane_datagram_lateness_seconds_bucket{le=\"+Inf\",sender=\"d1\"} 4",
         "outplane_datagram_lateness_seconds_count{sender=\"d1\"} 4",
         "outplane_receiver_mode{mode=\"socket\"} 1.0",
+        "outplane_audits_total{outcome=\"looked\"} 3",
+        "outplane_switches{standing=\"drifted\"} 1.0",
+        "outplane_switch_kept{switch=\"leaf1\"} 0.0",
+        "outplane_switch_generation{switch=\"leaf1\"} 7.0",
+        "outplane_switch_verified_seconds{switch=\"leaf1\"} 1.5",
+        "outplane_switch_repairs_total{switch=\"leaf1\"} 2",
         "outplane_receiver_mode{mode=\"xdp-driver\"} 0.0",
         "outplane_tasks_received_total 4",
         "outplane_ring_full_total 5",

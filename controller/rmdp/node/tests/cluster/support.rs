@@ -17,7 +17,7 @@ use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
-use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_node::generation::{Compiled, compiled};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
@@ -47,6 +47,7 @@ interval_ms = 50
 lease_base_ms = 2400
 lease_max_ms = 5000
 budget_ms = 900
+push_ms = 1000
 watch_ms = 300
 [attempts]
 max = 4
@@ -312,11 +313,30 @@ impl Lab {
 
     /// Makes sure that every switch holds what a generation says, and nothing else.
     pub(crate) async fn assert_holds(&self, generation: u64) {
+        if let Some(differs) = self.difference(&self.compiled(generation).await).await {
+            panic!("generation {generation}: {differs}");
+        }
+    }
+
+    /// Whether every switch holds what a generation says, and nothing else.
+    pub(crate) async fn holds(&self, generation: u64) -> bool {
+        self.holds_as_compiled(&self.compiled(generation).await).await
+    }
+
+    pub(crate) async fn holds_as_compiled(&self, compiled: &Compiled) -> bool {
+        self.difference(compiled).await.is_none()
+    }
+
+    async fn compiled(&self, generation: u64) -> Compiled {
         let Some(Object::Generation(record)) = self.objects.get(&Key::Generation(generation)).await.unwrap()
         else {
             panic!("generation {generation} is there")
         };
-        let compiled = compiled(&record).unwrap();
+        compiled(&record).unwrap()
+    }
+
+    /// What a switch holds else.
+    async fn difference(&self, compiled: &Compiled) -> Option<String> {
         for task in &compiled.tasks {
             let switch = &self.switches[task.switch()];
             let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else {
@@ -332,10 +352,16 @@ impl Lab {
             };
             let pipeline = std::sync::Arc::new(Pipeline::outplane().clone());
             let connection = Connection::open_read_only(target, pipeline, Options::default()).await.unwrap();
-            let read = connection.read_installed(&desired, false).await.unwrap();
+            let read = match connection.read_installed(&desired, false).await {
+                Ok(read) => read,
+                Err(error) => return Some(error.to_string()),
+            };
             let plan = plan::plan(&Pipeline::outplane().program, &read.installed, &desired).unwrap();
-            assert!(plan.is_empty(), "{} differs from generation {generation}: {plan:?}", task.switch());
+            if !plan.is_empty() {
+                return Some(format!("{}: {plan:?}", task.switch()));
+            }
         }
+        None
     }
 
     /// The claim of an attempt, once there is one.

@@ -18,7 +18,7 @@ use super::updates::{describe, origin_of, to_wire};
 use super::{Progress, WriteOptions, Written};
 use crate::arbitration::{Primacy, Stream, lost, to_wire as election_id};
 use crate::connect::with_metadata_limit;
-use crate::connection::{Connection, within};
+use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Failure, Problem, Refusal};
 
 /// How often an update may come again before it counts as refused.
@@ -110,7 +110,7 @@ impl Writer<'_> {
             }
             let (chunk, answer) = tokio::select! {
                 biased;
-                // What is under way is dropped with `under_way`.
+                // What is under way goes on, and is waited for by whoever keeps the switch's session.
                 error = self.lost(&mut primacy) => return Err(error),
                 () = self.cancelled(), if !state.stopping => {
                     state.stopping = true;
@@ -164,6 +164,7 @@ impl Writer<'_> {
         };
         let mut client = self.connection.client.clone();
         let deadline = self.connection.options.write_deadline;
+        let calls = self.connection.under_way.clone();
         self.written.chunks += 1;
         let limit = self.options.start_before;
         under_way.spawn(async move {
@@ -171,7 +172,8 @@ impl Writer<'_> {
             if limit.is_some_and(|limit| Instant::now() >= limit) {
                 return (chunk, None);
             }
-            let answer = within(deadline, client.write(with_metadata_limit(request))).await;
+            let write = async move { client.write(with_metadata_limit(request)).await };
+            let answer = calls.call(deadline, write).await;
             (chunk, Some(answer))
         });
     }
@@ -201,6 +203,11 @@ impl Writer<'_> {
                     return Err(self.connection.error(Problem::Deadline { call: "Write", after }));
                 }
                 self.pacer.failed(places.len() / 2);
+                // The same writes twice at a time would make a slow switch slower.
+                let deadline = self.connection.options.write_deadline;
+                let patience = Instant::now() + deadline * 4;
+                let patience = self.options.start_before.map_or(patience, |limit| limit.min(patience));
+                self.connection.under_way.settled(patience).await;
                 for part in places.chunks(places.len().div_ceil(4)) {
                     self.again(part.to_vec(), state);
                 }

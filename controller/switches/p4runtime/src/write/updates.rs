@@ -63,7 +63,7 @@ fn meter(schema: &Schema, id: u32, index: i64) -> String {
 }
 
 /// The policy and rule that a change is for; for a delete, those of the entry that was installed.
-pub(super) fn origin_of(change: &Change, installed: &Installed) -> Option<Origin> {
+pub(crate) fn origin_of(change: &Change, installed: &Installed) -> Option<Origin> {
     match change {
         Change::Insert(entry) | Change::Modify(entry) => Origin::decode(&entry.metadata),
         Change::Delete(key) => {

@@ -27,7 +27,7 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
     keep_a_policy: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None },
+    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
 };
 
 impl Bmv2 {
@@ -146,7 +146,13 @@ async fn stopped_anywhere_and_applied_again() {
                 cancel.cancel();
             }
         };
-        let write = WriteOptions { progress: Some(&stop), cancel: Some(&cancel), start_before: None };
+        let write = WriteOptions {
+            progress: Some(&stop),
+            cancel: Some(&cancel),
+            start_before: None,
+            push: None,
+            settle_by: None,
+        };
         match connection.converge(&new, ConvergeOptions { write, ..VERIFY }).await {
             Ok(_) => {}
             Err(error) => {

@@ -33,8 +33,10 @@ pub(crate) enum Fault {
     Refuse(Status),
     /// It is written, and this answer sent.
     Lie(Status),
-    /// It takes this long.
+    /// It takes this long, and nothing comes of it if nobody waits any more.
     Slow(Duration),
+    /// It is taken in, and takes effect after this long, whoever waits and whoever is primary by then.
+    Late(Duration),
     /// Updates after the first that fails come back ABORTED.
     AbortRest,
     /// Every stream ends, and this answer is sent.
@@ -65,8 +67,12 @@ pub(crate) struct Manners {
     pub(crate) part: Option<usize>,
     /// Every part of a read takes this long.
     pub(crate) slow_reads: Option<Duration>,
+    /// A push takes this long, and takes effect at its end, whoever waits and whoever is primary by then.
+    pub(crate) slow_push: Option<Duration>,
     /// How often a pipeline was pushed.
     pub(crate) pushes: usize,
+    /// Pushes that it is at work on, and the most at a time.
+    pub(crate) pushing: (usize, usize),
     /// Updates in each write request.
     pub(crate) writes: Vec<usize>,
     /// Entities in each read request.
@@ -347,13 +353,14 @@ impl P4Runtime for Service {
         if self.0.held().primary() > election_id {
             return Err(Status::permission_denied("not the primary"));
         }
-        let mut lie = None;
+        let (mut lie, mut late) = (None, None);
         let mut abort_rest = false;
         match fault {
             Fault::None => {}
             Fault::Refuse(status) => return Err(status),
             Fault::Lie(status) => lie = Some(status),
             Fault::Slow(time) => tokio::time::sleep(time).await,
+            Fault::Late(time) => late = Some(time),
             Fault::AbortRest => abort_rest = true,
             Fault::Drop(status) => {
                 self.0.held().streams.clear();
@@ -368,6 +375,19 @@ impl P4Runtime for Service {
                 held.announce();
                 return Err(Status::permission_denied("not the primary"));
             }
+        }
+        if let Some(time) = late {
+            let shared = Arc::clone(&self.0);
+            // Not ended by whoever gives up waiting.
+            let effect = tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                let mut held = shared.held();
+                let write = |update: &Update| held.write(update).err().unwrap_or((Code::Ok, ""));
+                request.updates.iter().map(write).collect::<Vec<_>>()
+            });
+            let each = effect.await.expect("no panic");
+            let failed = each.iter().any(|&(code, _)| code != Code::Ok);
+            return if failed { Err(packed(&each)) } else { Ok(Response::new(WriteResponse {})) };
         }
         let each: Vec<_> = {
             let mut held = self.0.held();
@@ -444,19 +464,37 @@ impl P4Runtime for Service {
     ) -> Result<Response<SetForwardingPipelineConfigResponse>, Status> {
         use set_forwarding_pipeline_config_request::Action;
         let request = request.into_inner();
-        let mut manners = self.0.manners();
-        if request.action() == Action::ReconcileAndCommit && manners.no_reconcile {
-            return Err(Status::invalid_argument("no such action"));
+        let election_id = request.election_id.as_ref().map(to_u128);
+        if self.0.held().primary() > election_id {
+            return Err(Status::permission_denied("not the primary"));
         }
-        manners.pushes += 1;
-        let mut held = self.0.held();
-        if request.action() == Action::VerifyAndCommit {
-            held.entries.clear();
-            held.groups.clear();
-            held.meters.clear();
-        }
-        held.defaults.clear();
-        held.cookie = request.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie);
+        let slow = {
+            let mut manners = self.0.manners();
+            if request.action() == Action::ReconcileAndCommit && manners.no_reconcile {
+                return Err(Status::invalid_argument("no such action"));
+            }
+            manners.pushes += 1;
+            manners.pushing.0 += 1;
+            manners.pushing.1 = manners.pushing.1.max(manners.pushing.0);
+            manners.slow_push
+        };
+        let shared = Arc::clone(&self.0);
+        let push = async move {
+            if let Some(time) = slow {
+                tokio::time::sleep(time).await;
+            }
+            shared.manners().pushing.0 -= 1;
+            let mut held = shared.held();
+            if request.action() == Action::VerifyAndCommit {
+                held.entries.clear();
+                held.groups.clear();
+                held.meters.clear();
+            }
+            held.defaults.clear();
+            held.cookie = request.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie);
+        };
+        // Not ended by whoever gives up waiting.
+        tokio::spawn(push).await.expect("no panic");
         Ok(Response::new(SetForwardingPipelineConfigResponse {}))
     }
 

@@ -23,7 +23,7 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
     keep_a_policy: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None },
+    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
 };
 
 /// Converges, and sees that it is so.

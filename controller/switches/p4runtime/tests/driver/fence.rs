@@ -123,7 +123,7 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
     keep_a_policy: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None },
+    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
 };
 
 /// One small chunk after the other.
@@ -395,7 +395,8 @@ async fn no_write_starts_when_the_time_is_over() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let write = WriteOptions { progress: Some(&stand_still), cancel: None, start_before: Some(limit) };
+    let write =
+        WriteOptions { progress: Some(&stand_still), start_before: Some(limit), ..WriteOptions::default() };
     let error = session.converge_with(fence(1, 1), &new, ConvergeOptions { write, ..VERIFY }).await;
     let error = error.expect_err("too late");
     let Problem::LeaseOver { done, total } = *error.problem else { panic!("{error}") };
@@ -494,7 +495,7 @@ async fn executor() {
         std::thread::sleep(Duration::from_millis(20));
     };
     let limit = Instant::now() + LEASE;
-    let write = WriteOptions { progress: Some(&tell), cancel: None, start_before: Some(limit) };
+    let write = WriteOptions { progress: Some(&tell), start_before: Some(limit), ..WriteOptions::default() };
     let state = policy(800, ActionKind::AdminPermit);
     let result = session.converge_with(fence(5, 1), &state, ConvergeOptions { write, ..VERIFY }).await;
     println!("executor: {}", result.expect_err("stopped").problem);

@@ -4,6 +4,7 @@ mod bmv2;
 mod fake;
 mod faults;
 mod fence;
+mod late;
 mod packets;
 mod states;
 mod tls;

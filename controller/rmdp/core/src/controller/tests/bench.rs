@@ -18,12 +18,14 @@ use crate::time::Instant;
 pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// What a round of sweeping lists after what the horizon keeps, in this order.
-pub(super) const RETAINED: [Prefix; 7] = [
+pub(super) const RETAINED: [Prefix; 9] = [
     Prefix::Horizons,
     Prefix::Generations,
     Prefix::Configs,
     Prefix::Epochs,
+    Prefix::Audits,
     Prefix::Statuses,
+    Prefix::Kept,
     Prefix::Degraded,
     Prefix::Blobs,
 ];

@@ -19,7 +19,7 @@ fn the_first_in_rank_claims_at_once_and_executes_within_its_lease() {
     bench.now = bench.now + 9 * MS;
     bench.reply(token, Reply::Created);
     let execute = bench.executes(&task).unwrap();
-    assert_eq!(execute, (1, Fence { generation: 4, attempt: 1 }, sent + 2000 * MS));
+    assert_eq!(execute, (1, Fence { generation: 4, audit: 0, attempt: 1 }, sent + 2000 * MS));
     bench.now = bench.now + 5 * MS;
     bench.executed(&task, 1, done());
     let (token, decision) = bench.decision(&task);

@@ -2,7 +2,9 @@
 
 mod bench;
 mod claims;
+mod keep;
 mod outcomes;
 mod probes;
+mod pushes;
 mod retention;
 mod site;

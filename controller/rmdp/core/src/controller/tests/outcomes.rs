@@ -25,7 +25,7 @@ fn failures_are_recorded_and_tried_again_until_there_were_enough() {
     bench.own(&task, 2);
     assert!(bench.executes(&task).is_none(), "first it is looked whether attempt 1 was decided after all");
     bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
-    assert_eq!(bench.executes(&task).unwrap().1, Fence { generation: 1, attempt: 2 });
+    assert_eq!(bench.executes(&task).unwrap().1, Fence { generation: 1, audit: 0, attempt: 2 });
     bench.executed(&task, 2, Execution::Failed { reason: "again".to_owned() });
     let (token, decision) = bench.decision(&task);
     assert_eq!(decision.outcome, Outcome::Failed { attempts: 2, reason: "again".to_owned() });
@@ -49,6 +49,7 @@ fn an_attempt_above_the_limit_only_decides() {
         source: "intent".to_owned(),
         occurrence: 1,
         reason: "no answer".to_owned(),
+        push: false,
         at_ms: 0,
     };
     bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
@@ -62,7 +63,7 @@ fn an_attempt_above_the_limit_only_decides() {
 
 #[test]
 fn fences() {
-    let by = |generation, attempt| Execution::Fenced { by: Fence { generation, attempt } };
+    let by = |generation, attempt| Execution::Fenced { by: Fence { generation, audit: 0, attempt } };
     // A later attempt: it decides.
     let (mut bench, task) = Bench::executing(|_| ());
     bench.executed(&task, 1, by(1, 2));
@@ -85,7 +86,7 @@ fn fences() {
     let (mut bench, task) = Bench::executing(|_| ());
     bench.executed(&task, 1, by(9, 1));
     bench.reply_get(&sibling(&task), Reply::Missing);
-    assert!(bench.result(&task, 1).1.reason.contains("another program holds it"));
+    assert!(bench.result(&task, 1).1.reason.contains("another program holds the switch"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_switch_that_does_not_answer_is_asked_by_one_more_and_no_alert() {
     let task = probe(3, &switch_of("c1", 0, 0));
     bench.announce(&task);
     bench.own(&task, 1);
-    assert_eq!(bench.executes(&task).unwrap().1, Fence { generation: 0, attempt: 1 });
+    assert_eq!(bench.executes(&task).unwrap().1, Fence { generation: 0, audit: 0, attempt: 1 });
     bench.executed(&task, 1, Execution::Failed { reason: "no answer".to_owned() });
     let (token, _) = bench.result(&task, 1);
     bench.reply(token, Reply::Created);

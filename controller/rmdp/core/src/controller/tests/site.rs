@@ -28,7 +28,7 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
     let switch = switch_of("c1", 0, 0);
     let probes: Vec<_> = (1..=60)
         .map(|occurrence| {
-            let (source, kind) = ("audit".to_owned(), "probe".to_owned());
+            let (source, kind) = ("other".to_owned(), "probe".to_owned());
             let event = Event { source, kind, object: String::new(), occurrence, switch: switch.clone() };
             Task::new(event, Work::Probe {}).unwrap()
         })
@@ -37,7 +37,7 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
         bench.announce(probe);
     }
     assert!(bench.claims(&probes[0], 1).is_none(), "its source's horizon is not known yet");
-    bench.horizons("audit", 0);
+    bench.horizons("other", 0);
     bench.pass(20 * MS);
     // Others have a third of them, another third is decided elsewhere.
     let mut executed = 0;

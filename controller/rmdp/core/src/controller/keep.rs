@@ -1,0 +1,552 @@
+//! Keeps switches at what they should hold. The first in rank for a switch looks: at an interval, when its stream has
+//! ended, when somebody else has become primary, when it becomes the first in rank.
+//!
+//! ```text
+//!          due, stirred                holds, and we are primary
+//!  Idle ───────────────► Auditing ───────────────────────────────► Idle, for the interval
+//!   ▲ ▲                     │ differs, or nobody of ours is primary
+//!   │ └── not decided ── Deciding: d/ of the newest generation's task
+//!   │                       ▼
+//!   │                    Listing a/ ─► Earlier: an audit that somebody has left undone? ─► Fetching
+//!   │                       ▼                                                                │
+//!   │                    Appending a/<N>/<switch> ─────────────────────────► Repairing ◄─────┘
+//!   └──────────────────────────────────────────────── task ended ────────────────┘
+//! ```
+//!
+//! A repair is a task like any other: claimed, under a lease and a fence, decided once. Its fence stands above all attempts
+//! at the generation's own task and all repairs before it, and below the next generation: a change goes before it. Two
+//! controllers that both think they keep a switch take turns and do not fight: each repair makes the same of the switch,
+//! one that was left undone is taken up instead of begun anew, and a switch that holds what it should is only taken over
+//! once in an interval.
+//!
+//! Without the store it is still looked at and told what differs; nothing is written then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::config::MAX_SWITCHES;
+use crate::io::{Action, Audit, Level, Listed, Reply, Request, Token};
+use crate::key::{Key, Prefix, switch_id};
+use crate::mutant::Mutant;
+use crate::object::{AuditEntry, Object, Standing, text};
+use crate::rank::weight;
+use crate::task::{AUDITS, Event, Task, TransactionId, Work};
+use crate::time::Instant;
+
+use super::entry::Origin;
+use super::{Controller, For, note};
+
+/// Audits of a controller at a time.
+const AUDITS_AT_ONCE: usize = 16;
+/// When there is no room, or a task runs on the switch.
+const SOON: Duration = Duration::from_millis(100);
+/// The first wait after a failure; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest, if the interval is not shorter: a switch that is back need not wait long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So many failures in a row are an alert.
+const ALERT_AFTER: u32 = 4;
+/// Whether it has become the first in rank for a switch is asked so often in an interval.
+const RANK_LOOKS: u32 = 8;
+
+/// What has to be done about a switch next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// Waits for its time.
+    Idle,
+    /// The agent looks.
+    Auditing(u64),
+    /// Is the generation's own task decided? Before, the switch is its.
+    Deciding,
+    /// The log of audits: its highest number so far, this switch's, and where the listing goes on.
+    Listing(u64, u64, Option<String>),
+    /// Is this switch's last audit decided?
+    Earlier(u64, u64),
+    /// What is this switch's last audit, which is not decided, about?
+    Fetching(u64, u64),
+    /// The entry of this number is created.
+    Appending(u64),
+    /// Its task is in mind.
+    Repairing(TransactionId),
+}
+
+/// The log of audits, from its beginning.
+const LIST: Step = Step::Listing(0, 0, None);
+
+/// What was found last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Found {
+    Nothing,
+    Holds,
+    Differs(String),
+    Failed(String),
+}
+
+/// A switch of the newest generation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kept {
+    /// The newest generation's.
+    task: Task,
+    /// This controller is the first in rank for it.
+    mine: bool,
+    step: Step,
+    due: Instant,
+    token: Option<Token>,
+    /// When the audit at hand began.
+    began: Instant,
+    /// It has stirred since.
+    stirred: bool,
+    /// In a row.
+    failures: u32,
+    /// The generation's task is decided.
+    decided: bool,
+    verified: Option<Instant>,
+    found: Found,
+    seen: String,
+    /// Why it is brought back.
+    why: String,
+    repairs: u64,
+    /// The last repair has succeeded here.
+    done: bool,
+    /// Its audits up to this number are decided.
+    finished: u64,
+    /// Numbers have to be above this one: a stranger was there.
+    above: u64,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Keep {
+    generation: u64,
+    kept: BTreeMap<String, Kept>,
+    timers: BTreeSet<(Instant, String)>,
+    /// Audits under way.
+    auditing: BTreeSet<u64>,
+    next_number: u64,
+}
+
+impl Keep {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    fn set_due(&mut self, name: &str, due: Instant) {
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        self.timers.remove(&(kept.due, name.to_owned()));
+        kept.due = due;
+        self.timers.insert((due, name.to_owned()));
+    }
+}
+
+/// A switch that a controller keeps, for status pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptView<'a> {
+    /// Its name.
+    pub switch: &'a str,
+    /// What it should hold.
+    pub generation: u64,
+    /// How it stands to that.
+    pub standing: Standing,
+    /// What it was seen to hold last, in words; empty where it holds what it should.
+    pub seen: &'a str,
+    /// When it was last seen to hold what it should.
+    pub verified: Option<Instant>,
+    /// What differs, or why it cannot be looked at.
+    pub what: &'a str,
+    /// How often it was brought back.
+    pub repairs: u64,
+}
+
+impl Controller {
+    /// The switches that this controller keeps, by name.
+    pub fn kept(&self) -> impl Iterator<Item = KeptView<'_>> {
+        self.keep.kept.iter().filter(|(_, kept)| kept.mine).map(|(switch, kept)| {
+            let (standing, what) = match &kept.found {
+                Found::Nothing => (Standing::Unknown, ""),
+                Found::Holds => (Standing::Kept, ""),
+                Found::Differs(what) => (Standing::Drifted, what.as_str()),
+                Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
+            };
+            let Kept { ref task, verified, repairs, ref seen, .. } = *kept;
+            let generation = task.work().generation().unwrap_or(0);
+            KeptView { switch, generation, standing, seen, verified, what, repairs }
+        })
+    }
+
+    /// The newest generation, compiled: its switches are those that are kept.
+    pub(super) fn wanted(&mut self, now: Instant, generation: u64, tasks: Vec<Task>) {
+        if generation <= self.keep.generation || self.is(Mutant::NotKept) {
+            return;
+        }
+        if self.keep.generation > 0 && self.is(Mutant::OldKept) {
+            return;
+        }
+        self.keep.generation = generation;
+        self.keep.timers.clear();
+        let mut before = std::mem::take(&mut self.keep.kept);
+        for task in tasks.into_iter().take(MAX_SWITCHES) {
+            let name = task.switch().to_owned();
+            let old = before.remove(&name);
+            let done = self.switches.get(&name).and_then(|switch| switch.done);
+            let verified = done.filter(|(done, _)| *done == generation).map(|(_, at)| at);
+            let due = match verified {
+                // What another had begun there before may run on beside the change, on a switch that is lax.
+                Some(at) => at + self.interval(&name, generation) / 2,
+                // Not all of them at once.
+                None => now + self.interval(&name, generation).min(LONGEST_PAUSE) / 16,
+            };
+            let kept = Kept {
+                task,
+                mine: old.as_ref().is_some_and(|old| old.mine) || verified.is_some(),
+                step: Step::Idle,
+                due,
+                token: None,
+                began: now,
+                stirred: false,
+                failures: 0,
+                decided: false,
+                verified,
+                found: if verified.is_some() { Found::Holds } else { Found::Nothing },
+                seen: String::new(),
+                why: String::new(),
+                repairs: old.as_ref().map_or(0, |old| old.repairs),
+                done: false,
+                finished: old.map_or(0, |old| old.finished),
+                above: 0,
+            };
+            self.keep.timers.insert((due, name.clone()));
+            self.keep.kept.insert(name, kept);
+        }
+    }
+
+    /// It may not be what it was.
+    pub(super) fn stirred(&mut self, now: Instant, name: &str) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        if kept.step == Step::Idle {
+            // A stream that comes and goes costs one look in a while.
+            let due = kept.due.min((kept.began + SOON).max(now));
+            self.keep.set_due(name, due);
+        } else {
+            kept.stirred = true;
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn run_keep(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.draining {
+            return;
+        }
+        while let Some((due, name)) = self.keep.timers.first().cloned()
+            && due <= now
+        {
+            self.keep.timers.pop_first();
+            self.keep_on(now, &name, actions);
+        }
+    }
+
+    fn keep_on(&mut self, now: Instant, name: &str, actions: &mut Vec<Action>) {
+        let (first, stubborn) = (self.rank(now, name, 1) == 0, self.is(Mutant::OldKept));
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        match kept.step {
+            Step::Idle if !first => {
+                (kept.mine, kept.verified, kept.found) = (false, None, Found::Nothing);
+                self.keep.set_due(name, now + self.config.audit_interval() / RANK_LOOKS);
+            }
+            Step::Idle => {
+                kept.mine = true;
+                let generation = kept.task.work().generation().unwrap_or(0);
+                let busy = self
+                    .switches
+                    .get(name)
+                    .is_some_and(|switch| switch.running.is_some() || switch.newest > generation);
+                let busy = busy && !stubborn;
+                if busy || self.keep.auditing.len() >= AUDITS_AT_ONCE {
+                    self.keep.set_due(name, now + SOON);
+                    return;
+                }
+                let (task, number) = (kept.task.clone(), self.keep.next_number);
+                (kept.step, kept.began, kept.stirred) = (Step::Auditing(number), now, false);
+                self.keep.next_number += 1;
+                self.keep.auditing.insert(number);
+                self.counters.audits += 1;
+                actions.push(Action::Audit { task, number });
+            }
+            Step::Auditing(_) => {}
+            Step::Repairing(id) if self.tasks.contains_key(&id) => self.keep.set_due(name, now + SOON * 10),
+            Step::Repairing(_) => self.keep_rests(now, name),
+            // A request that had no answer.
+            Step::Deciding
+            | Step::Listing(..)
+            | Step::Earlier(..)
+            | Step::Fetching(..)
+            | Step::Appending(_) => self.keep_asks(name, actions),
+        }
+    }
+
+    /// An audit has ended.
+    pub(super) fn audited(
+        &mut self,
+        now: Instant,
+        name: &str,
+        number: u64,
+        outcome: Audit,
+        actions: &mut Vec<Action>,
+    ) {
+        self.keep.auditing.remove(&number);
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        if kept.step != Step::Auditing(number) {
+            return;
+        }
+        let generation = kept.task.work().generation().unwrap_or(0);
+        match outcome {
+            Audit::Holds { primary } => {
+                let back = !matches!(kept.found, Found::Holds | Found::Nothing);
+                (kept.verified, kept.found, kept.seen) = (Some(kept.began), Found::Holds, String::new());
+                if back {
+                    note(Level::Info, None, format!("{name} holds generation {generation}"), actions);
+                }
+                if primary {
+                    kept.failures = 0;
+                    self.keep_rests(now, name);
+                } else {
+                    "nobody of ours is its primary".clone_into(&mut kept.why);
+                    self.bring_back(name, actions);
+                }
+            }
+            Audit::Differs { seen, what } => {
+                let since = match kept.verified {
+                    Some(at) => format!("since at most {:.1} s", now.since(at).as_secs_f64()),
+                    None => "since nobody knows when".to_owned(),
+                };
+                let (seen, what) = (text(&seen), text(&what));
+                self.counters.drifts += 1;
+                if kept.found != Found::Differs(what.clone()) {
+                    let told = format!(
+                        "{name} does not hold generation {generation}, {since}: {what}; it holds {seen}"
+                    );
+                    note(Level::Alert, None, told, actions);
+                }
+                kept.why.clone_from(&what);
+                (kept.found, kept.seen) = (Found::Differs(what), seen);
+                self.bring_back(name, actions);
+            }
+            Audit::Stopped => {
+                kept.stirred = true;
+                self.keep_rests(now, name);
+            }
+            Audit::Failed { reason } => {
+                self.counters.audits_failed += 1;
+                kept.failures += 1;
+                if kept.failures == ALERT_AFTER {
+                    let told = format!(
+                        "{name} cannot be looked at, whether it holds generation {generation}: {reason}"
+                    );
+                    note(Level::Alert, None, told, actions);
+                }
+                kept.found = Found::Failed(text(&reason));
+                self.keep_rests(now, name);
+            }
+        }
+    }
+
+    /// Waits for its next time: the interval, or less after failures.
+    fn keep_rests(&mut self, now: Instant, name: &str) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        kept.step = Step::Idle;
+        let (failures, stirred, number) = (kept.failures, kept.stirred, self.keep.next_number);
+        let interval = self.interval(name, number);
+        let wait = match failures {
+            _ if stirred => SOON,
+            0 => interval,
+            _ => (FIRST_PAUSE * (1 << (failures - 1).min(10))).min(LONGEST_PAUSE).min(interval),
+        };
+        self.keep.set_due(name, now + wait);
+    }
+
+    /// The interval, give or take a quarter: so that not all switches are read at once.
+    fn interval(&self, name: &str, number: u64) -> Duration {
+        let interval = self.config.audit_interval();
+        let chance = weight(name, &format!("{}/{number}", self.me.name)) % 512;
+        interval * 3 / 4 + interval / 1024 * u32::try_from(chance).unwrap_or(0)
+    }
+
+    fn bring_back(&mut self, name: &str, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        kept.step = if kept.decided { LIST } else { Step::Deciding };
+        self.keep_asks(name, actions);
+    }
+
+    fn keep_goes_on(&mut self, name: &str, step: Step, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        kept.step = step;
+        self.keep_asks(name, actions);
+    }
+
+    /// The request of the step at hand.
+    fn keep_asks(&mut self, name: &str, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get(name) else { return };
+        let Some(switch) = switch_id(name) else { return };
+        let request = match kept.step {
+            Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
+            Step::Listing(_, _, ref after) => Request::List { prefix: Prefix::Audits, after: after.clone() },
+            Step::Earlier(_, own) => match Event::audit(own, name).id() {
+                Ok(id) => Request::Get(Key::Decision(id)),
+                Err(_) => return,
+            },
+            Step::Fetching(_, own) => Request::Get(Key::Audit(own, switch)),
+            Step::Appending(number) => {
+                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
+                let entry = AuditEntry {
+                    number,
+                    switch: name.to_owned(),
+                    generation,
+                    desired,
+                    entries,
+                    why: kept.why.clone(),
+                    by: self.me.name.clone(),
+                    at_ms: 0,
+                };
+                Request::Create { key: Key::Audit(number, switch), object: Object::Audit(entry) }
+            }
+            Step::Idle | Step::Auditing(_) | Step::Repairing(_) => return,
+        };
+        let token = self.ask(For::Keep(name.to_owned()), request, actions);
+        if let Some(kept) = self.keep.kept.get_mut(name) {
+            kept.token = Some(token);
+        }
+    }
+
+    pub(super) fn keep_reply(
+        &mut self,
+        now: Instant,
+        name: &str,
+        token: Token,
+        reply: Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(kept) = self.keep.kept.get_mut(name).filter(|kept| kept.token == Some(token)) else {
+            return;
+        };
+        kept.token = None;
+        if reply == Reply::Unknown {
+            self.keep.set_due(name, now + FIRST_PAUSE * 2);
+            return;
+        }
+        let generation = kept.task.work().generation().unwrap_or(0);
+        match (kept.step.clone(), reply) {
+            (Step::Deciding, Reply::Missing)
+                if !self.horizons.is_closed(&kept.task.event().source, generation) =>
+            {
+                // Its own attempts have the switch. They end, and then it is looked at again.
+                kept.failures += 1;
+                self.keep_rests(now, name);
+            }
+            (Step::Deciding, _) => {
+                kept.decided = true;
+                self.keep_goes_on(name, LIST, actions);
+            }
+            (Step::Listing(mut highest, mut own, _), Reply::Page { keys, next }) => {
+                for Listed { key, .. } in &keys {
+                    if let Key::Audit(number, switch) = key {
+                        highest = highest.max(*number);
+                        own = if Some(*switch) == switch_id(name) { own.max(*number) } else { own };
+                    }
+                }
+                let (finished, above) = (kept.finished, kept.above);
+                let step = match next {
+                    Some(next) => Step::Listing(highest, own, Some(next)),
+                    _ if own > finished => Step::Earlier(highest, own),
+                    _ => Step::Appending(highest.max(above).saturating_add(1)),
+                };
+                self.keep_goes_on(name, step, actions);
+            }
+            (Step::Earlier(highest, own), Reply::Missing) if !self.horizons.is_closed(AUDITS, own) => {
+                self.keep_goes_on(name, Step::Fetching(highest, own), actions);
+            }
+            (Step::Fetching(_, own), Reply::Found(object)) => {
+                let entry = match *object {
+                    Object::Audit(entry)
+                        if entry.task().is_ok_and(|task| task.work() == kept.task.work()) =>
+                    {
+                        entry
+                    }
+                    // Of an older generation.
+                    _ => {
+                        kept.finished = own;
+                        self.keep_goes_on(name, LIST, actions);
+                        return;
+                    }
+                };
+                self.repair(now, name, &entry, actions);
+            }
+            (Step::Earlier(_, own) | Step::Fetching(_, own), _) => {
+                kept.finished = own;
+                self.keep_goes_on(name, LIST, actions);
+            }
+            (Step::Appending(number), Reply::Created) => {
+                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
+                let (why, by) = (kept.why.clone(), self.me.name.clone());
+                let switch = name.to_owned();
+                let entry = AuditEntry { number, switch, generation, desired, entries, why, by, at_ms: 0 };
+                self.repair(now, name, &entry, actions);
+            }
+            // Somebody else has the number.
+            (Step::Appending(_), _) => self.keep_goes_on(name, LIST, actions),
+            _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
+        }
+    }
+
+    fn repair(&mut self, now: Instant, name: &str, entry: &AuditEntry, actions: &mut Vec<Action>) {
+        let (Some(kept), Ok(task)) = (self.keep.kept.get_mut(name), entry.task()) else { return };
+        let id = task.id();
+        (kept.step, kept.done) = (Step::Repairing(id), false);
+        kept.repairs += 1;
+        self.counters.repairs += 1;
+        let told =
+            format!("audit {} brings {name} to generation {}: {}", entry.number, entry.generation, entry.why);
+        note(Level::Info, Some(id), told, actions);
+        self.keep.set_due(name, now + SOON * 10);
+        self.take(now, task, Origin::Audit, actions);
+    }
+
+    /// A switch was seen to hold a generation, by a task that was done here.
+    pub(super) fn keep_done(&mut self, name: &str, generation: u64, at: Instant) {
+        if let Some(switch) = self.switches.get_mut(name) {
+            switch.done = Some((generation, at));
+        }
+        let interval = self.interval(name, self.keep.next_number);
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        if kept.task.work().generation() != Some(generation) {
+            return;
+        }
+        (kept.verified, kept.found, kept.seen) = (Some(at), Found::Holds, String::new());
+        (kept.failures, kept.decided, kept.done) = (0, true, true);
+        if kept.step == Step::Idle {
+            self.keep.set_due(name, at + interval);
+        }
+    }
+
+    /// A task is out of mind: if it was a repair, the switch waits for its next time.
+    pub(super) fn keep_ended(&mut self, now: Instant, task: &Task) {
+        let name = task.switch();
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        if kept.step != Step::Repairing(task.id()) {
+            return;
+        }
+        if task.event().occurrence > kept.finished && self.decided.has(task.id(), now) {
+            kept.finished = task.event().occurrence;
+        }
+        kept.failures = if kept.done { 0 } else { kept.failures + 1 };
+        self.keep_rests(now, name);
+    }
+
+    /// A stranger's election id stands above our fences: audits have to have higher numbers, as far as that helps.
+    pub(super) fn keep_above(&mut self, name: &str, generation: u64, audit: u64) {
+        if let Some(kept) = self.keep.kept.get_mut(name)
+            && kept.task.work().generation() == Some(generation)
+            && audit < crate::task::MAX_AUDIT
+        {
+            kept.above = kept.above.max(audit);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Switches are kept at what they should hold.
+
+use std::time::Duration;
+
+use super::bench::*;
+use crate::io::{Action, Audit, Execution, Input, Level, Note, Reply, Request};
+use crate::key::{Key, Prefix, switch_id};
+use crate::object::{AuditEntry, Object, Outcome, Standing};
+use crate::task::{Event, Fence, Task};
+
+/// The audit that is asked for, if any: the number to answer with.
+fn audit(bench: &mut Bench, task: &Task) -> Option<u64> {
+    let found = bench
+        .actions
+        .iter()
+        .position(|action| matches!(action, Action::Audit { task: of, .. } if of == task))?;
+    let Action::Audit { number, .. } = bench.actions.remove(found) else { return None };
+    Some(number)
+}
+
+fn answer(bench: &mut Bench, task: &Task, outcome: Audit) {
+    let number = audit(bench, task).unwrap_or_else(|| panic!("no audit: {:?}", bench.actions));
+    bench.input(Input::Audited { switch: task.switch().to_owned(), number, outcome });
+}
+
+fn differs() -> Audit {
+    Audit::Differs { seen: "no pipeline".to_owned(), what: "everything is missing".to_owned() }
+}
+
+/// c1 keeps a switch of generation 3, whose task somebody has decided.
+fn keeper() -> (Bench, Task) {
+    let mut bench = Bench::new(|_| ());
+    let task = converge(3, &switch_of("c1", 0, 0));
+    bench.input(Input::Wanted { generation: 3, tasks: vec![task.clone()] });
+    bench.pass(Duration::from_secs(1));
+    (bench, task)
+}
+
+fn decided(bench: &mut Bench, task: &Task) {
+    let (token, _) =
+        bench.expect("the decision", |request| *request == Request::Get(Key::Decision(task.id())));
+    bench.reply(token, Reply::Foreign("any".to_owned()));
+}
+
+fn entry(number: u64, task: &Task) -> AuditEntry {
+    let crate::task::Work::Converge { generation, desired, entries } = *task.work() else { panic!() };
+    let (switch, why, by) = (task.switch().to_owned(), "everything is missing".to_owned(), "c1".to_owned());
+    AuditEntry { number, switch, generation, desired, entries, why, by, at_ms: 0 }
+}
+
+#[test]
+fn a_switch_that_differs_is_brought_back_under_a_fence_above_all_attempts() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, differs());
+    assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Drifted);
+    let alert = |action: &Action| matches!(action, Action::Note(Note { level: Level::Alert, text, .. }) if text.contains("does not hold generation 3"));
+    assert!(bench.actions.iter().any(alert), "{:?}", bench.actions);
+    decided(&mut bench, &task);
+    // Another switch has had audit 8.
+    let other = switch_id("another").unwrap();
+    bench.reply_list(&Prefix::Audits, vec![Key::Audit(8, other)]);
+    let key = Key::Audit(9, switch_id(task.switch()).unwrap());
+    let (token, request) =
+        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+    assert_eq!(request, Request::Create { key, object: Object::Audit(entry(9, &task)) });
+    bench.reply(token, Reply::Created);
+    let repair = entry(9, &task).task().unwrap();
+    assert_eq!(bench.own(&repair, 1).received, "audit");
+    assert_eq!(bench.executes(&repair).unwrap().1, Fence { generation: 3, audit: 9, attempt: 1 });
+    bench.executed(&repair, 1, done());
+    let (token, decision) = bench.decision(&repair);
+    assert_eq!(decision.event, Event::audit(9, task.switch()));
+    bench.reply(token, Reply::Created);
+    let kept = bench.controller.kept().next().unwrap();
+    assert_eq!((kept.standing, kept.verified, kept.repairs), (Standing::Kept, Some(bench.now), 1));
+    let decided_at = bench.now;
+    // And again after the interval, which costs the store nothing.
+    bench.actions.clear();
+    bench.alive();
+    for _ in 0..75 {
+        bench.alive();
+        bench.pass(Duration::from_secs(1));
+    }
+    answer(&mut bench, &task, Audit::Holds { primary: true });
+    assert!(bench.claims(&repair, 1).is_none());
+    let again = bench.controller.kept().next().unwrap().verified.unwrap();
+    assert!((45..=75).contains(&again.since(decided_at).as_secs()), "{again}");
+}
+
+#[test]
+fn a_change_goes_before_an_audit() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, differs());
+    // Not decided: the switch is the task's own attempts'.
+    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
+    assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_none());
+    bench.pass(Duration::from_secs(1));
+    answer(&mut bench, &task, differs());
+    decided(&mut bench, &task);
+    bench.reply_list(&Prefix::Audits, vec![]);
+    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
+    let (token, _) =
+        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+    bench.reply(token, Reply::Created);
+    let repair = entry(1, &task).task().unwrap();
+    bench.own(&repair, 1);
+    assert!(bench.executes(&repair).is_some());
+    // A newer generation stops a repair, and nothing older is looked at any more.
+    let newer = converge(4, task.switch());
+    bench.announce(&newer);
+    let stop = Action::Stop { id: repair.id(), attempt: 1 };
+    assert!(bench.actions.contains(&stop));
+    bench.executed(&repair, 1, Execution::Stopped);
+    let (token, decision) = bench.decision(&repair);
+    assert_eq!(decision.outcome, Outcome::Superseded { by: 4 });
+    bench.reply(token, Reply::Created);
+    bench.own(&newer, 1);
+    for _ in 0..100 {
+        bench.alive();
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(audit(&mut bench, &task), None);
+    }
+}
+
+#[test]
+fn what_another_has_left_undone_is_taken_up() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, differs());
+    decided(&mut bench, &task);
+    let key = Key::Audit(5, switch_id(task.switch()).unwrap());
+    bench.reply_list(&Prefix::Audits, vec![key.clone(), Key::Audit(6, switch_id("another").unwrap())]);
+    let left = entry(5, &task);
+    let repair = left.task().unwrap();
+    bench.reply_get(&Key::Decision(repair.id()), Reply::Missing);
+    bench.reply_get(&key, Reply::Found(Box::new(Object::Audit(left))));
+    // It is claimed, and so it shows that somebody may be at work still.
+    let (token, _) = bench.claim(&repair, 1);
+    bench.reply(token, Reply::Exists);
+    bench.reply_get(&Key::Claim(repair.id(), 1), claim_of(&repair, 1, "c2/1/1", 3000));
+    assert!(bench.claims(&repair, 2).is_none() && bench.executes(&repair).is_none());
+}
+
+#[test]
+fn whoever_is_not_the_first_in_rank_does_not_look() {
+    let mut bench = Bench::new(|_| ());
+    let task = converge(3, &switch_of("c1", 1, 0));
+    bench.alive();
+    bench.input(Input::Wanted { generation: 3, tasks: vec![task.clone()] });
+    for _ in 0..10 {
+        bench.alive();
+        bench.pass(Duration::from_millis(800));
+    }
+    assert_eq!((audit(&mut bench, &task), bench.controller.kept().count()), (None, 0));
+    // The others have died.
+    bench.pass(Duration::from_secs(10));
+    assert!(audit(&mut bench, &task).is_some());
+}
+
+#[test]
+fn a_switch_that_stirs_is_looked_at_and_one_that_nobody_is_primary_of_is_taken_over() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, Audit::Holds { primary: true });
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(audit(&mut bench, &task), None);
+    bench.input(Input::Stirred { switch: task.switch().to_owned() });
+    answer(&mut bench, &task, Audit::Failed { reason: "no answer".to_owned() });
+    assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Unreachable);
+    bench.pass(Duration::from_millis(250));
+    answer(&mut bench, &task, Audit::Holds { primary: false });
+    decided(&mut bench, &task);
+    assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_some());
+}
+
+#[test]
+fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
+    let (mut bench, task) = keeper();
+    let repair = |bench: &mut Bench, listed: Vec<Key>, number| {
+        answer(bench, &task, differs());
+        if let Some((token, _)) = bench.find(|request| *request == Request::Get(Key::Decision(task.id()))) {
+            bench.reply(token, Reply::Foreign("any".to_owned()));
+        }
+        bench.reply_list(&Prefix::Audits, listed);
+        let key = Key::Audit(number, switch_id(task.switch()).unwrap());
+        let (token, _) = bench
+            .expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+        bench.reply(token, Reply::Created);
+        let repair = entry(number, &task).task().unwrap();
+        bench.own(&repair, 1);
+        assert_eq!(bench.executes(&repair).unwrap().1.audit, number);
+        repair
+    };
+    let first = repair(&mut bench, vec![], 1);
+    let stranger = Fence { generation: 3, audit: 40, attempt: 7 };
+    bench.executed(&first, 1, Execution::Fenced { by: stranger });
+    let claim = Key::Claim(Event::audit(40, task.switch()).id().unwrap(), 1);
+    bench.reply_get(&claim, Reply::Missing);
+    let disown = Action::Disown { switch: task.switch().to_owned(), fence: stranger };
+    assert!(bench.actions.contains(&disown), "{:?}", bench.actions);
+    let (token, result) = bench.result(&first, 1);
+    assert!(result.reason.contains("another program holds the switch"), "{}", result.reason);
+    bench.reply(token, Reply::Created);
+    // The rest of its attempts fail alike.
+    for attempt in 2..=5 {
+        bench.pass(Duration::from_secs(5));
+        bench.own(&first, attempt);
+        bench.reply_get(&Key::Decision(first.id()), Reply::Missing);
+        bench.executed(&first, attempt, Execution::Failed { reason: "no".to_owned() });
+        if attempt < 5 {
+            let (token, _) = bench.result(&first, attempt);
+            bench.reply(token, Reply::Created);
+        }
+    }
+    let (token, _) = bench.decision(&first);
+    bench.reply(token, Reply::Created);
+    bench.pass(Duration::from_secs(1));
+    repair(&mut bench, vec![Key::Audit(1, switch_id(task.switch()).unwrap())], 41);
+}
+
+#[test]
+fn audits_never_travel() {
+    let mut bench = Bench::new(|_| ());
+    let repair = entry(1, &converge(3, &switch_of("c1", 0, 0))).task().unwrap();
+    bench.announce(&repair);
+    assert_eq!((bench.controller.tasks(), bench.controller.counters().audits_refused), (0, 1));
+    assert!(bench.claims(&repair, 1).is_none());
+}
+
+#[test]
+fn a_change_that_was_done_here_is_the_first_look() {
+    let (mut bench, task) = Bench::executing(|_| ());
+    bench.executed(&task, 1, done());
+    let (token, _) = bench.decision(&task);
+    bench.reply(token, Reply::Created);
+    let at = bench.now;
+    bench.pass(Duration::from_secs(2));
+    bench.input(Input::Wanted { generation: 1, tasks: vec![task.clone()] });
+    bench.pass(Duration::from_secs(20));
+    assert_eq!(audit(&mut bench, &task), None);
+    let kept = bench.controller.kept().next().unwrap();
+    assert_eq!((kept.standing, kept.verified, kept.generation), (Standing::Kept, Some(at), 1));
+}
