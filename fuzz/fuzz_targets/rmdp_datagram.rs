@@ -25,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(heartbeat) = Heartbeat::parse(data) {
         assert_eq!(heartbeat.notices.iter().count(), heartbeat.notices.len());
         assert_eq!(heartbeat.lateness.iter().count(), heartbeat.lateness.len());
+        assert_eq!(heartbeat.heard.iter().count(), heartbeat.heard.len());
     }
     if let Ok(hint) = Hint::parse(data) {
         let length = hint.encode(&mut out).expect("it was read");

@@ -13,6 +13,9 @@ const OUTPUT: &str = "ebpf/rmdp.bpf.o";
 
 const TARGET: &str = "bpfel-unknown-none";
 
+/// Its LLVM is the one that bpf-linker is built with, and other compilers make other bytes.
+const TOOLCHAIN: &str = "nightly-2026-05-19";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Change nothing; fail if the committed object is not what the compiler makes of the program.
@@ -43,11 +46,13 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
 /// What of the tool chain is not there.
 fn missing() -> Option<String> {
     let Ok(sysroot) = sysroot() else {
-        return Some("there is no nightly compiler (`rustup toolchain install nightly`)".to_owned());
+        return Some(format!(
+            "the compiler {TOOLCHAIN} is not there (`rustup toolchain install {TOOLCHAIN}`)"
+        ));
     };
     if !sysroot.join("lib/rustlib/src/rust/library/core").is_dir() {
-        let cure = "rustup component add rust-src --toolchain nightly";
-        return Some(format!("the nightly compiler has no source of `core` (`{cure}`)"));
+        let cure = format!("rustup component add rust-src --toolchain {TOOLCHAIN}");
+        return Some(format!("the compiler {TOOLCHAIN} has no source of `core` (`{cure}`)"));
     }
     if !setup::program("bpf-linker") && !cargo_home().join("bin/bpf-linker").is_file() {
         return Some("`bpf-linker` is not on PATH".to_owned());
@@ -56,9 +61,9 @@ fn missing() -> Option<String> {
 }
 
 fn sysroot() -> Result<PathBuf> {
-    let output = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).output()?;
+    let output = Command::new("rustc").args([&format!("+{TOOLCHAIN}"), "--print", "sysroot"]).output()?;
     if !output.status.success() {
-        bail!("`rustc +nightly` does not work");
+        bail!("`rustc +{TOOLCHAIN}` does not work");
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
@@ -97,7 +102,7 @@ fn compile(output: &Path) -> Result<()> {
         .env_remove("RUSTC")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("CARGO_TARGET_DIR")
-        .args(["run", "nightly", "cargo", "build", "--quiet", "--locked", "--release"])
+        .args(["run", TOOLCHAIN, "cargo", "build", "--quiet", "--locked", "--release"])
         .args(["--target", TARGET, "-Zbuild-std=core"]))?;
     let built = program.join("target").join(TARGET).join("release/rmdp");
     // BTF stays; DWARF, which it was made from, goes.
@@ -116,7 +121,7 @@ fn objcopy(sysroot: &Path) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("the nightly compiler has no rust-objcopy")
+    bail!("the compiler has no rust-objcopy")
 }
 
 fn check() -> Result<()> {
@@ -135,6 +140,6 @@ fn check() -> Result<()> {
 
 /// Another nightly may make other bytes.
 fn version() -> String {
-    let output = Command::new("rustc").args(["+nightly", "--version"]).output();
+    let output = Command::new("rustc").args([&format!("+{TOOLCHAIN}"), "--version"]).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

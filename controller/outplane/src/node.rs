@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::daemon;
 use outplane_rmdp_node::file::{DEFAULT_PATH, NodeFile};
+use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
 
@@ -56,6 +58,13 @@ impl Node {
     pub(crate) async fn shared(&self) -> anyhow::Result<(u64, SharedConfig)> {
         let newest = daemon::newest_config(&self.objects).await?;
         newest.context(outplane_rmdp_node::Error::NoConfig.to_string())
+    }
+}
+
+impl Node {
+    /// The network that the store is of; issued now, if it was not.
+    pub(crate) async fn network(&self) -> anyhow::Result<NetworkId> {
+        Ok(network::ensure(&self.objects, &author()).await?)
     }
 }
 

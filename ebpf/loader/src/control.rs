@@ -6,16 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use outplane_rmdp_wire::{Key, TransactionId};
+use outplane_rmdp_wire::{Key, NetworkId, TransactionId, Window};
 
 use crate::abi::{self, Active};
-use crate::counters::{self, Counters};
+use crate::counters::{self, BPF_F_LOCK, Counters};
 use crate::error::XdpError;
-use crate::kernel::Maps;
+use crate::kernel::{Maps, Stream};
 use crate::settings::{self, Settings};
 
 /// Longer than any run of the program that began before takes to end.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// What the program has seen of a sender's stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamSeen {
+    /// Which datagrams, delivered or dropped as duplicates.
+    pub window: Window,
+    /// Announces that it passed to the stack, for want of room in the ring, since the pins were made: not in the window.
+    pub announces_passed: u64,
+}
 
 /// A handle on the running program's maps. All calls are short system calls, but [`Self::tick`], which says so.
 #[derive(Clone)]
@@ -35,14 +44,21 @@ impl std::fmt::Debug for XdpControl {
 }
 
 impl XdpControl {
-    /// Sets everything up; what the maps remember stays.
+    /// Sets everything up; what the maps remember stays, unless it is of another network.
     pub(crate) fn new(maps: Maps, settings: &Settings) -> Result<Self, XdpError> {
         let control = Self { shared: Arc::new(Shared { maps: Mutex::new(maps), window: settings.window }) };
+        let mut before = NetworkId::NONE;
         control.change(|values| {
+            before = NetworkId::new(values.network);
             values.targets = settings::targets(&settings.groups)?;
             values.keys = settings::keys(&settings.keys)?;
+            values.network = settings.network.number();
             Ok(())
         })?;
+        if !before.is_none() && before != settings.network {
+            tracing::warn!(%before, now = %settings.network, "another network: what is known of streams begins anew");
+            control.forget_streams()?;
+        }
         control.set_senders(&settings.senders)?;
         let mut maps = control.maps();
         if active(&maps, Active::Switched)? == 0 {
@@ -116,6 +132,34 @@ impl XdpControl {
             }
         }
         Ok(())
+    }
+
+    /// Another network's epochs say nothing of this one's.
+    fn forget_streams(&self) -> Result<(), XdpError> {
+        // Runs of the program that began before the settings were switched may still mark something.
+        std::thread::sleep(GRACE);
+        let mut maps = self.maps();
+        for (_, sender) in known(&maps)? {
+            let stream = maps.streams.set(sender.index, Stream::default(), BPF_F_LOCK);
+            stream.map_err(XdpError::map("forgetting a stream"))?;
+        }
+        Ok(())
+    }
+
+    /// What the program has seen of a sender; nothing of one that was never configured.
+    pub fn stream(&self, sender: u32) -> Result<Option<StreamSeen>, XdpError> {
+        let failed = XdpError::map("reading a stream");
+        let maps = self.maps();
+        let index = match maps.senders.get(&sender, 0) {
+            Ok(sender) => sender.index,
+            Err(aya::maps::MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        // What it passes on is counted before the stack has it, so that the count is never behind.
+        let counts = maps.counts.get(&index, 0).map_err(&failed)?;
+        let announces = counts.iter().map(|counts| counts.types[0].ring_full).sum();
+        let window = maps.streams.get(&index, BPF_F_LOCK).map_err(&failed)?.state.window;
+        Ok(Some(StreamSeen { window, announces_passed: announces }))
     }
 
     /// Everything that was counted since the pins were made.

@@ -140,10 +140,12 @@ reasons! {
     seen = Seen,
     /// Delivered, but without a mark in the deduplication, because it was full.
     unmarked = Unmarked,
+    /// Dropped: of another network.
+    foreign_network = ForeignNetwork,
 }
 
 impl ReasonCounts {
-    /// Datagrams that were refused: malformed, of an unknown sender or key, forged, replayed.
+    /// Datagrams that were refused: malformed, of another network, of an unknown sender or key, forged, replayed.
     pub const fn refused(&self) -> u64 {
         self.truncated
             + self.trailing_bytes
@@ -152,6 +154,7 @@ impl ReasonCounts {
             + self.not_zero
             + self.no_sequence
             + self.wrong_id
+            + self.foreign_network
             + self.unknown_sender
             + self.unknown_key
             + self.wrong_tag
@@ -200,7 +203,7 @@ pub(crate) fn read(maps: &Maps, senders: &[(u32, abi::Sender)]) -> Result<Counte
 }
 
 /// Reads a value that has a lock while holding it (`linux/bpf.h`).
-const BPF_F_LOCK: u64 = 4;
+pub(crate) const BPF_F_LOCK: u64 = 4;
 
 /// The newest first.
 fn recent(state: &abi::StreamState) -> Vec<u32> {

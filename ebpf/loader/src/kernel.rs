@@ -16,7 +16,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../rmdp.bpf.o");
 
 /// A stream with the lock before it, as user space sees it.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Stream {
     lock: [u32; 2],
     pub(crate) state: abi::StreamState,

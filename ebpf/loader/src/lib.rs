@@ -29,7 +29,7 @@ mod program;
 mod receiver;
 mod settings;
 
-pub use control::XdpControl;
+pub use control::{StreamSeen, XdpControl};
 pub use counters::{
     Counters, LATENESS_CLASSES, ReasonCounts, SenderCounters, TypeCounters, lateness_class_end,
 };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outplane_rmdp_wire::{DEFAULT_GROUP_V4, DEFAULT_GROUP_V6, DEFAULT_PORT, Key};
+use outplane_rmdp_wire::{DEFAULT_GROUP_V4, DEFAULT_GROUP_V6, DEFAULT_PORT, Key, NetworkId};
 
 use crate::error::XdpError;
 use crate::{MAX_GROUPS, MAX_KEYS, MAX_SENDERS, abi};
@@ -61,6 +61,8 @@ pub struct Settings {
     pub pin_root: PathBuf,
     /// Destinations that are ours: groups and own addresses, at most [`MAX_GROUPS`].
     pub groups: Vec<(IpAddr, u16)>,
+    /// The network whose datagrams are taken; others are dropped and counted.
+    pub network: NetworkId,
     /// Keys that are accepted, at most [`MAX_KEYS`].
     pub keys: Vec<Key>,
     /// Senders that are accepted, at most [`MAX_SENDERS`].
@@ -78,12 +80,13 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The default groups, no keys, no senders; 30 seconds at 10,000 tasks a second.
+    /// The default groups, no network, no keys, no senders; 30 seconds at 10,000 tasks a second.
     fn default() -> Self {
         Self {
             interface: String::new(),
             pin_root: PathBuf::from("/sys/fs/bpf/outplane"),
             groups: vec![(DEFAULT_GROUP_V4.into(), DEFAULT_PORT), (DEFAULT_GROUP_V6.into(), DEFAULT_PORT)],
+            network: NetworkId::NONE,
             keys: Vec::new(),
             senders: Vec::new(),
             window: Duration::from_secs(30),

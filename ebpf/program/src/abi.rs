@@ -6,10 +6,10 @@
 use outplane_rmdp_wire::Window;
 
 /// Names the folder of the pins.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Most destinations (address, port).
-pub const TARGETS: usize = 8;
+pub const TARGETS: usize = 16;
 /// Most senders that were ever configured.
 pub const SENDERS: usize = 256;
 /// Keys that are accepted at the same time.
@@ -51,6 +51,8 @@ pub struct KeySlot {
 pub struct Settings {
     pub targets: [Target; TARGETS],
     pub keys: [KeySlot; KEYS],
+    /// The network whose datagrams are taken.
+    pub network: u64,
 }
 
 /// Which of two is in use.
@@ -169,10 +171,12 @@ pub enum Reason {
     Seen = 16,
     /// Delivered, but without a mark: the generation is full or had no memory.
     Unmarked = 17,
+    /// Dropped: of another network.
+    ForeignNetwork = 18,
 }
 
 /// How many reasons.
-pub const REASONS: usize = 18;
+pub const REASONS: usize = 19;
 
 /// What a ring record begins with; the datagram follows.
 #[repr(C)]

@@ -42,6 +42,9 @@ pub(crate) fn datagram(context: &XdpContext, datagram: &Datagram) -> End {
 
 #[inline(always)]
 fn steps(context: &XdpContext, datagram: &Datagram) -> Result<End, End> {
+    if !verify::network(datagram.network) {
+        return Err(End::drop(Reason::ForeignNetwork));
+    }
     // SAFETY: entries of this map are never removed, and their bytes change as a whole or not at all.
     let sender = match unsafe { maps::SENDERS.get(datagram.sender) } {
         Some(sender) if sender.enabled != 0 => *sender,

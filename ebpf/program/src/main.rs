@@ -1,7 +1,7 @@
 //! XDP for RMDP: verifies each datagram, hands the first copy of each task to the daemon, drops the rest.
 //!
 //! ```text
-//!   frame ─► ours? ─► well formed? ─► sender, key known? ─► tag right? ─► replay? ─► seen task? ─► ring record
+//!   frame ─► ours? ─► well formed? ─► network, sender, key? ─► tag right? ─► replay? ─► seen task? ─► ring record
 //!              │ no        │ no              │ no              │ no          │ yes       │ yes         │ none: pass
 //!              ▼           ▼                 ▼                 ▼             ▼           ▼             ▼
 //!             pass      drop, and a counter for each reason                                       reserve, mark,

@@ -32,6 +32,7 @@ pub(crate) struct Datagram {
     /// Type minus 1.
     pub(crate) kind: usize,
     pub(crate) key: u32,
+    pub(crate) network: u64,
     pub(crate) epoch: u64,
     pub(crate) sender: u32,
     pub(crate) sequence: u64,
@@ -236,7 +237,7 @@ fn datagram(context: &XdpContext, at: usize, length: usize, available: usize) ->
     let Some(fields) = load::<[u64; HEADER_LENGTH / 8]>(start, end) else {
         return drop(Reason::Truncated);
     };
-    let payload = (u64::from_be(fields[2]) >> 16 & 0xffff) as usize;
+    let payload = (u64::from_be(fields[3]) >> 16 & 0xffff) as usize;
     if payload > MAX_PAYLOAD {
         return drop(Reason::TooLong);
     }
@@ -252,14 +253,14 @@ fn datagram(context: &XdpContext, at: usize, length: usize, available: usize) ->
     if kind == 0 || kind > 3 {
         return drop(Reason::UnknownType);
     }
-    if u64::from_be(fields[2]) & 0xffff != 0 {
+    if u64::from_be(fields[3]) & 0xffff != 0 {
         return drop(Reason::NotZero);
     }
-    let sequence = u64::from_be(fields[3]);
+    let sequence = u64::from_be(fields[4]);
     if sequence == 0 {
         return drop(Reason::NoSequence);
     }
-    let id = [fields[4], fields[5]];
+    let id = [fields[5], fields[6]];
     if (id == [0, 0]) == (kind == 1) {
         return drop(Reason::WrongId);
     }
@@ -268,8 +269,9 @@ fn datagram(context: &XdpContext, at: usize, length: usize, available: usize) ->
         length: needed,
         kind: kind - 1,
         key: (first & 0xffff) as u32,
-        epoch: u64::from_be(fields[1]),
-        sender: (u64::from_be(fields[2]) >> 32) as u32,
+        network: u64::from_be(fields[1]),
+        epoch: u64::from_be(fields[2]),
+        sender: (u64::from_be(fields[3]) >> 32) as u32,
         sequence,
         id,
     })

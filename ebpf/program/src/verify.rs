@@ -11,6 +11,14 @@ use crate::packet::{Datagram, fresh};
 /// More words than a datagram without its tag has.
 const WORDS: usize = (MAX_LENGTH - TAG_LENGTH) / 8 + 1;
 
+/// Whether this is the network that is taken from.
+#[inline(always)]
+pub(crate) fn network(network: u64) -> bool {
+    let Some(&index) = maps::ACTIVE.get(Active::Settings as u32) else { return false };
+    // The mask is for the verifier.
+    maps::SETTINGS.get(index & 1).is_some_and(|settings| settings.network == network)
+}
+
 /// The two halves of the key with this id.
 #[inline(always)]
 pub(crate) fn key(id: u32) -> Option<[u64; 2]> {

@@ -3,14 +3,15 @@
 use core::fmt;
 
 use crate::id::TransactionId;
+use crate::network::NetworkId;
 use crate::siphash;
 
 /// First bytes of every datagram.
 pub const MAGIC: [u8; 4] = *b"RMDP";
 /// The version that this crate speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes before the payload.
-pub const HEADER_LENGTH: usize = 56;
+pub const HEADER_LENGTH: usize = 64;
 /// Bytes after the payload.
 pub const TAG_LENGTH: usize = 16;
 /// A datagram is never longer, so that it is never fragmented.
@@ -27,14 +28,15 @@ pub mod offset {
     pub const VERSION: usize = 4;
     pub const TYPE: usize = 5;
     pub const KEY: usize = 6;
-    pub const EPOCH: usize = 8;
-    pub const SENDER: usize = 16;
-    pub const LENGTH: usize = 20;
-    pub const ZERO: usize = 22;
-    pub const SEQUENCE: usize = 24;
-    pub const ID: usize = 32;
-    pub const SENT: usize = 48;
-    pub const PAYLOAD: usize = 56;
+    pub const NETWORK: usize = 8;
+    pub const EPOCH: usize = 16;
+    pub const SENDER: usize = 24;
+    pub const LENGTH: usize = 28;
+    pub const ZERO: usize = 30;
+    pub const SEQUENCE: usize = 32;
+    pub const ID: usize = 40;
+    pub const SENT: usize = 56;
+    pub const PAYLOAD: usize = 64;
 }
 
 /// What a datagram is about.
@@ -93,6 +95,8 @@ impl fmt::Debug for Key {
 pub struct Header {
     /// What it is about.
     pub datagram_type: DatagramType,
+    /// Which network it belongs to.
+    pub network: NetworkId,
     /// Which start of the sender this is, issued by the store; grows with each.
     pub epoch: u64,
     /// Who sends, as the shared configuration numbers them.
@@ -152,6 +156,7 @@ pub fn encode(header: &Header, payload: &[u8], key: &Key, out: &mut [u8]) -> Res
     put(offset::MAGIC, &MAGIC);
     put(offset::VERSION, &[VERSION, header.datagram_type as u8]);
     put(offset::KEY, &key.id.to_be_bytes());
+    put(offset::NETWORK, &header.network.number().to_be_bytes());
     put(offset::EPOCH, &header.epoch.to_be_bytes());
     put(offset::SENDER, &header.sender.to_be_bytes());
     put(offset::LENGTH, &payload_length.to_be_bytes());
@@ -165,7 +170,7 @@ pub fn encode(header: &Header, payload: &[u8], key: &Key, out: &mut [u8]) -> Res
     Ok(length)
 }
 
-/// A datagram of version 1 that is well formed. Its tag is not verified by parsing: see [`Self::verify`].
+/// A datagram of this version that is well formed. Its tag is not verified by parsing: see [`Self::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     /// The fields of the header.
@@ -177,14 +182,14 @@ pub struct Datagram<'a> {
     bytes: &'a [u8],
 }
 
-/// Why bytes are no datagram of version 1.
+/// Why bytes are no datagram of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
     /// They don't begin with the magic: somebody else's.
     NotRmdp,
     /// RMDP of this version, which is for others to understand.
     UnknownVersion(u8),
-    /// RMDP of version 1 that breaks a rule.
+    /// RMDP of this version that breaks a rule.
     Malformed(Malformed),
 }
 
@@ -199,7 +204,7 @@ pub enum Malformed {
     TooLong(usize),
     /// No such type.
     UnknownType(u8),
-    /// Bytes 22 and 23 are not zero.
+    /// Bytes 30 and 31 are not zero.
     NotZero,
     /// Sequences begin with 1.
     NoSequence,
@@ -228,7 +233,7 @@ impl fmt::Display for Malformed {
                 write!(f, "a payload of {length} bytes: at most {MAX_PAYLOAD} are allowed")
             }
             Self::UnknownType(number) => write!(f, "type {number} does not exist"),
-            Self::NotZero => f.write_str("bytes 22 and 23 are not zero"),
+            Self::NotZero => f.write_str("bytes 30 and 31 are not zero"),
             Self::NoSequence => f.write_str("sequence 0: sequences begin with 1"),
             Self::WrongId => f.write_str("task announces have a transaction id, other datagrams have none"),
         }
@@ -291,6 +296,7 @@ impl<'a> Datagram<'a> {
         }
         let header = Header {
             datagram_type,
+            network: NetworkId::new(u64::from_be_bytes(field(fields, offset::NETWORK))),
             epoch: u64::from_be_bytes(field(fields, offset::EPOCH)),
             sender: u32::from_be_bytes(field(fields, offset::SENDER)),
             sequence: u64::from_be_bytes(field(fields, offset::SEQUENCE)),

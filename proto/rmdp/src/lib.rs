@@ -15,18 +15,19 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | magic `RMDP` |
-//! | 4 | 1 | version, 1 |
+//! | 4 | 1 | version, 2 |
 //! | 5 | 1 | type: 1 task announce, 2 heartbeat, 3 hint |
 //! | 6 | 2 | key id |
-//! | 8 | 8 | stream epoch |
-//! | 16 | 4 | sender id |
-//! | 20 | 2 | payload length n, at most 1,328 |
-//! | 22 | 2 | zero |
-//! | 24 | 8 | sequence, from 1 |
-//! | 32 | 16 | transaction id; zero but in task announces |
-//! | 48 | 8 | sent time, Unix nanoseconds |
-//! | 56 | n | payload |
-//! | 56+n | 16 | SipHash-2-4-128 tag over bytes 0 .. 56+n |
+//! | 8 | 8 | network id |
+//! | 16 | 8 | stream epoch |
+//! | 24 | 4 | sender id |
+//! | 28 | 2 | payload length n, at most 1,320 |
+//! | 30 | 2 | zero |
+//! | 32 | 8 | sequence, from 1 |
+//! | 40 | 16 | transaction id; zero but in task announces |
+//! | 56 | 8 | sent time, Unix nanoseconds |
+//! | 64 | n | payload |
+//! | 64+n | 16 | SipHash-2-4-128 tag over bytes 0 .. 64+n |
 //!
 //! The payloads are described in [`payload`].
 #![no_std]
@@ -36,14 +37,16 @@ extern crate std;
 
 pub mod datagram;
 mod id;
+mod network;
 pub mod payload;
 pub mod siphash;
 mod window;
 
 pub use datagram::{Datagram, DatagramType, EncodeError, Forged, Header, Key, Malformed, ParseError, encode};
 pub use id::{BadId, TransactionId};
+pub use network::{BadNetwork, NetworkId};
 pub use payload::{
-    Announce, Beat, Event, Heartbeat, Hint, HintOf, Lateness, Notice, NoticeOf, Payload, PayloadError,
+    Announce, Beat, Event, Heard, Heartbeat, Hint, HintOf, Lateness, Notice, NoticeOf, Payload, PayloadError,
     Records, Role, Work, notices_that_fit,
 };
 pub use window::{Replay, Window};

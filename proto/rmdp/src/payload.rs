@@ -3,15 +3,16 @@
 //! | type | payload |
 //! |---|---|
 //! | task announce | event, work |
-//! | heartbeat | role (1), interval in milliseconds (2), generation (8), count of notices (2), count of lateness rows (2), notices, rows |
+//! | heartbeat | role (1), interval in milliseconds (2), generation (8), count of notices (2), count of lateness rows (2), count of starts heard (2), notices, rows, starts heard |
 //! | hint | what is new (1), its number (8) |
 //!
 //! | part | bytes |
 //! |---|---|
-//! | event | `outplane-event-1`, source, kind, object, switch (at most 255 bytes each), occurrence (8) |
+//! | event | `outplane-event-2`, network id (8), source, kind, object, switch (at most 255 bytes each), occurrence (8) |
 //! | work | 1, generation (8), SHA-256 of the desired state (32), count of its entries (4); or 2 for a probe |
 //! | notice | transaction id (16), attempt (4), what: 1 claimed, 2 decided, 3 failed (1) |
 //! | lateness row | sender (4), copies (4), missing (4), median lateness in microseconds (4), late ones of the last 20 (1) |
+//! | start heard | sender (4), its newest epoch (8) |
 
 mod event;
 mod heartbeat;
@@ -20,7 +21,7 @@ mod hint;
 use core::fmt;
 
 pub use event::{Announce, Event, MAX_ENCODED_EVENT, MAX_STRING, Work};
-pub use heartbeat::{Beat, Heartbeat, Lateness, Notice, NoticeOf, Records, Role, notices_that_fit};
+pub use heartbeat::{Beat, Heard, Heartbeat, Lateness, Notice, NoticeOf, Records, Role, notices_that_fit};
 pub use hint::{Hint, HintOf};
 
 use crate::datagram::{Datagram, DatagramType};
@@ -32,7 +33,7 @@ pub enum PayloadError {
     Truncated(&'static str),
     /// So many bytes follow its last field.
     TrailingBytes(usize),
-    /// The metadata does not begin with `outplane-event-1`.
+    /// The metadata does not begin with `outplane-event-2`.
     UnknownEncoding,
     /// This string has more than 255 bytes: so many.
     StringTooLong(&'static str, usize),
@@ -44,7 +45,7 @@ pub enum PayloadError {
     WrongId,
     /// The buffer has too few bytes; so many are needed.
     BufferTooShort(usize),
-    /// So many notices or rows fill more than a datagram: so many bytes.
+    /// So many notices and rows fill more than a datagram: so many bytes.
     TooMany(usize),
 }
 
@@ -53,7 +54,7 @@ impl fmt::Display for PayloadError {
         match self {
             Self::Truncated(field) => write!(f, "the payload ends within {field}"),
             Self::TrailingBytes(more) => write!(f, "{more} bytes follow the payload's last field"),
-            Self::UnknownEncoding => f.write_str("the metadata is not in the encoding outplane-event-1"),
+            Self::UnknownEncoding => f.write_str("the metadata is not in the encoding outplane-event-2"),
             Self::StringTooLong(field, length) => {
                 write!(f, "{field} has {length} bytes: at most {MAX_STRING} are allowed")
             }

@@ -36,6 +36,11 @@ impl Window {
         Self { epoch, highest, seen: [u64::MAX; Self::WORDS] }
     }
 
+    /// Of a stream that is known to have begun: older ones are replays, nothing of it was seen.
+    pub const fn of_epoch(epoch: u64) -> Self {
+        Self { epoch, highest: 0, seen: [0; Self::WORDS] }
+    }
+
     /// The highest epoch seen; 0 before the first datagram.
     pub const fn epoch(&self) -> u64 {
         self.epoch
@@ -131,6 +136,16 @@ mod tests {
         }
         assert_eq!(window.accept(u64::MAX, u64::MAX), Err(Replay::Seen));
         assert_eq!(window.accept(u64::MAX, 1), Err(Replay::TooOld));
+    }
+
+    #[test]
+    fn a_stream_that_has_begun() {
+        let mut window = Window::of_epoch(7);
+        assert_eq!(window.accept(6, 1000), Err(Replay::OldEpoch));
+        for sequence in [3, 1, 2] {
+            assert_eq!(window.accept(7, sequence), Ok(()), "{sequence}");
+        }
+        assert_eq!(window.accept(7, 2), Err(Replay::Seen));
     }
 
     #[test]

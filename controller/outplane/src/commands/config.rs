@@ -10,6 +10,7 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{MAX_CONFIG, Object, StoredConfig};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::network;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
@@ -139,6 +140,7 @@ async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
     let config = SharedConfig::from_toml(&toml).with_context(|| file.display().to_string())?;
     let Node { file, objects } = node;
     objects.store().ensure_bucket().await?;
+    network::ensure(&objects, &node::author()).await?;
     // Nodes know the keys of the version before, if there is one.
     let before = outplane_rmdp_node::daemon::newest_config(&objects).await?;
     let author = node::author();

@@ -60,12 +60,14 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 async fn probe(arguments: &Arguments, node: &Node, format: Format) -> anyhow::Result<(Probed, Exit)> {
-    let (_, config) = node.shared().await?;
+    let ((_, config), network) = tokio::try_join!(node.shared(), node.network())?;
     let switches = switches(arguments, node, &config).await?;
     let signals = runtime::Signals::new()?;
     let (objects, author) = (&node.objects, node::author());
-    let (hinter, appended) =
-        tokio::join!(Hinter::new(objects, &node.file, &config), probes::append(objects, &switches, &author));
+    let (hinter, appended) = tokio::join!(
+        Hinter::new(objects, &node.file, &config),
+        probes::append(objects, network, &switches, &author)
+    );
     let number = appended.context("the log of probes")?;
     let start = Instant::now();
     let told = match hinter {
@@ -75,7 +77,7 @@ async fn probe(arguments: &Arguments, node: &Node, format: Format) -> anyhow::Re
             0
         }
     };
-    let id = |switch: &String| Ok((switch.clone(), Event::probe(number, switch).id()?));
+    let id = |switch: &String| Ok((switch.clone(), Event::probe(network, number, switch).id()?));
     let tasks = switches.iter().map(id).collect::<Result<Vec<_>, BadEvent>>()?;
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
     let lines = Lines::new(format);

@@ -180,6 +180,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else {
             continue;
         };
+        let network = record.network;
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
         // A bad generation has no tasks; the distributors' status tells why.
         let Ok(loaded) = loaded else { continue };
@@ -191,7 +192,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
             if lines.len() >= MOST_RECENT {
                 break 'generations;
             }
-            let event = Event::generation(*number, &switch);
+            let event = Event::generation(network, *number, &switch);
             let life = Life::read(objects, event.id()?).await?;
             lines.push(TaskLine::of(&life, Some(&event)));
         }

@@ -91,10 +91,10 @@ impl Beats {
 mod tests {
     use super::*;
     use crate::io::NoticeOf;
-    use crate::task::Event;
+    use crate::task::{Event, NETWORK};
 
     fn notice(attempt: u32) -> Notice {
-        Notice { id: Event::generation(1, "s").id().unwrap(), attempt, what: NoticeOf::Claimed }
+        Notice { id: Event::generation(NETWORK, 1, "s").id().unwrap(), attempt, what: NoticeOf::Claimed }
     }
 
     fn attempts(notices: &[Notice]) -> Vec<u32> {

@@ -28,6 +28,12 @@ counters! {
     refused_full,
     /// Tasks whose occurrence is below the horizon.
     refused_closed,
+    /// Objects of the logs that somebody told of and that are not there.
+    unproven,
+    /// Tasks that said something else than the log that they are of.
+    mismatched,
+    /// Tasks of another network, or that no log issues.
+    refused_strange,
     /// Claims that made this node the owner.
     claims_won,
     /// Claims that another owner had before.
@@ -64,6 +70,8 @@ counters! {
     needless,
     /// Objects of the store that could not be understood.
     foreign,
+    /// Heartbeats that prove no life: sent before this start, or by one who has not heard it yet.
+    heartbeats_stale,
     /// Notices that gave way to newer ones.
     notices_dropped,
     /// Ids that were not kept because a memory of bounded size was full.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, Role, SharedConfig};
 use crate::counters::Counters;
+use crate::freshness::Freshness;
 use crate::horizons::Horizons;
 use crate::io::{Action, Heartbeat, Identity, Input, Level, Machine, Note, NoticeOf, Reply, Request, Token};
 use crate::key::Key;
@@ -76,6 +77,7 @@ pub struct Distributor {
     /// Before they were read, nothing is emitted that may have been emitted before.
     horizons: Horizons,
     beats: Beats,
+    freshness: Freshness,
     draining: bool,
     counters: Counters,
 }
@@ -86,6 +88,7 @@ impl Distributor {
     pub fn new(me: Identity, config: Arc<SharedConfig>, now: Instant) -> Self {
         Self {
             beats: Beats::new(config.heartbeat_interval()),
+            freshness: Freshness::new(me.epoch),
             me,
             config,
             tasks: BTreeMap::new(),
@@ -255,7 +258,12 @@ impl Distributor {
         self.set_due(id, Some(if self.draining { now } else { now + wait }));
     }
 
-    fn heard(&mut self, heartbeat: &Heartbeat) {
+    fn heard(&mut self, sender: u32, place: (u64, u64), heartbeat: &Heartbeat) {
+        let own = self.config.member(&self.me.name).map(|member| member.sender);
+        let member = self.config.sender(sender).is_some();
+        if !member || !self.freshness.hears(own, sender, place, &heartbeat.heard) {
+            self.counters.heartbeats_stale += 1;
+        }
         for notice in heartbeat.notices.iter().filter(|notice| notice.what == NoticeOf::Decided) {
             if self.forget(notice.id).is_some() {
                 self.counters.needless += 1;
@@ -404,8 +412,13 @@ impl Distributor {
         }
         if self.beats.due().is_some_and(|due| due <= now) {
             let notices = self.beats.beat(now, 0);
-            let heartbeat =
-                Heartbeat { role: Role::Distributor, generation: self.newest, notices, lateness: Vec::new() };
+            let heartbeat = Heartbeat {
+                role: Role::Distributor,
+                generation: self.newest,
+                notices,
+                lateness: Vec::new(),
+                heard: self.freshness.rows(),
+            };
             actions.push(Action::Heartbeat(heartbeat));
         }
     }
@@ -416,13 +429,16 @@ impl Machine for Distributor {
         match input {
             Input::Config(config) => {
                 self.beats.configure(config.heartbeat_interval());
+                self.freshness.configure(|sender| config.sender(sender).is_some());
                 self.config = config;
             }
             Input::Emit { generation, tasks } => self.emit(now, generation, tasks, actions),
             Input::Probe { tasks, old } => self.probe(now, tasks, old, actions),
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Drain => self.drain(now),
-            Input::Heartbeat { heartbeat, .. } => self.heard(&heartbeat),
+            Input::Heartbeat { sender, epoch, sequence, heartbeat } => {
+                self.heard(sender, (epoch, sequence), &heartbeat);
+            }
             Input::Announced { .. }
             | Input::Copies(_)
             | Input::Executed { .. }
@@ -430,6 +446,7 @@ impl Machine for Distributor {
             | Input::Wanted { .. }
             | Input::Stirred { .. }
             | Input::Audited { .. }
+            | Input::Logged { .. }
             | Input::Look
             | Input::Tick => {}
         }

@@ -27,11 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outplane_rmdp_wire as wire;
+pub use outplane_rmdp_wire::Heard;
 
 use crate::config::{Role, SharedConfig};
 use crate::key::{Key, Prefix};
 use crate::object::Object;
-use crate::task::{Digest, Fence, Task, TransactionId};
+use crate::task::{Digest, Fence, NetworkId, Task, TransactionId};
 use crate::time::Instant;
 
 /// A state machine without I/O, clock or chance.
@@ -51,6 +52,8 @@ pub trait Machine {
 pub struct Identity {
     /// Its name in the shared configuration.
     pub name: String,
+    /// The network that it belongs to, as the store says: tasks of others are strangers'.
+    pub network: NetworkId,
     /// The stream epoch of this start, issued by the store: nonces are unique by it.
     pub epoch: u64,
 }
@@ -75,6 +78,10 @@ pub enum Input {
     Heartbeat {
         /// Whose.
         sender: u32,
+        /// Its stream epoch.
+        epoch: u64,
+        /// Its number in the stream.
+        sequence: u64,
         /// What it said.
         heartbeat: Heartbeat,
     },
@@ -138,6 +145,11 @@ pub enum Input {
         /// What was found.
         outcome: Audit,
     },
+    /// Somebody says that the intent log has this generation. It saves a look later, and is not believed.
+    Logged {
+        /// Its number.
+        generation: u64,
+    },
     /// Somebody says that there is something new in the queue.
     Look,
     /// Take nothing new, finish what is under way.
@@ -157,6 +169,8 @@ pub struct Heartbeat {
     pub notices: Vec<Notice>,
     /// How senders look from there.
     pub lateness: Vec<Row>,
+    /// Starts of others that the sender has heard, or a part of them.
+    pub heard: Vec<Heard>,
 }
 
 /// What became of a task, as its owner says. It saves requests, and nothing is decided by it: controllers look for
@@ -245,6 +259,7 @@ impl Heartbeat {
             generation: heartbeat.beat.generation,
             notices: heartbeat.notices.iter().map(Notice::from).collect(),
             lateness: heartbeat.lateness.iter().map(Row::from).collect(),
+            heard: heartbeat.heard.iter().collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::task::{Digest, Event, TransactionId};
+use crate::task::{Digest, Event, NetworkId, TransactionId};
 
 /// Longest name of a node or a source, in bytes.
 pub const MAX_NAME: usize = 63;
@@ -11,6 +11,8 @@ pub const MAX_NAME: usize = 63;
 const NUMBER_DIGITS: usize = 20;
 /// Digits of an attempt.
 const ATTEMPT_DIGITS: usize = 6;
+/// Where the network's id is.
+const NETWORK: &str = "network";
 /// The highest attempt that a key can name.
 pub const MAX_ATTEMPT: u32 = 999_999;
 
@@ -38,6 +40,8 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
 /// The name of one object in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
+    /// `network`: which network this store is of.
+    Network,
     /// `i/<generation>`: a generation of the intent.
     Generation(u64),
     /// `p/<number>`: switches to be probed.
@@ -71,7 +75,7 @@ pub enum Key {
 
 /// How a switch stands in a key.
 pub fn switch_id(switch: &str) -> Option<TransactionId> {
-    Event::audit(0, switch).id().ok()
+    Event::audit(NetworkId::NONE, 0, switch).id().ok()
 }
 
 /// A path in the store that is no key of ours.
@@ -110,6 +114,7 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Network => f.write_str(NETWORK),
             Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
             Self::Probe(number) => write!(f, "p/{number:0NUMBER_DIGITS$}"),
             Self::Audit(number, switch) => write!(f, "a/{number:0NUMBER_DIGITS$}/{switch}"),
@@ -129,6 +134,9 @@ impl fmt::Display for Key {
 }
 
 fn parse(path: &str) -> Option<Key> {
+    if path == NETWORK {
+        return Some(Key::Network);
+    }
     let (folder, rest) = path.split_once('/')?;
     let key = match folder {
         "i" => Key::Generation(number(rest)?),
@@ -263,6 +271,7 @@ mod tests {
     fn paths() {
         let id = ID.parse().unwrap();
         let cases = [
+            (Key::Network, "network".to_owned()),
             (Key::Generation(7), "i/00000000000000000007".to_owned()),
             (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
             (Key::Probe(8), "p/00000000000000000008".to_owned()),
@@ -299,8 +308,21 @@ mod tests {
             "i/99999999999999999999".to_owned(),
             format!("n/{}", "x".repeat(64)),
         ];
-        let bad =
-            ["", "/", "q", "i/7", "x/y", "n/", "n/A", "n/../x", "n/-x", "e/c1", "h/a/b/00000000000000000001"];
+        let bad = [
+            "",
+            "/",
+            "network/",
+            "network/x",
+            "q",
+            "i/7",
+            "x/y",
+            "n/",
+            "n/A",
+            "n/../x",
+            "n/-x",
+            "e/c1",
+            "h/a/b/00000000000000000001",
+        ];
         for path in bad.into_iter().chain(more.iter().map(String::as_str)) {
             assert!(Key::parse(path).is_err(), "{path}");
         }

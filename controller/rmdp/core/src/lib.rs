@@ -17,6 +17,7 @@ mod controller;
 mod counters;
 mod degradation;
 mod distributor;
+mod freshness;
 mod horizons;
 pub mod io;
 pub mod key;

@@ -39,11 +39,11 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Event;
+    use crate::task::{Event, NETWORK};
 
     #[test]
     fn bounded_and_timed() {
-        let id = |number| Event::generation(number, "s").id().unwrap();
+        let id = |number| Event::generation(NETWORK, number, "s").id().unwrap();
         let at = Instant::from_nanos;
         let mut memory = Memory::new(2);
         assert!(!memory.insert(id(1), at(10), at(0)));

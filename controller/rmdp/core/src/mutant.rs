@@ -62,12 +62,20 @@ pub enum Mutant {
     NotKept,
     /// Switches are kept at the first generation that was known.
     OldKept,
+    /// A heartbeat of who knows when counts as life.
+    StaleIsLife,
+    /// Whatever is authentic is taken for true, whether the log has it or not.
+    UnprovenBelieved,
+    /// What a task says is to be done counts, not what its log says.
+    UnboundBelieved,
+    /// Another network's tasks are taken for this one's.
+    ForeignBelieved,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -97,5 +105,9 @@ impl Mutant {
         Self::NoVerify,
         Self::NotKept,
         Self::OldKept,
+        Self::StaleIsLife,
+        Self::UnprovenBelieved,
+        Self::UnboundBelieved,
+        Self::ForeignBelieved,
     ];
 }

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use outplane_rmdp_wire as wire;
 use serde::{Deserialize, Serialize};
 
-pub use wire::TransactionId;
+pub use wire::{NetworkId, TransactionId};
 
-use crate::key::{BadName, check_name};
+use crate::key::{BadName, Key, check_name};
 
 /// Most attempts of a probe.
 pub const PROBE_ATTEMPTS: u32 = 2;
@@ -18,8 +18,7 @@ pub const MAX_STRING: usize = 255;
 
 /// The source of events about generations of the intent: the intent log.
 pub const GENERATIONS: &str = "intent";
-
-/// The source of events about probes: the log of probes.
+/// The source of events about entries of the log of probes.
 pub const PROBES: &str = "probe";
 
 /// The source of repairs: the log of audits.
@@ -37,6 +36,9 @@ const ATTEMPT_BITS: u32 = 20;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
+    /// The network that it happened in, as its store has issued it.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
     /// Who issues the occurrences: `intent` for the intent log, `probe` for the log of probes, `audit` for the log of
     /// audits. A name, see [`check_name`].
     pub source: String,
@@ -74,9 +76,10 @@ pub enum BadEvent {
 }
 
 impl Event {
-    /// The event that generation `generation` of the intent is for `switch`.
-    pub fn generation(generation: u64, switch: &str) -> Self {
+    /// The event that generation `generation` of the network's intent is for `switch`.
+    pub fn generation(network: NetworkId, generation: u64, switch: &str) -> Self {
         Self {
+            network,
             source: GENERATIONS.to_owned(),
             kind: "generation".to_owned(),
             object: String::new(),
@@ -85,14 +88,16 @@ impl Event {
         }
     }
 
-    /// The event that entry `number` of the log of probes is for `switch`.
-    pub fn probe(number: u64, switch: &str) -> Self {
-        Self { source: PROBES.to_owned(), kind: "probe".to_owned(), ..Self::generation(number, switch) }
+    /// The event that entry `number` of the network's log of probes is for `switch`.
+    pub fn probe(network: NetworkId, number: u64, switch: &str) -> Self {
+        let (source, kind) = (PROBES.to_owned(), "probe".to_owned());
+        Self { source, kind, ..Self::generation(network, number, switch) }
     }
 
-    /// The event that entry `number` of the log of audits is for `switch`: it is brought back to its generation.
-    pub fn audit(number: u64, switch: &str) -> Self {
-        Self { source: AUDITS.to_owned(), kind: "audit".to_owned(), ..Self::generation(number, switch) }
+    /// The event that entry `number` of the network's log of audits is for `switch`: it is brought back to its generation.
+    pub fn audit(network: NetworkId, number: u64, switch: &str) -> Self {
+        let (source, kind) = (AUDITS.to_owned(), "audit".to_owned());
+        Self { source, kind, ..Self::generation(network, number, switch) }
     }
 
     /// Whether it is of the log of audits. Such tasks are made by whoever keeps the switch, and never travel.
@@ -121,9 +126,23 @@ impl Event {
         self.wire().id().map_err(|error| BadEvent::Encoding(error.to_string()))
     }
 
+    /// The object of a log that bears its task out: it names the switch, and what is to be done. None if no log issues such
+    /// events.
+    pub fn evidence(&self) -> Option<Key> {
+        if self.occurrence == 0 || !self.object.is_empty() {
+            return None;
+        }
+        match (self.source.as_str(), self.kind.as_str()) {
+            (GENERATIONS, "generation") => Some(Key::Generation(self.occurrence)),
+            (PROBES, "probe") => Some(Key::Probe(self.occurrence)),
+            _ => None,
+        }
+    }
+
     /// As the wire crate borrows it.
     pub fn wire(&self) -> wire::Event<'_> {
         wire::Event {
+            network: self.network,
             source: &self.source,
             kind: &self.kind,
             object: &self.object,
@@ -136,12 +155,29 @@ impl Event {
 impl From<wire::Event<'_>> for Event {
     fn from(event: wire::Event<'_>) -> Self {
         Self {
+            network: event.network,
             source: event.source.to_owned(),
             kind: event.kind.to_owned(),
             object: event.object.to_owned(),
             occurrence: event.occurrence,
             switch: event.switch.to_owned(),
         }
+    }
+}
+
+/// A network id in JSON: 16 hexadecimal digits.
+pub(crate) mod network_text {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::NetworkId;
+
+    pub(crate) fn serialize<S: Serializer>(network: &NetworkId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(network)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NetworkId, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -351,11 +387,11 @@ impl Fence {
         Self { generation, audit: low >> ATTEMPT_BITS, attempt }
     }
 
-    /// The event whose task has this fence, if it is one of ours.
-    pub fn event(self, switch: &str) -> Event {
+    /// The event of a network whose task has this fence, if it is one of ours.
+    pub fn event(self, network: NetworkId, switch: &str) -> Event {
         match self.audit {
-            0 => Event::generation(self.generation, switch),
-            number => Event::audit(number, switch),
+            0 => Event::generation(network, self.generation, switch),
+            number => Event::audit(network, number, switch),
         }
     }
 }
@@ -371,16 +407,21 @@ impl fmt::Display for Fence {
     }
 }
 
+/// The network of tests.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) const NETWORK: NetworkId = NetworkId::new(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ids() {
-        let event = Event::generation(7, "leaf1");
+        let event = Event::generation(NETWORK, 7, "leaf1");
         let id = event.id().unwrap();
-        assert_eq!(id, Event::generation(7, "leaf1").id().unwrap());
-        let changes: [fn(&mut Event); 5] = [
+        assert_eq!(id, Event::generation(NETWORK, 7, "leaf1").id().unwrap());
+        let changes: [fn(&mut Event); 6] = [
+            |event| event.network = NetworkId::new(2),
             |event| event.source = "other".to_owned(),
             |event| event.kind = "other".to_owned(),
             |event| event.object = "other".to_owned(),
@@ -397,7 +438,7 @@ mod tests {
     #[test]
     fn bad_events() {
         let with = |change: fn(&mut Event)| {
-            let mut event = Event::generation(7, "leaf1");
+            let mut event = Event::generation(NETWORK, 7, "leaf1");
             change(&mut event);
             event.id()
         };
@@ -438,11 +479,11 @@ mod tests {
         for id in [0, 1, u128::MAX, u128::from(u64::MAX), 3 << 64 | 0xf_ffff] {
             assert_eq!(Fence::from_election_id(id).election_id(), id);
         }
-        let audit = Event::audit(4, "leaf1");
-        assert!(audit.is_audit() && !Event::probe(4, "leaf1").is_audit());
+        let audit = Event::audit(NETWORK, 4, "leaf1");
+        assert!(audit.is_audit() && !Event::probe(NETWORK, 4, "leaf1").is_audit());
         assert_eq!(
-            (fence(5, 4, 1).event("leaf1"), fence(5, 0, 1).event("leaf1")),
-            (audit, Event::generation(5, "leaf1"))
+            (fence(5, 4, 1).event(NETWORK, "leaf1"), fence(5, 0, 1).event(NETWORK, "leaf1")),
+            (audit, Event::generation(NETWORK, 5, "leaf1"))
         );
     }
 }

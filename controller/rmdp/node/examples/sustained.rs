@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, Outcome};
-use outplane_rmdp_core::task::Event;
+use outplane_rmdp_core::task::{Event, NetworkId};
 use outplane_rmdp_node::clock::unix_millis;
 use outplane_rmdp_node::daemon;
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::probes;
 use outplane_rmdp_store::Store;
@@ -127,6 +128,7 @@ struct Site {
     processes: Vec<Daemon>,
     _switches: Vec<Switch>,
     objects: Objects,
+    network: NetworkId,
     file: NodeFile,
     names: Vec<String>,
 }
@@ -196,7 +198,8 @@ impl Site {
         let text = std::fs::read_to_string(path.join("d1.toml")).expect("it was written");
         let file = NodeFile::parse(&text, &path.join("d1.toml"), &|_| None).expect("it is right").file;
         let objects = Objects::new(Store::new(daemon::store_settings(&file.store)).expect("good settings"));
-        Self { folder, processes, _switches: running, objects, file, names }
+        let network = network::of(&objects).await.expect("it answers").expect("it is issued");
+        Self { folder, processes, _switches: running, objects, network, file, names }
     }
 
     fn nodes(&self) -> &[Daemon] {
@@ -271,7 +274,7 @@ async fn main() {
                 names.sort_unstable();
                 names.dedup();
                 offered += names.len();
-                let number = probes::append(&site.objects, &names, "sustained").await.expect("it is appended");
+                let number = probes::append(&site.objects, site.network, &names, "sustained").await.expect("it is appended");
                 hinter.hint(HintOf::Probes, number);
                 asked.push(Asked { number, at_ms: unix_millis(), switches: names });
             }
@@ -363,7 +366,7 @@ async fn latencies(site: &Site, asked: &[Asked]) {
     };
     for Asked { number, at_ms, switches } in asked {
         for switch in switches.iter().skip(usize::try_from(*number % 10).unwrap_or(0)).step_by(10) {
-            let key = Key::Decision(Event::probe(*number, switch).id().expect("a good event"));
+            let key = Key::Decision(Event::probe(site.network, *number, switch).id().expect("a good event"));
             let (objects, at_ms) = (site.objects.clone(), *at_ms);
             reads.spawn(async move {
                 let found = objects.get(&key).await.expect("the store answers");

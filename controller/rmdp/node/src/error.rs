@@ -22,6 +22,9 @@ pub enum Error {
         /// What is wrong.
         source: ConfigError,
     },
+    /// The store is not this node's network's any more.
+    #[error("{0}")]
+    OtherStore(String),
     /// There is no shared configuration yet.
     #[error("the store has no shared configuration yet: write one with `outplane config set FILE`")]
     NoConfig,

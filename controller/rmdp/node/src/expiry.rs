@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
+use crate::generation::bound;
 use crate::objects::Objects;
 
 /// Each distributor waits for a part of this first, so that not all of them write at once.
@@ -89,6 +90,14 @@ async fn append(objects: &Objects, generation: u64, as_of_ms: i64, node: &str) -
     let Some(Object::Generation(record)) = objects.get(&key).await? else { return Ok(false) };
     let author = format!("{node}: rules of generation {} have expired", generation - 1);
     let record = Generation { generation, as_of_ms, author, ..record };
+    let Ok(Ok(record)) = tokio::task::spawn_blocking(move || bound(record)).await else {
+        tracing::error!(
+            alert = true,
+            generation,
+            "rules have expired, and what is left cannot be compiled: apply again"
+        );
+        return Ok(false);
+    };
     Chain::Generations.append_at(objects, generation, &mut Object::Generation(record)).await
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use outplane_compiler::compile::{self, Options, SwitchState, compile};
 use outplane_intent::model::{self, Intent};
 use outplane_intent::reader::{self, Diagnostics, Loaded};
-use outplane_rmdp_core::object::{Generation, text};
+use outplane_rmdp_core::object::{DesiredState, Generation, text};
 use outplane_rmdp_core::task::{BadEvent, Digest, Event, Task, Work};
 use thiserror::Error;
 
@@ -38,6 +38,17 @@ pub enum GenerationError {
         generation: u64,
         /// What does not fit.
         reason: String,
+    },
+    /// It compiles to something else here than it did for whoever appended it.
+    #[error(
+        "generation {generation} compiles to something else here than where it was applied ({what}): is another version of \
+         outplane at work? apply it again with this one"
+    )]
+    Differs {
+        /// Which.
+        generation: u64,
+        /// Where.
+        what: String,
     },
     /// A name of a switch that no task can carry.
     #[error("generation {generation}: switch `{switch}`: {source}")]
@@ -92,7 +103,23 @@ pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), Genera
     Ok((states, loaded.intent))
 }
 
-/// Compiles a generation to tasks and blobs. Not for asynchronous code either.
+/// What the switches should hold, as a generation says it.
+pub fn desired(states: &compile::Compiled) -> BTreeMap<String, DesiredState> {
+    let state = |SwitchState { desired, .. }: &SwitchState| {
+        let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
+        DesiredState { sha256: blob::named(desired).0, entries }
+    };
+    states.switches.iter().map(|(switch, of)| (switch.clone(), state(of))).collect()
+}
+
+/// A generation that says what it compiles to: for whoever appends it. Not for asynchronous code either.
+pub fn bound(record: Generation) -> Result<Generation, GenerationError> {
+    let (states, _) = states(&record)?;
+    Ok(Generation { desired: desired(&states), ..record })
+}
+
+/// Compiles a generation to tasks and blobs, and compares them with what it says of itself. Not for asynchronous code
+/// either.
 pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
     let generation = record.generation;
     let (states, intent) = states(record)?;
@@ -101,11 +128,23 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
         expiries.filter_map(|at| i64::try_from(at).ok()).filter(|at| *at > record.as_of_ms).collect();
     let (tasks, blobs, switches) = (Vec::new(), BTreeMap::new(), intent.switches);
     let mut compiled = Compiled { generation, tasks, blobs, switches, expiries };
+    let differs = |what: String| Err(GenerationError::Differs { generation, what });
+    if let Some(switch) = record.desired.keys().find(|switch| !states.switches.contains_key(*switch)) {
+        return differs(format!("switch `{switch}` is none of its switches"));
+    }
     for (switch, SwitchState { desired, .. }) in states.switches {
         let (digest, bytes) = blob::named(&desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
+        let state = DesiredState { sha256: digest, entries };
+        match record.desired.get(&switch) {
+            Some(said) if *said == state => {}
+            Some(said) => {
+                return differs(format!("switch `{switch}`: b/{digest} here, b/{} there", said.sha256));
+            }
+            None => return differs(format!("switch `{switch}` was none of its switches")),
+        }
         let work = Work::Converge { generation, desired: digest, entries };
-        let task = Task::new(Event::generation(generation, &switch), work)
+        let task = Task::new(Event::generation(record.network, generation, &switch), work)
             .map_err(|source| GenerationError::Event { generation, switch, source })?;
         compiled.tasks.push(task);
         compiled.blobs.entry(digest).or_insert(bytes);
@@ -142,13 +181,16 @@ fn told(diagnostics: &Diagnostics) -> String {
 #[cfg(test)]
 mod tests {
     use outplane_rmdp_core::object::PolicyFile;
+    use outplane_rmdp_core::task::NetworkId;
 
     use super::*;
 
     fn record(policy: &str) -> Generation {
         let file = |name: &str, text: &str| PolicyFile { name: name.to_owned(), text: text.to_owned() };
-        Generation {
+        let record = Generation {
+            network: NetworkId::new(1),
             generation: 7,
+            desired: BTreeMap::new(),
             files: vec![
                 file("network.yaml", include_str!("../../../../examples/campus/network.yaml")),
                 file("policy.yaml", policy),
@@ -156,7 +198,8 @@ mod tests {
             as_of_ms: 0,
             author: "somebody".to_owned(),
             at_ms: 1,
-        }
+        };
+        bound(record.clone()).unwrap_or(record)
     }
 
     const POLICY: &str = include_str!("../../../../examples/campus/policy.yaml");
@@ -171,6 +214,28 @@ mod tests {
         // Who wrote it and when changes nothing.
         let other = Generation { author: "another".to_owned(), at_ms: 2, ..record(POLICY) };
         assert_eq!(compiled(&other).unwrap(), first);
+    }
+
+    #[test]
+    fn what_it_says_of_itself_is_compared() {
+        let good = record(POLICY);
+        let told = |change: fn(&mut Generation)| {
+            let mut other = good.clone();
+            change(&mut other);
+            match compiled(&other) {
+                Err(GenerationError::Differs { generation: 7, what }) => what,
+                other => panic!("{other:?}"),
+            }
+        };
+        let digest = |record: &mut Generation| {
+            record.desired.values_mut().for_each(|state| state.sha256 = Digest([0; 32]));
+        };
+        assert!(told(digest).contains("switch `core`"));
+        assert!(told(|record| record.desired.clear()).contains("was none of its switches"));
+        let more = |record: &mut Generation| {
+            record.desired.insert("edge".to_owned(), DesiredState { sha256: Digest([0; 32]), entries: 0 });
+        };
+        assert!(told(more).contains("switch `edge`"));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use outplane_rmdp_wire::{Hint, HintOf, Key};
 use crate::daemon::{COMMANDS, Epoch};
 use crate::error::Error;
 use crate::file::NodeFile;
+use crate::network;
 use crate::objects::Objects;
 
 /// Whose stream epochs commands take.
-const NAME: &str = "commands";
+pub(crate) const NAME: &str = "commands";
 
 /// Sends hints to all members of a configuration.
 #[derive(Debug)]
@@ -34,9 +35,12 @@ impl Hinter {
                 "this node's file has no secret for key {id}, which datagrams are signed with"
             ))
         })?;
+        let mut epoch = Epoch::new(NAME)?;
+        let (network, epoch) = tokio::try_join!(network::of(objects), epoch.take(objects))?;
         let sender = Sender::open(SenderSettings {
+            network: network.unwrap_or_default(),
             sender: COMMANDS,
-            epoch: Epoch::new(NAME)?.take(objects).await?,
+            epoch,
             key: Key { id, secret: *secret.expose() },
             interface: file.network.interface.clone(),
             destinations: Destinations { ttl: config.datagrams.ttl, ..Destinations::default() },

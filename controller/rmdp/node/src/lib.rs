@@ -38,6 +38,7 @@ pub mod http;
 pub mod intents;
 pub mod life;
 pub mod metrics;
+pub mod network;
 pub mod notify;
 pub mod objects;
 pub mod probes;

@@ -1,5 +1,6 @@
 //! The store with this project's keys and objects: the layout of docs/rmdp.md.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub const PAGE: usize = 1000;
 pub struct Objects {
     store: Store,
     strangers: Strangers,
+    /// Why nothing is asked now: see [`crate::network`].
+    shut: Arc<RwLock<Option<String>>>,
 }
 
 /// Part of a listing.
@@ -37,7 +40,30 @@ pub struct Page {
 impl Objects {
     /// Over this client.
     pub fn new(store: Store) -> Self {
-        Self { store, strangers: Strangers::default() }
+        Self { store, strangers: Strangers::default(), shut: Arc::default() }
+    }
+
+    /// The same store, whatever is wrong with it.
+    pub(crate) fn unguarded(&self) -> Self {
+        Self { shut: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on every call fails with this reason. Whether it was open.
+    pub(crate) fn shut(&self, why: &str) -> bool {
+        let mut shut = self.shut.write().unwrap_or_else(PoisonError::into_inner);
+        shut.replace(why.to_owned()).is_none()
+    }
+
+    /// Calls go to the store again. Whether it was shut.
+    pub(crate) fn open(&self) -> bool {
+        self.shut.write().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    fn is_open(&self) -> Result<(), Error> {
+        match &*self.shut.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Err(Error::OtherStore(why.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The client.
@@ -47,12 +73,14 @@ impl Objects {
 
     /// The object at a key.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
+        self.is_open()?;
         let Some(bytes) = Box::pin(self.store.get(&key.path())).await? else { return Ok(None) };
         Ok(Some(Object::decode(key, &bytes)?))
     }
 
     /// Writes an object once, stamped with the time of day. Whether it was us.
     pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
+        self.is_open()?;
         object.stamp(clock::unix_millis());
         let created = Box::pin(self.store.create(&key.path(), object.encode().into())).await?;
         Ok(created == Created::Ours)
@@ -60,24 +88,35 @@ impl Objects {
 
     /// Writes an object of ours alone, stamped with the time of day.
     pub async fn put(&self, key: &Key, object: &mut Object) -> Result<(), Error> {
+        self.is_open()?;
         object.stamp(clock::unix_millis());
         Ok(Box::pin(self.store.put(&key.path(), object.encode().into())).await?)
     }
 
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.is_open()?;
         Ok(Box::pin(self.store.get(&Key::Blob(digest).path())).await?)
     }
 
     /// Sees to it that an object is there, whoever wrote it, stamped with the time of day. Whether it was surely us.
     pub async fn ensure(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
+        self.is_open()?;
         object.stamp(clock::unix_millis());
         Ok(Box::pin(self.store.ensure(&key.path(), object.encode().into())).await?)
     }
 
     /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
     pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
+        self.is_open()?;
         Ok(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await?)
+    }
+
+    /// Removes objects.
+    pub async fn delete(&self, keys: &[Key]) -> Result<(), Error> {
+        self.is_open()?;
+        let paths: Vec<String> = keys.iter().map(Key::path).collect();
+        Ok(Box::pin(self.store.delete(&paths)).await?)
     }
 
     /// Whether something is there, whether it can be read or not.
@@ -97,6 +136,7 @@ impl Objects {
     /// A page of keys after a path, in order. Every listing is read by this. A key that is not in it may be there all the
     /// same.
     pub async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, Error> {
+        self.is_open()?;
         let page = Box::pin(self.store.list(&prefix.path(), after, PAGE)).await?;
         let next = page.entries.last().filter(|_| page.truncated).map(|last| last.key.clone());
         let (mut strangers, mut example) = (0, None);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use outplane_rmdp_core::chain::may_go;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, ProbeEntry};
+use outplane_rmdp_core::task::NetworkId;
 use tokio::sync::watch;
 
 use crate::chain::{Chain, POLL, hint_or_poll};
@@ -27,10 +28,15 @@ const SEARCH_EVERY: u32 = 60;
 ///
 /// # Errors
 /// The store's: [`outplane_rmdp_store::Error::Unknown`] leaves open whether it was appended.
-pub async fn append(objects: &Objects, switches: &[String], author: &str) -> Result<u64, Error> {
+pub async fn append(
+    objects: &Objects,
+    network: NetworkId,
+    switches: &[String],
+    author: &str,
+) -> Result<u64, Error> {
     let make = |number| {
         let (switches, author) = (switches.to_vec(), author.to_owned());
-        Object::Probe(ProbeEntry { number, switches, author, at_ms: 0 })
+        Object::Probe(ProbeEntry { network, number, switches, author, at_ms: 0 })
     };
     for _ in 0..TRIES {
         match Chain::Probes.append(objects, make).await {
@@ -51,9 +57,9 @@ async fn sweep(objects: &Objects) {
         let numbers = Chain::Probes.numbers(objects, 0).await?;
         let newest = numbers.last().copied().unwrap_or(0);
         let old = numbers.into_iter().filter(|number| may_go(*number, newest, KEPT));
-        let old: Vec<String> = old.map(|number| Key::Probe(number).path()).collect();
+        let old: Vec<Key> = old.map(Key::Probe).collect();
         if !old.is_empty() {
-            Box::pin(objects.store().delete(&old)).await?;
+            objects.delete(&old).await?;
         }
         Ok::<_, Error>(())
     };

@@ -129,6 +129,8 @@ pub struct Drops {
     pub unknown_version: u64,
     /// RMDP of this version that breaks its rules, among them truncated ones.
     pub malformed: u64,
+    /// Of another network.
+    pub foreign_network: u64,
     /// The sender is not in the configuration.
     pub unknown_sender: u64,
     /// The key is not accepted here.
@@ -145,11 +147,12 @@ pub struct Drops {
 
 impl Drops {
     /// Each reason by its name in metrics.
-    pub fn named(&self) -> [(&'static str, u64); 9] {
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("not_rmdp", self.not_rmdp),
             ("unknown_version", self.unknown_version),
             ("malformed", self.malformed),
+            ("foreign_network", self.foreign_network),
             ("unknown_sender", self.unknown_sender),
             ("unknown_key", self.unknown_key),
             ("forged", self.forged),

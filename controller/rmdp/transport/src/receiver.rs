@@ -1,5 +1,6 @@
 //! Receives the first authentic copy of each task, and every authentic heartbeat and hint.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outplane_rmdp_wire::{Datagram, Header, Key, Payload, PayloadError};
+use outplane_rmdp_wire::{Datagram, Header, Key, NetworkId, Payload, PayloadError};
 use outplane_xdp::{Delivered, XdpControl, XdpError, XdpReceiver};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -46,6 +47,10 @@ pub struct Settings {
     pub port: u16,
     /// Addresses that take unicast datagrams; port 0 takes one that is free.
     pub unicast: Vec<SocketAddr>,
+    /// The network whose datagrams are taken.
+    pub network: NetworkId,
+    /// The newest start of each sender, by sender id, as far as the store tells: what is of an older one is a replay.
+    pub epochs: BTreeMap<u32, u64>,
     /// Keys that are accepted.
     pub keys: Vec<Key>,
     /// Ids of the senders that are taken from.
@@ -57,7 +62,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// No groups, addresses, keys and senders; 30 s at 10,000 tasks a second.
+    /// No groups, addresses, network, keys and senders; 30 s at 10,000 tasks a second.
     fn default() -> Self {
         Self {
             interface: None,
@@ -66,6 +71,8 @@ impl Default for Settings {
             groups: Vec::new(),
             port: outplane_rmdp_wire::DEFAULT_PORT,
             unicast: Vec::new(),
+            network: NetworkId::NONE,
+            epochs: BTreeMap::new(),
             keys: Vec::new(),
             senders: Vec::new(),
             window: Duration::from_secs(30),
@@ -157,7 +164,9 @@ impl Receiver {
     /// Opens sockets, and XDP where it is wanted and works.
     pub async fn open(settings: Settings) -> Result<Self, TransportError> {
         let interface = settings.interface.as_deref().map(Interface::find).transpose()?;
-        let filter = Filter::new(&settings.keys, &settings.senders, settings.window, settings.capacity);
+        let Settings { network, keys, senders, window, capacity, .. } = &settings;
+        let mut filter = Filter::new(*network, keys, senders, *window, *capacity);
+        filter.begun(&settings.epochs);
         let unicast =
             settings.unicast.iter().map(|address| socket::bind(*address)).collect::<Result<_, _>>()?;
         let mut receiver = Self {
@@ -178,7 +187,14 @@ impl Receiver {
         // Memberships come first, so that nothing that XDP would pass on is lost.
         let targets = receiver.targets();
         (receiver.ring, receiver.mode) = ring::open(&settings, targets).await?;
-        receiver.follow_ring().await?;
+        if let Some(ring) = &receiver.ring {
+            let control = ring.control();
+            for sender in receiver.filter.senders() {
+                if let Ok(Some(kernel)) = ring::stream(&control, sender) {
+                    receiver.filter.beside(sender, &kernel);
+                }
+            }
+        }
         Ok(receiver)
     }
 
@@ -205,12 +221,15 @@ impl Receiver {
     async fn event(&mut self) -> Event {
         let Self { ring, sockets, filter, ring_first, .. } = self;
         let Some(ring) = ring else {
-            return Event::Socket(poll_fn(|context| sockets.poll(filter, context)).await);
+            return Event::Socket(poll_fn(|context| sockets.poll(filter, |_| None, context)).await);
         };
+        let control = ring.control();
+        let seen = |sender| ring::seen(&control, sender);
         let mut from_ring = pin!(ring.next());
         poll_fn(|context| {
             let mut ring = |context: &mut Context<'_>| from_ring.as_mut().poll(context).map(Event::Ring);
-            let mut sockets = |context: &mut Context<'_>| sockets.poll(filter, context).map(Event::Socket);
+            let mut sockets =
+                |context: &mut Context<'_>| sockets.poll(filter, seen, context).map(Event::Socket);
             let first = if *ring_first { ring(context) } else { sockets(context) };
             match first {
                 Poll::Pending if *ring_first => sockets(context),
@@ -221,13 +240,23 @@ impl Receiver {
         .await
     }
 
-    /// A ring that cannot be read must not swallow datagrams: XDP goes, and the sockets do its work.
+    /// A ring that cannot be read must not swallow datagrams.
     fn ring_broke(&mut self, error: &XdpError) {
-        let reason = format!("the ring cannot be read: {}", ring::chain(error));
-        tracing::error!(reason, "XDP is given up");
-        if let Some(ring) = self.ring.take()
-            && let Err(error) = ring.detach()
-        {
+        self.give_up(format!("the ring cannot be read: {}", ring::chain(error)));
+    }
+
+    /// XDP goes, and the sockets do its work.
+    fn give_up(&mut self, reason: String) {
+        tracing::error!(alert = true, reason, "XDP is given up");
+        let Some(ring) = self.ring.take() else { return };
+        let control = ring.control();
+        for sender in self.filter.senders() {
+            // What cannot be read is forgotten, as at a start.
+            if let Ok(Some(kernel)) = ring::stream(&control, sender) {
+                self.filter.inherit(sender, &kernel);
+            }
+        }
+        if let Err(error) = ring.detach() {
             tracing::error!(error = ring::chain(&error), "the XDP program cannot be detached");
         }
         self.mode = Mode::Socket { reason };
@@ -242,11 +271,16 @@ impl Receiver {
     }
 
     /// Takes from these senders from now on. The streams of those that stay, or come back, go on where they were.
+    ///
+    /// XDP that has no place for all of them would be deaf to some: it is given up, which is told, and sockets do its work.
     pub async fn set_senders(&mut self, senders: &[u32]) -> Result<(), TransportError> {
         let list = senders.to_vec();
-        self.control(move |control| control.set_senders(&list)).await?;
+        let told = self.control(move |control| control.set_senders(&list)).await;
         self.filter.set_senders(senders);
-        Ok(())
+        if let Err(error) = &told {
+            self.give_up(error.to_string());
+        }
+        told
     }
 
     /// Is a member of these groups from now on; memberships that stay are not interrupted.
@@ -319,28 +353,11 @@ impl Receiver {
         if self.ticking.is_empty() {
             self.ticking.spawn(async move { control.tick().await });
         }
-        self.follow_ring().await?;
         match self.ticking.try_join_next() {
             Some(Ok(Err(error))) => Err(TransportError::Xdp { reason: ring::chain(&error) }),
             Some(Err(ended)) => Err(TransportError::Xdp { reason: ended.to_string() }),
             Some(Ok(Ok(_))) | None => Ok(()),
         }
-    }
-
-    /// What has come by XDP is no news by a socket.
-    async fn follow_ring(&mut self) -> Result<(), TransportError> {
-        let Some(ring) = &self.ring else { return Ok(()) };
-        let control = ring.control();
-        // The maps may be busy for a moment, when a generation is cleared.
-        let counters = match spawn_blocking(move || control.counters()).await {
-            Ok(Ok(counters)) => counters,
-            Ok(Err(error)) => return Err(TransportError::Xdp { reason: ring::chain(&error) }),
-            Err(ended) => return Err(TransportError::Xdp { reason: ended.to_string() }),
-        };
-        for sender in counters.senders {
-            self.filter.ring_saw(sender.sender, sender.epoch, sender.sequence);
-        }
-        Ok(())
     }
 
     /// Counts of the sockets since the start, and of XDP since its maps were pinned. Reads files of `/proc`: not for

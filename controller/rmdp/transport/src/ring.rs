@@ -4,11 +4,12 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
 
-use outplane_rmdp_wire::DatagramType;
-use outplane_xdp::{XdpError, XdpReceiver};
+use outplane_rmdp_wire::{DatagramType, Window};
+use outplane_xdp::{XdpControl, XdpError, XdpReceiver};
 
 use crate::counters::{Counters, Lateness, RECENT};
 use crate::error::TransportError;
+use crate::filter::Kernel;
 use crate::receiver::{Mode, Settings, Xdp};
 
 /// Why there is no XDP where nobody wants it.
@@ -37,6 +38,7 @@ pub(crate) async fn open(
         interface: interface.clone(),
         pin_root: settings.pin_root.clone(),
         groups: targets,
+        network: settings.network,
         keys: settings.keys.clone(),
         senders: settings.senders.clone(),
         window: settings.window,
@@ -63,6 +65,24 @@ pub(crate) async fn open(
             socket(reason)
         }
     }
+}
+
+/// What XDP has seen of a sender's stream, for the sockets. Where it cannot be asked, everything counts as seen: what is
+/// refused costs a look into the queue.
+pub(crate) fn seen(control: &XdpControl, sender: u32) -> Option<Kernel> {
+    match stream(control, sender) {
+        Ok(seen) => seen,
+        Err(error) => {
+            tracing::warn!(sender, error = chain(&error), "XDP cannot be asked what it has seen");
+            Some(Kernel { window: Window::new(u64::MAX, u64::MAX), passed: 0 })
+        }
+    }
+}
+
+/// What XDP has seen of a sender's stream; nothing of one that it was never told of.
+pub(crate) fn stream(control: &XdpControl, sender: u32) -> Result<Option<Kernel>, XdpError> {
+    let seen = control.stream(sender)?;
+    Ok(seen.map(|seen| Kernel { window: seen.window, passed: seen.announces_passed }))
 }
 
 /// Whether the program of an earlier start may still be on the interface: `<pin root>/v<ABI>/<interface>/`.
@@ -123,6 +143,7 @@ pub(crate) fn add(
         + reasons.not_zero
         + reasons.no_sequence
         + reasons.wrong_id;
+    drops.foreign_network += reasons.foreign_network;
     drops.unknown_sender += reasons.unknown_sender;
     drops.unknown_key += reasons.unknown_key;
     drops.forged += reasons.wrong_tag;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use outplane_rmdp_wire::datagram::{MAX_LENGTH, MAX_PAYLOAD};
 use outplane_rmdp_wire::{
-    Announce, Beat, DatagramType, Header, Heartbeat, Hint, Key, Lateness, Notice, TransactionId, encode,
+    Announce, Beat, DatagramType, Header, Heard, Heartbeat, Hint, Key, Lateness, NetworkId, Notice,
+    TransactionId, encode,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -23,6 +24,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// Who sends, as what, and where to.
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
+    /// The network that it belongs to, as the store says.
+    pub network: NetworkId,
     /// Sender id of the shared configuration.
     pub sender: u32,
     /// Stream epoch, issued by the store: of this start alone.
@@ -75,6 +78,7 @@ struct Destination {
 /// A round is one datagram a group and one for all unicast receivers together (the same bytes, as in multicast), each
 /// with a sequence of its own: a receiver that is reached by two ways sees two copies and no replay.
 pub struct Sender {
+    network: NetworkId,
     id: u32,
     epoch: u64,
     sequence: u64,
@@ -93,9 +97,10 @@ pub struct Sender {
 impl Sender {
     /// Opens what the destinations need.
     pub fn open(settings: SenderSettings) -> Result<Self, TransportError> {
-        let SenderSettings { sender, epoch, key, interface, destinations } = settings;
+        let SenderSettings { network, sender, epoch, key, interface, destinations } = settings;
         let interface = interface.map(|name| Interface::find(&name)).transpose()?;
         let mut sender = Self {
+            network,
             id: sender,
             epoch,
             sequence: 0,
@@ -176,8 +181,9 @@ impl Sender {
         beat: &Beat,
         notices: &[Notice],
         lateness: &[Lateness],
+        heard: &[Heard],
     ) -> Result<usize, TransportError> {
-        let length = Heartbeat::encode(beat, notices, lateness, &mut self.payload)?;
+        let length = Heartbeat::encode(beat, notices, lateness, heard, &mut self.payload)?;
         self.round(DatagramType::Heartbeat, TransactionId::NONE, length)
     }
 
@@ -235,6 +241,7 @@ impl Sender {
     fn sign(&mut self, of: DatagramType, id: TransactionId, payload: usize) -> Result<usize, TransportError> {
         let header = Header {
             datagram_type: of,
+            network: self.network,
             epoch: self.epoch,
             sender: self.id,
             sequence: self.sequence + 1,

@@ -6,7 +6,7 @@ use outplane_rmdp_wire::datagram::MAX_LENGTH;
 use tokio::io::ReadBuf;
 
 use crate::clock::monotonic_nanos;
-use crate::filter::Filter;
+use crate::filter::{Filter, Kernel};
 use crate::receiver::Received;
 use crate::socket::Incoming;
 
@@ -36,8 +36,13 @@ impl Sockets {
         self.groups.iter().chain(&self.unicast)
     }
 
-    /// The next datagram that the filter takes.
-    pub(crate) fn poll(&mut self, filter: &mut Filter, context: &mut Context<'_>) -> Poll<Received> {
+    /// The next datagram that the filter takes. `kernel`: see [`Filter::take`].
+    pub(crate) fn poll(
+        &mut self,
+        filter: &mut Filter,
+        kernel: impl Fn(u32) -> Option<Kernel>,
+        context: &mut Context<'_>,
+    ) -> Poll<Received> {
         let count = self.count();
         let (mut idle, mut refused) = (0, 0);
         while idle < count {
@@ -53,7 +58,7 @@ impl Sockets {
                 Poll::Ready(Ok(())) => {
                     let length = buffer.filled().len();
                     let arrival = monotonic_nanos();
-                    if let Ok(datagram) = filter.take(&self.buffer[..length], arrival) {
+                    if let Ok(datagram) = filter.take(&self.buffer[..length], arrival, &kernel) {
                         let bytes = datagram.bytes().to_vec();
                         return Poll::Ready(Received { arrival, header: datagram.header, bytes });
                     }

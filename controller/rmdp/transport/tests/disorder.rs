@@ -5,7 +5,7 @@ mod common;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{KEY, TaskList, next, receive_all, settings};
+use common::{KEY, NETWORK, TaskList, next, receive_all, settings};
 use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Settings};
 use outplane_rmdp_wire::{Beat, Role};
 
@@ -40,7 +40,15 @@ async fn path(seed: u64) {
     middle.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let open = |sender, to: SocketAddr| {
         let destinations = Destinations { unicast: vec![to], ..Destinations::default() };
-        Sender::open(SenderSettings { sender, epoch: 1, key: KEY, interface: None, destinations }).unwrap()
+        Sender::open(SenderSettings {
+            network: NETWORK,
+            sender,
+            epoch: 1,
+            key: KEY,
+            interface: None,
+            destinations,
+        })
+        .unwrap()
     };
     let mut senders: Vec<Sender> = (1..=3).map(|id| open(id, middle.local_addr().unwrap())).collect();
     let tasks = TaskList::new(200);
@@ -74,7 +82,7 @@ async fn path(seed: u64) {
     let beat = Beat { role: Role::Distributor, interval_ms: 200, generation: 1 };
     let mut last = senders.remove(1);
     last.set_destinations(&Destinations { unicast: vec![address], ..Destinations::default() }).unwrap();
-    last.heartbeat(&beat, &[], &[]).unwrap();
+    last.heartbeat(&beat, &[], &[], &[]).unwrap();
     next(&mut receiver).await;
     let counters = receiver.counters().unwrap();
     let sum = |count: fn(&outplane_rmdp_transport::TypeCounters) -> u64| -> u64 {

@@ -5,7 +5,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{KEY, NEXT, TaskList, next, receive_all, settings};
+use common::{KEY, NETWORK, NEXT, TaskList, next, receive_all, settings};
 use outplane_rmdp_transport::{
     Destinations, Mode, Receiver, Sender, SenderSettings, Settings, TransportError, Xdp,
 };
@@ -17,6 +17,7 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0x524d, 0x445
 /// A sender to these destinations.
 fn sender(id: u32, destinations: Destinations) -> Sender {
     Sender::open(SenderSettings {
+        network: NETWORK,
         sender: id,
         epoch: 1,
         key: KEY,
@@ -53,7 +54,7 @@ async fn both_members_get_each_task_once(group: IpAddr) {
     assert_eq!(*one.mode(), Mode::Socket { reason: "it is switched off".to_owned() });
     let mut senders: Vec<Sender> = (1..=3).map(|id| sender(id, to_group(group, port))).collect();
     let tasks = TaskList::new(50);
-    if senders[0].heartbeat(&beat(), &[], &[]).unwrap() == 0 {
+    if senders[0].heartbeat(&beat(), &[], &[], &[]).unwrap() == 0 {
         // Loopback seldom has a route for IPv6 groups; tests/namespaces.rs has real links.
         return println!(
             "SKIPPED: multicast to {group} over loopback: {:?}",
@@ -72,7 +73,7 @@ async fn both_members_get_each_task_once(group: IpAddr) {
         let ids = receive_all(receiver, tasks.len()).await;
         assert_eq!(ids, tasks.ids());
         // The last copies are read with the next datagram.
-        senders[0].heartbeat(&beat(), &[], &[]).unwrap();
+        senders[0].heartbeat(&beat(), &[], &[], &[]).unwrap();
         let heartbeat = next(receiver).await;
         assert!(matches!(heartbeat.payload(), Ok(Payload::Heartbeat(_))), "{heartbeat:?}");
         let counters = receiver.counters().unwrap();
@@ -185,7 +186,7 @@ async fn forged_replayed_and_truncated_datagrams_are_counted() {
     true_sender
         .set_destinations(&Destinations { unicast: vec![address], ..Destinations::default() })
         .unwrap();
-    true_sender.heartbeat(&beat(), &[], &[]).unwrap();
+    true_sender.heartbeat(&beat(), &[], &[], &[]).unwrap();
     next(&mut receiver).await;
     let counters = receiver.counters().unwrap();
     let drops = counters.drops;
@@ -260,7 +261,7 @@ async fn without_xdp_there_is_a_reason() {
     let Mode::Socket { reason } = receiver.mode() else { panic!("{:?}", receiver.mode()) };
     assert!(reason.contains("bpffs") || reason.contains("not permitted"), "{reason}");
     let unicast = receiver.unicast().collect();
-    sender(1, Destinations { unicast, ..Destinations::default() }).heartbeat(&beat(), &[], &[]).unwrap();
+    sender(1, Destinations { unicast, ..Destinations::default() }).heartbeat(&beat(), &[], &[], &[]).unwrap();
     assert!(next(&mut receiver).await.header.id.is_none());
 }
 

@@ -7,13 +7,15 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{KEY, NEXT, TaskList, next, receive_all, settings};
+use common::{KEY, NETWORK, NEXT, TaskList, next, receive_all, settings};
 use nix::sched::{CloneFlags, unshare};
 use outplane_rmdp_transport::{
     Counters, Destinations, Mode, Receiver, Sender, SenderSettings, Settings, Xdp, copies_between,
     monotonic_nanos,
 };
-use outplane_rmdp_wire::{Beat, DEFAULT_PORT, Key, Role, TransactionId};
+use outplane_rmdp_wire::datagram::{MAX_LENGTH, MAX_PAYLOAD};
+use outplane_rmdp_wire::{Beat, DEFAULT_PORT, DatagramType, Header, Key, Role, TransactionId, encode};
+use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
 const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 255, 82, 77));
@@ -101,6 +103,7 @@ fn run<T>(work: impl AsyncFnOnce() -> T) -> T {
 fn senders(interface: &str, group: IpAddr) -> Vec<Sender> {
     let destinations = Destinations { groups: vec![group], port: DEFAULT_PORT, ttl: 1, unicast: Vec::new() };
     let open = |id| SenderSettings {
+        network: NETWORK,
         sender: id,
         epoch: 1,
         key: KEY,
@@ -145,7 +148,7 @@ fn over_a_path(group: IpAddr, loss: bool, xdp: Xdp) -> Option<(Counters, usize)>
                 assert_eq!(sender.announce(&tasks.announce(task), 3).unwrap(), 3);
             }
         }
-        senders[0].heartbeat(&beat(), &[], &[]).unwrap();
+        senders[0].heartbeat(&beat(), &[], &[], &[]).unwrap();
     };
     let far = async move || {
         if loss && let Err(why) = command("nft", &[LOSS]) {
@@ -289,9 +292,15 @@ fn ring_and_sockets_are_one() {
         let mut receiver = Receiver::open(settings.clone()).await.unwrap();
         let unicast: Vec<SocketAddr> = receiver.unicast().collect();
         let destinations = Destinations { unicast, ..Destinations::default() };
-        let mut local =
-            Sender::open(SenderSettings { sender: 1, epoch: 1, key: KEY, interface: None, destinations })
-                .unwrap();
+        let mut local = Sender::open(SenderSettings {
+            network: NETWORK,
+            sender: 1,
+            epoch: 1,
+            key: KEY,
+            interface: None,
+            destinations,
+        })
+        .unwrap();
         // Its sockets are in the other namespace.
         let mut remote = take.recv().unwrap();
         for task in 0..tasks.len() {
@@ -301,7 +310,7 @@ fn ring_and_sockets_are_one() {
             let datagram = next(&mut receiver).await;
             assert_eq!(datagram.header.id, tasks.announce(task).event.id().unwrap());
             second.announce(&tasks.announce(task), 1).unwrap();
-            second.heartbeat(&beat(), &[], &[]).unwrap();
+            second.heartbeat(&beat(), &[], &[], &[]).unwrap();
             let datagram = next(&mut receiver).await;
             assert!(datagram.header.id.is_none(), "{datagram:?} twice");
         }
@@ -359,7 +368,7 @@ fn ring_and_sockets_are_one() {
         // The kernel takes the program off a moment after it was told to.
         let heard = async {
             loop {
-                remote.heartbeat(&beat(), &[], &[]).unwrap();
+                remote.heartbeat(&beat(), &[], &[], &[]).unwrap();
                 let one = tokio::time::timeout(Duration::from_millis(20), receiver.next()).await;
                 if let Ok(datagram) = one {
                     return datagram;
@@ -404,7 +413,7 @@ fn a_full_ring_loses_nothing() {
                 ids.push(next(&mut receiver).await.header.id);
             }
         }
-        senders[1].heartbeat(&beat(), &[], &[]).unwrap();
+        senders[1].heartbeat(&beat(), &[], &[], &[]).unwrap();
         while ids.len() < tasks.len() {
             let datagram = next(&mut receiver).await;
             if !datagram.header.id.is_none() {
@@ -424,6 +433,99 @@ fn a_full_ring_loses_nothing() {
             assert_eq!((announces.copies, announces.replays), (18_000, 0), "{sender}");
             assert_eq!(announces.first + announces.duplicates, 18_000, "{sender}");
         }
+    };
+    pair(near, far);
+}
+
+/// The announce of a task by sender 1, as it travels.
+fn announced(tasks: &TaskList, task: usize, sequence: u64) -> Vec<u8> {
+    let announce = tasks.announce(task);
+    let mut payload = [0; MAX_PAYLOAD];
+    let length = announce.encode(&mut payload).unwrap();
+    let header = Header {
+        datagram_type: DatagramType::TaskAnnounce,
+        network: NETWORK,
+        epoch: 1,
+        sender: 1,
+        sequence,
+        id: announce.event.id().unwrap(),
+        sent: 0,
+    };
+    let mut bytes = vec![0; MAX_LENGTH];
+    let length = encode(&header, &payload[..length], &KEY, &mut bytes).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+/// Sends a datagram to f0 in two IPv4 fragments. The kernel fills in checksums of the network layer.
+fn send_in_fragments(bytes: &[u8], identification: u16) {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).unwrap();
+    let length = u16::try_from(bytes.len() + 8).unwrap();
+    let mut udp = Vec::new();
+    for field in [40_000, DEFAULT_PORT, length, 0] {
+        udp.extend(field.to_be_bytes());
+    }
+    udp.extend(bytes);
+    let (first, second) = udp.split_at(64);
+    for (part, flags) in [(first, 0x2000_u16), (second, 64 / 8)] {
+        let mut packet = vec![0x45, 0];
+        packet.extend(u16::try_from(20 + part.len()).unwrap().to_be_bytes());
+        packet.extend(identification.to_be_bytes());
+        packet.extend(flags.to_be_bytes());
+        packet.extend([64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        packet.extend(part);
+        let to: SocketAddr = "192.0.2.2:0".parse().unwrap();
+        assert_eq!(socket.send_to(&packet, &to.into()).unwrap(), packet.len());
+    }
+}
+
+/// What the kernel puts together from fragments goes past XDP: a replay is one there as well, when the memory of tasks has
+/// long forgotten it.
+#[test]
+fn a_replay_in_fragments_is_a_replay() {
+    let tasks = &TaskList::new(2);
+    let (ask, asked) = mpsc::channel();
+    let near = async move || {
+        let socket = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+        let replayed = announced(tasks, 0, 1);
+        for (round, ()) in asked.iter().enumerate() {
+            match round {
+                0 => drop(socket.send_to(&replayed, ("192.0.2.2", DEFAULT_PORT)).unwrap()),
+                _ => {
+                    send_in_fragments(&replayed, 1);
+                    send_in_fragments(&announced(tasks, 1, 2), 2);
+                }
+            }
+        }
+    };
+    let far = async move || {
+        let pins = match bpffs() {
+            Ok(pins) => pins,
+            Err(why) => return println!("SKIPPED: XDP: no bpffs: {why}"),
+        };
+        let mut receiver = Receiver::open(Settings {
+            interface: Some("f0".to_owned()),
+            xdp: Xdp::Required,
+            pin_root: pins.path().join("pins"),
+            unicast: vec![SocketAddr::new("192.0.2.2".parse().unwrap(), DEFAULT_PORT)],
+            window: Duration::from_secs(1),
+            ..settings()
+        })
+        .await
+        .unwrap();
+        ask.send(()).unwrap();
+        let id = |task: usize| tasks.announce(task).event.id().unwrap();
+        assert_eq!(next(&mut receiver).await.header.id, id(0));
+        // Two windows, and a tick in each.
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            receiver.tick(monotonic_nanos()).await.unwrap();
+        }
+        ask.send(()).unwrap();
+        assert_eq!(next(&mut receiver).await.header.id, id(1), "a fragmented one that is new is taken");
+        let counters = receiver.counters().unwrap();
+        assert_eq!((counters.drops.seen, counters.fragments, counters.tasks), (1, 4, 2));
+        receiver.detach().unwrap();
     };
     pair(near, far);
 }

@@ -117,7 +117,15 @@ fn keys_rotate_without_a_gap() {
     let (id, payload) = task(1);
     let under = |sequence, key| {
         let datagram_type = DatagramType::TaskAnnounce;
-        let header = Header { datagram_type, epoch: 1, sender: SENDERS[0], sequence, id, sent: 1 };
+        let header = Header {
+            datagram_type,
+            network: crate::support::NETWORK,
+            epoch: 1,
+            sender: SENDERS[0],
+            sequence,
+            id,
+            sent: 1,
+        };
         frame(&datagram(&header, &payload, key))
     };
     verdict(&program, &under(1, &NEXT_KEY));

@@ -3,7 +3,7 @@
 use outplane_rmdp_wire::{DatagramType, TransactionId};
 use outplane_xdp::Verdict;
 
-use crate::support::{Around, KEY, Random, SENDERS, announce, frame, hint, load, settings, task};
+use crate::support::{Around, KEY, NETWORK, Random, SENDERS, announce, frame, hint, load, settings, task};
 use crate::{counters, delivered, reasons, remembers, sender, verdict};
 
 #[test]
@@ -17,29 +17,30 @@ fn each_rule_has_its_counter() {
     };
     let longer = [&good[..], &[0]].concat();
     let mut with_id = hint(SENDERS[0], 1, 1);
-    with_id[32..48].copy_from_slice(task(1).0.as_bytes());
+    with_id[40..56].copy_from_slice(task(1).0.as_bytes());
     for (reason, bad) in [
         ("truncated", frame(&good[..good.len() - 1])),
         ("truncated", frame(&good[..4])),
-        ("truncated", frame(&good[..55])),
+        ("truncated", frame(&good[..63])),
         ("truncated", frame(&good)[..200].to_vec()),
-        ("truncated", changed(20, &1328_u16.to_be_bytes())),
+        ("truncated", changed(28, &1320_u16.to_be_bytes())),
         ("trailing_bytes", frame(&longer)),
-        ("trailing_bytes", changed(20, &0_u16.to_be_bytes())),
-        ("too_long", changed(20, &1329_u16.to_be_bytes())),
-        ("too_long", changed(20, &0xffff_u16.to_be_bytes())),
+        ("trailing_bytes", changed(28, &0_u16.to_be_bytes())),
+        ("too_long", changed(28, &1321_u16.to_be_bytes())),
+        ("too_long", changed(28, &0xffff_u16.to_be_bytes())),
         ("unknown_type", changed(5, &[0])),
         ("unknown_type", changed(5, &[4])),
-        ("not_zero", changed(22, &[1])),
-        ("not_zero", changed(23, &[1])),
-        ("no_sequence", changed(24, &[0; 8])),
-        ("wrong_id", changed(32, &[0; 16])),
+        ("not_zero", changed(30, &[1])),
+        ("not_zero", changed(31, &[1])),
+        ("no_sequence", changed(32, &[0; 8])),
+        ("wrong_id", changed(40, &[0; 16])),
         ("wrong_id", frame(&with_id)),
-        ("unknown_sender", changed(16, &99_u32.to_be_bytes())),
+        ("foreign_network", changed(15, &[9])),
+        ("unknown_sender", changed(24, &99_u32.to_be_bytes())),
         ("unknown_key", changed(6, &99_u16.to_be_bytes())),
         ("wrong_tag", changed(good.len() - 1, &[good[good.len() - 1] ^ 1])),
-        ("wrong_tag", changed(55, &[9])),
-        ("wrong_tag", changed(56, &[9])),
+        ("wrong_tag", changed(63, &[9])),
+        ("wrong_tag", changed(64, &[9])),
     ] {
         let before = reasons(&program);
         assert_eq!(verdict(&program, &bad), Verdict::Drop, "{reason}");
@@ -49,7 +50,7 @@ fn each_rule_has_its_counter() {
         let sum = |all: &[(&str, u64)]| all.iter().map(|(_, count)| count).sum::<u64>();
         assert_eq!(sum(&after), sum(&before) + 1, "{reason}: nothing else is counted");
     }
-    assert_eq!(counters(&program).reasons.refused(), 21);
+    assert_eq!(counters(&program).reasons.refused(), 22);
     assert_eq!(delivered(&mut program).len(), 0);
     assert!(!remembers(&program, task(1).0));
     assert_eq!(sender(&program, SENDERS[0]).of(DatagramType::TaskAnnounce).received, 0);
@@ -76,11 +77,12 @@ fn no_single_bit_may_differ() {
 fn every_length_is_verified_to_its_last_byte() {
     let Some(mut program) = load("lengths", &settings()) else { return };
     let id = TransactionId::from_bytes([3; 16]);
-    for (sequence, length) in (1..).zip(0..=1328) {
+    for (sequence, length) in (1..).zip(0..=1320) {
         let mut id = id.to_bytes();
         id[..2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
         let header = outplane_rmdp_wire::Header {
             datagram_type: DatagramType::TaskAnnounce,
+            network: NETWORK,
             epoch: 1,
             sender: SENDERS[0],
             sequence,
@@ -96,7 +98,7 @@ fn every_length_is_verified_to_its_last_byte() {
         verdict(&program, &frame(&good));
         assert_eq!(delivered(&mut program), [good], "{length} bytes of payload");
     }
-    assert_eq!(reasons(&program), [("wrong_tag", 1329), ("delivered", 1329)]);
+    assert_eq!(reasons(&program), [("wrong_tag", 1321), ("delivered", 1321)]);
 }
 
 /// A million datagrams of somebody who can send to the group and has heard everything, but does not know the key.

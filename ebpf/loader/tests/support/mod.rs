@@ -4,11 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use outplane_rmdp_wire::{
-    Announce, DEFAULT_GROUP_V4, DEFAULT_PORT, DatagramType, Event, Header, Hint, HintOf, Key, TransactionId,
-    Work, encode,
+    Announce, DEFAULT_GROUP_V4, DEFAULT_PORT, DatagramType, Event, Header, Hint, HintOf, Key, NetworkId,
+    TransactionId, Work, encode,
 };
 use outplane_xdp::{LogLevel, Program, Settings, XdpError};
 
+pub const NETWORK: NetworkId = NetworkId::new(0x0102_0304_0506_0708);
 pub const KEY: Key = Key { id: 7, secret: *b"0123456789abcdef" };
 pub const NEXT_KEY: Key = Key { id: 8, secret: *b"fedcba9876543210" };
 pub const SENDERS: [u32; 4] = [101, 102, 103, 104];
@@ -16,6 +17,7 @@ pub const SENDERS: [u32; 4] = [101, 102, 103, 104];
 pub fn settings() -> Settings {
     Settings {
         interface: "none".to_owned(),
+        network: NETWORK,
         keys: vec![KEY],
         senders: SENDERS.to_vec(),
         capacity: 4096,
@@ -49,10 +51,16 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// A task of a number: its id and its datagram's payload.
 pub fn task(number: u64) -> (TransactionId, Vec<u8>) {
-    let event =
-        Event { source: "test", kind: "intent", object: "policy", switch: "leaf-1", occurrence: number };
+    let event = Event {
+        network: NETWORK,
+        source: "test",
+        kind: "intent",
+        object: "policy",
+        switch: "leaf-1",
+        occurrence: number,
+    };
     let work = Work::Converge { generation: number, desired: [0x5a; 32], entries: 12 };
-    let mut payload = vec![0; 1328];
+    let mut payload = vec![0; 1320];
     let length = Announce { event, work }.encode(&mut payload).expect("it fits");
     payload.truncate(length);
     (event.id().expect("short strings"), payload)
@@ -67,8 +75,11 @@ pub fn datagram(header: &Header, payload: &[u8], key: &Key) -> Vec<u8> {
 
 pub fn announce(sender: u32, epoch: u64, sequence: u64, number: u64) -> Vec<u8> {
     let (id, payload) = task(number);
-    let header = Header { datagram_type: DatagramType::TaskAnnounce, epoch, sender, sequence, id, sent: 1 };
-    datagram(&header, &payload, &KEY)
+    datagram(&header(DatagramType::TaskAnnounce, sender, epoch, sequence, id), &payload, &KEY)
+}
+
+fn header(datagram_type: DatagramType, sender: u32, epoch: u64, sequence: u64, id: TransactionId) -> Header {
+    Header { datagram_type, network: NETWORK, epoch, sender, sequence, id, sent: 1 }
 }
 
 /// An announce whose message (what the tag covers) has so many bytes; the payload is no real one.
@@ -76,22 +87,14 @@ pub fn announce_of(sender: u32, sequence: u64, id: u64, message: usize) -> Vec<u
     let mut bytes = [0xee; 16];
     bytes[..8].copy_from_slice(&id.to_be_bytes());
     let id = TransactionId::from_bytes(bytes);
-    let header =
-        Header { datagram_type: DatagramType::TaskAnnounce, epoch: 1, sender, sequence, id, sent: 1 };
-    datagram(&header, &vec![0xa5; message - 56], &KEY)
+    let header = header(DatagramType::TaskAnnounce, sender, 1, sequence, id);
+    datagram(&header, &vec![0xa5; message - 64], &KEY)
 }
 
 pub fn hint(sender: u32, epoch: u64, sequence: u64) -> Vec<u8> {
     let mut payload = [0; 9];
     Hint { what: HintOf::Intent, number: sequence }.encode(&mut payload).expect("it fits");
-    let header = Header {
-        datagram_type: DatagramType::Hint,
-        epoch,
-        sender,
-        sequence,
-        id: TransactionId::NONE,
-        sent: 1,
-    };
+    let header = header(DatagramType::Hint, sender, epoch, sequence, TransactionId::NONE);
     datagram(&header, &payload, &KEY)
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use outplane_rmdp_wire::{DEFAULT_GROUP_V4, DEFAULT_PORT};
+use outplane_rmdp_wire::{DEFAULT_GROUP_V4, DEFAULT_PORT, NetworkId};
 use outplane_xdp::{AttachMode, Mode, Settings};
 
 use crate::lab::{INTERFACE, Lab, PATIENCE, RECEIVER, attach, next};
@@ -13,7 +13,7 @@ fn detach_leaves_nothing_and_forgets() {
     Lab::run("xd", |lab| async move {
         let socket = lab.sender(DEFAULT_GROUP_V4.into(), DEFAULT_PORT);
         let mut receiver = attach(lab.settings()).await;
-        let folder = lab.pins.join("v1").join(INTERFACE);
+        let folder = lab.pins.join("v2").join(INTERFACE);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 10);
         socket.send(&announce(SENDERS[0], 1, 1, 1)).unwrap();
         next(&mut receiver).await;
@@ -51,12 +51,31 @@ fn the_interface_may_go_and_come_back() {
 }
 
 #[test]
+fn another_network_begins_the_streams_anew() {
+    Lab::run("xn", |lab| async move {
+        let socket = lab.sender(DEFAULT_GROUP_V4.into(), DEFAULT_PORT);
+        let mut receiver = attach(lab.settings()).await;
+        socket.send(&announce(SENDERS[0], 57, 1, 1)).unwrap();
+        next(&mut receiver).await;
+        drop(receiver);
+        // As if the bucket had been made anew: epochs begin with 1.
+        let before = Settings { network: NetworkId::new(1), ..lab.settings() };
+        drop(attach(before).await);
+        let mut receiver = attach(lab.settings()).await;
+        assert_eq!(receiver.control().stream(SENDERS[0]).unwrap().unwrap().window.epoch(), 0);
+        socket.send(&announce(SENDERS[0], 1, 1, 2)).unwrap();
+        next(&mut receiver).await;
+        receiver.detach().unwrap();
+    });
+}
+
+#[test]
 fn another_version_is_taken_over() {
     Lab::run("xv", |lab| async move {
         let receiver = attach(lab.settings()).await;
         let mode = receiver.mode();
         drop(receiver);
-        std::fs::rename(lab.pins.join("v1"), lab.pins.join("v0")).unwrap();
+        std::fs::rename(lab.pins.join("v2"), lab.pins.join("v0")).unwrap();
         let mut receiver = attach(lab.settings()).await;
         assert_eq!(receiver.mode(), mode);
         assert!(!lab.pins.join("v0").exists());

@@ -39,7 +39,15 @@ fn send(socket: &UdpSocket, shared: &Shared) {
         let key: &Key = if shared.next_key.load(Ordering::SeqCst) { &NEXT_KEY } else { &KEY };
         for sender in SENDERS {
             let datagram_type = DatagramType::TaskAnnounce;
-            let header = Header { datagram_type, epoch: 1, sender, sequence: number, id, sent: number };
+            let header = Header {
+                datagram_type,
+                network: crate::support::NETWORK,
+                epoch: 1,
+                sender,
+                sequence: number,
+                id,
+                sent: number,
+            };
             socket.send(&datagram(&header, &payload, key)).expect("the interface is up");
         }
         shared.sent.store(number, Ordering::SeqCst);

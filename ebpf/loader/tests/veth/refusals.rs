@@ -45,7 +45,7 @@ fn pinned_maps_of_another_shape() {
         assert!(error.contains("first_0 does not fit: its size is 4096 and should be 5000"), "{error}");
         assert!(error.contains("detach first"), "{error}");
         // Something else under a map's name.
-        let folder = lab.pins.join("v1").join(INTERFACE);
+        let folder = lab.pins.join("v2").join(INTERFACE);
         std::fs::rename(folder.join("reasons"), folder.join("elsewhere")).unwrap();
         std::fs::rename(folder.join("counts"), folder.join("reasons")).unwrap();
         std::fs::rename(folder.join("elsewhere"), folder.join("counts")).unwrap();

@@ -1,19 +1,22 @@
 //! Events and the tasks that are announced for them.
 
 use super::{PayloadError, Reader, Writer};
+use crate::network::NetworkId;
 
 /// What the canonical encoding begins with.
-const ENCODING: &[u8] = b"outplane-event-1";
+const ENCODING: &[u8] = b"outplane-event-2";
 
 /// Most bytes of a string in an event.
 pub const MAX_STRING: usize = 255;
 
 /// Most bytes of an encoded event.
-pub const MAX_ENCODED_EVENT: usize = ENCODING.len() + 4 * (2 + MAX_STRING) + 8;
+pub const MAX_ENCODED_EVENT: usize = ENCODING.len() + 8 + 4 * (2 + MAX_STRING) + 8;
 
 /// What happened: the metadata that a transaction id is derived from. Strings have at most [`MAX_STRING`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Event<'a> {
+    /// In which network.
+    pub network: NetworkId,
     /// Who noticed: `intent`, a cluster, a switch.
     pub source: &'a str,
     /// What kind of thing happened.
@@ -30,7 +33,7 @@ impl<'a> Event<'a> {
     /// Bytes of the canonical encoding.
     pub const fn encoded_length(&self) -> usize {
         let strings = self.source.len() + self.kind.len() + self.object.len() + self.switch.len();
-        ENCODING.len() + 4 * 2 + strings + 8
+        ENCODING.len() + 8 + 4 * 2 + strings + 8
     }
 
     /// Writes the canonical encoding; gives its length.
@@ -43,6 +46,7 @@ impl<'a> Event<'a> {
         }
         let mut writer = Writer::new(out, self.encoded_length())?;
         writer.put(ENCODING);
+        writer.put(&self.network.number().to_be_bytes());
         for (field, text) in strings {
             let length =
                 u16::try_from(text.len()).map_err(|_| PayloadError::StringTooLong(field, text.len()))?;
@@ -73,6 +77,7 @@ impl<'a> Event<'a> {
         if reader.bytes("encoding", ENCODING.len())? != ENCODING {
             return Err(PayloadError::UnknownEncoding);
         }
+        let network = NetworkId::new(reader.u64("network")?);
         let mut string = |field| {
             let length = usize::from(reader.u16(field)?);
             if length > MAX_STRING {
@@ -81,6 +86,7 @@ impl<'a> Event<'a> {
             core::str::from_utf8(reader.bytes(field, length)?).map_err(|_| PayloadError::NotUtf8(field))
         };
         Ok(Self {
+            network,
             source: string("source")?,
             kind: string("kind")?,
             object: string("object")?,

@@ -7,7 +7,7 @@ use crate::datagram::MAX_PAYLOAD;
 use crate::id::TransactionId;
 
 /// Bytes before the notices.
-const FIXED: usize = 1 + 2 + 8 + 2 + 2;
+const FIXED: usize = 1 + 2 + 8 + 2 + 2 + 2;
 
 /// Who sends a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,16 @@ pub struct Lateness {
     pub median_us: u32,
     /// How many of the last 20 were late.
     pub late: u8,
+}
+
+/// The heartbeat's sender has heard this start of a node. Whoever started after a datagram was recorded knows by this that
+/// it is a replay: nobody has heard a start before it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Heard {
+    /// Who was heard.
+    pub sender: u32,
+    /// Its newest stream epoch.
+    pub epoch: u64,
 }
 
 mod sealed {
@@ -129,12 +139,29 @@ impl Record for Lateness {
     }
 }
 
-/// How many notices fit into a heartbeat beside so many lateness rows.
-pub const fn notices_that_fit(rows: usize) -> usize {
-    (MAX_PAYLOAD - FIXED).saturating_sub(rows.saturating_mul(Lateness::LENGTH)) / Notice::LENGTH
+impl Record for Heard {
+    const LENGTH: usize = 4 + 8;
+
+    fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+        let mut reader = Reader(bytes);
+        Ok(Self { sender: reader.u32("heard")?, epoch: reader.u64("heard")? })
+    }
+
+    fn write(&self, out: &mut [u8]) -> Result<(), PayloadError> {
+        let mut writer = Writer::new(out, Self::LENGTH)?;
+        writer.put(&self.sender.to_be_bytes());
+        writer.put(&self.epoch.to_be_bytes());
+        Ok(())
+    }
 }
 
-/// Notices or lateness rows as they lie in a payload; all were checked when it was parsed.
+/// How many notices fit into a heartbeat beside so many lateness rows and so many starts that were heard.
+pub const fn notices_that_fit(rows: usize, heard: usize) -> usize {
+    let others = rows.saturating_mul(Lateness::LENGTH).saturating_add(heard.saturating_mul(Heard::LENGTH));
+    (MAX_PAYLOAD - FIXED).saturating_sub(others) / Notice::LENGTH
+}
+
+/// Notices, lateness rows or starts that were heard, as they lie in a payload; all were checked when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records<'a, T> {
     bytes: &'a [u8],
@@ -179,6 +206,8 @@ pub struct Heartbeat<'a> {
     pub notices: Records<'a, Notice>,
     /// Of other senders.
     pub lateness: Records<'a, Lateness>,
+    /// Which starts of others its sender has heard; a part of them at a time.
+    pub heard: Records<'a, Heard>,
 }
 
 impl<'a> Heartbeat<'a> {
@@ -187,16 +216,18 @@ impl<'a> Heartbeat<'a> {
         beat: &Beat,
         notices: &[Notice],
         lateness: &[Lateness],
+        heard: &[Heard],
         out: &mut [u8],
     ) -> Result<usize, PayloadError> {
         let needed = FIXED
             .saturating_add(notices.len().saturating_mul(Notice::LENGTH))
-            .saturating_add(lateness.len().saturating_mul(Lateness::LENGTH));
+            .saturating_add(lateness.len().saturating_mul(Lateness::LENGTH))
+            .saturating_add(heard.len().saturating_mul(Heard::LENGTH));
         let too_many = |_| PayloadError::TooMany(needed);
         if needed > MAX_PAYLOAD {
             return Err(PayloadError::TooMany(needed));
         }
-        let counts = [u16::try_from(notices.len()), u16::try_from(lateness.len())];
+        let counts = [notices.len(), lateness.len(), heard.len()].map(u16::try_from);
         let mut writer = Writer::new(out, needed)?;
         writer.put(&[beat.role as u8]);
         writer.put(&beat.interval_ms.to_be_bytes());
@@ -205,9 +236,11 @@ impl<'a> Heartbeat<'a> {
             writer.put(&count.map_err(too_many)?.to_be_bytes());
         }
         let rest = &mut writer.out[FIXED..];
-        let (for_notices, for_rows) = rest.split_at_mut(notices.len() * Notice::LENGTH);
+        let (for_notices, rest) = rest.split_at_mut(notices.len() * Notice::LENGTH);
+        let (for_rows, for_heard) = rest.split_at_mut(lateness.len() * Lateness::LENGTH);
         write_all(notices, for_notices)?;
         write_all(lateness, for_rows)?;
+        write_all(heard, for_heard)?;
         Ok(needed)
     }
 
@@ -220,11 +253,16 @@ impl<'a> Heartbeat<'a> {
             other => return Err(PayloadError::UnknownNumber("role", other)),
         };
         let beat = Beat { role, interval_ms: reader.u16("interval")?, generation: reader.u64("generation")? };
-        let [notices, rows] =
-            [reader.u16("count of notices")?, reader.u16("count of rows")?].map(usize::from);
+        let [notices, rows, heard] = [
+            reader.u16("count of notices")?,
+            reader.u16("count of rows")?,
+            reader.u16("count of starts heard")?,
+        ]
+        .map(usize::from);
         let notices = Records::read(&mut reader, notices, "notices")?;
         let lateness = Records::read(&mut reader, rows, "lateness rows")?;
+        let heard = Records::read(&mut reader, heard, "starts heard")?;
         reader.end()?;
-        Ok(Self { beat, notices, lateness })
+        Ok(Self { beat, notices, lateness, heard })
     }
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
-use outplane_rmdp_core::task::TransactionId;
+use outplane_rmdp_core::task::{NetworkId, TransactionId};
 use outplane_rmdp_node::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::store_settings;
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::compiled;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
 use outplane_rmdp_wire::HintOf;
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The system, and one who appends to its intent log.
 pub(super) struct Masterless {
     cluster: Arc<Cluster>,
+    network: NetworkId,
     switches: Vec<String>,
     objects: Objects,
     hinter: Mutex<Hinter>,
@@ -50,7 +52,8 @@ impl Masterless {
         let objects = Objects::new(Store::new(store_settings(&file.store))?);
         let hinter = Mutex::new(Hinter::new(&objects, &file, &cluster.shared()).await?);
         let switches = cluster.names(Part::Switch).into_iter().take(SWITCHES.into()).collect();
-        Ok(Self { cluster, switches, objects, hinter, newest: tokio::sync::Mutex::default() })
+        let network = network::of(&objects).await?.context("the store is of no network")?;
+        Ok(Self { cluster, network, switches, objects, hinter, newest: tokio::sync::Mutex::default() })
     }
 }
 
@@ -64,8 +67,12 @@ impl System for Masterless {
     async fn submit(&self) -> Result<u64> {
         let mut newest = self.newest.lock().await;
         let number = *newest + 1;
-        let record = policy(&self.cluster, &self.switches, number);
-        let record = spawn_blocking(move || compiled(&record).map(|compiled| (record, compiled)));
+        let (network, cluster, switches) = (self.network, Arc::clone(&self.cluster), self.switches.clone());
+        let record = spawn_blocking(move || {
+            let record = policy(network, &cluster, &switches, number)?;
+            let compiled = compiled(&record)?;
+            anyhow::Ok((record, compiled))
+        });
         let (record, compiled) = record.await??;
         // As `outplane apply` does: what there is time for while the generation is appended.
         let objects = self.objects.clone();

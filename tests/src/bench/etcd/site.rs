@@ -1,5 +1,6 @@
 //! The network with both systems in it, and what is done there.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::path::Path;
@@ -8,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use outplane_rmdp_core::object::{Generation, PolicyFile};
-use outplane_rmdp_core::task::Work;
-use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_core::task::{NetworkId, Work};
+use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_testbed::{Cluster, ClusterOptions, Programs, SharedConfig, StoreKind, Xdp};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -190,7 +191,12 @@ pub(super) fn unix_ns() -> u64 {
 }
 
 /// The policy of a number for some switches, as a record of the intent log. It differs from all before it.
-pub(super) fn policy(cluster: &Cluster, switches: &[String], number: u64) -> Generation {
+pub(super) fn policy(
+    network: NetworkId,
+    cluster: &Cluster,
+    switches: &[String],
+    number: u64,
+) -> Result<Generation> {
     let objects = cluster.switch_objects();
     let named = |object: &&str| switches.iter().any(|name| object.contains(&format!("{{name: {name}}}")));
     let mut text: String =
@@ -210,18 +216,20 @@ pub(super) fn policy(cluster: &Cluster, switches: &[String], number: u64) -> Gen
         "  - {{name: news, action: allow, from: [10.99.0.0/16], ports: [{{protocol: TCP, port: {}}}]}}",
         10_000 + number % 50_000
     );
-    Generation {
+    Ok(bound(Generation {
+        network,
         generation: number,
         files: vec![PolicyFile { name: "policy.yaml".to_owned(), text }],
+        desired: BTreeMap::new(),
         as_of_ms: 0,
         author: "bench".to_owned(),
         at_ms: 0,
-    }
+    })?)
 }
 
 /// How large a task is.
 fn size(cluster: &Cluster) -> Result<String> {
-    let compiled = compiled(&policy(cluster, &["s1".to_owned()], 1))?;
+    let compiled = compiled(&policy(NetworkId::new(1), cluster, &["s1".to_owned()], 1)?)?;
     let task = compiled.tasks.first().context("nothing was compiled")?;
     let Work::Converge { entries, .. } = task.work() else {
         bail!("a policy that is nothing to converge to")

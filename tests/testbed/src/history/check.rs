@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Object, Outcome, QueuedTask};
-use outplane_rmdp_core::task::{Event, Fence, TransactionId};
+use outplane_rmdp_core::task::{Event, Fence, NetworkId, TransactionId};
 
 use super::journal::{ElectionId, What};
 use super::{History, JournalLine, Verdict};
@@ -92,7 +92,7 @@ impl History {
         verdict.hardest = hardest.into_iter().map(|(_, id)| id).take(HARDEST).collect();
         let writings = self.writings(&mut verdict);
         for (switch, writings) in &writings {
-            judge_writings(switch, writings, &lives, &mut verdict);
+            judge_writings((self.network, switch), writings, &lives, &mut verdict);
         }
         for (id, event) in &events {
             let done = lives.get(id).and_then(|life| life.decision);
@@ -245,7 +245,7 @@ fn effect<'a>(held: &mut BTreeMap<&'a str, &'a str>, change: &'a str) -> Option<
 }
 
 fn judge_writings(
-    switch: &str,
+    (network, switch): (NetworkId, &str),
     writings: &Writings<'_>,
     lives: &BTreeMap<TransactionId, Life<'_>>,
     verdict: &mut Verdict,
@@ -255,7 +255,7 @@ fn judge_writings(
         let task = Fence::from_election_id(u128::from(fence.high) << 64 | u128::from(fence.low));
         let of = format!("{switch}, {task}");
         // A repair has a task of its own.
-        let life = task.event(switch).id().ok().and_then(|id| lives.get(&id));
+        let life = task.event(network, switch).id().ok().and_then(|id| lives.get(&id));
         let claim = life.and_then(|life| life.claims.get(&task.attempt).copied());
         match claim {
             None => {

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::task::NetworkId;
 
 pub use journal::{JournalLine, ParseJournalError, What};
 pub use outplane_rmdp_core::task::{Event, TransactionId};
@@ -27,6 +28,8 @@ pub use outplane_rmdp_core::task::{Event, TransactionId};
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct History {
+    /// The network that the store is of.
+    pub network: NetworkId,
     /// The generations in the intent log.
     pub generations: BTreeSet<u64>,
     /// The store's `q/`, `c/`, `r/` and `d/`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
 use outplane_rmdp_store::{Secret, Settings, Store};
@@ -71,11 +71,18 @@ impl History {
 
     /// What every generation in the intent log had to bring about.
     pub fn events(&self, switches: &[String]) -> Vec<Event> {
-        let of = |generation| switches.iter().map(move |switch| Event::generation(generation, switch));
+        let of = |generation| {
+            switches.iter().map(move |switch| Event::generation(self.network, generation, switch))
+        };
         self.generations.iter().copied().flat_map(of).collect()
     }
 
     async fn read_generations(&mut self, store: &Store) -> Result<()> {
+        let bytes = store.get(&Key::Network.path()).await?.context("the store is of no network")?;
+        let Object::Network(network) = Object::decode(&Key::Network, &bytes)? else {
+            bail!("the store is of no network");
+        };
+        self.network = network.network;
         for path in list(store, &Prefix::Generations).await? {
             match Key::parse(&path) {
                 Ok(Key::Generation(number)) => drop(self.generations.insert(number)),

@@ -1,14 +1,15 @@
 //! Every kind of fault is found, and a clean history has none.
 
 use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Outcome, Steps};
-use outplane_rmdp_core::task::{Digest, Work};
+use outplane_rmdp_core::task::{Digest, NetworkId, Work};
 
 use super::*;
 
 const LEASE: u64 = 1000;
+const NETWORK: NetworkId = NetworkId::new(3);
 
 fn event() -> Event {
-    Event::generation(7, "s1")
+    Event::generation(NETWORK, 7, "s1")
 }
 
 fn claim(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
@@ -68,6 +69,7 @@ fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -
     let journal = JournalLine::parse_all(&lines.join("\n")).unwrap();
     let owners = (1..=3).map(|number| (format!("10.77.0.4{number}").parse().unwrap(), format!("c{number}")));
     History {
+        network: NETWORK,
         generations: BTreeSet::from([7]),
         objects: objects.into_iter().collect(),
         unreadable: Vec::new(),
@@ -121,13 +123,14 @@ fn lost() {
 #[test]
 fn a_generation_may_be_overtaken_before_it_is_queued() {
     let write = [write(110, 1, 1, "OK", &["insert:a:1"])];
-    let older = Event::generation(6, "s1");
+    let older = Event::generation(NETWORK, 6, "s1");
     let verdict =
         history([claim(1, "c1", 100), decision(1, "c1", 120)], &write).check(&[older.clone(), event()]);
     assert_eq!((verdict.faults().count(), verdict.dropped, verdict.done), (0, 1, 1), "{verdict}");
     // The newest one may not, nor that of another switch.
     let newest = history([claim(1, "c1", 100), decision(1, "c1", 120)], &write);
-    let verdict = newest.check(&[event(), Event::generation(8, "s1"), Event::generation(6, "s2")]);
+    let verdict =
+        newest.check(&[event(), Event::generation(NETWORK, 8, "s1"), Event::generation(NETWORK, 6, "s2")]);
     assert_eq!((verdict.lost.len(), verdict.dropped), (2, 0), "{verdict}");
 }
 

@@ -8,9 +8,10 @@ use outplane_compiler::compile::Compiled;
 use outplane_compiler::state::policies;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
-use outplane_rmdp_core::task::{BadEvent, Event};
+use outplane_rmdp_core::task::{BadEvent, Event, NetworkId};
 use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
+use outplane_rmdp_node::generation::desired;
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
@@ -47,7 +48,7 @@ pub(super) fn run(
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let record = record(input)?;
+    let record = record(input, compiled)?;
     let work = async {
         if !allow_empty {
             keep_a_policy(compiled, node).await?;
@@ -59,15 +60,17 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// The files as a record of the log, without its number.
-fn record(input: &Input) -> anyhow::Result<Generation> {
+/// The files as a record of the log, without its network and number.
+fn record(input: &Input, compiled: &Compiled) -> anyhow::Result<Generation> {
     let file = |file: &std::sync::Arc<outplane_intent::reader::SourceFile>| PolicyFile {
         name: file.name().to_owned(),
         text: file.text().to_owned(),
     };
     let record = Generation {
+        network: NetworkId::new(u64::MAX),
         generation: u64::MAX,
         files: input.sources.files().iter().map(file).collect(),
+        desired: desired(compiled),
         as_of_ms: input.at.as_millisecond(),
         author: node::author(),
         at_ms: u64::MAX,
@@ -89,7 +92,8 @@ async fn apply(
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<(Applied, Exit)> {
-    let (_, config) = node.shared().await?;
+    let ((_, config), network) = tokio::try_join!(node.shared(), node.network())?;
+    let record = Generation { network, ..record };
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
@@ -105,7 +109,7 @@ async fn apply(
             0
         }
     };
-    let id = |switch: &String| Ok((switch.clone(), Event::generation(generation, switch).id()?));
+    let id = |switch: &String| Ok((switch.clone(), Event::generation(network, generation, switch).id()?));
     let tasks = compiled.switches.keys().map(id).collect::<Result<Vec<_>, BadEvent>>()?;
     let lines = Lines::new(format);
     let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start).await;

@@ -270,7 +270,7 @@ impl Controller {
     pub(super) fn sibling(&self, id: TransactionId, fence: Fence) -> Option<TransactionId> {
         let task = &self.tasks.get(&id)?.task;
         if task.event().is_audit() || fence.audit > 0 {
-            return fence.event(task.switch()).id().ok();
+            return fence.event(self.me.network, task.switch()).id().ok();
         }
         // Only where the generation is the occurrence are siblings named by it.
         if task.work().generation() != Some(task.event().occurrence) {
@@ -288,6 +288,8 @@ impl Controller {
                 let fence = Fence { generation, audit: 0, attempt: 1 };
                 self.sibling(id, fence).map(Key::Decision)
             }
+            // What the log does not have is no task's, whatever claims there are.
+            Doubt::Fenced(by) if self.lacks(by.generation) => Some(Key::Generation(by.generation)),
             Doubt::Fenced(by) => self.sibling(id, by).map(|sibling| Key::Claim(sibling, 1)),
         };
         // A task without siblings is asked about itself: there is no decision, and its claim proves nothing.
@@ -308,6 +310,15 @@ impl Controller {
         let is_audit = entry.task.event().is_audit();
         match (doubt, reply) {
             (_, Reply::Unknown) => self.again_later(id, now),
+            (Doubt::Fenced(by), Reply::Found(object)) if self.lacks(by.generation) => {
+                self.proved(now, &Key::Generation(by.generation), Reply::Found(object.clone()), actions);
+                if self.lacks(by.generation) {
+                    let reason = "the switch has seen a generation of another network".to_owned();
+                    self.fail(now, id, &own, &reason, actions);
+                } else {
+                    self.doubt(id, actions);
+                }
+            }
             // A repair of this generation is at work, so this task is decided, or this repair is not the last.
             (Doubt::Fenced(by), Reply::Found(_)) if Some(by.generation) == generation => {
                 if is_audit {
@@ -342,6 +353,11 @@ impl Controller {
         }
     }
 
+    /// Whether the intent log is not known to have a generation.
+    fn lacks(&self, generation: u64) -> bool {
+        !self.proofs.has(generation) && !self.is(Mutant::UnprovenBelieved)
+    }
+
     fn holds_switch(&self, id: TransactionId) -> bool {
         let switch = self.tasks.get(&id).and_then(|entry| self.switches.get(entry.task.switch()));
         switch.is_some_and(|switch| switch.running == Some(id))
@@ -357,6 +373,8 @@ impl Controller {
         let late = now >= start_before && !self.is(Mutant::LateStart);
         let Some(purpose) = self.purpose(id) else { return };
         let (holds, heard) = (self.holds_switch(id), self.newest_heard);
+        let generation = self.tasks.get(&id).and_then(|entry| entry.task.work().generation());
+        let lacks = generation.is_some_and(|generation| self.lacks(generation));
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         match purpose {
@@ -369,6 +387,10 @@ impl Controller {
             Purpose::Execute if !holds => {
                 // It was claimed to be superseded, and what would supersede it has been forgotten since.
                 self.fail(now, id, &own, "its switch was not free", actions);
+            }
+            // Whatever went wrong before: no switch sees the fence of a generation that is not there.
+            Purpose::Execute if lacks => {
+                self.fail(now, id, &own, "its generation is not in the intent log", actions);
             }
             Purpose::Execute if late => {
                 self.counters.attempts_late += 1;

@@ -389,7 +389,7 @@ impl Controller {
         let request = match kept.step {
             Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
             Step::Listing(_, _, ref after) => Request::List { prefix: Prefix::Audits, after: after.clone() },
-            Step::Earlier(_, own) => match Event::audit(own, name).id() {
+            Step::Earlier(_, own) => match Event::audit(self.me.network, own, name).id() {
                 Ok(id) => Request::Get(Key::Decision(id)),
                 Err(_) => return,
             },
@@ -397,6 +397,7 @@ impl Controller {
             Step::Appending(number) => {
                 let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
                 let entry = AuditEntry {
+                    network: self.me.network,
                     number,
                     switch: name.to_owned(),
                     generation,
@@ -486,8 +487,9 @@ impl Controller {
             (Step::Appending(number), Reply::Created) => {
                 let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
                 let (why, by) = (kept.why.clone(), self.me.name.clone());
-                let switch = name.to_owned();
-                let entry = AuditEntry { number, switch, generation, desired, entries, why, by, at_ms: 0 };
+                let (switch, network) = (name.to_owned(), self.me.network);
+                let entry =
+                    AuditEntry { network, number, switch, generation, desired, entries, why, by, at_ms: 0 };
                 self.repair(now, name, &entry, actions);
             }
             // Somebody else has the number.

@@ -14,6 +14,7 @@ mod keep;
 mod look;
 mod news;
 mod poll;
+mod proof;
 mod record;
 mod retention;
 mod sweep;
@@ -27,6 +28,7 @@ use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, SharedConfig};
 use crate::counters::Counters;
 use crate::degradation::Degradation;
+use crate::freshness::Freshness;
 use crate::horizons::Horizons;
 use crate::io::{Action, Identity, Input, Level, Machine, Note, Reply, Request, Token};
 use crate::key::Key;
@@ -41,6 +43,7 @@ use deletes::Deletes;
 use entry::{Entry, Look, Origin, State};
 use keep::Keep;
 use poll::Poll;
+use proof::Proofs;
 use sweep::{Step, Sweep};
 
 /// Decided tasks that are remembered, so that late copies cost nothing.
@@ -64,6 +67,7 @@ enum For {
     Sweep(Step),
     Alert(u32),
     Keep(String),
+    Proof(Key),
 }
 
 /// What a controller knows of a switch.
@@ -97,6 +101,7 @@ pub struct Controller {
     next_token: u64,
     next_nonce: u64,
     liveness: Liveness,
+    freshness: Freshness,
     /// The newest generation that any task wants.
     newest_told: u64,
     /// The newest generation that any heartbeat has told of.
@@ -109,6 +114,7 @@ pub struct Controller {
     hinted: Memory,
     poll: Poll,
     horizons: Horizons,
+    proofs: Proofs,
     deletes: Deletes,
     sweep: Sweep,
     alerts: BTreeMap<u32, (Option<Alert>, Option<Instant>)>,
@@ -124,6 +130,7 @@ impl Controller {
         let members = config.members.iter().map(|member| member.sender);
         Self {
             liveness: Liveness::new(members, config.silence(), now),
+            freshness: Freshness::new(me.epoch),
             beats: Beats::new(config.heartbeat_interval()),
             degradation: Degradation::new(&me.name, &config),
             tasks: BTreeMap::new(),
@@ -140,6 +147,7 @@ impl Controller {
             hinted: Memory::new(DECIDED),
             poll: Poll::new(now),
             horizons: Horizons::new(now),
+            proofs: Proofs::default(),
             deletes: Deletes::default(),
             sweep: Sweep::new(now, config.horizon()),
             alerts: BTreeMap::new(),
@@ -186,6 +194,12 @@ impl Controller {
         self.degradation.marked()
     }
 
+    /// Members that count as alive, by sender id; not this one.
+    pub fn alive(&self, now: Instant) -> impl Iterator<Item = u32> {
+        let members = self.config.members.iter().filter(|member| member.name != self.me.name);
+        members.map(|member| member.sender).filter(move |sender| self.liveness.is_alive(*sender, now))
+    }
+
     fn is(&self, mutant: Mutant) -> bool {
         cfg!(feature = "sim") && self.mutant == Some(mutant)
     }
@@ -226,8 +240,8 @@ impl Controller {
         self.set_due(id, Some(now + wait.min(LONGEST_RETRY)));
     }
 
-    /// Takes a task into mind, if it is new and there is room.
-    fn take(&mut self, now: Instant, task: Task, origin: Origin, actions: &mut Vec<Action>) {
+    /// Takes a task into mind that the store bears out, if it is new and there is room.
+    fn admit(&mut self, now: Instant, task: Task, origin: Origin, actions: &mut Vec<Action>) {
         let id = task.id();
         if task.event().is_audit() && origin != Origin::Audit {
             // Nobody of ours sends one.
@@ -369,6 +383,7 @@ impl Controller {
             For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
             For::Alert(sender) => self.alert_written(now, sender, &reply),
             For::Keep(name) => self.keep_reply(now, &name, token, reply, actions),
+            For::Proof(key) => self.proved(now, &key, reply, actions),
         }
     }
 
@@ -425,6 +440,7 @@ impl Controller {
 
     fn drain(&mut self, now: Instant) {
         self.draining = true;
+        self.proofs.clear();
         self.beats.fall_silent();
         let others: Vec<_> =
             self.tasks.iter().filter(|(_, entry)| !entry.state.is_own()).map(|(id, _)| *id).collect();
@@ -435,6 +451,7 @@ impl Controller {
 
     fn configure(&mut self, now: Instant, config: Arc<SharedConfig>) {
         self.liveness.configure(config.members.iter().map(|member| member.sender), config.silence(), now);
+        self.freshness.configure(|sender| config.sender(sender).is_some());
         self.beats.configure(config.heartbeat_interval());
         self.degradation.configure(&self.me.name, &config);
         self.config = config;
@@ -490,6 +507,7 @@ impl Controller {
             self.wake(now, id, actions);
         }
         self.read_horizons(now, actions);
+        self.look_for_proofs(now, actions);
         self.poll_queue(now, actions);
         self.send_deletes(now, actions);
         self.run_sweep(now, actions);
@@ -512,7 +530,9 @@ impl Machine for Controller {
                 self.counters.announced += 1;
                 self.take(now, task, Origin::Sender(sender), actions);
             }
-            Input::Heartbeat { sender, heartbeat } => self.heard(now, sender, &heartbeat),
+            Input::Heartbeat { sender, epoch, sequence, heartbeat } => {
+                self.heard(now, sender, (epoch, sequence), &heartbeat, actions);
+            }
             Input::Copies(copies) => self.degradation.observe(now, &copies),
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Executed { id, attempt, outcome } => self.executed(now, id, attempt, outcome, actions),
@@ -520,11 +540,15 @@ impl Machine for Controller {
                 let switch = self.switches.entry(switch).or_default();
                 switch.pushed = switch.pushed.max(Some(took));
             }
-            Input::Wanted { generation, tasks } => self.wanted(now, generation, tasks),
+            Input::Wanted { generation, tasks } => {
+                self.has_read(now, generation, &tasks, actions);
+                self.wanted(now, generation, tasks);
+            }
             Input::Stirred { switch } => self.stirred(now, &switch),
             Input::Audited { switch, number, outcome } => {
                 self.audited(now, &switch, number, outcome, actions);
             }
+            Input::Logged { generation } => self.told_of(now, generation, false, actions),
             Input::Look => self.poll.hurry(now),
             Input::Drain => self.drain(now),
             Input::Emit { .. } | Input::Probe { .. } | Input::Tick => {}
@@ -538,10 +562,9 @@ impl Machine for Controller {
         let poll = if self.draining { None } else { self.poll.due() };
         let sweep = if self.draining { None } else { self.sweep.due() };
         let keep = if self.draining { None } else { self.keep.due() };
-        [timers, alerts, poll, self.horizons.due(), sweep, keep, self.deletes.due(), self.beats.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (deletes, beats, proofs) = (self.deletes.due(), self.beats.due(), self.proofs.due());
+        let horizons = self.horizons.due();
+        [timers, alerts, poll, horizons, sweep, keep, deletes, beats, proofs].into_iter().flatten().min()
     }
 
     fn is_drained(&self) -> bool {

@@ -16,10 +16,25 @@ use super::entry::{Look, State};
 use super::{Controller, For, HINT, LONGEST_RETRY, note};
 
 impl Controller {
-    pub(super) fn heard(&mut self, now: Instant, sender: u32, heartbeat: &Heartbeat) {
-        self.liveness.heard(sender, now);
-        self.newest_heard = self.newest_heard.max(heartbeat.generation);
-        self.degradation.heard(now, sender, &heartbeat.lateness);
+    pub(super) fn heard(
+        &mut self,
+        now: Instant,
+        sender: u32,
+        place: (u64, u64),
+        heartbeat: &Heartbeat,
+        actions: &mut Vec<Action>,
+    ) {
+        let own = self.config.member(&self.me.name).map(|member| member.sender);
+        let member = self.config.sender(sender).is_some();
+        let fresh = member && self.freshness.hears(own, sender, place, &heartbeat.heard);
+        if fresh || self.is(Mutant::StaleIsLife) {
+            self.liveness.heard(sender, now);
+            self.degradation.heard(now, sender, &heartbeat.lateness);
+        } else {
+            self.counters.heartbeats_stale += 1;
+        }
+        // What was true of a task, or of the log, once, is true.
+        self.told_of(now, heartbeat.generation, true, actions);
         for notice in &heartbeat.notices {
             match notice.what {
                 NoticeOf::Claimed => self.told_claimed(now, *notice),
@@ -83,10 +98,12 @@ impl Controller {
             self.alert(now, change, actions);
         }
         let lateness = self.degradation.rows();
-        let room = outplane_rmdp_wire::notices_that_fit(lateness.len());
+        let heard = self.freshness.rows();
+        let room = outplane_rmdp_wire::notices_that_fit(lateness.len(), heard.len());
         let notices = self.beats.beat(now, room);
         let generation = self.newest_told;
-        actions.push(Action::Heartbeat(Heartbeat { role: Role::Controller, generation, notices, lateness }));
+        let role = Role::Controller;
+        actions.push(Action::Heartbeat(Heartbeat { role, generation, notices, lateness, heard }));
     }
 
     /// A mark has come or gone: everybody tells its own people, the first in rank tells the store.

@@ -106,6 +106,12 @@ impl Poll {
         self.whole_since = self.whole_since.filter(|_| row).or(self.complete);
     }
 
+    /// A task of the queue that is not believed.
+    pub(super) fn pass_over(&mut self, id: TransactionId, until: Instant, now: Instant) {
+        self.strangers.insert(id, until, now);
+        self.strange = Some(now);
+    }
+
     /// A task of the queue found no room in mind, or has lost it.
     pub(super) fn missed(&mut self) {
         (self.complete, self.whole_since, self.whole) = (None, None, false);
@@ -154,6 +160,8 @@ impl Controller {
             } else if self.decided.has(id, now) {
                 // Queued after it was decided, or its deletion failed.
                 self.deletes.add(id, now);
+            } else if self.proofs.holds(id) {
+                // In mind, as soon as the log bears it out.
             } else if self.poll.strangers.has(id, now) {
                 self.poll.strange = Some(now);
             } else if !self.hinted.has(id, now) {

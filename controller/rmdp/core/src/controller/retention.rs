@@ -172,7 +172,8 @@ impl Controller {
         if self.is(Mutant::NeededSwept) {
             return Some(BTreeSet::new());
         }
-        let desired = self.tasks.values().filter_map(|entry| match entry.task.work() {
+        let pending = self.tasks.values().map(|entry| &entry.task).chain(self.proofs.waiting());
+        let desired = pending.filter_map(|task| match task.work() {
             Work::Converge { desired, .. } => Some(*desired),
             Work::Probe {} => None,
         });

@@ -20,6 +20,7 @@ use crate::io::{Action, Listed, Reply, Request};
 use crate::key::{Key, Prefix};
 use crate::mutant::Mutant;
 use crate::object::{Horizon, Object};
+use crate::task::Task;
 use crate::time::Instant;
 
 use super::poll::RECENT;
@@ -238,7 +239,8 @@ impl Controller {
             return;
         }
         for (source, candidate) in candidates {
-            let pending = self.tasks.values().map(|entry| entry.task.event());
+            let pending = self.tasks.values().map(|entry| &entry.task).chain(self.proofs.waiting());
+            let pending = pending.map(Task::event);
             let pending = pending.filter(|event| event.source == source).map(|event| event.occurrence).min();
             let below = pending.map_or(candidate, |pending| pending.min(candidate));
             let known = self.horizons.below(&source);

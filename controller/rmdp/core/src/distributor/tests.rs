@@ -3,13 +3,13 @@ use std::time::Duration;
 use super::*;
 use crate::chain;
 use crate::io::Notice;
-use crate::task::{Digest, Event};
+use crate::task::{Digest, Event, NETWORK};
 
 const MS: Duration = Duration::from_millis(1);
 
 fn task(generation: u64, switch: &str) -> Task {
     let work = Work::Converge { generation, desired: Digest([7; 32]), entries: 0 };
-    Task::new(Event::generation(generation, switch), work).unwrap()
+    Task::new(Event::generation(NETWORK, generation, switch), work).unwrap()
 }
 
 struct Bench {
@@ -30,7 +30,7 @@ impl Bench {
 
     fn with(config: SharedConfig) -> Self {
         let now = Instant::START + Duration::from_secs(7);
-        let me = Identity { name: "d1".to_owned(), epoch: 1 };
+        let me = Identity { name: "d1".to_owned(), network: NETWORK, epoch: 1 };
         Self { distributor: Distributor::new(me, Arc::new(config), now), now, actions: Vec::new() }
     }
 
@@ -77,8 +77,9 @@ impl Bench {
     }
 
     fn hear(&mut self, notices: Vec<Notice>) {
-        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![] };
-        self.input(Input::Heartbeat { sender: 9, heartbeat });
+        let heartbeat =
+            Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![], heard: vec![] };
+        self.input(Input::Heartbeat { sender: 9, epoch: 1, sequence: 1, heartbeat });
     }
 
     fn find(&mut self, fits: impl Fn(&Request) -> bool) -> Option<Token> {
@@ -273,7 +274,7 @@ fn drains_when_all_is_queued() {
 }
 
 fn probe(number: u64, switch: &str) -> Task {
-    Task::new(Event::probe(number, switch), Work::Probe {}).unwrap()
+    Task::new(Event::probe(NETWORK, number, switch), Work::Probe {}).unwrap()
 }
 
 #[test]

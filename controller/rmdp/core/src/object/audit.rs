@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::task::{BadEvent, Digest, Event, MAX_AUDIT, Task, Work};
+use crate::task::{BadEvent, Digest, Event, MAX_AUDIT, NetworkId, Task, Work, network_text};
 
 /// `a/<number>/<switch>`: an entry of the log of audits. The switch does not hold what it should, or nobody of ours is
 /// its primary: who keeps it brings it back, as a task of its own with a fence above all that were before.
@@ -9,6 +9,9 @@ use crate::task::{BadEvent, Digest, Event, MAX_AUDIT, Task, Work};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditEntry {
+    /// The network whose log it is in.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
     /// Its number: the occurrence of its task's event.
     pub number: u64,
     /// Which switch.
@@ -36,7 +39,7 @@ impl AuditEntry {
         }
         let Self { generation, desired, entries, .. } = *self;
         let work = Work::Converge { generation, desired, entries };
-        Task::new(Event::audit(self.number, &self.switch), work)
+        Task::new(Event::audit(self.network, self.number, &self.switch), work)
     }
 }
 

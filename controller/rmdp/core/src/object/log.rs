@@ -1,15 +1,22 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::task::{BadEvent, Event, Task, Work};
+use crate::task::{BadEvent, Digest, Event, NetworkId, Task, Work, network_text};
 
 /// `i/<generation>`: the whole intent, as files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
+    /// The network whose intent it is.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
     /// Its number.
     pub generation: u64,
     /// The policy files, in the order that they are read in.
     pub files: Vec<PolicyFile>,
+    /// What it compiles to, by switch, as whoever appended it found. A task of it that says otherwise is not believed.
+    pub desired: BTreeMap<String, DesiredState>,
     /// Rules that have expired by then are left out: Unix milliseconds. Every distributor takes this time, not its own.
     pub as_of_ms: i64,
     /// Who appended it: user and host, as far as known.
@@ -19,10 +26,32 @@ pub struct Generation {
     pub at_ms: u64,
 }
 
+/// What a switch should hold: a part of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredState {
+    /// The name of its blob.
+    pub sha256: Digest,
+    /// How many entries it has.
+    pub entries: u32,
+}
+
+impl Generation {
+    /// The task for a switch, if the generation has one for it: the same on every node.
+    pub fn task(&self, switch: &str) -> Option<Task> {
+        let DesiredState { sha256, entries } = *self.desired.get(switch)?;
+        let work = Work::Converge { generation: self.generation, desired: sha256, entries };
+        Task::new(Event::generation(self.network, self.generation, switch), work).ok()
+    }
+}
+
 /// `p/<number>`: switches that somebody wants to be probed, each by one task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeEntry {
+    /// The network whose log it is in.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
     /// Its number: the occurrence of its tasks' events.
     pub number: u64,
     /// Their names.
@@ -37,13 +66,14 @@ pub struct ProbeEntry {
 impl ProbeEntry {
     /// Whether each switch can have a task.
     pub fn check(&self) -> Result<(), BadEvent> {
-        self.switches.iter().try_for_each(|switch| Event::probe(self.number, switch).check())
+        self.switches.iter().try_for_each(|switch| Event::probe(self.network, self.number, switch).check())
     }
 
     /// A task for each switch: the same on every distributor. A switch that is named twice has one.
     pub fn tasks(&self) -> Result<Vec<Task>, BadEvent> {
         let switches: std::collections::BTreeSet<_> = self.switches.iter().collect();
-        let task = |switch: &String| Task::new(Event::probe(self.number, switch), Work::Probe {});
+        let task =
+            |switch: &String| Task::new(Event::probe(self.network, self.number, switch), Work::Probe {});
         switches.into_iter().map(task).collect()
     }
 }

@@ -1,16 +1,20 @@
 //! What lies in the store: JSON, each object with `"schema": 1`.
 //!
 //! ```json
-//! q/..  {"schema":1,"event":{"source":"intent","kind":"generation","object":"","occurrence":7,"switch":"leaf1"},
-//!        "work":{"do":"converge","generation":7,"desired":"<sha256>","entries":120},"by":"d1","at_ms":1767225600000}
+//! q/..  {"schema":1,"event":{"network":"9c2f..","source":"intent","kind":"generation","object":"","occurrence":7,
+//!        "switch":"leaf1"},"work":{"do":"converge","generation":7,"desired":"<sha256>","entries":120},"by":"d1","at_ms":1767225600000}
 //! c/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"lease_ms":3006,"source":"intent","occurrence":7,
 //!        "switch":"leaf1","received":"d1","at_ms":1767225600004}
 //! r/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"reason":"switch leaf1 cannot be reached","at_ms":..}
 //! d/..  {"schema":1,"owner":"c2","nonce":"c2/5/17","attempt":1,"event":{..},
 //!        "outcome":{"is":"done","report":"12 writes","steps":{"received_us":0,"claimed_us":9100,..}},"at_ms":..}
-//! a/..  {"schema":1,"number":3,"switch":"leaf1","generation":7,"desired":"9f..","entries":12,"why":"..","by":"c1","at_ms":..}
+//! a/..  {"schema":1,"network":"9c2f..","number":3,"switch":"leaf1","generation":7,"desired":"9f..","entries":12,"why":"..",
+//!        "by":"c1","at_ms":..}
 //! k/..  {"schema":1,"node":"c1","switches":[{"switch":"leaf1","generation":7,"standing":"kept","verified_ms":..,..}],"at_ms":..}
-//! p/..  {"schema":1,"number":7,"switches":["leaf1","leaf2"],"author":"root@ops1","at_ms":..}
+//! p/..  {"schema":1,"network":"9c2f..","number":7,"switches":["leaf1","leaf2"],"author":"root@ops1","at_ms":..}
+//! network  {"schema":1,"network":"9c2f0d5a1b3e4f60","by":"root@ops1","at_ms":..}
+//! i/..  {"schema":1,"network":"9c2f..","generation":7,"files":[{"name":"a.yaml","text":".."}],
+//!        "desired":{"leaf1":{"sha256":"<sha256>","entries":120}},"as_of_ms":..,"author":"root@ops1","at_ms":..}
 //! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
 //! ```
 //!
@@ -29,8 +33,8 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, Standing};
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
-pub use log::{Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
-pub use node::{Alert, AlertOf, NodeStatus, StreamEpoch};
+pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
+pub use node::{Alert, AlertOf, Network, NodeStatus, StreamEpoch};
 pub use task::QueuedTask;
 
 use crate::key::{Key, switch_id};
@@ -115,6 +119,8 @@ pub enum ObjectError {
 /// An object of any kind but blobs, which are not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Object {
+    /// `network`.
+    Network(Network),
     /// `i/`.
     Generation(Generation),
     /// `p/`.
@@ -164,6 +170,7 @@ impl Object {
             return Err(ObjectError::TooLarge { key: key.clone(), length: bytes.len(), limit });
         }
         let object = match key {
+            Key::Network => Self::Network(read(key, bytes)?),
             Key::Generation(_) => Self::Generation(read(key, bytes)?),
             Key::Probe(_) => Self::Probe(read(key, bytes)?),
             Key::Audit(..) => Self::Audit(read(key, bytes)?),
@@ -189,6 +196,7 @@ impl Object {
     /// Its bytes: one line of JSON. The same object gives the same bytes.
     pub fn encode(&self) -> Vec<u8> {
         match self {
+            Self::Network(object) => write(object),
             Self::Generation(object) => write(object),
             Self::Probe(object) => write(object),
             Self::Audit(object) => write(object),
@@ -209,6 +217,7 @@ impl Object {
     /// just before the object goes out.
     pub fn stamp(&mut self, unix_ms: u64) {
         let at = match self {
+            Self::Network(object) => &mut object.at_ms,
             Self::Generation(object) => &mut object.at_ms,
             Self::Probe(object) => &mut object.at_ms,
             Self::Audit(object) => &mut object.at_ms,
@@ -228,6 +237,7 @@ impl Object {
 
     fn belongs_at(&self, key: &Key) -> Result<(), ObjectError> {
         let (fits, what) = match (self, key) {
+            (Self::Network(_), Key::Network) => (true, String::new()),
             (Self::Generation(object), Key::Generation(number)) => {
                 (object.generation == *number, format!("generation {}", object.generation))
             }

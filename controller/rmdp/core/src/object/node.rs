@@ -3,6 +3,21 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Role;
+use crate::task::{NetworkId, network_text};
+
+/// `network`: the id of the network that this store is of, random, issued once. A store that was made anew has another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The id.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
+    /// Who issued it.
+    pub by: String,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
 
 /// `e/<node>/<epoch>`: this start of the node has this stream epoch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

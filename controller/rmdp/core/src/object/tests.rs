@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::task::{Digest, Event, Work};
+use crate::task::{Digest, Event, NETWORK, Work};
 
 fn task() -> QueuedTask {
     let work = Work::Converge { generation: 7, desired: Digest([1; 32]), entries: 3 };
-    QueuedTask { event: Event::generation(7, "leaf1"), work, by: "d1".to_owned(), at_ms: 5 }
+    QueuedTask { event: Event::generation(NETWORK, 7, "leaf1"), work, by: "d1".to_owned(), at_ms: 5 }
 }
 
 fn key() -> Key {
@@ -14,7 +14,7 @@ fn key() -> Key {
 
 /// One of each kind, under its key.
 fn every() -> Vec<(Key, Object)> {
-    let event = Event::generation(7, "leaf1");
+    let event = Event::generation(NETWORK, 7, "leaf1");
     let id = event.id().unwrap();
     let s = str::to_owned;
     let work = task().work;
@@ -66,14 +66,24 @@ fn every() -> Vec<(Key, Object)> {
         at_ms: 0,
     };
     let file = PolicyFile { name: s("a.yaml"), text: s("kind: X\n") };
-    let generation =
-        Generation { generation: 7, files: vec![file], as_of_ms: -1, author: s("root@x"), at_ms: 0 };
+    let state = DesiredState { sha256: Digest([1; 32]), entries: 3 };
+    let generation = Generation {
+        network: NETWORK,
+        generation: 7,
+        files: vec![file],
+        desired: [(s("leaf1"), state)].into(),
+        as_of_ms: -1,
+        author: s("root@x"),
+        at_ms: 0,
+    };
     let config = StoredConfig { version: 2, toml: s("# x"), author: s("root"), at_ms: 0 };
     vec![
+        (Key::Network, Object::Network(Network { network: NETWORK, by: s("root@x"), at_ms: 0 })),
         (Key::Generation(7), Object::Generation(generation)),
         (
             Key::Probe(3),
             Object::Probe(ProbeEntry {
+                network: NETWORK,
                 number: 3,
                 switches: vec![s("leaf1")],
                 author: s("root@x"),
@@ -83,6 +93,7 @@ fn every() -> Vec<(Key, Object)> {
         (
             Key::Audit(3, crate::key::switch_id("leaf1").unwrap()),
             Object::Audit(AuditEntry {
+                network: NETWORK,
                 number: 3,
                 switch: s("leaf1"),
                 generation: 7,
@@ -150,7 +161,7 @@ fn another_key_is_not_its_place() {
         }
     }
     let bytes = Object::Task(task()).encode();
-    let id = Event::generation(8, "leaf1").id().unwrap();
+    let id = Event::generation(NETWORK, 8, "leaf1").id().unwrap();
     let error = Object::decode(&Key::Queue(id), &bytes).unwrap_err();
     assert!(matches!(error, ObjectError::Misplaced { .. }), "{error}");
     assert!(error.to_string().contains(&id.to_string()), "{error}");

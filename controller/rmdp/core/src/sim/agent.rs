@@ -102,7 +102,9 @@ impl World {
         push: Option<(Instant, std::time::Duration)>,
     ) {
         let start = self.nodes[node].start;
-        let told = self.nodes[node].told.get(task.switch()).copied().unwrap_or(0);
+        let told = self.nodes[node].told.get(task.switch());
+        let told =
+            told.and_then(|told| told.intersection(&self.nodes[node].read).max()).copied().unwrap_or(0);
         self.checker.execute(self.now, (node, start), &task, attempt, told);
         if let Work::Converge { generation, desired, .. } = task.work()
             && !self.store.has(&Key::Blob(*desired))

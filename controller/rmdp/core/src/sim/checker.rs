@@ -7,8 +7,8 @@ use super::node::Clock;
 use super::store::Change;
 use crate::io::Request;
 use crate::key::Key;
-use crate::object::{Claim, Decision, Object};
-use crate::task::{Event, GENERATIONS, Task, TransactionId};
+use crate::object::{Claim, Decision, Object, Outcome};
+use crate::task::{Event, GENERATIONS, Task, TransactionId, Work};
 use crate::time::Instant;
 
 /// What must hold, whatever fails.
@@ -44,6 +44,10 @@ pub enum Invariant {
     I13,
     /// No attempt pushes a pipeline beside another attempt's push.
     I14,
+    /// Who is not there does not count as alive, whatever is sent in his name.
+    I15,
+    /// Only what a log has is claimed, executed, decided or supersedes, and as the log says it.
+    I16,
     /// Nobody executes what he knows to be overtaken.
     Superseded,
     /// Nobody executes an attempt that he claimed after the decision.
@@ -113,6 +117,9 @@ pub(super) struct Checker {
     effects: BTreeMap<String, Effects>,
     /// Pushes that a switch is at work on.
     pushing: BTreeSet<(TransactionId, u32)>,
+    /// What the logs have: the tasks that there are, and what each is to do.
+    works: BTreeMap<TransactionId, Work>,
+    generations: BTreeSet<u64>,
     /// The newest stream epoch of each node.
     epochs: BTreeMap<String, u64>,
 }
@@ -120,6 +127,29 @@ pub(super) struct Checker {
 impl Checker {
     pub(super) fn new(grace: u64) -> Self {
         Self { grace, ..Self::default() }
+    }
+
+    /// A log has got an object, of which these are the tasks.
+    pub(super) fn appended(&mut self, tasks: &[Task]) {
+        self.works.extend(tasks.iter().map(|task| (task.id(), *task.work())));
+        self.generations.extend(tasks.iter().filter_map(|task| task.work().generation()));
+    }
+
+    /// Whether a log has this task.
+    pub(super) fn is_real(&self, id: TransactionId) -> bool {
+        self.works.contains_key(&id)
+    }
+
+    /// The generation that a task is of, as the log says.
+    pub(super) fn generation(&self, id: TransactionId) -> Option<u64> {
+        self.works.get(&id)?.generation()
+    }
+
+    fn must_be_real(&mut self, real: u64, id: TransactionId, work: Option<Work>, what: &str) {
+        let said = self.works.get(&id).copied();
+        if said.is_none() || work.is_some() && work != said {
+            self.fail(Invariant::I16, real, format!("{id} is {what}, and the logs say {said:?} of it"));
+        }
     }
 
     /// A node has taken an epoch.
@@ -181,6 +211,7 @@ impl Checker {
     /// A node lets its agent execute.
     pub(super) fn execute(&mut self, real: u64, who: (usize, u32), task: &Task, attempt: u32, told: u64) {
         let id = task.id();
+        self.must_be_real(real, id, Some(*task.work()), "executed");
         self.acts(real, id, attempt, who);
         if task.work().generation().is_some_and(|generation| generation < told) {
             self.fail(
@@ -258,11 +289,22 @@ impl Checker {
 
     fn created(&mut self, real: u64, key: &Key, object: &Object) {
         match (key, object) {
+            // Somebody may queue what no log has.
+            (Key::Queue(id), Object::Task(_)) if !self.is_real(*id) => {}
             (Key::Queue(id), Object::Task(task)) => {
                 let (before, _) = self.queued.entry(*id).or_insert_with(|| (task.event.clone(), real));
                 if *before != task.event {
                     self.fail(Invariant::I7, real, format!("{id} names two events"));
                 }
+            }
+            (Key::Audit(..), Object::Audit(entry)) => {
+                let task = entry.task().expect("a good audit");
+                let wanted = Event::generation(entry.network, entry.generation, &entry.switch).id();
+                let work = wanted.ok().and_then(|id| self.works.get(&id).copied());
+                if work != Some(*task.work()) {
+                    self.fail(Invariant::I16, real, format!("{key} is not what its generation says"));
+                }
+                self.works.insert(task.id(), *task.work());
             }
             (Key::Claim(id, attempt), Object::Claim(claim)) => self.claimed(real, *id, *attempt, claim),
             (Key::Result(id, attempt), Object::Result(result)) => {
@@ -302,6 +344,7 @@ impl Checker {
     }
 
     fn claimed(&mut self, real: u64, id: TransactionId, attempt: u32, claim: &Claim) {
+        self.must_be_real(real, id, None, "claimed");
         if attempt > 1 {
             let before = self.claims.get(&(id, attempt - 1)).and_then(|(nonce, _)| self.sent.get(nonce));
             let over = before.map(|sent| sent.real + sent.clock.real_length(sent.lease));
@@ -328,6 +371,12 @@ impl Checker {
     }
 
     fn decided(&mut self, real: u64, id: TransactionId, decision: &Decision) {
+        self.must_be_real(real, id, Some(decision.work), "decided");
+        if let Outcome::Superseded { by } = decision.outcome
+            && !self.generations.contains(&by)
+        {
+            self.fail(Invariant::I16, real, format!("{id} is superseded by {by}, which is not there"));
+        }
         if self.claims.get(&(id, decision.attempt)).map(|(nonce, _)| nonce) != Some(&decision.nonce) {
             let attempt = decision.attempt;
             self.fail(
@@ -358,7 +407,7 @@ impl Checker {
         match key {
             Key::Queue(id) => {
                 let closed = self.queued.get(id).is_some_and(|(event, _)| self.is_closed(event));
-                if !self.decisions.contains_key(id) && !closed {
+                if self.is_real(*id) && !self.decisions.contains_key(id) && !closed {
                     self.fail(Invariant::I6, real, format!("{id} left the queue undecided"));
                 }
             }

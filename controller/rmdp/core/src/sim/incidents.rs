@@ -1,13 +1,15 @@
 //! Faults, starts, and the calm.
 
 use super::node::Kind;
-use super::scenario::{Incident, MS, Rates};
+use super::scenario::{Forged, Incident, MS, Rates};
 use super::world::{Event, World};
+use crate::config::Role;
 use crate::controller::Controller;
 use crate::distributor::Distributor;
-use crate::io::{Identity, Input, Request, Token};
+use crate::io::{Heartbeat, Identity, Input, Request, Token};
 use crate::key::Key;
 use crate::object::{Object, QueuedTask};
+use crate::task::{Digest, Event as Cause, NETWORK, NetworkId, Task, Work};
 
 impl World {
     pub(super) fn start(&mut self, node: usize, old: bool) {
@@ -17,10 +19,11 @@ impl World {
         }
         let now = self.nodes[node].clock.local(self.now);
         self.nodes[node].start += 1;
+        (self.nodes[node].born, self.nodes[node].since, self.nodes[node].sequence) = (self.now, self.now, 0);
         let start = self.nodes[node].start;
         self.store.write(self.now, Key::Epoch(self.nodes[node].name.clone(), start.into()));
         self.checker.started(&self.nodes[node].name, start.into());
-        let me = Identity { name: self.nodes[node].name.clone(), epoch: u64::from(start) };
+        let me = Identity { name: self.nodes[node].name.clone(), network: NETWORK, epoch: u64::from(start) };
         let config = self.scenario.config.clone();
         let kind = if self.nodes[node].is_controller {
             let mut controller = Controller::new(me, config, now);
@@ -60,6 +63,7 @@ impl World {
         if !std::mem::take(&mut self.nodes[node].paused) {
             return;
         }
+        self.nodes[node].since = self.now;
         self.line(|| format!("node {node} goes on"));
         // What it was about to do, it does now, and what came, comes now.
         for event in std::mem::take(&mut self.nodes[node].inbox) {
@@ -77,7 +81,9 @@ impl World {
         match *incident {
             Incident::Append { generation } => {
                 self.newest = generation;
-                self.store.write(self.now, Key::Generation(generation));
+                let record = Object::Generation(self.scenario.generation(generation));
+                self.store.append(self.now, Key::Generation(generation), record);
+                self.checker.appended(&self.scenario.tasks(generation));
                 for node in 0..self.nodes.len() {
                     let start = self.nodes[node].start;
                     if self.nodes[node].is_controller {
@@ -91,6 +97,9 @@ impl World {
             }
             Incident::Probe { occurrence } => {
                 self.probes = occurrence;
+                let entry = Object::Probe(self.scenario.entry(occurrence));
+                self.store.append(self.now, Key::Probe(occurrence), entry);
+                self.checker.appended(&self.scenario.probe(occurrence));
                 for node in 0..self.nodes.len() {
                     if !self.nodes[node].is_controller {
                         let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
@@ -105,7 +114,7 @@ impl World {
             }
             Incident::Crash { node, restart_after, old } => {
                 self.count(node);
-                self.nodes[node].crash();
+                self.nodes[node].crash(self.now);
                 self.after(restart_after, Event::Start(node));
                 if old {
                     self.after(restart_after.saturating_sub(1), Event::Start(node));
@@ -146,6 +155,8 @@ impl World {
                 self.after(length, Event::SwitchBack(switch));
             }
             Incident::Replay => self.replay(),
+            Incident::ReplayBeats => self.replay_beats(),
+            Incident::Forge { what, switch, queued } => self.forge(what, switch, queued),
             Incident::ForgetCopies => self.nodes.iter_mut().for_each(|node| node.copies.clear()),
             Incident::Calm => self.calm_down(),
         }
@@ -170,6 +181,47 @@ impl World {
         }
     }
 
+    /// Somebody with the key says what is not so, to everybody.
+    fn forge(&mut self, what: Forged, switch: usize, queued: bool) {
+        let name = self.scenario.switches[switch].clone();
+        let newest = self.newest.max(1);
+        let converge =
+            |generation, byte| Work::Converge { generation, desired: Digest([byte; 32]), entries: 3 };
+        let (event, work) = match what {
+            Forged::Absurd => (Cause::generation(NETWORK, u64::MAX, &name), converge(u64::MAX, 0xaa)),
+            Forged::Early => {
+                let tasks = self.scenario.tasks(self.newest + 1);
+                let Some(task) = tasks.into_iter().find(|task| task.switch() == name) else { return };
+                (task.event().clone(), *task.work())
+            }
+            Forged::Otherwise => {
+                let generation = newest + self.chance.range(0, 1);
+                (Cause::generation(NETWORK, generation, &name), converge(generation, 0xbb))
+            }
+            Forged::Foreign => (Cause::generation(NetworkId::new(2), newest, &name), converge(newest, 0xcc)),
+            Forged::Uneven => (Cause::generation(NETWORK, newest, &name), converge(newest + 5, 0xdd)),
+            Forged::Elsewhere => (Cause::generation(NETWORK, newest, "leaf99"), converge(newest, 0xee)),
+            Forged::Heartbeat => {
+                let generation = if queued { u64::MAX } else { newest + 1 };
+                let (role, notices, lateness) = (Role::Distributor, Vec::new(), Vec::new());
+                let heartbeat = Heartbeat { role, generation, notices, lateness, heard: Vec::new() };
+                let (epoch, sequence) = (self.nodes[0].start.into(), self.nodes[0].sequence + 1);
+                let input = Input::Heartbeat { sender: self.nodes[0].sender, epoch, sequence, heartbeat };
+                self.multicast(0, &input);
+                return;
+            }
+        };
+        let task = Task::new(event, work).expect("a good event");
+        self.line(|| format!("forged: {task:?}"));
+        if queued {
+            let object = Object::Task(QueuedTask::new(&task, "forger"));
+            let request = Request::Create { key: Key::Queue(task.id()), object };
+            self.arrive(0, u32::MAX, Token(u64::MAX), request, 0);
+        } else {
+            self.multicast(usize::MAX, &Input::Announced { task, sender: 1 });
+        }
+    }
+
     pub(super) fn calm_down(&mut self) {
         self.calm = Some(self.now);
         self.rates = Rates::CALM;
@@ -181,12 +233,12 @@ impl World {
             self.resume(node);
             if self.scenario.lost_for_ever.contains(&node) {
                 self.count(node);
-                self.nodes[node].crash();
+                self.nodes[node].crash(self.now);
                 continue;
             }
             if self.nodes[node].draining {
                 self.count(node);
-                self.nodes[node].crash();
+                self.nodes[node].crash(self.now);
             }
             self.start(node, false);
         }

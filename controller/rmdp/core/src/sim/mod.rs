@@ -5,10 +5,10 @@
 //!  seed ─► Scenario ─► World: events in order of time ─► machines of this crate ─► actions ─► events ..
 //!                        │ every action, stored object and effect
 //!                        ▼
-//!                      Checker: I1 .. I14 ─► Violation
+//!                      Checker: I1 .. I16 ─► Violation
 //! ```
 //!
-//! Faults until the calm: datagrams lost, doubled, late; requests lost before or after they took effect, answered with
+//! Faults until the calm: datagrams lost, doubled, late, replayed, authentic and wrong; requests lost before or after they took effect, answered with
 //! an error, landing seconds late; the store gone; nodes crashed and restarted without memory, or paused; clocks that
 //! start anywhere and drift by 5 %; switches restarted, edited by hand, unreachable, refusing, slow with their pipelines;
 //! requests that take effect long after their sender has given up; half of the sites have lax switches. After the calm everything queued has to

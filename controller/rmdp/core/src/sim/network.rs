@@ -1,21 +1,30 @@
 //! What travels: datagrams, and requests to the store.
 
+use super::node::Node;
 use super::scenario::MS;
 use super::store::Change;
-use super::world::{Event, World};
+use super::world::{Event, LATEST, World};
 use crate::io::{Heartbeat, Input, Reply, Request, Token};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::object::Object;
 use crate::task::Task;
 
+/// Heartbeats that somebody has recorded.
+const RECORDED: usize = 200;
 /// How long a node waits for a reply.
 const PATIENCE: u64 = 400 * MS;
 
 impl World {
     pub(super) fn heartbeat(&mut self, node: usize, heartbeat: Heartbeat) {
-        let sender = self.nodes[node].sender;
-        self.multicast(node, &Input::Heartbeat { sender, heartbeat });
+        self.nodes[node].sequence += 1;
+        let Node { sender, start, sequence, .. } = self.nodes[node];
+        let input = Input::Heartbeat { sender, epoch: start.into(), sequence, heartbeat };
+        self.multicast(node, &input);
+        self.recorded.push_back((self.now, node, input));
+        if self.recorded.len() > RECORDED {
+            self.recorded.pop_front();
+        }
     }
 
     /// To everybody: what is not for a distributor says nothing to it.
@@ -27,8 +36,11 @@ impl World {
                     continue;
                 }
                 let late = self.chance.permille(self.rates.datagram_late);
-                let wait =
-                    if late { self.chance.range(20, 3000) * MS } else { self.chance.range(MS / 10, 4 * MS) };
+                let wait = if late {
+                    self.chance.range(20 * MS, LATEST)
+                } else {
+                    self.chance.range(MS / 10, 4 * MS)
+                };
                 self.after(wait, Event::Datagram { node, input: input.clone() });
             }
         }
@@ -46,9 +58,24 @@ impl World {
         self.input(node, input);
     }
 
+    /// Somebody sends heartbeats of before once more. A receiver refuses what has come in its life, not what has come before
+    /// it started.
+    pub(super) fn replay_beats(&mut self) {
+        for node in 0..self.nodes.len() {
+            let born = self.nodes[node].born;
+            let old = self.recorded.iter().filter(|(at, of, _)| *at < born && *of != node);
+            let old: Vec<_> = old.cloned().collect();
+            for (number, (_, _, input)) in (0..).zip(old) {
+                self.after(number * 40 * MS, Event::Datagram { node, input });
+            }
+        }
+    }
+
     pub(super) fn tell(&mut self, node: usize, task: &Task) {
-        let told = self.nodes[node].told.entry(task.switch().to_owned()).or_default();
-        *told = (*told).max(task.work().generation().unwrap_or(0));
+        // What it says of itself need not be so.
+        if let Some(generation) = self.checker.generation(task.id()) {
+            self.nodes[node].told.entry(task.switch().to_owned()).or_default().insert(generation);
+        }
     }
 
     pub(super) fn send(&mut self, node: usize, token: Token, mut request: Request) {

@@ -65,6 +65,12 @@ pub(super) struct Node {
     pub(super) kind: Option<Kind>,
     /// Starts so far.
     pub(super) start: u32,
+    /// When it last started.
+    pub(super) born: u64,
+    /// When it last started, was resumed, or went down.
+    pub(super) since: u64,
+    /// Heartbeats of this start.
+    pub(super) sequence: u64,
     pub(super) clock: Clock,
     pub(super) paused: bool,
     /// What came while it was paused.
@@ -77,8 +83,9 @@ pub(super) struct Node {
     pub(super) tick: Option<u64>,
     /// Executions that were asked to stop.
     pub(super) stopping: BTreeSet<(TransactionId, u32)>,
-    /// The newest generation for each switch that this start was told of.
-    pub(super) told: BTreeMap<String, u64>,
+    /// Generations that this start has read in the log, and those for each switch that it was told of.
+    pub(super) read: BTreeSet<u64>,
+    pub(super) told: BTreeMap<String, BTreeSet<u64>>,
     pub(super) draining: bool,
 }
 
@@ -96,8 +103,9 @@ impl Node {
     }
 
     /// Everything in memory is gone.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, now: u64) {
         self.kind = None;
+        self.since = now;
         self.paused = false;
         self.draining = false;
         self.inbox.clear();
@@ -105,6 +113,7 @@ impl Node {
         self.copies.clear();
         self.stopping.clear();
         self.told.clear();
+        self.read.clear();
         self.tick = None;
     }
 }

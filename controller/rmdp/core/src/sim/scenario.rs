@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::chance::Chance;
 use super::store::Faults;
 use crate::config::{Member, Role, SharedConfig};
-use crate::object::ProbeEntry;
-use crate::task::{Digest, Event, Task, Work};
+use crate::object::{DesiredState, Generation, ProbeEntry};
+use crate::task::{Digest, Event, NETWORK, Task, Work};
 
 /// A millisecond in nanoseconds, the unit of simulated time.
 pub(super) const MS: u64 = 1_000_000;
@@ -64,8 +64,41 @@ pub(super) enum Incident {
     SwitchEdited { switch: usize },
     SwitchGone { switch: usize, length: u64 },
     Replay,
+    ReplayBeats,
+    Forge { what: Forged, switch: usize, queued: bool },
     ForgetCopies,
     Calm,
+}
+
+/// What somebody with the key says that is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forged {
+    /// A task of the last generation that there can be.
+    Absurd,
+    /// The next generation's task, as it will be, before there is that generation.
+    Early,
+    /// A task of the newest generation, or of the next one, with another desired state.
+    Otherwise,
+    /// A task of another network, under the newest generation's number.
+    Foreign,
+    /// A task whose generation is not its occurrence.
+    Uneven,
+    /// A task for a switch of which its generation says nothing.
+    Elsewhere,
+    /// Heartbeats that tell of generations that are not there.
+    Heartbeat,
+}
+
+impl Forged {
+    const ALL: [Self; 7] = [
+        Self::Absurd,
+        Self::Early,
+        Self::Otherwise,
+        Self::Foreign,
+        Self::Uneven,
+        Self::Elsewhere,
+        Self::Heartbeat,
+    ];
 }
 
 #[derive(Clone, Debug)]
@@ -151,6 +184,11 @@ impl Scenario {
                 incidents.push((calm + chance.range(1, 6_000) * MS, Incident::Pause { node, length }));
             }
         }
+        for _ in 0..chance.range(0, 6) * wild / 1000 {
+            let what = Forged::ALL[chance.index(Forged::ALL.len())];
+            let (switch, queued) = (chance.index(switches.len()), chance.permille(300));
+            incidents.push((chance.range(0, calm * 9 / 10), Incident::Forge { what, switch, queued }));
+        }
         incidents.push((calm, Incident::Calm));
         let mut lost_for_ever = Vec::new();
         if wild > 0 && chance.permille(300) {
@@ -159,6 +197,9 @@ impl Scenario {
                     lost_for_ever.push(node);
                 }
             }
+        }
+        for _ in 0..lost_for_ever.len() {
+            incidents.push((calm + chance.range(0, 8000) * MS, Incident::ReplayBeats));
         }
         let same = chance.range(0, 400);
         let strangers = if chance.permille(wild / 2) { strangers(chance) } else { Vec::new() };
@@ -193,18 +234,42 @@ impl Scenario {
             desired[..8].copy_from_slice(&state.to_be_bytes());
             desired[8] = u8::try_from(number).unwrap_or(0);
             let work = Work::Converge { generation, desired: Digest(desired), entries: 10 };
-            tasks.push(Task::new(Event::generation(generation, switch), work).expect("a good event"));
+            tasks
+                .push(Task::new(Event::generation(NETWORK, generation, switch), work).expect("a good event"));
         }
         tasks
     }
 
+    /// A generation, as it lies in the log.
+    pub(super) fn generation(&self, generation: u64) -> Generation {
+        let state = |task: Task| match *task.work() {
+            Work::Converge { desired, entries, .. } => {
+                Some((task.switch().to_owned(), DesiredState { sha256: desired, entries }))
+            }
+            Work::Probe {} => None,
+        };
+        Generation {
+            network: NETWORK,
+            generation,
+            files: Vec::new(),
+            desired: self.tasks(generation).into_iter().filter_map(state).collect(),
+            as_of_ms: 0,
+            author: "sim".to_owned(),
+            at_ms: 0,
+        }
+    }
+
     /// The tasks of an entry of the log of probes: every distributor reads the same.
     pub(super) fn probe(&self, occurrence: u64) -> Vec<Task> {
+        self.entry(occurrence).tasks().expect("good events")
+    }
+
+    /// An entry of the log of probes.
+    pub(super) fn entry(&self, occurrence: u64) -> ProbeEntry {
         let mut chance = Chance::new(occurrence << 16 | 0xffff);
         let few = chance.permille(500);
         let switches = self.switches.iter().take(if few { 1 } else { usize::MAX }).cloned().collect();
-        let entry = ProbeEntry { number: occurrence, switches, author: "sim".to_owned(), at_ms: 0 };
-        entry.tasks().expect("good events")
+        ProbeEntry { network: NETWORK, number: occurrence, switches, author: "sim".to_owned(), at_ms: 0 }
     }
 }
 
@@ -224,7 +289,7 @@ fn strangers(chance: &mut Chance) -> Vec<String> {
 
 fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
     let node = chance.index(nodes);
-    match chance.range(0, 12) {
+    match chance.range(0, 13) {
         0..=2 => {
             Incident::Crash { node, restart_after: chance.range(50, 2500) * MS, old: chance.permille(300) }
         }
@@ -234,6 +299,7 @@ fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
         8 => Incident::SwitchRestart { switch: chance.index(switches) },
         9 => Incident::SwitchGone { switch: chance.index(switches), length: chance.range(100, 2000) * MS },
         10 => Incident::Replay,
+        11 => Incident::ReplayBeats,
         12 => Incident::SwitchEdited { switch: chance.index(switches) },
         _ => Incident::ForgetCopies,
     }

@@ -82,6 +82,11 @@ impl Store {
         self.objects.insert(path, (None, Stored { object: None, at: 0, unreadable: 0 }));
     }
 
+    /// Writes an object of a log.
+    pub(super) fn append(&mut self, now: u64, key: Key, object: Object) {
+        self.objects.insert(key.path(), (Some(key), Stored { object: Some(object), at: now, unreadable: 0 }));
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.objects.values().filter_map(|(key, _)| key.as_ref())
     }

@@ -20,6 +20,8 @@ use crate::task::Task;
 
 /// How long after the calm everything has to be decided.
 const BOUND: u64 = 40_000 * MS;
+/// No datagram is longer under way.
+pub(super) const LATEST: u64 = 3000 * MS;
 /// How long a long history goes on after the calm.
 const LONG: u64 = 45_000 * MS;
 
@@ -115,6 +117,8 @@ pub(super) struct World {
     /// Entries of the log of probes.
     pub(super) probes: u64,
     pub(super) emitted: Vec<Task>,
+    /// Some of the heartbeats that were sent, when and by which node.
+    pub(super) recorded: VecDeque<(u64, usize, Input)>,
     pub(super) calm: Option<u64>,
     hasher: SipHasher13,
     lines: Option<Vec<String>>,
@@ -131,6 +135,9 @@ impl World {
             is_controller: member.role == Role::Controller,
             kind: None,
             start: 0,
+            born: 0,
+            since: 0,
+            sequence: 0,
             clock: Clock {
                 offset: chance.range(0, 20_000) * MS,
                 drift: i64::try_from(chance.range(0, 100_000)).unwrap_or(0) - 50_000,
@@ -141,6 +148,7 @@ impl World {
             copies: BTreeSet::new(),
             tick: None,
             stopping: BTreeSet::new(),
+            read: BTreeSet::new(),
             told: BTreeMap::new(),
             draining: false,
         });
@@ -172,6 +180,7 @@ impl World {
             newest: scenario.first,
             probes: 0,
             emitted: Vec::new(),
+            recorded: VecDeque::new(),
             calm: None,
             hasher: SipHasher13::new(),
             lines: None,
@@ -247,6 +256,7 @@ impl World {
         for node in 0..self.nodes.len() {
             if let Some(Kind::Controller(controller)) = &self.nodes[node].kind {
                 self.report.marks += controller.degraded().count() as u64;
+                self.dead(node);
             }
             self.copies(node);
         }
@@ -271,7 +281,7 @@ impl World {
         let settled = kept
             && wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
-            && !self.store.keys().any(|key| matches!(key, Key::Queue(_)));
+            && !self.store.keys().any(|key| matches!(key, Key::Queue(id) if self.checker.is_real(*id)));
         let over = self.now >= calm + if self.scenario.long { LONG } else { 0 };
         if settled && over {
             return true;
@@ -299,6 +309,26 @@ impl World {
             self.checker.violations.push(Violation { invariant: super::Invariant::I12, at: self.now, what });
         }
         true
+    }
+
+    /// Whom a controller takes to be alive although he has been down for long.
+    fn dead(&mut self, node: usize) {
+        let controller = &mut self.nodes[node];
+        if controller.paused {
+            return;
+        }
+        let (since, clock) = (controller.since, controller.clock);
+        let Some(Kind::Controller(machine)) = &controller.kind else { return };
+        let now = clock.local(self.now);
+        let alive: BTreeSet<u32> = machine.alive(now).collect();
+        let silence = clock.real_length(self.scenario.config.silence().as_nanos().try_into().unwrap_or(0));
+        for other in self.nodes.iter().filter(|other| other.kind.is_none() && alive.contains(&other.sender)) {
+            if self.now > other.since.max(since) + LATEST + silence {
+                let what = format!("node {node} takes {} to be alive, who is down", other.name);
+                let invariant = super::Invariant::I15;
+                self.checker.violations.push(Violation { invariant, at: self.now, what });
+            }
+        }
     }
 
     /// How copies came in, made up: sometimes late enough for marks.
@@ -342,6 +372,11 @@ impl World {
             }
             Event::Answer { node, token, reply, .. } => {
                 if self.nodes[node].waiting.remove(&token) {
+                    if let Reply::Found(object) = &reply
+                        && let Object::Generation(record) = &**object
+                    {
+                        self.nodes[node].read.insert(record.generation);
+                    }
                     if let Reply::Found(object) = &reply
                         && let Object::Task(queued) = &**object
                         && let Ok(task) = queued.task()
@@ -405,7 +440,7 @@ impl World {
         {
             self.line(|| format!("node {node} is drained"));
             self.count(node);
-            self.nodes[node].crash();
+            self.nodes[node].crash(self.now);
             return;
         }
         self.ask_tick(node);

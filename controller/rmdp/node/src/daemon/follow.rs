@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Generation, Object};
-use outplane_rmdp_core::task::Task;
+use outplane_rmdp_core::task::{NetworkId, Task};
 use tokio::sync::{mpsc, watch};
 
 use crate::chain::{Chain, Follower};
@@ -66,6 +67,7 @@ pub(crate) async fn configs(
 /// Ends when the loop takes no events any more.
 pub(crate) async fn generations(
     objects: Objects,
+    network: NetworkId,
     mut hints: watch::Receiver<u64>,
     events: mpsc::Sender<Event>,
     expiries: watch::Sender<Expiries>,
@@ -74,6 +76,9 @@ pub(crate) async fn generations(
     let mut faults = Faults::default();
     while !events.is_closed() {
         let event = match follower.next(&mut hints).await {
+            Ok((number, Object::Generation(record))) if record.network != network => {
+                Some(Event::BadGeneration(number, foreign(&Key::Generation(number), record.network)))
+            }
             Ok((number, Object::Generation(record))) => {
                 let event = compile(number, record).await;
                 expiries.send_replace(match &event {
@@ -129,11 +134,19 @@ pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, ev
 }
 
 /// Ends when the loop takes no entries any more.
-pub(crate) async fn probes(objects: Objects, mut hints: watch::Receiver<u64>, entries: mpsc::Sender<Entry>) {
+pub(crate) async fn probes(
+    objects: Objects,
+    network: NetworkId,
+    mut hints: watch::Receiver<u64>,
+    entries: mpsc::Sender<Entry>,
+) {
     let mut follower = ProbeFollower::new(objects);
     let mut faults = Faults::default();
     while !entries.is_closed() {
         match follower.next(&mut hints).await {
+            Ok(found) if found.entry.network != network => {
+                tracing::warn!("{}", foreign(&Key::Probe(found.entry.number), found.entry.network));
+            }
             Ok(found) => match found.entry.tasks() {
                 Ok(tasks) => {
                     let _ = entries.send(Entry { number: found.entry.number, tasks, old: found.old }).await;
@@ -158,6 +171,12 @@ async fn compile(number: u64, record: Generation) -> Event {
         // A panic, which its own message has told.
         Err(_) => Event::BadGeneration(number, format!("generation {number} could not be compiled")),
     }
+}
+
+fn foreign(key: &Key, network: NetworkId) -> String {
+    format!(
+        "{key} is of network {network}, not of this one: was it copied from another store? it is left out"
+    )
 }
 
 /// A fault that stays is told once.

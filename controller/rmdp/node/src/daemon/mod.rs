@@ -29,7 +29,8 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
-use outplane_rmdp_core::task::Task;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::task::{NetworkId, Task};
 use outplane_rmdp_core::{Controller, Distributor};
 use outplane_rmdp_transport::{Counters, Received, Receiver, copies_between, monotonic_nanos};
 use outplane_rmdp_wire::{HintOf, Payload};
@@ -48,6 +49,7 @@ use crate::generation::Compiled;
 use crate::http::{Lacking, Readiness};
 use crate::intents::Intents;
 use crate::metrics::{Metrics, Step};
+use crate::network;
 use crate::notify::Notifier;
 use crate::objects::Objects;
 use follow::{Entry, Event};
@@ -60,6 +62,9 @@ pub use status::LEFT;
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.
 const EVENTS: usize = 4;
+
+/// Another network's datagrams are in the log this often at most.
+const STRANGERS: Duration = Duration::from_mins(1);
 
 /// How often a node writes its status.
 const STATUS: Duration = Duration::from_secs(5);
@@ -102,7 +107,7 @@ pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + S
         None => return Ok(()),
         Some(started) => started?,
     };
-    let me = Identity { name: setup.file.name.clone(), epoch: started.epoch };
+    let me = Identity { name: setup.file.name.clone(), network: started.network, epoch: started.epoch };
     let (config, now) = (Arc::clone(&started.config), clock::instant());
     match setup.role {
         Role::Controller => {
@@ -122,6 +127,7 @@ pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + S
 /// What `start` brings up.
 struct Started {
     objects: Objects,
+    network: NetworkId,
     config: Arc<SharedConfig>,
     version: u64,
     epoch: u64,
@@ -141,6 +147,7 @@ struct Daemon<M> {
     setup: Setup,
     shell: Shell<M>,
     objects: Objects,
+    network: NetworkId,
     receiver: Receiver,
     version: u64,
     epoch: u64,
@@ -149,6 +156,8 @@ struct Daemon<M> {
     tasks: JoinSet<()>,
     chores: JoinSet<()>,
     copies: Counters,
+    /// When another network's datagrams were told of last.
+    strangers: Option<std::time::Instant>,
     config_hint: watch::Sender<u64>,
     intent_hint: watch::Sender<u64>,
     probe_hint: watch::Sender<u64>,
@@ -166,12 +175,15 @@ struct Daemon<M> {
 
 impl<M: Inside> Daemon<M> {
     fn new(setup: Setup, started: Started, machine: M, agent: Option<Agent>) -> Self {
-        let Started { objects, config, version, epoch, receiver, sender, metrics, readiness, .. } = started;
+        let Started {
+            objects, network, config, version, epoch, receiver, sender, metrics, readiness, ..
+        } = started;
         let shell = Shell::new(machine, objects.clone(), agent, sender, config, metrics, readiness);
         let mut daemon = Self {
             setup,
             shell,
             objects,
+            network,
             receiver,
             version,
             epoch,
@@ -180,6 +192,7 @@ impl<M: Inside> Daemon<M> {
             tasks: started.tasks,
             chores: JoinSet::new(),
             copies: Counters::default(),
+            strangers: None,
             config_hint: watch::channel(0).0,
             intent_hint: watch::channel(0).0,
             probe_hint: watch::channel(0).0,
@@ -207,13 +220,21 @@ impl<M: Inside> Daemon<M> {
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();
             let (tell, expiries) = watch::channel(Expiries::default());
-            self.tasks.spawn(follow::generations(self.objects.clone(), hints, events.clone(), tell));
+            self.tasks.spawn(follow::generations(
+                self.objects.clone(),
+                self.network,
+                hints,
+                events.clone(),
+                tell,
+            ));
             let (objects, name) = (self.objects.clone(), self.setup.file.name.clone());
             self.tasks.spawn(expiry::follow(objects, name, expiries, self.intent_hint.clone()));
             let hints = self.probe_hint.subscribe();
-            self.tasks.spawn(follow::probes(self.objects.clone(), hints, probes));
+            self.tasks.spawn(follow::probes(self.objects.clone(), self.network, hints, probes));
         }
         drop(events);
+        let own = Key::Epoch(self.setup.file.name.clone(), self.epoch);
+        self.tasks.spawn(network::watch(self.objects.clone(), self.network, own));
         self.announce_up(up);
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -276,6 +297,9 @@ impl<M: Inside> Daemon<M> {
                 tracing::debug!(sender, what = ?hint.what, number = hint.number, "hint");
                 // Numbers that are nonsense cost a GET.
                 hints.send_replace(hint.number);
+                if hint.what == HintOf::Intent {
+                    self.shell.step(Input::Logged { generation: hint.number });
+                }
             }
             // Commands have nothing else to say.
             Ok(_) if sender == COMMANDS => {}
@@ -292,7 +316,8 @@ impl<M: Inside> Daemon<M> {
                     // What it should keep its switches at.
                     self.intent_hint.send_replace(heartbeat.generation);
                 }
-                self.shell.step(Input::Heartbeat { sender, heartbeat });
+                let (epoch, sequence) = (received.header.epoch, received.header.sequence);
+                self.shell.step(Input::Heartbeat { sender, epoch, sequence, heartbeat });
             }
             Err(error) => tracing::warn!(sender, %error, "an authentic datagram with nonsense in it"),
         }
@@ -427,6 +452,16 @@ impl<M: Inside> Daemon<M> {
                 let per_task = u32::try_from(ways.max(1)).unwrap_or(1) * u32::from(datagrams.burst.max(1));
                 let copies = copies_between(&self.copies, &counters, per_task);
                 self.shell.metrics.set_receiver(counters.clone(), self.receiver.mode());
+                let strangers = counters.drops.foreign_network
+                    - self.copies.drops.foreign_network.min(counters.drops.foreign_network);
+                if strangers > 0 && self.strangers.is_none_or(|told| told.elapsed() >= STRANGERS) {
+                    self.strangers = Some(std::time::Instant::now());
+                    tracing::warn!(
+                        datagrams = strangers,
+                        "another network sends to the same group and port, or a node of this one has not been restarted since \
+                         its store was made anew; its datagrams are dropped"
+                    );
+                }
                 self.copies = counters;
                 if copies.tasks > 0 || !copies.senders.is_empty() {
                     self.shell.step(Input::Copies(copies));

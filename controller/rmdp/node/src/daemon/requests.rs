@@ -113,8 +113,7 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
             Reply::Page { keys: page.keys, next: page.next }
         }
         Request::Delete(keys) => {
-            let paths: Vec<String> = keys.iter().map(Key::path).collect();
-            Box::pin(objects.store().delete(&paths)).await?;
+            objects.delete(&keys).await?;
             Reply::Done
         }
         Request::Put { key, mut object } => {

@@ -194,9 +194,6 @@ impl<M: Inside> Shell<M> {
 
     fn remember(&mut self, task: &Task) {
         let id = task.id();
-        if let Some(generation) = task.work().generation() {
-            self.knows(generation);
-        }
         if self.executions.is_none() || self.remembered.contains_key(&id) {
             return;
         }
@@ -221,11 +218,18 @@ impl<M: Inside> Shell<M> {
             }
             self.unclear = 0;
         }
-        if let Reply::Found(object) = &reply
-            && let Object::Task(queued) = &**object
-            && let Ok(task) = queued.task()
-        {
-            self.remember(&task);
+        match &reply {
+            Reply::Found(object) => match &**object {
+                Object::Task(queued) => {
+                    if let Ok(task) = queued.task() {
+                        self.remember(&task);
+                    }
+                }
+                // Only what the log has is known; announces say anything.
+                Object::Generation(record) => self.knows(record.generation),
+                _ => {}
+            },
+            _ => {}
         }
         if let Some(id) = about.id {
             tracing::debug!(task = %id, request = about.what, took_us = took.as_micros(), reply = word(&reply), "store");
@@ -366,10 +370,11 @@ impl<M: Inside> Shell<M> {
             generation: heartbeat.generation,
         };
         let rows: Vec<wire::Lateness> = heartbeat.lateness.iter().map(|row| (*row).into()).collect();
-        let room = wire::notices_that_fit(rows.len());
+        let heard = &heartbeat.heard;
+        let room = wire::notices_that_fit(rows.len(), heard.len());
         let notices: Vec<wire::Notice> =
             heartbeat.notices.iter().take(room).map(|notice| (*notice).into()).collect();
-        if let Err(error) = self.sender.heartbeat(&beat, &notices, &rows) {
+        if let Err(error) = self.sender.heartbeat(&beat, &notices, &rows, heard) {
             tracing::error!(%error, "cannot send a heartbeat");
         }
     }

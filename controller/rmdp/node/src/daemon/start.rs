@@ -1,11 +1,14 @@
 //! From a node's file to a node that can work.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Member, Role, SharedConfig};
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{MAX_BLOB, Object};
+use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_store as store;
 use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Settings, Xdp};
 use tokio::task::JoinSet;
@@ -16,8 +19,10 @@ use super::{Setup, Started, keys};
 use crate::chain::{Chain, POLL};
 use crate::error::Error;
 use crate::file::{NodeFile, StoreSettings, XdpChoice};
+use crate::hinter;
 use crate::http::{Lacking, Pages, Readiness, Server};
 use crate::metrics::Metrics;
+use crate::network;
 use crate::objects::Objects;
 
 /// Sender id of commands: they send hints and nothing else, under epochs of their own.
@@ -56,10 +61,12 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
     usable(&objects, &readiness).await?;
     let (version, config) = configuration(&objects, &readiness).await?;
     member(&config, version, setup)?;
-    let epoch = epoch(&objects, &file.name, &readiness).await?;
+    let (network, epoch, epochs) = identity(&objects, &config, &file.name, &readiness).await?;
     let keys = keys::of(&config, file);
     let own = member(&config, version, setup)?;
-    let receiver = Receiver::open(receiver_settings(file, &config, own, &keys)).await.map_err(transport)?;
+    let receiver =
+        Receiver::open(Settings { network, epochs, ..receiver_settings(file, &config, own, &keys) });
+    let receiver = receiver.await.map_err(transport)?;
     let Some(key) = keys.sign else {
         return Err(Error::Member(format!(
             "version {version} of the shared configuration signs datagrams with key {}, whose secret is not in this \
@@ -68,6 +75,7 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
         )));
     };
     let sender = Sender::open(SenderSettings {
+        network,
         sender: own.sender,
         epoch,
         key,
@@ -78,6 +86,7 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
     tell_members(&config, version, &metrics);
     Ok(Started {
         objects,
+        network,
         config: Arc::new(config),
         version,
         epoch,
@@ -188,14 +197,23 @@ pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfi
     Ok(Some((version, config)))
 }
 
-/// The stream epoch of this start; waits for the store.
-async fn epoch(objects: &Objects, node: &str, readiness: &Readiness) -> Result<u64, Error> {
+/// The network, the stream epoch of this start, and the newest ones of the others; waits for the store.
+async fn identity(
+    objects: &Objects,
+    config: &SharedConfig,
+    node: &str,
+    readiness: &Readiness,
+) -> Result<(NetworkId, u64, BTreeMap<u32, u64>), Error> {
     let mut epoch = Epoch::new(node)?;
     loop {
-        match epoch.take(objects).await {
-            Ok(number) => {
+        let all = async {
+            let network = network::ensure(objects, node).await?;
+            Ok((network, epoch.take(objects).await?, epochs(objects, config).await?))
+        };
+        match all.await {
+            Ok(identity) => {
                 readiness.has(Lacking::Store);
-                return Ok(number);
+                return Ok(identity);
             }
             Err(Error::Store(error @ (store::Error::Unavailable { .. } | store::Error::Unknown { .. }))) => {
                 tracing::warn!(%error, "waiting for the store");
@@ -204,6 +222,27 @@ async fn epoch(objects: &Objects, node: &str, readiness: &Readiness) -> Result<u
             Err(error) => return Err(error),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The newest start of each sender, as far as the store tells.
+async fn epochs(objects: &Objects, config: &SharedConfig) -> Result<BTreeMap<u32, u64>, Error> {
+    let mut newest = BTreeMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = objects.list(&Prefix::Epochs, after.as_deref()).await?;
+        for listed in page.keys {
+            let Key::Epoch(node, epoch) = listed.key else { continue };
+            let commands = (node == hinter::NAME).then_some(COMMANDS);
+            if let Some(sender) = config.member(&node).map(|member| member.sender).or(commands) {
+                let known: &mut u64 = newest.entry(sender).or_default();
+                *known = epoch.max(*known);
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(newest),
+        }
     }
 }
 

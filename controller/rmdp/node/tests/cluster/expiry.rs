@@ -6,6 +6,7 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Generation, Object, PolicyFile};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::clock::unix_millis;
+use outplane_rmdp_node::generation::bound;
 
 use crate::support::{Lab, policy, record};
 
@@ -59,7 +60,7 @@ async fn what_expired_while_nobody_was_there_expires_at_once() {
     let lab = Lab::new(&["leaf1"], 2, 1).await;
     let (first, second) = (in_ms(-2000), in_ms(-1000));
     let files = expiring(&lab, &[("r1", first), ("r3", second), ("r4", in_ms(3_600_000))]);
-    let record = Generation { as_of_ms: first - 1, ..record(1, files) };
+    let record = bound(Generation { as_of_ms: first - 1, ..record(1, files) }).unwrap();
     Chain::Generations.append_at(&lab.objects, 1, &mut Object::Generation(record)).await.unwrap();
     let _nodes = lab.start_all().await;
     lab.converged(2).await;

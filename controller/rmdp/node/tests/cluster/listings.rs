@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{Lab, policy, record};
+use crate::support::{Lab, NETWORK, policy, record};
 
 /// Between client and store: every listing is empty.
 struct Blind {
@@ -91,7 +91,7 @@ async fn an_empty_listing_hides_no_newest_number() {
         assert_eq!(Epoch::new("c1").unwrap().take(objects).await.unwrap(), number);
     }
     for number in 1..=3 {
-        assert_eq!(probes::append(objects, &["leaf1".to_owned()], "tests").await.unwrap(), number);
+        assert_eq!(probes::append(objects, NETWORK, &["leaf1".to_owned()], "tests").await.unwrap(), number);
     }
     let (_hint, mut hints) = watch::channel(0);
     let mut follower = ProbeFollower::new(objects.clone());

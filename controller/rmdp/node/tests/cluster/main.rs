@@ -10,3 +10,4 @@ mod listings;
 mod probes;
 mod retention;
 mod support;
+mod truth;

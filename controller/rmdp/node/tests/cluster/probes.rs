@@ -17,15 +17,15 @@ use outplane_rmdp_wire::HintOf;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::Lab;
+use crate::support::{Lab, NETWORK};
 
 async fn ask(lab: &Lab, switches: &[&str]) -> u64 {
     let switches: Vec<String> = switches.iter().map(|&name| name.to_owned()).collect();
-    probes::append(&lab.objects, &switches, "tests").await.unwrap()
+    probes::append(&lab.objects, NETWORK, &switches, "tests").await.unwrap()
 }
 
 async fn answer(lab: &Lab, number: u64, switch: &str) -> Decision {
-    let key = Key::Decision(Event::probe(number, switch).id().unwrap());
+    let key = Key::Decision(Event::probe(NETWORK, number, switch).id().unwrap());
     match lab.object(&key, Duration::from_millis(5)).await {
         Some(Object::Decision(decision)) => decision,
         other => panic!("no answer of {switch} to probe {number}: {other:?}"),
@@ -68,7 +68,7 @@ async fn switches_answer_beside_changes_and_after_restarts() {
     again.drain().await;
     let mut queued = BTreeSet::new();
     for (number, switch) in [(first, "leaf1"), (first, "leaf2"), (number, "leaf1"), (number, "gone")] {
-        let id = Event::probe(number, switch).id().unwrap();
+        let id = Event::probe(NETWORK, number, switch).id().unwrap();
         if lab.objects.get(&Key::Queue(id)).await.unwrap().is_some() {
             queued.insert(id);
         }
@@ -90,7 +90,9 @@ async fn a_number_is_never_issued_twice_and_followers_see_each_entry() {
         appenders.spawn(async move {
             let mut numbers = Vec::new();
             for _ in 0..20 {
-                numbers.push(probes::append(&objects, &[format!("leaf{appender}")], "tests").await.unwrap());
+                numbers.push(
+                    probes::append(&objects, NETWORK, &[format!("leaf{appender}")], "tests").await.unwrap(),
+                );
             }
             numbers
         });
@@ -110,7 +112,7 @@ async fn a_number_is_never_issued_twice_and_followers_see_each_entry() {
     // Whoever slept since it was number 5's turn gets it no more.
     let slept = |number| {
         let (switches, author) = (vec!["leaf1".to_owned()], "tests".to_owned());
-        Object::Probe(ProbeEntry { number, switches, author, at_ms: 0 })
+        Object::Probe(ProbeEntry { network: NETWORK, number, switches, author, at_ms: 0 })
     };
     let late = Chain::Probes.append_after(&lab.objects, 4, slept).await;
     assert!(matches!(late, Err(Error::Overtaken { newest: 182, .. })), "{late:?}");

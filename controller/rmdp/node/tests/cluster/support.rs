@@ -11,13 +11,15 @@ use outplane_driver_p4runtime::{Connection, Options, Pipeline, Target};
 use outplane_embedded_store::{Keys, Server, Settings as StoreSettings};
 use outplane_rmdp_core::config::Role;
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Claim, Decision, Generation, Object, Outcome, PolicyFile, StoredConfig};
-use outplane_rmdp_core::task::{Event, TransactionId};
+use outplane_rmdp_core::object::{
+    Claim, Decision, Generation, Network, Object, Outcome, PolicyFile, StoredConfig,
+};
+use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
 use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
-use outplane_rmdp_node::generation::{Compiled, compiled};
+use outplane_rmdp_node::generation::{Compiled, bound, compiled};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
@@ -166,6 +168,8 @@ impl Lab {
         objects.store().ensure_bucket().await.unwrap();
         let lab =
             Self { folder, server: None, access, objects, members, switches: running, tail: tail.to_owned() };
+        let network = Network { network: NETWORK, by: "tests".to_owned(), at_ms: 0 };
+        lab.objects.create(&Key::Network, &mut Object::Network(network)).await.unwrap();
         lab.set_config(&lab.config()).await;
         lab
     }
@@ -374,8 +378,11 @@ impl Lab {
     }
 }
 
+/// The labs' network.
+pub(crate) const NETWORK: NetworkId = NetworkId::new(0x1abe);
+
 pub(crate) fn id(generation: u64, switch: &str) -> TransactionId {
-    Event::generation(generation, switch).id().unwrap()
+    Event::generation(NETWORK, generation, switch).id().unwrap()
 }
 
 pub(crate) async fn start_switch(address: &str) -> Switch {
@@ -385,8 +392,11 @@ pub(crate) async fn start_switch(address: &str) -> Switch {
     Switch::start(config).unwrap()
 }
 
+/// A record of the log that says what it compiles to.
 pub(crate) fn record(generation: u64, files: Vec<PolicyFile>) -> Generation {
-    Generation { generation, files, as_of_ms: 0, author: "tests".to_owned(), at_ms: 0 }
+    let (network, desired, author) = (NETWORK, BTreeMap::new(), "tests".to_owned());
+    let record = Generation { network, generation, files, desired, as_of_ms: 0, author, at_ms: 0 };
+    if record.files.is_empty() { record } else { bound(record).unwrap() }
 }
 
 /// Switches without addresses of use, and a policy of so many rules for all of them.

@@ -5,8 +5,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use outplane_rmdp_transport::{Received, Receiver, Settings, Xdp};
-use outplane_rmdp_wire::{Announce, Event, Key, Payload, TransactionId, Work};
+use outplane_rmdp_wire::{Announce, Event, Key, NetworkId, Payload, TransactionId, Work};
 
+pub(crate) const NETWORK: NetworkId = NetworkId::new(3);
 pub(crate) const KEY: Key = Key { id: 1, secret: [7; 16] };
 pub(crate) const NEXT: Key = Key { id: 2, secret: [8; 16] };
 
@@ -18,6 +19,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         interface: Some("lo".to_owned()),
         xdp: Xdp::Off,
+        network: NETWORK,
         keys: vec![KEY],
         senders: vec![1, 2, 3],
         ..Settings::default()
@@ -40,7 +42,14 @@ impl TaskList {
 
     pub(crate) fn announce(&self, number: usize) -> Announce<'_> {
         let switch = &self.switches[number];
-        let event = Event { source: "intent", kind: "generation", object: "", switch, occurrence: 3 };
+        let event = Event {
+            network: NETWORK,
+            source: "intent",
+            kind: "generation",
+            object: "",
+            switch,
+            occurrence: 3,
+        };
         Announce { event, work: Work::Converge { generation: 3, desired: [5; 32], entries: 7 } }
     }
 

@@ -7,12 +7,15 @@ use crate::chain;
 use crate::config::{Role, SharedConfig};
 use crate::controller::Controller;
 use crate::io::{
-    Action, Execution, Heartbeat, Identity, Input, Listed, Machine, Notice, NoticeOf, Reply, Request, Token,
+    Action, Execution, Heard, Heartbeat, Identity, Input, Listed, Machine, Notice, NoticeOf, Reply, Request,
+    Token,
 };
 use crate::key::{Key, Prefix};
-use crate::object::{AttemptResult, Claim, Decision, Object, QueuedTask};
+use crate::object::{
+    AttemptResult, Claim, Decision, DesiredState, Generation, Object, ProbeEntry, QueuedTask,
+};
 use crate::rank;
-use crate::task::{Digest, Event, Fence, Task, Work};
+use crate::task::{Digest, Event, Fence, NETWORK, Task, Work};
 use crate::time::Instant;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -45,12 +48,30 @@ pub(super) fn config() -> SharedConfig {
 
 pub(super) fn converge(generation: u64, switch: &str) -> Task {
     let work = Work::Converge { generation, desired: Digest([7; 32]), entries: 0 };
-    Task::new(Event::generation(generation, switch), work).unwrap()
+    Task::new(Event::generation(NETWORK, generation, switch), work).unwrap()
+}
+
+fn switches() -> impl Iterator<Item = String> {
+    (0..1000).map(|number| format!("leaf{number}"))
+}
+
+/// A generation of the log, whose tasks [`converge`] gives.
+pub(super) fn logged(generation: u64) -> Generation {
+    let state = DesiredState { sha256: Digest([7; 32]), entries: 0 };
+    Generation {
+        network: NETWORK,
+        generation,
+        files: Vec::new(),
+        desired: switches().map(|switch| (switch, state)).collect(),
+        as_of_ms: 0,
+        author: "ops".to_owned(),
+        at_ms: 0,
+    }
 }
 
 /// A switch for which this controller has this rank.
 pub(super) fn switch_of(me: &str, rank: u32, skip: usize) -> String {
-    let names = (0..1000).map(|number| format!("leaf{number}"));
+    let names = switches();
     let nodes = || ["c1", "c2", "c3"].into_iter().map(|node| (node, false));
     names.filter(|switch| rank::rank(nodes(), switch, 1, me) == rank).nth(skip).unwrap()
 }
@@ -90,7 +111,7 @@ impl Bench {
         let mut config = config();
         change(&mut config);
         let now = Instant::START + Duration::from_secs(1000);
-        let me = Identity { name: "c1".to_owned(), epoch: 5 };
+        let me = Identity { name: "c1".to_owned(), network: NETWORK, epoch: 5 };
         let mut bench =
             Self { controller: Controller::new(me, Arc::new(config), now), now, actions: Vec::new() };
         bench.input(Input::Tick);
@@ -110,23 +131,45 @@ impl Bench {
         self.input(Input::Tick);
     }
 
+    /// An announce, which the store bears out.
     pub(super) fn announce(&mut self, task: &Task) {
         self.input(Input::Announced { task: task.clone(), sender: 1 });
+        self.prove();
+    }
+
+    /// The logs have whatever is asked for: all switches, in the state that [`converge`] says.
+    pub(super) fn prove(&mut self) {
+        let log = |request: &Request| matches!(request, Request::Get(Key::Generation(_) | Key::Probe(_)));
+        while let Some((token, request)) = self.find(log) {
+            let object = match request {
+                Request::Get(Key::Generation(generation)) => Object::Generation(logged(generation)),
+                Request::Get(Key::Probe(number)) => {
+                    let (switches, author) = (switches().collect(), "ops".to_owned());
+                    Object::Probe(ProbeEntry { network: NETWORK, number, switches, author, at_ms: 0 })
+                }
+                other => panic!("{other:?}"),
+            };
+            self.reply(token, Reply::Found(Box::new(object)));
+        }
     }
 
     pub(super) fn notice(&mut self, what: NoticeOf, task: &Task, attempt: u32) {
         let notices = vec![Notice { id: task.id(), attempt, what }];
-        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![] };
-        self.input(Input::Heartbeat { sender: 12, heartbeat });
+        self.hear(12, notices);
     }
 
     /// Others are heard, so that they count as alive.
     pub(super) fn alive(&mut self) {
         for sender in [12, 13] {
-            let heartbeat =
-                Heartbeat { role: Role::Controller, generation: 0, notices: vec![], lateness: vec![] };
-            self.input(Input::Heartbeat { sender, heartbeat });
+            self.hear(sender, vec![]);
         }
+    }
+
+    /// A heartbeat of one who has heard this start.
+    fn hear(&mut self, sender: u32, notices: Vec<Notice>) {
+        let heard = vec![Heard { sender: 11, epoch: 5 }];
+        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![], heard };
+        self.input(Input::Heartbeat { sender, epoch: 1, sequence: 1, heartbeat });
     }
 
     /// Takes the request that fits out of the actions.
@@ -173,6 +216,9 @@ impl Bench {
     pub(super) fn reply_get(&mut self, key: &Key, reply: Reply) {
         let (token, _) = self.expect("a GET", |request| *request == Request::Get(key.clone()));
         self.reply(token, reply);
+        if let Key::Queue(_) = key {
+            self.prove();
+        }
     }
 
     pub(super) fn claims(&mut self, task: &Task, attempt: u32) -> Option<(Token, Claim)> {

@@ -6,7 +6,7 @@ use super::bench::*;
 use crate::io::{Action, Audit, Execution, Input, Level, Note, Reply, Request};
 use crate::key::{Key, Prefix, switch_id};
 use crate::object::{AuditEntry, Object, Outcome, Standing};
-use crate::task::{Event, Fence, Task};
+use crate::task::{Event, Fence, NETWORK, Task};
 
 /// The audit that is asked for, if any: the number to answer with.
 fn audit(bench: &mut Bench, task: &Task) -> Option<u64> {
@@ -45,7 +45,7 @@ fn decided(bench: &mut Bench, task: &Task) {
 fn entry(number: u64, task: &Task) -> AuditEntry {
     let crate::task::Work::Converge { generation, desired, entries } = *task.work() else { panic!() };
     let (switch, why, by) = (task.switch().to_owned(), "everything is missing".to_owned(), "c1".to_owned());
-    AuditEntry { number, switch, generation, desired, entries, why, by, at_ms: 0 }
+    AuditEntry { network: NETWORK, number, switch, generation, desired, entries, why, by, at_ms: 0 }
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_switch_that_differs_is_brought_back_under_a_fence_above_all_attempts() {
     assert_eq!(bench.executes(&repair).unwrap().1, Fence { generation: 3, audit: 9, attempt: 1 });
     bench.executed(&repair, 1, done());
     let (token, decision) = bench.decision(&repair);
-    assert_eq!(decision.event, Event::audit(9, task.switch()));
+    assert_eq!(decision.event, Event::audit(NETWORK, 9, task.switch()));
     bench.reply(token, Reply::Created);
     let kept = bench.controller.kept().next().unwrap();
     assert_eq!((kept.standing, kept.verified, kept.repairs), (Standing::Kept, Some(bench.now), 1));
@@ -192,7 +192,7 @@ fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
     let first = repair(&mut bench, vec![], 1);
     let stranger = Fence { generation: 3, audit: 40, attempt: 7 };
     bench.executed(&first, 1, Execution::Fenced { by: stranger });
-    let claim = Key::Claim(Event::audit(40, task.switch()).id().unwrap(), 1);
+    let claim = Key::Claim(Event::audit(NETWORK, 40, task.switch()).id().unwrap(), 1);
     bench.reply_get(&claim, Reply::Missing);
     let disown = Action::Disown { switch: task.switch().to_owned(), fence: stranger };
     assert!(bench.actions.contains(&disown), "{:?}", bench.actions);

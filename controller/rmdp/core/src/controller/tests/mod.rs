@@ -8,3 +8,4 @@ mod probes;
 mod pushes;
 mod retention;
 mod site;
+mod truth;

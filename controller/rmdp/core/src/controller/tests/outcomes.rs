@@ -5,7 +5,7 @@ use crate::config::Role;
 use crate::io::{Action, Execution, Heartbeat, Input, Level, Note, NoticeOf, Reply, Request};
 use crate::key::{Key, Prefix};
 use crate::object::{AttemptResult, Decision, Object, Outcome};
-use crate::task::{Event, Fence, Task};
+use crate::task::{Event, Fence, NETWORK, Task};
 
 #[test]
 fn failures_are_recorded_and_tried_again_until_there_were_enough() {
@@ -81,10 +81,12 @@ fn fences() {
     let sibling = |task: &Task| Key::Claim(converge(9, task.switch()).id(), 1);
     let (mut bench, task) = Bench::executing(|_| ());
     bench.executed(&task, 1, by(9, 1));
+    bench.prove();
     bench.reply_get(&sibling(&task), claim_of(&converge(9, task.switch()), 1, "c3/1/1", 3000));
     assert_eq!(bench.decision(&task).1.outcome, Outcome::Superseded { by: 9 });
     let (mut bench, task) = Bench::executing(|_| ());
     bench.executed(&task, 1, by(9, 1));
+    bench.prove();
     bench.reply_get(&sibling(&task), Reply::Missing);
     assert!(bench.result(&task, 1).1.reason.contains("another program holds the switch"));
 }
@@ -95,9 +97,15 @@ fn what_a_heartbeat_tells_of_newer_generations_is_looked_up_before_execution() {
         [(Reply::Missing, true), (Reply::Foreign("?".to_owned()), true), (Reply::Unknown, false)]
     {
         let mut bench = Bench::new(|_| ());
-        let heartbeat =
-            Heartbeat { role: Role::Distributor, generation: 3, notices: vec![], lateness: vec![] };
-        bench.input(Input::Heartbeat { sender: 1, heartbeat });
+        let heartbeat = Heartbeat {
+            role: Role::Distributor,
+            generation: 3,
+            notices: vec![],
+            lateness: vec![],
+            heard: vec![],
+        };
+        bench.input(Input::Heartbeat { sender: 1, epoch: 1, sequence: 1, heartbeat });
+        bench.prove();
         let task = converge(1, &switch_of("c1", 0, 0));
         bench.announce(&task);
         bench.own(&task, 1);
@@ -112,7 +120,7 @@ fn what_a_heartbeat_tells_of_newer_generations_is_looked_up_before_execution() {
                 owner: "c2".to_owned(),
                 nonce: "c2/1/1".to_owned(),
                 attempt: 1,
-                event: Event::generation(3, task.switch()),
+                event: Event::generation(NETWORK, 3, task.switch()),
                 work: *task.work(),
                 outcome,
                 at_ms: 0,

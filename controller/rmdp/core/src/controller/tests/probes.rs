@@ -4,10 +4,10 @@ use super::bench::*;
 use crate::io::{Action, Execution, Input, Level, Note, Reply, Request};
 use crate::key::{Key, Prefix};
 use crate::object::{Object, Outcome, QueuedTask};
-use crate::task::{Event, Fence, Task, Work};
+use crate::task::{Event, Fence, NETWORK, Task, Work};
 
 fn probe(number: u64, switch: &str) -> Task {
-    Task::new(Event::probe(number, switch), Work::Probe {}).unwrap()
+    Task::new(Event::probe(NETWORK, number, switch), Work::Probe {}).unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::*;
 use crate::io::{Input, Listed, Reply, Request};
 use crate::key::{Key, Prefix};
-use crate::task::{Digest, Event, Task, Work};
+use crate::task::{Digest, Event, NETWORK, Task, Work};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -149,7 +149,7 @@ fn desired_states_go_when_no_pending_task_names_them() {
     // Announced, and in another's hands: names 7. Queued, and not yet known: names 8.
     let announced = converge(3, &switch_of("c1", 1, 0));
     let work = Work::Converge { generation: 2, desired: Digest([8; 32]), entries: 0 };
-    let queued = Task::new(Event::generation(2, &switch_of("c1", 1, 1)), work).unwrap();
+    let queued = Task::new(Event::generation(NETWORK, 2, &switch_of("c1", 1, 1)), work).unwrap();
     bench.announce(&announced);
     bench.notice(crate::io::NoticeOf::Claimed, &announced, 1);
     let keys = [Key::Queue(announced.id()), Key::Queue(queued.id())];

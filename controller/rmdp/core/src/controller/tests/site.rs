@@ -6,7 +6,7 @@ use super::bench::*;
 use crate::io::{Action, Execution, Input, Listed, Machine, NoticeOf, Reply, Request, Token};
 use crate::key::{Key, Prefix};
 use crate::object::{Decision, Horizon, Object, Outcome, QueuedTask};
-use crate::task::{Event, Task, Work};
+use crate::task::{Event, NETWORK, Task, Work};
 
 #[test]
 fn executions_have_a_bound() {
@@ -28,17 +28,13 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
     let switch = switch_of("c1", 0, 0);
     let probes: Vec<_> = (1..=60)
         .map(|occurrence| {
-            let (source, kind) = ("other".to_owned(), "probe".to_owned());
-            let event = Event { source, kind, object: String::new(), occurrence, switch: switch.clone() };
+            let event = Event::probe(NETWORK, occurrence, &switch);
             Task::new(event, Work::Probe {}).unwrap()
         })
         .collect();
     for probe in &probes {
         bench.announce(probe);
     }
-    assert!(bench.claims(&probes[0], 1).is_none(), "its source's horizon is not known yet");
-    bench.horizons("other", 0);
-    bench.pass(20 * MS);
     // Others have a third of them, another third is decided elsewhere.
     let mut executed = 0;
     for (number, probe) in probes[1..].iter().enumerate() {
