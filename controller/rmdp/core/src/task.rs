@@ -172,6 +172,7 @@ pub(crate) mod network_text {
 
     use super::NetworkId;
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
     pub(crate) fn serialize<S: Serializer>(network: &NetworkId, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(network)
     }

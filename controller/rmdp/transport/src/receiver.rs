@@ -346,7 +346,7 @@ impl Receiver {
     ///
     /// With XDP a generation of many tasks takes a while to clear: that goes on behind, and what went wrong with it is
     /// told by the next call.
-    pub async fn tick(&mut self, now: u64) -> Result<(), TransportError> {
+    pub fn tick(&mut self, now: u64) -> Result<(), TransportError> {
         self.filter.tick(now);
         let Some(ring) = &self.ring else { return Ok(()) };
         let control = ring.control();

@@ -260,7 +260,7 @@ impl<M: Inside> Daemon<M> {
                 },
                 Some(entry) = asked.recv(), if self.probes.0.is_empty() => self.probe(entry),
                 () = tokio::time::sleep(wait.min(clock::MAX_SLEEP)) => {}
-                _ = seconds.tick() => self.every_second().await,
+                _ = seconds.tick() => self.every_second(),
                 _ = statuses.tick() => self.write_status(),
                 () = stop.cancelled(), if !self.draining => self.drain("asked to stop"),
                 Some(_) = self.chores.join_next() => {}
@@ -440,8 +440,8 @@ impl<M: Inside> Daemon<M> {
         self.bad_config = Some(text);
     }
 
-    async fn every_second(&mut self) {
-        if let Err(error) = self.receiver.tick(monotonic_nanos()).await {
+    fn every_second(&mut self) {
+        if let Err(error) = self.receiver.tick(monotonic_nanos()) {
             tracing::warn!(%error, "receiver");
         }
         match self.receiver.counters() {
