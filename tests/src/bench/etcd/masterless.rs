@@ -12,7 +12,7 @@ use outplane_rmdp_node::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::store_settings;
 use outplane_rmdp_node::file::NodeFile;
-use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
@@ -67,11 +67,10 @@ impl System for Masterless {
     async fn submit(&self) -> Result<u64> {
         let mut newest = self.newest.lock().await;
         let number = *newest + 1;
-        let (network, cluster, switches) = (self.network, Arc::clone(&self.cluster), self.switches.clone());
+        let record = policy(self.network, &self.cluster, &self.switches, number);
         let record = spawn_blocking(move || {
-            let record = policy(network, &cluster, &switches, number)?;
-            let compiled = compiled(&record)?;
-            anyhow::Ok((record, compiled))
+            let record = bound(record)?;
+            compiled(&record).map(|compiled| (record, compiled))
         });
         let (record, compiled) = record.await??;
         // As `outplane apply` does: what there is time for while the generation is appended.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use outplane_etcd::{Client, Decision, Outcome, TaskId};
 use outplane_rmdp_core::task::NetworkId;
-use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_testbed::{Cluster, Part, Process, SharedConfig, Starter};
 use tokio::task::{block_in_place, spawn_blocking};
 
@@ -134,13 +134,9 @@ impl System for OnEtcd {
 
     async fn submit(&self) -> Result<u64> {
         let number = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
-        let (cluster, switches) = (Arc::clone(&self.cluster), self.switches.clone());
+        let record = policy(NetworkId::new(1), &self.cluster, &self.switches, number);
         // What distributors do; here whoever submits does it.
-        let compiled = spawn_blocking(move || {
-            let record = policy(NetworkId::new(1), &cluster, &switches, number)?;
-            anyhow::Ok(compiled(&record)?)
-        });
-        let compiled = compiled.await??;
+        let compiled = spawn_blocking(move || compiled(&bound(record)?)).await??;
         let mut tasks = Vec::new();
         for task in &compiled.tasks {
             let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else {

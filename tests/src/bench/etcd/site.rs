@@ -190,13 +190,8 @@ pub(super) fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The policy of a number for some switches, as a record of the intent log. It differs from all before it.
-pub(super) fn policy(
-    network: NetworkId,
-    cluster: &Cluster,
-    switches: &[String],
-    number: u64,
-) -> Result<Generation> {
+/// The policy of a number for some switches, as a record of the intent log that is not [`bound`] yet. It differs from all before it.
+pub(super) fn policy(network: NetworkId, cluster: &Cluster, switches: &[String], number: u64) -> Generation {
     let objects = cluster.switch_objects();
     let named = |object: &&str| switches.iter().any(|name| object.contains(&format!("{{name: {name}}}")));
     let mut text: String =
@@ -216,7 +211,7 @@ pub(super) fn policy(
         "  - {{name: news, action: allow, from: [10.99.0.0/16], ports: [{{protocol: TCP, port: {}}}]}}",
         10_000 + number % 50_000
     );
-    Ok(bound(Generation {
+    Generation {
         network,
         generation: number,
         files: vec![PolicyFile { name: "policy.yaml".to_owned(), text }],
@@ -224,12 +219,12 @@ pub(super) fn policy(
         as_of_ms: 0,
         author: "bench".to_owned(),
         at_ms: 0,
-    })?)
+    }
 }
 
 /// How large a task is.
 fn size(cluster: &Cluster) -> Result<String> {
-    let compiled = compiled(&policy(NetworkId::new(1), cluster, &["s1".to_owned()], 1)?)?;
+    let compiled = compiled(&bound(policy(NetworkId::new(1), cluster, &["s1".to_owned()], 1))?)?;
     let task = compiled.tasks.first().context("nothing was compiled")?;
     let Work::Converge { entries, .. } = task.work() else {
         bail!("a policy that is nothing to converge to")
