@@ -11,7 +11,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = compiler.file_descriptor_set();
 
     // Ordered maps: the same P4Info has the same bytes every time.
-    tonic_prost_build::configure().btree_map(".").compile_fds(files.clone())?;
+    // Messages are measured before they are decoded, by their names.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .codec_path("crate::wire::Codec")
+        .compile_fds_with_config(files.clone(), config)?;
 
     // What the crate carries along for the text format and for tests needs no comments.
     for file in &mut files.file {

@@ -9,10 +9,11 @@
 //!   p4::v1::*     ◄─► bytestring        numbers as P4Runtime's byte strings
 //!   p4::v1::*     ◄─► convert ◄─► entry table entries, groups, meters as values (methods of Schema)
 //!                     describe          an entry as a line for people (method of Schema)
+//!   bytes         ──► wire              bounds on messages before they are decoded
 //! ```
 //!
-//! No I/O, no clock. Bytes from outside (P4Info, entities) give errors and never panic; P4Info text, whose parser takes
-//! a multiple of its length, is bounded.
+//! No I/O, no clock. Bytes from outside (P4Info, entities) give errors and never panic; messages are measured before
+//! they are decoded ([`wire`]), and P4Info text, whose parser takes a multiple of its length, is bounded.
 //!
 //! The standard is the P4Runtime specification 1.5 (<https://p4.org>); section numbers in this crate are its.
 //! `tests/descriptors.rs` compares the messages with the official ones field by field.
@@ -22,6 +23,7 @@ mod convert;
 mod describe;
 pub mod entry;
 pub mod schema;
+pub mod wire;
 
 pub use convert::EntryError;
 pub use schema::{Schema, SchemaError};

@@ -122,10 +122,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
 async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Got> {
     let version = match version {
         Some(version) => version,
-        None => Chain::Configs
-            .newest(&node.objects, 0)
-            .await?
-            .context(outplane_rmdp_node::Error::NoConfig.to_string())?,
+        // What nodes follow: one that cannot be read is passed over, with a warning.
+        None => node.shared().await?.0,
     };
     let Some(Object::Config(stored)) = node.objects.get(&Key::Config(version)).await? else {
         bail!(
@@ -161,7 +159,8 @@ async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
 async fn history(node: Node) -> anyhow::Result<History> {
     let mut versions = Vec::new();
     for version in Chain::Configs.numbers(&node.objects, 0).await? {
-        let Some(Object::Config(stored)) = node.objects.get(&Key::Config(version)).await? else { continue };
+        let stored = node.objects.get_readable(&Key::Config(version)).await?;
+        let Some(Object::Config(stored)) = stored else { continue };
         let (author, set, bytes) = (stored.author, node::time(stored.at_ms), stored.toml.len());
         versions.push(Line { version, author, set, bytes });
     }

@@ -177,7 +177,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     let mut lines = Vec::new();
     'generations: for number in numbers.iter().rev().take(generations) {
-        let Some(Object::Generation(record)) = objects.get(&Key::Generation(*number)).await? else {
+        let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await? else {
             continue;
         };
         let network = record.network;
@@ -200,7 +200,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
     let numbers = Chain::Probes.numbers(objects, 0).await?;
     let most = lines.len() + MOST_RECENT;
     for number in numbers.iter().rev().take(generations) {
-        let Some(Object::Probe(entry)) = objects.get(&Key::Probe(*number)).await? else { continue };
+        let Some(Object::Probe(entry)) = objects.get_readable(&Key::Probe(*number)).await? else { continue };
         for task in entry.tasks()?.into_iter().take(most.saturating_sub(lines.len())) {
             let life = Life::read(objects, task.id()).await?;
             lines.push(TaskLine::of(&life, Some(task.event())));

@@ -82,6 +82,9 @@ pub enum Error {
     /// The disk is full. Nothing was written; it works again when there is room.
     #[error("the disk is full")]
     NoSpace(#[source] Arc<io::Error>),
+    /// There are no descriptors left. Nothing was done; it works again when there are.
+    #[error("the store has as many open files as it may have: raise the limit (ulimit -n, LimitNOFILE=)")]
+    NoFiles(#[source] Arc<io::Error>),
     /// A write did not reach the disk. Nothing is acknowledged any more.
     #[error("{} could not be written to the disk, so nothing more is acknowledged: {reason}. Check the disk, then start again", path.display())]
     Failed {

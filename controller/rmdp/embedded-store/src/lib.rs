@@ -27,10 +27,21 @@
 //! | all objects | [`Settings::max_bytes`] and [`Settings::max_objects`], then 403 `QuotaExceeded`; deletes still work |
 //! | buckets | 1,000 |
 //! | memory | some 150 bytes and the key for each object; 256 KiB for each connection; 4 MiB for each of 16 requests with XML |
-//! | disk | twice [`Settings::max_bytes`] and four segments; 8 uploads of large objects at a time |
-//! | open files | one for each segment (at most 2 x 128 with up to 16 GiB) and connection |
+//! | disk | twice [`Settings::max_bytes`] and five segments; 8 uploads of large objects at a time |
+//! | open files | one for each segment (at most 2 x 128 with up to 16 GiB) and connection, and five |
 //! | writes that wait | 1,024, then requests wait to be put there (counted) |
-//! | connections | [`Settings::connections`], then they wait to be accepted (counted) |
+//! | connections | [`Settings::connections`]; a quarter for one stranger, a quarter kept for who has signed a request within the last hour; idle ones make room (`outplane_admission`) |
+//! | time | 5 s from TCP's first byte to the first request's head, TLS included; 60 s for a request, 10 s of it for XML; 30 s for a peer that takes nothing |
+//!
+//! Nothing of a body is read before the signature of its request's head is found to be good; the payload's hash, which
+//! is a part of what was signed, is compared as the body is read.
+//!
+//! # A full disk
+//! The file `reserve` keeps room for what makes room: the size of a segment and 4 MiB. When the disk is full, puts are
+//! refused (507 `StorageFull`), deletes and cleaning go on in that room, and puts are taken again when it could be
+//! taken back. Where the file system can't allocate without writing (fallocate), nothing is kept, and a warning says so.
+//! Without a descriptor for the next segment (one is kept in spare) the last one grows on, up to 240 MiB, then writes
+//! are refused (503 `SlowDown`) until there is one.
 //!
 //! # Why a log of its own
 //! Measured with 400-byte values on ext4, groups of waiting writes each made durable together, on a machine shared

@@ -92,8 +92,12 @@ metrics! {
     bytes_moved,
     /// Times that a write found the queue of writes full and waited.
     queue_full,
-    /// Times that a connection found all places taken and waited.
-    connections_full,
+    /// Connections that got no place.
+    connections_refused,
+    /// Connections that lost their place to a newcomer.
+    connections_evicted,
+    /// Connections that were ended since a deadline was over: no request, or nothing taken.
+    connections_late,
     /// Gauge: connections open.
     connections,
     /// Gauge: objects held.

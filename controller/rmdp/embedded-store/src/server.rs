@@ -11,21 +11,23 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use outplane_admission::{Admission, Admitted, Counts, Guarded, Place};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpResponse, S3Error, S3Result, s3_error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{self, Lent};
+use crate::body::{Lent, Rest, Signed};
 use crate::engine::{Limits, Op};
 use crate::error::Error;
 use crate::keys::Keys;
@@ -33,16 +35,14 @@ use crate::metrics::Metrics;
 use crate::s3::Frontend;
 use crate::store::Store;
 
-/// Longest TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent between requests: longer than clients keep idle ones, so that they close first.
 const IDLE: Duration = Duration::from_mins(2);
 /// Longest time for a request up to its answer's first byte, its body among it.
 const REQUEST: Duration = Duration::from_mins(1);
 /// How long requests may go on after a shutdown has begun.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long to wait after the system has refused a connection: it is out of something.
-const RETRY: Duration = Duration::from_millis(100);
+/// How often what has come of connections is noted.
+const NOTED: Duration = Duration::from_secs(1);
 /// Connections that can be allowed at most.
 const MAX_CONNECTIONS: usize = 65_536;
 /// Largest XML of a request, bytes: 1,000 keys to delete.
@@ -60,11 +60,11 @@ pub struct Settings {
     /// Plain HTTP if there is none.
     pub tls: Option<Tls>,
     /// Most bytes that objects may take, with their keys and some 40 bytes for each. The folder takes at most twice
-    /// that and four segments, and during uploads of large objects up to 512 MiB more.
+    /// that and five segments, and during uploads of large objects up to 512 MiB more.
     pub max_bytes: u64,
     /// Most objects. Each takes some 200 bytes of memory, whatever its size.
     pub max_objects: u64,
-    /// Connections at a time; others wait.
+    /// Connections at a time. An idle one makes room for a newcomer; a quarter is kept for who has signed a request.
     pub connections: usize,
     /// Buckets that are made if they are not there.
     pub buckets: Vec<String>,
@@ -111,9 +111,9 @@ pub struct Server {
     metrics: Arc<Metrics>,
     store: StoreHandle,
     stop: CancellationToken,
-    /// One for each connection; all are free when none is open.
-    places: Arc<Semaphore>,
-    connections: usize,
+    admission: Admission,
+    /// Closed when the last connection is.
+    connections: mpsc::Receiver<Infallible>,
     accepting: JoinHandle<()>,
 }
 
@@ -150,14 +150,15 @@ impl Server {
         let shared = Arc::new(Shared {
             service: service(&store, settings.keys),
             store: Arc::clone(&store),
-            xml: Semaphore::new(XML_REQUESTS),
+            xml: Arc::new(Semaphore::new(XML_REQUESTS)),
             stop: stop.clone(),
         });
         let connections = settings.connections.clamp(1, MAX_CONNECTIONS);
-        let places = Arc::new(Semaphore::new(connections));
-        let accepting = tokio::spawn(accept(listener, tls, shared, Arc::clone(&places)));
+        let admission = Admission::new(outplane_admission::Settings::new(connections));
+        let (open, connections) = mpsc::channel(1);
+        let accepting = tokio::spawn(accept(listener, tls, shared, admission.clone(), open));
         tracing::info!(%address, "serving S3");
-        Ok(Self { address, metrics, store: StoreHandle(store), stop, places, connections, accepting })
+        Ok(Self { address, metrics, store: StoreHandle(store), stop, admission, connections, accepting })
     }
 
     /// Where it listens.
@@ -168,6 +169,11 @@ impl Server {
     /// What it has done.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What has come of connections.
+    pub fn connections(&self) -> Counts {
+        self.admission.counts()
     }
 
     /// Back when the disk has failed a write; then nothing is acknowledged any more, and the process should end.
@@ -184,9 +190,8 @@ impl Server {
     pub async fn shutdown(mut self) -> Result<(), Error> {
         self.stop.cancel();
         let _ = (&mut self.accepting).await;
-        let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
-        if tokio::time::timeout(GRACE, self.places.acquire_many(all)).await.is_err() {
-            let open = self.connections - self.places.available_permits();
+        if tokio::time::timeout(GRACE, self.connections.recv()).await.is_err() {
+            let open = self.admission.counts().open;
             tracing::warn!(connections = open, "requests were still under way when the store ended");
         }
         self.store.0.close().await
@@ -203,6 +208,7 @@ impl Drop for Server {
 fn service(store: &Arc<Store>, keys: Keys) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Frontend { store: Arc::clone(store) });
     builder.set_auth(OneKey(keys));
+    builder.set_access(SignedOnly);
     let mut config = S3Config::default();
     config.xml_max_body_size = XML;
     // Forms are refused before they get there.
@@ -222,6 +228,22 @@ impl S3Auth for OneKey {
             return Ok(SecretKey::from(self.0.secret.as_str()));
         }
         Err(s3_error!(InvalidAccessKeyId, "the access key is not the one that this store has"))
+    }
+}
+
+/// Asked when the signature of a request's head was found to be good, before its body is read.
+struct SignedOnly;
+
+#[async_trait::async_trait]
+impl S3Access for SignedOnly {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "Signature is required"));
+        }
+        if let Some(signed) = context.extensions_mut().get::<Arc<Signed>>() {
+            signed.confirm();
+        }
+        Ok(())
     }
 }
 
@@ -247,7 +269,7 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
 struct Shared {
     service: S3Service,
     store: Arc<Store>,
-    xml: Semaphore,
+    xml: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -255,57 +277,70 @@ async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
-    places: Arc<Semaphore>,
+    admission: Admission,
+    open: mpsc::Sender<Infallible>,
 ) {
-    let stop = shared.stop.clone();
     let accepting = async {
-        loop {
-            if places.available_permits() == 0 {
-                shared.store.metrics().connections_full.add(1);
-            }
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((tcp, peer)) => {
-                    tokio::spawn(connection(tcp, peer, tls.clone(), Arc::clone(&shared), place));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
+        while !open.is_closed() {
+            let (tcp, peer) = admission.accept(&listener).await;
+            let (tls, shared, open) = (tls.clone(), Arc::clone(&shared), open.clone());
+            tokio::spawn(async move {
+                connection(tcp, peer, tls, shared).await;
+                drop(open);
+            });
         }
     };
-    stop.run_until_cancelled(accepting).await;
+    let noting = async {
+        while !open.is_closed() {
+            let (counts, metrics) = (admission.counts(), shared.store.metrics());
+            metrics.connections_refused.set(counts.refused);
+            metrics.connections_evicted.set(counts.evicted);
+            metrics.connections_late.set(counts.late);
+            tokio::time::sleep(NOTED).await;
+        }
+    };
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = accepting => {}
+        () = noting => {}
+    }
 }
 
 async fn connection(
-    tcp: TcpStream,
+    tcp: Admitted<TcpStream>,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
-    _place: OwnedSemaphorePermit,
 ) {
-    // Requests are small and answered at once.
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "the connection's delay could not be turned off");
-    }
+    let place = tcp.place().clone();
     let open = &shared.store.metrics().connections;
     open.increment();
-    match tls {
-        None => serve(tcp, peer, &shared).await,
-        Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => serve(stream, peer, &shared).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
-            Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
-        },
-    }
+    let serving = async {
+        match tls {
+            None => serve(tcp, peer, &place, &shared).await,
+            // The time to the first request is over all of this.
+            Some(tls) => match tls.accept(tcp).await {
+                Ok(stream) => serve(stream, peer, &place, &shared).await,
+                Err(error) => tracing::debug!(%peer, %error, "no TLS came about"),
+            },
+        }
+    };
+    place.ended().run_until_cancelled(serving).await;
     open.decrement();
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: &Arc<Shared>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    place: &Place,
+    shared: &Arc<Shared>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
-        let shared = Arc::clone(shared);
-        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+        let (shared, busy) = (Arc::clone(shared), place.request());
+        async move {
+            let response = shared.answer(request, busy.place()).await;
+            Ok::<_, Infallible>(response.map(|body| Guarded::new(body, busy)))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -327,12 +362,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, sh
 }
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> HttpResponse {
+    async fn answer(&self, request: Request<Incoming>, place: &Place) -> HttpResponse {
         let metrics = self.store.metrics();
         metrics.requests.add(1);
         let response = match refused(&request) {
             Some(error) => to_response(error),
-            None => match tokio::time::timeout(REQUEST, self.call(request)).await {
+            None => match tokio::time::timeout(REQUEST, self.call(request, place)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => to_response(error),
                 Err(_) => to_response(s3_error!(
@@ -351,20 +386,27 @@ impl Shared {
         response
     }
 
-    async fn call(&self, request: Request<Incoming>) -> S3Result<HttpResponse> {
-        let (parts, incoming) = request.into_parts();
+    async fn call(&self, request: Request<Incoming>, place: &Place) -> S3Result<HttpResponse> {
+        let (mut parts, incoming) = request.into_parts();
         // Operations on buckets have XML, if anything, which is held in memory as a whole.
         let bucket = !parts.uri.path().trim_start_matches('/').contains('/');
-        if parts.method == Method::POST || parts.method == Method::PUT && bucket {
-            let _permit = self.xml.acquire().await;
-            let body = body::whole(&parts.headers, incoming, XML).await?;
-            return self.serve(Request::from_parts(parts, s3s::Body::from(body))).await;
-        }
-        let (lent, rest) = Lent::new(incoming);
+        let is_xml = parts.method == Method::POST || parts.method == Method::PUT && bucket;
+        let signed = Arc::new(Signed::new(place.clone()));
+        parts.extensions.insert(Arc::clone(&signed));
+        let (lent, rest) = if is_xml {
+            Lent::xml(incoming, &parts.headers, &signed, &self.xml, XML)
+        } else {
+            Lent::new(incoming, &signed)
+        };
         let response = self.serve(Request::from_parts(parts, s3s::Body::http_body_unsync(lent))).await;
         // Refused before all of it was read: who still sends would not see the answer.
-        body::drain(rest).await;
-        response
+        let Rest { trouble } = rest.drain(&signed).await;
+        match trouble {
+            Some(trouble) if !response.as_ref().is_ok_and(|it| !it.status().is_server_error()) => {
+                Err(trouble.answer())
+            }
+            _ => response,
+        }
     }
 
     async fn serve(&self, request: Request<s3s::Body>) -> S3Result<HttpResponse> {

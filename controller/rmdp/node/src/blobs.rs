@@ -4,7 +4,8 @@
 //! for a while. Whoever needs the same blob at the same time shares one fetch.
 //!
 //! A blob that does not come is made again from its generation, which every node compiles to the same bytes, and is
-//! stored for the others: blobs may be swept, or never have been written, and no task is lost by it.
+//! stored for the others: blobs may be swept, or never have been written, and no task is lost by it. So is one whose
+//! bytes are not what its name says: garbage under a name counts as nothing, and is written over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use crate::blob;
+use crate::error::Error;
 use crate::generation::{Compiled, compiled};
 use crate::objects::Objects;
 
@@ -62,6 +64,15 @@ pub struct Blobs {
     counters: Arc<Counters>,
 }
 
+/// What lies under a name.
+enum Looked {
+    Nothing,
+    /// Its bytes are what the name says.
+    Blob(Bytes),
+    /// Something else, in words.
+    Garbage(String),
+}
+
 /// What was done, since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -71,7 +82,7 @@ pub struct Counters {
     pub early: AtomicU64,
     /// Blobs that made room for others.
     pub evicted: AtomicU64,
-    /// Blobs that were not in the store and were made again.
+    /// Blobs that were not in the store, or garbage there, and were made again.
     pub remade: AtomicU64,
 }
 
@@ -112,8 +123,14 @@ impl Blobs {
         let (start, mut wait) = (Instant::now(), FIRST_WAIT);
         let blob = loop {
             self.counters.gets.fetch_add(1, Ordering::Relaxed);
-            if let Some(blob) = self.objects.blob(digest).await.map_err(|error| error.to_string())? {
-                break blob;
+            match self.look(digest).await? {
+                Looked::Blob(blob) => break blob,
+                // It will not become better.
+                Looked::Garbage(what) => {
+                    tracing::error!(alert = true, generation, "{what}: it is made again");
+                    break self.remake(digest, generation).await?;
+                }
+                Looked::Nothing => {}
             }
             self.counters.early.fetch_add(1, Ordering::Relaxed);
             if start.elapsed() >= UNDER_WAY {
@@ -133,6 +150,27 @@ impl Blobs {
         Ok(Arc::new(Fetched { desired, bytes }))
     }
 
+    /// What lies under a blob's name.
+    async fn look(&self, digest: Digest) -> Result<Looked, String> {
+        let blob = match self.objects.blob(digest).await {
+            Ok(Some(blob)) => blob,
+            Ok(None) => return Ok(Looked::Nothing),
+            Err(Error::Object(error)) => return Ok(Looked::Garbage(error.to_string())),
+            Err(error) => return Err(error.to_string()),
+        };
+        let found = if blob.len() < LARGE {
+            blob::digest(&blob)
+        } else {
+            let bytes = blob.clone();
+            let hash = tokio::task::spawn_blocking(move || blob::digest(&bytes));
+            hash.await.map_err(|_| format!("the desired state b/{digest} could not be hashed"))?
+        };
+        if found == digest {
+            return Ok(Looked::Blob(blob));
+        }
+        Ok(Looked::Garbage(format!("b/{digest} holds bytes that hash to {found}")))
+    }
+
     /// Compiles the generation, and stores the blob again.
     async fn remake(&self, digest: Digest, generation: u64) -> Result<Bytes, String> {
         let missing = format!("the desired state b/{digest} is not in the store");
@@ -140,7 +178,7 @@ impl Blobs {
         let known = last.take_if(|last| last.generation != generation).is_none() && last.is_some();
         if !known {
             // Another may have been quicker while this one waited for its turn.
-            if let Some(blob) = self.objects.blob(digest).await.map_err(|error| error.to_string())? {
+            if let Looked::Blob(blob) = self.look(digest).await? {
                 return Ok(blob);
             }
             tracing::warn!(generation, "{missing}: compiling its generation");
@@ -163,7 +201,7 @@ impl Blobs {
             )
         })?;
         self.counters.remade.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.objects.ensure_blob(digest, blob.clone()).await {
+        if let Err(error) = self.objects.replace_blob(digest, blob.clone()).await {
             tracing::warn!(%error, "b/{digest} was made again, but could not be stored for the others");
         }
         Ok(blob)

@@ -192,12 +192,14 @@ pub struct Follower {
     known: u64,
     polls: u32,
     every: Duration,
+    /// Of an object that could not be read, beside one that could: told by the next call.
+    fault: Option<Error>,
 }
 
 impl Follower {
     /// A follower that has seen everything up to `known`; 0: nothing.
     pub fn new(objects: Objects, chain: Chain, known: u64) -> Self {
-        Self { objects, chain, known, polls: 0, every: POLL }
+        Self { objects, chain, known, polls: 0, every: POLL, fault: None }
     }
 
     /// Asks so often where no hint tells.
@@ -206,26 +208,72 @@ impl Follower {
         Self { every, ..self }
     }
 
-    /// The newest object, if there is one that was not seen yet.
+    /// The newest object that can be read, if there is one that was not seen yet.
     ///
-    /// An object that cannot be read is an error that names it; the follower then goes on behind it.
+    /// An object that cannot be read is an error that names it, once; the follower then goes on behind it.
     pub async fn newer(&mut self, hint: u64) -> Result<Option<(u64, Object)>, Error> {
-        let search = self.polls.is_multiple_of(SEARCH_EVERY);
-        self.polls = self.polls.wrapping_add(1);
-        if hint > self.known
-            && let Some(object) = self.read(hint).await?
-        {
-            return Ok(Some((hint, object)));
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
         }
-        if search && let Some(newest) = self.chain.newest(&self.objects, self.known).await? {
-            let object = self.read(newest).await?;
-            return Ok(object.map(|object| (newest, object)));
+        let mut search = self.polls.is_multiple_of(SEARCH_EVERY);
+        self.polls = self.polls.wrapping_add(1);
+        if hint > self.known {
+            match self.objects.get(&self.chain.key(hint)).await {
+                Ok(Some(object)) => {
+                    self.known = hint;
+                    return Ok(Some((hint, object)));
+                }
+                Ok(None) => {}
+                // There may be others before it.
+                Err(Error::Object(_)) => search = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if search {
+            return self.newest_found().await;
         }
         let mut newer = None;
-        while let Some(object) = self.read(self.known.saturating_add(1)).await? {
-            newer = Some((self.known, object));
+        loop {
+            match self.read(self.known.saturating_add(1)).await {
+                Ok(Some(object)) => newer = Some((self.known, object)),
+                Ok(None) => return Ok(newer),
+                // What was found before it counts.
+                Err(error @ Error::Object(_)) => self.fault = Some(error),
+                Err(error) if newer.is_none() => return Err(error),
+                Err(_) => return Ok(newer),
+            }
+            if newer.is_none()
+                && let Some(fault) = self.fault.take()
+            {
+                return Err(fault);
+            }
         }
-        Ok(newer)
+    }
+
+    /// The newest that can be read of those that are found: garbage at the end hides nothing.
+    async fn newest_found(&mut self) -> Result<Option<(u64, Object)>, Error> {
+        let numbers = self.chain.numbers(&self.objects, self.known).await?;
+        let mut newest = self.known;
+        for number in numbers.into_iter().rev() {
+            newest = newest.max(number);
+            match self.objects.get(&self.chain.key(number)).await {
+                Ok(Some(object)) => {
+                    self.known = newest;
+                    return Ok(Some((number, object)));
+                }
+                // It was swept meanwhile.
+                Ok(None) => {}
+                Err(error @ Error::Object(_)) => {
+                    self.fault.get_or_insert(error);
+                }
+                Err(error) => {
+                    self.fault = None;
+                    return Err(error);
+                }
+            }
+        }
+        self.known = newest;
+        self.fault.take().map_or(Ok(None), Err)
     }
 
     /// The object of a number, which is then known.

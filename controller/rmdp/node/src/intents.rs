@@ -37,24 +37,34 @@ impl Intents {
         Self { objects, kept: Arc::default(), newest: Arc::default() }
     }
 
-    /// The switches of the newest generation, by name, as of at most a second ago; none where there is no generation.
+    /// The switches of the newest generation that can be read, by name, as of at most a second ago; none where there is
+    /// no generation.
     ///
     /// # Errors
     /// As [`Self::switches`].
     pub async fn newest(&self) -> Result<Switches, String> {
         let mut newest = self.newest.lock().await;
-        let generation = match *newest {
-            Some((at, generation)) if at.elapsed() < FRESH => generation,
-            known => {
-                let above = known.map_or(0, |(_, generation)| generation);
-                let found = Chain::Generations.newest(&self.objects, above).await;
-                let generation = found.map_err(|error| error.to_string())?.unwrap_or(above);
-                *newest = Some((Instant::now(), generation));
-                generation
+        let mut numbers = match *newest {
+            Some((at, generation)) if at.elapsed() < FRESH => vec![generation],
+            _ => {
+                let found = Chain::Generations.numbers(&self.objects, 0).await;
+                found.map_err(|error| error.to_string())?
             }
         };
-        drop(newest);
-        if generation == 0 { Ok(Arc::default()) } else { self.switches(generation).await }
+        let mut first = None;
+        // One that is bad has changed nothing: where switches are is what the one before says.
+        while let Some(generation) = numbers.pop() {
+            match self.switches(generation).await {
+                Ok(switches) => {
+                    *newest = Some((Instant::now(), generation));
+                    return Ok(switches);
+                }
+                Err(error) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or_else(|| Ok(Arc::default()), Err)
     }
 
     /// The switches of a generation, by name.

@@ -58,7 +58,7 @@ impl Life {
         let (decision, queued) = (Key::Decision(self.id), Key::Queue(self.id));
         let queued = async {
             // It is written once.
-            if self.queued.is_some() { Ok(None) } else { objects.get(&queued).await }
+            if self.queued.is_some() { Ok(None) } else { objects.get_readable(&queued).await }
         };
         let (decision, queued) = tokio::join!(objects.get(&decision), queued);
         let mut news = false;
@@ -81,7 +81,7 @@ impl Life {
             if let Some(last) = self.attempts.last_mut()
                 && last.result.is_none()
                 && let Some(Object::Result(result)) =
-                    objects.get(&Key::Result(self.id, last.claim.attempt)).await?
+                    objects.get_readable(&Key::Result(self.id, last.claim.attempt)).await?
             {
                 last.result = Some(result);
                 news = true;

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use outplane_rmdp_core::io::Listed;
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::object::{Object, ObjectError, limit};
 use outplane_rmdp_core::task::Digest;
-use outplane_rmdp_store::{Created, Store};
+use outplane_rmdp_store::{Created, Error as StoreError, Store};
 
 use crate::clock;
 use crate::error::Error;
@@ -35,6 +35,11 @@ pub struct Page {
     pub keys: Vec<Listed>,
     /// What the next page goes on after, if there is one: the last path of this one, whosever it is.
     pub next: Option<String>,
+}
+
+fn too_large(key: &Key, size: u64) -> ObjectError {
+    let length = usize::try_from(size).unwrap_or(usize::MAX);
+    ObjectError::TooLarge { key: key.clone(), length, limit: limit(key) }
 }
 
 impl Objects {
@@ -74,16 +79,35 @@ impl Objects {
     /// The object at a key.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
         self.is_open()?;
-        let Some(bytes) = Box::pin(self.store.get(&key.path())).await? else { return Ok(None) };
+        let bytes = match Box::pin(self.store.get(&key.path())).await {
+            // No more of it was read: as unreadable as any other garbage.
+            Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
+            bytes => bytes?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
         Ok(Some(Object::decode(key, &bytes)?))
+    }
+
+    /// The object at a key, for who can do without one that cannot be read: a warning names it.
+    pub async fn get_readable(&self, key: &Key) -> Result<Option<Object>, Error> {
+        match self.get(key).await {
+            Err(Error::Object(error)) => {
+                tracing::warn!(%error, "left out");
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     /// Writes an object once, stamped with the time of day. Whether it was us.
     pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        let created = Box::pin(self.store.create(&key.path(), object.encode().into())).await?;
-        Ok(created == Created::Ours)
+        match Box::pin(self.store.create(&key.path(), object.encode().into())).await {
+            // What is there is too large to be ours.
+            Err(StoreError::TooLarge { .. }) => Ok(false),
+            created => Ok(created? == Created::Ours),
+        }
     }
 
     /// Writes an object of ours alone, stamped with the time of day.
@@ -96,7 +120,18 @@ impl Objects {
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.is_open()?;
-        Ok(Box::pin(self.store.get(&Key::Blob(digest).path())).await?)
+        let key = Key::Blob(digest);
+        match Box::pin(self.store.get(&key.path())).await {
+            Err(StoreError::TooLarge { size, .. }) => Err(too_large(&key, size).into()),
+            bytes => Ok(bytes?),
+        }
+    }
+
+    /// Writes a desired state over whatever lies under its name. Its name is its bytes' hash, so nothing else can
+    /// belong there, and whoever else writes it writes the same.
+    pub async fn replace_blob(&self, digest: Digest, blob: Bytes) -> Result<(), Error> {
+        self.is_open()?;
+        Ok(Box::pin(self.store.put(&Key::Blob(digest).path(), blob)).await?)
     }
 
     /// Sees to it that an object is there, whoever wrote it, stamped with the time of day. Whether it was surely us.

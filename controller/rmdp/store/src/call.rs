@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
                 (last.clone(), Error::Unavailable { call: call.clone(), deadline: settings.deadline, last })
             }
             Stop::Trouble(_, Trouble::TooLarge(size)) => {
-                let (key, max) = (self.what.1.to_owned(), settings.max_object);
+                let (key, max) = (self.what.1.to_owned(), settings.most(self.what.1));
                 // Whatever a doubtful write of ours did: it was not that big.
                 return Error::TooLarge { key, size, max };
             }

@@ -20,6 +20,8 @@ use crate::{Error, Settings};
 
 /// What an answer may have beside an object: a listing of 1,000 keys, with room.
 const LISTING: usize = 4 << 20;
+/// What an answer may have that is no success: an error's XML, or a page of something in between.
+const REFUSAL: usize = 64 << 10;
 
 /// Hands the same connector to every client and operation, so that they share its pool.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl Http {
             // As many as can be busy at once: after a burst nothing is closed that the next burst would open again.
             .pool_max_idle_per_host(settings.max_requests)
             .build();
-        let bounded = Bounded { inner: connector, max: settings.max_object.max(LISTING) };
+        let bounded = Bounded { inner: connector, object: settings.max_object };
         Ok(Self(SharedHttpConnector::new(bounded)))
     }
 }
@@ -48,18 +50,25 @@ impl HttpClient for Http {
     }
 }
 
-/// The SDK reads most answers whole before it parses them; this is what keeps them from growing without end.
+/// The SDK reads most answers whole before it parses them; this is what keeps them from growing without end. Objects
+/// are read by [`fetch`](crate::store::fetch), which holds each to the bound of its key.
 #[derive(Debug)]
 struct Bounded {
     inner: Connector,
-    max: usize,
+    object: usize,
 }
 
 impl HttpConnector for Bounded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let max = self.max;
+        // Whatever else is read has a query: a listing, the versioning.
+        let is_object = request.method() == "GET" && !request.uri().contains("list-type=2");
+        let success = if is_object { self.object.max(LISTING) } else { LISTING };
         let answer = self.inner.call(request);
-        HttpConnectorFuture::new(async move { Ok(bound(answer.await?, max)) })
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            let max = if answer.status().is_success() { success } else { REFUSAL };
+            Ok(bound(answer, max))
+        })
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub prefix: String,
     /// Bytes that an object may have; bigger ones are refused unread, and not written.
     pub max_object: usize,
+    /// Bytes that the object at a key may have, where that is less than `max_object`. No more is read of it.
+    pub bound: fn(&str) -> usize,
     /// Requests that may be under way at once, over all endpoints; more wait.
     pub max_requests: usize,
 }
@@ -74,7 +76,13 @@ impl Settings {
             deadline: Duration::from_secs(5),
             prefix: String::new(),
             max_object: 8 << 20,
+            bound: |_| usize::MAX,
             max_requests: 256,
         }
+    }
+
+    /// Bytes that the object at a key may have. The key is without the prefix.
+    pub(crate) fn most(&self, key: &str) -> usize {
+        self.max_object.min((self.bound)(key))
     }
 }

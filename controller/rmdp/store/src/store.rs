@@ -215,7 +215,7 @@ impl Store {
         .map_err(|stop| walk.error(stop))
     }
 
-    /// Reads `key`. Objects over [`Settings::max_object`] are refused.
+    /// Reads `key`. Objects over [`Settings::max_object`] and [`Settings::bound`] are refused, and not read.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
         let mut walk = Walk::new(&self.shared, What("get", key));
         self.read(&mut walk, &self.full(key)).await.map_err(|stop| walk.error(stop))
@@ -319,7 +319,7 @@ impl Store {
     }
 
     fn check_size(&self, key: &str, body: &Bytes) -> Result<(), Error> {
-        let max = self.shared.settings.max_object;
+        let max = self.shared.settings.most(key);
         if body.len() > max {
             let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
             return Err(Error::TooLarge { key: key.to_owned(), size, max });
@@ -397,7 +397,8 @@ pub(crate) fn fetch(
     Box::pin(async move {
         let patience = limit.saturating_duration_since(Instant::now());
         let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
-        collect(output, settings.max_object, patience).await
+        let most = settings.most(full.strip_prefix(&settings.prefix).unwrap_or(full));
+        collect(output, most, patience).await
     })
 }
 

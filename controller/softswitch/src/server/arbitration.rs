@@ -39,6 +39,8 @@ struct Role {
     /// The configuration that a primary gave last. What it means is not for this switch to know.
     config: Option<Any>,
     clients: BTreeMap<ClientId, Option<u128>>,
+    /// When its last client left, as a number that grows.
+    left: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub struct Arbiter {
     role_of: BTreeMap<ClientId, RoleKey>,
     max_clients: usize,
     max_roles: usize,
+    departures: u64,
 }
 
 pub(crate) fn number(id: proto::Uint128) -> u128 {
@@ -67,11 +70,12 @@ fn election_id(number: u128) -> proto::Uint128 {
 }
 
 impl Arbiter {
-    /// No clients yet. At most `max_clients` clients in a role, and `max_roles` roles, whose election ids are never
-    /// forgotten.
+    /// No clients yet. At most `max_clients` clients in a role, and `max_roles` roles. A role's election id is kept
+    /// after its clients have gone; where a new role finds no room, the one that was left longest ago is forgotten, but
+    /// never the default role.
     pub fn new(device_id: u64, max_clients: usize, max_roles: usize) -> Self {
         let roles = BTreeMap::from([(RoleKey::default(), Role::default())]);
-        Self { device_id, roles, role_of: BTreeMap::new(), max_clients, max_roles }
+        Self { device_id, roles, role_of: BTreeMap::new(), max_clients, max_roles, departures: 0 }
     }
 
     /// Takes a client's message. A refusal ends its stream.
@@ -116,7 +120,7 @@ impl Arbiter {
     }
 
     /// Whether a new client may join a role.
-    fn admit(&self, device_id: u64, key: &RoleKey) -> Outcome<()> {
+    fn admit(&mut self, device_id: u64, key: &RoleKey) -> Outcome<()> {
         if device_id != self.device_id {
             return Err(Refusal::not_found(format!(
                 "there is no device {device_id}; this is {}",
@@ -127,11 +131,20 @@ impl Arbiter {
             Some(role) if role.clients.len() >= self.max_clients => {
                 Err(Refusal::exhausted(format!("{} clients in this role", self.max_clients)))
             }
-            None if self.roles.len() >= self.max_roles => {
-                Err(Refusal::exhausted(format!("{} roles", self.max_roles)))
-            }
+            None if self.roles.len() >= self.max_roles => self.forget_a_role(),
             _ => Ok(()),
         }
+    }
+
+    /// Makes room for a role.
+    fn forget_a_role(&mut self) -> Outcome<()> {
+        let empty =
+            self.roles.iter().filter(|(key, role)| role.clients.is_empty() && **key != RoleKey::default());
+        let Some(oldest) = empty.min_by_key(|(_, role)| role.left).map(|(key, _)| key.clone()) else {
+            return Err(Refusal::exhausted(format!("{} roles have clients", self.max_roles)));
+        };
+        self.roles.remove(&oldest);
+        Ok(())
     }
 
     /// Makes the client primary whose update was promoted, unless another has come before it; advice for it.
@@ -150,6 +163,8 @@ impl Arbiter {
         let Some(key) = self.role_of.remove(&client) else { return Vec::new() };
         let Some(role) = self.roles.get_mut(&key) else { return Vec::new() };
         role.clients.remove(&client);
+        self.departures += 1;
+        role.left = self.departures;
         if role.primary.is_none_or(|primary| primary.client != client) {
             return Vec::new();
         }

@@ -4,9 +4,13 @@
 //! the whole pipeline, whatever its configuration (which is kept and told to all); batches may be rolled back and may
 //! be atomic for packets; pipelines may be saved and committed later, and reconciled; values wider than 128 bits and
 //! types translated to strings are refused with the P4Info.
+//!
+//! Who connects is bounded before it is known: places, shares and deadlines (`outplane_admission`), room for messages
+//! (`gate`). A peer is known while it has a client's certificate, or for an hour after it was primary.
 
 mod accept;
 pub mod arbitration;
+mod gate;
 pub mod packet_io;
 mod service;
 mod status;
@@ -18,11 +22,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outplane_admission::{Admission, Counts, Quota};
 use outplane_p4runtime::p4::v1::IdleTimeoutNotification;
 use outplane_p4runtime::p4::v1::p4_runtime_server::P4RuntimeServer;
 use outplane_p4runtime::p4::v1::stream_message_response::Update as Response;
+use outplane_p4runtime::wire::Limits as WireLimits;
 use tokio::net::TcpListener;
-use tokio::sync::{RwLock, Semaphore, mpsc};
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -36,8 +42,6 @@ pub use packet_io::SendPacket;
 pub use service::API_VERSION;
 pub use witness::{Event, Requester, Witness};
 
-/// Largest message that is taken, bytes: a P4Info with its device config, or a batch.
-const MAX_MESSAGE: usize = 64 << 20;
 /// How often idle entries are looked for.
 const IDLE_SCAN: Duration = Duration::from_millis(100);
 /// A connection that doesn't answer to pings for twice this long is dead, and its clients with it.
@@ -54,8 +58,8 @@ pub struct Config {
     pub device_id: u64,
     /// Plain text if there is none.
     pub tls: Option<Tls>,
-    /// Connections at a time.
-    pub connections: usize,
+    /// Connections, and what they may take of the server.
+    pub admission: outplane_admission::Settings,
     /// Streams at a time, and as many clients of a role.
     pub streams: usize,
     /// Roles that clients may ever take.
@@ -69,7 +73,8 @@ pub struct Config {
 impl Config {
     /// Plain text, and limits that no honest client comes near.
     pub fn new(device_id: u64) -> Self {
-        Self { device_id, tls: None, connections: 64, streams: 64, roles: 64, reads: 16, witness: None }
+        let admission = outplane_admission::Settings::new(64);
+        Self { device_id, tls: None, admission, streams: 64, roles: 64, reads: 16, witness: None }
     }
 }
 
@@ -115,7 +120,8 @@ pub(crate) struct Server {
     state: Shared,
     /// Writes one by one, reads between them.
     gate: Arc<RwLock<()>>,
-    reads: Arc<Semaphore>,
+    reads: Quota,
+    streams: Quota,
     sessions: Mutex<Sessions>,
     send_packet: Option<SendPacket>,
     witness: Option<Witness>,
@@ -166,6 +172,7 @@ pub struct PacketIo {
 pub struct Handle {
     address: SocketAddr,
     server: Arc<Server>,
+    admission: Admission,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     shutdown: CancellationToken,
 }
@@ -185,6 +192,11 @@ impl Handle {
     /// Packet-ins and notifications that a primary was too slow to take.
     pub fn dropped(&self) -> u64 {
         self.server.dropped.load(Ordering::Relaxed)
+    }
+
+    /// What has come of connections.
+    pub fn connections(&self) -> Counts {
+        self.admission.counts()
     }
 
     /// Ends all streams, refuses new calls, gives those that are being answered a moment, and is done.
@@ -213,13 +225,14 @@ pub fn serve(
         return Err(ServerError::DeviceId);
     }
     let address = listener.local_addr().map_err(ServerError::Listener)?;
+    let admission = Admission::new(config.admission);
     let mut builder = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .concurrency_limit_per_connection(config.streams + config.reads)
         .max_concurrent_streams(u32::try_from(config.streams + config.reads).ok())
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20);
+        .initial_stream_window_size(512 << 10)
+        .initial_connection_window_size(1 << 20);
     let secure = config.tls.is_some();
     if let Some(tls) = config.tls {
         let mut tls_config =
@@ -235,7 +248,9 @@ pub fn serve(
         device_id: config.device_id,
         state,
         gate: Arc::default(),
-        reads: Arc::new(Semaphore::new(config.reads)),
+        // A quarter is left to known peers, half is one stranger's at most.
+        reads: Quota::quartered(config.reads, 2),
+        streams: Quota::quartered(config.streams, 4),
         sessions: Mutex::new(Sessions::new(arbiter, config.streams)),
         send_packet: packet_io.send_packet,
         witness: config.witness,
@@ -251,11 +266,14 @@ pub fn serve(
         async move { server.tell_idle_entries().await }
     });
     let service = P4RuntimeServer::new(service::Service(server.clone()))
-        .max_decoding_message_size(MAX_MESSAGE)
+        // The largest of all; each call's own is looked at before.
+        .max_decoding_message_size(WireLimits::of("p4.v1.SetForwardingPipelineConfigRequest").wire)
         .max_encoding_message_size(usize::MAX);
-    let connections = accept::accept(listener, config.connections, shutdown.clone());
+    let connections = accept::accept(listener, admission.clone(), shutdown.clone());
     let ended = shutdown.clone().cancelled_owned();
-    let task = tokio::spawn(builder.serve_with_incoming_shutdown(service, connections, ended));
+    let mut builder = builder.layer(gate::Gate::new());
+    let router = builder.add_service(service);
+    let task = tokio::spawn(router.serve_with_incoming_shutdown(connections, ended));
     tracing::info!(%address, device_id = config.device_id, tls = secure, "serving P4Runtime");
-    Ok(Handle { address, server, task, shutdown })
+    Ok(Handle { address, server, admission, task, shutdown })
 }

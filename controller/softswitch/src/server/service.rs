@@ -1,8 +1,10 @@
 //! The calls of the service.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outplane_admission::Place;
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_server::P4Runtime;
 use prost::Message;
@@ -14,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arbitration::number;
+use super::gate::peer;
 use super::status::{batch, room, status};
 use super::stream::Outgoing;
 use super::{Event, Requester, Server};
@@ -25,7 +28,9 @@ pub const API_VERSION: &str = "1.5.0";
 /// A part of an answer is sent when it has this many bytes.
 const PART_BYTES: usize = 256 << 10;
 /// How long a client may leave a part untaken.
-const STALL: Duration = Duration::from_mins(1);
+const STALL: Duration = Duration::from_secs(20);
+/// How long a read waits for its turn.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// The service of one switch.
 #[derive(Clone)]
@@ -60,13 +65,24 @@ impl Service {
     }
 }
 
+/// The other end of a request's connection.
+fn address<T>(request: &Request<T>) -> Option<SocketAddr> {
+    peer(request.extensions()).and_then(|(peer, _)| peer.address)
+}
+
+/// The place of a request's connection.
+fn place<T>(request: &Request<T>) -> Result<Place, Status> {
+    let peer = peer(request.extensions());
+    peer.map(|(peer, _)| peer.place.clone()).ok_or_else(|| Status::internal("a connection without a place"))
+}
+
 #[tonic::async_trait]
 impl P4Runtime for Service {
     async fn write(
         &self,
         request: Request<proto::WriteRequest>,
     ) -> Result<Response<proto::WriteResponse>, Status> {
-        let (peer, room) = (request.remote_addr(), room(request.metadata()));
+        let (peer, room) = (address(&request), room(request.metadata()));
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         #[expect(deprecated, reason = "roles had numbers before they had names")]
@@ -93,12 +109,13 @@ impl P4Runtime for Service {
     type ReadStream = ReceiverStream<Result<proto::ReadResponse, Status>>;
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let room = room(request.metadata());
+        let (place, room) = (place(&request)?, room(request.metadata()));
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         // Every role is of the whole pipeline, so the role filters nothing out.
-        let permit = self.0.reads.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| Status::unavailable("the switch is being shut down"))?;
+        let share = tokio::time::timeout(BUSY, self.0.reads.take(&place, 1)).await;
+        let share =
+            share.map_err(|_| Status::resource_exhausted("too many reads are under way; try again"))?;
         let turn = self.0.gate.clone().read_owned().await;
         let state = self.0.state.clone();
         let answer = tokio::task::spawn_blocking(move || {
@@ -112,7 +129,7 @@ impl P4Runtime for Service {
         let sending = self.0.shutdown.clone().run_until_cancelled_owned(send_answer(answer, parts, room));
         tokio::spawn(async move {
             sending.await;
-            drop(permit);
+            drop(share);
         });
         Ok(Response::new(ReceiverStream::new(queue)))
     }
@@ -121,7 +138,7 @@ impl P4Runtime for Service {
         &self,
         request: Request<proto::SetForwardingPipelineConfigRequest>,
     ) -> Result<Response<proto::SetForwardingPipelineConfigResponse>, Status> {
-        let peer = request.remote_addr();
+        let peer = address(&request);
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         #[expect(deprecated, reason = "roles had numbers before they had names")]
@@ -167,7 +184,8 @@ impl P4Runtime for Service {
         &self,
         request: Request<Streaming<proto::StreamMessageRequest>>,
     ) -> Result<Response<Outgoing>, Status> {
-        self.0.clone().open_stream(request.into_inner()).map(Response::new)
+        let place = place(&request)?;
+        self.0.clone().open_stream(request.into_inner(), place).map(Response::new)
     }
 
     async fn capabilities(

@@ -1,9 +1,11 @@
 //! Streams: their clients, what is sent to them, and what they send.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use outplane_admission::{Place, Share};
 use outplane_p4runtime::p4::v1 as proto;
 use proto::stream_message_request::Update as Request;
 use proto::stream_message_response::Update as Response;
@@ -26,6 +28,9 @@ const ADVICE_QUEUE: usize = 256;
 /// Packet-ins, notifications and errors that a client may leave unread before more are dropped.
 const PACKET_QUEUE: usize = 1024;
 
+/// How long a stream may be without arbitration.
+const SILENT: Duration = Duration::from_secs(5);
+
 /// What is sent to a client.
 #[derive(Debug)]
 struct Outbox {
@@ -33,6 +38,8 @@ struct Outbox {
     packets: mpsc::Sender<StreamMessageResponse>,
     /// Ends the stream of a client that doesn't read.
     stop: CancellationToken,
+    /// Its part of all streams.
+    _share: Option<Share>,
 }
 
 /// A client's stream to it: advice before packets.
@@ -75,7 +82,7 @@ impl Sessions {
         Self { arbiter, outboxes: BTreeMap::new(), last_id: 0, max_streams }
     }
 
-    fn open(&mut self, stop: CancellationToken) -> Outcome<(ClientId, Outgoing)> {
+    fn open(&mut self, stop: CancellationToken, share: Option<Share>) -> Outcome<(ClientId, Outgoing)> {
         if self.outboxes.len() >= self.max_streams {
             return Err(Refusal::exhausted(format!(
                 "{} streams are open, which is the most",
@@ -85,7 +92,7 @@ impl Sessions {
         let (advice, advice_queue) = mpsc::channel(ADVICE_QUEUE);
         let (packets, packet_queue) = mpsc::channel(PACKET_QUEUE);
         self.last_id += 1;
-        self.outboxes.insert(self.last_id, Outbox { advice, packets, stop });
+        self.outboxes.insert(self.last_id, Outbox { advice, packets, stop, _share: share });
         Ok((self.last_id, Outgoing { advice: advice_queue, packets: packet_queue }))
     }
 
@@ -128,14 +135,17 @@ impl Server {
     pub(crate) fn open_stream(
         self: std::sync::Arc<Self>,
         mut requests: Streaming<StreamMessageRequest>,
+        place: Place,
     ) -> Result<Outgoing, Status> {
         let stop = self.shutdown.child_token();
-        let (client, outgoing) = self.sessions().open(stop.clone()).map_err(status)?;
+        let share = self.streams.try_take(&place, 1);
+        let share = share.ok_or_else(|| Status::resource_exhausted("as many streams are open as may be"))?;
+        let (client, outgoing) = self.sessions().open(stop.clone(), Some(share)).map_err(status)?;
         tracing::debug!(client, "stream opened");
         tokio::spawn(async move {
             let result = tokio::select! {
                 () = stop.cancelled() => Err(Status::unavailable("the stream was ended by the switch")),
-                result = self.serve_stream(client, &mut requests) => result,
+                result = self.serve_stream(client, &mut requests, &place) => result,
             };
             self.close_stream(client, result);
         });
@@ -146,19 +156,27 @@ impl Server {
         &self,
         client: ClientId,
         requests: &mut Streaming<StreamMessageRequest>,
+        place: &Place,
     ) -> Result<(), Status> {
         // The client may be gone without a word on the way here: then nothing takes what is sent to it.
         let gone = self.sessions().outboxes.get(&client).map(|outbox| outbox.advice.clone());
+        // Until it has said who it is.
+        let mut silent = pin!(tokio::time::sleep(SILENT));
+        let mut arbitrated = false;
         loop {
             let request = tokio::select! {
                 request = requests.message() => request,
+                () = &mut silent, if !arbitrated => {
+                    return Err(Status::deadline_exceeded("a stream begins with arbitration, and none came in time"));
+                }
                 () = async { if let Some(advice) = &gone { advice.closed().await } } => return Ok(()),
             };
             // A broken stream has nobody to tell about it.
             let Ok(Some(request)) = request else { return Ok(()) };
             match request.update {
                 Some(Request::Arbitration(update)) => {
-                    self.arbitrate(client, &update).await.map_err(status)?;
+                    self.arbitrate(client, &update, place).await.map_err(status)?;
+                    arbitrated = true;
                 }
                 Some(Request::Packet(packet)) => self.packet_out(client, packet),
                 Some(Request::DigestAck(ack)) => self.digest_ack(client, ack),
@@ -177,7 +195,12 @@ impl Server {
         }
     }
 
-    async fn arbitrate(&self, client: ClientId, update: &proto::MasterArbitrationUpdate) -> Outcome<()> {
+    async fn arbitrate(
+        &self,
+        client: ClientId,
+        update: &proto::MasterArbitrationUpdate,
+        place: &Place,
+    ) -> Outcome<()> {
         let promoted = {
             let mut sessions = self.sessions();
             let change = sessions.arbiter.update(client, update)?;
@@ -191,6 +214,7 @@ impl Server {
             let notices = sessions.arbiter.confirm(client);
             if let Some((role, election_id)) = sessions.arbiter.primacy(client) {
                 self.witness(&Event::Primary { role, election_id });
+                place.authenticated();
             }
             sessions.advise(notices);
         }
@@ -289,7 +313,7 @@ mod tests {
     fn sleeper() -> (Sessions, ClientId, Outgoing, CancellationToken) {
         let mut sessions = Sessions::new(Arbiter::new(1, 4, 4), 2);
         let stop = CancellationToken::new();
-        let (client, outgoing) = sessions.open(stop.clone()).unwrap();
+        let (client, outgoing) = sessions.open(stop.clone(), None).unwrap();
         let election_id = Some(proto::Uint128 { high: 0, low: 1 });
         let update = proto::MasterArbitrationUpdate { device_id: 1, election_id, ..advice() };
         sessions.arbiter.update(client, &update).unwrap();

@@ -38,7 +38,7 @@ impl Default for Limits {
             bytes: 2 << 30,
             multicast_groups: 65_535,
             replicas: 1024,
-            updates: 1 << 20,
+            updates: 1 << 16,
             queries: 4096,
             entities: 1 << 23,
             atomic_updates: 16_384,

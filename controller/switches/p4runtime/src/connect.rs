@@ -14,8 +14,12 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::errors::{Error, Peer, Problem, reason};
 use crate::target::{Options, Target, TlsFiles};
 
-/// Largest message from the switch. BMv2 sends a whole table as one message: half a million entries fit.
-const MAX_MESSAGE: usize = 256 << 20;
+/// Largest message from the switch. BMv2 sends a whole table as one message: the largest of outplane.p4 fits several
+/// times. Reads bound it by the table (`read`), and what it decodes to is bounded as well (`outplane_p4runtime::wire`).
+pub(crate) const MAX_MESSAGE: usize = 128 << 20;
+
+/// Largest message from the switch that is no answer to a read: a packet, arbitration, a cookie.
+const MAX_OTHER: usize = 4 << 20;
 
 /// Largest list of headers from the switch. The errors of a chunk come as one header: about 100 bytes an update, more
 /// where the switch is wordy.
@@ -56,7 +60,7 @@ pub(crate) async fn connect(
         Ok(Err(error)) => return Err(unreachable(reason(&error))),
         Ok(Ok(channel)) => channel,
     };
-    Ok(P4RuntimeClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+    Ok(P4RuntimeClient::new(channel).max_decoding_message_size(MAX_OTHER))
 }
 
 async fn endpoint(peer: &Arc<Peer>, target: &Target, options: &Options) -> Result<Endpoint, Error> {

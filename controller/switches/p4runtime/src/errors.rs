@@ -184,6 +184,14 @@ pub enum Problem {
         /// The limit.
         limit: usize,
     },
+    /// It sent more than we are ready to keep.
+    #[error(
+        "the switch sent more than {limit} bytes in a read, more than its tables can hold; nothing of it is kept"
+    )]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// Somebody else's multicast group has an id that we need.
     #[error(
         "multicast group {group} belongs to another owner, and the policy needs that id; remove the group"

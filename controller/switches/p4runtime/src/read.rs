@@ -15,12 +15,14 @@ use outplane_p4runtime::p4::v1::{
     CounterData, Entity, MeterEntry, MulticastGroupEntry, PacketReplicationEngineEntry, ReadRequest,
     TableEntry,
 };
-use outplane_p4runtime::schema::Cells;
+use outplane_p4runtime::schema::{Cells, MeterInfo, TableInfo};
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::connect::MAX_MESSAGE;
 use crate::connection::{Connection, within};
 use crate::errors::{Error, Problem, broken, timed_out};
 
@@ -31,6 +33,20 @@ const IN_FLIGHT: usize = 4;
 /// trip. BMv2 answers a request with one message, so much is better asked for table by table.
 const AT_ONCE: usize = 10_000;
 
+/// Largest message of a read that others run beside, bytes: some tens of thousands of entries. What is larger is read
+/// by itself.
+const SMALL: usize = 4 << 20;
+
+/// What an entity may take on the wire, on average over a part.
+const ENTITY: usize = 512;
+
+/// A part may have so many entities besides what the P4Info promises room for, and twice as many as that: targets round
+/// up.
+const MORE: usize = 1024;
+
+/// Groups and clone sessions of a switch.
+const GROUPS: usize = 1 << 16;
+
 /// What has been read.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
@@ -40,6 +56,16 @@ pub struct Read {
     pub unreadable: Vec<&'static str>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// How much may be read: a switch that sends more is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bound {
+    entities: usize,
+    /// In all.
+    bytes: usize,
+    /// In one message.
+    message: usize,
 }
 
 /// One question of a read.
@@ -95,8 +121,8 @@ impl Connection {
             return Ok(None);
         }
         let request = self.read_request(self.parts(counters).into_iter().map(|(_, kind)| kind).collect());
-        let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
-        let answer = read(self.client.clone(), request, deadline, limit).await;
+        let (deadline, bound) = (self.options.read_deadline, self.bound(Part::Everything, SMALL));
+        let answer = read(self.client.clone(), request, deadline, bound).await;
         if let Err(ReadFailure::Status(status)) = &answer
             && !timed_out(status)
             && !broken(status)
@@ -114,25 +140,63 @@ impl Connection {
         let mut parts = self.parts(counters).into_iter();
         let mut under_way = JoinSet::new();
         let mut reader = Reader { connection: self, read: Unsorted::default() };
+        let mut large = Vec::new();
+        let deadline = self.options.read_deadline;
         loop {
             while under_way.len() < IN_FLIGHT
                 && let Some((part, kind)) = parts.next()
             {
                 let request = self.read_request(vec![kind]);
-                let client = self.client.clone();
-                let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
-                under_way.spawn(async move { (part, read(client, request, deadline, limit).await) });
+                let (client, bound) = (self.client.clone(), self.bound(part, SMALL));
+                under_way.spawn(async move {
+                    let answer = read(client, request.clone(), deadline, bound).await;
+                    (part, request, answer)
+                });
             }
             let Some(done) = under_way.join_next().await else { break };
             // A task neither panics nor is aborted while we wait for it; a runtime that shuts down may do the latter.
-            let Ok((part, answer)) = done else {
+            let Ok((part, request, answer)) = done else {
                 return Err(self.error(Problem::Disconnected { reason: "the program is ending".into() }));
             };
+            match answer {
+                Err(ReadFailure::Status(status)) if is_too_long(&status) => large.push((part, request)),
+                answer => reader.take(part, answer)?,
+            }
+        }
+        // One by one: a message and what it decodes to are in memory together.
+        for (part, request) in large {
+            let answer = read(self.client.clone(), request, deadline, self.bound(part, MAX_MESSAGE)).await;
             reader.take(part, answer)?;
         }
         let read = reader.read;
         self.at_once.store(read.count <= AT_ONCE && read.unreadable().is_empty(), Ordering::Relaxed);
         Ok(read)
+    }
+
+    /// How much a part may have, by the P4Info's sizes.
+    fn bound(&self, part: Part, message: usize) -> Bound {
+        let schema = self.pipeline.schema();
+        let most = self.options.max_entries;
+        let size = |size: usize| if size == 0 { most } else { size.saturating_mul(2).saturating_add(MORE) };
+        let table = |table: &TableInfo| size(usize::try_from(table.size).unwrap_or_default());
+        let cells = |meter: &MeterInfo| match meter.cells {
+            Cells::Indexed(cells) => usize::try_from(cells).unwrap_or(most).saturating_add(MORE),
+            _ => 0,
+        };
+        let meters = || schema.meters().iter().map(cells).fold(0, usize::saturating_add);
+        let entities = match part {
+            Part::Everything => {
+                let tables = schema.tables().iter().map(table).fold(GROUPS, usize::saturating_add);
+                tables.saturating_add(meters())
+            }
+            Part::Version => MORE,
+            Part::Table(id) => schema.table(id).map_or(most, table),
+            Part::Groups => GROUPS,
+            Part::Meters => meters(),
+        };
+        let entities = entities.min(most);
+        let bytes = entities.saturating_mul(ENTITY).saturating_add(SMALL).min(self.options.max_read_bytes);
+        Bound { entities, bytes, message: message.min(bytes) }
     }
 
     fn read_request(&self, kinds: Vec<Kind>) -> ReadRequest {
@@ -181,8 +245,8 @@ impl Connection {
         for table_id in tables {
             let all = TableEntry { table_id, ..TableEntry::default() };
             let request = self.read_request(vec![Kind::TableEntry(all)]);
-            let (deadline, limit) = (self.options.read_deadline, self.options.max_entries);
-            let answer = read(self.client.clone(), request, deadline, limit).await;
+            let bound = self.bound(Part::Table(table_id), MAX_MESSAGE);
+            let answer = read(self.client.clone(), request, self.options.read_deadline, bound).await;
             for entity in answer.map_err(|failure| self.read_error(failure))? {
                 if let Some(Kind::TableEntry(entry)) = entity.entity
                     && let Ok(entry) = self.pipeline.schema().entry_from_proto(&entry)
@@ -196,7 +260,11 @@ impl Connection {
 
     fn read_error(&self, failure: ReadFailure) -> Error {
         match failure {
-            ReadFailure::TooMany => self.error(Problem::TooMany { limit: self.options.max_entries }),
+            ReadFailure::TooMany(limit) => self.error(Problem::TooMany { limit }),
+            ReadFailure::TooLong(limit) => self.error(Problem::TooLong { limit }),
+            ReadFailure::Status(status) if is_too_long(&status) => {
+                self.error(Problem::TooLong { limit: self.options.max_read_bytes })
+            }
             ReadFailure::Status(status) if status.code() == Code::FailedPrecondition => {
                 self.error(Problem::NoPipeline)
             }
@@ -209,26 +277,41 @@ impl Connection {
 #[derive(Debug)]
 enum ReadFailure {
     Status(Status),
-    TooMany,
+    /// More entities than this.
+    TooMany(usize),
+    /// More bytes than this.
+    TooLong(usize),
 }
 
-/// Reads all parts of an answer. The deadline is for each of them.
+/// Whether a message was not taken since it was longer than the client was told to take.
+fn is_too_long(status: &Status) -> bool {
+    status.code() == Code::OutOfRange
+}
+
+/// Reads all parts of an answer, as much as is allowed. The deadline is for each of them.
 async fn read(
-    mut client: P4RuntimeClient<Channel>,
+    client: P4RuntimeClient<Channel>,
     request: ReadRequest,
     deadline: Duration,
-    limit: usize,
+    bound: Bound,
 ) -> Result<Vec<Entity>, ReadFailure> {
+    let mut client = client.max_decoding_message_size(bound.message);
     let mut answer = within(deadline, client.read(request)).await.map_err(ReadFailure::Status)?;
     let mut entities: Vec<Entity> = Vec::new();
+    let (mut bytes, mut parts) = (0, 0);
     loop {
         let part = match timeout(deadline, answer.message()).await {
             Ok(part) => part.map_err(ReadFailure::Status)?,
             Err(_) => return Err(ReadFailure::Status(Status::deadline_exceeded("a part is late"))),
         };
         let Some(part) = part else { return Ok(entities) };
-        if entities.len() + part.entities.len() > limit {
-            return Err(ReadFailure::TooMany);
+        parts += 1;
+        if entities.len() + part.entities.len() > bound.entities || parts > bound.entities + MORE {
+            return Err(ReadFailure::TooMany(bound.entities));
+        }
+        bytes += part.encoded_len();
+        if bytes > bound.bytes {
+            return Err(ReadFailure::TooLong(bound.bytes));
         }
         entities.extend(part.entities);
     }
@@ -279,8 +362,9 @@ impl Reader<'_> {
             Err(failure) => return Err(self.connection.read_error(failure)),
         };
         self.read.count += entities.len();
-        if self.read.count > self.connection.options.max_entries {
-            return Err(self.connection.read_error(ReadFailure::TooMany));
+        let most = self.connection.options.max_entries;
+        if self.read.count > most {
+            return Err(self.connection.read_error(ReadFailure::TooMany(most)));
         }
         let version_table = self.connection.pipeline.program.table(Table::PolicyVersion);
         for entity in entities {

@@ -72,8 +72,11 @@ pub struct Options {
     pub chunk: usize,
     /// Chunks of a step that may be under way at once. At least 1.
     pub in_flight: usize,
-    /// Entries that a switch may hold before a read gives up.
+    /// Entries that a switch may hold before a read gives up. A table's own bound, by its size in the P4Info, may be
+    /// lower.
     pub max_entries: usize,
+    /// Bytes that a switch may send in one part of a read before it gives up.
+    pub max_read_bytes: usize,
     /// Packets from the switch that may wait for their reader; what comes on top is dropped and counted.
     pub packet_queue: usize,
     /// Interval of HTTP/2 pings. None (the default): TCP keep-alive alone, because servers built on gRPC's C++ library
@@ -95,6 +98,7 @@ impl Default for Options {
             chunk: 1000,
             in_flight: 4,
             max_entries: 4_000_000,
+            max_read_bytes: 256 << 20,
             packet_queue: 1024,
             http2_ping: None,
         }

@@ -71,7 +71,8 @@ pub(super) fn run(
 /// The newest generation that can be carried out, and what it wants.
 pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
     for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
-        let Some(Object::Generation(record)) = objects.get(&Chain::Generations.key(number)).await? else {
+        let key = Chain::Generations.key(number);
+        let Some(Object::Generation(record)) = objects.get_readable(&key).await? else {
             continue;
         };
         let work = move || states(&record).map(|(compiled, _)| (record, compiled));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::disk::{self, Disk, LOG, segment_name};
 use super::format::{self, Batch, Record, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Index, Place};
-use super::{Moved, Op, read};
+use super::{Moved, Op, read, recover};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -25,6 +25,7 @@ pub(crate) fn clean(
 ) -> Result<(), Error> {
     let name = segment_name(number);
     let path = disk.path(&name);
+    remove_cleaned(disk, number)?;
     let Some(file) = read(index).segments.get(&number).cloned() else { return Ok(()) };
     let bytes = disk::read_all(&*file, u64::MAX)
         .map_err(Error::file(path.clone(), "it can't be read for cleaning"))?;
@@ -64,6 +65,16 @@ pub(crate) fn clean(
     let removed = disk.remove(&name).and_then(|()| disk.sync_folder(LOG));
     removed.map_err(Error::file(path, "it is cleaned and can't be removed"))?;
     metrics.segments_cleaned.add(1);
+    Ok(())
+}
+
+/// Segments below this one that were cleaned, and could not be removed then: oldest first, as the log may have no gap.
+fn remove_cleaned(disk: &dyn Disk, number: u64) -> Result<(), Error> {
+    for old in recover::numbers(disk, LOG, segment_name)?.range(..number) {
+        let name = segment_name(*old);
+        let removed = disk.remove(&name).and_then(|()| disk.sync_folder(LOG));
+        removed.map_err(Error::file(disk.path(&name), "it is cleaned and can't be removed"))?;
+    }
     Ok(())
 }
 

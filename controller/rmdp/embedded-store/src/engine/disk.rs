@@ -4,12 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 
 /// Where segments are.
 pub(crate) const LOG: &str = "log";
 /// Where large objects are.
 pub(crate) const BLOBS: &str = "blobs";
+
+/// The file that keeps room for deletes and for the log's rotation.
+const RESERVE: &str = "reserve";
 
 /// A segment's file.
 pub(crate) fn segment_name(number: u64) -> String {
@@ -49,6 +55,10 @@ pub(crate) trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Which files are in the folder is on the disk when it returns.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
+    /// Takes so much of the disk that nobody else can fill it, in place of what was taken before.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+    /// Gives back what was taken.
+    fn give_back(&self) -> io::Result<()>;
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
 }
@@ -66,9 +76,29 @@ pub(crate) fn read_all(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether there is no room on the disk, for this user or in this file.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether the process, or the system, has as many open files as it may have.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
 /// A folder of the file system.
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Folders that are synced, open since the start: nothing that must be durable waits for a descriptor.
+    log: fs::File,
+    blobs: fs::File,
+    /// Room that is taken.
+    reserve: fs::File,
+    /// A descriptor for a segment, when connections have taken all others.
+    spare: Mutex<Option<fs::File>>,
 }
 
 impl Folder {
@@ -77,13 +107,35 @@ impl Folder {
         for folder in [LOG, BLOBS] {
             fs::create_dir_all(root.join(folder))?;
         }
-        sync_path(root)?;
-        Ok(Self { root: root.to_owned() })
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let reserve = options.open(root.join(RESERVE))?;
+        let folder = fs::File::open(root)?;
+        folder.sync_all()?;
+        Ok(Self {
+            root: root.to_owned(),
+            log: fs::File::open(root.join(LOG))?,
+            blobs: fs::File::open(root.join(BLOBS))?,
+            reserve,
+            spare: Mutex::new(Some(folder)),
+        })
     }
-}
 
-fn sync_path(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    /// Opens with the spare descriptor, if there is no other, and sees to a new one.
+    fn with_spare<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = match open() {
+            Err(error) if is_out_of_files(&error) && spare.is_some() => {
+                *spare = None;
+                open()
+            }
+            opened => opened,
+        };
+        if spare.is_none() {
+            *spare = fs::File::open(&self.root).ok();
+        }
+        opened
+    }
 }
 
 impl Disk for Folder {
@@ -100,7 +152,12 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        Ok(Arc::new(options.open(self.root.join(name))?))
+        let path = self.root.join(name);
+        // Large objects can wait for a descriptor, the log can't.
+        if name.starts_with(LOG) {
+            return Ok(Arc::new(self.with_spare(|| options.open(&path))?));
+        }
+        Ok(Arc::new(options.open(path)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -112,7 +169,25 @@ impl Disk for Folder {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        sync_path(&self.root.join(folder))
+        match folder {
+            LOG => self.log.sync_all(),
+            BLOBS => self.blobs.sync_all(),
+            other => fs::File::open(self.root.join(other))?.sync_all(),
+        }
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        // What an earlier start took is kept: others may have filled the rest.
+        let held = self.reserve.metadata()?.len();
+        if held > bytes {
+            return self.reserve.set_len(bytes);
+        }
+        let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+        Ok(fallocate(&self.reserve, FallocateFlags::empty(), 0, bytes)?)
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        self.reserve.set_len(0)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -32,6 +32,15 @@ use stage::Stage;
 /// Buckets at most.
 pub(crate) const MAX_BUCKETS: usize = 1000;
 
+/// No segment grows longer: one that can't be followed by the next takes no more then.
+const LONGEST_SEGMENT: u64 = recover::LARGEST_SEGMENT - (16 << 20);
+
+/// Kept besides the bytes of a segment, which cleaning may have to copy: deletes of some thousand keys.
+const RESERVE_MORE: u64 = 4 << 20;
+
+/// Milliseconds between two tries to keep the reserve.
+const RESERVE_AGAIN: u64 = 500;
+
 /// What the engine keeps to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -155,6 +164,21 @@ pub(crate) struct Engine {
     freed: Vec<u64>,
     failed: Option<Error>,
     buffer: Vec<u8>,
+    /// Why the last rotation was not done.
+    no_segment: Option<Error>,
+    reserve: Reserve,
+    /// When to try again to keep some.
+    reserve_at: u64,
+}
+
+/// Room on the disk that is kept for what makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reserve {
+    Kept,
+    /// The disk was full. Nothing is put until there is room for it again: it would fill what deletes need.
+    Given,
+    /// This disk can't.
+    None,
 }
 
 /// The index, to read. What a panicking thread left is whole: changes are made one by one.
@@ -175,12 +199,41 @@ impl Engine {
     /// Does these things in order: judges, writes what is to be written as one batch, waits until it is on the disk,
     /// and only then lets the index (and so readers) see it. All or none of a batch survives a crash. `now` is in
     /// milliseconds since 1970.
+    ///
+    /// Where the disk is full, what makes room is done all the same: deletes, and what cleaning writes. There is a
+    /// reserve for that, which nothing else may use.
     pub(crate) fn commit(&mut self, now: u64, ops: &[Op]) -> Vec<Result<Outcome, Error>> {
+        let all: Vec<&Op> = ops.iter().collect();
+        let mut outcomes = self.commit_batch(now, &all, false);
+        let frees = |op: &Op| matches!(op, Op::Delete { .. } | Op::Move(_) | Op::Keep { .. });
+        let again: Vec<usize> = (0..ops.len())
+            .filter(|at| frees(&ops[*at]) && matches!(outcomes[*at], Err(Error::NoSpace(_))))
+            .collect();
+        if !again.is_empty() {
+            let few: Vec<&Op> = again.iter().map(|at| &ops[*at]).collect();
+            let done = self.commit_batch(now, &few, true);
+            for (at, outcome) in again.into_iter().zip(done) {
+                outcomes[at] = outcome;
+            }
+        }
+        self.keep_reserve(now);
+        outcomes
+    }
+
+    fn commit_batch(&mut self, now: u64, ops: &[&Op], frees: bool) -> Vec<Result<Outcome, Error>> {
         if let Some(failure) = &self.failed {
             for op in ops {
                 self.freed.extend(blob_of(op));
             }
             return ops.iter().map(|_| Err(failure.clone())).collect();
+        }
+        if self.active.length >= self.limits.segment {
+            self.rotate();
+        }
+        if self.active.length >= LONGEST_SEGMENT {
+            let error = self.no_segment.clone().unwrap_or(Error::Stopping);
+            self.freed.extend(ops.iter().filter_map(|op| blob_of(op)));
+            return ops.iter().map(|_| Err(error.clone())).collect();
         }
         self.buffer.clear();
         self.buffer.resize(BATCH_HEADER, 0);
@@ -188,6 +241,7 @@ impl Engine {
         let index = Arc::clone(&self.index);
         let guard = read(&index);
         let mut stage = Stage::new(&guard, &self.limits, now, start, &mut self.buffer);
+        stage.no_room = self.reserve == Reserve::Given;
         let mut outcomes = Vec::with_capacity(ops.len());
         let mut dropped = Vec::new();
         for op in ops {
@@ -203,7 +257,11 @@ impl Engine {
         if count == 0 {
             return outcomes;
         }
-        if let Err(error) = self.write() {
+        let mut written = self.write();
+        if frees && matches!(written, Err(Error::NoSpace(_))) && self.give_back_reserve() {
+            written = self.write();
+        }
+        if let Err(error) = written {
             // What was refused stays refused for its own reason.
             for (outcome, op) in outcomes.iter_mut().zip(ops) {
                 if outcome.is_ok() {
@@ -224,6 +282,40 @@ impl Engine {
         outcomes
     }
 
+    /// Gives the reserve back to the disk. Whether there was one.
+    fn give_back_reserve(&mut self) -> bool {
+        if self.reserve != Reserve::Kept {
+            return false;
+        }
+        self.reserve = Reserve::Given;
+        tracing::warn!(
+            "the disk is full: only deletes and cleaning go on, in the room that was kept for them"
+        );
+        match self.disk.give_back() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the reserve could not be given back");
+                false
+            }
+        }
+    }
+
+    /// Takes the reserve again, now and then, when it was given back.
+    fn keep_reserve(&mut self, now: u64) {
+        if self.reserve != Reserve::Given || now < self.reserve_at {
+            return;
+        }
+        self.reserve_at = now.saturating_add(RESERVE_AGAIN);
+        match self.disk.reserve(self.limits.segment + RESERVE_MORE) {
+            Ok(()) => self.reserve = Reserve::Kept,
+            Err(error) if disk::is_full(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no room can be kept on this disk for deletes and for the log's rotation");
+                self.reserve = Reserve::None;
+            }
+        }
+    }
+
     /// Writes the buffer as a batch and waits for the disk.
     fn write(&mut self) -> Result<(), Error> {
         seal_batch(&mut self.buffer, self.active.salt, self.next_batch);
@@ -232,7 +324,7 @@ impl Engine {
         if let Err(error) = self.active.file.write_all_at(&self.buffer, self.active.length) {
             // What got there is taken back, so that the next batch stands at its place.
             return match self.active.file.truncate(self.active.length) {
-                Ok(()) if error.kind() == io::ErrorKind::StorageFull => Err(Error::NoSpace(Arc::new(error))),
+                Ok(()) if disk::is_full(&error) => Err(Error::NoSpace(Arc::new(error))),
                 _ => Err(self.fail(failed(&error))),
             };
         }
@@ -268,8 +360,15 @@ impl Engine {
 
     /// Starts the next segment. The one before it is whole and durable, or this is not called.
     fn rotate(&mut self) {
-        match create_segment(&*self.disk, self.active.number + 1, self.next_batch) {
+        let create =
+            |engine: &Self| create_segment(&*engine.disk, engine.active.number + 1, engine.next_batch);
+        let mut created = create(self);
+        if matches!(created, Err(Error::NoSpace(_))) && self.give_back_reserve() {
+            created = create(self);
+        }
+        match created {
             Ok(next) => {
+                self.no_segment = None;
                 let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
                 index.segments.insert(next.number, Arc::clone(&next.file));
                 drop(index);
@@ -279,8 +378,13 @@ impl Engine {
             Err(error @ Error::Failed { .. }) => {
                 self.fail(error);
             }
-            // No room, perhaps: this one goes on, and the next batch tries again.
-            Err(error) => tracing::warn!(%error, "no new segment could be started"),
+            // No room, or no descriptor: this one goes on for a while, and the next batch tries again.
+            Err(error) => {
+                if self.no_segment.is_none() {
+                    tracing::warn!(%error, "no new segment could be started");
+                }
+                self.no_segment = Some(error);
+            }
         }
     }
 
@@ -317,19 +421,28 @@ fn blob_of(op: &Op) -> Option<u64> {
 }
 
 /// A new segment, empty but for its header, and durable.
+///
+/// What fails on the way leaves an empty file or none, which the next start takes away: nothing was written to it, so
+/// the log is whole without it.
 fn create_segment(disk: &dyn Disk, number: u64, first_batch: u64) -> Result<Active, Error> {
     let name = disk::segment_name(number);
     let path = disk.path(&name);
-    let file = disk.create(&name).map_err(Error::file(path.clone(), "the segment can't be created"))?;
+    let trouble = |error: io::Error, doing| match error {
+        error if disk::is_full(&error) => Error::NoSpace(Arc::new(error)),
+        error if disk::is_out_of_files(&error) => Error::NoFiles(Arc::new(error)),
+        error => Error::file(path.clone(), doing)(error),
+    };
+    let file = disk.create(&name).map_err(|error| trouble(error, "the segment can't be created"))?;
     let salt = getrandom::u64().unwrap_or(number ^ first_batch.rotate_left(32));
     let header = SegmentHeader { number, salt, first_batch }.encode();
-    if let Err(error) = file.write_all_at(&header, 0) {
-        return match disk.remove(&name) {
-            Ok(()) => Err(Error::file(path, "the segment's header can't be written")(error)),
-            Err(_) => Err(Error::Failed { path, reason: error.to_string() }),
-        };
+    let made = file.write_all_at(&header, 0).and_then(|()| file.sync());
+    let Err(error) = made.and_then(|()| disk.sync_folder(disk::LOG)) else {
+        return Ok(Active { number, file, salt, length: SEGMENT_HEADER as u64 });
+    };
+    // With a header in it, it would contradict what the segment before it goes on with.
+    let emptied = file.truncate(0).and_then(|()| file.sync()).and_then(|()| disk.remove(&name));
+    match emptied {
+        Ok(()) => Err(trouble(error, "the segment can't be started")),
+        Err(_) => Err(Error::Failed { path, reason: error.to_string() }),
     }
-    let synced = file.sync().and_then(|()| disk.sync_folder(disk::LOG));
-    synced.map_err(|error| Error::Failed { path, reason: error.to_string() })?;
-    Ok(Active { number, file, salt, length: SEGMENT_HEADER as u64 })
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, RwLock};
 use super::disk::{self, BLOBS, Disk, File, LOG, blob_name, segment_name};
 use super::format::{self, Batch, Data, Object, Record, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Bucket, Change, Entry, Index, Place};
-use super::{Active, Engine, Limits, create_segment};
+use super::{Active, Engine, Limits, Reserve, create_segment};
 use crate::MAX_OBJECT;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// No segment is larger: its size when it is full, and one batch.
-const LARGEST_SEGMENT: u64 = 256 << 20;
+pub(super) const LARGEST_SEGMENT: u64 = 256 << 20;
 
 /// No log comes that far; numbers above leave no room to count on.
 const LAST_BATCH: u64 = u64::MAX / 2;
@@ -128,9 +128,23 @@ impl Engine {
     ) -> Self {
         let index = Arc::new(RwLock::new(index));
         let (freed, failed, buffer) = (Vec::new(), None, Vec::new());
-        let mut engine =
-            Self { disk, limits, index, metrics, active, sealed, next_batch, freed, failed, buffer };
+        let mut engine = Self {
+            disk,
+            limits,
+            index,
+            metrics,
+            active,
+            sealed,
+            next_batch,
+            freed,
+            failed,
+            buffer,
+            no_segment: None,
+            reserve: Reserve::Given,
+            reserve_at: 0,
+        };
         engine.apply(Vec::new(), None);
+        engine.keep_reserve(0);
         engine
     }
 }
@@ -210,7 +224,11 @@ impl Replay {
 }
 
 /// Numbers of the files in a folder that have names of ours; others are left alone.
-fn numbers(disk: &dyn Disk, folder: &str, make: fn(u64) -> String) -> Result<BTreeSet<u64>, Error> {
+pub(super) fn numbers(
+    disk: &dyn Disk,
+    folder: &str,
+    make: fn(u64) -> String,
+) -> Result<BTreeSet<u64>, Error> {
     let names = disk.names(folder).map_err(Error::file(disk.path(folder), "it can't be read"))?;
     Ok(names.iter().filter_map(|name| disk::number(name, make)).collect())
 }

@@ -36,6 +36,10 @@ pub(crate) struct Faults {
     pub(crate) sync: Option<u64>,
     /// Bytes that can be written until the disk is full.
     pub(crate) room: Option<usize>,
+    /// Files that can be opened or created until there are too many.
+    pub(crate) files: Option<usize>,
+    /// Of the room, what is taken by the reserve.
+    pub(crate) reserved: usize,
 }
 
 /// The disk.
@@ -53,6 +57,18 @@ struct SimFile {
 fn step(faults: &Mutex<Faults>) -> io::Result<()> {
     match &mut faults.lock().unwrap().power {
         Some(0) => Err(io::Error::other("the power is off")),
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// A file is opened.
+fn descriptor(faults: &Mutex<Faults>) -> io::Result<()> {
+    match &mut faults.lock().unwrap().files {
+        Some(0) => Err(nix::errno::Errno::EMFILE.into()),
         Some(left) => {
             *left -= 1;
             Ok(())
@@ -154,6 +170,7 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         step(&self.faults)?;
+        descriptor(&self.faults)?;
         let content = Shared::default();
         let before = self.state.lock().unwrap().current.insert(name.to_owned(), Arc::clone(&content));
         assert!(before.is_none(), "{name} is there already");
@@ -184,6 +201,26 @@ impl Disk for SimDisk {
             .map(|(name, file)| (name.clone(), Arc::clone(file)))
             .collect();
         state.durable.extend(now);
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut faults = self.faults.lock().unwrap();
+        let bytes = usize::try_from(bytes).unwrap();
+        let room = faults.room.map(|room| room + faults.reserved);
+        faults.reserved = 0;
+        faults.room = room;
+        if let Some(room) = room {
+            faults.room = Some(room.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?);
+        }
+        faults.reserved = bytes;
+        Ok(())
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        let mut faults = self.faults.lock().unwrap();
+        faults.room = faults.room.map(|room| room + faults.reserved);
+        faults.reserved = 0;
         Ok(())
     }
 

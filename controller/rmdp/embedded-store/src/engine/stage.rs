@@ -1,6 +1,7 @@
 //! A batch being made: conditions are judged against the index and what the batch did already.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::format::{Data, Object, Record};
 use super::index::{Bucket, Change, Entry, Etag, Index, Place};
@@ -26,6 +27,8 @@ pub(super) struct Stage<'a> {
     objects: u64,
     bytes: u64,
     buckets: usize,
+    /// Nothing is put: the disk is full.
+    pub(super) no_room: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -51,6 +54,7 @@ impl<'a> Stage<'a> {
             objects,
             bytes,
             buckets,
+            no_room: false,
         }
     }
 
@@ -81,6 +85,13 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn needs_room(&self) -> Result<(), Error> {
+        if self.no_room {
+            return Err(Error::NoSpace(Arc::new(std::io::ErrorKind::StorageFull.into())));
+        }
+        Ok(())
+    }
+
     fn held(&self, key: &str) -> Held {
         match self.seen.get(key) {
             Some(held) => *held,
@@ -105,6 +116,7 @@ impl<'a> Stage<'a> {
         self.needs_bucket(bucket)?;
         let held = self.held(&put.key);
         holds(&put.condition, held, &put.key)?;
+        self.needs_room()?;
         let data = match &put.data {
             PutData::Inline(data) => Data::Inline(data),
             PutData::Blob { id, length } => Data::Blob { id: *id, length: *length },
@@ -159,6 +171,7 @@ impl<'a> Stage<'a> {
                 option: "nothing: it is fixed",
             });
         }
+        self.needs_room()?;
         self.buckets += 1;
         let place = self.append(&Record::Bucket { name, created: self.now });
         self.changes.push(Change::Bucket { name: name.into(), bucket: Bucket { place, created: self.now } });

@@ -448,6 +448,81 @@ fn a_full_disk_is_survived() {
     assert_eq!((contents(&engine, &disk).len(), found.torn), (written + 1, 0));
 }
 
+/// A full disk refuses what is put, and takes deletes: they make room, also where every segment must be cleaned first.
+#[test]
+fn a_full_disk_takes_deletes() {
+    let disk = SimDisk::default();
+    let (mut engine, _) = open(&disk).unwrap();
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
+    disk.faults.lock().unwrap().room = Some(20_000);
+    let no_room = |outcome: &Result<Outcome, Error>| matches!(outcome, Err(Error::NoSpace(_)));
+    let mut written = 0;
+    let mut put_next = |engine: &mut Engine, now| {
+        let outcome = engine.commit(now, &[create(&format!("b/{written}"), 3, 100)]).remove(0);
+        if outcome.is_ok() {
+            written += 1;
+        }
+        outcome
+    };
+    while !no_room(&put_next(&mut engine, 2)) {}
+    // A delete beside a put, in one batch: each has its own outcome.
+    let outcomes = engine.commit(3, &[create("b/x", 1, 5000), delete("b/0")]);
+    assert!(no_room(&outcomes[0]) && outcomes[1].is_ok(), "{outcomes:?}");
+    // What was kept for deletes is not filled by others.
+    for _ in 0..100 {
+        assert!(no_room(&put_next(&mut engine, 3)));
+    }
+    for number in 1..100 {
+        assert!(engine.commit(4, &[delete(&format!("b/{number}"))]).remove(0).is_ok());
+    }
+    clean(&mut engine, &disk).unwrap();
+    disk.faults.lock().unwrap().room = Some(20_000);
+    engine.commit(2000, &[delete("b/none")]);
+    disk.give_back().unwrap();
+    disk.faults.lock().unwrap().room = Some(8 << 20);
+    engine.commit(4000, &[delete("b/none")]);
+    put_next(&mut engine, 4001).unwrap();
+    assert!(engine.failure().is_none());
+    let model = contents(&engine, &disk);
+    drop(engine);
+    let (engine, _) = open(&disk.copy()).unwrap();
+    assert_eq!(contents(&engine, &disk), model);
+}
+
+/// Connections have taken all descriptors when the log must go on in a new segment. Nothing is lost, and the log goes
+/// on when it can.
+#[test]
+fn a_rotation_that_fails_is_tried_again() {
+    let disk = SimDisk::default();
+    let (mut engine, _) = open(&disk).unwrap();
+    engine.commit(1, &[Op::CreateBucket { name: "b".into() }]);
+    let before = engine.active.number;
+    disk.faults.lock().unwrap().files = Some(0);
+    let mut number = 0;
+    let mut next = |engine: &mut Engine| {
+        number += 1;
+        engine.commit(1, &[create(&format!("b/{number}"), 1, 300)]).remove(0).unwrap();
+    };
+    for _ in 0..20 {
+        next(&mut engine);
+    }
+    assert_eq!(engine.active.number, before, "no descriptor, no segment");
+    assert!(engine.active.length > LIMITS.segment && engine.failure().is_none());
+    let (after_a_crash, _) = open(&disk.copy()).unwrap();
+    assert_eq!(contents(&after_a_crash, &disk).len(), 20);
+    // A segment that can't be followed takes no more at last.
+    let length = std::mem::replace(&mut engine.active.length, LONGEST_SEGMENT);
+    let refused = engine.commit(1, &[create("b/more", 1, 1)]).remove(0);
+    assert!(matches!(refused, Err(Error::NoFiles(_))), "{refused:?}");
+    engine.active.length = length;
+    disk.faults.lock().unwrap().files = None;
+    next(&mut engine);
+    assert!(engine.active.number > before && engine.failure().is_none());
+    let model = contents(&engine, &disk);
+    let (engine, _) = open(&disk.copy()).unwrap();
+    assert_eq!(contents(&engine, &disk), model);
+}
+
 #[test]
 fn limits_are_kept_and_deleting_makes_room() {
     let disk = SimDisk::default();

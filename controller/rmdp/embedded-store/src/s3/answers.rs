@@ -16,6 +16,7 @@ pub(crate) fn answer(error: Error) -> S3Error {
         // Ceph's code: S3 itself has no end. A client must not try again, so it is no 5xx.
         Error::Full { .. } => with_status("QuotaExceeded", 403, message),
         Error::NoSpace(_) => with_status("StorageFull", 507, message),
+        Error::NoFiles(_) => s3_error!(SlowDown, "{message}"),
         // A later attempt may reach a store that was started again.
         Error::Stopping | Error::Failed { .. } => s3_error!(ServiceUnavailable, "{message}"),
         error => {

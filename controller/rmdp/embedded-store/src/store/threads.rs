@@ -116,8 +116,8 @@ impl Cleaner {
             match clean::clean(&*self.disk, &self.index, &self.metrics, segment, &mut commit) {
                 Ok(()) => {}
                 Err(Error::Stopping | Error::Failed { .. }) => return,
-                Err(error @ Error::NoSpace(_)) => {
-                    tracing::warn!(%error, segment, "cleaning waits for room");
+                Err(error @ (Error::NoSpace(_) | Error::NoFiles(_) | Error::File { .. })) => {
+                    tracing::warn!(%error, segment, "cleaning waits, and tries again");
                     // Ends early when the thread that commits is gone: it held the other end.
                     if let Err(RecvTimeoutError::Disconnected) = segments.recv_timeout(CLEAN_AGAIN) {
                         return;

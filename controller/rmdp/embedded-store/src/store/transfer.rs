@@ -19,9 +19,10 @@ const SYNC_EVERY: u64 = 4 << 20;
 pub(crate) const CHUNK: usize = 256 << 10;
 
 fn trouble(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::StorageFull => Error::NoSpace(Arc::new(error)),
-        _ => Error::file(path.to_owned(), "it can't be written")(error),
+    match error {
+        error if disk::is_full(&error) => Error::NoSpace(Arc::new(error)),
+        error if disk::is_out_of_files(&error) => Error::NoFiles(Arc::new(error)),
+        error => Error::file(path.to_owned(), "it can't be written")(error),
     }
 }
 
@@ -157,7 +158,11 @@ impl Found {
             let file = match disk.open(&blob_name(entry.blob)) {
                 Ok(file) => file,
                 Err(error) => {
-                    let _ = sender.blocking_send(Err(Error::file(path, "it can't be read")(error)));
+                    let error = match error {
+                        error if disk::is_out_of_files(&error) => Error::NoFiles(Arc::new(error)),
+                        error => Error::file(path, "it can't be read")(error),
+                    };
+                    let _ = sender.blocking_send(Err(error));
                     return;
                 }
             };

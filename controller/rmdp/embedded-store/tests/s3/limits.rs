@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::support::{start, start_with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,19 +48,68 @@ async fn objects_are_counted() {
     store.stop().await;
 }
 
+async fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3), answer).await.expect("at once")
+}
+
+/// As many as there are places and more that say nothing, and some that trickle: whoever has the key is answered at
+/// once, and so is whoever comes first.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_above_the_limit_wait() {
-    let store = start_with(|settings| settings.connections = 2).await;
-    let (mut first, mut second) = (store.client().await, store.client().await);
-    assert_eq!(first.create("/bucket/1", b"x").await, 200);
-    assert_eq!(second.create("/bucket/2", b"x").await, 200);
-    let mut third = store.client().await;
-    let mut waiting = tokio::spawn(async move { third.create("/bucket/3", b"x").await });
-    assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err());
-    assert_eq!(first.create("/bucket/4", b"x").await, 200);
-    drop(first);
-    assert_eq!(waiting.await.expect("it has waited"), 200);
-    assert!(store.server.metrics().connections_full.get() >= 1);
+async fn silent_connections_keep_nobody_out() {
+    let store = start_with(|settings| settings.connections = 16).await;
+    let address = store.server.address();
+    let mut silent = Vec::new();
+    let mut occupy = async || {
+        for number in 0..40 {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            if number % 2 == 0 {
+                stream.write_all(b"PUT /bucket/x HTTP/1.1\r\nhost:").await.expect("sent");
+            }
+            silent.push(stream);
+        }
+    };
+    occupy().await;
+    let mut first = store.client().await;
+    assert_eq!(at_once(first.create("/bucket/1", b"x")).await, 200);
+    // Its connection is known now, and stays.
+    occupy().await;
+    assert_eq!(at_once(first.create("/bucket/2", b"x")).await, 200);
+    let mut second = store.client().await;
+    assert_eq!(at_once(second.create("/bucket/3", b"x")).await, 200);
+    let counts = store.server.connections();
+    assert!(counts.open <= 16 && counts.evicted + counts.refused >= 60, "{counts:?}");
+    // Those that are left end by themselves.
+    let mut rest = silent.pop().expect("the last is open");
+    let ended = tokio::time::timeout(Duration::from_secs(20), rest.read(&mut [0; 64])).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    store.stop().await;
+}
+
+/// Requests whose signature is wrong take no place among those that have XML, however slowly their bodies come.
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_bodies_hold_nothing() {
+    let store = start().await;
+    let address = store.server.address();
+    let mut slow = Vec::new();
+    for number in 0..64 {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let authorization = "AWS4-HMAC-SHA256 Credential=access-key/20260101/us-east-1/s3/aws4_request, \
+                             SignedHeaders=host, Signature=00";
+        let head =
+            if number % 2 == 0 { String::new() } else { format!("authorization: {authorization}\r\n") };
+        let request = format!(
+            "POST /bucket?delete= HTTP/1.1\r\nhost: {address}\r\n{head}content-length: 100000\r\n\r\n<Delete>"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    let mut client = store.client().await;
+    assert_eq!(client.create("/bucket/k", b"x").await, 200);
+    let body = b"<Delete><Object><Key>k</Key></Object></Delete>";
+    let deleted = client.send("POST", "/bucket?delete=", &[], body);
+    let deleted = tokio::time::timeout(Duration::from_secs(3), deleted).await.expect("at once");
+    assert_eq!(deleted.status, 200);
+    drop(slow);
     store.stop().await;
 }
 

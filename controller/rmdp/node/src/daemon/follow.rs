@@ -30,7 +30,9 @@ pub(crate) enum Event {
     Wanted(Box<Compiled>),
     /// A generation that cannot be carried out, and why.
     BadGeneration(u64, String),
-    /// Something that cannot be read; what was known before stays.
+    /// A version of the shared configuration that cannot be read, in words.
+    BadConfig(String),
+    /// Something that cannot be reached; what was known before stays.
     Fault(String),
 }
 
@@ -56,6 +58,7 @@ pub(crate) async fn configs(
         let event = match follower.next(&mut hints).await {
             Ok((version, Object::Config(stored))) => Some(Event::Config(version, stored.toml)),
             Ok(_) => None,
+            Err(Error::Object(error)) => Some(Event::BadConfig(error.to_string())),
             Err(error) => faults.fresh(&error),
         };
         if let Some(event) = event {
@@ -90,6 +93,10 @@ pub(crate) async fn generations(
                 Some(event)
             }
             Ok(_) => None,
+            // Nobody can say what it wanted: whoever applied it has to.
+            Err(Error::Object(error)) => {
+                Some(Event::BadGeneration(0, format!("a generation is passed over: {error}; apply again")))
+            }
             Err(error) => faults.fresh(&error),
         };
         if let Some(event) = event {

@@ -57,7 +57,7 @@ use inside::Inside;
 use shell::Shell;
 
 pub use epoch::Epoch;
-pub use start::{COMMANDS, newest_config, store_settings};
+pub use start::{COMMANDS, Readable, newest_config, newest_readable, store_settings};
 pub use status::LEFT;
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.
@@ -339,8 +339,18 @@ impl<M: Inside> Daemon<M> {
                 self.shell.alert(reason.clone());
                 self.bad_generation = Some(reason);
             }
+            Event::BadConfig(why) => self.bad_config(&why),
             Event::Fault(what) => tracing::warn!("{what}"),
         }
+    }
+
+    /// A version of the shared configuration that cannot be followed; the one before stays.
+    fn bad_config(&mut self, why: &str) {
+        let version = self.version;
+        let text = format!("the shared configuration stays at version {version}: {why}; set it again");
+        tracing::error!(alert = true, "{text}");
+        self.shell.alert(text.clone());
+        self.bad_config = Some(text);
     }
 
     fn compiled(&mut self, compiled: Compiled, took: Duration) {

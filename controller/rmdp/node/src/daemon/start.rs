@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Member, Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{MAX_BLOB, Object};
+use outplane_rmdp_core::object::{MAX_BLOB, MAX_OBJECT, Object, limit};
 use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_store as store;
 use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Settings, Xdp};
@@ -28,6 +28,9 @@ use crate::objects::Objects;
 /// Sender id of commands: they send hints and nothing else, under epochs of their own.
 pub const COMMANDS: u32 = 0;
 
+/// Newer versions of the shared configuration that are named when they are passed over.
+const PASSED: usize = 5;
+
 /// Between two tries to reach the store at start.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,7 @@ pub fn store_settings(settings: &StoreSettings) -> store::Settings {
         deadline: settings.call_timeout,
         prefix: settings.prefix.clone(),
         max_object: MAX_BLOB,
+        bound: |key| Key::parse(key).map_or(MAX_OBJECT, |key| limit(&key)),
         ..store::Settings::new(settings.endpoints.clone(), settings.bucket.clone(), access_key, secret)
     }
 }
@@ -145,16 +149,12 @@ async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
             }
             Err(error) => error,
         };
-        let waits = matches!(
-            error,
-            store::Error::Unavailable { .. } | store::Error::Unknown { .. } | store::Error::NoBucket { .. }
-        );
-        if !waits {
+        if is_final(&error) {
             return Err(error.into());
         }
         let text = error.to_string();
         if text != told {
-            tracing::warn!("waiting for the store: {text}");
+            tracing::warn!(alert = true, "waiting for the store: {text}");
             readiness.lacks(Lacking::Store, text.clone());
             told = text;
         }
@@ -162,39 +162,93 @@ async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
     }
 }
 
-/// The newest shared configuration; waits for the first.
+/// Whether a store will not do whatever comes. All else may pass: a full store is swept, a clock is set, a right is
+/// given, and whoever is there then goes on.
+fn is_final(error: &store::Error) -> bool {
+    matches!(
+        error,
+        store::Error::Settings(_) | store::Error::Versioned { .. } | store::Error::Dishonest { .. }
+    )
+}
+
+/// The newest shared configuration that can be followed; waits for the first.
+///
+/// Newer ones are alerted of by whoever follows from here on, as it comes to them.
 async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64, SharedConfig), Error> {
-    let mut told = false;
+    let mut told = String::new();
     loop {
-        let newest = newest_config(objects).await;
-        match newest {
-            Ok(Some(found)) => return Ok(found),
-            Err(Error::Store(error @ (store::Error::Unavailable { .. } | store::Error::Unknown { .. }))) => {
-                tracing::warn!(%error, "waiting for the store");
+        let why = match newest_readable(objects).await {
+            Ok(found) => match found.config {
+                Some(config) => {
+                    readiness.has(Lacking::Store);
+                    return Ok(config);
+                }
+                None => {
+                    let passed = found.passed.join("; ");
+                    let none = Error::NoConfig.to_string();
+                    let why = if passed.is_empty() { none } else { format!("{none}; {passed}") };
+                    readiness.lacks(Lacking::Configuration, why.clone());
+                    why
+                }
+            },
+            Err(Error::Store(error)) if !is_final(&error) => {
+                let why = error.to_string();
+                readiness.lacks(Lacking::Store, why.clone());
+                why
             }
             Err(error) => return Err(error),
-            Ok(None) if !told => {
-                tracing::warn!("{}; waiting for it", Error::NoConfig);
-                readiness.lacks(Lacking::Configuration, Error::NoConfig.to_string());
-                told = true;
-            }
-            Ok(None) => {}
+        };
+        if why != told {
+            tracing::warn!(alert = true, "waiting: {why}");
+            told = why;
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// The newest shared configuration, if there is one.
+/// What looking for the newest shared configuration has found.
+#[derive(Clone, Debug)]
+pub struct Readable {
+    /// The newest that can be read and makes sense, if there is one.
+    pub config: Option<(u64, SharedConfig)>,
+    /// Newer ones that were passed over, in words.
+    pub passed: Vec<String>,
+}
+
+/// The newest shared configuration that can be read and makes sense.
 ///
 /// # Errors
-/// The store's, and [`Error::Config`] for one that is wrong.
+/// The store's.
+pub async fn newest_readable(objects: &Objects) -> Result<Readable, Error> {
+    let mut passed = Vec::new();
+    for version in Chain::Configs.numbers(objects, 0).await?.into_iter().rev() {
+        let why = match objects.get(&Chain::Configs.key(version)).await {
+            Ok(Some(Object::Config(stored))) => match SharedConfig::from_toml(&stored.toml) {
+                Ok(config) => return Ok(Readable { config: Some((version, config)), passed }),
+                Err(source) => Error::Config { version, source }.to_string(),
+            },
+            // It was swept meanwhile.
+            Ok(_) => continue,
+            Err(error @ Error::Object(_)) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        if passed.len() < PASSED {
+            passed.push(why);
+        }
+    }
+    Ok(Readable { config: None, passed })
+}
+
+/// The newest shared configuration that can be read and makes sense, if there is one. Newer ones draw a warning.
+///
+/// # Errors
+/// The store's.
 pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfig)>, Error> {
-    let Some(version) = Chain::Configs.newest(objects, 0).await? else { return Ok(None) };
-    let Some(Object::Config(stored)) = objects.get(&Chain::Configs.key(version)).await? else {
-        return Ok(None);
-    };
-    let config = SharedConfig::from_toml(&stored.toml).map_err(|source| Error::Config { version, source })?;
-    Ok(Some((version, config)))
+    let Readable { config, passed } = newest_readable(objects).await?;
+    for why in passed {
+        tracing::warn!("a newer version of the shared configuration is passed over: {why}; set it again");
+    }
+    Ok(config)
 }
 
 /// The network, the stream epoch of this start, and the newest ones of the others; waits for the store.
@@ -215,8 +269,8 @@ async fn identity(
                 readiness.has(Lacking::Store);
                 return Ok(identity);
             }
-            Err(Error::Store(error @ (store::Error::Unavailable { .. } | store::Error::Unknown { .. }))) => {
-                tracing::warn!(%error, "waiting for the store");
+            Err(Error::Store(error)) if !is_final(&error) => {
+                tracing::warn!(alert = true, %error, "waiting for the store");
                 readiness.lacks(Lacking::Store, error.to_string());
             }
             Err(error) => return Err(error),

@@ -2,50 +2,37 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::body::Body;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::{IncomingStream, Listener};
+use outplane_admission::{Admission, Admitted, Guarded, Place, Settings};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
 
 /// A listener with a bound on connections and on their lives.
 pub(super) struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
-    lifetime: Duration,
+    admission: Admission,
 }
 
 impl Bounded {
+    /// Nobody shows who it is here, so nobody is known and no place is reserved.
     pub(super) fn new(listener: TcpListener, connections: usize, lifetime: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections)), lifetime }
+        let settings = Settings { lifetime: Some(lifetime), reserved: 0, ..Settings::new(connections) };
+        Self { listener, admission: Admission::new(settings) }
     }
 }
 
 impl Listener for Bounded {
-    type Io = Connection;
+    type Io = Admitted<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            // The semaphore is never closed.
-            let place = Arc::clone(&self.places).acquire_owned().await.ok();
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let end = Box::pin(tokio::time::sleep(self.lifetime));
-                    return (Connection { stream, end, _place: place }, address);
-                }
-                Err(error) => {
-                    // Out of file descriptors, say: it passes, or somebody sees it.
-                    tracing::warn!(%error, "cannot accept an HTTP connection");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
-        }
+    async fn accept(&mut self) -> (Admitted<TcpStream>, SocketAddr) {
+        self.admission.accept(&self.listener).await
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -53,48 +40,18 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that fails when its time is over.
-pub(super) struct Connection {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
-}
+/// The place of a request's connection.
+#[derive(Clone, Debug)]
+pub(super) struct At(Place);
 
-impl Connection {
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<&mut TcpStream> {
-        if self.end.as_mut().poll(context).is_ready() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(&mut self.stream)
+impl Connected<IncomingStream<'_, Bounded>> for At {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        Self(stream.io().place().clone())
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut().check(context) {
-            Ok(stream) => Pin::new(stream).poll_read(context, buffer),
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut().check(context) {
-            Ok(stream) => Pin::new(stream).poll_write(context, bytes),
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
+/// Notes that a request is under way, until its answer is sent.
+pub(super) async fn busy(ConnectInfo(At(place)): ConnectInfo<At>, request: Request, next: Next) -> Response {
+    let busy = place.request();
+    next.run(request).await.map(|body| Body::new(Guarded::new(body, busy)))
 }

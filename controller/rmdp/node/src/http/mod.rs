@@ -27,9 +27,9 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::CONTENT_TYPE;
-use listener::Bounded;
+use listener::{At, Bounded};
 
-/// Connections at a time; more wait in the kernel's queue.
+/// Connections at a time; an idle one makes room for a newcomer, and one peer has a quarter of them.
 const MAX_CONNECTIONS: usize = 32;
 /// How long one connection lives at most, whatever goes over it.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(30);
@@ -144,7 +144,9 @@ impl Server {
             .route("/health", get(|| async { "alive\n" }))
             .route("/ready", get(ready))
             .route("/status", get(status))
-            .with_state(pages);
+            .layer(axum::middleware::from_fn(listener::busy))
+            .with_state(pages)
+            .into_make_service_with_connect_info::<At>();
         let listener = Bounded::new(self.listener, MAX_CONNECTIONS, CONNECTION_LIFETIME);
         let graceful = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let last_call = async {

@@ -5,6 +5,7 @@ mod change;
 mod epochs;
 mod expiry;
 mod faults;
+mod garbage;
 mod keep;
 mod listings;
 mod probes;

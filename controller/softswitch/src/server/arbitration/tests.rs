@@ -202,9 +202,14 @@ fn clients_and_roles_are_bounded() {
     arbiter.leave(1);
     demote(&mut arbiter, 4, "", None);
     demote(&mut arbiter, 5, "a", None);
-    demote(&mut arbiter, 6, "b", None);
-    arbiter.leave(6);
+    promote(&mut arbiter, 6, "b", 10);
     assert_eq!(refused(&mut arbiter, 7, &update("c", None)), Code::ResourceExhausted);
+    // A role that was left keeps its election id, until a new role has no other place.
+    arbiter.leave(6);
+    demote(&mut arbiter, 6, "b", Some(9));
+    arbiter.leave(6);
+    promote(&mut arbiter, 7, "c", 1);
+    assert_eq!(refused(&mut arbiter, 8, &update("b", Some(9))), Code::ResourceExhausted);
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn details(status: &Status, updates: usize) -> Option<Vec<UpdateStatus>> {
     if status.details().is_empty() {
         return None;
     }
+    outplane_p4runtime::wire::check::<rpc::Status>(status.details()).ok()?;
     let packed = rpc::Status::decode(status.details()).ok()?;
     if packed.details.len() != updates {
         return None;

@@ -1,0 +1,7 @@
+//! Peers that mean harm, and processes that stay below their stated peaks: docs/limits.md has the same numbers.
+
+mod process;
+mod s3;
+mod store;
+mod switch;
+mod wire;

@@ -1,0 +1,179 @@
+//! One bad object, one refusal: nothing stops by it, and somebody is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
+use outplane_rmdp_node::blob;
+use outplane_rmdp_node::chain::{Chain, Follower};
+use outplane_rmdp_node::daemon::newest_readable;
+use outplane_rmdp_node::generation::compiled;
+use outplane_rmdp_node::intents::Intents;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Lab, PATIENCE, policy, record};
+
+const GARBAGE: Bytes = Bytes::from_static(b"{\"schema\": 1, garbage");
+
+/// Through a client without bounds.
+async fn put(lab: &Lab, key: &Key, bytes: Bytes) {
+    let mut settings = outplane_rmdp_node::daemon::store_settings(&lab.file("c1").store);
+    settings.bound = |_| usize::MAX;
+    let store = outplane_rmdp_store::Store::new(settings).unwrap();
+    store.put(&key.path(), bytes).await.unwrap();
+}
+
+/// Waits for an alert in a node's status that has these words.
+async fn alerted(lab: &Lab, node: &str, words: &str) {
+    let key = Key::Status(node.to_owned());
+    let told = async {
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
+                && status.alerts.iter().any(|alert| alert.contains(words))
+            {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{node} raises no alert with: {words}"));
+}
+
+/// Somebody else's bytes under the names of desired states, short and long: they are made again, and written over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_under_a_blobs_name_counts_as_nothing() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let _nodes = lab.start_all().await;
+    for (rules, garbage) in [(3, Bytes::new()), (4, GARBAGE), (5, Bytes::from(vec![7; 40_000]))] {
+        let wanted = compiled(&record(0, policy(lab.switches.keys(), rules))).unwrap().blobs;
+        for digest in wanted.keys() {
+            put(&lab, &Key::Blob(*digest), garbage.clone()).await;
+        }
+        let generation = lab.apply(rules).await;
+        lab.converged(generation).await;
+        for (digest, bytes) in &wanted {
+            let there = lab.objects.blob(*digest).await.unwrap().unwrap();
+            assert_eq!((blob::digest(&there), &there), (*digest, bytes));
+        }
+    }
+}
+
+/// The newest version of the shared configuration is garbage, is too long, makes no sense: nodes start with the one
+/// before and say so, and the next that is set is followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_configuration_is_passed_over() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    put(&lab, &Key::Config(2), GARBAGE).await;
+    put(&lab, &Key::Config(3), Bytes::from(vec![b' '; (4 << 20) + 1])).await;
+    assert_eq!(lab.set_config("nonsense").await, 4);
+    put(&lab, &Key::Config(5), GARBAGE).await;
+    let found = newest_readable(&lab.objects).await.unwrap();
+    assert_eq!(found.config.map(|(version, _)| version), Some(1));
+    assert_eq!(found.passed.len(), 4, "{:?}", found.passed);
+    let nodes = lab.start_all().await;
+    assert!(nodes.values().all(|node| node.up.config == 1));
+    alerted(&lab, "c1", "stays at version 1").await;
+    let version = lab.set_config(&lab.config()).await;
+    assert_eq!(version, 6);
+    let generation = lab.apply(3).await;
+    lab.converged(generation).await;
+    let Some(Object::Status(status)) =
+        lab.object(&Key::Status("c1".to_owned()), Duration::from_millis(5)).await
+    else {
+        panic!("a status")
+    };
+    assert!(status.config >= 1);
+    // And one that comes while they run.
+    put(&lab, &Key::Config(7), GARBAGE).await;
+    alerted(&lab, "c1", "stays at version 6").await;
+    assert_eq!(lab.set_config(&lab.config()).await, 8);
+}
+
+/// Garbage behind the newest generation hides nothing, before distributors start and while they run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_generation_is_passed_over() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    assert_eq!(lab.apply(2).await, 1);
+    put(&lab, &Key::Generation(2), GARBAGE).await;
+    let mut follower = Follower::new(lab.objects.clone(), Chain::Generations, 0);
+    assert_eq!(follower.newer(0).await.unwrap().map(|(number, _)| number), Some(1));
+    assert!(follower.newer(0).await.unwrap_err().to_string().contains("i/00000000000000000002"));
+    assert_eq!(follower.newer(0).await.unwrap(), None);
+    assert!(Intents::new(lab.objects.clone()).newest().await.unwrap().contains_key("leaf1"));
+    let _nodes = lab.start_all().await;
+    lab.converged(1).await;
+    alerted(&lab, "d1", "i/00000000000000000002").await;
+    assert_eq!(lab.apply(3).await, 3);
+    lab.converged(3).await;
+    put(&lab, &Key::Generation(4), Bytes::from_static(b"")).await;
+    alerted(&lab, "d1", "i/00000000000000000004").await;
+    assert_eq!(lab.apply(4).await, 5);
+    lab.converged(5).await;
+}
+
+/// Objects that are longer than anything of their kind are garbage, and are not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_that_are_too_long_are_unreadable() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let key = Key::Status("c9".to_owned());
+    put(&lab, &key, Bytes::from(vec![b' '; 20 << 20])).await;
+    let error = lab.objects.get(&key).await.unwrap_err();
+    assert!(matches!(error, outplane_rmdp_node::Error::Object(_)), "{error}");
+    assert!(error.to_string().contains("20971520 bytes, at most 65536"), "{error}");
+    assert_eq!(lab.objects.get_readable(&key).await.unwrap(), None);
+    // Somebody else's, and so not ours.
+    let mut object = lab.objects.get(&Key::Config(1)).await.unwrap().unwrap();
+    put(&lab, &Key::Config(9), Bytes::from(vec![b' '; 5 << 20])).await;
+    assert!(!lab.objects.create(&Key::Config(9), &mut object).await.unwrap());
+}
+
+/// A store in front of the store, which refuses everything until it is told otherwise.
+async fn refusing(real: String, refuses: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (real, refuses) = (real.clone(), Arc::clone(&refuses));
+            tokio::spawn(async move {
+                if refuses.load(Ordering::Relaxed) {
+                    let _ = near.read(&mut [0; 16_384]).await;
+                    let body = "<Error><Code>QuotaExceeded</Code><Message>full</Message></Error>";
+                    let head = format!(
+                        "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        body.len()
+                    );
+                    let _ = near.write_all(format!("{head}{body}").as_bytes()).await;
+                    let _ = near.shutdown().await;
+                    return;
+                }
+                let mut far = TcpStream::connect(real).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A store that is full, or a clock that is wrong, when a node starts: it waits and says so, and works when it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_refuses_at_start_is_waited_for() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let refuses = Arc::new(AtomicBool::new(true));
+    let real = lab.access.endpoints[0].trim_start_matches("http://").to_owned();
+    lab.access.endpoints = vec![refusing(real, Arc::clone(&refuses)).await];
+    let later = tokio::spawn({
+        let refuses = Arc::clone(&refuses);
+        async move {
+            sleep(Duration::from_secs(2)).await;
+            refuses.store(false, Ordering::Relaxed);
+        }
+    });
+    let _nodes = lab.start_all().await;
+    assert!(later.is_finished());
+    lab.converged(lab.apply(2).await).await;
+}
