@@ -5,7 +5,8 @@
 //!    shown.
 //! 2. **controllers**: four distributors and four controllers without a master, an S3 store, two switches. A change is
 //!    carried out once on each switch; then again while datagrams are lost, a distributor is down and the controller at
-//!    work is killed.
+//!    work is killed. Then a switch restarts empty, and another is edited by hand: both come back to the policy without
+//!    anybody asking.
 
 mod controllers;
 mod firewall;

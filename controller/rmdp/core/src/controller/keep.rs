@@ -84,6 +84,7 @@ enum Found {
 
 /// A switch of the newest generation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that is known by itself")]
 struct Kept {
     /// The newest generation's.
     task: Task,

@@ -468,8 +468,6 @@ impl World {
                 self.execute(node, task, attempt, fence, start_before, push);
             }
             Action::Audit { task, number } => self.audit(node, task, number),
-            // There are no strangers here.
-            Action::Disown { .. } => {}
             Action::Stop { id, attempt } => {
                 self.nodes[node].stopping.insert((id, attempt));
             }
@@ -482,7 +480,8 @@ impl World {
                 }
             }
             Action::Heartbeat(heartbeat) => self.heartbeat(node, heartbeat),
-            Action::Note(_) => {}
+            // There are no strangers here.
+            Action::Disown { .. } | Action::Note(_) => {}
         }
     }
 
