@@ -46,7 +46,7 @@ impl World {
             let generation = self.newest;
             self.after(wait, Event::Emit { node, start, generation });
         }
-        if self.nodes[node].is_controller && self.newest > 0 {
+        if self.nodes[node].is_controller && self.newest > self.scenario.first {
             let (wait, generation) = (self.chance.range(MS, 500 * MS), self.newest);
             self.after(wait, Event::Wanted { node, start, generation });
         }

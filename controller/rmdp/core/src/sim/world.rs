@@ -405,6 +405,7 @@ impl World {
             }
             Event::Wanted { node, generation, .. } => {
                 let tasks = self.scenario.tasks(generation);
+                self.nodes[node].read.insert(generation);
                 self.input(node, Input::Wanted { generation, tasks });
             }
             Event::Stir { node, switch, .. } => self.input(node, Input::Stirred { switch }),

@@ -157,7 +157,7 @@ fn heartbeats_and_switches_are_not_believed_either() {
     let by = Fence { generation: u64::MAX, audit: 0, attempt: 1 };
     bench.executed(&task, 1, Execution::Fenced { by });
     bench.reply_get(&Key::Generation(u64::MAX), Reply::Missing);
-    assert!(bench.result(&task, 1).1.reason.contains("another program holds it"));
+    assert!(bench.result(&task, 1).1.reason.contains("another program holds the switch"));
 }
 
 #[test]
