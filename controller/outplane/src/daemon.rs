@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, role: Role, global: &Global) -> anyhow:
     let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
     let loaded = outplane_rmdp_node::file::NodeFile::load(&path)?;
     logging::start_daemon(global, loaded.file.log);
-    for warning in loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.of_daemon) {
         tracing::warn!("{warning}");
     }
     let beside = || path.parent().map(|folder| folder.join("tls")).unwrap_or_default();

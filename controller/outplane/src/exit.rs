@@ -43,8 +43,27 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         matches!(cause.downcast_ref(), Some(outplane_rmdp_node::Error::Store(_)))
             || cause.downcast_ref::<outplane_rmdp_store::Error>().is_some()
     });
-    if of_node { Exit::Store } else { Exit::Failed }
+    let of_switch = error
+        .chain()
+        .any(|cause| cause.is::<outplane_driver_p4runtime::Error>() || cause.is::<SwitchTrouble>());
+    match (of_node, of_switch) {
+        (true, _) => Exit::Store,
+        (_, true) => Exit::Switch,
+        _ => Exit::Failed,
+    }
 }
+
+/// What is wrong with a switch, in words.
+#[derive(Debug)]
+pub(crate) struct SwitchTrouble(pub(crate) String);
+
+impl std::fmt::Display for SwitchTrouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SwitchTrouble {}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -14,6 +14,15 @@ pub(crate) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     Ok(runtime.block_on(future))
 }
 
+/// Runs something until it ends, or until a signal: then there is no result.
+pub(crate) async fn interruptible<F: Future>(future: F) -> anyhow::Result<Option<F::Output>> {
+    let signals = Signals::new()?;
+    tokio::select! {
+        () = signals.wait() => Ok(None),
+        result = future => Ok(Some(result)),
+    }
+}
+
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
     interrupt: Signal,

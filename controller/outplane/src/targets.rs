@@ -7,6 +7,7 @@ use clap::Args;
 use outplane_driver_p4runtime::{Options, Target};
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::model::{Intent, Switch, Tls};
+use outplane_rmdp_node::plain;
 
 use crate::exit::Usage;
 
@@ -39,6 +40,9 @@ pub(crate) struct Targets {
     /// Name to expect in the switch's certificate [default: the address]
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     tls_server_name: Option<String>,
+    /// That switches off loopback are talked to in plain text is meant: no warning
+    #[arg(long)]
+    insecure: bool,
     /// Longest time that a call to a switch may take, in seconds [default: 10]; with `apply --config`: that the switches
     /// may take to converge [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -74,6 +78,11 @@ impl Targets {
         self.address.is_some() || !self.switch.is_empty()
     }
 
+    /// Whether a switch of this name is meant, as far as `--switch` says.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.switch.is_empty() || self.switch.iter().any(|wanted| wanted == name)
+    }
+
     /// Whether a switch is given on the command line.
     pub(crate) fn has_address(&self) -> bool {
         self.address.is_some()
@@ -84,8 +93,17 @@ impl Targets {
         chosen(intent, &self.switch)
     }
 
-    /// The switches meant, by name. Without `--address` each must be an object of the files.
+    /// The switches meant, by name. Without `--address` each must be an object of the files. Plain text is warned of.
     pub(crate) fn resolve(&self, intent: &Intent) -> anyhow::Result<Vec<Target>> {
+        let targets = self.meant(intent)?;
+        let plain = targets.iter().filter(|target| target.tls.is_none() && !self.insecure);
+        for warning in plain.filter_map(|target| plain::switch(&target.name, &target.address)) {
+            tracing::warn!("{warning}, or say --insecure if that is meant");
+        }
+        Ok(targets)
+    }
+
+    fn meant(&self, intent: &Intent) -> anyhow::Result<Vec<Target>> {
         let names = chosen(intent, &self.switch)?;
         let Some(address) = &self.address else {
             if intent.switches.is_empty() {

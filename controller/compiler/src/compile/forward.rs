@@ -22,7 +22,7 @@ const EVERY_PORT: i32 = 10;
 
 /// An id for each segment: the hash of its name, or the next free one, segments in the order of their hashes. So a new
 /// segment leaves the others their ids, unless it comes in between two that share one. None: there are too many.
-pub(super) fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option<BTreeMap<String, u16>> {
+pub fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option<BTreeMap<String, u16>> {
     let mut hashed: Vec<([u8; 32], &String)> =
         names.map(|name| (Sha256::digest(name.as_bytes()).into(), name)).collect();
     if hashed.len() > MAX_SEGMENTS {

@@ -34,7 +34,7 @@ use crate::ranges::Point;
 use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
-pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP};
+pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP, segment_ids};
 pub use notes::{Note, OpenedBy, Opening, Unread};
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is

@@ -232,7 +232,7 @@ impl Arguments {
     }
 }
 
-fn latest_election_id() -> u128 {
+pub(super) fn latest_election_id() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros().max(1))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -9,8 +10,11 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{MAX_CONFIG, Object, StoredConfig};
 use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::clock;
+use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_node::network;
+use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
@@ -141,6 +145,11 @@ async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
     network::ensure(&objects, &node::author()).await?;
     // Nodes know the keys of the version before, if there is one.
     let before = outplane_rmdp_node::daemon::newest_config(&objects).await?;
+    if let Some((version, before)) = &before
+        && config.grace() < before.grace()
+    {
+        all_follow(&objects, before, *version).await?;
+    }
     let author = node::author();
     let make = |version| {
         Object::Config(StoredConfig { version, toml: toml.clone(), author: author.clone(), at_ms: 0 })
@@ -154,6 +163,30 @@ async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
         }
     }
     Ok(Set { version, told, members: config.members.len() })
+}
+
+/// A shorter grace counts once the one before has passed, and nobody claims by one that is older still: so all nodes that
+/// live must follow the version before.
+async fn all_follow(objects: &Objects, before: &SharedConfig, version: u64) -> anyhow::Result<()> {
+    let mut behind = Vec::new();
+    for member in &before.members {
+        let Some(Object::Status(status)) = objects.get(&Key::Status(member.name.clone())).await? else {
+            continue;
+        };
+        let age = Duration::from_millis(clock::unix_millis().saturating_sub(status.at_ms));
+        if status.config < version && status.receiver != LEFT && age < before.grace() {
+            behind.push(format!("{} follows {}", member.name, status.config));
+        }
+    }
+    if !behind.is_empty() {
+        bail!(
+            "retention.grace_s is lowered while not all nodes follow version {version}: {}; they may still claim by a \
+             longer one. Wait until they follow it (`outplane status`), or stop them and wait {} s",
+            behind.join(", "),
+            before.retention.grace_s
+        );
+    }
+    Ok(())
 }
 
 async fn history(node: Node) -> anyhow::Result<History> {

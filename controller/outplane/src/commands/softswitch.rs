@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use outplane_rmdp_node::plain;
 use outplane_softswitch::dataplane::PortSpec;
 use outplane_softswitch::server::{Config, Tls};
 use outplane_softswitch::state::Limits;
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// PEM file with the authorities that clients' certificates must come from; clients must have one then
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
+    /// That others can reach it in plain text, or without a certificate, is meant: no warning
+    #[arg(long)]
+    insecure: bool,
     /// Append a JSON line for every write, by whom it was and what became of it
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -78,6 +82,9 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    if let Some(warning) = exposed(arguments).filter(|_| !arguments.insecure) {
+        tracing::warn!("{warning}");
+    }
     let signals = runtime::Signals::new()?;
     let ports = arguments.port.clone();
     let switch = Switch::start(SwitchConfig { listener, server, ports, limits: Limits::default() })?;
@@ -89,6 +96,22 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
         "the journal could not be written, and a switch without its witness ends"
     );
     Ok(Exit::Done)
+}
+
+/// What others can do to it who have no right to.
+fn exposed(arguments: &Arguments) -> Option<String> {
+    let (harm, cure) = match (&arguments.tls_cert, &arguments.tls_ca) {
+        (Some(_), Some(_)) => return None,
+        (Some(_), None) => (
+            "whoever reaches it may write its tables, since clients need no certificate",
+            "give it --tls-ca, or say --insecure if that is meant",
+        ),
+        (None, _) => (
+            "whoever reaches it may write its tables, and whoever is on the way reads them",
+            "give it --tls-cert, --tls-key and --tls-ca, or say --insecure if that is meant",
+        ),
+    };
+    plain::listener("the switch", arguments.listen, harm, cure)
 }
 
 fn say(arguments: &Arguments, format: Format, listening: SocketAddr) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Alert, AlertOf, KeptSwitches, NodeStatus, Object, Standing};
+use outplane_rmdp_core::object::{Alert, AlertOf, HeardAt, KeptSwitches, NodeStatus, Object, Standing};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::objects::Objects;
@@ -22,6 +22,9 @@ use crate::runtime;
 
 /// A status that is older than this is stale: nodes write theirs every 5 s.
 const STALE: Duration = Duration::from_secs(15);
+
+/// An alert that holds is written again each minute; one that is older than this was left behind.
+const LEFT_BEHIND: Duration = Duration::from_mins(3);
 
 /// Generations, and probes, whose tasks are shown.
 const GENERATIONS: usize = 2;
@@ -49,10 +52,12 @@ struct Status {
 struct NodeForm {
     node: String,
     role: &'static str,
-    /// `up`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
+    /// `up`, `silent`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
     state: &'static str,
     /// Seconds since its last status, by the clocks of this machine and the node.
     age: Option<f64>,
+    /// Who has heard it how long ago.
+    heard: Heard,
     epoch: Option<u64>,
     config: Option<u64>,
     generation: Option<u64>,
@@ -85,6 +90,21 @@ struct SwitchForm {
     repairs: u64,
 }
 
+/// Who has heard a node, as the others' statuses say that are not stale.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Heard {
+    /// Seconds since somebody heard it last, the age of that one's status included; null: nobody has.
+    seconds: Option<f64>,
+    /// Who that was.
+    by: Option<String>,
+    /// Those for whom it has been silent for too long.
+    silent_for: Vec<String>,
+    /// Those who would have heard it: everybody else who tells.
+    listeners: usize,
+    /// It has told somebody that it leaves.
+    left: bool,
+}
+
 /// An endpoint of the store, as this command found it.
 #[derive(Serialize)]
 struct EndpointForm {
@@ -100,12 +120,17 @@ struct EndpointForm {
 #[derive(Serialize)]
 struct Degraded {
     node: String,
-    /// `sender` or `receiver`.
+    /// `sender`, `receiver`, or `silent`.
     of: &'static str,
     hard: bool,
     reason: String,
     by: String,
+    /// When it was told last: what still holds is told each minute.
     since: String,
+    /// Seconds since then.
+    age: f64,
+    /// Nobody repeats it: it was left behind.
+    left_behind: bool,
 }
 
 /// Asks the store.
@@ -147,14 +172,11 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         timeouts: stats.timeouts,
         p50_ms: stats.p50.map(|p50| (p50.as_secs_f64() * 10_000.0).round() / 10.0),
     });
-    Ok(Status {
-        config: version,
-        nodes: nodes(&config, statuses?),
-        switches: switches(kept?),
-        endpoints: endpoints.collect(),
-        degraded: alerts?.into_iter().map(Degraded::from).collect(),
-        tasks: tasks?,
-    })
+    let nodes = nodes(&config, statuses?);
+    let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
+    degraded.extend(alerts?.into_iter().map(Degraded::from));
+    let (endpoints, switches) = (endpoints.collect(), switches(kept?));
+    Ok(Status { config: version, nodes, switches, endpoints, degraded, tasks: tasks? })
 }
 
 /// All objects under a prefix, these among them. Those that cannot be read are told and left out.
@@ -178,38 +200,43 @@ async fn read<T>(
 
 /// The members in the order of the configuration, then whoever else has a status.
 fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
+    let now = clock::unix_millis();
     let mut statuses: BTreeMap<String, NodeStatus> =
         statuses.into_iter().map(|status| (status.node.clone(), status)).collect();
+    let heard: BTreeMap<String, Heard> = config
+        .members
+        .iter()
+        .map(|member| (member.name.clone(), heard(&member.name, statuses.values(), now)))
+        .collect();
+    let of = |name: &str| heard.get(name).cloned().unwrap_or_default();
     let mut nodes: Vec<NodeForm> = config
         .members
         .iter()
         .map(|member| match statuses.remove(&member.name) {
-            Some(status) => NodeForm::of(status, true),
-            None => NodeForm::absent(&member.name, member.role),
+            Some(status) => NodeForm::of(status, true, of(&member.name), now),
+            None => NodeForm::absent(&member.name, member.role, of(&member.name)),
         })
         .collect();
-    nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false)));
+    nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
     nodes
 }
 
 /// By name. Whoever told of a switch last keeps it; those that are not kept are told again, last.
 fn switches(mut kept: Vec<KeptSwitches>) -> Vec<SwitchForm> {
     let now = clock::unix_millis();
-    let age = |at_ms| Duration::from_millis(now.saturating_sub(at_ms));
-    let seconds = |age: Duration| (age.as_secs_f64() * 10.0).round() / 10.0;
     kept.sort_by_key(|kept| kept.at_ms);
     let mut switches = BTreeMap::new();
     for KeptSwitches { node, switches: those, at_ms } in kept {
         for kept in those {
-            let standing = if age(at_ms) > STALE { "unwatched" } else { kept.standing.word() };
+            let standing = if age(at_ms, now) > STALE { "unwatched" } else { kept.standing.word() };
             let form = SwitchForm {
                 desired: kept.generation,
                 seen: kept.seen,
                 standing,
                 what: kept.what,
-                verified_age: kept.verified_ms.map(|at| seconds(age(at))),
+                verified_age: kept.verified_ms.map(|at| tenths(age(at, now))),
                 by: node.clone(),
-                told_age: seconds(age(at_ms)),
+                told_age: tenths(age(at_ms, now)),
                 repairs: kept.repairs,
                 switch: kept.switch.clone(),
             };
@@ -217,6 +244,40 @@ fn switches(mut kept: Vec<KeptSwitches>) -> Vec<SwitchForm> {
         }
     }
     switches.into_values().collect()
+}
+
+fn age(at_ms: u64, now: u64) -> Duration {
+    Duration::from_millis(now.saturating_sub(at_ms))
+}
+
+/// One digit after the point.
+fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+/// What the statuses of the others say of a node.
+fn heard<'s>(node: &str, statuses: impl Iterator<Item = &'s NodeStatus>, now: u64) -> Heard {
+    let mut heard = Heard::default();
+    let mut latest: Option<Duration> = None;
+    let others = statuses
+        .filter(|status| status.node != node && status.receiver != LEFT && age(status.at_ms, now) <= STALE);
+    for status in others {
+        let Some(HeardAt { ms, left, silent, .. }) = status.heard.get(node) else { continue };
+        heard.listeners += 1;
+        heard.left |= left;
+        if *silent {
+            heard.silent_for.push(status.node.clone());
+        }
+        let ago = ms.map(|ms| Duration::from_millis(ms) + age(status.at_ms, now));
+        if let Some(ago) = ago
+            && latest.is_none_or(|latest| ago < latest)
+        {
+            latest = Some(ago);
+            heard.by = Some(status.node.clone());
+        }
+    }
+    heard.seconds = latest.map(tenths);
+    heard
 }
 
 fn role(role: Role) -> &'static str {
@@ -227,8 +288,9 @@ fn role(role: Role) -> &'static str {
 }
 
 impl NodeForm {
-    fn absent(node: &str, is: Role) -> Self {
+    fn absent(node: &str, is: Role, heard: Heard) -> Self {
         Self {
+            heard,
             node: node.to_owned(),
             role: role(is),
             state: "absent",
@@ -244,19 +306,22 @@ impl NodeForm {
         }
     }
 
-    fn of(status: NodeStatus, member: bool) -> Self {
-        let age = Duration::from_millis(clock::unix_millis().saturating_sub(status.at_ms));
+    fn of(status: NodeStatus, member: bool, heard: Heard, now: u64) -> Self {
+        let age = age(status.at_ms, now);
+        let unheard = heard.listeners > 0 && heard.silent_for.len() == heard.listeners;
         let state = match () {
             () if status.receiver == LEFT => "left",
             () if age > STALE => "stale",
             () if !member => "stranger",
+            () if unheard => "silent",
             () if status.draining => "draining",
             () => "up",
         };
         Self {
             role: role(status.role),
             state,
-            age: Some((age.as_secs_f64() * 10.0).round() / 10.0),
+            age: Some(tenths(age)),
+            heard,
             epoch: Some(status.epoch),
             config: Some(status.config),
             generation: Some(status.generation),
@@ -270,6 +335,43 @@ impl NodeForm {
     }
 }
 
+impl NodeForm {
+    /// As degraded, where others say that it is silent.
+    fn silence(&self) -> Option<Degraded> {
+        let Heard { seconds, silent_for, listeners, .. } = &self.heard;
+        if silent_for.is_empty() || self.state == "left" {
+            return None;
+        }
+        let by = silent_for.join(", ");
+        let (some, all) = (silent_for.len(), *listeners);
+        let whom = if some == all { "nobody" } else { &format!("not all ({some} of {all} do not)") };
+        let reason = match seconds {
+            Some(seconds) => format!("{whom} hears it, last {seconds:.1} s ago"),
+            None => format!("{whom} hears it, nobody ever has"),
+        };
+        let (node, hard) = (self.node.clone(), some == all);
+        Some(Degraded {
+            node,
+            of: "silent",
+            hard,
+            reason,
+            by,
+            since: node::time(clock::unix_millis()),
+            age: 0.0,
+            left_behind: false,
+        })
+    }
+
+    /// In words: who has heard it when.
+    fn heard_words(&self) -> String {
+        match (&self.heard.seconds, &self.heard.by) {
+            (Some(seconds), Some(by)) => format!("{seconds:.1} s ago by {by}"),
+            _ if self.heard.listeners == 0 => "nobody listens".to_owned(),
+            _ => "never".to_owned(),
+        }
+    }
+}
+
 impl From<Alert> for Degraded {
     fn from(alert: Alert) -> Self {
         let of = match alert.of {
@@ -277,7 +379,9 @@ impl From<Alert> for Degraded {
             AlertOf::Receiver => "receiver",
         };
         let Alert { node, hard, reason, by, at_ms, .. } = alert;
-        Self { node, of, hard, reason, by, since: node::time(at_ms) }
+        let age = age(at_ms, clock::unix_millis());
+        let left_behind = age > LEFT_BEHIND;
+        Self { node, of, hard, reason, by, since: node::time(at_ms), age: tenths(age), left_behind }
     }
 }
 
@@ -289,18 +393,27 @@ impl Report for Status {
             vec![
                 node.node.clone(),
                 node.role.to_owned(),
-                match node.age {
-                    Some(age) if node.state == "stale" => format!("stale {age:.0} s"),
-                    _ => node.state.to_owned(),
-                },
+                node.state.to_owned(),
+                node.heard_words(),
+                node.age.map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s")),
                 dash(node.epoch.map(|epoch| epoch.to_string())),
                 dash(node.config.map(|config| config.to_string())),
                 dash(node.generation.map(|generation| generation.to_string())),
                 dash(node.receiver.clone().filter(|_| node.state != "left")),
             ]
         });
-        let head = ["node", "role", "state", "epoch", "configuration", "generation", "receives by"];
-        columns(out, &head, &[3, 4, 5], rows)?;
+        let head = [
+            "node",
+            "role",
+            "state",
+            "heard",
+            "status age",
+            "epoch",
+            "configuration",
+            "generation",
+            "receives by",
+        ];
+        columns(out, &head, &[4, 5, 6, 7], rows)?;
         // Who has left has told why: it was asked to.
         for node in self.nodes.iter().filter(|node| node.state != "left") {
             for alert in &node.alerts {
@@ -352,15 +465,98 @@ impl Report for Status {
         if self.degraded.is_empty() {
             writeln!(out, "  {}", styled(GOOD, "nobody"))?;
         }
-        for Degraded { node, of, hard, reason, by, since } in &self.degraded {
+        for Degraded { node, of, hard, reason, by, since, age, left_behind } in &self.degraded {
             let mark = if *hard { styled(BAD, "hard") } else { styled(WARN, "soft") };
-            let told = styled(FAINT, format_args!("told by {by} at {since}"));
-            writeln!(out, "  {node} as {of} ({mark}): {reason}; {told}")?;
+            let told = match (*of, *left_behind) {
+                ("silent", _) => format!("told by {by}"),
+                (_, false) => format!("told by {by} at {since}, {age:.0} s ago"),
+                (_, true) => {
+                    format!("told by {by} at {since} and not repeated for {age:.0} s: it may be over")
+                }
+            };
+            let told = styled(FAINT, told);
+            let what = if *of == "silent" { "is silent".to_owned() } else { format!("as {of}") };
+            writeln!(out, "  {node} {what} ({mark}): {reason}; {told}")?;
         }
         writeln!(out, "\n{}", styled(HEAD, "Last tasks"))?;
         if self.tasks.is_empty() {
             return writeln!(out, "  none");
         }
         table(out, &self.tasks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(node: &str, ago: u64, heard: &[(&str, Option<u64>, bool)]) -> NodeStatus {
+        let at = |ms, silent| HeardAt { ms, silent, ..HeardAt::default() };
+        NodeStatus {
+            node: node.to_owned(),
+            role: Role::Controller,
+            epoch: 1,
+            version: "0".to_owned(),
+            config: 1,
+            generation: 1,
+            receiver: "socket".to_owned(),
+            draining: false,
+            counters: BTreeMap::new(),
+            tasks: Vec::new(),
+            alerts: Vec::new(),
+            heard: heard.iter().map(|(node, ms, silent)| ((*node).to_owned(), at(*ms, *silent))).collect(),
+            at_ms: clock::unix_millis() - ago,
+        }
+    }
+
+    fn config(names: &[&str]) -> SharedConfig {
+        let member = |(number, name): (usize, &&str)| {
+            let role = if name.starts_with('d') { "distributor" } else { "controller" };
+            format!(
+                "[[member]]\nname = \"{name}\"\nsender = {number}\nrole = \"{role}\"\naddress = \"192.0.2.{number}:1\"\n"
+            )
+        };
+        SharedConfig::from_toml(&(1..).zip(names).map(member).collect::<String>()).unwrap()
+    }
+
+    /// Its own last status is young still, and it is not called up: the others say how it is.
+    #[test]
+    fn a_frozen_node_is_not_up() {
+        let statuses = vec![
+            status("c1", 4200, &[("d1", Some(10), false), ("c2", Some(20), false)]),
+            status("c2", 300, &[("d1", Some(10), false), ("c1", Some(3900), true)]),
+            status("d1", 900, &[("c1", Some(3200), true), ("c2", Some(100), false)]),
+            // Stale: says nothing of anybody any more.
+            status("c3", 60_000, &[("c1", Some(1), false)]),
+        ];
+        let nodes = nodes(&config(&["d1", "c1", "c2", "c3", "c4"]), statuses);
+        let states: Vec<_> = nodes.iter().map(|node| (node.node.as_str(), node.state)).collect();
+        assert_eq!(states, [("d1", "up"), ("c1", "silent"), ("c2", "up"), ("c3", "stale"), ("c4", "absent")]);
+        let heard = &nodes[1].heard;
+        assert_eq!((heard.by.as_deref(), heard.listeners), (Some("d1"), 2));
+        assert!(heard.seconds.is_some_and(|seconds| (4.1..4.5).contains(&seconds)), "{heard:?}");
+        let degraded = nodes[1].silence().unwrap();
+        assert!(
+            degraded.hard && degraded.reason.starts_with("nobody hears it, last 4."),
+            "{}",
+            degraded.reason
+        );
+        assert_eq!(degraded.by, "c2, d1");
+        assert!(nodes[0].silence().is_none());
+        assert!(nodes[0].heard_words().ends_with("s ago by c2"), "{}", nodes[0].heard_words());
+        assert_eq!(nodes[4].heard_words(), "nobody listens");
+    }
+
+    #[test]
+    fn one_that_some_do_not_hear_is_up_and_told_of() {
+        let statuses = vec![
+            status("c1", 100, &[]),
+            status("c2", 100, &[("c1", Some(9000), true)]),
+            status("d1", 100, &[("c1", Some(50), false)]),
+        ];
+        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses);
+        assert_eq!(nodes[1].state, "up");
+        let degraded = nodes[1].silence().unwrap();
+        assert!(!degraded.hard && degraded.reason.contains("1 of 2 do not"), "{}", degraded.reason);
     }
 }

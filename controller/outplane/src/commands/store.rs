@@ -13,6 +13,7 @@ use outplane_embedded_store::{Keys, Metrics, Server, Settings, Tls};
 use outplane_rmdp_node::http::{self, Lacking, Readiness};
 use outplane_rmdp_node::metrics::{Named, Number, PlainMetrics};
 use outplane_rmdp_node::notify::Notifier;
+use outplane_rmdp_node::plain;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -56,6 +57,9 @@ pub(crate) struct Arguments {
     /// PEM file with the store's private key
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// That it can be reached from elsewhere in plain text, or its pages, is meant: no warning
+    #[arg(long)]
+    insecure: bool,
     /// Size of the log's segments, for tests
     #[arg(long, value_name = "BYTES", value_parser = bytes, hide = true)]
     segment: Option<u64>,
@@ -83,6 +87,11 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    if !arguments.insecure {
+        for warning in exposed(arguments) {
+            tracing::warn!("{warning}");
+        }
+    }
     let pages = Pages::default();
     pages.readiness.lacks(Lacking::Store, "the log is being read");
     // It ends with the set.
@@ -131,6 +140,21 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     notifier.stopping(&why);
     server.shutdown().await?;
     Ok(Exit::Done)
+}
+
+/// What others can reach in plain text.
+fn exposed(arguments: &Arguments) -> Vec<String> {
+    let cure = "give it --tls-cert and --tls-key, or say --insecure if that is meant";
+    let harm = "whoever is on the way reads policies and statuses and can forge answers, claims among them (keys are not sent)";
+    let store = match arguments.tls_cert {
+        Some(_) => None,
+        None => plain::listener("the store", arguments.listen, harm, cure),
+    };
+    let harm = "whoever reaches it reads metrics and status, there is no password";
+    let cure = "say --insecure if that is meant";
+    let pages =
+        arguments.http.and_then(|address| plain::listener("HTTP (/metrics, /status)", address, harm, cure));
+    store.into_iter().chain(pages).collect()
 }
 
 /// Connections and segments are open files; the limit that shells and service managers set first is low, for programs

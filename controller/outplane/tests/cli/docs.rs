@@ -80,3 +80,75 @@ fn command_md_shows_real_output() {
     }
     assert!(tried >= 10, "{tried} commands were tried");
 }
+
+/// The cells of a table's row, as GitHub counts them: a bar in code is one, too, unless it is escaped.
+fn cells(row: &str) -> usize {
+    let (mut cells, mut escaped) = (0, false);
+    for letter in row.trim().trim_end_matches('|').chars() {
+        cells += usize::from(letter == '|' && !escaped);
+        escaped = letter == '\\' && !escaped;
+    }
+    cells
+}
+
+/// A table that is broken is shown as text: every row has its head's cells, and none stands without a head.
+#[test]
+fn tables_are_well_formed() {
+    let pages = ["README.md", "p4/README.md", "ebpf/README.md"].map(|page| root().join(page));
+    let docs = std::fs::read_dir(root().join("docs")).expect("the folder is there");
+    let docs = docs.map(|entry| entry.expect("it can be read").path());
+    let mut tables = 0;
+    for page in pages.into_iter().chain(docs.filter(|path| path.extension().is_some_and(|ext| ext == "md"))) {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        let (mut fenced, mut width, mut rows) = (false, 0, 0);
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{}:{}: {line}", page.display(), number + 1);
+            fenced ^= line.starts_with("```");
+            if fenced || !line.starts_with('|') {
+                assert!(rows != 1, "{place}: a head alone is no table");
+                (width, rows) = (0, 0);
+                continue;
+            }
+            rows += 1;
+            match rows {
+                1 => (width, tables) = (cells(line), tables + 1),
+                2 => assert!(
+                    line.chars().all(|letter| "|-: ".contains(letter)),
+                    "{place}: after a head come dashes"
+                ),
+                _ => {}
+            }
+            assert_eq!(cells(line), width, "{place}: the head has {width} cells");
+        }
+    }
+    assert!(tables > 40, "{tables}");
+}
+
+/// A page that sends to another names one that is there.
+#[test]
+fn pages_that_others_send_to_are_there() {
+    let docs = std::fs::read_dir(root().join("docs")).expect("the folder is there");
+    let docs = docs.map(|entry| entry.expect("it can be read").path());
+    let mut seen = 0;
+    for page in docs.chain(["README.md", "p4/README.md", "ebpf/README.md"].map(|page| root().join(page))) {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "/._-".contains(letter)));
+        for word in words.filter(|word| word.starts_with("docs/") && word.ends_with(".md")) {
+            assert!(root().join(word).is_file(), "{}: {word} is not there", page.display());
+            seen += 1;
+        }
+        // `docs/x.md, "Section"`: the section is there.
+        for (at, _) in text.match_indices(".md, \"") {
+            let start = text[..at].rfind("docs/").expect("it names a page");
+            let target =
+                std::fs::read_to_string(root().join(format!("{}.md", &text[start..at]))).expect("a page");
+            let rest = &text[at + 6..];
+            let section = &rest[..rest.find('"').expect("it ends")];
+            let heads = target.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+            let bold = format!("**{section}");
+            let known = heads.clone().any(|head| head == section) || target.contains(&bold);
+            assert!(known, "{}: {} has no section `{section}`", page.display(), &text[start..at]);
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}

@@ -12,6 +12,8 @@ const NOTICES: usize = 4096;
 const REPEATS: u8 = 2;
 /// Heartbeats with news are at least this far apart, so that news is gathered under load.
 const GAP: Duration = Duration::from_millis(2);
+/// Heartbeats that say that the node leaves: two may be lost.
+const FAREWELLS: u8 = 3;
 
 /// The heartbeats of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,14 +24,15 @@ pub(crate) struct Beats {
     again: VecDeque<(Notice, u8)>,
     /// Notices that gave way.
     pub(crate) dropped: u64,
-    silent: bool,
+    /// The node leaves: heartbeats that are still to say so, news aside.
+    farewells: Option<u8>,
 }
 
 impl Beats {
     /// The first heartbeat is due at once.
     pub(crate) fn new(interval: Duration) -> Self {
         let (fresh, again) = (VecDeque::new(), VecDeque::new());
-        Self { interval, last: None, fresh, again, dropped: 0, silent: false }
+        Self { interval, last: None, fresh, again, dropped: 0, farewells: None }
     }
 
     /// Follows a new configuration.
@@ -37,9 +40,19 @@ impl Beats {
         self.interval = interval;
     }
 
-    /// From now on only news is sent: others shall count this node as gone.
-    pub(crate) fn fall_silent(&mut self) {
-        self.silent = true;
+    /// Some heartbeats more, which say that this node leaves, then only news: others shall count it as gone.
+    pub(crate) fn leave(&mut self) {
+        self.farewells.get_or_insert(FAREWELLS);
+    }
+
+    /// Whether this node leaves.
+    pub(crate) fn leaves(&self) -> bool {
+        self.farewells.is_some()
+    }
+
+    /// Whether everything that has to be said of leaving is said.
+    pub(crate) fn has_left(&self) -> bool {
+        self.farewells == Some(0)
     }
 
     /// Adds news.
@@ -54,16 +67,17 @@ impl Beats {
     /// When the next one is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         let Some(last) = self.last else { return Some(Instant::START) };
-        if self.fresh.is_empty() {
-            (!self.silent).then_some(last + self.interval)
-        } else {
-            Some(last + GAP.min(self.interval))
+        match self.farewells {
+            None if self.fresh.is_empty() => Some(last + self.interval),
+            Some(0) if self.fresh.is_empty() => None,
+            _ => Some(last + GAP.min(self.interval)),
         }
     }
 
     /// The notices of a heartbeat that goes out now; `room` of them fit.
     pub(crate) fn beat(&mut self, now: Instant, room: usize) -> Vec<Notice> {
         self.last = Some(now);
+        self.farewells = self.farewells.map(|left| left.saturating_sub(1));
         let mut notices = Vec::new();
         while notices.len() < room
             && let Some(notice) = self.fresh.pop_front()
@@ -115,10 +129,17 @@ mod tests {
         assert_eq!(attempts(&beats.beat(at(60), 9)), [2, 1], "news first, then once more what was said");
         assert_eq!(attempts(&beats.beat(at(70), 9)), [2]);
         assert!(beats.beat(at(80), 9).is_empty());
-        beats.fall_silent();
+        assert!(!beats.leaves());
+        beats.leave();
+        for ms in [82, 84, 86] {
+            assert!(beats.leaves() && !beats.has_left());
+            assert_eq!(beats.due(), Some(at(ms)), "it says so");
+            beats.beat(at(ms), 9);
+        }
+        assert!(beats.leaves() && beats.has_left());
         assert_eq!(beats.due(), None);
         beats.notice(notice(3));
-        assert_eq!(beats.due(), Some(at(82)));
+        assert_eq!(beats.due(), Some(at(88)));
     }
 
     #[test]

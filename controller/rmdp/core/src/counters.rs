@@ -92,6 +92,16 @@ counters! {
     audits_refused,
     /// Election ids that a stranger has put above ours.
     strangers,
+    /// Times that this node stood still for longer than others wait for a heartbeat.
+    stood_still,
+    /// Members that were told of as silent.
+    silent,
+    /// Members that were told of as losing heartbeats.
+    lossy,
+    /// Faults that were found in how copies come: of senders, receivers, or paths.
+    degraded,
+    /// Of these, senders and receivers that no ranks were moved for, as there were too many, or too few in all.
+    spared,
     /// PUTs that create.
     requests_create,
     /// Other PUTs.

@@ -11,8 +11,9 @@
 //!        c3    bad  bad  bad  .
 //! ```
 //!
-//! Never more than a minority of either kind is marked. A mark moves a controller to the end of the ranks and tells
-//! people; nothing else follows from it.
+//! Ranks are moved for never more than a minority of either kind: two who find each other slow must not both stand
+//! aside. People are told of whatever is found, in a network of two as well. A cell that is bad and neither its sender's
+//! fault nor its receiver's is the path's between them, and its receiver tells of it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -102,27 +103,62 @@ fn median(values: impl Iterator<Item = u32>) -> u32 {
     values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
-/// A mark that came or went.
+/// What a fault is found in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// In a sender: its copies come late or not at all at most receivers.
+    Sender,
+    /// In a receiver: most senders' copies come late or not at all there.
+    Receiver,
+    /// Between a sender and this node.
+    Path,
+}
+
+impl Fault {
+    /// As it stands in an alert; of a path only its receiver tells.
+    pub fn alert(self) -> Option<AlertOf> {
+        match self {
+            Self::Sender => Some(AlertOf::Sender),
+            Self::Receiver => Some(AlertOf::Receiver),
+            Self::Path => None,
+        }
+    }
+}
+
+/// What is found about a node, or was until now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// Whose.
     pub sender: u32,
-    /// As what.
-    pub of: AlertOf,
-    /// Whether it is marked now.
-    pub marked: bool,
+    /// In what.
+    pub of: Fault,
+    /// Whether it is so now.
+    pub found: bool,
+    /// Whether the node stands at the end of the ranks for it.
+    pub moved: bool,
     /// Above the hard limit.
     pub hard: bool,
     /// What was seen, in words.
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is found about a node, until it has been well for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mark {
-    of: AlertOf,
+    of: Fault,
     hard: bool,
+    moved: bool,
     /// When it was last seen to be bad.
     bad: Instant,
+    reason: String,
+}
+
+/// A fault of this round.
+struct Found {
+    node: u32,
+    of: Fault,
+    hard: bool,
+    reason: String,
 }
 
 /// The degradation matrix as one controller knows it. Bounded by the members.
@@ -195,14 +231,21 @@ impl Degradation {
         self.own.iter().map(|(sender, seen)| seen.row(*sender)).collect()
     }
 
-    /// Whether a node is marked.
-    pub fn is_marked(&self, sender: u32) -> bool {
-        self.marks.contains_key(&sender)
+    /// Whether a node stands at the end of the ranks.
+    pub fn is_moved(&self, sender: u32) -> bool {
+        self.marks.get(&sender).is_some_and(|mark| mark.moved)
     }
 
-    /// The nodes that are marked.
-    pub fn marked(&self) -> impl Iterator<Item = u32> {
-        self.marks.keys().copied()
+    /// What is found now, of each node at most one thing.
+    pub fn standing(&self) -> impl Iterator<Item = Change> {
+        self.marks.iter().map(|(sender, mark)| Change {
+            sender: *sender,
+            of: mark.of,
+            found: true,
+            moved: mark.moved,
+            hard: mark.hard,
+            reason: mark.reason.clone(),
+        })
     }
 
     fn is_bad(&self, row: &Row) -> bool {
@@ -216,7 +259,7 @@ impl Degradation {
         row.median_us > self.config.hard_ms.saturating_mul(1000)
     }
 
-    /// Judges the matrix: which marks have come or gone since the last time.
+    /// Judges the matrix: what has come or gone since the last time.
     pub fn judge(&mut self, now: Instant) -> Vec<Change> {
         let fresh: Vec<_> = self
             .matrix
@@ -224,7 +267,18 @@ impl Degradation {
             .filter(|(_, (heard, _))| now.since(*heard) <= STALE)
             .map(|(receiver, (_, rows))| (*receiver, rows.clone()))
             .collect();
-        let mut found = Vec::new();
+        let mut found = self.columns(&fresh);
+        // A slow receiver's cells count against no sender; but the others remain the judges.
+        let slow: Vec<_> =
+            found.iter().map(|column| column.node).take(minority(self.receivers.len())).collect();
+        let judges: Vec<_> = fresh.iter().filter(|(receiver, _)| !slow.contains(receiver)).collect();
+        found.extend(self.rows_of(&judges));
+        found.extend(self.paths(&fresh, &found));
+        self.mark(now, found)
+    }
+
+    /// Receivers that are slow, the worst first.
+    fn columns(&self, fresh: &[(u32, BTreeMap<u32, Row>)]) -> Vec<Found> {
         // What most receivers say of a sender is the sender's fault, and no receiver's.
         let bad_at = |sender: &u32| {
             let cells = fresh.iter().filter_map(|(_, rows)| rows.get(sender));
@@ -242,14 +296,17 @@ impl Degradation {
             })
             .collect();
         columns.sort_unstable_by(|a, b| b.cmp(a));
-        columns.truncate(minority(self.receivers.len()));
-        for (bad, receiver, hard) in &columns {
+        let column = |(bad, node, hard)| {
+            let senders = if bad == 1 { "one sender" } else { &format!("{bad} senders") };
             let reason =
-                format!("it gets the copies of {bad} senders late or not at all, which others get in time");
-            found.push((*receiver, AlertOf::Receiver, *hard, reason));
-        }
-        let slow = |receiver: &u32| columns.iter().any(|(_, column, _)| column == receiver);
-        let judges: Vec<_> = fresh.iter().filter(|(receiver, _)| !slow(receiver)).collect();
+                format!("it gets the copies of {senders} late or not at all, which others get in time");
+            Found { node, of: Fault::Receiver, hard, reason }
+        };
+        columns.into_iter().map(column).collect()
+    }
+
+    /// Senders that are slow, the worst first.
+    fn rows_of(&self, judges: &[&(u32, BTreeMap<u32, Row>)]) -> Vec<Found> {
         let mut rows: Vec<_> = self
             .senders
             .iter()
@@ -258,34 +315,58 @@ impl Degradation {
                 let bad: Vec<_> = seen.filter(|row| self.is_bad(row)).collect();
                 let hard = bad.iter().filter(|row| self.is_hard(row)).count() * 2 > judges.len();
                 let worst = bad.iter().map(|row| row.median_us).max().unwrap_or(0);
-                (!bad.is_empty() && bad.len() * 2 > judges.len()).then_some((bad.len(), worst, *sender, hard))
+                let lost = bad.iter().map(|row| missing_percent(row)).max().unwrap_or(0);
+                (!bad.is_empty() && bad.len() * 2 > judges.len()).then_some((
+                    bad.len(),
+                    worst,
+                    lost,
+                    *sender,
+                    hard,
+                ))
             })
             .collect();
         rows.sort_unstable_by(|a, b| b.cmp(a));
-        rows.truncate(minority(self.senders.len()));
-        for (bad, worst, sender, hard) in rows {
-            let worst = f64::from(worst) / 1e3;
-            let reason = format!(
-                "its copies come late or not at all at {bad} of {} receivers, median up to {worst:.1} ms",
-                judges.len()
-            );
-            found.push((sender, AlertOf::Sender, hard, reason));
-        }
-        self.mark(now, found)
+        let row = |(bad, worst, lost, node, hard)| {
+            let how = late_or_lost(worst, lost);
+            let reason =
+                format!("its copies come late or not at all at {bad} of {} receivers, {how}", judges.len());
+            Found { node, of: Fault::Sender, hard, reason }
+        };
+        rows.into_iter().map(row).collect()
     }
 
-    fn mark(&mut self, now: Instant, found: Vec<(u32, AlertOf, bool, String)>) -> Vec<Change> {
+    /// Senders whose copies this receiver lacks or gets late, though nothing is wrong with either of them.
+    fn paths(&self, fresh: &[(u32, BTreeMap<u32, Row>)], found: &[Found]) -> Vec<Found> {
+        let own = fresh.iter().find(|(receiver, _)| Some(*receiver) == self.me);
+        let Some((me, rows)) = own.filter(|(me, _)| found.iter().all(|found| found.node != *me)) else {
+            return Vec::new();
+        };
+        let rows = rows.values().filter(|row| self.is_bad(row) && row.sender != *me);
+        let rows = rows.filter(|row| found.iter().all(|found| found.node != row.sender));
+        let path = |row: &Row| {
+            let how = late_or_lost(row.median_us, missing_percent(row));
+            let reason = format!("its copies come late or not at all here, {how}; others get them in time");
+            Found { node: row.sender, of: Fault::Path, hard: self.is_hard(row), reason }
+        };
+        rows.map(path).collect()
+    }
+
+    fn mark(&mut self, now: Instant, found: Vec<Found>) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (sender, of, hard, reason) in found {
+        for Found { node, of, hard, reason } in found {
             // A mark that has not cleared yet still counts towards the minority.
-            let kind = if of == AlertOf::Sender { &self.senders } else { &self.receivers };
-            let others = self.marks.iter().filter(|(node, mark)| mark.of == of && **node != sender).count();
-            if others >= minority(kind.len()) {
-                continue;
-            }
-            let before = self.marks.insert(sender, Mark { of, hard, bad: now });
-            if before.is_none_or(|mark| mark.hard != hard) {
-                changes.push(Change { sender, of, marked: true, hard, reason });
+            let others =
+                self.marks.iter().filter(|(other, mark)| mark.moved && mark.of == of && **other != node);
+            let most = match of {
+                Fault::Sender => minority(self.senders.len()),
+                Fault::Receiver => minority(self.receivers.len()),
+                Fault::Path => 0,
+            };
+            let moved = others.count() < most;
+            let mark = Mark { of, hard, moved, bad: now, reason: reason.clone() };
+            let before = self.marks.insert(node, mark);
+            if before.is_none_or(|mark| (mark.of, mark.hard, mark.moved) != (of, hard, moved)) {
+                changes.push(Change { sender: node, of, found: true, moved, hard, reason });
             }
         }
         let clear = Duration::from_secs(self.config.clear_s.into());
@@ -293,15 +374,24 @@ impl Degradation {
             .marks
             .iter()
             .filter(|(_, mark)| now.since(mark.bad) >= clear)
-            .map(|(node, mark)| (*node, *mark))
+            .map(|(node, mark)| (*node, mark.of))
             .collect();
-        for (sender, mark) in cleared {
+        for (sender, of) in cleared {
             self.marks.remove(&sender);
             let reason = format!("good for {} s", self.config.clear_s);
-            changes.push(Change { sender, of: mark.of, marked: false, hard: false, reason });
+            changes.push(Change { sender, of, found: false, moved: false, hard: false, reason });
         }
         changes
     }
+}
+
+fn missing_percent(row: &Row) -> u64 {
+    let tasks = u64::from(row.copies) + u64::from(row.missing);
+    if tasks < u64::from(TASKS) { 0 } else { u64::from(row.missing) * 100 / tasks }
+}
+
+fn late_or_lost(median_us: u32, lost: u64) -> String {
+    format!("median up to {:.1} ms, {lost} % missing", f64::from(median_us) / 1e3)
 }
 
 /// The largest minority of so many.

@@ -25,6 +25,8 @@ use crate::freshness::Freshness;
 use crate::horizons::Horizons;
 use crate::io::{Action, Heartbeat, Identity, Input, Level, Machine, Note, NoticeOf, Reply, Request, Token};
 use crate::key::Key;
+use crate::liveness::{Heard, Liveness};
+use crate::news;
 use crate::object::{Object, QueuedTask};
 use crate::rank::rank;
 use crate::task::{Task, TransactionId, Work};
@@ -76,6 +78,7 @@ pub struct Distributor {
     newest: u64,
     /// Before they were read, nothing is emitted that may have been emitted before.
     horizons: Horizons,
+    liveness: Liveness,
     beats: Beats,
     freshness: Freshness,
     draining: bool,
@@ -89,6 +92,7 @@ impl Distributor {
         Self {
             beats: Beats::new(config.heartbeat_interval()),
             freshness: Freshness::new(me.epoch),
+            liveness: Liveness::new(&me.name, &config, now),
             me,
             config,
             tasks: BTreeMap::new(),
@@ -122,6 +126,16 @@ impl Distributor {
     /// The newest generation that it was told to emit.
     pub fn generation(&self) -> u64 {
         self.newest
+    }
+
+    /// How the other nodes are heard here.
+    pub fn heard_others(&self, now: Instant) -> Vec<Heard> {
+        self.liveness.others(now).collect()
+    }
+
+    /// What is wrong now, in words.
+    pub fn troubles(&self, now: Instant) -> Vec<String> {
+        news::silent(&self.liveness, &self.config, now)
     }
 
     fn ask(&mut self, what: For, request: Request, actions: &mut Vec<Action>) {
@@ -258,11 +272,13 @@ impl Distributor {
         self.set_due(id, Some(if self.draining { now } else { now + wait }));
     }
 
-    fn heard(&mut self, sender: u32, place: (u64, u64), heartbeat: &Heartbeat) {
+    fn told(&mut self, now: Instant, sender: u32, place: (u64, u64), heartbeat: &Heartbeat) {
         let own = self.config.member(&self.me.name).map(|member| member.sender);
         let member = self.config.sender(sender).is_some();
         if !member || !self.freshness.hears(own, sender, place, &heartbeat.heard) {
             self.counters.heartbeats_stale += 1;
+        } else {
+            self.liveness.heard(sender, heartbeat.leaving, now);
         }
         for notice in heartbeat.notices.iter().filter(|notice| notice.what == NoticeOf::Decided) {
             if self.forget(notice.id).is_some() {
@@ -274,7 +290,7 @@ impl Distributor {
     /// Whatever waits is queued at once.
     fn drain(&mut self, now: Instant) {
         self.draining = true;
-        self.beats.fall_silent();
+        self.beats.leave();
         let waiting: Vec<_> = self.tasks.keys().copied().collect();
         for id in waiting {
             self.hurry(id, now);
@@ -411,23 +427,27 @@ impl Distributor {
             self.wake(id, actions);
         }
         if self.beats.due().is_some_and(|due| due <= now) {
+            news::tell(&mut self.liveness, &self.config, &mut self.counters, now, actions);
+            let leaving = self.beats.leaves();
             let notices = self.beats.beat(now, 0);
-            let heartbeat = Heartbeat {
+            actions.push(Action::Heartbeat(Heartbeat {
                 role: Role::Distributor,
                 generation: self.newest,
+                leaving,
                 notices,
                 lateness: Vec::new(),
                 heard: self.freshness.rows(),
-            };
-            actions.push(Action::Heartbeat(heartbeat));
+            }));
         }
     }
 }
 
 impl Machine for Distributor {
     fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        news::look(&mut self.liveness, &mut self.counters, now, actions);
         match input {
             Input::Config(config) => {
+                self.liveness.configure(&self.me.name, &config, now);
                 self.beats.configure(config.heartbeat_interval());
                 self.freshness.configure(|sender| config.sender(sender).is_some());
                 self.config = config;
@@ -437,7 +457,7 @@ impl Machine for Distributor {
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Drain => self.drain(now),
             Input::Heartbeat { sender, epoch, sequence, heartbeat } => {
-                self.heard(sender, (epoch, sequence), &heartbeat);
+                self.told(now, sender, (epoch, sequence), &heartbeat);
             }
             Input::Announced { .. }
             | Input::Copies(_)
@@ -459,7 +479,7 @@ impl Machine for Distributor {
     }
 
     fn is_drained(&self) -> bool {
-        self.draining && self.tasks.is_empty()
+        self.draining && self.tasks.is_empty() && self.beats.has_left()
     }
 }
 

@@ -165,6 +165,8 @@ pub struct Heartbeat {
     pub role: Role,
     /// The newest generation that it knows of; 0 for none.
     pub generation: u64,
+    /// Its sender leaves in good order: no regular one follows. On the wire: an interval of 0.
+    pub leaving: bool,
     /// What became of tasks: hints.
     pub notices: Vec<Notice>,
     /// How senders look from there.
@@ -257,6 +259,7 @@ impl Heartbeat {
         Self {
             role,
             generation: heartbeat.beat.generation,
+            leaving: heartbeat.beat.interval_ms == 0,
             notices: heartbeat.notices.iter().map(Notice::from).collect(),
             lateness: heartbeat.lateness.iter().map(Row::from).collect(),
             heard: heartbeat.heard.iter().collect(),
@@ -471,6 +474,8 @@ pub enum Level {
     Warn,
     /// An alert: somebody has to look.
     Alert,
+    /// An alert about a state, which the machine tells of as long as it holds.
+    State,
 }
 
 /// A line for the log.

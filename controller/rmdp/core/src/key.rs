@@ -71,6 +71,8 @@ pub enum Key {
     Kept(String),
     /// `degraded/<node>`: an alert about a node.
     Degraded(String),
+    /// `l/<node>/<number>`: packets that rules with `log` denied.
+    Packets(String, u64),
 }
 
 /// How a switch stands in a key.
@@ -107,7 +109,7 @@ impl Key {
 
     /// Whether the object is overwritten by its owner; all others are written once.
     pub fn is_overwritten(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Kept(_) | Self::Degraded(_))
+        matches!(self, Self::Status(_) | Self::Kept(_) | Self::Degraded(_) | Self::Packets(..))
     }
 }
 
@@ -129,6 +131,7 @@ impl fmt::Display for Key {
             Self::Status(node) => write!(f, "n/{node}"),
             Self::Kept(node) => write!(f, "k/{node}"),
             Self::Degraded(node) => write!(f, "degraded/{node}"),
+            Self::Packets(node, number) => write!(f, "l/{node}/{number:0NUMBER_DIGITS$}"),
         }
     }
 }
@@ -171,6 +174,10 @@ fn parse(path: &str) -> Option<Key> {
         "n" => Key::Status(named(rest)?),
         "k" => Key::Kept(named(rest)?),
         "degraded" => Key::Degraded(named(rest)?),
+        "l" => {
+            let (node, number) = named_number(rest)?;
+            Key::Packets(node, number)
+        }
         _ => return None,
     };
     Some(key)
@@ -228,6 +235,10 @@ pub enum Prefix {
     Kept,
     /// All of `degraded/`.
     Degraded,
+    /// All of `l/`.
+    Packets,
+    /// The batches of packets of one node.
+    PacketsOf(String),
 }
 
 impl Prefix {
@@ -248,6 +259,7 @@ impl Prefix {
             Self::Statuses => "n/",
             Self::Kept => "k/",
             Self::Degraded => "degraded/",
+            Self::Packets | Self::PacketsOf(_) => "l/",
         }
     }
 
@@ -256,6 +268,7 @@ impl Prefix {
         match self {
             Self::ClaimsOf(id) => format!("c/{id}/"),
             Self::EpochsOf(node) => format!("e/{node}/"),
+            Self::PacketsOf(node) => format!("l/{node}/"),
             _ => self.root().to_owned(),
         }
     }
@@ -287,6 +300,7 @@ mod tests {
             (Key::Status("c1".to_owned()), "n/c1".to_owned()),
             (Key::Kept("c1".to_owned()), "k/c1".to_owned()),
             (Key::Degraded("d-1.x_y".to_owned()), "degraded/d-1.x_y".to_owned()),
+            (Key::Packets("c1".to_owned(), 5), "l/c1/00000000000000000005".to_owned()),
         ];
         for (key, path) in cases {
             assert_eq!(key.path(), path);

@@ -24,6 +24,7 @@ pub mod key;
 pub mod liveness;
 mod memory;
 mod mutant;
+mod news;
 pub mod object;
 pub mod rank;
 #[cfg(feature = "sim")]
@@ -33,6 +34,6 @@ mod time;
 
 pub use controller::{Controller, KeptView};
 pub use counters::Counters;
-pub use degradation::{Change, Degradation};
+pub use degradation::{Change, Degradation, Fault};
 pub use distributor::Distributor;
 pub use time::Instant;

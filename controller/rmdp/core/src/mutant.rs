@@ -70,12 +70,14 @@ pub enum Mutant {
     UnboundBelieved,
     /// Another network's tasks are taken for this one's.
     ForeignBelieved,
+    /// Silence is told of a minority only: where two are all, of nobody.
+    SilenceSpared,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -109,5 +111,6 @@ impl Mutant {
         Self::UnprovenBelieved,
         Self::UnboundBelieved,
         Self::ForeignBelieved,
+        Self::SilenceSpared,
     ];
 }

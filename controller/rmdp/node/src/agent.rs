@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use outplane_driver_p4runtime::{
     Ahead, Audited, Backoff, ConvergeOptions, Difference, Error, Options, PUSH, Pipeline, Problem, Push,
-    Report, Session, Target, TlsFiles, WriteOptions,
+    Report, Session, Tap, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::Blobs;
 use crate::clock;
 use crate::intents::Intents;
+use crate::packets::Names;
+use crate::plain;
 use crate::watch::Watch;
 
 /// Most sessions that are kept.
@@ -67,6 +69,10 @@ pub struct Agent {
     watch: Watch,
     /// How long the last push into a switch took, until somebody asks.
     pushed: Arc<Mutex<HashMap<String, Duration>>>,
+    /// Where packets from switches go.
+    tap: Option<Tap>,
+    /// What their tags mean.
+    names: Names,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +87,14 @@ impl Agent {
     pub fn new(blobs: Blobs, intents: Intents, tls: PathBuf) -> Self {
         let pipeline = Arc::new(Pipeline::outplane().clone());
         let (sessions, ahead, watch) = (Arc::default(), Arc::default(), Watch::new());
-        Self { blobs, intents, tls, sessions, ahead, pipeline, watch, pushed: Arc::default() }
+        let (pushed, tap, names) = (Arc::default(), None, Names::default());
+        Self { blobs, intents, tls, sessions, ahead, pipeline, watch, pushed, tap, names }
+    }
+
+    /// Packets that switches send go to this tap, and what their tags mean is told to these names.
+    #[must_use]
+    pub fn with_packets(self, tap: Tap, names: Names) -> Self {
+        Self { tap: Some(tap), names, ..self }
     }
 
     /// What tells of its switches that they have stirred.
@@ -209,6 +222,8 @@ impl Agent {
         let push = if job.push.is_some() { Push::IfDifferent } else { Push::Never };
         let options = ConvergeOptions { push, write, ..ConvergeOptions::default() };
         let (ahead, fence) = (self.take_ahead(job.task.switch()), job.fence.election_id());
+        let (switch, generation) = (job.task.switch(), job.task.work().generation().unwrap_or(0));
+        self.names.comes(switch, generation, &blob.desired);
         let report = session.converge_from(ahead, fence, &blob.desired, options).await;
         match &report {
             Ok(Report { pushing: Some(took), .. }) => self.keep_pushed(job.task.switch(), *took),
@@ -221,6 +236,9 @@ impl Agent {
             Ok(_) => {}
         }
         self.watch.over(job.task.switch(), session.primacy());
+        if report.is_ok() {
+            self.names.runs(switch, generation);
+        }
         report.map(|report| report_text(&report)).map_err(Trouble::Switch)
     }
 
@@ -291,7 +309,16 @@ impl Agent {
                 sessions.remove(&name);
             }
         }
-        let session = Session::new(target.clone(), Arc::clone(&self.pipeline), options(budget));
+        if target.tls.is_none()
+            && let Some(text) = plain::switch(&target.name, &target.address)
+        {
+            tracing::warn!(switch = target.name, "{text}");
+        }
+        let session = Session::new(
+            target.clone(),
+            Arc::clone(&self.pipeline),
+            Options { tap: self.tap.clone(), ..options(budget) },
+        );
         let session = Arc::new(tokio::sync::Mutex::new(session));
         let kept = Kept { target: target.clone(), budget, session: Arc::clone(&session) };
         sessions.insert(target.name, kept);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use outplane_compiler::compile::segment_ids;
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
@@ -21,7 +22,15 @@ const MOST: usize = 8;
 const FRESH: Duration = Duration::from_secs(1);
 
 type Switches = Arc<BTreeMap<String, Switch>>;
-type Kept = BTreeMap<u64, Arc<OnceCell<Switches>>>;
+type Kept = BTreeMap<u64, Arc<OnceCell<Described>>>;
+
+/// What is kept of a generation.
+#[derive(Clone, Debug)]
+struct Described {
+    switches: Switches,
+    /// Names of segments by their ids in switches.
+    segments: Arc<BTreeMap<u16, String>>,
+}
 
 /// The newest generations' switches. Clones share them.
 #[derive(Clone, Debug)]
@@ -72,6 +81,23 @@ impl Intents {
     /// # Errors
     /// In words: the store's, or that the generation is not there, or wrong.
     pub async fn switches(&self, generation: u64) -> Result<Switches, String> {
+        Ok(Arc::clone(&self.described(generation).await?.switches))
+    }
+
+    /// The name of a segment of a generation. None at first, when nobody has read that generation: that is begun then.
+    pub fn segment(&self, generation: u64, id: u16) -> Option<String> {
+        let cell = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&generation).cloned();
+        if let Some(described) = cell.as_ref().and_then(|cell| cell.get()) {
+            return described.segments.get(&id).cloned();
+        }
+        if cell.is_none() {
+            let intents = self.clone();
+            tokio::spawn(async move { drop(intents.described(generation).await) });
+        }
+        None
+    }
+
+    async fn described(&self, generation: u64) -> Result<Described, String> {
         let cell = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let cell = Arc::clone(kept.entry(generation).or_default());
@@ -83,7 +109,7 @@ impl Intents {
         cell.get_or_try_init(|| self.read(generation)).await.cloned()
     }
 
-    async fn read(&self, generation: u64) -> Result<Switches, String> {
+    async fn read(&self, generation: u64) -> Result<Described, String> {
         let object =
             self.objects.get(&Key::Generation(generation)).await.map_err(|error| error.to_string())?;
         let Some(Object::Generation(record)) = object else {
@@ -91,7 +117,11 @@ impl Intents {
         };
         let parsed = tokio::task::spawn_blocking(move || parsed(&record));
         match parsed.await {
-            Ok(Ok(loaded)) => Ok(Arc::new(loaded.intent.switches)),
+            Ok(Ok(loaded)) => {
+                let ids = segment_ids(loaded.intent.segments.keys()).unwrap_or_default();
+                let segments = ids.into_iter().map(|(name, id)| (id, name)).collect();
+                Ok(Described { switches: Arc::new(loaded.intent.switches), segments: Arc::new(segments) })
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("generation {generation} could not be read")),
         }

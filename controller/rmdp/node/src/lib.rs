@@ -15,11 +15,14 @@
 //! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes. `expiry`:
 //!   generations that rules which expire give rise to.
 //! - [`agent`]: executes under a fence, looks what switches hold, and decides nothing; [`watch`] their streams. [`daemon`]: the loop around a state machine.
+//! - [`packets`]: what rules with `log` deny, as switches tell their primary.
+//! - [`plain`]: what goes over a network in plain text.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
 //! `limits.executions`; 256 blobs or 64 MiB of them and of one generation to make them again from, 8 generations'
-//! switches, 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains.
+//! switches, 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains;
+//! 2,048 packets from switches, cut to 256 bytes each, and 48 KiB of lines about them.
 //! Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
@@ -41,6 +44,8 @@ pub mod metrics;
 pub mod network;
 pub mod notify;
 pub mod objects;
+pub mod packets;
+pub mod plain;
 pub mod probes;
 pub mod strangers;
 pub mod watch;

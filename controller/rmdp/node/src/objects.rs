@@ -1,6 +1,6 @@
 //! The store with this project's keys and objects: the layout of docs/rmdp.md.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -26,6 +26,16 @@ pub struct Objects {
     strangers: Strangers,
     /// Why nothing is asked now: see [`crate::network`].
     shut: Arc<RwLock<Option<String>>>,
+    pulse: Arc<Mutex<Pulse>>,
+}
+
+/// When the store gave a useful answer last, to anybody in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// On the clock of [`clock::now`]; None: never.
+    pub answered: Option<Duration>,
+    /// Why a request has failed since then, if one has.
+    pub fault: Option<String>,
 }
 
 /// Part of a listing.
@@ -45,7 +55,7 @@ fn too_large(key: &Key, size: u64) -> ObjectError {
 impl Objects {
     /// Over this client.
     pub fn new(store: Store) -> Self {
-        Self { store, strangers: Strangers::default(), shut: Arc::default() }
+        Self { store, strangers: Strangers::default(), shut: Arc::default(), pulse: Arc::default() }
     }
 
     /// The same store, whatever is wrong with it.
@@ -71,6 +81,27 @@ impl Objects {
         }
     }
 
+    /// When the store gave a useful answer last, whatever was asked.
+    pub fn pulse(&self) -> Pulse {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what an answer says of the store.
+    fn felt<T>(
+        &self,
+        answer: Result<T, outplane_rmdp_store::Error>,
+    ) -> Result<T, outplane_rmdp_store::Error> {
+        match &answer {
+            Ok(_) => *self.lock() = Pulse { answered: Some(clock::now()), fault: None },
+            Err(error) => self.lock().fault = Some(error.to_string()),
+        }
+        answer
+    }
+
     /// The client.
     pub fn store(&self) -> &Store {
         &self.store
@@ -79,7 +110,7 @@ impl Objects {
     /// The object at a key.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
         self.is_open()?;
-        let bytes = match Box::pin(self.store.get(&key.path())).await {
+        let bytes = match self.felt(Box::pin(self.store.get(&key.path())).await) {
             // No more of it was read: as unreadable as any other garbage.
             Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
             bytes => bytes?,
@@ -99,11 +130,18 @@ impl Objects {
         }
     }
 
+    /// Removes objects; those that are not there are no error.
+    pub async fn delete(&self, keys: &[Key]) -> Result<(), Error> {
+        self.is_open()?;
+        let keys: Vec<String> = keys.iter().map(Key::path).collect();
+        Ok(self.felt(Box::pin(self.store.delete(&keys)).await)?)
+    }
+
     /// Writes an object once, stamped with the time of day. Whether it was us.
     pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        match Box::pin(self.store.create(&key.path(), object.encode().into())).await {
+        match self.felt(Box::pin(self.store.create(&key.path(), object.encode().into())).await) {
             // What is there is too large to be ours.
             Err(StoreError::TooLarge { .. }) => Ok(false),
             created => Ok(created? == Created::Ours),
@@ -114,14 +152,14 @@ impl Objects {
     pub async fn put(&self, key: &Key, object: &mut Object) -> Result<(), Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        Ok(Box::pin(self.store.put(&key.path(), object.encode().into())).await?)
+        Ok(self.felt(Box::pin(self.store.put(&key.path(), object.encode().into())).await)?)
     }
 
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.is_open()?;
         let key = Key::Blob(digest);
-        match Box::pin(self.store.get(&key.path())).await {
+        match self.felt(Box::pin(self.store.get(&key.path())).await) {
             Err(StoreError::TooLarge { size, .. }) => Err(too_large(&key, size).into()),
             bytes => Ok(bytes?),
         }
@@ -131,20 +169,20 @@ impl Objects {
     /// belong there, and whoever else writes it writes the same.
     pub async fn replace_blob(&self, digest: Digest, blob: Bytes) -> Result<(), Error> {
         self.is_open()?;
-        Ok(Box::pin(self.store.put(&Key::Blob(digest).path(), blob)).await?)
+        Ok(self.felt(Box::pin(self.store.put(&Key::Blob(digest).path(), blob)).await)?)
     }
 
     /// Sees to it that an object is there, whoever wrote it, stamped with the time of day. Whether it was surely us.
     pub async fn ensure(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        Ok(Box::pin(self.store.ensure(&key.path(), object.encode().into())).await?)
+        Ok(self.felt(Box::pin(self.store.ensure(&key.path(), object.encode().into())).await)?)
     }
 
     /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
     pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
         self.is_open()?;
-        Ok(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await?)
+        Ok(self.felt(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await)?)
     }
 
     /// Removes objects.
@@ -172,7 +210,7 @@ impl Objects {
     /// same.
     pub async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, Error> {
         self.is_open()?;
-        let page = Box::pin(self.store.list(&prefix.path(), after, PAGE)).await?;
+        let page = self.felt(Box::pin(self.store.list(&prefix.path(), after, PAGE)).await)?;
         let next = page.entries.last().filter(|_| page.truncated).map(|last| last.key.clone());
         let (mut strangers, mut example) = (0, None);
         let now = SystemTime::now();

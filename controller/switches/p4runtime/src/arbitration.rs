@@ -32,6 +32,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::errors::{Error, Peer, Problem, broken, reason, timed_out};
+use crate::packet_io::Tap;
 use crate::target::{Options, Target};
 
 /// Messages to the switch that may wait for the stream.
@@ -66,6 +67,18 @@ fn from_wire(id: &Uint128) -> u128 {
 pub(crate) struct PacketQueue {
     pub(crate) sender: mpsc::Sender<PacketIn>,
     pub(crate) dropped: Arc<AtomicU64>,
+    /// Where they go instead, if anywhere.
+    pub(crate) tap: Option<Tap>,
+}
+
+impl PacketQueue {
+    fn put(&self, switch: &str, packet: PacketIn) {
+        if let Some(tap) = &self.tap {
+            tap.put(switch, packet);
+        } else if self.sender.try_send(packet).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The election ids of one switch and role, as long as somebody has to do with it: over all its streams.
@@ -352,11 +365,7 @@ impl Reader {
                     is_new
                 });
             }
-            Received::Packet(packet) => {
-                if self.packets.sender.try_send(packet).is_err() {
-                    self.packets.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            Received::Packet(packet) => self.packets.put(switch, packet),
             Received::Error(error) => {
                 tracing::warn!(switch, code = error.canonical_code, message = error.message, "stream error");
             }

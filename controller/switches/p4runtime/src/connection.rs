@@ -77,7 +77,7 @@ impl Connection {
         let peer = Peer::of(&target);
         let (sender, receiver) = mpsc::channel(options.packet_queue.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
-        let queue = PacketQueue { sender, dropped: Arc::clone(&dropped) };
+        let queue = PacketQueue { sender, dropped: Arc::clone(&dropped), tap: options.tap.clone() };
         let header = pipeline.schema().packet_in().cloned();
         let packets = Some(Packets { receiver, dropped, header });
         let (client, stream) = attempts(&peer, &target, &options, &queue, as_controller, &seen).await?;
@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// Packets from the switch. Only the first call gets them.
+    /// Packets from the switch, unless [`Options::tap`] takes them. Only the first call gets them.
     pub fn packets(&mut self) -> Option<Packets> {
         self.packets.take()
     }

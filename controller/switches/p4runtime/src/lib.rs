@@ -41,7 +41,7 @@ pub use audit::{Audited, Difference};
 pub use connection::Connection;
 pub use converge::{ConvergeOptions, Report};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
-pub use packet_io::{PacketIn, Packets};
+pub use packet_io::{FromSwitch, PacketIn, Packets, Taken, Tap};
 pub use pipeline::{PUSH, Pipeline, Push, Pushed};
 pub use read::Read;
 pub use session::{Ahead, Probe, Session, fence};

@@ -39,6 +39,77 @@ impl Packets {
     }
 }
 
+/// Bytes of a frame that a [`Tap`] keeps: all headers that somebody reads. The rest would only take room.
+const KEPT: usize = 256;
+
+/// Where packets of several switches go together: one queue with a bound, which outlives every session. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    sender: mpsc::Sender<(String, Tapped)>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// A packet in the queue, cut.
+#[derive(Debug)]
+struct Tapped {
+    packet: v1::PacketIn,
+    length: usize,
+}
+
+/// The other end of a [`Tap`].
+#[derive(Debug)]
+pub struct Taken {
+    receiver: mpsc::Receiver<(String, Tapped)>,
+    dropped: Arc<AtomicU64>,
+    header: Option<PacketHeaderInfo>,
+}
+
+/// A packet that some switch sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromSwitch {
+    /// Which.
+    pub switch: String,
+    /// The packet, with the first 256 bytes of the frame.
+    pub packet: PacketIn,
+    /// How long the frame was.
+    pub length: usize,
+}
+
+impl Tap {
+    /// A queue for so many packets of switches that run the schema's program; what comes on top is dropped and counted.
+    pub fn new(schema: &Schema, bound: usize) -> (Self, Taken) {
+        let (sender, receiver) = mpsc::channel(bound.max(1));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let taken = Taken { receiver, dropped: Arc::clone(&dropped), header: schema.packet_in().cloned() };
+        (Self { sender, dropped }, taken)
+    }
+
+    pub(crate) fn put(&self, switch: &str, mut packet: v1::PacketIn) {
+        let length = packet.payload.len();
+        if length > KEPT {
+            // A copy, so that what a hostile switch sends is not kept beyond this.
+            packet.payload = packet.payload[..KEPT].to_vec();
+        }
+        packet.metadata.truncate(16);
+        if self.sender.try_send((switch.to_owned(), Tapped { packet, length })).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Taken {
+    /// The next packet; none when no [`Tap`] is left.
+    pub async fn next(&mut self) -> Option<FromSwitch> {
+        let (switch, Tapped { packet, length }) = self.receiver.recv().await?;
+        Some(FromSwitch { switch, packet: from_wire(self.header.as_ref(), packet), length })
+    }
+
+    /// Packets that were dropped because nobody took the earlier ones in time.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
 fn from_wire(header: Option<&PacketHeaderInfo>, packet: v1::PacketIn) -> PacketIn {
     let field = |metadata: &PacketMetadata| {
         let info = header?.field(metadata.metadata_id).filter(|info| !info.padding)?;

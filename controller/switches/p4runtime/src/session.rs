@@ -81,7 +81,7 @@ pub struct Ahead {
 
 impl Session {
     /// A session that connects when it is first used. The options' `election_id`, `take_over` and `packet_queue` count
-    /// for nothing here: packets from the switch are dropped.
+    /// for nothing here: packets from the switch go to the options' `tap`, and are dropped without one.
     pub fn new(target: Target, pipeline: Arc<Pipeline>, mut options: Options) -> Self {
         options.take_over = false;
         options.packet_queue = 1;

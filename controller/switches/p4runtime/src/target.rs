@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use outplane_intent::model;
 
+use crate::packet_io::Tap;
+
 /// A switch to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -79,6 +81,8 @@ pub struct Options {
     pub max_read_bytes: usize,
     /// Packets from the switch that may wait for their reader; what comes on top is dropped and counted.
     pub packet_queue: usize,
+    /// Where packets from the switch go instead of [`Connection::packets`](crate::Connection::packets).
+    pub tap: Option<Tap>,
     /// Interval of HTTP/2 pings. None (the default): TCP keep-alive alone, because servers built on gRPC's C++ library
     /// (BMv2, Stratum) close connections that ping more often than every five minutes.
     pub http2_ping: Option<Duration>,
@@ -100,6 +104,7 @@ impl Default for Options {
             max_entries: 4_000_000,
             max_read_bytes: 256 << 20,
             packet_queue: 1024,
+            tap: None,
             http2_ping: None,
         }
     }

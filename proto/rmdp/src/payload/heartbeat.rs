@@ -23,7 +23,7 @@ pub enum Role {
 pub struct Beat {
     /// What the sender is.
     pub role: Role,
-    /// How long until the next one, milliseconds.
+    /// How long until the next one, milliseconds; 0: the sender leaves, and no regular one follows.
     pub interval_ms: u16,
     /// The newest generation of the intent that it knows; 0 for none.
     pub generation: u64,

@@ -22,7 +22,7 @@ pub(super) fn node(seat: &Seat, store: &StoreAccess, xdp: Xdp, pins: &Path) -> S
     let endpoints: Vec<_> = store.endpoints.iter().map(|url| format!("{url:?}")).collect();
     let _ = writeln!(
         text,
-        "name = {:?}\n\n[store]\nendpoints = [{}]\nbucket = {:?}\naccess_key = {:?}\nsecret_key = {:?}\n\
+        "name = {:?}\n\n[store]\nendpoints = [{}]\nbucket = {:?}\naccess_key = {:?}\nsecret_key = {:?}\ninsecure = true\n\
          attempt_timeout_ms = {}\ncall_timeout_ms = {}\n\n[keys]",
         seat.name,
         endpoints.join(", "),
@@ -37,7 +37,7 @@ pub(super) fn node(seat: &Seat, store: &StoreAccess, xdp: Xdp, pins: &Path) -> S
     }
     let _ = writeln!(
         text,
-        "\n[network]\ninterface = \"eth0\"\nxdp = {:?}\nbind = [{:?}, {:?}]\n\n[http]\nlisten = {:?}\n\n\
+        "\n[network]\ninterface = \"eth0\"\nxdp = {:?}\nbind = [{:?}, {:?}]\n\n[http]\nlisten = {:?}\ninsecure = true\n\n\
          [log]\nformat = \"json\"\nlevel = \"info\"\n\n[state]\npin_root = {:?}",
         match xdp {
             Xdp::Auto => "auto",

@@ -133,12 +133,12 @@ impl Cluster {
             }
             Part::Store => {
                 command.args(["store", "--dir", "objects", "--bucket", &self.store.bucket]);
-                command.args(["--listen", &seat.address().to_string()]);
+                command.args(["--insecure", "--listen", &seat.address().to_string()]);
                 command.env("OUTPLANE_STORE_ACCESS_KEY", &self.store.access_key);
                 command.env("OUTPLANE_STORE_SECRET_KEY", &self.store.secret_key);
             }
             Part::Switch => {
-                command.args(["softswitch", "--listen", &seat.address().to_string()]);
+                command.args(["softswitch", "--insecure", "--listen", &seat.address().to_string()]);
                 command.args(["--device-id", &seat.number.to_string()]);
                 command.arg("--journal").arg(self.journal(&seat.name));
                 for port in 1..=self.options.ports {

@@ -66,6 +66,10 @@
 //! generations = 100           # of the intent that stay
 //! configs = 100               # versions of this configuration that stay
 //!
+//! [packet_log]                # packets that rules with `log` deny
+//! lines_per_s = 20            # of one switch that get a line; the others are counted
+//! batches = 300               # of each controller that stay in the store; 0: none are written
+//!
 //! [switch.leaf1]              # what differs from the intent's Switch object, or all that is known of the switch
 //! address = "192.0.2.9:9559"  # P4Runtime server
 //! device_id = 1
@@ -281,6 +285,16 @@ section! {
     }
 }
 
+section! {
+    /// Packets that rules with `log` deny.
+    PacketLogConfig {
+        /// Of one switch that get a line a second; the others are counted.
+        lines_per_s: u32 = 20,
+        /// Batches of each controller that stay in the store, at most one a second; 0: none are written.
+        batches: u32 = 300,
+    }
+}
+
 /// A switch: what differs from the intent's Switch object, or all that is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -356,6 +370,9 @@ pub struct SharedConfig {
     /// What stays in the store for how long.
     #[serde(default)]
     pub retention: Retention,
+    /// Packets that rules with `log` deny.
+    #[serde(default)]
+    pub packet_log: PacketLogConfig,
     /// Switches by name.
     #[serde(default, rename = "switch", skip_serializing_if = "BTreeMap::is_empty")]
     pub switches: BTreeMap<String, SwitchConfig>,

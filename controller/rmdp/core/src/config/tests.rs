@@ -146,3 +146,99 @@ proptest! {
         }
     }
 }
+
+/// The rows of the page's table: key, default, bound.
+fn page() -> Vec<[String; 3]> {
+    let page = include_str!("../../../../../docs/configuration.md");
+    let table = page.split("## The shared configuration").nth(1).expect("a section");
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
+    let cell = |text: &str| text.trim().to_owned();
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(cell).collect();
+        assert_eq!(cells.len(), 8, "six cells: {row}");
+        [cells[1].trim_matches('`').to_owned(), cells[4].clone(), cells[5].clone()]
+    })
+    .collect()
+}
+
+/// Every key with its value, as `a.b.c`; members and switches once each.
+fn keys(config: &SharedConfig) -> std::collections::BTreeMap<String, toml::Value> {
+    fn walk(path: &str, value: &toml::Value, keys: &mut std::collections::BTreeMap<String, toml::Value>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (name, value) in table {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    walk(&format!("{path}{dot}{name}"), value, keys);
+                }
+            }
+            toml::Value::Array(tables) if tables.first().is_some_and(toml::Value::is_table) => {
+                for table in tables {
+                    walk(path, table, keys);
+                }
+            }
+            value => drop(keys.insert(path.replace("switch.leaf1", "switch.NAME"), value.clone())),
+        }
+    }
+    let mut keys = std::collections::BTreeMap::new();
+    walk("", &toml::Value::try_from(config).unwrap(), &mut keys);
+    keys
+}
+
+/// Sets one key of the defaults; what is out of range then.
+fn faults(key: &str, value: i64) -> Vec<String> {
+    let (section, name) = key.split_once('.').unwrap();
+    let mut table = toml::Table::try_from(SharedConfig::default()).unwrap();
+    table[section].as_table_mut().unwrap().insert(name.to_owned(), toml::Value::Integer(value));
+    let config: SharedConfig = match table.try_into() {
+        Ok(config) => config,
+        // Beyond what the type holds.
+        Err(error) => return vec![error.to_string()],
+    };
+    let Err(ConfigError::Faults(problems)) = config.check() else { return Vec::new() };
+    let of_this = problems.into_iter().filter(|problem| problem.key == key);
+    of_this
+        .map(|problem| problem.what)
+        .filter(|what| what.contains("out of range") || what.contains("no port"))
+        .collect()
+}
+
+/// Both ways: what the page names is there, what is there is named; with its default, and its bound to the number.
+#[test]
+fn the_page_has_every_key_with_its_default_and_its_bound() {
+    let second =
+        "\n[[member]]\nname = \"c1\"\nsender = 2\nrole = \"controller\"\naddress = \"192.0.2.2:1\"\n";
+    let whole = keys(&SharedConfig::from_toml(&(documented() + second)).unwrap());
+    let rows = page();
+    let named: Vec<_> = rows.iter().map(|[key, ..]| key.as_str()).collect();
+    let unnamed: Vec<_> = whole.keys().filter(|key| !named.contains(&key.as_str())).collect();
+    assert!(unnamed.is_empty(), "docs/configuration.md lacks {unnamed:?}");
+    let unknown: Vec<_> = named.iter().filter(|key| !whole.contains_key(**key)).collect();
+    assert!(unknown.is_empty(), "docs/configuration.md has keys that are none: {unknown:?}");
+    assert_eq!(named.len(), whole.len(), "each once");
+    let defaults = keys(&SharedConfig::default());
+    for [key, default, bound] in rows {
+        let Some(value) = defaults.get(&key) else { continue };
+        let shown = match value {
+            toml::Value::Array(values) if values.iter().all(toml::Value::is_str) => {
+                let quoted = values.iter().map(|value| format!("`{}`", value.as_str().unwrap()));
+                quoted.collect::<Vec<_>>().join(", ")
+            }
+            toml::Value::Array(values) => {
+                values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            }
+            value => value.to_string(),
+        };
+        assert_eq!(default, shown, "the default of {key}");
+        let toml::Value::Integer(_) = value else { continue };
+        let (low, high) =
+            bound.split_once(" to ").unwrap_or_else(|| panic!("{key} has no bound but `{bound}`"));
+        let [low, high]: [i64; 2] = [low, high].map(|text| text.parse().unwrap());
+        for value in [low, high] {
+            assert_eq!(faults(&key, value), [""; 0], "{key} = {value}");
+        }
+        for value in [low - 1, high + 1] {
+            assert_ne!(faults(&key, value), [""; 0], "{key} = {value}");
+        }
+    }
+}

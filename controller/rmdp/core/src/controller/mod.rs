@@ -27,21 +27,22 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, SharedConfig};
 use crate::counters::Counters;
-use crate::degradation::Degradation;
+use crate::degradation::{Change, Degradation};
 use crate::freshness::Freshness;
 use crate::horizons::Horizons;
 use crate::io::{Action, Identity, Input, Level, Machine, Note, Reply, Request, Token};
 use crate::key::Key;
-use crate::liveness::Liveness;
+use crate::liveness::{Heard, Liveness};
 use crate::memory::Memory;
 use crate::mutant::Mutant;
-use crate::object::Alert;
+use crate::news as words;
 use crate::task::{Event, Task, TransactionId};
 use crate::time::Instant;
 
 use deletes::Deletes;
 use entry::{Entry, Look, Origin, State};
 use keep::Keep;
+use news::Told;
 use poll::Poll;
 use proof::Proofs;
 use sweep::{Step, Sweep};
@@ -117,8 +118,11 @@ pub struct Controller {
     proofs: Proofs,
     deletes: Deletes,
     sweep: Sweep,
-    alerts: BTreeMap<u32, (Option<Alert>, Option<Instant>)>,
     keep: Keep,
+    /// Alerts that this node writes, by whom they are about.
+    alerts: BTreeMap<u32, Told>,
+    /// The longest grace of configurations that others may still follow, and until when.
+    held_grace: Option<(Duration, Instant)>,
     draining: bool,
     counters: Counters,
     mutant: Option<Mutant>,
@@ -127,9 +131,8 @@ pub struct Controller {
 impl Controller {
     /// A controller that knows nothing yet.
     pub fn new(me: Identity, config: Arc<SharedConfig>, now: Instant) -> Self {
-        let members = config.members.iter().map(|member| member.sender);
         Self {
-            liveness: Liveness::new(members, config.silence(), now),
+            liveness: Liveness::new(&me.name, &config, now),
             freshness: Freshness::new(me.epoch),
             beats: Beats::new(config.heartbeat_interval()),
             degradation: Degradation::new(&me.name, &config),
@@ -152,6 +155,7 @@ impl Controller {
             sweep: Sweep::new(now, config.horizon()),
             alerts: BTreeMap::new(),
             keep: Keep::default(),
+            held_grace: None,
             draining: false,
             counters: Counters::default(),
             mutant: None,
@@ -189,9 +193,28 @@ impl Controller {
         self.requests.len()
     }
 
-    /// Nodes that are marked as degraded, by sender id.
-    pub fn degraded(&self) -> impl Iterator<Item = u32> {
-        self.degradation.marked()
+    /// What is found about nodes: of each at most one thing.
+    pub fn degraded(&self) -> impl Iterator<Item = Change> {
+        self.degradation.standing()
+    }
+
+    /// How the other nodes are heard here.
+    pub fn heard_others(&self, now: Instant) -> Vec<Heard> {
+        self.liveness.others(now).collect()
+    }
+
+    /// What is wrong now, in words.
+    pub fn troubles(&self, now: Instant) -> Vec<String> {
+        let mut told = words::silent(&self.liveness, &self.config, now);
+        if self.is(Mutant::SilenceSpared) && self.config.members.len() < 5 {
+            told.clear();
+        }
+        let name = |sender| self.config.sender(sender).map_or("", |member| member.name.as_str());
+        told.extend(self.degradation.standing().map(|found| {
+            let ranks = if found.moved { "" } else { "; ranks are not moved for it" };
+            format!("{} is degraded: {}{ranks}", name(found.sender), found.reason)
+        }));
+        told
     }
 
     /// Members that count as alive, by sender id; not this one.
@@ -441,7 +464,7 @@ impl Controller {
     fn drain(&mut self, now: Instant) {
         self.draining = true;
         self.proofs.clear();
-        self.beats.fall_silent();
+        self.beats.leave();
         let others: Vec<_> =
             self.tasks.iter().filter(|(_, entry)| !entry.state.is_own()).map(|(id, _)| *id).collect();
         for id in others {
@@ -449,8 +472,24 @@ impl Controller {
         }
     }
 
+    /// Others may still follow a configuration with this grace, and claim by it: as long as that grace lasts, nothing is
+    /// deleted sooner. To be called at the start with that of the version before.
+    pub fn hold_grace(&mut self, grace: Duration, now: Instant) {
+        let (held, until) = self.held_grace.filter(|(_, until)| now < *until).unwrap_or((grace, now));
+        self.held_grace = Some((held.max(grace), until.max(now + grace)));
+    }
+
+    /// What has to pass between the raise of a horizon and a deletion below it.
+    fn grace(&self, now: Instant) -> Duration {
+        let held = self.held_grace.filter(|(_, until)| now < *until);
+        held.map_or(Duration::ZERO, |(grace, _)| grace).max(self.config.grace())
+    }
+
     fn configure(&mut self, now: Instant, config: Arc<SharedConfig>) {
-        self.liveness.configure(config.members.iter().map(|member| member.sender), config.silence(), now);
+        if config.grace() < self.config.grace() {
+            self.hold_grace(self.config.grace(), now);
+        }
+        self.liveness.configure(&self.me.name, &config, now);
         self.freshness.configure(|sender| config.sender(sender).is_some());
         self.beats.configure(config.heartbeat_interval());
         self.degradation.configure(&self.me.name, &config);
@@ -512,10 +551,9 @@ impl Controller {
         self.send_deletes(now, actions);
         self.run_sweep(now, actions);
         self.run_keep(now, actions);
-        let alerts: Vec<_> =
-            self.alerts.iter().filter(|(_, (_, due))| due.is_some_and(|due| due <= now)).collect();
-        let alerts: Vec<_> = alerts.into_iter().map(|(sender, _)| *sender).collect();
-        for sender in alerts {
+        let due = self.alerts.iter().filter(|(_, told)| told.due.is_some_and(|due| due <= now));
+        let due: Vec<_> = due.map(|(sender, _)| *sender).collect();
+        for sender in due {
             self.write_alert(sender, actions);
         }
         self.beat(now, actions);
@@ -524,6 +562,7 @@ impl Controller {
 
 impl Machine for Controller {
     fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        words::look(&mut self.liveness, &mut self.counters, now, actions);
         match input {
             Input::Config(config) => self.configure(now, config),
             Input::Announced { task, sender } => {
@@ -558,7 +597,7 @@ impl Machine for Controller {
 
     fn deadline(&self) -> Option<Instant> {
         let timers = self.timers.first().map(|(due, _)| *due);
-        let alerts = self.alerts.values().filter_map(|(_, due)| *due).min();
+        let alerts = self.alerts.values().filter_map(|told| told.due).min();
         let poll = if self.draining { None } else { self.poll.due() };
         let sweep = if self.draining { None } else { self.sweep.due() };
         let keep = if self.draining { None } else { self.keep.due() };
@@ -568,7 +607,7 @@ impl Machine for Controller {
     }
 
     fn is_drained(&self) -> bool {
-        self.draining && self.tasks.is_empty() && self.deletes.is_empty()
+        self.draining && self.tasks.is_empty() && self.deletes.is_empty() && self.beats.has_left()
     }
 }
 

@@ -4,16 +4,29 @@
 use std::time::Duration;
 
 use crate::config::Role;
-use crate::degradation::Change;
+use crate::degradation::{Change, Fault};
 use crate::io::{Action, Heartbeat, Level, Notice, NoticeOf, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;
+use crate::news as words;
 use crate::object::{Alert, Object};
 use crate::task::TransactionId;
 use crate::time::Instant;
 
 use super::entry::{Look, State};
 use super::{Controller, For, HINT, LONGEST_RETRY, note};
+
+/// How often an alert is written again while it holds: an older one is nobody's any more.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
+/// An alert that this node writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Told {
+    /// When next; None while a request is under way.
+    pub(super) due: Option<Instant>,
+    /// It was written, and not taken away since.
+    stands: bool,
+}
 
 impl Controller {
     pub(super) fn heard(
@@ -28,7 +41,7 @@ impl Controller {
         let member = self.config.sender(sender).is_some();
         let fresh = member && self.freshness.hears(own, sender, place, &heartbeat.heard);
         if fresh || self.is(Mutant::StaleIsLife) {
-            self.liveness.heard(sender, now);
+            self.liveness.heard(sender, heartbeat.leaving, now);
             self.degradation.heard(now, sender, &heartbeat.lateness);
         } else {
             self.counters.heartbeats_stale += 1;
@@ -94,62 +107,90 @@ impl Controller {
         if self.beats.due().is_none_or(|due| due > now) {
             return;
         }
+        words::tell(&mut self.liveness, &self.config, &mut self.counters, now, actions);
         for change in self.degradation.judge(now) {
-            self.alert(now, change, actions);
+            self.tell(now, &change, actions);
         }
+        self.tell_store(now, actions);
         let lateness = self.degradation.rows();
         let heard = self.freshness.rows();
         let room = outplane_rmdp_wire::notices_that_fit(lateness.len(), heard.len());
+        let leaving = self.beats.leaves();
         let notices = self.beats.beat(now, room);
-        let generation = self.newest_told;
-        let role = Role::Controller;
-        actions.push(Action::Heartbeat(Heartbeat { role, generation, notices, lateness, heard }));
+        let (role, generation) = (Role::Controller, self.newest_told);
+        actions.push(Action::Heartbeat(Heartbeat { role, generation, leaving, notices, lateness, heard }));
     }
 
-    /// A mark has come or gone: everybody tells its own people, the first in rank tells the store.
-    pub(super) fn alert(&mut self, now: Instant, change: Change, actions: &mut Vec<Action>) {
+    /// Something was found, or is over: everybody tells its own people.
+    fn tell(&mut self, now: Instant, change: &Change, actions: &mut Vec<Action>) {
         let Some(member) = self.config.sender(change.sender) else { return };
-        let node = member.name.clone();
-        let (level, what) = match (change.marked, change.hard) {
+        self.counters.degraded += u64::from(change.found);
+        self.counters.spared += u64::from(change.found && !change.moved && change.of != Fault::Path);
+        let (level, what) = match (change.found, change.hard) {
             (false, _) => (Level::Info, "is well again"),
-            (true, true) => (Level::Alert, "is badly degraded"),
+            (true, true) => (Level::State, "is badly degraded"),
             (true, false) => (Level::Warn, "is degraded"),
         };
-        note(level, None, format!("{node} {what}: {}", change.reason), actions);
-        let alert = change.marked.then(|| Alert {
-            node: node.clone(),
-            of: change.of,
-            hard: change.hard,
-            reason: change.reason,
-            by: self.me.name.clone(),
-            at_ms: 0,
-        });
-        if self.rank(now, &node, 1) == 0 {
-            self.alerts.insert(change.sender, (alert, None));
-            self.write_alert(change.sender, actions);
+        note(level, None, format!("{} {what}: {}", member.name, change.reason), actions);
+        if let Some(told) = self.alerts.get_mut(&change.sender)
+            && told.stands
+        {
+            told.due = Some(now);
         }
     }
 
+    /// The first in rank tells the store, and goes on telling it for as long as it is so, whoever did before.
+    fn tell_store(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let found: Vec<_> = self.degradation.standing().filter(|found| found.of.alert().is_some()).collect();
+        let over = |sender: &u32| found.iter().all(|found| found.sender != *sender);
+        let stands = self.alerts.iter().filter(|(_, told)| told.stands);
+        let mut write: Vec<_> = stands.map(|(sender, _)| *sender).filter(over).collect();
+        for Change { sender, .. } in &found {
+            let Some(member) = self.config.sender(*sender) else { continue };
+            if !self.alerts.contains_key(sender) && self.rank(now, &member.name, 1) == 0 {
+                write.push(*sender);
+            }
+        }
+        for sender in write {
+            self.write_alert(sender, actions);
+        }
+    }
+
+    /// Writes what is found about a node as an alert; if nothing is, takes the alert away.
     pub(super) fn write_alert(&mut self, sender: u32, actions: &mut Vec<Action>) {
         let Some(node) = self.config.sender(sender).map(|member| member.name.clone()) else {
             self.alerts.remove(&sender);
             return;
         };
-        let Some((alert, due)) = self.alerts.get_mut(&sender) else { return };
-        *due = None;
-        let key = Key::Degraded(node);
-        let request = match alert.clone() {
+        let key = Key::Degraded(node.clone());
+        let found = self.degradation.standing().find(|found| found.sender == sender);
+        let alert = found.and_then(|found| {
+            let ranks = if found.moved { "" } else { "; ranks are not moved for it" };
+            let reason = format!("{}{ranks}", found.reason);
+            let (of, by) = (found.of.alert()?, self.me.name.clone());
+            Some(Alert { node, of, hard: found.hard, reason, by, at_ms: 0 })
+        });
+        let request = match alert {
             Some(alert) => Request::Put { key, object: Object::Degraded(alert) },
             None => Request::Delete(vec![key]),
         };
+        self.alerts.insert(sender, Told { due: None, stands: false });
         self.ask(For::Alert(sender), request, actions);
     }
 
     pub(super) fn alert_written(&mut self, now: Instant, sender: u32, reply: &Reply) {
-        if *reply == Reply::Done {
-            self.alerts.remove(&sender);
-        } else if let Some((_, due)) = self.alerts.get_mut(&sender) {
-            *due = Some(now + LONGEST_RETRY);
+        let holds =
+            self.degradation.standing().any(|found| found.sender == sender && found.of.alert().is_some());
+        match (reply, holds) {
+            (Reply::Done, false) => {
+                self.alerts.remove(&sender);
+            }
+            (Reply::Done, true) => {
+                self.alerts.insert(sender, Told { due: Some(now + TOLD_AGAIN), stands: true });
+            }
+            _ => {
+                self.alerts.insert(sender, Told { due: Some(now + LONGEST_RETRY), stands: false });
+            }
         }
     }
 }

@@ -8,7 +8,8 @@
 //! | `config/<N>` | `retention.configs` newer ones are there, and it is older than the horizon |
 //! | `e/<node>/<N>` | 16 higher ones of the node are there, and it is older than the grace |
 //! | `a/<N>/<switch>` | the number after it has been closed for a grace |
-//! | `n/<node>`, `k/<node>`, `degraded/<node>` | no member has this name, and it is older than the grace |
+//! | `n/<node>`, `k/<node>`, `degraded/<node>`, `l/<node>/<N>` | no member has this name, and it is older than the grace |
+//! | `degraded/<node>` | it is older than ten minutes and the grace: an alert that holds is written again each minute |
 //! | `b/<sha256>` | it is older than horizon and grace, and no pending task names it |
 //!
 //! The highest number of a chain stays for ever, and so do those that it is found by: [`chain::may_go`]. What goes is
@@ -36,6 +37,8 @@ const RAISES: u32 = 64;
 const EPOCHS: u32 = 16;
 /// Raises that were listed and not found.
 const UNFOUND: usize = 1024;
+/// An alert that nobody has written for so long is forgotten: whoever wrote it is gone, and it has cleared since.
+const FORGOTTEN: Duration = Duration::from_mins(10);
 
 /// Numbers of one name, as a listing gives them: in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,7 +71,7 @@ impl Numbers {
 impl Controller {
     /// Which objects of a page need not be kept any longer.
     pub(super) fn not_kept(&mut self, now: Instant, keys: &[Listed], actions: &mut Vec<Action>) -> Vec<Key> {
-        let (horizon, grace) = (self.config.horizon(), self.config.grace());
+        let (horizon, grace) = (self.config.horizon(), self.grace(now));
         let retention = &self.config.retention;
         match self.sweep.stage {
             Stage::Horizons => self.overtaken(now, keys, actions),
@@ -93,10 +96,15 @@ impl Controller {
                 let old = |listed: &&Listed| matches!(listed.key, Key::Audit(number, _) if over(number));
                 keys.iter().filter(old).map(|listed| listed.key.clone()).collect()
             }
-            Stage::Statuses | Stage::Kept | Stage::Alerts => {
+            Stage::Statuses | Stage::Kept | Stage::Alerts | Stage::Packets => {
                 let left = |listed: &&Listed| match &listed.key {
-                    Key::Status(node) | Key::Kept(node) | Key::Degraded(node) => {
+                    Key::Status(node) | Key::Kept(node) | Key::Packets(node, _) => {
                         listed.age >= grace && self.config.member(node).is_none()
+                    }
+                    // One that holds is written again and again.
+                    Key::Degraded(node) => {
+                        let left = self.config.member(node).is_none();
+                        listed.age >= if left { grace } else { grace.max(FORGOTTEN) }
                     }
                     _ => false,
                 };

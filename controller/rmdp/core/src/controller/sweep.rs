@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::chain;
-use crate::io::{Action, Listed, Reply, Request};
+use crate::io::{Action, Level, Listed, Reply, Request};
 use crate::key::{Key, Prefix};
 use crate::mutant::Mutant;
 use crate::object::{Horizon, Object};
@@ -25,7 +25,7 @@ use crate::time::Instant;
 
 use super::poll::RECENT;
 use super::retention::Numbers;
-use super::{Controller, For};
+use super::{Controller, For, note};
 
 /// Objects that are read at a time.
 const READS: usize = 16;
@@ -70,6 +70,7 @@ pub(super) enum Stage {
     Statuses,
     Kept,
     Alerts,
+    Packets,
     Blobs,
 }
 
@@ -86,7 +87,8 @@ impl Stage {
             Self::Audits => Self::Statuses,
             Self::Statuses => Self::Kept,
             Self::Kept => Self::Alerts,
-            Self::Alerts => Self::Blobs,
+            Self::Alerts => Self::Packets,
+            Self::Packets => Self::Blobs,
             Self::Blobs | Self::Idle => Self::Idle,
         }
     }
@@ -104,6 +106,7 @@ impl Stage {
             Self::Kept => Prefix::Kept,
             Self::Statuses => Prefix::Statuses,
             Self::Alerts => Prefix::Degraded,
+            Self::Packets => Prefix::Packets,
             Self::Blobs => Prefix::Blobs,
         }
     }
@@ -234,7 +237,13 @@ impl Controller {
     fn raise(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let candidates = std::mem::take(&mut self.sweep.candidates);
         let strangers =
-            self.poll.has_strangers(now, self.config.grace()) && !self.is(Mutant::RaisedOverStrangers);
+            self.poll.has_strangers(now, self.grace(now)) && !self.is(Mutant::RaisedOverStrangers);
+        if strangers && !candidates.is_empty() {
+            let text = "nothing is swept that the horizon keeps: the queue has tasks that this program cannot read, and may \
+                        not close; alerts above name them: run one version of outplane, or delete them"
+                .to_owned();
+            note(Level::Alert, None, text, actions);
+        }
         if !self.has_seen_queue(now) || strangers || self.is(Mutant::NoHorizon) {
             return;
         }
@@ -286,7 +295,7 @@ impl Controller {
                 let mut old = self.config.horizon();
                 if self.sweep.stage != Stage::Decisions {
                     // Most go with their decision. What is left has none, or too many attempts.
-                    old = old * 2 + self.config.grace();
+                    old = old * 2 + self.grace(now);
                 }
                 let aged = keys.into_iter().filter(|listed| listed.age >= old).map(|Listed { key, .. }| key);
                 self.sweep.to_read = aged.collect();
@@ -323,7 +332,8 @@ impl Controller {
             Object::Result(result) => (&result.source, result.occurrence),
             _ => return,
         };
-        let over = |since: Instant| now.since(since) >= self.config.grace();
+        let grace = self.grace(now);
+        let over = |since: Instant| now.since(since) >= grace;
         if !self.horizons.closed_since(source, occurrence).is_some_and(over) && !self.is(Mutant::NoHorizon) {
             if let Object::Decision(_) = object
                 && (self.sweep.candidates.len() < SOURCES || self.sweep.candidates.contains_key(source))

@@ -41,7 +41,7 @@ impl Controller {
             .config
             .controllers()
             .filter(|member| member.name == self.me.name || self.liveness.is_alive(member.sender, now));
-        let nodes = alive.map(|member| (member.name.as_str(), self.degradation.is_marked(member.sender)));
+        let nodes = alive.map(|member| (member.name.as_str(), self.degradation.is_moved(member.sender)));
         rank::rank(nodes, subject, attempt, &self.me.name)
     }
 

@@ -39,33 +39,50 @@ const LATE: Option<u32> = Some(8_000);
 const AWFUL: Option<u32> = Some(60_000);
 
 /// What each receiver sees of each sender, and who is marked for it.
-fn judge(matrix: &[&[Option<u32>]]) -> Vec<(u32, AlertOf, bool)> {
-    let mut degradation = Degradation::new("c1", &config(u32::try_from(matrix[0].len()).unwrap(), 4));
+fn judge(matrix: &[&[Option<u32>]]) -> Vec<(u32, Fault, bool)> {
+    changes(matrix, 4).into_iter().map(|change| (change.sender, change.of, change.hard)).collect()
+}
+
+/// The same, of so many receivers, with everything that is told.
+fn changes(matrix: &[&[Option<u32>]], receivers: u32) -> Vec<Change> {
+    let config = config(u32::try_from(matrix[0].len()).unwrap(), receivers);
+    let mut degradation = Degradation::new("c1", &config);
     (0..3).for_each(|_| degradation.observe(at(0), &copies(matrix[0])));
     for (receiver, seen) in (12..).zip(&matrix[1..]) {
         degradation.heard(at(0), receiver, &rows(seen));
     }
-    degradation.judge(at(1)).into_iter().map(|change| (change.sender, change.of, change.hard)).collect()
+    degradation.judge(at(1))
+}
+
+/// Who is told of, as what, and whether ranks are moved for it.
+fn moves(matrix: &[&[Option<u32>]]) -> Vec<(u32, Fault, bool)> {
+    let receivers = u32::try_from(matrix.len()).unwrap();
+    changes(matrix, receivers).into_iter().map(|change| (change.sender, change.of, change.moved)).collect()
 }
 
 /// What happened, what each receiver sees, who is marked.
-type Case<'a> = (&'a str, &'a [&'a [Option<u32>]], Vec<(u32, AlertOf, bool)>);
+type Case<'a> = (&'a str, &'a [&'a [Option<u32>]], Vec<(u32, Fault, bool)>);
 
 #[test]
 fn rows_and_columns() {
-    use AlertOf::{Receiver, Sender};
+    use Fault::{Path, Receiver, Sender};
     let fine: &[_] = &[FINE; 4];
     let slow2: &[_] = &[FINE, LATE, FINE, FINE];
     let awful2: &[_] = &[FINE, AWFUL, FINE, FINE];
     let lost2: &[_] = &[FINE, None, FINE, FINE];
     let slow_here: &[_] = &[FINE, LATE, LATE, LATE];
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
         ("all is well", &[fine, fine, fine, fine], vec![]),
         ("a slow sender", &[slow2, slow2, slow2, fine], vec![(2, Sender, false)]),
         ("a very slow sender", &[awful2, awful2, awful2, awful2], vec![(2, Sender, true)]),
         ("a sender whose copies get lost", &[lost2, lost2, lost2, fine], vec![(2, Sender, false)]),
-        ("slow for one receiver: a path, nobody's fault", &[slow2, fine, fine, fine], vec![]),
-        ("slow for half of the receivers", &[slow2, slow2, fine, fine], vec![]),
+        (
+            "slow for this receiver: a path, neither end's fault",
+            &[slow2, fine, fine, fine],
+            vec![(2, Path, false)],
+        ),
+        ("slow for another receiver, which tells of it", &[fine, slow2, fine, fine], vec![]),
+        ("slow for half of the receivers", &[slow2, slow2, fine, fine], vec![(2, Path, false)]),
         ("a slow receiver, this one", &[slow_here, fine, fine, fine], vec![(11, Receiver, false)]),
         ("a slow receiver, another", &[fine, fine, slow_here, fine], vec![(13, Receiver, false)]),
         (
@@ -74,18 +91,61 @@ fn rows_and_columns() {
             vec![(11, Receiver, false), (2, Sender, false)],
         ),
         (
-            "never more than a minority: of four senders one",
+            "all that are found are told of",
             &[slow_here, slow_here, slow_here, slow_here],
-            vec![(4, Sender, false)],
+            vec![(4, Sender, false), (3, Sender, false), (2, Sender, false)],
         ),
     ];
     for (name, matrix, expected) in cases {
         assert_eq!(judge(matrix), expected, "{name}");
     }
+}
+
+/// Ranks are spared where no minority is left, people are told all the same: in the smallest networks, too.
+#[test]
+fn ranks_are_moved_for_a_minority_and_everything_is_told() {
+    use Fault::{Path, Receiver, Sender};
     let two: &[_] = &[FINE, AWFUL];
-    assert_eq!(judge(&[two, two, two, two]), vec![], "one of two is no minority");
+    let lost: &[_] = &[FINE, None];
     let three: &[_] = &[FINE, AWFUL, LATE];
-    assert_eq!(judge(&[three, three, three]), vec![(2, Sender, true)], "the worst, of three one");
+    let slow: &[_] = &[FINE, LATE, LATE];
+    let fine: &[_] = &[FINE, FINE, FINE];
+    let four: &[_] = &[FINE, LATE, LATE, LATE];
+    let cases: [Case; 8] = [
+        (
+            "of four senders one is moved, three are told",
+            &[four, four, four, four],
+            vec![(4, Sender, true), (3, Sender, false), (2, Sender, false)],
+        ),
+        ("of three senders the worst", &[three, three, three], vec![(2, Sender, true), (3, Sender, false)]),
+        ("of two nobody is moved", &[two, two, two, two], vec![(2, Sender, false)]),
+        ("one of two is silent", &[lost, lost], vec![(2, Sender, false)]),
+        ("and one receiver is enough to tell", &[lost], vec![(2, Sender, false)]),
+        ("one of two receivers lacks them", &[lost, &[FINE, FINE]], vec![(2, Path, false)]),
+        ("one of two receivers is slow", &[slow, fine], vec![(11, Receiver, false)]),
+        ("one of three receivers is slow", &[slow, fine, fine], vec![(11, Receiver, true)]),
+    ];
+    for (name, matrix, expected) in cases {
+        assert_eq!(moves(matrix), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_place_that_is_free_again_is_taken() {
+    let mut degradation = Degradation::new("c1", &config(3, 1));
+    let mut seen = |ms, lateness: &[Option<u32>]| {
+        degradation.observe(at(ms), &copies(lateness));
+        degradation.judge(at(ms));
+        [2, 3].map(|sender| degradation.is_moved(sender))
+    };
+    for ms in [0, 1000, 2000] {
+        assert_eq!(seen(ms, &[FINE, AWFUL, LATE]), [true, false], "one of three");
+    }
+    for ms in (3000..32_000).step_by(1000) {
+        assert_eq!(seen(ms, &[FINE, FINE, LATE]), [true, false], "not well for long enough yet");
+    }
+    seen(40_000, &[FINE, FINE, LATE]);
+    assert_eq!(seen(41_000, &[FINE, FINE, LATE]), [false, true]);
 }
 
 #[test]
@@ -140,9 +200,9 @@ fn marks_clear_after_a_good_time() {
     let mut told = |ms, lateness: &[Option<u32>]| {
         degradation.observe(at(ms), &copies(lateness));
         let changes = degradation.judge(at(ms));
-        let marked = degradation.is_marked(2);
+        let marked = degradation.is_moved(2);
         (
-            changes.into_iter().map(|change| (change.sender, change.marked, change.hard)).collect::<Vec<_>>(),
+            changes.into_iter().map(|change| (change.sender, change.found, change.hard)).collect::<Vec<_>>(),
             marked,
         )
     };

@@ -76,9 +76,20 @@ impl Bench {
         self.input(Input::Tick);
     }
 
+    /// What it says of leaving is said.
+    fn farewell(&mut self) {
+        (0..3).for_each(|_| self.pass(MS * 2));
+    }
+
     fn hear(&mut self, notices: Vec<Notice>) {
-        let heartbeat =
-            Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![], heard: vec![] };
+        let heartbeat = Heartbeat {
+            role: Role::Controller,
+            generation: 0,
+            leaving: false,
+            notices,
+            lateness: vec![],
+            heard: vec![],
+        };
         self.input(Input::Heartbeat { sender: 9, epoch: 1, sequence: 1, heartbeat });
     }
 
@@ -204,6 +215,7 @@ fn a_drain_waits_for_no_decision() {
     bench.input(Input::Probe { tasks: vec![probe(1, "leaf1")], old: false });
     bench.input(Input::Drain);
     bench.answer(Reply::Created, queue);
+    bench.farewell();
     assert!(bench.distributor.is_drained());
 }
 
@@ -270,6 +282,7 @@ fn drains_when_all_is_queued() {
     assert_eq!(bench.distributor.tasks(), 1);
     bench.answer(Reply::Created, blob);
     bench.answer(Reply::Created, queue);
+    bench.farewell();
     assert!(bench.distributor.is_drained());
 }
 

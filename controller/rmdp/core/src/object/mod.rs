@@ -26,6 +26,7 @@ mod audit;
 mod decision;
 mod log;
 mod node;
+mod packets;
 mod task;
 
 use serde::de::DeserializeOwned;
@@ -34,7 +35,8 @@ use serde::{Deserialize, Serialize};
 pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, Standing};
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
 pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
-pub use node::{Alert, AlertOf, Network, NodeStatus, StreamEpoch};
+pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, StreamEpoch};
+pub use packets::{LoggedPacket, MAX_LINES, PacketBatch, PacketLine, batch_number};
 pub use task::QueuedTask;
 
 use crate::key::{Key, switch_id};
@@ -147,6 +149,8 @@ pub enum Object {
     Kept(KeptSwitches),
     /// `degraded/`.
     Degraded(Alert),
+    /// `l/`.
+    Packets(PacketBatch),
 }
 
 #[derive(Deserialize)]
@@ -184,6 +188,7 @@ impl Object {
             Key::Status(_) => Self::Status(read(key, bytes)?),
             Key::Kept(_) => Self::Kept(read(key, bytes)?),
             Key::Degraded(_) => Self::Degraded(read(key, bytes)?),
+            Key::Packets(..) => Self::Packets(read(key, bytes)?),
             Key::Blob(_) => {
                 let what = "a blob, which is no JSON".to_owned();
                 return Err(ObjectError::Misplaced { key: key.clone(), what });
@@ -210,6 +215,7 @@ impl Object {
             Self::Status(object) => write(object),
             Self::Kept(object) => write(object),
             Self::Degraded(object) => write(object),
+            Self::Packets(object) => write(object),
         }
     }
 
@@ -231,6 +237,7 @@ impl Object {
             Self::Status(object) => &mut object.at_ms,
             Self::Kept(object) => &mut object.at_ms,
             Self::Degraded(object) => &mut object.at_ms,
+            Self::Packets(object) => &mut object.at_ms,
         };
         *at = unix_ms;
     }
@@ -286,6 +293,10 @@ impl Object {
             (Self::Degraded(object), Key::Degraded(node)) => {
                 (object.node == *node, format!("an alert about {}", object.node))
             }
+            (Self::Packets(object), Key::Packets(node, number)) => (
+                object.node == *node && object.number == *number,
+                format!("batch {} of {}", object.number, object.node),
+            ),
             _ => (false, "an object of another kind".to_owned()),
         };
         if fits { Ok(()) } else { Err(ObjectError::Misplaced { key: key.clone(), what }) }

@@ -58,11 +58,36 @@ pub struct NodeStatus {
     pub counters: BTreeMap<String, u64>,
     /// Tasks that it has in hand: id, switch, what it does with it.
     pub tasks: Vec<String>,
-    /// Faults that it has now, in words.
+    /// Faults that it has or sees now, in words.
     pub alerts: Vec<String>,
+    /// How it hears the other members, by name.
+    #[serde(default)]
+    pub heard: BTreeMap<String, HeardAt>,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,
+}
+
+/// How a node hears another one, as of its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeardAt {
+    /// How long ago it heard it last, milliseconds; null: never since it started.
+    pub ms: Option<u64>,
+    /// The other one has said that it leaves.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub left: bool,
+    /// It has been silent for too long.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub silent: bool,
+    /// Heartbeats that get lost on the way, in percent, where that is too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_percent: Option<u8>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// `degraded/<node>`: a sender or a receiver is slow or loses copies. It is removed when that has cleared.

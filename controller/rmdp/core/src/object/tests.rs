@@ -55,6 +55,11 @@ fn every() -> Vec<(Key, Object)> {
         counters: [(s("announced"), 3)].into(),
         tasks: vec![],
         alerts: vec![],
+        heard: [
+            (s("c2"), HeardAt { ms: Some(40), ..HeardAt::default() }),
+            (s("d1"), HeardAt { ms: None, silent: true, left: false, lost_percent: None }),
+        ]
+        .into(),
         at_ms: 1,
     };
     let alert = Alert {
@@ -135,7 +140,25 @@ fn every() -> Vec<(Key, Object)> {
         ),
         (Key::Status(s("c1")), Object::Status(status)),
         (Key::Degraded(s("d1")), Object::Degraded(alert)),
+        (Key::Packets(s("c1"), batch_number(4, 7)), Object::Packets(batch())),
     ]
+}
+
+fn batch() -> PacketBatch {
+    let packet = LoggedPacket {
+        src: Some("10.0.0.1".to_owned()),
+        proto: Some("tcp".to_owned()),
+        dport: Some(22),
+        ..LoggedPacket::default()
+    };
+    let line = PacketLine { switch: "leaf1".to_owned(), packet, ..PacketLine::default() };
+    PacketBatch {
+        node: "c1".to_owned(),
+        number: batch_number(4, 7),
+        lines: vec![line],
+        left_out: 3,
+        at_ms: 0,
+    }
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub enum Invariant {
     Superseded,
     /// Nobody executes an attempt that he claimed after the decision.
     Decided,
+    /// Whoever is silent for long is told of by everybody else, and nobody who is well.
+    Told,
 }
 
 /// An invariant that does not hold.

@@ -35,6 +35,7 @@ impl World {
             Kind::Distributor(Box::new(Distributor::new(me, config, now)))
         };
         self.nodes[node].kind = Some(kind);
+        self.nodes[node].left = false;
         self.line(|| format!("node {node} starts, the {start}. time"));
         if !self.nodes[node].is_controller && self.newest > self.scenario.first {
             let mut wait = self.chance.range(MS, 200 * MS);
@@ -63,7 +64,7 @@ impl World {
         if !std::mem::take(&mut self.nodes[node].paused) {
             return;
         }
-        self.nodes[node].since = self.now;
+        (self.nodes[node].frozen, self.nodes[node].since) = (false, self.now);
         self.line(|| format!("node {node} goes on"));
         // What it was about to do, it does now, and what came, comes now.
         for event in std::mem::take(&mut self.nodes[node].inbox) {
@@ -122,7 +123,7 @@ impl World {
             }
             Incident::Drain { node, restart_after } => {
                 if !self.nodes[node].paused {
-                    self.nodes[node].draining = true;
+                    (self.nodes[node].draining, self.nodes[node].left) = (true, true);
                     self.input(node, Input::Drain);
                     self.after(
                         restart_after,
@@ -131,9 +132,10 @@ impl World {
                 }
                 self.after(restart_after + 10 * MS, Event::Start(node));
             }
-            Incident::Pause { node, length } => {
-                if self.nodes[node].kind.is_some() && !self.nodes[node].paused {
+            Incident::Pause { node, length, frozen } => {
+                if self.nodes[node].runs() {
                     self.nodes[node].paused = true;
+                    (self.nodes[node].frozen, self.nodes[node].since) = (frozen, self.now);
                     self.after(length, Event::Resume(node));
                 }
             }
@@ -204,10 +206,12 @@ impl World {
             Forged::Heartbeat => {
                 let generation = if queued { u64::MAX } else { newest + 1 };
                 let (role, notices, lateness) = (Role::Distributor, Vec::new(), Vec::new());
-                let heartbeat = Heartbeat { role, generation, notices, lateness, heard: Vec::new() };
+                let heartbeat =
+                    Heartbeat { role, generation, leaving: false, notices, lateness, heard: Vec::new() };
                 let (epoch, sequence) = (self.nodes[0].start.into(), self.nodes[0].sequence + 1);
                 let input = Input::Heartbeat { sender: self.nodes[0].sender, epoch, sequence, heartbeat };
                 self.multicast(0, &input);
+                self.forged = Some(self.now);
                 return;
             }
         };
@@ -230,7 +234,9 @@ impl World {
             self.happen(Event::SwitchBack(switch));
         }
         for node in 0..self.nodes.len() {
-            self.resume(node);
+            if !self.nodes[node].frozen {
+                self.resume(node);
+            }
             if self.scenario.lost_for_ever.contains(&node) {
                 self.count(node);
                 self.nodes[node].crash(self.now);

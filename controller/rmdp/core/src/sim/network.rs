@@ -48,6 +48,10 @@ impl World {
 
     /// The receiver lets the first copy through.
     pub(super) fn datagram(&mut self, node: usize, input: Input) {
+        if let Input::Heartbeat { sender, epoch, .. } = &input {
+            let newest = self.nodes[node].epochs.entry(*sender).or_default();
+            *newest = (*newest).max(*epoch);
+        }
         if let Input::Announced { task, .. } = &input {
             if !self.nodes[node].copies.insert(task.id()) {
                 return;

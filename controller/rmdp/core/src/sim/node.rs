@@ -57,6 +57,7 @@ impl Clock {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) sender: u32,
@@ -67,7 +68,7 @@ pub(super) struct Node {
     pub(super) start: u32,
     /// When it last started.
     pub(super) born: u64,
-    /// When it last started, was resumed, or went down.
+    /// When it last started, was resumed, was paused or went down: since when it runs or does not run, whichever it does.
     pub(super) since: u64,
     /// Heartbeats of this start.
     pub(super) sequence: u64,
@@ -87,6 +88,12 @@ pub(super) struct Node {
     pub(super) read: BTreeSet<u64>,
     pub(super) told: BTreeMap<String, BTreeSet<u64>>,
     pub(super) draining: bool,
+    /// It was asked to leave in good order, and has not started since.
+    pub(super) left: bool,
+    /// Paused for so long that others have to tell of it, beyond the calm too.
+    pub(super) frozen: bool,
+    /// The newest start of each sender that it was told of.
+    pub(super) epochs: BTreeMap<u32, u64>,
 }
 
 impl Node {
@@ -102,15 +109,33 @@ impl Node {
         self.kind.as_mut().and_then(|kind| kind.machine().deadline()).map(|local| clock.real(local))
     }
 
+    /// Whether it goes on by itself.
+    pub(super) fn runs(&self) -> bool {
+        self.kind.is_some() && !self.paused
+    }
+
+    /// What it tells people of others, as of this moment.
+    pub(super) fn troubles(&self, real: u64) -> Vec<String> {
+        let now = self.clock.local(real);
+        match &self.kind {
+            Some(Kind::Controller(controller)) => controller.troubles(now),
+            Some(Kind::Distributor(distributor)) => distributor.troubles(now),
+            None => Vec::new(),
+        }
+    }
+
     /// Everything in memory is gone.
     pub(super) fn crash(&mut self, now: u64) {
+        if self.runs() {
+            self.since = now;
+        }
         self.kind = None;
-        self.since = now;
-        self.paused = false;
+        (self.paused, self.frozen) = (false, false);
         self.draining = false;
         self.inbox.clear();
         self.waiting.clear();
         self.copies.clear();
+        self.epochs.clear();
         self.stopping.clear();
         self.told.clear();
         self.read.clear();

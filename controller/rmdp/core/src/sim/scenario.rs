@@ -57,7 +57,7 @@ pub(super) enum Incident {
     Append { generation: u64 },
     Probe { occurrence: u64 },
     Crash { node: usize, restart_after: u64, old: bool },
-    Pause { node: usize, length: u64 },
+    Pause { node: usize, length: u64, frozen: bool },
     Drain { node: usize, restart_after: u64 },
     StoreGone { length: u64, keeps: bool },
     SwitchRestart { switch: usize },
@@ -181,7 +181,10 @@ impl Scenario {
             if chance.permille(wild / 2) {
                 let node = chance.index(nodes);
                 let length = chance.range(8_000, 25_000) * MS;
-                incidents.push((calm + chance.range(1, 6_000) * MS, Incident::Pause { node, length }));
+                incidents.push((
+                    calm + chance.range(1, 6_000) * MS,
+                    Incident::Pause { node, length, frozen: false },
+                ));
             }
         }
         for _ in 0..chance.range(0, 6) * wild / 1000 {
@@ -293,7 +296,7 @@ fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
         0..=2 => {
             Incident::Crash { node, restart_after: chance.range(50, 2500) * MS, old: chance.permille(300) }
         }
-        3..=5 => Incident::Pause { node, length: chance.range(50, 3000) * MS },
+        3..=5 => Incident::Pause { node, length: chance.range(50, 3000) * MS, frozen: false },
         6 => Incident::Drain { node, restart_after: chance.range(200, 2000) * MS },
         7 => Incident::StoreGone { length: chance.range(100, 2500) * MS, keeps: chance.permille(500) },
         8 => Incident::SwitchRestart { switch: chance.index(switches) },

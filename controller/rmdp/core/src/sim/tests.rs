@@ -63,6 +63,7 @@ fn invariants_hold_for_every_seed() {
             "switches_forgotten",
             "audits_refused",
             "strangers",
+            "lossy",
         ];
         let unseen: Vec<_> =
             counters.iter().filter(|(name, count)| **count == 0 && !never.contains(name)).collect();
@@ -107,6 +108,7 @@ fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::NotKept | Mutant::OldKept => &[Invariant::I12],
         Mutant::StaleIsLife => &[Invariant::I15],
         Mutant::UnprovenBelieved | Mutant::UnboundBelieved | Mutant::ForeignBelieved => &[Invariant::I16],
+        Mutant::SilenceSpared => &[Invariant::Told],
     }
 }
 

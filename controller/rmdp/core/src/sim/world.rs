@@ -22,6 +22,9 @@ use crate::task::Task;
 const BOUND: u64 = 40_000 * MS;
 /// No datagram is longer under way.
 pub(super) const LATEST: u64 = 3000 * MS;
+/// After this a silence has to be known: twice the limit of 1 s, a heartbeat, clocks that differ by 10 %, and what may
+/// still be on its way for 3 s.
+const LONG_ENOUGH: u64 = 6000 * MS;
 /// How long a long history goes on after the calm.
 const LONG: u64 = 45_000 * MS;
 
@@ -120,6 +123,8 @@ pub(super) struct World {
     /// Some of the heartbeats that were sent, when and by which node.
     pub(super) recorded: VecDeque<(u64, usize, Input)>,
     pub(super) calm: Option<u64>,
+    /// When somebody with the key last spoke in the first node's name.
+    pub(super) forged: Option<u64>,
     hasher: SipHasher13,
     lines: Option<Vec<String>>,
     pub(super) report: Report,
@@ -151,6 +156,9 @@ impl World {
             read: BTreeSet::new(),
             told: BTreeMap::new(),
             draining: false,
+            left: false,
+            frozen: false,
+            epochs: BTreeMap::new(),
         });
         let nodes: Vec<_> = nodes.collect();
         let report = Report {
@@ -182,6 +190,7 @@ impl World {
             emitted: Vec::new(),
             recorded: VecDeque::new(),
             calm: None,
+            forged: None,
             hasher: SipHasher13::new(),
             lines: None,
             report,
@@ -194,6 +203,13 @@ impl World {
         }
         for (at, incident) in world.scenario.incidents.clone() {
             world.after(at, Event::Incident(incident));
+        }
+        // From a stream of its own, so that it changes nothing in the seeds that have none.
+        let mut freeze = Chance::new(seed ^ 0x00f2_0e2e);
+        if freeze.permille(80) {
+            let node = freeze.index(world.nodes.len());
+            let (at, length) = (freeze.range(0, 2000) * MS, freeze.range(7000, 10_000) * MS);
+            world.after(at, Event::Incident(Incident::Pause { node, length, frozen: true }));
         }
         world.after(500 * MS, Event::Look);
         world
@@ -260,6 +276,7 @@ impl World {
             }
             self.copies(node);
         }
+        self.look_who_is_told_of();
         if !self.checker.violations.is_empty() {
             return true;
         }
@@ -282,7 +299,8 @@ impl World {
             && wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
             && !self.store.keys().any(|key| matches!(key, Key::Queue(id) if self.checker.is_real(*id)));
-        let over = self.now >= calm + if self.scenario.long { LONG } else { 0 };
+        let over = self.now >= calm + if self.scenario.long { LONG } else { 0 }
+            && self.nodes.iter().all(|node| !node.frozen);
         if settled && over {
             return true;
         }
@@ -328,6 +346,35 @@ impl World {
                 let invariant = super::Invariant::I15;
                 self.checker.violations.push(Violation { invariant, at: self.now, what });
             }
+        }
+    }
+
+    /// Who has not run for long has to be told of by everybody who has, and in the calm nobody else.
+    fn look_who_is_told_of(&mut self) {
+        let long = |node: &Node| self.now.saturating_sub(node.since) >= LONG_ENOUGH;
+        let calm = self.calm.is_some_and(|calm| self.now >= calm + LONG_ENOUGH);
+        let mut wrong = Vec::new();
+        for observer in self.nodes.iter().filter(|node| node.runs() && !node.draining && long(node)) {
+            let troubles = observer.troubles(self.now);
+            for other in self.nodes.iter().filter(|node| node.name != observer.name && long(node)) {
+                let told =
+                    troubles.iter().any(|text| text.starts_with(&format!("{} has not been", other.name)));
+                let (runs, left) = (other.runs() && !other.draining, other.left);
+                // An earlier start of it may have left in good order, and nothing was heard of this one.
+                let unknown =
+                    observer.epochs.get(&other.sender).is_some_and(|start| *start < u64::from(other.start));
+                let spoken_for = other.name == self.nodes[0].name
+                    && self.forged.is_some_and(|at| self.now < at + LONG_ENOUGH);
+                if !runs && !left && !unknown && !spoken_for && !told {
+                    wrong.push(format!("{} is silent, and {} does not tell", other.name, observer.name));
+                }
+                if runs && calm && told {
+                    wrong.push(format!("{} is well, and {} tells of it", other.name, observer.name));
+                }
+            }
+        }
+        for what in wrong {
+            self.checker.violations.push(Violation { invariant: super::Invariant::Told, at: self.now, what });
         }
     }
 

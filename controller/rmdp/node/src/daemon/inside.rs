@@ -1,7 +1,8 @@
 //! What a daemon wants to know of its state machine, beside driving it.
 
 use outplane_rmdp_core::io::Machine;
-use outplane_rmdp_core::{Controller, Counters, Distributor, KeptView};
+use outplane_rmdp_core::liveness::Heard;
+use outplane_rmdp_core::{Change, Controller, Counters, Distributor, Instant, KeptView};
 
 /// A machine that can be looked into.
 pub(crate) trait Inside: Machine {
@@ -12,8 +13,12 @@ pub(crate) trait Inside: Machine {
     fn tasks(&self) -> usize;
     /// For how many probes there is room.
     fn room(&self) -> usize;
-    /// Sender ids that are marked as degraded.
-    fn degraded(&self) -> Vec<u32>;
+    /// What is found about copies of other nodes.
+    fn degraded(&self) -> Vec<Change>;
+    /// How the other nodes are heard.
+    fn heard(&self, now: Instant) -> Vec<Heard>;
+    /// What is wrong now, in words.
+    fn troubles(&self, now: Instant) -> Vec<String>;
     /// The switches that are kept.
     fn kept(&self) -> Vec<KeptView<'_>>;
 }
@@ -36,12 +41,20 @@ impl Inside for Controller {
         0
     }
 
-    fn degraded(&self) -> Vec<u32> {
+    fn degraded(&self) -> Vec<Change> {
         self.degraded().collect()
     }
 
     fn kept(&self) -> Vec<KeptView<'_>> {
         self.kept().collect()
+    }
+
+    fn heard(&self, now: Instant) -> Vec<Heard> {
+        self.heard_others(now)
+    }
+
+    fn troubles(&self, now: Instant) -> Vec<String> {
+        self.troubles(now)
     }
 }
 
@@ -63,11 +76,19 @@ impl Inside for Distributor {
         self.room()
     }
 
-    fn degraded(&self) -> Vec<u32> {
+    fn degraded(&self) -> Vec<Change> {
         Vec::new()
     }
 
     fn kept(&self) -> Vec<KeptView<'_>> {
         Vec::new()
+    }
+
+    fn heard(&self, now: Instant) -> Vec<Heard> {
+        self.heard_others(now)
+    }
+
+    fn troubles(&self, now: Instant) -> Vec<String> {
+        self.troubles(now)
     }
 }

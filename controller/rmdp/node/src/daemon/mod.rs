@@ -27,7 +27,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outplane_rmdp_core::config::{Role, SharedConfig};
+use outplane_driver_p4runtime::{Pipeline, Tap};
+use outplane_rmdp_core::config::{PacketLogConfig, Role, SharedConfig};
 use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::task::{NetworkId, Task};
@@ -52,6 +53,7 @@ use crate::metrics::{Metrics, Step};
 use crate::network;
 use crate::notify::Notifier;
 use crate::objects::Objects;
+use crate::packets::{self, Names, PacketLog};
 use follow::{Entry, Event};
 use inside::Inside;
 use shell::Shell;
@@ -111,11 +113,25 @@ pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + S
     let (config, now) = (Arc::clone(&started.config), clock::instant());
     match setup.role {
         Role::Controller => {
-            let machine = Controller::new(me, config, now);
+            let mut machine = Controller::new(me, config, now);
+            if let Some(grace) = start::grace_before(&started.objects, started.version).await {
+                machine.hold_grace(grace, now);
+            }
             let objects = started.objects.clone();
             let blobs = Blobs::new(objects.clone());
-            let agent = Agent::new(blobs, Intents::new(objects), setup.tls.clone());
-            Daemon::new(setup, started, machine, Some(agent)).run(stop, up).await
+            let intents = Intents::new(objects.clone());
+            let (tap, taken) = Tap::new(Pipeline::outplane().schema(), packets::QUEUE);
+            let (names, log) = (Names::default(), started.config.packet_log.clone());
+            let agent =
+                Agent::new(blobs, intents.clone(), setup.tls.clone()).with_packets(tap, names.clone());
+            let (node, epoch, metrics) =
+                (setup.file.name.clone(), started.epoch, Arc::clone(&started.metrics));
+            let mut daemon = Daemon::new(setup, started, machine, Some(agent));
+            let (settings, follow) = watch::channel(log);
+            daemon.packet_settings = Some(settings);
+            let log = PacketLog { taken, names, intents, objects, metrics, settings: follow, node, epoch };
+            daemon.tasks.spawn(log.run());
+            daemon.run(stop, up).await
         }
         Role::Distributor => {
             let machine = Distributor::new(me, config, now);
@@ -165,6 +181,10 @@ struct Daemon<M> {
     probes: (VecDeque<Task>, bool),
     draining: bool,
     notifier: Notifier,
+    /// None for distributors: they hear of no packets.
+    packet_settings: Option<watch::Sender<PacketLogConfig>>,
+    /// When the daemon came up.
+    since: Duration,
     /// The newest generation that could not be carried out, and why.
     bad_generation: Option<String>,
     /// What is wrong with the newest configuration, or lacking for it.
@@ -199,6 +219,8 @@ impl<M: Inside> Daemon<M> {
             probes: (VecDeque::new(), false),
             draining: false,
             notifier: Notifier::from_environment(),
+            packet_settings: None,
+            since: clock::now(),
             bad_generation: None,
             bad_config: None,
             told_kept: false,
@@ -427,6 +449,9 @@ impl<M: Inside> Daemon<M> {
             self.shell.sender.set_key(key);
         }
         start::tell_members(&config, version, &self.shell.metrics);
+        if let Some(settings) = &self.packet_settings {
+            settings.send_replace(config.packet_log.clone());
+        }
         self.shell.step(Input::Config(config));
         self.secrets_missing(&keys.missing);
         tracing::info!(config = version, "the shared configuration is followed");
@@ -479,6 +504,7 @@ impl<M: Inside> Daemon<M> {
             }
             Err(error) => tracing::warn!(%error, "receiver"),
         }
+        self.shell.feel_store(&self.objects.pulse(), self.since);
         self.publish();
         if self.shell.changed {
             self.write_status();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outplane_rmdp_core::Instant;
@@ -22,7 +23,7 @@ use crate::agent::{Agent, Job};
 use crate::clock;
 use crate::http::{Lacking, Readiness};
 use crate::metrics::{AttemptEnd, Metrics, Step};
-use crate::objects::Objects;
+use crate::objects::{Objects, Pulse};
 use crate::watch::Watch;
 
 /// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
@@ -34,8 +35,8 @@ const AHEAD: usize = 64;
 /// Ended tasks that the status shows.
 const RECENT: usize = 20;
 
-/// Requests without a clear answer in a row after which the store counts as away.
-const AWAY: u32 = 3;
+/// A store that has given nobody here a useful answer for so long is away. Chains are asked for twice a second.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// A machine and what serves it.
 pub(crate) struct Shell<M> {
@@ -58,7 +59,8 @@ pub(crate) struct Shell<M> {
     actions: Vec<Action>,
     /// Ended tasks, the newest last.
     pub(crate) recent: VecDeque<String>,
-    unclear: u32,
+    /// The store is away.
+    away: bool,
     /// The last alerts and when they came, the newest last.
     pub(crate) alerts: VecDeque<(Instant, String)>,
     pub(crate) generation: u64,
@@ -100,7 +102,7 @@ impl<M: Inside> Shell<M> {
             audits: JoinSet::new(),
             actions: Vec::new(),
             recent: VecDeque::new(),
-            unclear: 0,
+            away: false,
             alerts: VecDeque::new(),
             generation: 0,
             changed: false,
@@ -210,13 +212,8 @@ impl<M: Inside> Shell<M> {
         let Answered { token, reply, about, took, fault } = answered;
         about.count(&self.metrics, &reply, took);
         if let Some(fault) = fault {
-            self.store_failed(&about.what, about.id, &fault);
-        } else if self.unclear > 0 {
-            if self.unclear >= AWAY {
-                tracing::info!("the store answers again");
-                self.readiness.has(Lacking::Store);
-            }
-            self.unclear = 0;
+            let task = about.id.map(|id| id.to_string()).unwrap_or_default();
+            tracing::debug!(task, request = about.what, fault, "no clear answer from the store");
         }
         match &reply {
             Reply::Found(object) => match &**object {
@@ -237,14 +234,22 @@ impl<M: Inside> Shell<M> {
         self.step(Input::Stored { token, reply });
     }
 
-    fn store_failed(&mut self, what: &str, id: Option<TransactionId>, fault: &str) {
-        self.unclear = self.unclear.saturating_add(1);
-        let task = id.map(|id| id.to_string()).unwrap_or_default();
-        tracing::debug!(task, request = what, fault, "no clear answer from the store");
-        if self.unclear == AWAY {
-            let text = format!("the store is away, no new work until it is back: {fault}");
+    /// Whether the store answers anybody in this node: its claims, the chains that it follows, its status.
+    pub(crate) fn feel_store(&mut self, pulse: &Pulse, since: Duration) {
+        let quiet = clock::now().saturating_sub(pulse.answered.unwrap_or(since));
+        if quiet < AWAY {
+            if std::mem::take(&mut self.away) {
+                tracing::info!("the store answers again");
+            }
+            // A start before this may have lacked it as well.
+            self.readiness.has(Lacking::Store);
+            return;
+        }
+        let why = pulse.fault.as_deref().unwrap_or("no request has had an answer");
+        let text = format!("the store is away, no new work until it is back: {why}");
+        self.readiness.lacks(Lacking::Store, text.clone());
+        if !std::mem::replace(&mut self.away, true) {
             tracing::error!(alert = true, "{text}");
-            self.readiness.lacks(Lacking::Store, text.clone());
             self.alert(text);
         }
     }
@@ -366,7 +371,8 @@ impl<M: Inside> Shell<M> {
     fn beat(&mut self, heartbeat: &Heartbeat) {
         let beat = wire::Beat {
             role: heartbeat.role.into(),
-            interval_ms: self.config.heartbeat.interval_ms,
+            // 0: no other follows.
+            interval_ms: if heartbeat.leaving { 0 } else { self.config.heartbeat.interval_ms },
             generation: heartbeat.generation,
         };
         let rows: Vec<wire::Lateness> = heartbeat.lateness.iter().map(|row| (*row).into()).collect();
@@ -385,8 +391,20 @@ impl<M: Inside> Shell<M> {
         let task = task.as_deref();
         match level {
             Level::Debug => tracing::debug!(task, "{text}"),
-            Level::Info => tracing::info!(task, "{text}"),
-            Level::Warn => tracing::warn!(task, "{text}"),
+            Level::Info => {
+                tracing::info!(task, "{text}");
+                self.changed |= task.is_none();
+            }
+            Level::Warn => {
+                tracing::warn!(task, "{text}");
+                self.changed |= task.is_none();
+            }
+            // The status shows the state itself, for as long as it holds.
+            Level::State => {
+                tracing::error!(task, alert = true, "{text}");
+                self.metrics.alert();
+                self.changed = true;
+            }
             Level::Alert => {
                 tracing::error!(task, alert = true, "{text}");
                 self.alert(match task {

@@ -251,6 +251,15 @@ pub async fn newest_config(objects: &Objects) -> Result<Option<(u64, SharedConfi
     Ok(config)
 }
 
+/// The grace of the version before this one, which others may still follow. None if there is none that can be read.
+pub(super) async fn grace_before(objects: &Objects, version: u64) -> Option<Duration> {
+    let key = Chain::Configs.key(version.checked_sub(1)?);
+    match objects.get(&key).await {
+        Ok(Some(Object::Config(stored))) => Some(SharedConfig::from_toml(&stored.toml).ok()?.grace()),
+        _ => None,
+    }
+}
+
 /// The network, the stream epoch of this start, and the newest ones of the others; waits for the store.
 async fn identity(
     objects: &Objects,

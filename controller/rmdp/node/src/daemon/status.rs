@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use outplane_rmdp_core::Fault;
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, NodeStatus, Object, Standing};
+use outplane_rmdp_core::liveness::Heard;
+use outplane_rmdp_core::object::{HeardAt, KeptSwitch, KeptSwitches, NodeStatus, Object, Standing};
 
 use super::Daemon;
 use super::inside::Inside;
@@ -30,6 +32,7 @@ impl<M: Inside> Daemon<M> {
         alerts.extend(self.shell.readiness.reasons());
         alerts.extend(self.objects.strangers().all().iter().map(ToString::to_string));
         let now = clock::instant();
+        alerts.extend(self.shell.machine.troubles(now));
         let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
         alerts.extend(fresh.map(|(_, text)| text.clone()));
         let mut told = BTreeSet::new();
@@ -48,8 +51,42 @@ impl<M: Inside> Daemon<M> {
             counters: self.counters(),
             tasks,
             alerts,
+            heard: self.heard(),
             at_ms: 0,
         }
+    }
+
+    fn name_of(&self, sender: u32) -> String {
+        let member = self.shell.config.sender(sender);
+        member.map_or_else(|| sender.to_string(), |member| member.name.clone())
+    }
+
+    fn heard(&self) -> BTreeMap<String, HeardAt> {
+        let heard = self.shell.machine.heard(clock::instant()).into_iter();
+        let at = |heard: Heard| {
+            let ms = heard.ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+            let at = HeardAt { ms, left: heard.left, silent: heard.silent, lost_percent: heard.lost };
+            (self.name_of(heard.sender), at)
+        };
+        heard.map(at).collect()
+    }
+
+    /// Who is degraded in what, as this node sees it.
+    fn degraded(&self) -> Vec<(Side, String)> {
+        let found = self.shell.machine.degraded().into_iter().map(|found| {
+            let side = match found.of {
+                Fault::Sender => Side::Sender,
+                Fault::Receiver => Side::Receiver,
+                Fault::Path => Side::Path,
+            };
+            (side, self.name_of(found.sender))
+        });
+        let heard = self.shell.machine.heard(clock::instant()).into_iter();
+        let unheard = heard.filter_map(|heard| {
+            let lossy = heard.lost.map(|_| Side::Heartbeats);
+            Some((if heard.silent { Side::Silence } else { lossy? }, self.name_of(heard.sender)))
+        });
+        found.chain(unheard).collect()
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
@@ -125,10 +162,6 @@ impl<M: Inside> Daemon<M> {
                 hits: self.objects.store().requests().waited,
             },
         ]);
-        let config = &self.shell.config;
-        let name =
-            |sender: &u32| config.sender(*sender).map_or_else(|| sender.to_string(), |m| m.name.clone());
-        let marks = self.shell.machine.degraded();
         metrics.set_kept(
             self.kept().switches,
             vec![
@@ -138,7 +171,10 @@ impl<M: Inside> Daemon<M> {
                 ("brought_back", counters.repairs),
             ],
         );
-        metrics.set_degraded(marks.iter().map(|sender| (Side::Sender, name(sender))).collect());
+        metrics.set_degraded(self.degraded());
+        let heard = self.shell.machine.heard(clock::instant()).into_iter();
+        let heard = heard.filter_map(|heard| Some((self.name_of(heard.sender), heard.ago?)));
+        metrics.set_heard(heard.collect());
         let status = self.status();
         self.notifier.status(&format!(
             "generation {}, configuration {}, {} tasks in hand",

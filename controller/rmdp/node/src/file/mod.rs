@@ -133,8 +133,10 @@ pub enum LogLevel {
 pub struct Loaded {
     /// The configuration.
     pub file: NodeFile,
-    /// Whole sentences to log as warnings, once logging works: secrets that everybody on the machine can read.
+    /// Whole sentences to log as warnings, once logging works: secrets that everybody on the machine can read, plain text.
     pub warnings: Vec<String>,
+    /// The same about what only a daemon does: its pages.
+    pub of_daemon: Vec<String>,
 }
 
 impl NodeFile {

@@ -13,6 +13,7 @@ use super::problem::{FileError, Problems};
 use super::secret::{self, Secret};
 use super::table::{Found, Section};
 use super::{Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile, StoreSettings, XdpChoice};
+use crate::plain;
 
 /// Where metrics and health are served if the file does not say.
 const DEFAULT_HTTP: &str = "127.0.0.1:9464";
@@ -29,6 +30,7 @@ const UNKNOWN: &str = "";
 struct Context<'t> {
     problems: Problems<'t>,
     warnings: Vec<String>,
+    of_daemon: Vec<String>,
     path: &'t Path,
     folder: PathBuf,
     environment: &'t dyn Fn(&str) -> Option<String>,
@@ -52,15 +54,22 @@ pub(super) fn read(
     }
 
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut context =
-        Context { problems, warnings: Vec::new(), path, folder, environment, secret_inside: false };
+    let mut context = Context {
+        problems,
+        warnings: Vec::new(),
+        of_daemon: Vec::new(),
+        path,
+        folder,
+        environment,
+        secret_inside: false,
+    };
     let mut root = Section::root(&table);
     let file = NodeFile {
         name: name(&mut root, &mut context),
         store: store(root.section("store", &mut context.problems), &mut context),
         keys: keys(root.section("keys", &mut context.problems), &mut context),
         network: network(root.section("network", &mut context.problems), &mut context.problems),
-        http: http(root.section("http", &mut context.problems), &mut context.problems),
+        http: http(root.section("http", &mut context.problems), &mut context),
         log: log(root.section("log", &mut context.problems), &mut context.problems),
         pin_root: state(root.section("state", &mut context.problems), &mut context),
     };
@@ -71,7 +80,7 @@ pub(super) fn read(
     if context.secret_inside && secret::world_readable(path) {
         context.warn_world_readable(path);
     }
-    Ok(Loaded { file, warnings: context.warnings })
+    Ok(Loaded { file, warnings: context.warnings, of_daemon: context.of_daemon })
 }
 
 fn name(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> String {
@@ -106,6 +115,7 @@ fn store(mut section: Section<'_, '_>, context: &mut Context<'_>) -> StoreSettin
     };
     let attempt_timeout = millis("attempt_timeout_ms", 10..=60_000, 150);
     let call_timeout = millis("call_timeout_ms", 100..=600_000, 5_000);
+    let insecure = section.find("insecure").and_then(|found| found.boolean(problems)).unwrap_or(false);
     if attempt_timeout > call_timeout {
         let what = "is longer than call_timeout_ms, the time for all tries together";
         let place = section.find("attempt_timeout_ms").or_else(|| section.find("call_timeout_ms"));
@@ -122,6 +132,9 @@ fn store(mut section: Section<'_, '_>, context: &mut Context<'_>) -> StoreSettin
     let access_key = access_key.and_then(|found| context.secret(&found)).unwrap_or_default();
     let secret_key = secret_key.and_then(|found| context.secret(&found)).unwrap_or_default();
     section.finish(&mut context.problems);
+    if !insecure {
+        context.warnings.extend(endpoints.iter().filter_map(|url| plain::endpoint(url)));
+    }
     StoreSettings {
         endpoints,
         bucket,
@@ -294,7 +307,9 @@ fn interface_problem(name: &str) -> Result<(), (String, &'static str)> {
     Ok(())
 }
 
-fn http(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
+fn http(mut section: Section<'_, '_>, context: &mut Context<'_>) -> Option<SocketAddr> {
+    let problems = &mut context.problems;
+    let insecure = section.find("insecure").and_then(|found| found.boolean(problems)).unwrap_or(false);
     let listen = section.find("listen");
     let text = listen.as_ref().map_or(Some(DEFAULT_HTTP), |found| found.text(problems));
     section.finish(problems);
@@ -304,6 +319,10 @@ fn http(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Soc
         let cure = "write an address and a port, as in \"127.0.0.1:9464\" or \"[::]:9464\", or \"off\"";
         problems.add(&found.span, &found.key, format!("`{text}` is no address to listen on"), cure);
     }
+    let harm = "whoever reaches it reads metrics and status, there is no password";
+    let cure = "say `insecure = true` in [http] if that is meant";
+    let told = address.and_then(|address| plain::listener("HTTP (/metrics, /status)", address, harm, cure));
+    context.of_daemon.extend(told.filter(|_| !insecure));
     address
 }
 

@@ -116,6 +116,15 @@ impl<'t> Found<'t, '_> {
         None
     }
 
+    /// Yes or no.
+    pub(super) fn boolean(&self, problems: &mut Problems<'_>) -> Option<bool> {
+        if let DeValue::Boolean(value) = self.value {
+            return Some(*value);
+        }
+        self.wrong_type(self.value, "true or false", "write it without quotes", problems);
+        None
+    }
+
     /// A whole number between two bounds.
     pub(super) fn number(
         &self,

@@ -32,7 +32,7 @@ fn problems(text: &str) -> Vec<String> {
 
 #[test]
 fn a_minimal_file_gets_defaults() {
-    let Loaded { file, warnings } = parse(MINIMAL).unwrap();
+    let Loaded { file, warnings, .. } = parse(MINIMAL).unwrap();
     assert_eq!(file.name, "c1");
     assert_eq!(file.store.endpoints, ["http://127.0.0.1:9000"]);
     assert_eq!((file.store.prefix.as_str(), file.store.region.as_str()), ("", "us-east-1"));
@@ -172,7 +172,7 @@ fn secrets_come_from_files_and_the_environment() {
         .replace(&format!("\"{KEY}\""), "{ env = \"THE_KEY\" }\n7 = { file = \"open\" }");
     let path = write("node.toml", &text, 0o644);
     let environment = |name: &str| (name == "THE_KEY").then(|| KEY.to_owned());
-    let Loaded { file, warnings } = NodeFile::parse(&text, &path, &environment).unwrap();
+    let Loaded { file, warnings, .. } = NodeFile::parse(&text, &path, &environment).unwrap();
     assert_eq!(file.store.secret_key.expose(), "s3cret");
     assert_eq!(file.store.access_key.expose(), KEY);
     assert_eq!(file.keys[&7], file.keys[&1]);
@@ -278,4 +278,27 @@ proptest! {
     fn any_text_is_told_about(text in any::<String>()) {
         prop_assert!(parse(&text).is_err());
     }
+}
+
+/// Off loopback, and only there, unless it is meant.
+#[test]
+fn plain_text_draws_a_warning() {
+    let warnings = |endpoint: &str, more: &str, http: &str| {
+        let text = format!(
+            "name = \"c1\"\n[store]\nendpoints = [\"{endpoint}\"]\nbucket = \"outplane\"\naccess_key = \"a\"\nsecret_key = \
+             \"b\"\n{more}\n[keys]\n1 = \"{}\"\n[http]\n{http}\n",
+            "1".repeat(32)
+        );
+        let loaded = parse(&text).unwrap();
+        [loaded.warnings, loaded.of_daemon].concat()
+    };
+    assert!(warnings("http://127.0.0.1:9000", "", "").is_empty());
+    assert!(warnings("https://s3.example", "", "listen = \"[::1]:9\"").is_empty());
+    let told = warnings("http://s3.example:9000", "", "listen = \"0.0.0.0:9464\"");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("http://s3.example:9000") && told[0].contains("plain text"), "{told:?}");
+    assert!(told[1].contains("0.0.0.0:9464"), "{told:?}");
+    let meant =
+        warnings("http://s3.example:9000", "insecure = true", "listen = \"0.0.0.0:9464\"\ninsecure = true");
+    assert!(meant.is_empty(), "{meant:?}");
 }

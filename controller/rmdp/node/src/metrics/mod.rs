@@ -129,12 +129,18 @@ words! {
 }
 
 words! {
-    /// Which side of the matrix of senders and receivers is degraded.
+    /// In what a node is degraded.
     Side {
         /// A node's copies come late or not at all.
         Sender = "sender",
         /// All copies come late to it.
         Receiver = "receiver",
+        /// Its copies come late or not at all to this node alone.
+        Path = "path",
+        /// It is not heard here.
+        Silence = "silence",
+        /// Its heartbeats get lost on the way here.
+        Heartbeats = "heartbeats",
     }
 }
 
@@ -171,6 +177,23 @@ struct StepLabel {
     step: Step,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    policy: String,
+    rule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+/// Rules that have a series of their own; the others are one together, and so are tags that nobody knows.
+const MAX_RULES: usize = 256;
+
+/// Why a packet has no line: the queue was full, there were too many of one switch, the batch was full.
+const LEFT_OUT: [&str; 3] = ["queue", "rate", "batch"];
+
 /// Media type of encoded metrics.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -183,6 +206,10 @@ pub struct Metrics {
     attempts: Family<AttemptLabel, Counter>,
     claims: Family<ClaimLabel, Counter>,
     steps: Family<StepLabel, Histogram, fn() -> Histogram>,
+    logged: Family<RuleLabel, Counter>,
+    /// Those that have a series.
+    rules: Mutex<std::collections::HashSet<RuleLabel>>,
+    left_out: Family<WhyLabel, Counter>,
     alerts: Counter,
     ready: Gauge,
     config_version: Gauge,
@@ -203,6 +230,9 @@ impl Metrics {
             attempts: Family::default(),
             claims: Family::default(),
             steps: Family::new_with_constructor(|| Histogram::new(STEP_BOUNDS)),
+            logged: Family::default(),
+            rules: Mutex::default(),
+            left_out: Family::default(),
             alerts: Counter::default(),
             ready: Gauge::default(),
             config_version: Gauge::default(),
@@ -223,7 +253,20 @@ impl Metrics {
         for outcome in ClaimOutcome::ALL {
             drop(self.claims.get_or_create(&ClaimLabel { outcome: *outcome }));
         }
+        for why in LEFT_OUT {
+            drop(self.left_out.get_or_create(&WhyLabel { why }));
+        }
         let registry = &mut self.registry;
+        registry.register(
+            "logged_packets",
+            "Packets that rules with log denied, as switches sent them here",
+            self.logged.clone(),
+        );
+        registry.register(
+            "logged_packets_left_out",
+            "Packets that have no line, or whose line is not in the store, since there were too many",
+            self.left_out.clone(),
+        );
         registry.register(
             "tasks_ended",
             "Decisions that this node wrote, by how the task ended",
@@ -292,6 +335,31 @@ impl Metrics {
         self.steps.get_or_create(&StepLabel { step }).observe(took.as_secs_f64());
     }
 
+    /// A rule with `log` has denied a packet; None where nobody knows which.
+    pub fn logged(&self, policy: Option<&str>, rule: Option<&str>) {
+        let label = |policy: &str, rule: &str| RuleLabel { policy: policy.to_owned(), rule: rule.to_owned() };
+        let known = match (policy, rule) {
+            (Some(policy), Some(rule)) => label(policy, rule),
+            _ => label("unknown", "unknown"),
+        };
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = rules.len() < MAX_RULES;
+        let label = if rules.contains(&known) || room && rules.insert(known.clone()) {
+            known
+        } else {
+            label("others", "others")
+        };
+        drop(rules);
+        self.logged.get_or_create(&label).inc();
+    }
+
+    /// So many packets have no line.
+    pub fn packets_left_out(&self, why: &'static str, number: u64) {
+        if number > 0 {
+            self.left_out.get_or_create(&WhyLabel { why }).inc_by(number);
+        }
+    }
+
     /// An alert was raised.
     pub fn alert(&self) {
         self.alerts.inc();
@@ -352,9 +420,14 @@ impl Metrics {
         (snapshot.kept, snapshot.audits) = (switches, audits);
     }
 
-    /// Who is marked as degraded now.
+    /// Who is found to be degraded now.
     pub fn set_degraded(&self, marks: Vec<(Side, String)>) {
         self.lock().degraded = marks;
+    }
+
+    /// How long ago each of the other members was heard, those that were.
+    pub fn set_heard(&self, ages: Vec<(String, Duration)>) {
+        self.lock().heard = ages;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {

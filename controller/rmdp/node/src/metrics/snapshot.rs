@@ -42,6 +42,7 @@ pub(super) struct Snapshot {
     pub(super) degraded: Vec<(Side, String)>,
     pub(super) kept: Vec<KeptSwitch>,
     pub(super) audits: Vec<(&'static str, u64)>,
+    pub(super) heard: Vec<(String, Duration)>,
 }
 
 /// Writes the snapshot at each scrape.
@@ -270,9 +271,12 @@ impl Snapshot {
         out.gauges("queue_bound", "How much may be in it", of(|size| size.bound))?;
         let hits = self.sizes.iter().map(|size| ([("what", size.name)], size.hits)).collect();
         out.counters("queue_bound_hits", "How often it was full when there was more", hits)?;
-        let marks = self.degraded.iter().take(2 * MAX_SENDERS);
+        let marks = self.degraded.iter().take(4 * MAX_SENDERS);
         let marks = marks.map(|(side, node)| ([("side", side.word()), ("node", node.as_str())], 1.0));
-        out.gauges("degraded", "1 for each node that is marked as degraded", marks.collect())?;
+        out.gauges("degraded", "1 for each node that is found to be degraded", marks.collect())?;
+        let heard = self.heard.iter().take(MAX_SENDERS);
+        let heard = heard.map(|(node, ago)| ([("node", node.as_str())], ago.as_secs_f64()));
+        out.gauges("heard_seconds", "How long ago another node was heard", heard.collect())?;
         match resident_bytes() {
             Some(bytes) => out.gauge("resident_memory_bytes", "Memory of the process", bytes),
             None => Ok(()),

@@ -46,10 +46,13 @@ fn full() -> Metrics {
         repairs: 2,
     };
     metrics.set_kept(vec![kept], vec![("looked", 3)]);
+    metrics.set_heard(vec![("d2".to_owned(), Duration::from_millis(2500))]);
     metrics.task_ended(TaskEnd::Done);
     metrics.attempt_ended(AttemptEnd::TooLate);
     metrics.claimed(ClaimOutcome::Won);
     metrics.step(Step::Claim, Duration::from_millis(3));
+    metrics.logged(Some("FilterPolicy/edge"), Some("r1"));
+    metrics.packets_left_out("rate", 5);
     metrics.alert();
     metrics.set_ready(true);
     metrics.set_config_version(12);
@@ -93,6 +96,10 @@ fn what_was_handed_over_is_written() {
         "outplane_queue_size{what=\"tasks\"} 3.0",
         "outplane_queue_bound{what=\"tasks\"} 10000.0",
         "outplane_degraded{side=\"sender\",node=\"d2\"} 1.0",
+        "outplane_logged_packets_total{policy=\"FilterPolicy/edge\",rule=\"r1\"} 1",
+        "outplane_logged_packets_left_out_total{why=\"rate\"} 5",
+        "outplane_logged_packets_left_out_total{why=\"queue\"} 0",
+        "outplane_heard_seconds{node=\"d2\"} 2.5",
         "outplane_config_version 12",
         "outplane_alerts_total 1",
         "outplane_ready 1",
@@ -112,7 +119,12 @@ fn labels_are_bounded() {
         counters.senders.insert(sender, one);
     }
     metrics.set_receiver(counters, &Mode::XdpDriver);
+    for rule in 0..1000 {
+        metrics.logged(Some("FilterPolicy/edge"), Some(&format!("r{rule}")));
+    }
     let text = metrics.encode();
+    let others = "outplane_logged_packets_total{policy=\"others\",rule=\"others\"} 744";
+    assert!(text.lines().any(|line| line == others), "{text}");
     let others = "outplane_datagrams_total{sender=\"others\",type=\"heartbeat\",verdict=\"first\"} 872";
     assert!(text.lines().any(|line| line == others), "{text}");
     assert_eq!(

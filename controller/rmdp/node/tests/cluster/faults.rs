@@ -215,6 +215,42 @@ async fn the_store_is_away_for_some_seconds() {
     lab.converged(generation).await;
 }
 
+/// The status line and the body of a page.
+async fn page(node: &Node, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(node.up.http.unwrap()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Neither of them has anything to ask the store for, and each knows all the same that it is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_store_nobody_is_ready() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let nodes = [lab.start_with_pages("d1").await, lab.start_with_pages("c1").await];
+    let until = async |code: &str, words: &str| {
+        for node in &nodes {
+            let says = async {
+                while !{
+                    let page = page(node, "/ready").await;
+                    page.starts_with(&format!("HTTP/1.1 {code}")) && page.contains(words)
+                } {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            };
+            timeout(PATIENCE, says).await.unwrap_or_else(|_| panic!("{} never says {code}", node.up.node));
+        }
+    };
+    until("200", "ready").await;
+    lab.stop_store().await;
+    until("503", "the store is away").await;
+    lab.start_store().await;
+    until("200", "ready").await;
+}
+
 /// What is claimed is finished, nothing new is claimed, and the status says that it has left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_leaves() {

@@ -53,6 +53,7 @@ async fn what_is_old_vanishes_and_changes_go_on() {
         counters: std::collections::BTreeMap::new(),
         tasks: vec![],
         alerts: vec![],
+        heard: std::collections::BTreeMap::new(),
         at_ms: 0,
     };
     lab.objects.put(&Key::Status("gone".to_owned()), &mut Object::Status(left)).await.unwrap();

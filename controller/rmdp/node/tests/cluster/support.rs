@@ -242,12 +242,18 @@ impl Lab {
     }
 
     pub(crate) async fn start_with_keys(&self, name: &str, keys: &[u16]) -> Node {
+        self.start_with_file(name, node_file(name, &self.access, self.folder.path(), keys)).await
+    }
+
+    /// One that serves its pages, see [`Up::http`].
+    pub(crate) async fn start_with_pages(&self, name: &str) -> Node {
+        let http = Some("127.0.0.1:0".parse().unwrap());
+        self.start_with_file(name, NodeFile { http, ..self.file(name) }).await
+    }
+
+    async fn start_with_file(&self, name: &str, file: NodeFile) -> Node {
         let member = self.members.iter().find(|member| member.name == name).unwrap();
-        let setup = Setup {
-            file: node_file(name, &self.access, self.folder.path(), keys),
-            tls: self.folder.path().to_owned(),
-            role: member.role,
-        };
+        let setup = Setup { file, tls: self.folder.path().to_owned(), role: member.role };
         let (stop, (tell, told)) = (CancellationToken::new(), oneshot::channel());
         let run = daemon::run(setup, stop.clone(), move |up: &Up| {
             let _ = tell.send(up.clone());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outplane_driver_p4runtime::Options;
+use outplane_driver_p4runtime::{FromSwitch, Options, Tap};
 use outplane_p4runtime::p4::v1::stream_message_response::Update;
 use outplane_p4runtime::p4::v1::{PacketIn, PacketMetadata};
 
@@ -86,4 +86,39 @@ async fn packets_out_leave_by_their_port() {
         sent[0].metadata.iter().find(|field| field.metadata_id == port).map(|field| field.value.clone());
     assert_eq!(value, Some(vec![5]));
     assert_eq!(sent[0].metadata.len(), header.fields.len());
+}
+
+/// One queue for all switches, which outlives connections and keeps no more of a frame than its headers.
+#[tokio::test]
+async fn a_tap_takes_the_packets_of_several_switches() {
+    let (tap, mut taken) = Tap::new(program().schema(), 4);
+    let switches = [Fake::start().await, Fake::start().await];
+    let mut connections = Vec::new();
+    for switch in &switches {
+        let options = Options { tap: Some(tap.clone()), ..options() };
+        connections.push(open_with(switch.address, options).await);
+    }
+    let long = |number: u8| match packet(number) {
+        Update::Packet(packet) => Update::Packet(PacketIn { payload: vec![number; 1500], ..packet }),
+        other => other,
+    };
+    for (number, switch) in (0..).zip(&switches) {
+        switch.send(long(number)).await;
+        let FromSwitch { packet, length, .. } = taken.next().await.expect("a packet");
+        assert_eq!((packet.payload.as_slice(), length), (&[number; 256][..], 1500));
+        assert_eq!(packet.fields["rule"], 0x0102_0304);
+    }
+    switches[0].drop_streams();
+    connections[0].reopen().await.expect("connects again");
+    switches[0].send(packet(7)).await;
+    assert_eq!(taken.next().await.expect("a packet").packet.payload, [7]);
+    assert!(connections[1].packets().is_some(), "it is there, and has none");
+    // Nobody reads: four wait.
+    for number in 0..10 {
+        switches[1].send(packet(number)).await;
+    }
+    while taken.dropped() < 6 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(taken.next().await.expect("a packet").packet.payload, [0]);
 }

@@ -21,7 +21,7 @@ use crate::time::Instant;
 pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// What a round of sweeping lists after what the horizon keeps, in this order.
-pub(super) const RETAINED: [Prefix; 9] = [
+pub(super) const RETAINED: [Prefix; 10] = [
     Prefix::Horizons,
     Prefix::Generations,
     Prefix::Configs,
@@ -30,6 +30,7 @@ pub(super) const RETAINED: [Prefix; 9] = [
     Prefix::Statuses,
     Prefix::Kept,
     Prefix::Degraded,
+    Prefix::Packets,
     Prefix::Blobs,
 ];
 
@@ -131,6 +132,11 @@ impl Bench {
         self.input(Input::Tick);
     }
 
+    /// What it says of leaving is said.
+    pub(super) fn farewell(&mut self) {
+        (0..3).for_each(|_| self.pass(MS * 2));
+    }
+
     /// An announce, which the store bears out.
     pub(super) fn announce(&mut self, task: &Task) {
         self.input(Input::Announced { task: task.clone(), sender: 1 });
@@ -168,7 +174,14 @@ impl Bench {
     /// A heartbeat of one who has heard this start.
     fn hear(&mut self, sender: u32, notices: Vec<Notice>) {
         let heard = vec![Heard { sender: 11, epoch: 5 }];
-        let heartbeat = Heartbeat { role: Role::Controller, generation: 0, notices, lateness: vec![], heard };
+        let heartbeat = Heartbeat {
+            role: Role::Controller,
+            generation: 0,
+            leaving: false,
+            notices,
+            lateness: vec![],
+            heard,
+        };
         self.input(Input::Heartbeat { sender, epoch: 1, sequence: 1, heartbeat });
     }
 

@@ -100,6 +100,7 @@ fn what_a_heartbeat_tells_of_newer_generations_is_looked_up_before_execution() {
         let heartbeat = Heartbeat {
             role: Role::Distributor,
             generation: 3,
+            leaving: false,
             notices: vec![],
             lateness: vec![],
             heard: vec![],

@@ -124,16 +124,46 @@ fn horizons_stay_where_they_are_found_by() {
 }
 
 #[test]
-fn what_nodes_said_goes_when_they_have_left() {
+fn what_nodes_said_goes_when_they_have_left_and_alerts_when_nobody_repeats_them() {
     let mut bench = Bench::new(|_| ());
     let keys = |of: fn(String) -> Key| {
         let names = [("c1", DAY), ("gone", Duration::from_mins(10)), ("new", Duration::from_secs(599))];
         names.map(|(name, age)| listed(of(name.to_owned()), age)).to_vec()
     };
     due(&mut bench, 0);
-    let listings = [(Prefix::Statuses, keys(Key::Status)), (Prefix::Degraded, keys(Key::Degraded))];
-    let gone = [Key::Status("gone".to_owned()), Key::Degraded("gone".to_owned())];
+    let listings = [
+        (Prefix::Statuses, keys(Key::Status)),
+        (Prefix::Degraded, keys(Key::Degraded)),
+        (Prefix::Packets, keys(|node| Key::Packets(node, 3))),
+    ];
+    let gone = [
+        Key::Status("gone".to_owned()),
+        Key::Degraded("c1".to_owned()),
+        Key::Degraded("gone".to_owned()),
+        Key::Packets("gone".to_owned(), 3),
+    ];
     assert_eq!(round(&mut bench, &listings), gone);
+}
+
+/// Others may still follow the version before, and claim by its grace.
+#[test]
+fn a_shorter_grace_counts_after_the_longer_one() {
+    let (short, usual) = (Duration::from_secs(20), Duration::from_mins(10));
+    let mut bench = Bench::new(|_| ());
+    let mut shorter = config();
+    (shorter.claims.lease_max_ms, shorter.retention.grace_s) = (3000, 20);
+    bench.input(Input::Config(std::sync::Arc::new(shorter)));
+    bench.pass(usual - Duration::from_secs(1));
+    assert_eq!(bench.controller.grace(bench.now), usual);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.controller.grace(bench.now), short);
+    // At a start the version before is unknown but for what the shell has read.
+    let hours = Duration::from_hours(3);
+    bench.controller.hold_grace(hours, bench.now);
+    bench.controller.hold_grace(usual, bench.now);
+    assert_eq!(bench.controller.grace(bench.now), hours);
+    bench.pass(hours);
+    assert_eq!(bench.controller.grace(bench.now), short);
 }
 
 #[test]

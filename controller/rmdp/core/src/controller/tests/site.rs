@@ -293,13 +293,18 @@ fn draining_finishes_what_it_owns() {
     let (token, _) = bench.expect("a deletion", |request| matches!(request, Request::Delete(_)));
     assert!(!bench.controller.is_drained());
     bench.reply(token, Reply::Done);
+    assert!(!bench.controller.is_drained(), "it has not said that it leaves");
+    bench.farewell();
     assert!(bench.controller.is_drained());
+    let leaving = |action: &Action| matches!(action, Action::Heartbeat(heartbeat) if heartbeat.leaving);
+    assert_eq!(bench.actions.iter().filter(|action| leaving(action)).count(), 3);
     let failing = Execution::Failed { reason: "x".to_owned() };
     let (mut bench, task) = Bench::executing(|_| ());
     bench.input(Input::Drain);
     bench.executed(&task, 1, failing);
     let (token, _) = bench.result(&task, 1);
     bench.reply(token, Reply::Created);
+    bench.farewell();
     assert!(bench.controller.is_drained(), "the next attempt is another's");
 }
 
