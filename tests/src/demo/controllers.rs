@@ -90,7 +90,86 @@ impl Demo {
             println!("  {line}");
         }
         ensure!(verdict.faults().next().is_none(), "the history has faults, see above");
-        self.outplane(&["status"])
+        self.outplane(&["status"])?;
+        self.kept()
+    }
+
+    /// The policy is a state: what happens to a switch is put right, and nobody asks for it.
+    fn kept(&mut self) -> Result<()> {
+        let names = self.cluster.names(Part::Switch);
+        let [first, second, ..] = &names[..] else { bail!("two switches are there") };
+        let (first, second) = (first.clone(), second.clone());
+        title(&format!("{first} is killed and starts again, empty; nobody asks for anything"));
+        self.verified(&first, None)?;
+        self.cluster.kill(&first)?;
+        let start = Instant::now();
+        self.cluster.start_one(&first)?;
+        self.cluster.wait_ready(&first)?;
+        println!("  {first} is back after {:.2} s, without a program", start.elapsed().as_secs_f64());
+        let took = self.verified(&first, Some(start))?;
+        println!("  it holds the policy again {took:.2} s after it was killed");
+
+        title(&format!("Somebody edits {second} by hand, over our heads"));
+        self.verified(&second, None)?;
+        let mut objects = self.cluster.switch_objects();
+        objects.push_str(
+            "---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: by-hand}\nspec:\n  default: allow\n  \
+             rules:\n  - {name: anything, action: allow}\n",
+        );
+        self.cluster.write("by-hand.yaml", &objects)?;
+        let start = Instant::now();
+        self.outplane(&["apply", "by-hand.yaml", "--no-log", "--switch", &second, "--take-over"])?;
+        let took = self.verified(&second, Some(start))?;
+        println!("  it holds the policy again {took:.2} s after that command was started");
+        self.outplane(&["status"])?;
+        self.outplane(&["tasks"])
+    }
+
+    /// Waits until a switch was seen to hold the newest generation, and that after `start` by a repair; seconds since then.
+    fn verified(&self, switch: &str, start: Option<Instant>) -> Result<f64> {
+        let patience = Instant::now() + Duration::from_mins(1);
+        loop {
+            self.interrupt.check()?;
+            let output = self.cluster.outplane(&["status", "--output", "json"])?;
+            let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let newest = status["nodes"]
+                .as_array()
+                .and_then(|nodes| nodes.iter().filter_map(|node| node["generation"].as_u64()).max());
+            let kept = status["switches"]
+                .as_array()
+                .and_then(|all| all.iter().find(|kept| kept["switch"] == switch));
+            if let Some(kept) =
+                kept.filter(|kept| kept["standing"] == "kept" && kept["desired"].as_u64() == newest)
+            {
+                let age = kept["verified_age"].as_f64().unwrap_or(f64::MAX);
+                match start {
+                    None => return Ok(age),
+                    // Seen since, whoever has looked.
+                    Some(start)
+                        if age + 0.2 < start.elapsed().as_secs_f64() && self.repaired(switch, start)? =>
+                    {
+                        return Ok(start.elapsed().as_secs_f64() - age);
+                    }
+                    Some(_) => {}
+                }
+            }
+            ensure!(Instant::now() < patience, "{switch} was not brought back for a minute: {kept:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Whether a controller has written to a switch since then, by the switch's own journal.
+    fn repaired(&self, switch: &str, since: Instant) -> Result<bool> {
+        let at = self
+            .cluster
+            .names(Part::Switch)
+            .iter()
+            .position(|name| name == switch)
+            .context("a switch of the lab")?;
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let from = unix.saturating_sub(since.elapsed()).as_nanos();
+        let writes = self.writes()?;
+        Ok(writes[at].iter().any(|line| u128::from(line.unix_ns) >= from && self.controller_at(line).is_ok()))
     }
 
     /// Another policy than the last, for both switches.
@@ -233,8 +312,9 @@ impl Demo {
         let output = self.cluster.outplane(&["tasks", "--output", "json"])?;
         let tasks: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let recent = tasks["recent"].as_array().context("`outplane tasks` lists nothing recent")?;
-        let newest = recent.iter().filter_map(|task| task["occurrence"].as_u64()).max();
-        for task in recent.iter().filter(|task| task["occurrence"].as_u64() == newest) {
+        let changes = || recent.iter().filter(|task| task["kind"] == "generation");
+        let newest = changes().filter_map(|task| task["occurrence"].as_u64()).max();
+        for task in changes().filter(|task| task["occurrence"].as_u64() == newest) {
             self.outplane(&["tasks", task["id"].as_str().context("a task without id")?])?;
         }
         Ok(())
