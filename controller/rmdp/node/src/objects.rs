@@ -185,13 +185,6 @@ impl Objects {
         Ok(self.felt(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await)?)
     }
 
-    /// Removes objects.
-    pub async fn delete(&self, keys: &[Key]) -> Result<(), Error> {
-        self.is_open()?;
-        let paths: Vec<String> = keys.iter().map(Key::path).collect();
-        Ok(Box::pin(self.store.delete(&paths)).await?)
-    }
-
     /// Whether something is there, whether it can be read or not.
     pub async fn has(&self, key: &Key) -> Result<bool, Error> {
         match self.get(key).await {

@@ -5,7 +5,7 @@ use super::*;
 /// Seeds that a test tries if nobody says otherwise.
 const SEEDS: u64 = 2000;
 /// Seeds in which each mutant has to be found.
-const MUTANT_SEEDS: u64 = 3000;
+const MUTANT_SEEDS: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
