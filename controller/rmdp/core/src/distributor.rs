@@ -275,6 +275,9 @@ impl Distributor {
     fn told(&mut self, now: Instant, sender: u32, place: (u64, u64), heartbeat: &Heartbeat) {
         let own = self.config.member(&self.me.name).map(|member| member.sender);
         let member = self.config.sender(sender).is_some();
+        if member && self.freshness.is_later(sender, place.0) {
+            self.liveness.started(sender);
+        }
         if !member || !self.freshness.hears(own, sender, place, &heartbeat.heard) {
             self.counters.heartbeats_stale += 1;
         } else {

@@ -38,6 +38,12 @@ impl Freshness {
         self.streams.retain(|sender, _| is_member(*sender));
     }
 
+    /// Whether an authentic heartbeat is of a later start of its sender than those before. If it is a replay, that start was
+    /// there all the same.
+    pub(crate) fn is_later(&self, sender: u32, epoch: u64) -> bool {
+        self.streams.get(&sender).is_some_and(|stream| stream.epoch < epoch)
+    }
+
     /// An authentic heartbeat of a member, which has heard these starts; `own` is this node's sender id. Whether it was sent
     /// after this start.
     pub(crate) fn hears(
@@ -87,6 +93,7 @@ mod tests {
         assert!(freshness.hears(Some(9), 1, (3, 511), &[]), "others take turns");
         assert!(!freshness.hears(Some(9), 1, (3, 509), &[]), "older than the first that has heard it");
         assert!(!freshness.hears(Some(9), 1, (2, 600), &mine(7)), "its sender has started again");
+        assert!(freshness.is_later(1, 4) && !freshness.is_later(1, 3) && !freshness.is_later(2, 4));
         assert!(!freshness.hears(Some(9), 1, (4, 1), &mine(6)));
         assert!(freshness.hears(Some(9), 1, (4, 2), &mine(7)));
     }

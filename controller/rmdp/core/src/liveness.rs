@@ -157,6 +157,13 @@ impl Liveness {
         }
     }
 
+    /// It has started again since it left, as far as that was said: no sign of life, but to leave is over.
+    pub fn started(&mut self, sender: u32) {
+        if let Some(seen) = self.seen.get_mut(&sender) {
+            seen.left = false;
+        }
+    }
+
     /// Whether it counts as alive.
     pub fn is_alive(&self, sender: u32, now: Instant) -> bool {
         self.seen.get(&sender).is_some_and(|seen| !seen.left && now.since(seen.last) <= self.silence)

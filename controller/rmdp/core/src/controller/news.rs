@@ -39,6 +39,9 @@ impl Controller {
     ) {
         let own = self.config.member(&self.me.name).map(|member| member.sender);
         let member = self.config.sender(sender).is_some();
+        if member && self.freshness.is_later(sender, place.0) {
+            self.liveness.started(sender);
+        }
         let fresh = member && self.freshness.hears(own, sender, place, &heartbeat.heard);
         if fresh || self.is(Mutant::StaleIsLife) {
             self.liveness.heard(sender, heartbeat.leaving, now);
