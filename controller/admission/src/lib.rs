@@ -143,10 +143,10 @@ impl Admission {
             if let Err(error) = tcp.set_nodelay(true) {
                 tracing::debug!(%error, "the connection's delay could not be turned off");
             }
-            match self.admit(address.ip()) {
-                Some(place) => return (Admitted::new(tcp, place), address),
-                None => tracing::debug!(peer = %address, "no place for this connection"),
+            if let Some(place) = self.admit(address.ip()) {
+                return (Admitted::new(tcp, place), address);
             }
+            tracing::debug!(peer = %address, "no place for this connection");
         }
     }
 

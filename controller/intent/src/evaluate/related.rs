@@ -278,7 +278,6 @@ fn is_covered(cidr: &IpNet, except: &[IpNet]) -> bool {
 /// (RFC 1122, section 3.2.2; RFC 4443, section 2.4).
 fn provokes(traffic: &TrafficMatch, v4: bool) -> bool {
     match traffic {
-        TrafficMatch::Ports { .. } => true,
         TrafficMatch::Icmp(icmp) => v4 && icmp.icmp_type.is_none_or(|of| !ICMP_ERRORS.contains(&of)),
         TrafficMatch::IcmpV6(icmp) => {
             let silent = |of: u8| ICMPV6_ERRORS.contains(&of) || LISTENER_DISCOVERY.contains(&of);
@@ -286,7 +285,7 @@ fn provokes(traffic: &TrafficMatch, v4: bool) -> bool {
         }
         TrafficMatch::Protocol(ICMP) => v4,
         TrafficMatch::Protocol(ICMPV6) => !v4,
-        TrafficMatch::Protocol(_) => true,
+        TrafficMatch::Ports { .. } | TrafficMatch::Protocol(_) => true,
         TrafficMatch::Arp
         | TrafficMatch::NeighborDiscovery
         | TrafficMatch::NonIp

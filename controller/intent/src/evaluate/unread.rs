@@ -177,10 +177,12 @@ fn names(rule: &FilterRule, packet: &Packet) -> bool {
 /// How much of a kind of traffic a rule is about, whoever its peers are just now.
 fn share(rule: &FilterRule, kind: Traffic) -> Share {
     let of = |traffic: &TrafficMatch| match traffic {
-        TrafficMatch::NonIp | TrafficMatch::EtherType(_) => Share::None,
         TrafficMatch::Arp if kind == Traffic::Arp => Share::All,
         TrafficMatch::NeighborDiscovery if kind == Traffic::NeighborDiscovery => Share::All,
-        TrafficMatch::Arp | TrafficMatch::NeighborDiscovery => Share::None,
+        TrafficMatch::NonIp
+        | TrafficMatch::EtherType(_)
+        | TrafficMatch::Arp
+        | TrafficMatch::NeighborDiscovery => Share::None,
         TrafficMatch::IcmpV6(icmp) if kind == Traffic::NeighborDiscovery => {
             let listener = icmp.icmp_type.is_some_and(|icmp_type| LISTENER_DISCOVERY.contains(&icmp_type));
             if listener { Share::Some } else { Share::None }

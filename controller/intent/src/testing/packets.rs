@@ -173,10 +173,10 @@ fn llc() -> impl Strategy<Value = Llc> {
     let control = prop_oneof![5 => Just(3_u8), 1 => any::<u8>()];
     let oui = select(&[[0_u8; 3], [0, 0, 0x0c], [0, 0, 0xf8], [0x82, 0, 0], [0x83, 0, 0], [0xcc, 0, 0]][..]);
     let protocol = select(&[0x0800_u16, 0x0806, 0x86dd, 0x010b, 0x2000, 0x88cc][..]);
-    let ssap = prop_oneof![5 => Just(None), 1 => any::<u8>().prop_map(Some)];
-    (sap, ssap, control, oui, protocol).prop_map(|(dsap, ssap, control, oui, protocol)| Llc {
+    let source = prop_oneof![5 => Just(None), 1 => any::<u8>().prop_map(Some)];
+    (sap, source, control, oui, protocol).prop_map(|(dsap, source, control, oui, protocol)| Llc {
         dsap,
-        ssap: ssap.unwrap_or(dsap),
+        ssap: source.unwrap_or(dsap),
         control,
         oui,
         protocol,

@@ -79,13 +79,11 @@ impl Limits {
 /// Most elements of a repeated field in one message, by the field's full name.
 fn most(field: &str) -> usize {
     match field {
-        "p4.v1.WriteRequest.updates" => 1 << 16,
-        "p4.v1.ReadRequest.entities" => 4096,
+        "p4.v1.ReadRequest.entities" | "p4.v1.ActionProfileActionSet.action_profile_actions" => 4096,
         "p4.v1.ReadResponse.entities" => 1 << 20,
         "p4.v1.TableEntry.match" | "p4.v1.Action.params" | "p4.v1.ValueSetMember.match" => 256,
-        "p4.v1.PacketIn.metadata" | "p4.v1.PacketOut.metadata" => 64,
-        "p4.v1.ActionProfileActionSet.action_profile_actions" => 4096,
-        "p4.v1.Replica.backup_replicas" => 64,
+        "p4.v1.PacketIn.metadata" | "p4.v1.PacketOut.metadata" | "p4.v1.Replica.backup_replicas" => 64,
+        // Updates of a write, and whatever else repeats.
         _ => 1 << 16,
     }
 }
@@ -229,7 +227,6 @@ impl Field {
     fn cost(&self, wire_type: u64, value: &[u8]) -> usize {
         match self.kind {
             Kind::Scalar if self.repeated => 2 * self.size * self.elements(wire_type, value),
-            Kind::Scalar => 0,
             Kind::Bytes => {
                 let place = if self.repeated { 2 * self.size } else { 0 };
                 let held = if value.is_empty() { 0 } else { value.len() + ALLOCATION };
@@ -237,7 +234,7 @@ impl Field {
             }
             Kind::Message(_) if self.repeated => 2 * self.size,
             Kind::Message(_) if self.boxed => self.size + ALLOCATION,
-            Kind::Message(_) => 0,
+            Kind::Scalar | Kind::Message(_) => 0,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::world::{World, brief, nine_pods};
 use crate::model::{ClusterTier, FilterAction, FilterPolicy, FilterRule, FilterTier};
 use crate::packet::{Kind, Llc, Packet};
 
-/// IP behind SNAP, MPLS, PPPoE, MACsec, and a number that nobody knows.
+/// IP behind SNAP, MPLS, `PPPoE`, `MACsec`, and a number that nobody knows.
 fn frames() -> Vec<Packet> {
     let mut frames: Vec<Packet> = [0x8847, 0x8864, 0x88e5, 0x0600, 0xffff].map(Packet::other).to_vec();
     frames.push(Packet::new(Kind::Llc(Llc::snap([0; 3], 0x0800))));

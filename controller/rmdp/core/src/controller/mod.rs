@@ -398,7 +398,7 @@ impl Controller {
             For::Fetch(id) => self.fetched(now, id, reply, actions),
             For::Queue => self.listed(now, reply, actions),
             For::Stranger(id) if matches!(reply, Reply::Found(_) | Reply::Foreign(_)) => {
-                self.decided(now, id)
+                self.decided(now, id);
             }
             For::Stranger(_) => {}
             For::Horizon(source, below) => self.horizon_read(now, &source, below, &reply, actions),

@@ -166,19 +166,18 @@ impl Store {
             Request::Create { key, object } => self.create(now, key, object, chance, faults),
             Request::CreateBlob(digest) => (self.create_blob(now, digest), Vec::new()),
             Request::Put { key, object } => {
-                let change = Change::Overwritten(key.clone(), Box::new(object.clone()));
+                let overwritten = Change::Overwritten(key.clone(), Box::new(object.clone()));
                 let stored = Stored { object: Some(object), at: now, unreadable: 0 };
                 self.objects.insert(key.path(), (Some(key), stored));
-                (Reply::Done, vec![change])
+                (Reply::Done, vec![overwritten])
             }
             Request::Get(key) => {
                 let reply = match self.objects.get(&key.path()) {
-                    None => Reply::Missing,
                     Some((_, stored)) if now < stored.unreadable => {
                         Reply::Foreign(format!("{key}: no words"))
                     }
                     Some((_, Stored { object: Some(object), .. })) => Reply::Found(Box::new(object.clone())),
-                    Some(_) => Reply::Missing,
+                    None | Some(_) => Reply::Missing,
                 };
                 (reply, Vec::new())
             }
@@ -215,7 +214,7 @@ impl Store {
             return (Reply::Exists, Vec::new());
         }
         let boxed = Box::new(object.clone());
-        let change =
+        let written =
             if there { Change::Overwritten(key.clone(), boxed) } else { Change::Created(key.clone(), boxed) };
         let mut unreadable = 0;
         if chance.permille(faults.unreadable) {
@@ -225,7 +224,7 @@ impl Store {
         }
         let stored = Stored { object: Some(object), at: now, unreadable };
         self.objects.insert(key.path(), (Some(key), stored));
-        (Reply::Created, vec![change])
+        (Reply::Created, vec![written])
     }
 
     fn create_blob(&mut self, now: u64, digest: Digest) -> Reply {
