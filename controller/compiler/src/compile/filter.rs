@@ -286,7 +286,6 @@ impl PolicyCompiler<'_> {
         }
         for traffic in &rule.traffic {
             match traffic {
-                TrafficMatch::Ports { .. } => {}
                 TrafficMatch::Icmp(icmp) => all.extend(self.icmp(ICMP, *icmp, deny)),
                 TrafficMatch::IcmpV6(icmp) => {
                     all.extend(self.icmp(ICMPV6, *icmp, deny));
@@ -302,8 +301,8 @@ impl PolicyCompiler<'_> {
                     let fields = [(Field::Traffic, TRAFFIC_NON_IP), (Field::EtherType, (*number).into())];
                     all.push(self.conditions(&fields));
                 }
-                // Frames that the switch cannot read have entries of their own, in `unread`.
-                TrafficMatch::EtherType(_) => {}
+                // Ports are done above. Frames that the switch cannot read have entries of their own, in `unread`.
+                TrafficMatch::Ports { .. } | TrafficMatch::EtherType(_) => {}
             }
         }
         all

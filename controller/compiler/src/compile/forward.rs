@@ -37,7 +37,7 @@ pub fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option<BTreeM
         while !taken.insert(place) {
             place = (place + 1) % MAX_SEGMENTS;
         }
-        ids.insert(name.clone(), u16::try_from(place + 1).expect("at most 32766"));
+        ids.insert(name.clone(), u16::try_from(place + 1).ok()?);
     }
     Some(ids)
 }

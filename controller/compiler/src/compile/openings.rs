@@ -23,7 +23,8 @@ pub(super) fn of_filter_rule(name: &str, policy: &FilterPolicy, rule: &FilterRul
         let (sent, answered) = related::may_send(rule, policy.replies);
         let mut to: Vec<String> = [(sent, &rule.from), (answered, &rule.to)]
             .into_iter()
-            .filter_map(|(sends, receivers)| sends.then(|| peers(receivers)))
+            .filter(|(sends, _)| *sends)
+            .map(|(_, receivers)| peers(receivers))
             .collect();
         let anybody = peers(&[]);
         if to.contains(&anybody) {

@@ -113,6 +113,7 @@ enum Said {
 
 /// `metadata_t`, as far as tables match on it.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one-bit match fields of the program")]
 struct Seen {
     version: u8,
     segment: u16,

@@ -58,7 +58,8 @@ struct LeftOut<'a> {
     node: Option<&'a str>,
     /// When it was told, RFC 3339.
     at: String,
-    left_out: u64,
+    #[serde(rename = "left_out")]
+    packets: u64,
 }
 
 /// Prints what is asked for.
@@ -131,7 +132,7 @@ fn print_left_out(format: Format, node: Option<&str>, at_ms: u64, left_out: u64)
     let at = node::time(at_ms);
     match format {
         Format::Json => {
-            let text = serde_json::to_string(&LeftOut { node, at, left_out })?;
+            let text = serde_json::to_string(&LeftOut { node, at, packets: left_out })?;
             output::write(|mut out| writeln!(out, "{text}"))
         }
         Format::Text => {

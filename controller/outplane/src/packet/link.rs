@@ -1,6 +1,6 @@
 //! What stands before the network layer: EtherTypes, VLAN tags, LLC and SNAP headers.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use outplane_intent::packet::{Llc, TPIDS, Tag};
@@ -190,7 +190,11 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 pub(super) fn llc_text(llc: Llc) -> String {
     let Llc { dsap, ssap, control, oui, protocol } = llc;
     let bytes = [&[dsap, ssap, control][..], &oui, &protocol.to_be_bytes()].concat();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A String takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

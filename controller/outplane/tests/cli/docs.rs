@@ -1,6 +1,7 @@
 //! The output that docs/command.md shows is what the binary prints.
 
 use std::fs;
+use std::path::Path;
 
 use crate::lab::Lab;
 use crate::support::{SoftSwitch, outplane_reading, root};
@@ -133,7 +134,9 @@ fn pages_that_others_send_to_are_there() {
     for page in docs.chain(["README.md", "p4/README.md", "ebpf/README.md"].map(|page| root().join(page))) {
         let text = std::fs::read_to_string(&page).expect("a page");
         let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "/._-".contains(letter)));
-        for word in words.filter(|word| word.starts_with("docs/") && word.ends_with(".md")) {
+        for word in words.filter(|word| {
+            word.starts_with("docs/") && Path::new(word).extension().is_some_and(|of| of == "md")
+        }) {
             assert!(root().join(word).is_file(), "{}: {word} is not there", page.display());
             seen += 1;
         }

@@ -167,7 +167,7 @@ spec:
     ];
     let folder = folder();
     let path = file(folder.path(), "closed.yaml", policy);
-    let input: String = cases.iter().map(|(line, ..)| format!("{line}\n")).collect();
+    let input: String = cases.iter().flat_map(|(line, ..)| [*line, "\n"]).collect();
     for way in WAYS {
         let run =
             outplane_reading([&["trace", path.as_str(), "--batch"], way].concat(), input.as_bytes()).ends(0);
@@ -245,7 +245,7 @@ spec: {tier: baseline, default: deny}
     let folder = folder();
     let path = file(folder.path(), "pods.yaml", policy);
     let open = file(folder.path(), "open.yaml", policy.split("---\napiVersion: outplane").next().unwrap());
-    let input: String = cases.iter().map(|(line, ..)| format!("{line}\n")).collect();
+    let input: String = cases.iter().flat_map(|(line, ..)| [*line, "\n"]).collect();
     for way in WAYS {
         for (path, baseline) in [(&path, true), (&open, false)] {
             let run =

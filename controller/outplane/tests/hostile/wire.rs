@@ -52,7 +52,7 @@ impl Decoder for Raw {
 /// A connection.
 pub(crate) async fn connect(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    endpoint.timeout(Duration::from_secs(60)).connect().await.expect("it listens")
+    endpoint.timeout(Duration::from_mins(1)).connect().await.expect("it listens")
 }
 
 /// Calls a method of P4Runtime with these bytes as its request.

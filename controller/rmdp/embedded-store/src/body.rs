@@ -163,7 +163,7 @@ impl Lent {
         room: &Arc<Semaphore>,
         most: usize,
     ) -> (Self, Left) {
-        let (mut lent, left) = Self::new(body, signed);
+        let (mut reader, left) = Self::new(body, signed);
         let room = Arc::clone(room);
         let xml = Xml {
             room: Some(Box::pin(async move { room.acquire_owned().await.ok() })),
@@ -174,8 +174,8 @@ impl Lent {
             length: 0,
             most,
         };
-        lent.xml = Some(Box::new(xml));
-        (lent, left)
+        reader.xml = Some(Box::new(xml));
+        (reader, left)
     }
 
     fn note(&self, trouble: Trouble) -> Trouble {

@@ -236,11 +236,10 @@ impl Follower {
         loop {
             match self.read(self.known.saturating_add(1)).await {
                 Ok(Some(object)) => newer = Some((self.known, object)),
-                Ok(None) => return Ok(newer),
                 // What was found before it counts.
                 Err(error @ Error::Object(_)) => self.fault = Some(error),
                 Err(error) if newer.is_none() => return Err(error),
-                Err(_) => return Ok(newer),
+                Ok(None) | Err(_) => return Ok(newer),
             }
             if newer.is_none()
                 && let Some(fault) = self.fault.take()

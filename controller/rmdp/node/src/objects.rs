@@ -209,15 +209,12 @@ impl Objects {
         let now = SystemTime::now();
         let mut keys = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
-            match Key::parse(&entry.key) {
-                Ok(key) => {
-                    let age = now.duration_since(entry.modified).unwrap_or(Duration::ZERO);
-                    keys.push(Listed { key, age });
-                }
-                Err(_) => {
-                    strangers += 1;
-                    example = Some(entry.key);
-                }
+            if let Ok(key) = Key::parse(&entry.key) {
+                let age = now.duration_since(entry.modified).unwrap_or(Duration::ZERO);
+                keys.push(Listed { key, age });
+            } else {
+                strangers += 1;
+                example = Some(entry.key);
             }
         }
         self.strangers.page(prefix.root(), after.is_none(), next.is_none(), strangers, example.as_deref());

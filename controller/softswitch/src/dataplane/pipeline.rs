@@ -139,6 +139,7 @@ enum Verdict {
 
 /// `metadata_t`: the parser's part and the ingress control's.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one-bit fields of the program")]
 struct Metadata {
     fields: Fields,
     reply: bool,

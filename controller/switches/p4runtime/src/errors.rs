@@ -43,7 +43,8 @@ fn device_cure(peer: &Peer, problem: &Problem) -> String {
     // BMv2 says "Error when trying to assign device", ours and others that there is no such device.
     let device =
         message.contains("assign device") || message.contains("device id") || message.contains("device_id");
-    if !device && !(code == Code::NotFound && message.contains("device")) {
+    let unknown = code == Code::NotFound && message.contains("device");
+    if !device && !unknown {
         return String::new();
     }
     format!(

@@ -181,7 +181,7 @@ impl Connection {
         let table = |table: &TableInfo| size(usize::try_from(table.size).unwrap_or_default());
         let cells = |meter: &MeterInfo| match meter.cells {
             Cells::Indexed(cells) => usize::try_from(cells).unwrap_or(most).saturating_add(MORE),
-            _ => 0,
+            Cells::Direct(_) => 0,
         };
         let meters = || schema.meters().iter().map(cells).fold(0, usize::saturating_add);
         let entities = match part {

@@ -327,8 +327,8 @@ impl Session {
         let (done, total) = (0, 0);
         tokio::select! {
             biased;
-            () = cancelled => return Err(peer.error(Problem::Cancelled { done, total })),
-            () = late => return Err(peer.error(Problem::LeaseOver { done, total })),
+            () = cancelled => Err(peer.error(Problem::Cancelled { done, total })),
+            () = late => Err(peer.error(Problem::LeaseOver { done, total })),
             connected = connecting => connected,
         }
     }

@@ -12,7 +12,7 @@ const DB: usize = 1;
 const GUEST: usize = 3;
 /// A port that nobody may reach.
 const PORT: u16 = 6000;
-const PATIENCE: Duration = Duration::from_millis(1000);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What `outplane` is asked about it.
 pub(crate) const TRACE: [&str; 21] = [

@@ -114,9 +114,10 @@ pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, ev
     while !events.is_closed() {
         let found = match &newest {
             None => follower.next(&mut hints).await,
-            Some(_) => match tokio::time::timeout(SETTLES, follower.next(&mut hints)).await {
-                Ok(found) => found,
-                Err(_) => {
+            Some(_) => {
+                if let Ok(found) = tokio::time::timeout(SETTLES, follower.next(&mut hints)).await {
+                    found
+                } else {
                     if let Some((number, record)) = newest.take() {
                         let event = match compile(number, record).await {
                             Event::Compiled(compiled, _) => Event::Wanted(compiled),
@@ -126,7 +127,7 @@ pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, ev
                     }
                     continue;
                 }
-            },
+            }
         };
         match found {
             Ok((number, Object::Generation(record))) => newest = Some((number, record)),

@@ -215,8 +215,8 @@ impl<M: Inside> Shell<M> {
             let task = about.id.map(|id| id.to_string()).unwrap_or_default();
             tracing::debug!(task, request = about.what, fault, "no clear answer from the store");
         }
-        match &reply {
-            Reply::Found(object) => match &**object {
+        if let Reply::Found(object) = &reply {
+            match &**object {
                 Object::Task(queued) => {
                     if let Ok(task) = queued.task() {
                         self.remember(&task);
@@ -225,8 +225,7 @@ impl<M: Inside> Shell<M> {
                 // Only what the log has is known; announces say anything.
                 Object::Generation(record) => self.knows(record.generation),
                 _ => {}
-            },
-            _ => {}
+            }
         }
         if let Some(id) = about.id {
             tracing::debug!(task = %id, request = about.what, took_us = took.as_micros(), reply = word(&reply), "store");

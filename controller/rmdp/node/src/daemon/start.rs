@@ -178,19 +178,17 @@ async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64,
     let mut told = String::new();
     loop {
         let why = match newest_readable(objects).await {
-            Ok(found) => match found.config {
-                Some(config) => {
-                    readiness.has(Lacking::Store);
-                    return Ok(config);
-                }
-                None => {
-                    let passed = found.passed.join("; ");
-                    let none = Error::NoConfig.to_string();
-                    let why = if passed.is_empty() { none } else { format!("{none}; {passed}") };
-                    readiness.lacks(Lacking::Configuration, why.clone());
-                    why
-                }
-            },
+            Ok(Readable { config: Some(config), .. }) => {
+                readiness.has(Lacking::Store);
+                return Ok(config);
+            }
+            Ok(Readable { config: None, passed }) => {
+                let passed = passed.join("; ");
+                let none = Error::NoConfig.to_string();
+                let why = if passed.is_empty() { none } else { format!("{none}; {passed}") };
+                readiness.lacks(Lacking::Configuration, why.clone());
+                why
+            }
             Err(Error::Store(error)) if !is_final(&error) => {
                 let why = error.to_string();
                 readiness.lacks(Lacking::Store, why.clone());
