@@ -135,9 +135,8 @@ fn through_controllers(site: &mut Site) {
     assert!(lines(site, &["--policy", "other"]).is_empty());
     // The controller's own log has the same, structured.
     let text = std::fs::read_to_string(site.lab.folder().join("c1.log")).expect("its log");
-    let own = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let own =
-        own.filter(|line| line["target"] == "outplane::packets").next_back().expect("a line of its own");
+    let mut own = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let own = own.rfind(|line| line["target"] == "outplane::packets").expect("a line of its own");
     let fields = own.get("fields").unwrap_or(&own);
     assert_eq!(
         (&fields["policy"], &fields["rule"], &fields["dport"]),

@@ -120,7 +120,7 @@ fn received(sockets: &[UdpSocket]) -> Vec<Datagram> {
         loop {
             match socket.recv_from(&mut buffer) {
                 Ok((bytes, from)) => {
-                    found.push((from, socket.local_addr().unwrap(), buffer[..bytes].to_vec()))
+                    found.push((from, socket.local_addr().unwrap(), buffer[..bytes].to_vec()));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("{error}"),

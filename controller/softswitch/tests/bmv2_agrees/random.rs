@@ -208,11 +208,11 @@ fn transport(random: &mut Random, frame: Frame) -> Frame {
 /// LLC, where a length stands before it; else payload.
 fn llc(random: &mut Random) -> [u8; 8] {
     let sap = random.pick(&[0x42, 0xfe, 0xaa, 0x06]);
-    let ssap = if random.often(80) { sap } else { 0x42 };
+    let source = if random.often(80) { sap } else { 0x42 };
     let control = if random.often(80) { 3 } else { 0xbf };
     let [o0, o1, o2] = random.pick(&[[0, 0, 0], [0, 0, 0x0c], [0x82, 0, 0], [0x83, 1, 2], [0xcc, 0, 0]]);
     let [p0, p1] = random.pick(&[0x0800_u16, 0x86dd, 0x010b, 0x0111, 0x2000, 0x2003, 0x2004]).to_be_bytes();
-    [sap, ssap, control, o0, o1, o2, p0, p1]
+    [sap, source, control, o0, o1, o2, p0, p1]
 }
 
 /// A frame, at times cut or damaged. The source address holds its number.

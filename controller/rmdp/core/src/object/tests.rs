@@ -13,6 +13,7 @@ fn key() -> Key {
 }
 
 /// One of each kind, under its key.
+#[expect(clippy::too_many_lines, reason = "a list of objects")]
 fn every() -> Vec<(Key, Object)> {
     let event = Event::generation(NETWORK, 7, "leaf1");
     let id = event.id().unwrap();

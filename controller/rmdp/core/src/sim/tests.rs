@@ -88,20 +88,21 @@ fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::IgnoredPrecondition => &[Invariant::I1, Invariant::I4],
         Mutant::WallClockLease | Mutant::NoWait | Mutant::UnseenIsOver => &[Invariant::I3],
         Mutant::NoFence => &[Invariant::I8],
-        Mutant::ClaimSweptEarly | Mutant::NoHorizon => &[Invariant::I10],
-        Mutant::NoticeIsTruth | Mutant::ToldUndecided => &[Invariant::I5],
+        Mutant::ClaimSweptEarly | Mutant::NoHorizon | Mutant::RecordedLate => &[Invariant::I10],
+        Mutant::NoticeIsTruth
+        | Mutant::ToldUndecided
+        | Mutant::StrangersEndPages
+        | Mutant::RaisedOverStrangers
+        | Mutant::QueueAlwaysSeen => &[Invariant::I5],
         Mutant::DecisionOverwritten => &[Invariant::I4],
         Mutant::SupersededExecuted => &[Invariant::Superseded],
         Mutant::LateStart => &[Invariant::I2],
         Mutant::QueueSweptAtClaim => &[Invariant::I6],
         Mutant::FreshT0 => &[Invariant::I2, Invariant::I3],
-        Mutant::ClosedClaimed => &[Invariant::I1, Invariant::I10],
+        Mutant::ClosedClaimed | Mutant::StaleHorizon => &[Invariant::I1, Invariant::I10],
         Mutant::NeededSwept => &[Invariant::I11],
         Mutant::GoneIsDecided => &[Invariant::I5, Invariant::I6],
-        Mutant::StrangersEndPages | Mutant::RaisedOverStrangers | Mutant::QueueAlwaysSeen => &[Invariant::I5],
-        Mutant::RecordedLate => &[Invariant::I10],
         Mutant::NoSecondLook => &[Invariant::Decided],
-        Mutant::StaleHorizon => &[Invariant::I1, Invariant::I10],
         Mutant::PushOutsideLease => &[Invariant::I2, Invariant::I14],
         Mutant::EarlyExecuted => &[Invariant::I14, Invariant::I8],
         Mutant::NoVerify => &[Invariant::I13],
