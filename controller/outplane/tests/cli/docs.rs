@@ -33,13 +33,22 @@ fn shown(text: &str) -> Vec<Shown> {
     all
 }
 
-/// What differs from run to run: addresses and times.
+/// Whether a word is a transaction id: 32 hexadecimal digits in five groups.
+fn is_id(word: &str) -> bool {
+    word.len() == 36
+        && word.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && word.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit())
+}
+
+/// What differs from run to run: addresses, times, and ids, which are of the store's network.
 fn steady(line: &str, address: &str) -> String {
     // Either controller may have been the faster one.
     let line = line
         .replace(address, "127.0.0.1:9559")
         .replace("done by c1", "done by c2")
         .replace("answers c1", "answers c2");
+    let line =
+        line.split(' ').map(|word| if is_id(word) { "ID" } else { word }).collect::<Vec<_>>().join(" ");
     match line.rsplit_once(" in ") {
         Some((start, time)) if time.starts_with(|character: char| character.is_ascii_digit()) => {
             format!("{start} in some time")
@@ -54,6 +63,8 @@ fn command_md_shows_real_output() {
     let switch = SoftSwitch::start();
     let mut lab = Lab::start(&switch.address);
     let mut tried = 0;
+    // What the page's id is in this network.
+    let mut id: Option<String> = None;
     for Shown { command, input, output } in shown(&text) {
         // Those write outside of the tests' folders, or need ports.
         if ["softswitch", "store", "completions", "man"].iter().any(|name| command.starts_with(name)) {
@@ -66,8 +77,13 @@ fn command_md_shows_real_output() {
             continue;
         }
         let command = lab.paths(&command.replace("127.0.0.1:9559", &switch.address));
-        let run = outplane_reading(command.split_whitespace(), format!("{input}\n").as_bytes());
+        let words = command.split_whitespace().map(|word| match &id {
+            Some(id) if is_id(word) => id.as_str(),
+            _ => word,
+        });
+        let run = outplane_reading(words, format!("{input}\n").as_bytes());
         let printed = format!("{}{}", run.err, run.out);
+        id = printed.split_whitespace().find(|word| is_id(word)).map(ToOwned::to_owned).or(id);
         let mut printed = printed.lines().map(|line| steady(line, &switch.address));
         for line in
             output.iter().filter(|line| line.trim() != "...").map(|line| steady(line, &switch.address))
