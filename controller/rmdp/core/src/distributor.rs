@@ -49,7 +49,7 @@ enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum For {
     Task(TransactionId),
-    Horizon(String, u64),
+    Horizon(Key),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +135,9 @@ impl Distributor {
 
     /// What is wrong now, in words.
     pub fn troubles(&self, now: Instant) -> Vec<String> {
-        news::silent(&self.liveness, &self.config, now)
+        let mut told = news::silent(&self.liveness, &self.config, now);
+        told.extend(news::twin(&self.freshness, &self.config, &self.me.name, now));
+        told
     }
 
     fn ask(&mut self, what: For, request: Request, actions: &mut Vec<Action>) {
@@ -272,8 +274,19 @@ impl Distributor {
         self.set_due(id, Some(if self.draining { now } else { now + wait }));
     }
 
-    fn told(&mut self, now: Instant, sender: u32, place: (u64, u64), heartbeat: &Heartbeat) {
+    fn told(
+        &mut self,
+        now: Instant,
+        sender: u32,
+        place: (u64, u64),
+        heartbeat: &Heartbeat,
+        actions: &mut Vec<Action>,
+    ) {
         let own = self.config.member(&self.me.name).map(|member| member.sender);
+        if own == Some(sender) {
+            let at = (place.0, now);
+            news::own(&mut self.freshness, &self.config, &self.me.name, at, actions);
+        }
         let member = self.config.sender(sender).is_some();
         if member && self.freshness.is_later(sender, place.0) {
             self.liveness.started(sender);
@@ -326,8 +339,8 @@ impl Distributor {
         let Some(what) = self.requests.remove(&token) else { return };
         let id = match what {
             For::Task(id) => id,
-            For::Horizon(source, below) => {
-                self.horizon_read(now, &source, below, &reply, actions);
+            For::Horizon(key) => {
+                self.horizon_read(now, &key, &reply, actions);
                 return;
             }
         };
@@ -366,37 +379,23 @@ impl Distributor {
 
     fn ask_horizons(&mut self, keys: Vec<Key>, actions: &mut Vec<Action>) {
         for key in keys {
-            if let Key::Horizon(source, below) = &key {
-                let what = For::Horizon(source.clone(), *below);
-                self.ask(what, Request::Get(key), actions);
-            }
+            self.ask(For::Horizon(key.clone()), Request::Get(key), actions);
         }
     }
 
-    fn horizon_read(
-        &mut self,
-        now: Instant,
-        source: &str,
-        below: u64,
-        reply: &Reply,
-        actions: &mut Vec<Action>,
-    ) {
-        let there = match reply {
-            Reply::Found(_) | Reply::Foreign(_) => Some(true),
-            Reply::Missing => Some(false),
-            _ => None,
-        };
+    fn horizon_read(&mut self, now: Instant, key: &Key, reply: &Reply, actions: &mut Vec<Action>) {
         // Only what comes after a start is asked for; knowing less than all only costs looks.
         let pause = self.config.grace();
-        let keys = self.horizons.answer(now, source, below, there, pause);
+        let keys = self.horizons.answer(now, key, reply, pause);
         self.ask_horizons(keys, actions);
+        let Key::Horizon(source, _) = key else { return };
         if self.horizons.read(source).is_none() {
             return;
         }
         let waits = |entry: &Entry| {
             let event = entry.task.event();
             entry.stage == Stage::Checking
-                && event.source == source
+                && event.source == *source
                 && entry.due.is_none()
                 && entry.token.is_none()
         };
@@ -460,7 +459,7 @@ impl Machine for Distributor {
             Input::Stored { token, reply } => self.stored(now, token, reply, actions),
             Input::Drain => self.drain(now),
             Input::Heartbeat { sender, epoch, sequence, heartbeat } => {
-                self.told(now, sender, (epoch, sequence), &heartbeat);
+                self.told(now, sender, (epoch, sequence), &heartbeat, actions);
             }
             Input::Announced { .. }
             | Input::Copies(_)

@@ -4,8 +4,11 @@
 //! that start can say so, and what is recorded after it, the receiver has seen.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use outplane_rmdp_wire::Heard;
+
+use crate::time::Instant;
 
 /// Starts in a heartbeat; with more members they take turns.
 const ROWS: usize = 32;
@@ -26,11 +29,24 @@ pub(crate) struct Freshness {
     streams: BTreeMap<u32, Stream>,
     /// Who was told of last.
     last: u32,
+    /// When a later start under this node's own name was heard last: another process has it.
+    twin: Option<Instant>,
 }
 
 impl Freshness {
     pub(crate) fn new(epoch: u64) -> Self {
-        Self { epoch, streams: BTreeMap::new(), last: 0 }
+        Self { epoch, streams: BTreeMap::new(), last: 0, twin: None }
+    }
+
+    /// A heartbeat under this node's own name. Whether it is the first one of another process that has the name, too. Of the
+    /// two the others listen to the later start, so it is the earlier one that finds out.
+    pub(crate) fn meets_twin(&mut self, epoch: u64, now: Instant) -> bool {
+        epoch > self.epoch && self.twin.replace(now).is_none()
+    }
+
+    /// Whether one was heard in this last time.
+    pub(crate) fn has_twin(&self, now: Instant, recent: Duration) -> bool {
+        self.twin.is_some_and(|heard| now.since(heard) <= recent)
     }
 
     /// Others than these are forgotten.
@@ -96,6 +112,17 @@ mod tests {
         assert!(freshness.is_later(1, 4) && !freshness.is_later(1, 3) && !freshness.is_later(2, 4));
         assert!(!freshness.hears(Some(9), 1, (4, 1), &mine(6)));
         assert!(freshness.hears(Some(9), 1, (4, 2), &mine(7)));
+    }
+
+    #[test]
+    fn the_earlier_of_two_finds_out() {
+        let at = |seconds| Instant::START + Duration::from_secs(seconds);
+        let mut freshness = Freshness::new(7);
+        assert!(!freshness.meets_twin(6, at(1)) && !freshness.meets_twin(7, at(1)));
+        assert!(!freshness.has_twin(at(1), Duration::from_secs(1)));
+        assert!(freshness.meets_twin(8, at(2)) && !freshness.meets_twin(8, at(3)));
+        assert!(freshness.has_twin(at(4), Duration::from_secs(1)));
+        assert!(!freshness.has_twin(at(5), Duration::from_secs(1)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::chain;
+use crate::io::Reply;
 use crate::key::Key;
 use crate::task::{AUDITS, GENERATIONS, PROBES};
 use crate::time::Instant;
@@ -94,24 +95,19 @@ impl Horizons {
         keys
     }
 
-    /// Whether a key of this source is there; None: no clear answer. The keys that have to be read next; where the search
-    /// is over, the next one begins after `pause`.
-    pub(crate) fn answer(
-        &mut self,
-        now: Instant,
-        name: &str,
-        below: u64,
-        there: Option<bool>,
-        pause: Duration,
-    ) -> Vec<Key> {
+    /// What the store says of a key. The keys that have to be read next; where the search is over, the next one begins
+    /// after `pause`.
+    pub(crate) fn answer(&mut self, now: Instant, key: &Key, reply: &Reply, pause: Duration) -> Vec<Key> {
+        let Key::Horizon(name, below) = key else { return Vec::new() };
         let Some(source) = self.0.get_mut(name) else { return Vec::new() };
-        if !source.pending.remove(&below) {
+        if !source.pending.remove(below) {
             return Vec::new();
         }
-        match there {
-            Some(true) => source.found = source.found.max(below),
-            Some(false) => {}
-            None => source.unclear = true,
+        match reply {
+            // The key says all.
+            Reply::Found(_) | Reply::Foreign(_) => source.found = source.found.max(*below),
+            Reply::Missing => {}
+            _ => source.unclear = true,
         }
         if !source.pending.is_empty() {
             return Vec::new();
@@ -159,6 +155,13 @@ impl Horizons {
         self.0.get(source)?.read
     }
 
+    /// So much time has passed unseen: nothing has been known for so long.
+    pub(crate) fn miss(&mut self, missed: Duration) {
+        for (_, since) in self.0.values_mut().flat_map(|source| &mut source.raises) {
+            *since = *since + missed;
+        }
+    }
+
     /// This key is there, and all of its path.
     pub(crate) fn raised(&mut self, name: &str, below: u64, now: Instant) {
         if let Some(source) = self.0.get_mut(name) {
@@ -198,14 +201,18 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
+    fn reply(key: &Key, there: &BTreeSet<u64>) -> Reply {
+        let found =
+            matches!(key, Key::Horizon(source, below) if source == GENERATIONS && there.contains(below));
+        if found { Reply::Foreign("of another version".to_owned()) } else { Reply::Missing }
+    }
+
     /// Answers everything as a store with these raises would. How many keys were read.
     fn search(horizons: &mut Horizons, now: Instant, raises: &[u64]) -> usize {
         let there: BTreeSet<u64> = raises.iter().flat_map(|raise| chain::path(*raise)).collect();
         let (mut keys, mut reads) = (horizons.ask(now), 0);
         while let Some(key) = keys.pop() {
-            let Key::Horizon(source, below) = key else { panic!("{key}") };
-            let found = source == GENERATIONS && there.contains(&below);
-            keys.extend(horizons.answer(now, &source, below, Some(found), Duration::from_secs(1)));
+            keys.extend(horizons.answer(now, &key, &reply(&key, &there), Duration::from_secs(1)));
             reads += 1;
         }
         reads
@@ -236,13 +243,12 @@ mod tests {
         let mut horizons = Horizons::new(at(0));
         let mut keys = horizons.ask(at(0));
         let there = chain::path(7);
+        let there = there.into_iter().collect();
         while let Some(key) = keys.pop() {
-            let Key::Horizon(source, below) = key else { panic!("{key}") };
-            if source == GENERATIONS && below == 4 {
+            if key == Key::Horizon(GENERATIONS.to_owned(), 4) {
                 horizons.raised(GENERATIONS, 6, at(1));
             }
-            let found = source == GENERATIONS && there.contains(&below);
-            keys.extend(horizons.answer(at(1), &source, below, Some(found), Duration::from_secs(1)));
+            keys.extend(horizons.answer(at(1), &key, &reply(&key, &there), Duration::from_secs(1)));
         }
         assert_eq!((horizons.below(GENERATIONS), horizons.read(GENERATIONS)), (7, Some(at(0))));
     }
@@ -252,9 +258,9 @@ mod tests {
         let mut horizons = Horizons::new(at(0));
         let keys = horizons.ask(at(0));
         for key in keys {
-            let Key::Horizon(source, below) = key else { panic!("{key}") };
-            let answer = (below != 8).then_some(false);
-            assert!(horizons.answer(at(1), &source, below, answer, Duration::from_secs(1)).is_empty());
+            let unclear = matches!(key, Key::Horizon(_, 8));
+            let reply = if unclear { Reply::Unknown } else { Reply::Missing };
+            assert!(horizons.answer(at(1), &key, &reply, Duration::from_secs(1)).is_empty());
         }
         assert_eq!(horizons.read(GENERATIONS), None);
         assert_eq!(horizons.due(), Some(at(201)));

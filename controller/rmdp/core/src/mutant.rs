@@ -72,12 +72,22 @@ pub enum Mutant {
     ForeignBelieved,
     /// Silence is told of a minority only: where two are all, of nobody.
     SilenceSpared,
+    /// A wait is over by the clock, whether it was lived through or not.
+    JumpIsTime,
+    /// A shorter grace counts at once, though others still claim by the longer one.
+    GraceAtOnce,
+    /// What is below the horizon is deleted by its age, not by how long it has been closed.
+    AgeIsGrace,
+    /// Nonces are unique in one process only.
+    NonceOfName,
+    /// Nobody tells that two processes run under one name.
+    TwinSpared,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -112,5 +122,10 @@ impl Mutant {
         Self::UnboundBelieved,
         Self::ForeignBelieved,
         Self::SilenceSpared,
+        Self::JumpIsTime,
+        Self::GraceAtOnce,
+        Self::AgeIsGrace,
+        Self::NonceOfName,
+        Self::TwinSpared,
     ];
 }

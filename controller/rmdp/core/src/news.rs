@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::SharedConfig;
 use crate::counters::Counters;
+use crate::freshness::Freshness;
 use crate::io::{Action, Level, Note};
 use crate::liveness::{Liveness, seconds};
 use crate::time::Instant;
@@ -47,6 +48,30 @@ pub(crate) fn tell(
         let text = format!("{} {}", name(config, word.sender), word.words);
         actions.push(Action::Note(Note { level, id: None, text }));
     }
+}
+
+/// A heartbeat has come under this node's own name.
+pub(crate) fn own(
+    freshness: &mut Freshness,
+    config: &SharedConfig,
+    me: &str,
+    (epoch, now): (u64, Instant),
+    actions: &mut Vec<Action>,
+) {
+    if freshness.meets_twin(epoch, now) {
+        let text = twin(freshness, config, me, now).unwrap_or_default();
+        actions.push(Action::Note(Note { level: Level::State, id: None, text }));
+    }
+}
+
+/// Whether another process has this node's name, in words.
+pub(crate) fn twin(freshness: &Freshness, config: &SharedConfig, me: &str, now: Instant) -> Option<String> {
+    freshness.has_twin(now, config.silence() * 2).then(|| {
+        format!(
+            "another process runs as {me}, and was started later, so that the others listen to that one and not to this: \
+             stop one of the two, or give it the name of another member"
+        )
+    })
 }
 
 /// Who is silent now, and whose heartbeats get lost, in words.

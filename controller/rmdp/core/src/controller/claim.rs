@@ -107,7 +107,8 @@ impl Controller {
             self.unblock(now, id);
         }
         self.next_nonce += 1;
-        let nonce = format!("{}/{}/{}", self.me.name, self.me.epoch, self.next_nonce);
+        let epoch = if self.is(Mutant::NonceOfName) { 0 } else { self.me.epoch };
+        let nonce = format!("{}/{epoch}/{}", self.me.name, self.next_nonce);
         let Some(entry) = self.tasks.get(&id) else { return };
         let measured = self.switches.get(entry.task.switch()).and_then(|switch| switch.pushed);
         let push = self.config.push_budget(entry.task.switch(), measured);

@@ -11,6 +11,7 @@ mod claim;
 mod deletes;
 mod entry;
 mod keep;
+mod lapse;
 mod look;
 mod news;
 mod poll;
@@ -63,7 +64,7 @@ enum For {
     Fetch(TransactionId),
     Stranger(TransactionId),
     Queue,
-    Horizon(String, u64),
+    Horizon(Key),
     Deletes,
     Sweep(Step),
     Alert(u32),
@@ -123,6 +124,8 @@ pub struct Controller {
     alerts: BTreeMap<u32, Told>,
     /// The longest grace of configurations that others may still follow, and until when.
     held_grace: Option<(Duration, Instant)>,
+    /// The last step.
+    lived: Instant,
     draining: bool,
     counters: Counters,
     mutant: Option<Mutant>,
@@ -156,6 +159,7 @@ impl Controller {
             alerts: BTreeMap::new(),
             keep: Keep::default(),
             held_grace: None,
+            lived: now,
             draining: false,
             counters: Counters::default(),
             mutant: None,
@@ -208,6 +212,9 @@ impl Controller {
         let mut told = words::silent(&self.liveness, &self.config, now);
         if self.is(Mutant::SilenceSpared) && self.config.members.len() < 5 {
             told.clear();
+        }
+        if !self.is(Mutant::TwinSpared) {
+            told.extend(words::twin(&self.freshness, &self.config, &self.me.name, now));
         }
         let name = |sender| self.config.sender(sender).map_or("", |member| member.name.as_str());
         told.extend(self.degradation.standing().map(|found| {
@@ -401,7 +408,7 @@ impl Controller {
                 self.decided(now, id);
             }
             For::Stranger(_) => {}
-            For::Horizon(source, below) => self.horizon_read(now, &source, below, &reply, actions),
+            For::Horizon(key) => self.horizon_read(now, &key, &reply, actions),
             For::Deletes => self.swept(now, &reply),
             For::Sweep(step) => self.sweep_reply(now, step, reply, actions),
             For::Alert(sender) => self.alert_written(now, sender, &reply),
@@ -475,6 +482,9 @@ impl Controller {
     /// Others may still follow a configuration with this grace, and claim by it: as long as that grace lasts, nothing is
     /// deleted sooner. To be called at the start with that of the version before.
     pub fn hold_grace(&mut self, grace: Duration, now: Instant) {
+        if self.is(Mutant::GraceAtOnce) {
+            return;
+        }
         let (held, until) = self.held_grace.filter(|(_, until)| now < *until).unwrap_or((grace, now));
         self.held_grace = Some((held.max(grace), until.max(now + grace)));
     }
@@ -508,28 +518,13 @@ impl Controller {
 
     fn ask_horizons(&mut self, keys: Vec<Key>, actions: &mut Vec<Action>) {
         for key in keys {
-            if let Key::Horizon(source, below) = &key {
-                let what = For::Horizon(source.clone(), *below);
-                self.ask(what, Request::Get(key), actions);
-            }
+            self.ask(For::Horizon(key.clone()), Request::Get(key), actions);
         }
     }
 
-    fn horizon_read(
-        &mut self,
-        now: Instant,
-        source: &str,
-        below: u64,
-        reply: &Reply,
-        actions: &mut Vec<Action>,
-    ) {
-        let there = match reply {
-            Reply::Found(_) | Reply::Foreign(_) => Some(true),
-            Reply::Missing => Some(false),
-            _ => None,
-        };
+    fn horizon_read(&mut self, now: Instant, key: &Key, reply: &Reply, actions: &mut Vec<Action>) {
         let pause = (self.config.grace() / 8).min(self.config.poll_interval() * 60);
-        let keys = self.horizons.answer(now, source, below, there, pause);
+        let keys = self.horizons.answer(now, key, reply, pause);
         self.ask_horizons(keys, actions);
     }
 
@@ -562,6 +557,7 @@ impl Controller {
 
 impl Machine for Controller {
     fn step(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        self.live(now);
         words::look(&mut self.liveness, &mut self.counters, now, actions);
         match input {
             Input::Config(config) => self.configure(now, config),

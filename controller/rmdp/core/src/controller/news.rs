@@ -38,6 +38,10 @@ impl Controller {
         actions: &mut Vec<Action>,
     ) {
         let own = self.config.member(&self.me.name).map(|member| member.sender);
+        if own == Some(sender) {
+            let at = (place.0, now);
+            words::own(&mut self.freshness, &self.config, &self.me.name, at, actions);
+        }
         let member = self.config.sender(sender).is_some();
         if member && self.freshness.is_later(sender, place.0) {
             self.liveness.started(sender);

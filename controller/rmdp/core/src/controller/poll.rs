@@ -106,6 +106,13 @@ impl Poll {
         self.whole_since = self.whole_since.filter(|_| row).or(self.complete);
     }
 
+    /// So much time has passed unseen.
+    pub(super) fn miss(&mut self, missed: Duration) {
+        for seen in [&mut self.whole_since, &mut self.strange].into_iter().flatten() {
+            *seen = *seen + missed;
+        }
+    }
+
     /// A task of the queue that is not believed.
     pub(super) fn pass_over(&mut self, id: TransactionId, until: Instant, now: Instant) {
         self.strangers.insert(id, until, now);

@@ -84,6 +84,13 @@ impl Proofs {
         self.asked.values().flat_map(|asked| asked.waiting.values().map(|(task, _)| task))
     }
 
+    /// So much time has passed unseen.
+    pub(super) fn miss(&mut self, missed: Duration) {
+        for asked in self.asked.values_mut() {
+            asked.since = asked.since + missed;
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.asked.clear();
         self.waiting = 0;

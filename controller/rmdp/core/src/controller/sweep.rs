@@ -333,7 +333,8 @@ impl Controller {
             _ => return,
         };
         let grace = self.grace(now);
-        let over = |since: Instant| now.since(since) >= grace;
+        // Only what is old enough is read at all.
+        let over = |since: Instant| now.since(since) >= grace || self.is(Mutant::AgeIsGrace);
         if !self.horizons.closed_since(source, occurrence).is_some_and(over) && !self.is(Mutant::NoHorizon) {
             if let Object::Decision(_) = object
                 && (self.sweep.candidates.len() < SOURCES || self.sweep.candidates.contains_key(source))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scenario::{Incident, MS};
+use super::scenario::{Incident, MS, Pause};
 use super::world::{Event, World};
 use crate::io::{Audit, Execution, Input};
 use crate::key::Key;
@@ -117,6 +117,10 @@ impl World {
             let old = self.chance.permille(300);
             self.after(wait, Event::Incident(Incident::Crash { node, restart_after, old }));
         }
+        if self.chance.permille(self.rates.sleep_executing) {
+            let (wait, length) = (self.chance.range(0, 60 * MS), self.chance.range(18_000, 28_000) * MS);
+            self.after(wait, Event::Incident(Incident::Pause { node, length, kind: Pause::Frozen }));
+        }
         let push =
             push.map(|(before, within)| (before, u64::try_from(within.as_nanos()).unwrap_or(u64::MAX)));
         let (connection, piped, parts) = (0, false, Parts::default());
@@ -217,7 +221,7 @@ impl World {
             }
         };
         let now = self.nodes[run.node].clock.local(self.now);
-        let budget = u64::from(self.scenario.config.claims.budget_ms) * MS;
+        let budget = u64::from(self.config_of(run.node).claims.budget_ms) * MS;
         let (before, within) = match (run.op, run.push) {
             (Op::Part(_), _) => (run.start_before, budget),
             (Op::Push, Some(push)) => push,
@@ -231,7 +235,7 @@ impl World {
             self.agent_ends(run, outcome);
             return;
         }
-        self.checker.write_starts(self.now, (run.node, run.start), id, attempt, within);
+        self.checker.write_starts((self.now, now), (run.node, run.start), id, attempt, within);
         // A request may sit in a socket for long, whatever becomes of its sender.
         let stuck = self.chance.permille(self.rates.write_stuck);
         let arrives =

@@ -96,7 +96,8 @@ struct Effects {
 struct Decided {
     decision: Decision,
     at: u64,
-    swept: bool,
+    /// When it was swept.
+    swept: Option<u64>,
 }
 
 /// See the module.
@@ -110,6 +111,8 @@ pub(super) struct Checker {
     claims: BTreeMap<(TransactionId, u32), (String, u64)>,
     results: BTreeSet<(TransactionId, u32)>,
     decisions: BTreeMap<TransactionId, Decided>,
+    /// When decisions were sent first, by the nonce of who did.
+    recorded: BTreeMap<(TransactionId, String), u64>,
     /// When it was queued first.
     queued: BTreeMap<TransactionId, (Event, u64)>,
     /// Raises, and when they were sent first.
@@ -184,6 +187,9 @@ impl Checker {
         if let Request::Create { key: Key::Horizon(source, below), .. } = request {
             self.raises.entry((source.clone(), *below)).or_insert(real);
         }
+        if let Request::Create { key: Key::Decision(id), object: Object::Decision(decision) } = request {
+            self.recorded.entry((*id, decision.nonce.clone())).or_insert(real);
+        }
         let Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) } = request else {
             return;
         };
@@ -224,7 +230,7 @@ impl Checker {
         }
         let Some(decided) = self.decisions.get(&id) else { return };
         let claimed = self.claims.get(&(id, attempt)).map_or(0, |(_, at)| *at);
-        if decided.swept {
+        if decided.swept.is_some() {
             self.fail(Invariant::I10, real, format!("{id} is executed after its decision was swept"));
         } else if decided.at < claimed {
             self.fail(
@@ -238,7 +244,7 @@ impl Checker {
     /// An agent starts a write to a switch.
     pub(super) fn write_starts(
         &mut self,
-        real: u64,
+        (real, local): (u64, Instant),
         who: (usize, u32),
         id: TransactionId,
         attempt: u32,
@@ -254,7 +260,7 @@ impl Checker {
             return;
         };
         let end = sent.local.as_nanos() + sent.lease - budget;
-        let local = sent.clock.local(real).as_nanos();
+        let local = local.as_nanos();
         if local >= end {
             let late = (local - end) / 1_000_000;
             self.fail(
@@ -374,6 +380,11 @@ impl Checker {
 
     fn decided(&mut self, real: u64, id: TransactionId, decision: &Decision) {
         self.must_be_real(real, id, Some(decision.work), "decided");
+        // What was under way when it was swept changes nothing: its id is closed, and sweepers find it.
+        let sent = self.recorded.get(&(id, decision.nonce.clone())).copied().unwrap_or(real);
+        if self.decisions.get(&id).and_then(|before| before.swept).is_some_and(|swept| sent < swept) {
+            return;
+        }
         if let Outcome::Superseded { by } = decision.outcome
             && !self.generations.contains(&by)
         {
@@ -390,11 +401,11 @@ impl Checker {
         self.acts_by_nonce(real, id, decision.attempt, &decision.nonce);
         match self.decisions.get(&id) {
             None => {
-                let decided = Decided { decision: decision.clone(), at: real, swept: false };
+                let decided = Decided { decision: decision.clone(), at: real, swept: None };
                 self.decisions.insert(id, decided);
             }
             Some(before) if same(&before.decision, decision) => {}
-            Some(before) if before.swept => {
+            Some(before) if before.swept.is_some() => {
                 self.fail(
                     Invariant::I10,
                     real,
@@ -421,7 +432,7 @@ impl Checker {
                 if let Key::Decision(id) = key
                     && let Some(decided) = self.decisions.get_mut(id)
                 {
-                    decided.swept = true;
+                    decided.swept = decided.swept.or(Some(real));
                 }
             }
             Key::Generation(generation) => {
@@ -506,6 +517,11 @@ impl Checker {
             task.switch()
         );
         self.fail(Invariant::I13, real, what);
+    }
+
+    /// All switches are restarted: whatever they were at work on.
+    pub(super) fn forget_pushes(&mut self) {
+        self.pushing.clear();
     }
 
     /// A switch has forgotten something.

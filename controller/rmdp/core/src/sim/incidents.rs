@@ -1,7 +1,7 @@
 //! Faults, starts, and the calm.
 
 use super::node::Kind;
-use super::scenario::{Forged, Incident, MS, Rates};
+use super::scenario::{Forged, Incident, MS, Pause, Rates};
 use super::world::{Event, World};
 use crate::config::Role;
 use crate::controller::Controller;
@@ -20,15 +20,22 @@ impl World {
         let now = self.nodes[node].clock.local(self.now);
         self.nodes[node].start += 1;
         (self.nodes[node].born, self.nodes[node].since, self.nodes[node].sequence) = (self.now, self.now, 0);
-        let start = self.nodes[node].start;
-        self.store.write(self.now, Key::Epoch(self.nodes[node].name.clone(), start.into()));
-        self.checker.started(&self.nodes[node].name, start.into());
-        let me = Identity { name: self.nodes[node].name.clone(), network: NETWORK, epoch: u64::from(start) };
-        let config = self.scenario.config.clone();
+        let (start, name) = (self.nodes[node].start, self.nodes[node].name.clone());
+        let epoch = self.epochs.entry(name.clone()).or_default();
+        *epoch += 1;
+        let epoch = *epoch;
+        (self.nodes[node].epoch, self.nodes[node].version) = (epoch, self.version);
+        self.store.write(self.now, Key::Epoch(name.clone(), epoch));
+        self.checker.started(&name, epoch);
+        let me = Identity { name, network: NETWORK, epoch };
+        let config = self.config_of(node);
         let kind = if self.nodes[node].is_controller {
             let mut controller = Controller::new(me, config, now);
             if let Some(mutant) = self.mutant {
                 controller.mutate(mutant);
+            }
+            if let Some(before) = self.version.checked_sub(1) {
+                controller.hold_grace(self.scenario.configs[before].grace(), now);
             }
             Kind::Controller(Box::new(controller))
         } else {
@@ -64,6 +71,11 @@ impl World {
         if !std::mem::take(&mut self.nodes[node].paused) {
             return;
         }
+        if std::mem::take(&mut self.nodes[node].still) {
+            let clock = self.nodes[node].clock;
+            let slept = clock.local(self.now).since(clock.local(self.nodes[node].since));
+            self.nodes[node].clock.offset -= i128::try_from(slept.as_nanos()).unwrap_or(0);
+        }
         (self.nodes[node].frozen, self.nodes[node].since) = (false, self.now);
         self.line(|| format!("node {node} goes on"));
         // What it was about to do, it does now, and what came, comes now.
@@ -77,37 +89,48 @@ impl World {
         }
     }
 
+    /// The intent log gets a generation, and whoever follows it reads it in a while.
+    fn append(&mut self) {
+        let generation = self.newest.max(self.scenario.first) + 1;
+        self.newest = generation;
+        if self.era > 0 {
+            self.scenario.eras.insert(generation, self.era);
+        }
+        let record = Object::Generation(self.scenario.generation(generation));
+        self.store.append(self.now, Key::Generation(generation), record);
+        self.checker.appended(&self.scenario.tasks(generation));
+        for node in 0..self.nodes.len() {
+            let start = self.nodes[node].start;
+            if self.nodes[node].is_controller {
+                let wait = self.chance.range(100, 1500) * MS;
+                self.after(wait, Event::Wanted { node, start, generation });
+            } else {
+                let wait = self.chance.range(MS, 50 * MS);
+                self.after(wait, Event::Emit { node, start, generation });
+            }
+        }
+    }
+
+    /// So does the log of probes.
+    fn append_probe(&mut self) {
+        let occurrence = self.probes + 1;
+        self.probes = occurrence;
+        let entry = Object::Probe(self.scenario.entry(occurrence));
+        self.store.append(self.now, Key::Probe(occurrence), entry);
+        self.checker.appended(&self.scenario.probe(occurrence));
+        for node in 0..self.nodes.len() {
+            if !self.nodes[node].is_controller {
+                let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
+                self.after(wait, Event::ProbeFor { node, start, occurrence, old: false, from: 0 });
+            }
+        }
+    }
+
     pub(super) fn incident(&mut self, incident: &Incident) {
         self.line(|| format!("{incident:?}"));
         match *incident {
-            Incident::Append { generation } => {
-                self.newest = generation;
-                let record = Object::Generation(self.scenario.generation(generation));
-                self.store.append(self.now, Key::Generation(generation), record);
-                self.checker.appended(&self.scenario.tasks(generation));
-                for node in 0..self.nodes.len() {
-                    let start = self.nodes[node].start;
-                    if self.nodes[node].is_controller {
-                        let wait = self.chance.range(100, 1500) * MS;
-                        self.after(wait, Event::Wanted { node, start, generation });
-                    } else {
-                        let wait = self.chance.range(MS, 50 * MS);
-                        self.after(wait, Event::Emit { node, start, generation });
-                    }
-                }
-            }
-            Incident::Probe { occurrence } => {
-                self.probes = occurrence;
-                let entry = Object::Probe(self.scenario.entry(occurrence));
-                self.store.append(self.now, Key::Probe(occurrence), entry);
-                self.checker.appended(&self.scenario.probe(occurrence));
-                for node in 0..self.nodes.len() {
-                    if !self.nodes[node].is_controller {
-                        let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
-                        self.after(wait, Event::ProbeFor { node, start, occurrence, old: false, from: 0 });
-                    }
-                }
-            }
+            Incident::Append => self.append(),
+            Incident::Probe => self.append_probe(),
             Incident::Crash { node, restart_after, .. } | Incident::Drain { node, restart_after }
                 if self.nodes[node].kind.is_none() || self.calm.is_some() =>
             {
@@ -132,11 +155,30 @@ impl World {
                 }
                 self.after(restart_after + 10 * MS, Event::Start(node));
             }
-            Incident::Pause { node, length, frozen } => {
+            Incident::Pause { node, length, kind } => {
                 if self.nodes[node].runs() {
-                    self.nodes[node].paused = true;
-                    (self.nodes[node].frozen, self.nodes[node].since) = (frozen, self.now);
+                    let paused = &mut self.nodes[node];
+                    (paused.paused, paused.since) = (true, self.now);
+                    (paused.frozen, paused.still) = (kind == Pause::Frozen, kind == Pause::Still);
                     self.after(length, Event::Resume(node));
+                }
+            }
+            Incident::PutBack { by } => self.put_back(by),
+            Incident::ClockJumps { node, by } => {
+                self.nodes[node].clock.offset += i128::from(by);
+                if self.nodes[node].runs() {
+                    // It begins anew to listen.
+                    self.nodes[node].since = self.now;
+                    self.input(node, Input::Tick);
+                }
+            }
+            Incident::WallClock { node, by } => self.nodes[node].wall = by.into(),
+            Incident::Configure { version } => {
+                self.version = version;
+                for node in 0..self.nodes.len() {
+                    let (start, wait) =
+                        (self.nodes[node].start, self.chance.range(MS, self.scenario.follows(version)));
+                    self.after(wait, Event::Follow { node, start, version });
                 }
             }
             Incident::StoreGone { length, keeps } => {
@@ -164,6 +206,40 @@ impl World {
         }
     }
 
+    /// All nodes are stopped, the store is put back to what it was a while ago, the switches and the nodes are started: as
+    /// docs/rmdp.md tells people to do it. What was appended since is lost; its numbers are given again, to other things.
+    fn put_back(&mut self, by: u64) {
+        let then = self.now.saturating_sub(by);
+        let Some(backup) = self.backups.iter().rev().find(|backup| backup.at <= then).cloned() else {
+            return;
+        };
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].kind.is_some() {
+                self.count(node);
+                self.nodes[node].crash(self.now);
+                let wait = self.chance.range(300, 2000) * MS;
+                self.after(wait, Event::Start(node));
+            }
+            // What is on its way to the store does not come.
+            self.nodes[node].start += 1;
+            self.nodes[node].cut = self.nodes[node].start;
+        }
+        let violations = std::mem::take(&mut self.checker.violations);
+        (self.store, self.checker) = (backup.store, backup.checker);
+        (self.newest, self.probes, self.epochs) = (backup.newest, backup.probes, backup.epochs);
+        self.checker.violations = violations;
+        self.checker.forget_pushes();
+        self.held.clear();
+        // Stream epochs are given again as well: nobody sends once more what was recorded under them.
+        self.recorded.clear();
+        self.drop_heartbeats();
+        self.era += 1;
+        for switch in 0..self.scenario.switches.len() {
+            let name = self.scenario.switches[switch].clone();
+            self.switch_restarts(&name);
+        }
+    }
+
     /// An old announce comes again, or an old task is queued again by somebody who has slept.
     pub(super) fn replay(&mut self) {
         if self.emitted.is_empty() {
@@ -177,9 +253,7 @@ impl World {
             let request = Request::Create { key: Key::Queue(task.id()), object: Object::Task(queued) };
             self.arrive(node, u32::MAX, Token(u64::MAX), request, 0);
         } else if self.nodes[node].is_controller {
-            self.nodes[node].copies.remove(&task.id());
-            let sender = 1;
-            self.happen(Event::Datagram { node, input: Input::Announced { task, sender } });
+            self.again(node, task);
         }
     }
 
@@ -208,7 +282,7 @@ impl World {
                 let (role, notices, lateness) = (Role::Distributor, Vec::new(), Vec::new());
                 let heartbeat =
                     Heartbeat { role, generation, leaving: false, notices, lateness, heard: Vec::new() };
-                let (epoch, sequence) = (self.nodes[0].start.into(), self.nodes[0].sequence + 1);
+                let (epoch, sequence) = (self.nodes[0].epoch, self.nodes[0].sequence + 1);
                 let input = Input::Heartbeat { sender: self.nodes[0].sender, epoch, sequence, heartbeat };
                 self.multicast(0, &input);
                 self.forged = Some(self.now);
@@ -228,6 +302,7 @@ impl World {
 
     pub(super) fn calm_down(&mut self) {
         self.calm = Some(self.now);
+        self.nodes.iter_mut().for_each(|node| node.wall = 0);
         self.rates = Rates::CALM;
         self.happen(Event::StoreBack);
         for switch in 0..self.scenario.switches.len() {

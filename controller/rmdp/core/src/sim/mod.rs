@@ -8,11 +8,14 @@
 //!                      Checker: I1 .. I16 ─► Violation
 //! ```
 //!
-//! Faults until the calm: datagrams lost, doubled, late, replayed, authentic and wrong; requests lost before or after they took effect, answered with
-//! an error, landing seconds late; the store gone; nodes crashed and restarted without memory, or paused; clocks that
-//! start anywhere and drift by 5 %; switches restarted, edited by hand, unreachable, refusing, slow with their pipelines;
-//! requests that take effect long after their sender has given up; half of the sites have lax switches. After the calm everything queued has to
-//! be decided, and every switch to hold what the newest generation wants, within a bound.
+//! Faults until the calm: datagrams lost, doubled, late, replayed, authentic and wrong; requests lost before or after they
+//! took effect, answered with an error, landing seconds or a horizon late; listings that lack keys, are stale, out of order
+//! and full of strangers; objects that nobody can read; the store gone, or put back to what it was a while ago; nodes crashed
+//! and restarted without memory, paused, asleep over a whole horizon, or twice under one name; clocks that start anywhere,
+//! drift by 5 %, jump ahead, stand still in a pause; times of day that are wrong by a day; new versions of the shared
+//! configuration that not all follow at once; switches restarted, edited by hand, unreachable, refusing, slow with their
+//! pipelines; requests that take effect long after their sender has given up; half of the sites have lax switches. After the
+//! calm everything queued has to be decided, and every switch to hold what the newest generation wants, within a bound.
 //!
 //! `OUTPLANE_SEEDS` says how many seeds the tests try, `OUTPLANE_SEED` replays one.
 
@@ -24,6 +27,7 @@ mod network;
 mod node;
 mod scenario;
 mod store;
+mod troubles;
 mod world;
 
 pub use crate::mutant::Mutant;

@@ -1,5 +1,7 @@
 //! What travels: datagrams, and requests to the store.
 
+use std::time::Duration;
+
 use super::node::Node;
 use super::scenario::MS;
 use super::store::Change;
@@ -18,8 +20,8 @@ const PATIENCE: u64 = 400 * MS;
 impl World {
     pub(super) fn heartbeat(&mut self, node: usize, heartbeat: Heartbeat) {
         self.nodes[node].sequence += 1;
-        let Node { sender, start, sequence, .. } = self.nodes[node];
-        let input = Input::Heartbeat { sender, epoch: start.into(), sequence, heartbeat };
+        let Node { sender, epoch, sequence, .. } = self.nodes[node];
+        let input = Input::Heartbeat { sender, epoch, sequence, heartbeat };
         self.multicast(node, &input);
         self.recorded.push_back((self.now, node, input));
         if self.recorded.len() > RECORDED {
@@ -99,7 +101,11 @@ impl World {
             return;
         }
         let late = self.chance.permille(self.rates.lands_late);
-        let wait = if late { self.chance.range(100, 6000) * MS } else { self.chance.range(MS / 2, 8 * MS) };
+        let wait = match late {
+            true if self.chance.permille(self.rates.lands_next_day) => self.chance.range(8000, 30_000) * MS,
+            true => self.chance.range(100, 6000) * MS,
+            false => self.chance.range(MS / 2, 8 * MS),
+        };
         self.after(wait, Event::Arrive { node, start, token, request, phase: 0 });
     }
 
@@ -149,13 +155,47 @@ impl World {
 
     fn ask_store(&mut self, node: usize, request: Request) -> (Reply, Vec<Change>) {
         let faults = (&self.rates.store, self.mutant);
-        self.store.apply(self.now, node, request, &mut self.chance, faults)
+        let (mut reply, changes) = self.store.apply(self.now, node, request, &mut self.chance, faults);
+        if let Reply::Page { keys, .. } = &mut reply {
+            for listed in keys {
+                let age = i128::try_from(listed.age.as_nanos()).unwrap_or(0) + self.nodes[node].wall;
+                listed.age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
+            }
+        }
+        (reply, changes)
     }
 
     pub(super) fn changed(&mut self, changes: &[Change]) {
         for change in changes {
             self.checker.changed(self.now, change);
+            if let Change::Created(Key::Horizon(source, below), _) = change
+                && self.chance.permille(self.rates.closed_again)
+            {
+                self.announce_closed(source, *below);
+            }
         }
+    }
+}
+
+impl World {
+    /// Some of what a raise has just closed is announced again, to controllers who do not know of it yet.
+    fn announce_closed(&mut self, source: &str, below: u64) {
+        let closed = |task: &&Task| task.event().source == source && task.event().occurrence < below;
+        let closed: Vec<_> = self.emitted.iter().filter(closed).cloned().collect();
+        for _ in 0..if closed.is_empty() { 0 } else { self.chance.range(1, 10) } {
+            let task = closed[self.chance.index(closed.len())].clone();
+            let node = self.chance.index(self.nodes.len());
+            let wait = self.chance.range(0, 3000 * MS);
+            if self.nodes[node].is_controller {
+                self.after(wait, Event::Again { node, task });
+            }
+        }
+    }
+
+    /// An announce comes that the receiver has forgotten.
+    pub(super) fn again(&mut self, node: usize, task: Task) {
+        self.nodes[node].copies.remove(&task.id());
+        self.happen(Event::Datagram { node, input: Input::Announced { task, sender: 1 } });
     }
 }
 

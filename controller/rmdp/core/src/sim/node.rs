@@ -24,10 +24,11 @@ impl Kind {
     }
 }
 
-/// A monotonic clock: starts anywhere, runs up to 5 % too fast or too slow.
+/// A monotonic clock: starts anywhere, runs up to 5 % too fast or too slow, jumps ahead and stands still.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
-    pub(super) offset: u64,
+    /// Nanoseconds that it is ahead.
+    pub(super) offset: i128,
     /// Parts per million that it is too fast.
     pub(super) drift: i64,
 }
@@ -35,12 +36,12 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn local(self, real: u64) -> Instant {
         let drifted = i128::from(real) * i128::from(1_000_000 + self.drift) / 1_000_000;
-        Instant::from_nanos(self.offset + u64::try_from(drifted).unwrap_or(0))
+        Instant::from_nanos(u64::try_from(self.offset + drifted).unwrap_or(0))
     }
 
     /// The first real moment at which the clock shows this, or later.
     pub(super) fn real(self, local: Instant) -> u64 {
-        let shown = i128::from(local.as_nanos().saturating_sub(self.offset));
+        let shown = (i128::from(local.as_nanos()) - self.offset).max(0);
         let real = shown * 1_000_000 / i128::from(1_000_000 + self.drift);
         let mut real = u64::try_from(real).unwrap_or(u64::MAX);
         while self.local(real) < local {
@@ -66,6 +67,14 @@ pub(super) struct Node {
     pub(super) kind: Option<Kind>,
     /// Starts so far.
     pub(super) start: u32,
+    /// The stream epoch of this start, as the store has issued it: a twin's starts count as well.
+    pub(super) epoch: u64,
+    /// What earlier starts have sent to the store does not come any more.
+    pub(super) cut: u32,
+    /// The version of the configuration that it follows.
+    pub(super) version: usize,
+    /// Another process runs under its name.
+    pub(super) twin: bool,
     /// When it last started.
     pub(super) born: u64,
     /// When it last started, was resumed, was paused or went down: since when it runs or does not run, whichever it does.
@@ -73,7 +82,11 @@ pub(super) struct Node {
     /// Heartbeats of this start.
     pub(super) sequence: u64,
     pub(super) clock: Clock,
+    /// What its time of day is wrong by, nanoseconds.
+    pub(super) wall: i128,
     pub(super) paused: bool,
+    /// Its clock stands still with it.
+    pub(super) still: bool,
     /// What came while it was paused.
     pub(super) inbox: VecDeque<Event>,
     /// Requests without a reply.
@@ -130,7 +143,7 @@ impl Node {
             self.since = now;
         }
         self.kind = None;
-        (self.paused, self.frozen) = (false, false);
+        (self.paused, self.frozen, self.still) = (false, false, false);
         self.draining = false;
         self.inbox.clear();
         self.waiting.clear();

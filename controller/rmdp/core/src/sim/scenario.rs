@@ -1,10 +1,12 @@
 //! What a seed means: how many of what, how bad the faults are, and when they come.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::chance::Chance;
 use super::store::Faults;
+use super::troubles;
 use crate::config::{Member, Role, SharedConfig};
 use crate::object::{DesiredState, Generation, ProbeEntry};
 use crate::task::{Digest, Event, NETWORK, Task, Work};
@@ -27,8 +29,13 @@ pub(super) struct Rates {
     pub(super) copies_late: u64,
     /// Announces that nobody gets.
     pub(super) announce_lost: u64,
-    /// Nodes that crash while they execute.
+    /// Nodes that crash while they execute, and nodes that sleep over a horizon meanwhile.
     pub(super) crash_executing: u64,
+    pub(super) sleep_executing: u64,
+    /// Raises of a horizon after which what they close is announced again.
+    pub(super) closed_again: u64,
+    /// Of the requests that land late, those that do so a horizon later.
+    pub(super) lands_next_day: u64,
     pub(super) store: Faults,
 }
 
@@ -47,6 +54,9 @@ impl Rates {
         copies_late: 0,
         announce_lost: 0,
         crash_executing: 0,
+        sleep_executing: 0,
+        closed_again: 0,
+        lands_next_day: 0,
         store: Faults::NONE,
     };
 }
@@ -54,10 +64,14 @@ impl Rates {
 /// A fault, or something to do, at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Incident {
-    Append { generation: u64 },
-    Probe { occurrence: u64 },
+    Append,
+    Probe,
     Crash { node: usize, restart_after: u64, old: bool },
-    Pause { node: usize, length: u64, frozen: bool },
+    Pause { node: usize, length: u64, kind: Pause },
+    ClockJumps { node: usize, by: u64 },
+    WallClock { node: usize, by: i64 },
+    Configure { version: usize },
+    PutBack { by: u64 },
     Drain { node: usize, restart_after: u64 },
     StoreGone { length: u64, keeps: bool },
     SwitchRestart { switch: usize },
@@ -68,6 +82,17 @@ pub(super) enum Incident {
     Forge { what: Forged, switch: usize, queued: bool },
     ForgetCopies,
     Calm,
+}
+
+/// How a node stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Its clock goes on.
+    Plain,
+    /// Its clock stands still with it.
+    Still,
+    /// Its clock goes on, and it is for so long that others have to tell of it, beyond the calm too.
+    Frozen,
 }
 
 /// What somebody with the key says that is not so.
@@ -103,7 +128,8 @@ impl Forged {
 
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
-    pub(super) config: Arc<SharedConfig>,
+    /// The versions of the configuration.
+    pub(super) configs: Vec<Arc<SharedConfig>>,
     pub(super) switches: Vec<String>,
     pub(super) rates: Rates,
     /// Switches let what they have begun run on beside the next primary's writes.
@@ -117,14 +143,19 @@ pub(super) struct Scenario {
     pub(super) long: bool,
     /// Generations are numbered from behind this one.
     pub(super) first: u64,
+    /// The node whose name another process has as well.
+    pub(super) twin: Option<usize>,
     /// Others' objects that lie about.
     pub(super) strangers: Vec<String>,
+    /// How often the store had been put back when a generation was appended, if it ever was: what has the same number may
+    /// want something else.
+    pub(super) eras: BTreeMap<u64, u8>,
     /// Some generations want what the last one wanted.
     same: u64,
 }
 
 impl Scenario {
-    pub(super) fn new(chance: &mut Chance) -> Self {
+    pub(super) fn new(seed: u64, chance: &mut Chance) -> Self {
         let distributors = chance.range(1, 3);
         let controllers = chance.range(1, 4);
         let config = Arc::new(configuration(chance, distributors, controllers));
@@ -135,19 +166,11 @@ impl Scenario {
         let calm = chance.range(2000, 7000) * MS;
         let mut incidents = Vec::new();
         let first = [0, 5, 40, 1020][chance.index(4)];
-        for generation in first + 1..=first + generations {
-            incidents.push((chance.range(0, calm * 9 / 10), Incident::Append { generation }));
+        for _ in 0..generations {
+            incidents.push((chance.range(0, calm * 9 / 10), Incident::Append));
         }
-        // The log has an order.
-        let mut times: Vec<_> = incidents.iter().map(|(at, _)| *at).collect();
-        times.sort_unstable();
-        for ((at, _), sorted) in incidents.iter_mut().zip(times) {
-            *at = sorted;
-        }
-        let mut times: Vec<_> = (0..chance.range(0, 6)).map(|_| chance.range(0, calm * 9 / 10)).collect();
-        times.sort_unstable();
-        for (at, occurrence) in times.into_iter().zip(1..) {
-            incidents.push((at, Incident::Probe { occurrence }));
+        for _ in 0..chance.range(0, 6) {
+            incidents.push((chance.range(0, calm * 9 / 10), Incident::Probe));
         }
         // Some seeds have every fault, some few, some none.
         let wild = [0, 300, 700, 1000][chance.index(4)];
@@ -165,6 +188,9 @@ impl Scenario {
             copies_late: rate(500),
             announce_lost: rate(300),
             crash_executing: rate(60),
+            sleep_executing: 0,
+            closed_again: 0,
+            lands_next_day: 0,
             store: Faults { hidden: rate(300), late: rate(300), disorder: rate(300), unreadable: rate(100) },
         };
         let count = chance.range(0, 12) * wild / 1000;
@@ -183,7 +209,7 @@ impl Scenario {
                 let length = chance.range(8_000, 25_000) * MS;
                 incidents.push((
                     calm + chance.range(1, 6_000) * MS,
-                    Incident::Pause { node, length, frozen: false },
+                    Incident::Pause { node, length, kind: Pause::Plain },
                 ));
             }
         }
@@ -208,8 +234,9 @@ impl Scenario {
         let strangers = if chance.permille(wild / 2) { strangers(chance) } else { Vec::new() };
         let lax = chance.permille(500);
         let push_takes = chance.range(20, u64::from(config.claims.push_ms) * 2 / 3) * MS;
-        Self {
-            config,
+        let mut scenario = Self {
+            configs: vec![config],
+            twin: None,
             switches,
             rates,
             lax,
@@ -219,8 +246,27 @@ impl Scenario {
             long,
             first,
             strangers,
+            eras: BTreeMap::new(),
             same,
+        };
+        if wild > 0 {
+            // From a stream of its own, so that it changes nothing in the seeds that have none.
+            let mut more = Chance::new(seed ^ 0x7206_b1e5);
+            troubles::add(&mut scenario, &mut more, calm);
         }
+        scenario
+    }
+
+    /// Nodes follow this version no later than so long after it was set, nanoseconds: those who run do so before the
+    /// grace of the version before is over.
+    pub(super) fn follows(&self, version: usize) -> u64 {
+        (u64::from(self.configs[version - 1].retention.grace_s) * 1000 / 2 * MS).min(12_000 * MS)
+    }
+
+    /// Of all versions of the configuration, nanoseconds.
+    pub(super) fn longest_grace(&self) -> u64 {
+        let graces = self.configs.iter().map(|config| u64::from(config.retention.grace_s));
+        graces.max().unwrap_or(0) * 1000 * MS
     }
 
     /// The tasks of a generation: every distributor compiles the same.
@@ -236,6 +282,7 @@ impl Scenario {
             let mut desired = [0; 32];
             desired[..8].copy_from_slice(&state.to_be_bytes());
             desired[8] = u8::try_from(number).unwrap_or(0);
+            desired[9] = self.eras.get(&generation).copied().unwrap_or(0);
             let work = Work::Converge { generation, desired: Digest(desired), entries: 10 };
             tasks
                 .push(Task::new(Event::generation(NETWORK, generation, switch), work).expect("a good event"));
@@ -290,13 +337,13 @@ fn strangers(chance: &mut Chance) -> Vec<String> {
     paths
 }
 
-fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
+pub(super) fn incident(chance: &mut Chance, nodes: usize, switches: usize) -> Incident {
     let node = chance.index(nodes);
     match chance.range(0, 13) {
         0..=2 => {
             Incident::Crash { node, restart_after: chance.range(50, 2500) * MS, old: chance.permille(300) }
         }
-        3..=5 => Incident::Pause { node, length: chance.range(50, 3000) * MS, frozen: false },
+        3..=5 => Incident::Pause { node, length: chance.range(50, 3000) * MS, kind: Pause::Plain },
         6 => Incident::Drain { node, restart_after: chance.range(200, 2000) * MS },
         7 => Incident::StoreGone { length: chance.range(100, 2500) * MS, keeps: chance.permille(500) },
         8 => Incident::SwitchRestart { switch: chance.index(switches) },

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
@@ -9,17 +10,18 @@ use super::agent::{Run, Stage, Switches};
 use super::chance::Chance;
 use super::checker::{Checker, Violation};
 use super::node::{Clock, Kind, Node};
-use super::scenario::{Incident, MS, Rates, Scenario};
+use super::scenario::{Incident, MS, Pause, Rates, Scenario};
 use super::store::Store;
-use crate::config::Role;
+use crate::config::{Role, SharedConfig};
 use crate::io::{Action, Copies, Input, Reply, Request, SenderCopies, Token};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::object::Object;
 use crate::task::Task;
 
-/// How long after the calm everything has to be decided.
-const BOUND: u64 = 40_000 * MS;
+/// How long after the calm everything has to be decided, beside a grace: for so long a queued task that could not be read is
+/// left alone.
+const BOUND: u64 = 35_000 * MS;
 /// No datagram is longer under way.
 pub(super) const LATEST: u64 = 3000 * MS;
 /// After this a silence has to be known: twice the limit of 1 s, a heartbeat, clocks that differ by 10 %, and what may
@@ -33,6 +35,7 @@ const LONG: u64 = 45_000 * MS;
 pub(super) enum Event {
     Tick { node: usize, start: u32 },
     Datagram { node: usize, input: Input },
+    Again { node: usize, task: Task },
     Arrive { node: usize, start: u32, token: Token, request: Request, phase: u8 },
     Answer { node: usize, start: u32, token: Token, reply: Reply },
     Agent(Run, Stage),
@@ -45,6 +48,7 @@ pub(super) enum Event {
     Stir { node: usize, start: u32, switch: String },
     Audit { node: usize, start: u32, task: Task, number: u64 },
     Incident(Incident),
+    Follow { node: usize, start: u32, version: usize },
     Start(usize),
     Resume(usize),
     StoreBack,
@@ -63,6 +67,7 @@ impl Event {
             | Self::Stir { node, start, .. }
             | Self::Pushed { node, start, .. }
             | Self::Audit { node, start, .. }
+            | Self::Follow { node, start, .. }
             | Self::ProbeFor { node, start, .. } => Some((*node, Some(*start))),
             Self::Datagram { node, .. } => Some((*node, None)),
             Self::Agent(run, _) => Some((run.node, Some(run.start))),
@@ -100,6 +105,17 @@ fn strangers(scenario: &Scenario) -> Store {
     store
 }
 
+/// The store at a time.
+#[derive(Clone, Debug)]
+pub(super) struct Backup {
+    pub(super) at: u64,
+    pub(super) store: Store,
+    pub(super) checker: Checker,
+    pub(super) newest: u64,
+    pub(super) probes: u64,
+    pub(super) epochs: BTreeMap<String, u64>,
+}
+
 pub(super) struct World {
     seed: u64,
     pub(super) mutant: Option<Mutant>,
@@ -123,6 +139,14 @@ pub(super) struct World {
     /// Some of the heartbeats that were sent, when and by which node.
     pub(super) recorded: VecDeque<(u64, usize, Input)>,
     pub(super) calm: Option<u64>,
+    /// The stream epochs that the store has issued, by name.
+    pub(super) epochs: BTreeMap<String, u64>,
+    /// The newest version of the configuration.
+    pub(super) version: usize,
+    /// What the store was, and what was known of it, now and then; kept only where it is put back.
+    pub(super) backups: Vec<Backup>,
+    /// How often it was.
+    pub(super) era: u8,
     /// When somebody with the key last spoke in the first node's name.
     pub(super) forged: Option<u64>,
     hasher: SipHasher13,
@@ -133,20 +157,26 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::new(&mut chance);
-        let nodes = scenario.config.members.iter().map(|member| Node {
+        let scenario = Scenario::new(seed, &mut chance);
+        let nodes = scenario.configs[0].members.iter().map(|member| Node {
             name: member.name.clone(),
             sender: member.sender,
             is_controller: member.role == Role::Controller,
             kind: None,
             start: 0,
+            epoch: 0,
+            cut: 0,
+            version: 0,
+            twin: false,
             born: 0,
             since: 0,
             sequence: 0,
             clock: Clock {
-                offset: chance.range(0, 20_000) * MS,
+                offset: (chance.range(0, 20_000) * MS).into(),
                 drift: i64::try_from(chance.range(0, 100_000)).unwrap_or(0) - 50_000,
             },
+            wall: 0,
+            still: false,
             paused: false,
             inbox: VecDeque::new(),
             waiting: BTreeSet::new(),
@@ -160,7 +190,11 @@ impl World {
             frozen: false,
             epochs: BTreeMap::new(),
         });
-        let nodes: Vec<_> = nodes.collect();
+        let mut nodes: Vec<_> = nodes.collect();
+        if let Some(of) = scenario.twin {
+            nodes[of].twin = true;
+            nodes.push(nodes[of].clone());
+        }
         let report = Report {
             seed,
             hash: 0,
@@ -184,12 +218,16 @@ impl World {
             store_keeps: false,
             held: Vec::new(),
             switches: Switches::default(),
-            checker: Checker::new(u64::from(scenario.config.retention.grace_s) * 1000 * MS),
+            checker: Checker::new(scenario.longest_grace()),
             newest: scenario.first,
             probes: 0,
             emitted: Vec::new(),
             recorded: VecDeque::new(),
             calm: None,
+            epochs: BTreeMap::new(),
+            version: 0,
+            backups: Vec::new(),
+            era: 0,
             forged: None,
             hasher: SipHasher13::new(),
             lines: None,
@@ -209,7 +247,7 @@ impl World {
         if freeze.permille(80) {
             let node = freeze.index(world.nodes.len());
             let (at, length) = (freeze.range(0, 2000) * MS, freeze.range(7000, 10_000) * MS);
-            world.after(at, Event::Incident(Incident::Pause { node, length, frozen: true }));
+            world.after(at, Event::Incident(Incident::Pause { node, length, kind: Pause::Frozen }));
         }
         world.after(500 * MS, Event::Look);
         world
@@ -230,6 +268,13 @@ impl World {
     pub(super) fn after(&mut self, wait: u64, event: Event) {
         self.number += 1;
         self.events.insert((self.now + wait, self.number), event);
+    }
+
+    /// Heartbeats that are under way do not come.
+    pub(super) fn drop_heartbeats(&mut self) {
+        let heartbeat =
+            |event: &Event| matches!(event, Event::Datagram { input: Input::Heartbeat { .. }, .. });
+        self.events.retain(|_, event| !heartbeat(event));
     }
 
     pub(super) fn run(self) -> Report {
@@ -269,6 +314,7 @@ impl World {
     /// Looks whether it is over.
     fn look(&mut self) -> bool {
         self.after(500 * MS, Event::Look);
+        self.back_up();
         for node in 0..self.nodes.len() {
             if let Some(Kind::Controller(controller)) = &self.nodes[node].kind {
                 self.report.marks += controller.degraded().count() as u64;
@@ -294,7 +340,8 @@ impl World {
         let wanted = last.values().copied().filter(|task| current.contains(&task.id())).chain(&probes);
         let installed =
             |task: &Task| self.switches.0.get(task.switch()).is_some_and(|switch| switch.holds(task));
-        let kept = self.newest == 0 || self.scenario.tasks(self.newest).iter().all(installed);
+        let there = self.newest > self.scenario.first;
+        let kept = !there || self.scenario.tasks(self.newest).iter().all(installed);
         let settled = kept
             && wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
@@ -304,14 +351,12 @@ impl World {
         if settled && over {
             return true;
         }
-        if self.now < calm + BOUND + if self.scenario.long { LONG } else { 0 } {
+        let bound = BOUND + self.scenario.longest_grace();
+        if self.now < calm + bound + if self.scenario.long { LONG } else { 0 } {
             return false;
         }
-        let wrong = self
-            .scenario
-            .tasks(self.newest.max(1))
-            .into_iter()
-            .filter(|task| self.newest > 0 && !installed(task));
+        let wrong =
+            self.scenario.tasks(self.newest.max(1)).into_iter().filter(|task| there && !installed(task));
         let wrong: Vec<_> = wrong.map(|task| task.switch().to_owned()).collect();
         let never: Vec<_> =
             wanted.filter(|task| !self.checker.is_decided_or_closed(task)).map(Task::id).collect();
@@ -322,11 +367,25 @@ impl World {
         for switch in wrong {
             let what = format!(
                 "{switch} does not hold the newest generation, {} s after the faults",
-                BOUND / (1000 * MS)
+                bound / (1000 * MS)
             );
             self.checker.violations.push(Violation { invariant: super::Invariant::I12, at: self.now, what });
         }
         true
+    }
+
+    fn back_up(&mut self) {
+        let put_back = |(_, incident): &(u64, Incident)| matches!(incident, Incident::PutBack { .. });
+        if self.calm.is_none() && self.scenario.incidents.iter().any(put_back) {
+            self.backups.push(Backup {
+                at: self.now,
+                store: self.store.clone(),
+                checker: self.checker.clone(),
+                newest: self.newest,
+                probes: self.probes,
+                epochs: self.epochs.clone(),
+            });
+        }
     }
 
     /// Whom a controller takes to be alive although he has been down for long.
@@ -339,8 +398,10 @@ impl World {
         let Some(Kind::Controller(machine)) = &controller.kind else { return };
         let now = clock.local(self.now);
         let alive: BTreeSet<u32> = machine.alive(now).collect();
-        let silence = clock.real_length(self.scenario.config.silence().as_nanos().try_into().unwrap_or(0));
-        for other in self.nodes.iter().filter(|other| other.kind.is_none() && alive.contains(&other.sender)) {
+        let silence =
+            clock.real_length(self.scenario.configs[0].silence().as_nanos().try_into().unwrap_or(0));
+        let gone = |other: &&Node| other.kind.is_none() && !other.twin && alive.contains(&other.sender);
+        for other in self.nodes.iter().filter(gone) {
             if self.now > other.since.max(since) + LATEST + silence {
                 let what = format!("node {node} takes {} to be alive, who is down", other.name);
                 let invariant = super::Invariant::I15;
@@ -354,15 +415,16 @@ impl World {
         let long = |node: &Node| self.now.saturating_sub(node.since) >= LONG_ENOUGH;
         let calm = self.calm.is_some_and(|calm| self.now >= calm + LONG_ENOUGH);
         let mut wrong = Vec::new();
-        for observer in self.nodes.iter().filter(|node| node.runs() && !node.draining && long(node)) {
+        // Of two under one name each hears others tell of the other one.
+        let watched = |node: &&Node| !node.twin && long(node);
+        for observer in self.nodes.iter().filter(|node| node.runs() && !node.draining && watched(node)) {
             let troubles = observer.troubles(self.now);
-            for other in self.nodes.iter().filter(|node| node.name != observer.name && long(node)) {
+            for other in self.nodes.iter().filter(|node| node.name != observer.name && watched(node)) {
                 let told =
                     troubles.iter().any(|text| text.starts_with(&format!("{} has not been", other.name)));
                 let (runs, left) = (other.runs() && !other.draining, other.left);
                 // An earlier start of it may have left in good order, and nothing was heard of this one.
-                let unknown =
-                    observer.epochs.get(&other.sender).is_some_and(|start| *start < u64::from(other.start));
+                let unknown = observer.epochs.get(&other.sender).is_some_and(|start| *start < other.epoch);
                 let spoken_for = other.name == self.nodes[0].name
                     && self.forged.is_some_and(|at| self.now < at + LONG_ENOUGH);
                 if !runs && !left && !unknown && !spoken_for && !told {
@@ -371,6 +433,17 @@ impl World {
                 if runs && calm && told {
                     wrong.push(format!("{} is well, and {} tells of it", other.name, observer.name));
                 }
+            }
+        }
+        // Of two under one name the one that was started first finds out.
+        let twins: Vec<_> = self.nodes.iter().filter(|node| node.twin && node.runs() && long(node)).collect();
+        if let [one, other] = twins[..]
+            && calm
+        {
+            let first = if one.epoch < other.epoch { one } else { other };
+            let told = first.troubles(self.now).iter().any(|text| text.starts_with("another process"));
+            if !told && !first.draining && !one.left && !other.left {
+                wrong.push(format!("two run as {}, and the first one does not tell", first.name));
             }
         }
         for what in wrong {
@@ -383,7 +456,7 @@ impl World {
         if !self.nodes[node].is_controller || self.rates.copies_late == 0 {
             return;
         }
-        let senders = self.scenario.config.distributors().map(|member| member.sender).collect::<Vec<_>>();
+        let senders = self.scenario.configs[0].distributors().map(|member| member.sender).collect::<Vec<_>>();
         let mut copies = Copies { tasks: 10, senders: Vec::new() };
         for sender in senders {
             let late = self.chance.permille(self.rates.copies_late);
@@ -414,6 +487,8 @@ impl World {
                 }
             }
             Event::Datagram { node, input } => self.datagram(node, input),
+            Event::Again { node, task } => self.again(node, task),
+            Event::Arrive { node, start, .. } if start < self.nodes[node].cut => {}
             Event::Arrive { node, start, token, request, phase } => {
                 self.arrive(node, start, token, request, phase);
             }
@@ -458,6 +533,13 @@ impl World {
             Event::Stir { node, switch, .. } => self.input(node, Input::Stirred { switch }),
             Event::Audit { node, start, task, number } => self.audited(node, start, &task, number),
             Event::Incident(incident) => self.incident(&incident),
+            Event::Follow { node, version, .. } => {
+                if version > self.nodes[node].version {
+                    self.nodes[node].version = version;
+                    let config = self.config_of(node);
+                    self.input(node, Input::Config(config));
+                }
+            }
             Event::Start(node) => self.start(node, false),
             Event::Resume(node) => self.resume(node),
             Event::StoreBack => {
@@ -492,6 +574,11 @@ impl World {
             return;
         }
         self.ask_tick(node);
+    }
+
+    /// The configuration that a node follows.
+    pub(super) fn config_of(&self, node: usize) -> Arc<SharedConfig> {
+        Arc::clone(&self.scenario.configs[self.nodes[node].version])
     }
 
     fn ask_tick(&mut self, node: usize) {

@@ -126,9 +126,10 @@ impl Bench {
         self.controller.step(self.now, input, &mut self.actions);
     }
 
-    /// Time passes, without a poll's or a sweep's own requests.
+    /// Time passes, without a poll's or a sweep's own requests, and is lived through.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
+        self.controller.lived = self.now;
         self.input(Input::Tick);
     }
 
