@@ -18,6 +18,8 @@ use crate::objects::Objects;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
+/// Every so many looks read what may be large.
+const CLOSELY: u32 = 12;
 /// Before the second look where something is missing: once may be the store's mistake.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -55,7 +57,12 @@ pub async fn ensure(objects: &Objects, by: &str) -> Result<NetworkId, Error> {
 
 /// What is wrong with the store, if anything: that it is another network's, or that it has gone back to a time before
 /// this start.
-async fn wrong(objects: &Objects, network: NetworkId, epoch: &Key) -> Result<Option<String>, Error> {
+async fn wrong(
+    objects: &Objects,
+    network: NetworkId,
+    epoch: &Key,
+    closely: bool,
+) -> Result<Option<String>, Error> {
     let restart = "if that is meant to be so, restart all nodes";
     match objects.get(&Key::Network).await? {
         Some(Object::Network(now)) if now.network == network => {}
@@ -77,17 +84,26 @@ async fn wrong(objects: &Objects, network: NetworkId, epoch: &Key) -> Result<Opt
             "the store has no {epoch}, which it gave this node at its start: was it restored from a backup? {restart}"
         )));
     }
+    if let Some(known) = objects.lost_generation(closely).await? {
+        return Ok(Some(format!(
+            "the intent log had a generation {known} that it has no more, or has another in its place: was the store restored \
+             from a backup? {restart}"
+        )));
+    }
     Ok(None)
 }
 
 /// Looks for ever, and shuts `objects` and its clones while the store is not what it was.
 pub(crate) async fn watch(objects: Objects, network: NetworkId, epoch: Key) {
     let looks = objects.unguarded();
-    let mut suspected = false;
+    let (mut suspected, mut number) = (false, 0_u32);
     loop {
         sleep(if suspected { AGAIN } else { LOOK }).await;
         // Without an answer everything stays as it is: the store is away, or not what it was, as before.
-        let Ok(found) = wrong(&looks, network, &epoch).await else { continue };
+        let closely = number % CLOSELY == 0;
+        let Ok(found) = wrong(&looks, network, &epoch, closely).await else { continue };
+        // What was found closely is looked at closely again.
+        number = if closely && found.is_some() { 0 } else { number.wrapping_add(1) };
         match found {
             None => {
                 suspected = false;

@@ -1,5 +1,6 @@
 //! The store with this project's keys and objects: the layout of docs/rmdp.md.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use outplane_rmdp_core::object::{Object, ObjectError, limit};
 use outplane_rmdp_core::task::Digest;
 use outplane_rmdp_store::{Created, Error as StoreError, Store};
 
+use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
 use crate::strangers::Strangers;
@@ -27,6 +29,8 @@ pub struct Objects {
     /// Why nothing is asked now: see [`crate::network`].
     shut: Arc<RwLock<Option<String>>>,
     pulse: Arc<Mutex<Pulse>>,
+    /// The highest generation that was seen in the log, and a hash of what it was.
+    newest: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 /// When the store gave a useful answer last, to anybody in this process.
@@ -47,6 +51,13 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// Tells apart what is not written to look alike.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
 fn too_large(key: &Key, size: u64) -> ObjectError {
     let length = usize::try_from(size).unwrap_or(usize::MAX);
     ObjectError::TooLarge { key: key.clone(), length, limit: limit(key) }
@@ -55,7 +66,13 @@ fn too_large(key: &Key, size: u64) -> ObjectError {
 impl Objects {
     /// Over this client.
     pub fn new(store: Store) -> Self {
-        Self { store, strangers: Strangers::default(), shut: Arc::default(), pulse: Arc::default() }
+        Self {
+            store,
+            strangers: Strangers::default(),
+            shut: Arc::default(),
+            pulse: Arc::default(),
+            newest: Arc::default(),
+        }
     }
 
     /// The same store, whatever is wrong with it.
@@ -116,7 +133,34 @@ impl Objects {
             bytes => bytes?,
         };
         let Some(bytes) = bytes else { return Ok(None) };
+        self.saw(key, &bytes);
         Ok(Some(Object::decode(key, &bytes)?))
+    }
+
+    fn saw(&self, key: &Key, bytes: &[u8]) {
+        let Key::Generation(generation) = key else { return };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.is_none_or(|(known, _)| known < *generation) {
+            *newest = Some((*generation, hash(bytes)));
+        }
+    }
+
+    /// The highest generation that this process has seen in the log, if the store does not have it any more, nor any above
+    /// it: numbers are swept below others only. With `closely`, also if it is not what it was.
+    pub(crate) async fn lost_generation(&self, closely: bool) -> Result<Option<u64>, Error> {
+        let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((known, before)) = newest else { return Ok(None) };
+        let key = Key::Generation(known);
+        if closely {
+            let bytes = Box::pin(self.store.get(&key.path())).await?;
+            if let Some(bytes) = bytes {
+                return Ok((hash(&bytes) != before).then_some(known));
+            }
+        } else if self.has(&key).await? {
+            return Ok(None);
+        }
+        let above = Chain::Generations.newest(self, known).await?;
+        Ok(above.is_none().then_some(known))
     }
 
     /// The object at a key, for who can do without one that cannot be read: a warning names it.
@@ -141,10 +185,17 @@ impl Objects {
     pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        match self.felt(Box::pin(self.store.create(&key.path(), object.encode().into())).await) {
+        let bytes = Bytes::from(object.encode());
+        match self.felt(Box::pin(self.store.create(&key.path(), bytes.clone())).await) {
             // What is there is too large to be ours.
             Err(StoreError::TooLarge { .. }) => Ok(false),
-            created => Ok(created? == Created::Ours),
+            created => {
+                let ours = created? == Created::Ours;
+                if ours {
+                    self.saw(key, &bytes);
+                }
+                Ok(ours)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Network, Object, Outcome};
+use outplane_rmdp_core::object::{Network, Object, Outcome, ProbeEntry};
 use outplane_rmdp_core::task::{Digest, Event, NetworkId, Task, Work};
 use outplane_rmdp_transport::{Destinations, Sender, SenderSettings};
 use outplane_rmdp_wire::{Beat, Key as Secret, Role};
@@ -102,6 +102,38 @@ async fn two_networks_with_one_key_have_nothing_to_do_with_each_other() {
         });
         told.await.expect("datagrams of the other network are counted");
     }
+}
+
+/// The bucket is put back to what it was before the last generation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_put_back_is_left_alone() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    let last = lab.apply(4).await;
+    lab.converged(last).await;
+    let key = Key::Generation(last);
+    let lost = lab.objects.store().get(&key.path()).await.unwrap().expect("the generation");
+    lab.objects.delete(std::slice::from_ref(&key)).await.unwrap();
+    // Five seconds to the next look, one more to the second.
+    sleep(Duration::from_millis(7500)).await;
+    let probe = Object::Probe(ProbeEntry {
+        network: NETWORK,
+        number: 1,
+        switches: vec!["leaf1".to_owned()],
+        author: "ops".to_owned(),
+        at_ms: 0,
+    });
+    lab.objects.create(&Key::Probe(1), &mut probe.clone()).await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let id = Event::probe(NETWORK, 1, "leaf1").id().unwrap();
+    for key in [Key::Queue(id), Key::Claim(id, 1), Key::Decision(id)] {
+        assert_eq!(lab.objects.get(&key).await.unwrap(), None, "{key}: nobody acts");
+    }
+    // It is there again: they go on by themselves.
+    lab.objects.store().put(&key.path(), lost).await.unwrap();
+    lab.object(&Key::Decision(id), Duration::from_millis(50)).await.expect("a decision");
+    drop(nodes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
