@@ -113,7 +113,7 @@ async fn a_store_that_was_put_back_is_left_alone() {
     let last = lab.apply(4).await;
     lab.converged(last).await;
     let key = Key::Generation(last);
-    let lost = lab.objects.store().get(&key.path()).await.unwrap().expect("the generation");
+    let before = lab.objects.store().get(&key.path()).await.unwrap().expect("the generation");
     lab.objects.delete(std::slice::from_ref(&key)).await.unwrap();
     // Five seconds to the next look, one more to the second.
     sleep(Duration::from_millis(7500)).await;
@@ -131,7 +131,7 @@ async fn a_store_that_was_put_back_is_left_alone() {
         assert_eq!(lab.objects.get(&key).await.unwrap(), None, "{key}: nobody acts");
     }
     // It is there again: they go on by themselves.
-    lab.objects.store().put(&key.path(), lost).await.unwrap();
+    lab.objects.store().put(&key.path(), before).await.unwrap();
     lab.object(&Key::Decision(id), Duration::from_millis(50)).await.expect("a decision");
     drop(nodes);
 }
