@@ -372,7 +372,12 @@ pub enum Execution {
         /// That one.
         by: Fence,
     },
-    /// `start_before` came before the first write.
+    /// It is not, because there was too little time for a switch that is as slow as this one.
+    Slow {
+        /// How far it came, or what was not answered in time, in words.
+        reason: String,
+    },
+    /// `start_before` came before the switch was asked anything.
     TooLate,
     /// The switch lacks our pipeline, and there was no time to push it. Nothing was written.
     NeedsPush,
@@ -424,6 +429,8 @@ pub enum Action {
         fence: Fence,
         /// No write to the switch starts later.
         start_before: Instant,
+        /// What a write that has started may take.
+        budget: Duration,
         /// No push of the pipeline starts later, and it is given so long; none: no push at all.
         push: Option<(Instant, Duration)>,
     },

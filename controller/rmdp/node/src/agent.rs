@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_driver_p4runtime::{
-    Ahead, Audited, Backoff, ConvergeOptions, Difference, Error, Options, PUSH, Pipeline, Problem, Push,
-    Report, Session, Tap, Target, TlsFiles, WriteOptions,
+    Ahead, Audited, Backoff, ConvergeOptions, Deadlines, Difference, Error, Options, PUSH, Pipeline, Problem,
+    Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -49,6 +49,8 @@ pub struct Job {
     pub fence: Fence,
     /// No write to the switch starts later.
     pub start_before: Instant,
+    /// What a write that has started may take.
+    pub budget: Duration,
     /// No push of the pipeline starts later, and each is given so long; none: there is no time for one.
     pub push: Option<(Instant, Duration)>,
     /// Stops it.
@@ -78,7 +80,6 @@ pub struct Agent {
 #[derive(Clone, Debug)]
 struct Kept {
     target: Target,
-    budget: Duration,
     session: Arc<tokio::sync::Mutex<Session>>,
 }
 
@@ -113,7 +114,7 @@ impl Agent {
         let blob = self.blobs.get(*desired, *generation);
         let switch = async {
             let target = self.target(task, config).await.ok()?;
-            let session = self.session(target, config.budget());
+            let session = self.session(target);
             let session = session.lock().await;
             let read = tokio::time::timeout(AHEAD, session.read_ahead()).await.ok()??;
             // Before the session is free: whoever has it next finds this.
@@ -200,17 +201,18 @@ impl Agent {
         };
         let needs = over.run_until_cancelled(needs).await.ok_or(Trouble::Over)?;
         let (target, blob) = needs.map_err(Trouble::Words)?;
-        let session = self.session(target, config.budget());
+        let session = self.session(target);
         // Whoever only looks makes room.
         let _busy = self.watch.change(job.task.switch());
         // The core has one execution a switch at a time, so this does not wait but for one that just ends.
         let mut session = over.run_until_cancelled(session.lock()).await.ok_or(Trouble::Over)?;
+        session.set_deadlines(deadlines(job.budget));
         let Some(blob) = blob else {
             let probe = over.run_until_cancelled(session.probe()).await.ok_or(Trouble::Over)?;
             return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
         };
         let at = |moment: Instant| tokio::time::Instant::now() + moment.since(clock::instant());
-        let longest_call = job.push.map_or(Duration::ZERO, |(_, within)| within).max(config.budget());
+        let longest_call = job.push.map_or(Duration::ZERO, |(_, within)| within).max(job.budget);
         let write = WriteOptions {
             cancel: Some(over),
             start_before: Some(at(job.start_before)),
@@ -252,8 +254,9 @@ impl Agent {
         let look = async {
             let (target, blob) =
                 tokio::join!(self.target(task, config), self.blobs.get(*desired, *generation));
-            let session = self.session(target?, config.budget());
-            let (session, blob) = (session.lock().await, blob?);
+            let session = self.session(target?);
+            let (mut session, blob) = (session.lock().await, blob?);
+            session.set_deadlines(deadlines(config.budget()));
             let audited = session.audit(&blob.desired).await;
             self.watch.over(name, session.primacy());
             audited.map_err(|error| error.to_string())
@@ -294,11 +297,10 @@ impl Agent {
         target(name, &shared, intent.get(name), &self.tls)
     }
 
-    fn session(&self, target: Target, budget: Duration) -> Arc<tokio::sync::Mutex<Session>> {
+    fn session(&self, target: Target) -> Arc<tokio::sync::Mutex<Session>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = sessions.get(&target.name)
             && kept.target == target
-            && kept.budget == budget
         {
             return Arc::clone(&kept.session);
         }
@@ -317,26 +319,29 @@ impl Agent {
         let session = Session::new(
             target.clone(),
             Arc::clone(&self.pipeline),
-            Options { tap: self.tap.clone(), ..options(budget) },
+            Options { tap: self.tap.clone(), ..options() },
         );
         let session = Arc::new(tokio::sync::Mutex::new(session));
-        let kept = Kept { target: target.clone(), budget, session: Arc::clone(&session) };
+        let kept = Kept { target: target.clone(), session: Arc::clone(&session) };
         sessions.insert(target.name, kept);
         session
     }
 }
 
-/// A write that has started is over when the budget is. A switch that cannot be reached is an attempt that failed, and
-/// the next one comes soon: waiting for it here would only hide the reason behind the end of the lease.
-fn options(budget: Duration) -> Options {
-    let defaults = Options::default();
+/// A switch that cannot be reached is an attempt that failed, and the next one comes soon: waiting for it here would only
+/// hide the reason behind the end of the lease.
+fn options() -> Options {
     let pause = Duration::from_millis(20);
-    Options {
-        write_deadline: budget,
-        call_deadline: defaults.call_deadline.min(budget),
-        connect_deadline: defaults.connect_deadline.min(budget / 2),
-        backoff: Backoff { first: pause, limit: pause, attempts: 2 },
-        ..defaults
+    Options { backoff: Backoff { first: pause, limit: pause, attempts: 2 }, ..Options::default() }
+}
+
+/// A write that has started is over when the budget is.
+fn deadlines(budget: Duration) -> Deadlines {
+    let defaults = Options::default();
+    Deadlines {
+        connect: defaults.connect_deadline.min(budget / 2),
+        call: defaults.call_deadline.min(budget),
+        write: budget,
     }
 }
 
@@ -397,8 +402,25 @@ fn outcome(error: &Error, stopped: bool) -> Execution {
         | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
         Problem::NoPipeline => Execution::NeedsPush,
         Problem::Cancelled { .. } if stopped => Execution::Stopped,
-        Problem::LeaseOver { .. } | Problem::Cancelled { .. } => Execution::TooLate,
+        Problem::LeaseOver { done, total } | Problem::Cancelled { done, total } => {
+            Execution::Slow { reason: slow_text(*done, *total) }
+        }
+        // Also one that hangs: that cannot be told apart, and costs no more than waiting longer for it.
+        Problem::UnderWay => Execution::Slow { reason: text(&error.to_string()) },
+        Problem::Deadline { call, .. } if *call != PUSH => {
+            Execution::Slow { reason: text(&error.to_string()) }
+        }
         _ => Execution::Failed { reason: text(&error.to_string()) },
+    }
+}
+
+/// How far an attempt came whose time was over.
+fn slow_text(done: usize, total: usize) -> String {
+    match total {
+        0 => "its time had passed before the switch was read".to_owned(),
+        total => {
+            format!("its time had passed after {done} of {total} writes; the next attempt goes on from there")
+        }
     }
 }
 

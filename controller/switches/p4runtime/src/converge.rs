@@ -178,7 +178,9 @@ impl Connection {
         if push == Push::Always {
             return Ok(None);
         }
-        let (cookie, read) = tokio::join!(self.cookie(), self.read_all(false));
+        // Where there is much to read, the switch may answer the small question after the large one.
+        let cookie = self.cookie_within(self.options.read_deadline.max(self.options.call_deadline));
+        let (cookie, read) = tokio::join!(cookie, self.read_all(false));
         // What was read of another program means nothing.
         if cookie? == Some(self.pipeline.cookie) { read.map(Some) } else { Ok(None) }
     }

@@ -44,6 +44,6 @@ pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
 pub use packet_io::{FromSwitch, PacketIn, Packets, Taken, Tap};
 pub use pipeline::{PUSH, Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Ahead, Probe, Session, fence};
+pub use session::{Ahead, Deadlines, Probe, Session, fence};
 pub use target::{Backoff, Options, Target, TlsFiles};
 pub use write::{Progress, WriteOptions, Written};

@@ -1,6 +1,7 @@
 //! The P4 program of a switch: which one it has, and ours into it.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use outplane_compiler::program::Program;
 use outplane_p4runtime::Schema;
@@ -82,19 +83,22 @@ pub enum Pushed {
 impl Connection {
     /// The cookie of the switch's pipeline; none where it has no pipeline, or one without a cookie, or does not tell.
     pub async fn cookie(&self) -> Result<Option<u64>, Error> {
+        self.cookie_within(self.options.call_deadline).await
+    }
+
+    /// The same, with a deadline of its own.
+    pub(crate) async fn cookie_within(&self, deadline: Duration) -> Result<Option<u64>, Error> {
         let request = GetForwardingPipelineConfigRequest {
             device_id: self.target.device_id,
             response_type: ResponseType::CookieOnly.into(),
         };
         let mut client = self.client.clone();
-        let answer =
-            self.deadline(self.options.call_deadline, client.get_forwarding_pipeline_config(request)).await;
-        match answer {
+        match self.deadline(deadline, client.get_forwarding_pipeline_config(request)).await {
             Ok(response) => Ok(response.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie)),
             Err(status) => match status.code() {
                 // How servers say that there is no pipeline, or no such question.
                 Code::FailedPrecondition | Code::NotFound | Code::Unimplemented => Ok(None),
-                _ => Err(self.call_error("GetForwardingPipelineConfig", self.options.call_deadline, &status)),
+                _ => Err(self.call_error("GetForwardingPipelineConfig", deadline, &status)),
             },
         }
     }

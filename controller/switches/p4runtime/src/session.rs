@@ -54,6 +54,17 @@ pub struct Session {
     proven: Option<(u64, u64)>,
 }
 
+/// How long a [`Session`] waits for answers: see [`Options`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// [`Options::connect_deadline`].
+    pub connect: Duration,
+    /// [`Options::call_deadline`].
+    pub call: Duration,
+    /// [`Options::write_deadline`].
+    pub write: Duration,
+}
+
 /// What a [`Session::probe`] has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -106,6 +117,16 @@ impl Session {
     /// The connection, if there is one.
     pub fn connection(&self) -> Option<&Connection> {
         self.connection.as_ref()
+    }
+
+    /// From the next call on: how long to wait for answers. What is connected stays so.
+    pub fn set_deadlines(&mut self, deadlines: Deadlines) {
+        let Deadlines { connect, call, write } = deadlines;
+        let connection = self.connection.as_mut().map(|connection| &mut connection.options);
+        for options in std::iter::once(&mut self.options).chain(connection) {
+            (options.connect_deadline, options.call_deadline) = (connect, call);
+            options.write_deadline = write;
+        }
     }
 
     /// How often it has connected.

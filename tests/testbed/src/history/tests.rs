@@ -37,6 +37,7 @@ fn result(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
         occurrence: 7,
         reason: "no".to_owned(),
         push: false,
+        patience: 0,
         at_ms,
     };
     (Key::Result(event().id().unwrap(), attempt), Object::Result(result))

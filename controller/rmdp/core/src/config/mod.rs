@@ -87,6 +87,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use check::{ConfigError, Problem};
+pub(crate) use times::MOST_PATIENCE;
 
 /// Most members.
 pub const MAX_MEMBERS: usize = 64;

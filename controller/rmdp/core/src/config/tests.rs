@@ -68,7 +68,24 @@ fn small_and_whole() {
         (push(None), push(Some(50)), push(Some(9000)), push(Some(20_000))),
         (30_000, 1200, 30_000, 40_000)
     );
-    assert_eq!(config.lease_with_push(&work(0), Duration::from_secs(9)), Duration::from_secs(12));
+    assert_eq!(
+        config.lease_with_push(config.lease(&work(0)), Duration::from_secs(9)),
+        Duration::from_secs(12)
+    );
+    // 3 s and 1 s, doubled: the budget stays a quarter of the lease, and both end at the longest lease.
+    let patient = |patience| {
+        let (lease, budget) = config.patient(&work(0), patience);
+        (lease.as_millis(), budget.as_millis())
+    };
+    let leases: Vec<_> = (0..=6).map(patient).collect();
+    let expected =
+        [(3000, 1000), (6000, 1500), (12_000, 3000), (24_000, 6000), (48_000, 12_000), (60_000, 15_000)];
+    assert_eq!((&leases[..6], leases[6]), (&expected[..], expected[5]));
+    let more: Vec<_> = (0..8).map(|patience| config.more_patience(&work(0), patience)).collect();
+    assert_eq!(more, [1, 2, 3, 4, 5, 5, 6, 7]);
+    assert_eq!(config.patient(&work(0), u32::MAX), config.patient(&work(0), 5));
+    let enough = |took| config.enough_patience(&work(0), Duration::from_millis(took), 4);
+    assert_eq!((enough(0), enough(1000), enough(1001), enough(4500), enough(1_000_000)), (0, 0, 1, 2, 4));
     let waits: Vec<_> = (1..=9).map(|attempt| config.backoff(attempt).as_millis()).collect();
     assert_eq!(waits, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     assert_eq!(config.backoff(u32::MAX).as_millis(), 10_000);

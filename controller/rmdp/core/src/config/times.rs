@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::SharedConfig;
 use crate::task::Work;
 
+/// How often a lease may be doubled: the longest one stands in the configuration.
+pub(crate) const MOST_PATIENCE: u32 = 16;
+
 fn ms(number: u32) -> Duration {
     Duration::from_millis(number.into())
 }
@@ -33,14 +36,38 @@ impl SharedConfig {
         Duration::from_millis(lease).min(self.longest_lease())
     }
 
+    /// The lease and the budget of an attempt on a switch that has shown so often that it needs more time than it was
+    /// given: twice as much each time, as far as the longest lease goes. The budget stays the smaller part.
+    pub fn patient(&self, work: &Work, patience: u32) -> (Duration, Duration) {
+        let times = 1 << patience.min(MOST_PATIENCE);
+        let lease = (self.lease(work) * times).min(self.longest_lease());
+        (lease, (self.budget() * times).min((lease / 4).max(self.budget())))
+    }
+
+    /// What comes after an attempt with this patience that had too little time: more, if there is more to be given.
+    pub fn more_patience(&self, work: &Work, patience: u32) -> u32 {
+        let more = patience.saturating_add(1).min(MOST_PATIENCE);
+        if self.patient(work, more) == self.patient(work, patience) { patience } else { more }
+    }
+
+    /// The least patience with which an attempt that took so long would have had twice the time.
+    pub fn enough_patience(&self, work: &Work, took: Duration, most: u32) -> u32 {
+        let is_enough = |patience: &u32| {
+            let (lease, budget) = self.patient(work, *patience);
+            took * 2 <= lease.saturating_sub(budget)
+        };
+        (0..most).find(is_enough).unwrap_or(most)
+    }
+
     /// No lease is longer.
     pub fn longest_lease(&self) -> Duration {
         ms(self.claims.lease_max_ms)
     }
 
-    /// The lease of an attempt that may have to push the pipeline first, which takes `push`.
-    pub fn lease_with_push(&self, work: &Work, push: Duration) -> Duration {
-        (self.lease(work) + push).min(self.longest_lease())
+    /// The lease of an attempt that may have to push the pipeline first, which takes `push`, where `lease` is that of one
+    /// that need not.
+    pub fn lease_with_push(&self, lease: Duration, push: Duration) -> Duration {
+        (lease + push).min(self.longest_lease())
     }
 
     /// How long a push of the pipeline into a switch may take; the longest one that was measured tells, with room for

@@ -10,6 +10,7 @@ use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
 use super::entry::{Doubt, Entry, Look, Origin, Own, State, Watched};
+use super::record::Lacked;
 use super::{Controller, note};
 
 /// What an attempt is for.
@@ -110,17 +111,18 @@ impl Controller {
         let epoch = if self.is(Mutant::NonceOfName) { 0 } else { self.me.epoch };
         let nonce = format!("{}/{epoch}/{}", self.me.name, self.next_nonce);
         let Some(entry) = self.tasks.get(&id) else { return };
-        let measured = self.switches.get(entry.task.switch()).and_then(|switch| switch.pushed);
+        let switch = self.switches.get(entry.task.switch());
+        let (measured, patience) = switch.map_or((None, 0), |switch| (switch.pushed, switch.patience));
         let push = self.config.push_budget(entry.task.switch(), measured);
         let work = entry.task.work();
-        let lease = self.config.lease(work);
+        let (lease, budget) = self.config.patient(work, patience);
         // One that is known to be quick fits into any lease, and half of it is left.
         let (lease, push) = match () {
-            () if entry.push => (self.config.lease_with_push(work, push), push),
+            () if entry.push => (self.config.lease_with_push(lease, push), push),
             () if push * 2 <= lease => (lease, push),
             () => (lease, Duration::ZERO),
         };
-        let own = Own { nonce, sent: now, lease, push, claimed: None, current: false };
+        let own = Own { nonce, sent: now, lease, budget, patience, push, claimed: None, current: false };
         self.set_state(id, State::Claiming(own));
         self.send_claim(now, id, actions);
     }
@@ -226,7 +228,7 @@ impl Controller {
     }
 
     pub(super) fn start_before(&self, own: &Own) -> Instant {
-        (own.sent + own.lease).before(self.config.budget())
+        (own.sent + own.lease).before(own.budget)
     }
 
     /// The attempt is ours.
@@ -396,7 +398,7 @@ impl Controller {
             Purpose::Execute if late => {
                 self.counters.attempts_late += 1;
                 let reason = "its time had passed before execution could start".to_owned();
-                self.fail(now, id, &own, &reason, actions);
+                self.fail_with(now, id, &own, &reason, Lacked::Time, actions);
             }
             Purpose::Execute
                 if !own.current && entry.task.work().generation().is_some_and(|own| own < heard) =>
@@ -407,6 +409,7 @@ impl Controller {
             Purpose::Execute => {
                 self.counters.executions += 1;
                 let (task, received) = (entry.task.clone(), entry.received);
+                let budget = own.budget;
                 entry.state = State::Executing(own);
                 let text = format!(
                     "executing attempt {attempt} on {}, {:.3} ms after it came",
@@ -415,7 +418,7 @@ impl Controller {
                 );
                 note(Level::Info, Some(id), text, actions);
                 let fence = task.fence(attempt);
-                actions.push(Action::Execute { task, attempt, fence, start_before, push });
+                actions.push(Action::Execute { task, attempt, fence, start_before, budget, push });
                 if self.is(Mutant::ToldUndecided) {
                     self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });
                 }

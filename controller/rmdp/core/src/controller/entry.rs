@@ -38,6 +38,10 @@ pub(super) struct Own {
     pub(super) sent: Instant,
     /// As the claim says.
     pub(super) lease: Duration,
+    /// What a write that has started may take within it.
+    pub(super) budget: Duration,
+    /// How often both were doubled.
+    pub(super) patience: u32,
     /// How long a push may take within it; zero: there is no room for one.
     pub(super) push: Duration,
     /// Ownership was known.

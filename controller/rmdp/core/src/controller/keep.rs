@@ -5,7 +5,8 @@
 //!          due, stirred                holds, and we are primary
 //!  Idle ───────────────► Auditing ───────────────────────────────► Idle, for the interval
 //!   ▲ ▲                     │ differs, or nobody of ours is primary
-//!   │ └── not decided ── Deciding: d/ of the newest generation's task
+//!   │ └── not decided, ─ Deciding: d/ of the newest generation's task
+//!   │     or just now       │ and what differs is drift
 //!   │                       ▼
 //!   │                    Listing a/ ─► Earlier: an audit that somebody has left undone? ─► Fetching
 //!   │                       ▼                                                                │
@@ -314,6 +315,11 @@ impl Controller {
                     self.bring_back(name, actions);
                 }
             }
+            // Is the generation's own task still at work? Then this is no drift; if it has just ended, this is old.
+            Audit::Differs { .. } if !kept.decided => {
+                kept.stirred = true;
+                self.bring_back(name, actions);
+            }
             Audit::Differs { seen, what } => {
                 let since = match kept.verified {
                     Some(at) => format!("since at most {:.1} s", now.since(at).as_secs_f64()),
@@ -440,8 +446,12 @@ impl Controller {
                 if !self.horizons.is_closed(&kept.task.event().source, generation) =>
             {
                 // Its own attempts have the switch. They end, and then it is looked at again.
-                kept.failures += 1;
+                (kept.failures, kept.stirred) = (kept.failures + 1, false);
                 self.keep_rests(now, name);
+            }
+            (Step::Deciding, _) if kept.stirred => {
+                (kept.decided, kept.step) = (true, Step::Idle);
+                self.keep.set_due(name, now);
             }
             (Step::Deciding, _) => {
                 kept.decided = true;
@@ -503,7 +513,8 @@ impl Controller {
         let (Some(kept), Ok(task)) = (self.keep.kept.get_mut(name), entry.task()) else { return };
         let id = task.id();
         (kept.step, kept.done) = (Step::Repairing(id), false);
-        kept.repairs += 1;
+        // Otherwise it is only taken over.
+        kept.repairs += u64::from(matches!(kept.found, Found::Differs(_)));
         self.counters.repairs += 1;
         let told =
             format!("audit {} brings {name} to generation {}: {}", entry.number, entry.generation, entry.why);
@@ -526,6 +537,15 @@ impl Controller {
         (kept.failures, kept.decided, kept.done) = (0, true, true);
         if kept.step == Step::Idle {
             self.keep.set_due(name, at + interval);
+        }
+    }
+
+    /// The newest generation's own task may be decided: then the switch is looked at, whoever has done it.
+    pub(super) fn keep_hears(&mut self, now: Instant, id: TransactionId) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let name = entry.task.switch().to_owned();
+        if self.keep.kept.get(&name).is_some_and(|kept| !kept.decided && kept.task.id() == id) {
+            self.stirred(now, &name);
         }
     }
 

@@ -80,6 +80,8 @@ impl Controller {
                     entry.reason = Some(result.reason);
                     push = result.push;
                     entry.push |= push;
+                    let switch = entry.task.switch().to_owned();
+                    self.be_patient(&switch, result.patience);
                 }
                 self.after_failure(now, id, attempt, push, actions);
             }

@@ -85,6 +85,8 @@ struct Switch {
     done: Option<(u64, Instant)>,
     /// The longest push of our pipeline that was seen here.
     pushed: Option<Duration>,
+    /// How often leases for it are doubled: so often attempts had too little time.
+    patience: u32,
 }
 
 /// The state machine of a controller. One `step` costs a few map operations; a tick costs what is due.
@@ -381,6 +383,7 @@ impl Controller {
         if self.decided.insert(id, Instant::NEVER, now) {
             self.counters.memory_full += 1;
         }
+        self.keep_hears(now, id);
         self.forget(now, id);
         if !self.deletes.add(id, now) {
             self.counters.deletes_full += 1;

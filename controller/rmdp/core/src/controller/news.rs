@@ -103,6 +103,7 @@ impl Controller {
         if self.tasks.get(&id).is_some_and(|entry| entry.state.is_own()) {
             return;
         }
+        self.keep_hears(now, id);
         self.forget(now, id);
         let until = if self.is(Mutant::NoticeIsTruth) { Instant::NEVER } else { now + HINT };
         if self.hinted.insert(id, until, now) {

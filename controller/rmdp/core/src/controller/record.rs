@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::MOST_PATIENCE;
 use crate::io::{Action, Execution, Level, Notice, NoticeOf, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;
@@ -12,6 +13,17 @@ use crate::time::Instant;
 use super::claim::Purpose;
 use super::entry::{Doubt, Look, Own, State};
 use super::{Controller, note};
+
+/// What an attempt that failed had too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacked {
+    /// Of nothing that another attempt could have more of.
+    Nothing,
+    /// Its lease had no room for a push.
+    Push,
+    /// Time: the next one has more.
+    Time,
+}
 
 impl Controller {
     /// The agent has ended.
@@ -34,7 +46,9 @@ impl Controller {
             _ => None,
         };
         let generation = entry.task.work().generation().unwrap_or(0);
-        let mut needs_push = false;
+        let mut lacked = Lacked::Nothing;
+        let work = *entry.task.work();
+        let switch = entry.task.switch().to_owned();
         let reason = match outcome {
             Execution::Done { report } => {
                 let steps = Steps {
@@ -42,6 +56,10 @@ impl Controller {
                     claimed_us: own.claimed.unwrap_or(own.sent).micros_since(received),
                     executed_us: now.micros_since(received),
                 };
+                let enough = self.config.enough_patience(&work, now.since(own.sent), own.patience);
+                if let Some(switch) = self.switches.get_mut(&switch) {
+                    switch.patience = enough;
+                }
                 let outcome = Outcome::Done { report: text(&report), steps };
                 self.decide(now, id, &own, outcome, actions);
                 return;
@@ -68,22 +86,28 @@ impl Controller {
             Execution::Failed { reason } => reason,
             Execution::NeedsPush => {
                 self.counters.pushes_put_off += 1;
-                needs_push = true;
+                lacked = Lacked::Push;
                 if let Some(entry) = self.tasks.get_mut(&id) {
                     entry.push = true;
                 }
                 "the switch lacks our pipeline, and the lease left no time to push it: the next attempt's does".to_owned()
             }
+            Execution::Slow { reason } => {
+                self.counters.attempts_late += 1;
+                lacked = Lacked::Time;
+                reason
+            }
             Execution::TooLate => {
                 self.counters.attempts_late += 1;
-                "its time had passed before the first write".to_owned()
+                lacked = Lacked::Time;
+                "its time had passed before the switch could be asked".to_owned()
             }
             Execution::Stopped => "it was stopped".to_owned(),
         };
         if let Some(by) = overtaken {
             self.decide(now, id, &own, Outcome::Superseded { by }, actions);
         } else {
-            self.fail_with(now, id, &own, &reason, needs_push, actions);
+            self.fail_with(now, id, &own, &reason, lacked, actions);
         }
     }
 
@@ -120,19 +144,20 @@ impl Controller {
         reason: &str,
         actions: &mut Vec<Action>,
     ) {
-        self.fail_with(now, id, own, reason, false, actions);
+        self.fail_with(now, id, own, reason, Lacked::Nothing, actions);
     }
 
-    fn fail_with(
+    pub(super) fn fail_with(
         &mut self,
         now: Instant,
         id: TransactionId,
         own: &Own,
         reason: &str,
-        push: bool,
+        lacked: Lacked,
         actions: &mut Vec<Action>,
     ) {
         self.counters.attempts_failed += 1;
+        let patience = if lacked == Lacked::Time { self.more_time(id, own) } else { 0 };
         let Some(most) = self.tasks.get(&id).map(|entry| self.attempts(entry)) else { return };
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
@@ -149,7 +174,8 @@ impl Controller {
             source: event.source.clone(),
             occurrence: event.occurrence,
             reason: reason.clone(),
-            push,
+            push: lacked == Lacked::Push,
+            patience,
             at_ms: 0,
         };
         entry.state = State::Recording(Box::new(Object::Result(result)));
@@ -157,6 +183,23 @@ impl Controller {
         self.release(now, id);
         note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
         self.record(now, id, actions);
+    }
+
+    /// Its switch needs more time than an attempt has had: the next attempts on it have more, also at other tasks, so that
+    /// none fails in the same way for ever. Their patience.
+    fn more_time(&mut self, id: TransactionId, own: &Own) -> u32 {
+        let Some(entry) = self.tasks.get(&id) else { return 0 };
+        let patience = self.config.more_patience(entry.task.work(), own.patience);
+        let name = entry.task.switch().to_owned();
+        self.be_patient(&name, patience);
+        patience
+    }
+
+    /// Somebody has seen that a switch needs so much time.
+    pub(super) fn be_patient(&mut self, name: &str, patience: u32) {
+        if let Some(switch) = self.switches.get_mut(name) {
+            switch.patience = switch.patience.max(patience.min(MOST_PATIENCE));
+        }
     }
 
     /// Creates the decision or result that waits to be written.

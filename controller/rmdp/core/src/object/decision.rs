@@ -50,9 +50,17 @@ pub struct AttemptResult {
     /// The switch lacks our pipeline, and the lease left no time for a push: the next attempt's has to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub push: bool,
+    /// The attempt had too little time: leases of the next ones are doubled so often; 0: that was not it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub patience: u32,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `d/<id>`: how a task ended, once and for ever. Written by the owner of an attempt.

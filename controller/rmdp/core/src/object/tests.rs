@@ -39,6 +39,7 @@ fn every() -> Vec<(Key, Object)> {
         occurrence: 7,
         reason: s("no answer"),
         push: false,
+        patience: 0,
         at_ms: 0,
     };
     let outcome = Outcome::Done { report: s("3 writes"), steps: Steps::default() };

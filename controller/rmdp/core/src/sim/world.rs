@@ -599,7 +599,7 @@ impl World {
         }
         match action {
             Action::Store { token, request } => self.send(node, token, request),
-            Action::Execute { task, attempt, fence, start_before, push } => {
+            Action::Execute { task, attempt, fence, start_before, push, .. } => {
                 self.execute(node, task, attempt, fence, start_before, push);
             }
             Action::Audit { task, number } => self.audit(node, task, number),

@@ -269,6 +269,7 @@ impl<M: Inside> Shell<M> {
             Execution::Done { report } => (AttemptEnd::Done, report.clone()),
             Execution::Failed { reason } => (AttemptEnd::Failed, reason.clone()),
             Execution::Fenced { by } => (AttemptEnd::Fenced, format!("{by} was there")),
+            Execution::Slow { reason } => (AttemptEnd::TooLate, reason.clone()),
             Execution::TooLate => (AttemptEnd::TooLate, "no time was left".to_owned()),
             Execution::NeedsPush => (AttemptEnd::NeedsPush, "the switch lacks our pipeline".to_owned()),
             Execution::Stopped => (AttemptEnd::Stopped, "stopped".to_owned()),
@@ -309,9 +310,10 @@ impl<M: Inside> Shell<M> {
                 }
                 self.requests.send(token, request, blob);
             }
-            Action::Execute { task, attempt, fence, start_before, push } => {
+            Action::Execute { task, attempt, fence, start_before, budget, push } => {
                 tracing::debug!(task = %task.id(), switch = task.switch(), attempt, "executing");
-                let job = Job { task, fence, start_before, push, stop: CancellationToken::new() };
+                let stop = CancellationToken::new();
+                let job = Job { task, fence, start_before, budget, push, stop };
                 if let Some(executions) = &mut self.executions {
                     executions.start(job, Arc::clone(&self.config));
                 }

@@ -33,10 +33,14 @@ impl<M: Inside> Daemon<M> {
         alerts.extend(self.objects.strangers().all().iter().map(ToString::to_string));
         let now = clock::instant();
         alerts.extend(self.shell.machine.troubles(now));
-        let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
-        alerts.extend(fresh.map(|(_, text)| text.clone()));
         let mut told = BTreeSet::new();
         alerts.retain(|alert| told.insert(alert.clone()));
+        // Those above stand; these were told once, and may be over.
+        let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
+        let fresh = fresh.filter(|(_, text)| told.insert(text.clone()));
+        alerts.extend(
+            fresh.map(|(came, text)| format!("{text} ({} s before this)", now.since(*came).as_secs())),
+        );
         let mut tasks = self.shell.machine.describe(SHOWN);
         tasks.extend(self.shell.recent.iter().rev().map(|line| format!("ended {line}")));
         NodeStatus {

@@ -67,6 +67,8 @@ pub(crate) struct Manners {
     pub(crate) part: Option<usize>,
     /// Every part of a read takes this long.
     pub(crate) slow_reads: Option<Duration>,
+    /// The answer to which pipeline it has takes this long.
+    pub(crate) slow_cookie: Option<Duration>,
     /// A push takes this long, and takes effect at its end, whoever waits and whoever is primary by then.
     pub(crate) slow_push: Option<Duration>,
     /// How often a pipeline was pushed.
@@ -502,6 +504,8 @@ impl P4Runtime for Service {
         &self,
         _: Request<GetForwardingPipelineConfigRequest>,
     ) -> Result<Response<GetForwardingPipelineConfigResponse>, Status> {
+        let slow = self.0.manners().slow_cookie.unwrap_or_default();
+        tokio::time::sleep(slow).await;
         let cookie = self.0.held().cookie.ok_or_else(|| Status::failed_precondition("no pipeline"))?;
         let config = ForwardingPipelineConfig { cookie: Some(Cookie { cookie }), ..Default::default() };
         Ok(Response::new(GetForwardingPipelineConfigResponse { config: Some(config) }))

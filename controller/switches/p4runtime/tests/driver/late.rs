@@ -6,7 +6,8 @@ use std::time::Duration;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::Desired;
 use outplane_driver_p4runtime::{
-    Connection, ConvergeOptions, Error, Options, PUSH, Problem, Push, Report, Session, WriteOptions, fence,
+    Connection, ConvergeOptions, Deadlines, Error, Options, PUSH, Problem, Push, Report, Session,
+    WriteOptions, fence,
 };
 use outplane_p4runtime::p4::v1::WriteRequest;
 use tokio::time::Instant;
@@ -141,4 +142,35 @@ async fn what_an_overtaken_one_still_writes_is_found() {
     switch.manners().reads.clear();
     attempt(&mut second, 4, &new, None).await.expect("converges");
     assert_eq!(switch.manners().reads.len(), 1);
+}
+
+/// A switch that takes longer for every write than was allowed for: whoever knows it gives it more, on the connection that
+/// stands.
+#[tokio::test]
+async fn a_slow_switch_is_given_more_time_on_the_same_connection() {
+    let switch = Fake::start().await;
+    let mut session = session(switch.address);
+    attempt(&mut session, 1, &policy(5, ActionKind::AdminPermit), Some(MS * 5000)).await.expect("converges");
+    let state = policy(40, ActionKind::AdminPermit);
+    switch.script(|_, _: &WriteRequest| Fault::Slow(MS * 500));
+    let error = attempt(&mut session, 2, &state, None).await.expect_err("it takes longer");
+    assert!(matches!(*error.problem, Problem::Deadline { call: "Write", .. }), "{error}");
+    session.set_deadlines(Deadlines { connect: MS * 500, call: MS * 500, write: MS * 5000 });
+    let report = attempt(&mut session, 3, &state, None).await.expect("converges");
+    assert_eq!((report.written.repeated, session.connects()), (0, 1));
+    switch.well_behaved();
+    holds(switch.address, &state).await;
+}
+
+/// Where there is much to read, the answer to the small question beside it may come late, too.
+#[tokio::test]
+async fn the_cookie_may_take_as_long_as_the_read_beside_it() {
+    let switch = Fake::start().await;
+    let mut session = session(switch.address);
+    let state = policy(40, ActionKind::AdminPermit);
+    attempt(&mut session, 1, &state, Some(MS * 5000)).await.expect("converges");
+    session.set_deadlines(Deadlines { connect: MS * 200, call: MS * 200, write: MS * 200 });
+    switch.manners().slow_cookie = Some(MS * 500);
+    attempt(&mut session, 2, &state, None).await.expect("converges");
+    assert!(session.audit(&state).await.expect("an audit").difference.is_none());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bench::*;
-use crate::io::{Action, Audit, Execution, Input, Level, Note, Reply, Request};
+use crate::io::{Action, Audit, Execution, Input, Level, Note, NoticeOf, Reply, Request};
 use crate::key::{Key, Prefix, switch_id};
 use crate::object::{AuditEntry, Object, Outcome, Standing};
 use crate::task::{Event, Fence, NETWORK, Task};
@@ -36,6 +36,13 @@ fn keeper() -> (Bench, Task) {
     (bench, task)
 }
 
+/// The switch differs, the generation's task is decided, and the switch still differs.
+fn drifts(bench: &mut Bench, task: &Task) {
+    answer(bench, task, differs());
+    decided(bench, task);
+    answer(bench, task, differs());
+}
+
 fn decided(bench: &mut Bench, task: &Task) {
     let (token, _) =
         bench.expect("the decision", |request| *request == Request::Get(Key::Decision(task.id())));
@@ -51,11 +58,10 @@ fn entry(number: u64, task: &Task) -> AuditEntry {
 #[test]
 fn a_switch_that_differs_is_brought_back_under_a_fence_above_all_attempts() {
     let (mut bench, task) = keeper();
-    answer(&mut bench, &task, differs());
+    drifts(&mut bench, &task);
     assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Drifted);
     let alert = |action: &Action| matches!(action, Action::Note(Note { level: Level::Alert, text, .. }) if text.contains("does not hold generation 3"));
     assert!(bench.actions.iter().any(alert), "{:?}", bench.actions);
-    decided(&mut bench, &task);
     // Another switch has had audit 8.
     let other = switch_id("another").unwrap();
     bench.reply_list(&Prefix::Audits, vec![Key::Audit(8, other)]);
@@ -94,9 +100,12 @@ fn a_change_goes_before_an_audit() {
     // Not decided: the switch is the task's own attempts'.
     bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
     assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_none());
+    // That is no drift, and nobody is alarmed.
+    assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Unknown);
+    let alert = |action: &Action| matches!(action, Action::Note(Note { level: Level::Alert, .. }));
+    assert!(!bench.actions.iter().any(alert), "{:?}", bench.actions);
     bench.pass(Duration::from_secs(1));
-    answer(&mut bench, &task, differs());
-    decided(&mut bench, &task);
+    drifts(&mut bench, &task);
     bench.reply_list(&Prefix::Audits, vec![]);
     let key = Key::Audit(1, switch_id(task.switch()).unwrap());
     let (token, _) =
@@ -123,10 +132,31 @@ fn a_change_goes_before_an_audit() {
 }
 
 #[test]
+fn a_change_that_another_has_done_is_looked_at_when_it_is_heard_of() {
+    let mut bench = Bench::new(|_| ());
+    let task = converge(1, &switch_of("c1", 0, 0));
+    bench.alive();
+    bench.announce(&task);
+    // Another was quicker.
+    let (token, _) = bench.claim(&task, 1);
+    bench.reply(token, Reply::Exists);
+    bench.reply_get(&Key::Claim(task.id(), 1), claim_of(&task, 1, "c2/1/1", 3000));
+    bench.input(Input::Wanted { generation: 1, tasks: vec![task.clone()] });
+    bench.pass(Duration::from_secs(1));
+    answer(&mut bench, &task, differs());
+    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
+    bench.pass(Duration::from_millis(10));
+    assert_eq!(audit(&mut bench, &task), None);
+    bench.notice(NoticeOf::Decided, &task, 1);
+    bench.pass(Duration::from_millis(100));
+    answer(&mut bench, &task, Audit::Holds { primary: true });
+    assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Kept);
+}
+
+#[test]
 fn what_another_has_left_undone_is_taken_up() {
     let (mut bench, task) = keeper();
-    answer(&mut bench, &task, differs());
-    decided(&mut bench, &task);
+    drifts(&mut bench, &task);
     let key = Key::Audit(5, switch_id(task.switch()).unwrap());
     bench.reply_list(&Prefix::Audits, vec![key.clone(), Key::Audit(6, switch_id("another").unwrap())]);
     let left = entry(5, &task);
@@ -178,6 +208,7 @@ fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
         answer(bench, &task, differs());
         if let Some((token, _)) = bench.find(|request| *request == Request::Get(Key::Decision(task.id()))) {
             bench.reply(token, Reply::Foreign("any".to_owned()));
+            answer(bench, &task, differs());
         }
         bench.reply_list(&Prefix::Audits, listed);
         let key = Key::Audit(number, switch_id(task.switch()).unwrap());

@@ -8,4 +8,5 @@ mod probes;
 mod pushes;
 mod retention;
 mod site;
+mod slow;
 mod truth;

@@ -50,6 +50,7 @@ fn an_attempt_above_the_limit_only_decides() {
         occurrence: 1,
         reason: "no answer".to_owned(),
         push: false,
+        patience: 0,
         at_ms: 0,
     };
     bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));

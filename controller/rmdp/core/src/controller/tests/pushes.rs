@@ -84,6 +84,7 @@ fn another_hears_that_a_push_is_needed_and_waits_for_other_tasks_of_the_switch()
         occurrence: 2,
         reason: "it lacks our pipeline".to_owned(),
         push: true,
+        patience: 0,
         at_ms: 0,
     };
     bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
