@@ -14,8 +14,11 @@ fn change_under_traffic(kind: SwitchKind) {
         port: 7,
         rate: 1000,
         milliseconds: 3000,
+        window: None,
     };
-    let allowed = site.lab.hosts[0].agent.stream(&stream).expect("h1 sends");
+    // Only what comes back can be waited for.
+    let bounded = Stream { window: Some(16), ..stream.clone() };
+    let allowed = site.lab.hosts[0].agent.stream(&bounded).expect("h1 sends");
     let denied = site.lab.hosts[2].agent.stream(&stream).expect("h3 sends");
     for file in ["b.yaml", "a.yaml", "b.yaml", "a.yaml", "b.yaml"] {
         swap::change(&site, file).expect("a change");

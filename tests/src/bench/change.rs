@@ -24,8 +24,13 @@ pub(super) fn change() -> Result<()> {
         swap::write_policies(&site)?;
         site.outplane(&["apply", "a.yaml"])?;
         site.lab.hosts[1].agent.serve(Transport::Udp, 7)?;
-        let stream =
-            Stream { destination: site.lab.hosts[1].v4.parse()?, port: 7, rate: 5000, milliseconds: 10_000 };
+        let stream = Stream {
+            destination: site.lab.hosts[1].v4.parse()?,
+            port: 7,
+            rate: 5000,
+            milliseconds: 10_000,
+            window: None,
+        };
         // Each allowed packet passes the switch twice: there and back.
         let allowed = site.lab.hosts[0].agent.stream(&Stream { rate: 2500, ..stream.clone() })?;
         let denied = site.lab.hosts[2].agent.stream(&stream)?;

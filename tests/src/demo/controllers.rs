@@ -11,13 +11,15 @@ use outplane_testbed::{
     Cluster, ClusterOptions, History, JournalLine, Part, Programs, SharedConfig, StoreKind, What, Xdp,
 };
 
-use super::{Interrupt, title};
+use super::{Interrupt, stranger, title};
 use crate::program;
 
 /// Rules of the policy of each change: large enough to be in the middle of for a while.
 const RULES: usize = 4000;
 /// Datagrams of 100 that are lost in the second act.
 const LOSS: u8 = 30;
+/// Entries that are deleted by hand.
+const DELETED: usize = 100;
 /// Changes in the second act until a controller was met in the middle of its work.
 const TRIES: usize = 8;
 
@@ -105,30 +107,62 @@ impl Demo {
         let start = Instant::now();
         self.cluster.start_one(&first)?;
         self.cluster.wait_ready(&first)?;
-        println!("  {first} is back after {:.2} s, without a program", start.elapsed().as_secs_f64());
+        println!(
+            "  {first} answers again after {:.2} s; it has started without a program",
+            start.elapsed().as_secs_f64()
+        );
         let took = self.verified(&first, Some(start))?;
-        println!("  it holds the policy again {took:.2} s after it was killed");
+        println!("  it was seen to hold the policy again {took:.2} s after it was killed");
 
         title(&format!("Somebody edits {second} by hand, over our heads"));
         self.verified(&second, None)?;
-        let mut objects = self.cluster.switch_objects();
-        objects.push_str(
-            "---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: by-hand}\nspec:\n  default: allow\n  \
-             rules:\n  - {name: anything, action: allow}\n",
-        );
-        self.cluster.write("by-hand.yaml", &objects)?;
-        let start = Instant::now();
-        self.outplane(&["apply", "by-hand.yaml", "--no-log", "--switch", &second, "--take-over"])?;
+        let start = self.edit(&second)?;
         let took = self.verified(&second, Some(start))?;
-        println!("  it holds the policy again {took:.2} s after that command was started");
+        println!("  it was seen to hold the policy again {took:.2} s after that program was started");
         self.outplane(&["status"])?;
         self.outplane(&["tasks"])
     }
 
-    /// Waits until a switch was seen to hold the newest generation, and that after `start` by a repair; seconds since then.
+    /// Deletes entries of a switch, past the controllers and the log, and says when that was begun.
+    fn edit(&self, switch: &str) -> Result<Instant> {
+        let objects = self.cluster.switch_objects();
+        let (_, object) = objects.split_once(&format!("name: {switch}")).context("the switch's object")?;
+        let (_, id) = object.split_once("deviceId: ").context("its device id")?;
+        let id = id.split_whitespace().next().context("its device id")?.parse()?;
+        let address = self.cluster.address(switch)?.to_string();
+        let start = Instant::now();
+        self.cluster.admin()?.inside(|| stranger::delete(address, id, DELETED))??;
+        let taken = self.by_hand(switch, start)?;
+        println!("  another program has taken {switch} over and deleted {taken} entries of the policy");
+        ensure!(taken == DELETED, "it was to delete {DELETED}");
+        Ok(start)
+    }
+
+    /// Updates that a switch has taken since then from somebody who is no controller.
+    fn by_hand(&self, switch: &str, since: Instant) -> Result<usize> {
+        let (writes, _) = self.writes_since(switch, since)?;
+        let strange = writes.iter().filter(|line| self.controller_at(line).is_err());
+        Ok(strange
+            .map(|line| match &line.what {
+                What::Write { changes, .. } => changes.len(),
+                _ => 0,
+            })
+            .sum())
+    }
+
+    /// Waits until a switch was seen to hold the newest generation, and that after a controller has written to it since
+    /// `start`; seconds since then.
     fn verified(&self, switch: &str, start: Option<Instant>) -> Result<f64> {
         let patience = Instant::now() + Duration::from_mins(1);
+        let mut told = false;
         loop {
+            if let Some(start) = start
+                && !told
+                && let Some((controller, at)) = self.repaired(switch, start)?
+            {
+                println!("  {controller} has written to it {at:.2} s after that");
+                told = true;
+            }
             self.interrupt.check()?;
             let output = self.cluster.outplane(&["status", "--output", "json"])?;
             let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -144,13 +178,13 @@ impl Demo {
                 let age = kept["verified_age"].as_f64().unwrap_or(f64::MAX);
                 match start {
                     None => return Ok(age),
-                    // Seen since, whoever has looked.
-                    Some(start)
-                        if age + 0.2 < start.elapsed().as_secs_f64() && self.repaired(switch, start)? =>
-                    {
-                        return Ok(start.elapsed().as_secs_f64() - age);
+                    Some(start) => {
+                        let seen = start.elapsed().as_secs_f64() - age;
+                        // Both times are of this machine; the status has tenths.
+                        if self.repaired(switch, start)?.is_some_and(|(_, last)| seen + 0.1 >= last) {
+                            return Ok(seen);
+                        }
                     }
-                    Some(_) => {}
                 }
             }
             ensure!(Instant::now() < patience, "{switch} was not brought back for a minute: {kept:?}");
@@ -158,18 +192,24 @@ impl Demo {
         }
     }
 
-    /// Whether a controller has written to a switch since then, by the switch's own journal.
-    fn repaired(&self, switch: &str, since: Instant) -> Result<bool> {
-        let at = self
-            .cluster
-            .names(Part::Switch)
-            .iter()
-            .position(|name| name == switch)
-            .context("a switch of the lab")?;
+    /// The last controller that has written to a switch since then, and when, by the switch's own journal.
+    fn repaired(&self, switch: &str, since: Instant) -> Result<Option<(String, f64)>> {
+        let (writes, from) = self.writes_since(switch, since)?;
+        let last = writes.iter().rev().find_map(|line| Some((self.controller_at(line).ok()?, line.unix_ns)));
+        #[expect(clippy::cast_precision_loss, reason = "a minute at most")]
+        let seconds = |unix_ns: u64| u128::from(unix_ns).saturating_sub(from) as f64 / 1e9;
+        Ok(last.map(|(controller, unix_ns)| (controller, seconds(unix_ns))))
+    }
+
+    /// The writes that a switch has taken since then, and when that was, Unix time in nanoseconds.
+    fn writes_since(&self, switch: &str, since: Instant) -> Result<(Vec<JournalLine>, u128)> {
+        let names = self.cluster.names(Part::Switch);
+        let at = names.iter().position(|name| name == switch).context("a switch of the lab")?;
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let from = unix.saturating_sub(since.elapsed()).as_nanos();
-        let writes = self.writes()?;
-        Ok(writes[at].iter().any(|line| u128::from(line.unix_ns) >= from && self.controller_at(line).is_ok()))
+        let mut writes = self.writes()?.swap_remove(at);
+        writes.retain(|line| u128::from(line.unix_ns) >= from);
+        Ok((writes, from))
     }
 
     /// Another policy than the last, for both switches.
@@ -248,17 +288,21 @@ impl Demo {
             println!("\n  $ outplane apply {file}");
             let apply =
                 self.command(&["apply", &file])?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-            let killed = self.kill_a_writer(&marks)?;
-            let output = apply.wait_with_output()?;
-            show(&output.stdout);
-            show(&output.stderr);
-            ensure!(output.status.success(), "`outplane apply` failed: {}", output.status);
-            let shared = self.writes()?.iter().zip(&marks).any(|(writes, mark)| {
-                writes[*mark..].windows(2).any(|pair| pair[0].election_id != pair[1].election_id)
-            });
+            let mut killed = String::new();
+            let status = self.interrupt.follow(apply, || {
+                killed = self.kill_a_writer(&marks)?;
+                println!("  {killed} has begun to write, and is killed");
+                Ok(())
+            })?;
+            ensure!(status.success(), "`outplane apply` failed: {status}");
+            let shared = self.taken_over(&killed, &marks)?;
             println!(
                 "  {killed} was killed {}",
-                if shared { "in the middle of its writes" } else { "too late: it was done" }
+                if shared {
+                    "in the middle of its writes, and another went on"
+                } else {
+                    "too late: it was done"
+                }
             );
             self.cluster.start_one(&killed)?;
             self.cluster.wait_ready(&killed)?;
@@ -267,6 +311,21 @@ impl Demo {
             }
         }
         bail!("in {TRIES} changes no controller was met in the middle of its writes")
+    }
+
+    /// Whether another controller has gone on after this one's writes to a switch.
+    fn taken_over(&self, killed: &str, marks: &[usize]) -> Result<bool> {
+        for (writes, mark) in self.writes()?.iter().zip(marks) {
+            for pair in writes[*mark..].windows(2) {
+                if pair[0].election_id != pair[1].election_id
+                    && self.controller_at(&pair[0])? == killed
+                    && self.controller_at(&pair[1])? != killed
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Kills the controller of the first write after `marks`.
@@ -280,6 +339,7 @@ impl Demo {
                     return Ok(owner);
                 }
             }
+            self.interrupt.check()?;
             ensure!(Instant::now() < patience, "no switch was written to for 30 s");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -327,16 +387,8 @@ impl Demo {
     fn outplane(&self, words: &[&str]) -> Result<()> {
         self.interrupt.check()?;
         println!("\n  $ outplane {}", words.join(" "));
-        let output = self.command(words)?.output().context("cannot run outplane")?;
-        show(&output.stdout);
-        show(&output.stderr);
-        ensure!(output.status.success(), "`outplane {}` failed: {}", words.join(" "), output.status);
+        let status = self.interrupt.show(&mut self.command(words)?)?;
+        ensure!(status.success(), "`outplane {}` failed: {status}", words.join(" "));
         Ok(())
-    }
-}
-
-fn show(output: &[u8]) {
-    for line in String::from_utf8_lossy(output).lines() {
-        println!("  {line}");
     }
 }

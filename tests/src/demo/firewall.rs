@@ -8,12 +8,16 @@ mod slip;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use outplane_testbed::{Lab, Stream, Switch, SwitchKind};
 
 use super::{Interrupt, title};
 use crate::program;
+
+/// Datagrams under way at a time: BMv2 drops what exceeds its queues of 64 frames, change or no change.
+const WINDOW: u32 = 16;
 
 /// The lab with a policy in it.
 struct Demo {
@@ -93,10 +97,21 @@ impl Demo {
             port: flows::ECHO,
             rate: 2000,
             milliseconds: 4000,
+            window: Some(WINDOW),
         };
-        println!("  admin sends {} datagrams a second to db, each comes back; meanwhile:", stream.rate);
+        println!(
+            "  admin sends {} datagrams a second to db, each comes back, and at most {WINDOW} are under way; meanwhile:",
+            stream.rate
+        );
+        let start = Instant::now();
         let id = self.lab.hosts[2].agent.stream(&stream)?;
         self.outplane(&["apply", "network.yaml", "policy-changed.yaml"])?;
+        let took = start.elapsed();
+        ensure!(
+            took < Duration::from_millis(stream.milliseconds),
+            "the change took {:.1} s, longer than the traffic",
+            took.as_secs_f64()
+        );
         let report = self.lab.hosts[2].agent.streamed(id)?;
         println!(
             "  {} sent, {} came back, {} lost",
@@ -116,14 +131,8 @@ impl Demo {
     fn outplane(&self, words: &[&str]) -> Result<()> {
         self.interrupt.check()?;
         println!("\n  $ outplane {}", words.join(" "));
-        let output = self.command(words).output().context("cannot run outplane")?;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            println!("  {line}");
-        }
-        for line in String::from_utf8_lossy(&output.stderr).lines() {
-            println!("  {line}");
-        }
-        ensure!(output.status.success(), "`outplane {}` failed: {}", words.join(" "), output.status);
+        let status = self.interrupt.show(&mut self.command(words))?;
+        ensure!(status.success(), "`outplane {}` failed: {status}", words.join(" "));
         Ok(())
     }
 

@@ -10,12 +10,16 @@
 
 mod controllers;
 mod firewall;
+mod stranger;
 
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use outplane_testbed::SwitchKind;
 
@@ -62,9 +66,47 @@ impl Interrupt {
     /// Fails when the user wants to stop.
     fn check(&self) -> Result<()> {
         if self.0.load(Ordering::SeqCst) {
-            bail!("interrupted; the lab has been taken down");
+            bail!("interrupted");
         }
         Ok(())
+    }
+
+    /// What a part ended with, told when its lab has been taken down. An interrupt also reaches whatever runs in the lab,
+    /// and what fails of that is no news.
+    fn of(&self, error: Error) -> Error {
+        match self.check() {
+            Ok(()) => error,
+            Err(_) => anyhow!("interrupted; the lab has been taken down"),
+        }
+    }
+
+    /// Starts a command, and shows what it says while it says it.
+    fn show(&self, command: &mut Command) -> Result<ExitStatus> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        self.follow(child.context("cannot run outplane")?, || Ok(()))
+    }
+
+    /// Shows what a command says while it says it, and does something else meanwhile.
+    fn follow(&self, mut child: Child, meanwhile: impl FnOnce() -> Result<()>) -> Result<ExitStatus> {
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let shown = [
+                stdout.map(|from| scope.spawn(|| show(from))),
+                stderr.map(|from| scope.spawn(|| show(from))),
+            ];
+            let result = meanwhile();
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    // All of it, before anybody says something about it.
+                    shown.into_iter().flatten().map(ScopedJoinHandle::join).for_each(drop);
+                    return result.and(self.check()).map(|()| status);
+                }
+                if result.is_err() || self.check().is_err() {
+                    child.kill()?;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
     }
 }
 
@@ -82,15 +124,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             None if SwitchKind::bmv2_present() => SwitchKind::Bmv2,
             Some(SwitchName::Softswitch) | None => SwitchKind::Softswitch,
         };
-        firewall::run(kind, &interrupt)?;
+        firewall::run(kind, &interrupt).map_err(|error| interrupt.of(error))?;
         println!("\nEvery verdict was as the policy says.");
     }
     if wanted(Part::Controllers) {
-        controllers::run(&interrupt)?;
+        controllers::run(&interrupt).map_err(|error| interrupt.of(error))?;
         println!("\nNothing was lost, nothing was done twice.");
     }
     println!("\n{:.1} s, nothing left behind.", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn show(from: impl Read) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        println!("  {line}");
+    }
 }
 
 fn title(text: &str) {

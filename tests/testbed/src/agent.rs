@@ -70,6 +70,9 @@ pub struct Stream {
     pub rate: u32,
     /// For how long, milliseconds.
     pub milliseconds: u64,
+    /// No more than so many are without their echoes at a time: a switch in software drops what exceeds its queues, whatever
+    /// its tables say. None: they are sent in any case.
+    pub window: Option<u32>,
 }
 
 /// What came of a stream.
@@ -228,12 +231,16 @@ pub(crate) mod program {
     use std::io::{BufRead, ErrorKind, Read, Write};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
     use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{LazyLock, Mutex, PoisonError};
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result};
 
     use super::{Answer, Flow, Outcome, Request, Stream, StreamReport, Transport};
+
+    /// An echo that has not come by then does not come.
+    const SILENCE: Duration = Duration::from_secs(1);
 
     /// Runs the agent.
     pub(crate) fn run() -> Result<()> {
@@ -379,28 +386,57 @@ pub(crate) mod program {
 
     fn send_stream(stream: &Stream) -> Result<StreamReport> {
         let socket = connected(SocketAddr::from((stream.destination, stream.port)))?;
-        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let echoes = socket.try_clone()?;
-        let counting = std::thread::spawn(move || {
-            let mut received = 0_u64;
-            let mut buffer = [0; 16];
-            // The first echo may be late; half a second of silence later on is the end.
-            while echoes.recv(&mut buffer).is_ok() {
-                received += 1;
-            }
-            received
-        });
+        let (received, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        let sent = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 16];
+                let mut last = Instant::now();
+                // However long a busy machine stands still meanwhile, the end is silence after the last one was sent.
+                while !ended.load(Ordering::SeqCst) || last.elapsed() < SILENCE {
+                    if echoes.recv(&mut buffer).is_ok() {
+                        received.fetch_add(1, Ordering::SeqCst);
+                        last = Instant::now();
+                    } else if !ended.load(Ordering::SeqCst) {
+                        last = Instant::now();
+                    }
+                }
+            });
+            let sent = send_numbers(stream, &socket, &received);
+            ended.store(true, Ordering::SeqCst);
+            sent
+        })?;
+        Ok(StreamReport { sent, received: received.into_inner() })
+    }
+
+    /// How many were sent.
+    fn send_numbers(stream: &Stream, socket: &UdpSocket, received: &AtomicU64) -> Result<u64> {
         let start = Instant::now();
+        let end = start + Duration::from_millis(stream.milliseconds);
         let total = u64::from(stream.rate) * stream.milliseconds / 1000;
+        let window = stream.window.map_or(u64::MAX, u64::from);
+        // Those that were waited for in vain.
+        let mut lost = 0;
         for number in 0..total {
             let due = start + Duration::from_secs_f64(f64_of(number) / f64::from(stream.rate));
             if let Some(wait) = due.checked_duration_since(Instant::now()) {
                 std::thread::sleep(wait);
             }
+            let waiting = Instant::now();
+            let under_way = |lost: u64| number.saturating_sub(received.load(Ordering::SeqCst) + lost);
+            while under_way(lost) >= window {
+                if waiting.elapsed() > SILENCE {
+                    lost += under_way(lost);
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            if stream.window.is_some() && Instant::now() > end {
+                return Ok(number);
+            }
             socket.send(&number.to_be_bytes())?;
         }
-        let received = counting.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?;
-        Ok(StreamReport { sent: total, received })
+        Ok(total)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "far fewer datagrams than 2^52")]
