@@ -209,7 +209,7 @@ impl Controller {
             },
             Reply::Foreign(_) => self.watch_stranger(now, id, attempt),
             // It may still land. The same claim again, as long as it would be of use.
-            Reply::Missing if now < self.start_before(&own) || self.is(Mutant::FreshT0) => {
+            Reply::Missing if now < own.start_before() || self.is(Mutant::FreshT0) => {
                 self.set_state(id, State::Claiming(own));
                 self.again_later(id, now);
             }
@@ -225,10 +225,6 @@ impl Controller {
             }
             _ => self.again_later(id, now),
         }
-    }
-
-    pub(super) fn start_before(&self, own: &Own) -> Instant {
-        (own.sent + own.lease).before(own.budget)
     }
 
     /// The attempt is ours.
@@ -368,7 +364,7 @@ impl Controller {
 
     /// Lets the agent work, if there is time left; or decides without it.
     fn execute(&mut self, now: Instant, id: TransactionId, own: Own, actions: &mut Vec<Action>) {
-        let start_before = self.start_before(&own);
+        let start_before = own.start_before();
         let mut push = (!own.push.is_zero()).then(|| ((own.sent + own.lease).before(own.push), own.push));
         if self.is(Mutant::PushOutsideLease) {
             push = Some((start_before, self.config.longest_lease()));

@@ -50,6 +50,13 @@ pub(super) struct Own {
     pub(super) current: bool,
 }
 
+impl Own {
+    /// No write starts later.
+    pub(super) fn start_before(&self) -> Instant {
+        (self.sent + self.lease).before(self.budget)
+    }
+}
+
 /// Why the store is asked about a newer generation's task for the same switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Doubt {
