@@ -65,6 +65,8 @@ pub(super) struct Run {
     pub(super) attempt: u32,
     pub(super) fence: Fence,
     pub(super) start_before: Instant,
+    /// What a write may take, nanoseconds.
+    budget: u64,
     /// Until when a push may start, and how long it is given, nanoseconds.
     push: Option<(Instant, u64)>,
     /// The switch's start that it is connected to.
@@ -98,9 +100,10 @@ impl World {
         task: Task,
         attempt: u32,
         fence: Fence,
-        start_before: Instant,
+        (start_before, budget): (Instant, std::time::Duration),
         push: Option<(Instant, std::time::Duration)>,
     ) {
+        let budget = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
         let start = self.nodes[node].start;
         let told = self.nodes[node].told.get(task.switch());
         let told =
@@ -132,6 +135,7 @@ impl World {
             attempt,
             fence,
             start_before,
+            budget,
             push,
             connection,
             piped,
@@ -221,7 +225,7 @@ impl World {
             }
         };
         let now = self.nodes[run.node].clock.local(self.now);
-        let budget = u64::from(self.config_of(run.node).claims.budget_ms) * MS;
+        let budget = run.budget;
         let (before, within) = match (run.op, run.push) {
             (Op::Part(_), _) => (run.start_before, budget),
             (Op::Push, Some(push)) => push,

@@ -599,8 +599,8 @@ impl World {
         }
         match action {
             Action::Store { token, request } => self.send(node, token, request),
-            Action::Execute { task, attempt, fence, start_before, push, .. } => {
-                self.execute(node, task, attempt, fence, start_before, push);
+            Action::Execute { task, attempt, fence, start_before, budget, push } => {
+                self.execute(node, task, attempt, fence, (start_before, budget), push);
             }
             Action::Audit { task, number } => self.audit(node, task, number),
             Action::Stop { id, attempt } => {
