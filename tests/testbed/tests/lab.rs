@@ -42,8 +42,8 @@ fn flows_pass_over_a_bridge_and_nothing_stays() {
     }
     assert_eq!(attempt(Transport::Icmp, "10.0.0.77", 0), Outcome::Dropped, "nobody is there");
 
-    let stream =
-        Stream { destination: v4.parse().expect("an address"), port: 53, rate: 500, milliseconds: 400 };
+    let destination = v4.parse().expect("an address");
+    let stream = Stream { destination, port: 53, rate: 500, milliseconds: 400, window: None };
     let id = lab.hosts[0].agent.stream(&stream).expect("the agent lives");
     let report = lab.hosts[0].agent.streamed(id).expect("the agent answers");
     assert_eq!(report, StreamReport { sent: 200, received: 200 });

@@ -22,6 +22,8 @@ use crate::runtime;
 
 /// A status that is older than this is stale: nodes write theirs every 5 s.
 const STALE: Duration = Duration::from_secs(15);
+/// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
+const OVERDUE: Duration = Duration::from_secs(7);
 
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
@@ -52,7 +54,7 @@ struct Status {
 struct NodeForm {
     node: String,
     role: &'static str,
-    /// `up`, `silent`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
+    /// `up`, `silent`, `overdue`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
     state: &'static str,
     /// Seconds since its last status, by the clocks of this machine and the node.
     age: Option<f64>,
@@ -309,11 +311,14 @@ impl NodeForm {
     fn of(status: NodeStatus, member: bool, heard: Heard, now: u64) -> Self {
         let age = age(status.at_ms, now);
         let unheard = heard.listeners > 0 && heard.silent_for.len() == heard.listeners;
+        // Others' words may be older than its silence.
+        let heard_since = heard.seconds.is_some_and(|seconds| seconds <= OVERDUE.as_secs_f64());
         let state = match () {
             () if status.receiver == LEFT => "left",
             () if age > STALE => "stale",
             () if !member => "stranger",
             () if unheard => "silent",
+            () if age > OVERDUE && !heard_since => "overdue",
             () if status.draining => "draining",
             () => "up",
         };
@@ -545,6 +550,20 @@ mod tests {
         assert!(nodes[0].silence().is_none());
         assert!(nodes[0].heard_words().ends_with("s ago by c2"), "{}", nodes[0].heard_words());
         assert_eq!(nodes[4].heard_words(), "nobody listens");
+    }
+
+    /// What says that it is up is older than its silence may be.
+    #[test]
+    fn a_node_that_is_overdue_is_not_up() {
+        let statuses = vec![
+            status("c1", 8200, &[("c2", Some(10), false)]),
+            status("c2", 8200, &[]),
+            status("d1", 7600, &[("c1", Some(10), false)]),
+            status("d2", 4000, &[("c2", Some(10), false)]),
+        ];
+        let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses);
+        let states: Vec<_> = nodes.iter().map(|node| node.state).collect();
+        assert_eq!(states, ["overdue", "up", "overdue", "up"]);
     }
 
     #[test]
