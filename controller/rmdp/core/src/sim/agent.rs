@@ -106,6 +106,8 @@ impl World {
         let budget = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
         let start = self.nodes[node].start;
         let told = self.nodes[node].told.get(task.switch());
+        // Who drains takes nothing new, and ends what he has.
+        let told = told.filter(|_| !self.nodes[node].draining);
         let told =
             told.and_then(|told| told.intersection(&self.nodes[node].read).max()).copied().unwrap_or(0);
         self.checker.execute(self.now, (node, start), &task, attempt, told);

@@ -17,7 +17,7 @@
 //! pipelines; requests that take effect long after their sender has given up; half of the sites have lax switches. After the
 //! calm everything queued has to be decided, and every switch to hold what the newest generation wants, within a bound.
 //!
-//! `OUTPLANE_SEEDS` says how many seeds the tests try, `OUTPLANE_SEED` replays one.
+//! `OUTPLANE_SEEDS` says how many seeds the tests try, from `OUTPLANE_FIRST_SEED` on; `OUTPLANE_SEED` replays one.
 
 mod agent;
 mod chance;

@@ -78,10 +78,6 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, node: usize, task: &Task) {
-        if self.nodes[node].draining {
-            // It takes nothing new.
-            return;
-        }
         // What it says of itself need not be so.
         if let Some(generation) = self.checker.generation(task.id()) {
             self.nodes[node].told.entry(task.switch().to_owned()).or_default().insert(generation);
