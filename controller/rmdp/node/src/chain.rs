@@ -48,6 +48,14 @@ pub enum Chain {
 }
 
 impl Chain {
+    /// Those that everybody reads: their newest number is known for as long as a process lives.
+    pub(crate) const LOGS: [Self; 3] = [Self::Generations, Self::Probes, Self::Configs];
+
+    /// Which of these a key is of, and its number there.
+    pub(crate) fn of_log(key: &Key) -> Option<(Self, u64)> {
+        Self::LOGS.into_iter().find_map(|chain| chain.number(key).map(|number| (chain, number)))
+    }
+
     /// The key of a number.
     pub fn key(&self, number: u64) -> Key {
         match self {
@@ -58,7 +66,8 @@ impl Chain {
         }
     }
 
-    fn prefix(&self) -> Prefix {
+    /// Where its keys are.
+    pub(crate) fn prefix(&self) -> Prefix {
         match self {
             Self::Generations => Prefix::Generations,
             Self::Probes => Prefix::Probes,

@@ -84,10 +84,9 @@ async fn wrong(
             "the store has no {epoch}, which it gave this node at its start: was it restored from a backup? {restart}"
         )));
     }
-    if let Some(known) = objects.lost_generation(closely).await? {
+    if let Some(key) = objects.lost(closely).await? {
         return Ok(Some(format!(
-            "the intent log had a generation {known} that it has no more, or has another in its place: was the store restored \
-             from a backup? {restart}"
+            "the store had {key}, and has it no more or another in its place: was it restored from a backup? {restart}"
         )));
     }
     Ok(None)

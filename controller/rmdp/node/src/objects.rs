@@ -1,5 +1,6 @@
 //! The store with this project's keys and objects: the layout of docs/rmdp.md.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -29,8 +30,8 @@ pub struct Objects {
     /// Why nothing is asked now: see [`crate::network`].
     shut: Arc<RwLock<Option<String>>>,
     pulse: Arc<Mutex<Pulse>>,
-    /// The highest generation that was seen in the log, and a hash of what it was.
-    newest: Arc<Mutex<Option<(u64, u64)>>>,
+    /// Of each log, the highest number that was seen and could be read, and a hash of what it was.
+    newest: Arc<Mutex<BTreeMap<Prefix, (u64, u64)>>>,
 }
 
 /// When the store gave a useful answer last, to anybody in this process.
@@ -40,6 +41,8 @@ pub struct Pulse {
     pub answered: Option<Duration>,
     /// Why a request has failed since then, if one has.
     pub fault: Option<String>,
+    /// Why it is taken for one that is away, whatever it answers: it is not this network's, or has gone back.
+    pub shut: Option<String>,
 }
 
 /// Part of a listing.
@@ -100,7 +103,8 @@ impl Objects {
 
     /// When the store gave a useful answer last, whatever was asked.
     pub fn pulse(&self) -> Pulse {
-        self.lock().clone()
+        let shut = self.shut.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Pulse { shut, ..self.lock().clone() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pulse> {
@@ -113,7 +117,7 @@ impl Objects {
         answer: Result<T, outplane_rmdp_store::Error>,
     ) -> Result<T, outplane_rmdp_store::Error> {
         match &answer {
-            Ok(_) => *self.lock() = Pulse { answered: Some(clock::now()), fault: None },
+            Ok(_) => *self.lock() = Pulse { answered: Some(clock::now()), ..Pulse::default() },
             Err(error) => self.lock().fault = Some(error.to_string()),
         }
         answer
@@ -133,34 +137,54 @@ impl Objects {
             bytes => bytes?,
         };
         let Some(bytes) = bytes else { return Ok(None) };
+        let object = Object::decode(key, &bytes)?;
+        // Garbage may be taken away again, and the log is none the worse.
         self.saw(key, &bytes);
-        Ok(Some(Object::decode(key, &bytes)?))
+        Ok(Some(object))
     }
 
     fn saw(&self, key: &Key, bytes: &[u8]) {
-        let Key::Generation(generation) = key else { return };
+        let Some((chain, number)) = Chain::of_log(key) else { return };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.is_none_or(|(known, _)| known < *generation) {
-            *newest = Some((*generation, hash(bytes)));
+        let known = newest.entry(chain.prefix()).or_default();
+        if known.0 < number {
+            *known = (number, hash(bytes));
         }
     }
 
-    /// The highest generation that this process has seen in the log, if the store does not have it any more, nor any above
-    /// it: numbers are swept below others only. With `closely`, also if it is not what it was.
-    pub(crate) async fn lost_generation(&self, closely: bool) -> Result<Option<u64>, Error> {
-        let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((known, before)) = newest else { return Ok(None) };
-        let key = Key::Generation(known);
-        if closely {
-            let bytes = Box::pin(self.store.get(&key.path())).await?;
-            if let Some(bytes) = bytes {
-                return Ok((hash(&bytes) != before).then_some(known));
+    fn newest_seen(&self, log: &Prefix) -> Option<(u64, u64)> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).get(log).copied()
+    }
+
+    /// The highest object of a log that this process has seen, if the store does not have it any more, nor any above it:
+    /// numbers are swept below others only. With `closely`, also if there is another in its place.
+    pub(crate) async fn lost(&self, closely: bool) -> Result<Option<Key>, Error> {
+        for chain in Chain::LOGS {
+            let Some((known, before)) = self.newest_seen(&chain.prefix()) else { continue };
+            let key = chain.key(known);
+            let there = if closely {
+                match Box::pin(self.store.get(&key.path())).await {
+                    // Garbage is a bad object, and not another log.
+                    Ok(Some(bytes)) => hash(&bytes) == before || Object::decode(&key, &bytes).is_err(),
+                    Err(StoreError::TooLarge { .. }) => true,
+                    found => found?.is_some(),
+                }
+            } else {
+                self.shows(&key).await? || self.has(&key).await?
+            };
+            // What has gone may have been swept; what is another has not.
+            let replaced = closely && !there && self.has(&key).await?;
+            if !there && (replaced || chain.newest(self, known).await?.is_none()) {
+                return Ok(Some(key));
             }
-        } else if self.has(&key).await? {
-            return Ok(None);
         }
-        let above = Chain::Generations.newest(self, known).await?;
-        Ok(above.is_none().then_some(known))
+        Ok(None)
+    }
+
+    /// Whether a listing shows the key: cheaper than to read what may be large. If not, it may be there all the same.
+    async fn shows(&self, key: &Key) -> Result<bool, Error> {
+        let page = Box::pin(self.store.list(&key.path(), None, 1)).await?;
+        Ok(page.entries.first().is_some_and(|entry| entry.key == key.path()))
     }
 
     /// The object at a key, for who can do without one that cannot be read: a warning names it.

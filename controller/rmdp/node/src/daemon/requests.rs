@@ -97,7 +97,13 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
     Ok(match request {
         // All distributors write the same task: it matters that it is there.
         Request::Create { key: key @ Key::Queue(_), mut object } => {
-            created(objects.ensure(&key, &mut object).await?)
+            let ours = objects.ensure(&key, &mut object).await?;
+            if !ours && let Err(Error::Object(error)) = objects.get(&key).await {
+                // Its name says which task that is, and whoever writes it writes the same.
+                tracing::error!(alert = true, "{error}: it is written over");
+                objects.put(&key, &mut object).await?;
+            }
+            created(ours)
         }
         Request::Create { key, mut object } => created(objects.create(&key, &mut object).await?),
         Request::CreateBlob(digest) => match blob {

@@ -236,7 +236,7 @@ impl<M: Inside> Shell<M> {
     /// Whether the store answers anybody in this node: its claims, the chains that it follows, its status.
     pub(crate) fn feel_store(&mut self, pulse: &Pulse, since: Duration) {
         let quiet = clock::now().saturating_sub(pulse.answered.unwrap_or(since));
-        if quiet < AWAY {
+        if quiet < AWAY && pulse.shut.is_none() {
             if std::mem::take(&mut self.away) {
                 tracing::info!("the store answers again");
             }
@@ -244,7 +244,7 @@ impl<M: Inside> Shell<M> {
             self.readiness.has(Lacking::Store);
             return;
         }
-        let why = pulse.fault.as_deref().unwrap_or("no request has had an answer");
+        let why = pulse.shut.as_deref().or(pulse.fault.as_deref()).unwrap_or("no request has had an answer");
         let text = format!("the store is away, no new work until it is back: {why}");
         self.readiness.lacks(Lacking::Store, text.clone());
         if !std::mem::replace(&mut self.away, true) {

@@ -58,7 +58,7 @@ async fn without_any_datagram_the_queue_is_enough() {
 }
 
 /// Until the status of these nodes names the version.
-async fn follow(lab: &Lab, nodes: impl Iterator<Item = &'static str>, version: u64) {
+pub(crate) async fn follow(lab: &Lab, nodes: impl Iterator<Item = &'static str>, version: u64) {
     for node in nodes {
         let key = Key::Status(node.to_owned());
         let followed = async {
@@ -216,7 +216,7 @@ async fn the_store_is_away_for_some_seconds() {
 }
 
 /// The status line and the body of a page.
-async fn page(node: &Node, path: &str) -> String {
+pub(crate) async fn page(node: &Node, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(node.up.http.unwrap()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");

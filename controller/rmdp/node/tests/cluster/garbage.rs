@@ -16,7 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Lab, PATIENCE, policy, record};
+use crate::faults::follow;
+use crate::support::{Lab, PATIENCE, id, policy, record};
 
 const GARBAGE: Bytes = Bytes::from_static(b"{\"schema\": 1, garbage");
 
@@ -114,6 +115,27 @@ async fn an_unreadable_generation_is_passed_over() {
     alerted(&lab, "d1", "i/00000000000000000004").await;
     assert_eq!(lab.apply(4).await, 5);
     lab.converged(5).await;
+}
+
+/// Garbage under the name of a queued task is written over by whoever queues that task: nobody else could say what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_under_a_tasks_name_is_written_over() {
+    // Nobody hears of the task but by the queue.
+    let mut lab = Lab::new(&["leaf1"], 2, 1).await;
+    let distributors = [lab.start("d1").await, lab.start("d2").await];
+    for member in &mut lab.members {
+        member.address.set_port(member.address.port() ^ 1);
+    }
+    let version = lab.set_config(&lab.config()).await;
+    follow(&lab, ["d1", "d2"].into_iter(), version).await;
+    let key = Key::Queue(id(1, "leaf1"));
+    put(&lab, &key, GARBAGE).await;
+    assert_eq!(lab.apply(3).await, 1);
+    let found = lab.object(&key, Duration::from_millis(20)).await;
+    assert!(matches!(found, Some(Object::Task(_))), "{found:?}");
+    let controller = lab.start("c1").await;
+    lab.converged(1).await;
+    drop((distributors, controller));
 }
 
 /// Objects that are longer than anything of their kind are garbage, and are not read.

@@ -9,6 +9,7 @@ use outplane_rmdp_transport::{Destinations, Sender, SenderSettings};
 use outplane_rmdp_wire::{Beat, Key as Secret, Role};
 use tokio::time::{sleep, timeout};
 
+use crate::faults::{follow, page};
 use crate::support::{Lab, NETWORK, PATIENCE};
 
 /// Somebody who has the key, and says that he is d2, which does not run.
@@ -133,6 +134,60 @@ async fn a_store_that_was_put_back_is_left_alone() {
     // It is there again: they go on by themselves.
     lab.objects.store().put(&key.path(), before).await.unwrap();
     lab.object(&Key::Decision(id), Duration::from_millis(50)).await.expect("a decision");
+    drop(nodes);
+}
+
+/// As the last version of the configuration, which nodes would go on following while nobody can set another under that
+/// number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_lost_the_configuration_is_left_alone() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let nodes = [lab.start("d1").await, lab.start_with_pages("c1").await];
+    let version = lab.set_config(&lab.config().replace("[queue]", "[audit]\ninterval_s = 30\n[queue]")).await;
+    let says = async |code: &str, words: &str| {
+        let says = async {
+            while !{
+                let page = page(&nodes[1], "/ready").await;
+                page.starts_with(&format!("HTTP/1.1 {code}")) && page.contains(words)
+            } {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, says).await.unwrap_or_else(|_| panic!("c1 never says {code}"));
+    };
+    follow(&lab, ["d1", "c1"].into_iter(), version).await;
+    says("200", "ready").await;
+    let key = Key::Config(version);
+    let lost = lab.objects.store().get(&key.path()).await.unwrap().expect("the version");
+    lab.objects.delete(std::slice::from_ref(&key)).await.unwrap();
+    says("503", &format!("the store had {key}")).await;
+    lab.objects.store().put(&key.path(), lost).await.unwrap();
+    says("200", "ready").await;
+}
+
+/// Whoever finds garbage behind the newest object of a log may take it away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_that_is_taken_away_was_no_generation() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let nodes = lab.start_all().await;
+    let generation = lab.apply(3).await;
+    lab.converged(generation).await;
+    let key = Key::Generation(generation + 1);
+    lab.objects.store().put(&key.path(), b"{garbage".as_slice().into()).await.unwrap();
+    // Everybody has seen it by then.
+    sleep(Duration::from_secs(6)).await;
+    lab.objects.delete(std::slice::from_ref(&key)).await.unwrap();
+    sleep(Duration::from_millis(7500)).await;
+    let probe = ProbeEntry {
+        network: NETWORK,
+        number: 1,
+        switches: vec!["leaf1".to_owned()],
+        author: "ops".to_owned(),
+        at_ms: 0,
+    };
+    lab.objects.create(&Key::Probe(1), &mut Object::Probe(probe)).await.unwrap();
+    let id = Event::probe(NETWORK, 1, "leaf1").id().unwrap();
+    lab.object(&Key::Decision(id), Duration::from_millis(50)).await.expect("a decision: they go on");
     drop(nodes);
 }
 
