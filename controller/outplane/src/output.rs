@@ -1,11 +1,14 @@
 //! Results go to standard output, as text or JSON; everything else goes to standard error.
 
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd as _;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use crate::cli::Format;
 
@@ -51,6 +54,17 @@ pub(crate) fn write(write: impl FnOnce(io::StdoutLock<'static>) -> io::Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// Until nobody reads standard output any more, where that shows: a pipe whose other end is closed. Whoever goes on writing
+/// until they are stopped would not notice for as long as they have nothing to write.
+pub(crate) async fn unread() {
+    // It is only watched, and stays as it is for whoever writes. A file is always read, and cannot be watched.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    let Ok(stdout) = watched else { return std::future::pending().await };
+    while let Ok(ready) = stdout.ready(Interest::ERROR).await
+        && !ready.is_error()
+    {}
 }
 
 /// An error and its causes, without those that it has told already.

@@ -5,6 +5,8 @@ use std::future::Future;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::output;
+
 /// Runs a command's asynchronous part to its end; tasks that are left end with it.
 pub(crate) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -20,6 +22,14 @@ pub(crate) async fn interruptible<F: Future>(future: F) -> anyhow::Result<Option
     tokio::select! {
         () = signals.wait() => Ok(None),
         result = future => Ok(Some(result)),
+    }
+}
+
+/// As [`interruptible`], for what goes on printing: also until nobody reads it any more.
+pub(crate) async fn read_or_interrupted<F: Future>(future: F) -> anyhow::Result<Option<F::Output>> {
+    tokio::select! {
+        () = output::unread() => Ok(None),
+        result = interruptible(future) => result,
     }
 }
 

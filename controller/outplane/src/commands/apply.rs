@@ -1,6 +1,7 @@
 //! `outplane apply`: the switches to what the policies say; directly, or through the intent log and its controllers.
 
 mod compare;
+pub(crate) mod empty;
 mod log;
 
 use std::io::{self, Write};
@@ -10,14 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use outplane_compiler::compile::{Compiled, SwitchState};
-use outplane_compiler::state::policies;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Options, Progress, Push, Pushed, Report as Converged, Target, WriteOptions,
 };
-use outplane_intent::model::Intent;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::empty::Guard;
 use super::plan::{self, Changes, Show};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::{Format, Sources};
@@ -74,9 +74,6 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     targets: Targets,
 }
-
-/// How to say that nothing is meant.
-const ALLOW: &str = "if that is what you want, say --allow-empty";
 
 /// What only makes sense where this command writes to the switches itself.
 const DIRECT: [&str; 6] = ["election_id", "take_over", "force_pipeline", "verify", "address", "no_log"];
@@ -155,15 +152,16 @@ fn seconds(duration: Duration) -> f64 {
 /// Compiles, connects, writes.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
-    if !arguments.allow_empty && !arguments.dry_run && input.intent == Intent::default() {
-        bail!("the input has no objects{}, and without policies everything passes; {ALLOW}", input.skipped());
+    let guard = Guard::new(&input, arguments.allow_empty);
+    if let Some(refused) = guard.of_input().filter(|_| !arguments.dry_run) {
+        bail!(refused);
     }
     if let Some(path) = arguments.node_file()? {
         let chosen = arguments.targets.names(&input.intent)?;
         let compiled = compiled::compile(&input)?;
         let node = Node::open(&path)?;
         if arguments.dry_run {
-            return compare::run(&compiled, &chosen, &node, arguments.show(), format);
+            return compare::run(&compiled, &chosen, &node, &guard, arguments.show(), format);
         }
         if arguments.targets.is_chosen() {
             return Err(Usage(
@@ -176,27 +174,23 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
         let waiting = Waiting { no_wait: arguments.no_wait, timeout };
-        return log::run(&input, &compiled, &node, arguments.allow_empty, waiting, format);
+        return log::run(&input, &compiled, &node, &guard, waiting, format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
     let mut options = arguments.targets.options();
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
-        return plan::dry_run(targets, &options, compiled, push, show, format);
+        return plan::dry_run(targets, &options, compiled, push, &guard, show, format);
     }
-    if arguments.force_pipeline && !arguments.allow_empty {
-        let bare = |target: &&Target| {
-            compiled
-                .switches
-                .get(&target.name)
-                .is_none_or(|state| policies(&state.desired.entries).is_empty())
+    if arguments.force_pipeline {
+        let empties = |target: &Target| {
+            let state = compiled.switches.get(&target.name);
+            let desired = state.map(|state| state.desired.clone()).unwrap_or_default();
+            guard.of_push(&target.name, &desired)
         };
-        if let Some(target) = targets.iter().find(bare) {
-            bail!(
-                "--force-pipeline empties switch {}, and the input has no policy for it; {ALLOW}",
-                target.name
-            );
+        if let Some(refused) = targets.iter().find_map(empties) {
+            bail!(refused);
         }
     }
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
@@ -307,9 +301,7 @@ impl Job {
         let digest = compiled::digest(&state);
         match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),
-            Err(trouble) if trouble.unwanted => {
-                Err(Trouble { text: format!("{}; {ALLOW}", trouble.text), ..trouble })
-            }
+            Err(trouble) if trouble.unwanted => Err(Trouble { text: empty::said(&trouble.text), ..trouble }),
             Err(trouble) => Err(trouble),
         }
     }

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use outplane_compiler::compile::Compiled;
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::program::Program;
-use outplane_compiler::state::{Desired, Installed, Plan};
+use outplane_compiler::state::{Desired, Installed, Plan, policies};
 use outplane_driver_p4runtime::{Options, Read, Target};
 use serde::Serialize;
 
+use super::apply::empty::Guard;
 use crate::cli::{Format, Sources};
 use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
@@ -59,6 +60,8 @@ pub(crate) struct SwitchPlan {
     digest: String,
     /// `keep`, or `push`: the switch has another program or none, or a push is forced. A push empties it first.
     pipeline: &'static str,
+    /// Why `apply` would refuse this; null if it would not.
+    refused: Option<String>,
     pub(crate) writes: usize,
     #[serde(flatten)]
     pub(crate) changes: Changes,
@@ -114,7 +117,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let input = input::load(&arguments.sources)?;
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
-    dry_run(targets, &arguments.targets.options(), compiled, arguments.force_pipeline, arguments.show, format)
+    let (options, guard) = (arguments.targets.options(), Guard::new(&input, false));
+    dry_run(targets, &options, compiled, arguments.force_pipeline, &guard, arguments.show, format)
 }
 
 /// What `plan` and `apply --dry-run` do once they know what is desired.
@@ -123,6 +127,7 @@ pub(crate) fn dry_run(
     options: &Options,
     mut compiled: Compiled,
     force_pipeline: bool,
+    guard: &Guard,
     show: Show,
     format: Format,
 ) -> anyhow::Result<Exit> {
@@ -130,7 +135,8 @@ pub(crate) fn dry_run(
         let state = compiled.switches.remove(&target.name);
         let digest = state.as_ref().map(compiled::digest).unwrap_or_default();
         let desired = state.map(|state| state.desired).unwrap_or_default();
-        of_switch(target, options.clone(), desired, digest, force_pipeline, show.entries)
+        let asked = Asked { desired, digest, force_pipeline, guard: guard.clone(), entries: show.entries };
+        of_switch(target, options.clone(), asked)
     };
     let switches = runtime::block_on(switches::each(targets, one))?;
     let writes = switches.iter().filter_map(|about| about.result.as_ref()).map(|plan| plan.writes).sum();
@@ -145,20 +151,28 @@ pub(crate) fn dry_run(
     })
 }
 
-async fn of_switch(
-    target: Target,
-    options: Options,
+/// What is asked about a switch.
+struct Asked {
     desired: Desired,
     digest: String,
     force_pipeline: bool,
+    guard: Guard,
     entries: bool,
-) -> Result<SwitchPlan, Trouble> {
+}
+
+async fn of_switch(target: Target, options: Options, asked: Asked) -> Result<SwitchPlan, Trouble> {
+    let Asked { desired, digest, force_pipeline, guard, entries } = asked;
+    let name = target.name.clone();
     let connection = switches::connect(target, options).await?;
     let push = force_pipeline || connection.cookie().await? != Some(connection.pipeline().cookie);
     let read = if push { Read::default() } else { connection.read_installed(&desired, false).await? };
+    let has = policies(&read.installed.entries);
+    let pushed = if force_pipeline { guard.of_push(&name, &desired) } else { None };
+    let refused = pushed.or_else(|| guard.of_switch(&has, &desired));
     let plan = plan::plan(&connection.pipeline().program, &read.installed, &desired)?;
     Ok(SwitchPlan {
         digest,
+        refused,
         pipeline: if push { "push" } else { "keep" },
         writes: plan.len(),
         changes: plan.summary(Program::outplane()).into(),
@@ -218,6 +232,7 @@ impl SwitchPlan {
             let note = "would be pushed; this empties the switch, of entries of others too";
             writeln!(out, "  {} {note}", styled(WARN, "pipeline"))?;
         }
+        refusal(self.refused.as_deref(), out)?;
         self.changes.text(out)?;
         for (table, entries) in &self.others {
             let entries = count(*entries, "entry", "entries");
@@ -249,6 +264,12 @@ impl Changes {
         };
         writeln!(out, "  {}", styled(FAINT, format_args!("steps: {}; {version}", steps.join(", "))))
     }
+}
+
+/// That `apply` would refuse this, and why.
+pub(crate) fn refusal(refused: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(why) = refused else { return Ok(()) };
+    writeln!(out, "  {}: {why}", styled(BAD, "apply would refuse this"))
 }
 
 /// Writes by table, in the order of the program; nothing where there are none.

@@ -1,7 +1,10 @@
 //! Through controllers: probes, and what a generation would change.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use crate::lab::Lab;
-use crate::support::{Run, SoftSwitch, outplane};
+use crate::support::{Run, SoftSwitch, big_policy, command, file, folder, outplane};
 
 fn run(lab: &Lab, line: &str) -> Run {
     outplane(lab.paths(&format!("{line} --config node.toml")).split_whitespace())
@@ -76,4 +79,78 @@ fn a_generation_is_compared_before_it_is_appended() {
     assert!(other.lines().any(|line| line.starts_with("  ~ ") || line.starts_with("  + ")), "{other}");
     let log = run(&lab, "tasks -o json").ends(0).json();
     assert_eq!(log["recent"].as_array().map(Vec::len), Some(1), "nothing was appended: {log}");
+}
+
+/// Through the intent log, too, nothing is no intention; also where a generation between has left the switch out.
+#[test]
+fn nothing_is_no_intention_in_the_log() {
+    let switch = SoftSwitch::start();
+    let lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml").ends(0);
+    let folder = folder();
+    let path = |name: &str, text: &str| file(folder.path(), name, text);
+    let objects = |switches: &str, policy: bool| {
+        let object = |name| {
+            let address = if name == "core" { &switch.address } else { "127.0.0.1:9" };
+            format!(
+                "---\napiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {{name: {name}}}\nspec: {{address: \
+                 \"{address}\"}}\n"
+            )
+        };
+        let text: String = switches.split_whitespace().map(object).collect();
+        if policy { text + "---\n" + &big_policy("p", 3, 100) } else { text }
+    };
+    let nothing = path("nothing.yaml", "# nothing\n");
+    let policy = path("policy.yaml", &objects("core", true));
+    let other = path("other.yaml", &objects("edge", true));
+    let bare = path("bare.yaml", &objects("core", false));
+    let refused = |files: &str, what: &str| {
+        let run = self::run(&lab, &format!("apply {files} --no-wait")).ends(1);
+        assert!(run.err.contains(what) && run.err.contains("--allow-empty"), "{}", run.err);
+        let dry = self::run(&lab, &format!("apply {files} --dry-run")).ends(0).out;
+        assert!(dry.contains("apply would refuse this: ") && dry.contains(what), "{dry}");
+        let meant = self::run(&lab, &format!("apply {files} --dry-run --allow-empty -o json")).ends(0).json();
+        assert!(meant["refused"].is_null() && meant["switches"][0]["refused"].is_null(), "{meant}");
+    };
+    refused(&nothing, "no objects");
+    // Nothing is there that could be lost.
+    run(&lab, &format!("apply {bare} --no-wait")).ends(0);
+    run(&lab, &format!("apply {policy} --no-wait")).ends(0);
+    refused(&nothing, "no objects");
+    refused(&bare, "switch core has 1 policy by generation 2");
+    // The switch keeps what it has when it is left out, so that still counts.
+    run(&lab, &format!("apply {other} --no-wait")).ends(0);
+    refused(&bare, "switch core has 1 policy by generation 2");
+    let meant = run(&lab, &format!("apply {bare} --no-wait --allow-empty -o json")).ends(0).json();
+    assert_eq!(meant["generation"].as_u64(), Some(4));
+    run(&lab, &format!("apply {bare} --no-wait")).ends(0);
+}
+
+/// Following ends when nobody reads any more, whether or not there is something to print.
+#[test]
+fn following_into_a_pipe_that_is_closed_ends() {
+    let switch = SoftSwitch::start();
+    let lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml").ends(0);
+    let line = lab.paths("log --follow --config node.toml");
+    let direct = format!("log --follow --address {}", switch.address);
+    outplane(["apply", "examples/campus", "--address", &switch.address]).ends(0);
+    for line in [line, direct] {
+        let mut child = command(line.split_whitespace()).stdout(Stdio::piped()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("a child").is_none(), "{line}: it follows");
+        drop(child.stdout.take());
+        let began = Instant::now();
+        let code = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status.code();
+            }
+            if began.elapsed() > Duration::from_secs(20) {
+                let _ = child.kill();
+                panic!("{line}: it goes on");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(code, Some(0), "{line}");
+    }
 }

@@ -314,9 +314,19 @@ fn nothing_is_no_intention() {
         assert!(said.contains("--allow-empty"), "{words:?}: {said}");
         assert_eq!(held(&switch), before, "{words:?}");
     }
-    // Looking is free.
-    let run = outplane_reading([&["apply", "-", "--dry-run"], &address[..]].concat(), b"").ends(0);
-    assert!(run.out.contains("filter_admin"), "{}", run.out);
+    // Looking is free, and says what would come of it.
+    for (words, why) in [
+        (&["apply", "-", "--dry-run"][..], "no objects"),
+        (&["plan", "-"], "no objects"),
+        (&["plan", &pods], "it has 1 policy"),
+        (&["plan", &pods, "--force-pipeline"], "--force-pipeline empties"),
+    ] {
+        let run = outplane_reading([words, &address[..]].concat(), b"").ends(0);
+        assert!(run.out.contains("apply would refuse this: ") && run.out.contains(why), "{}", run.out);
+    }
+    let words = ["apply", "-", "--dry-run", "--allow-empty"];
+    let run = outplane_reading([&words, &address[..]].concat(), b"").ends(0);
+    assert!(run.out.contains("filter_admin") && !run.out.contains("refuse"), "{}", run.out);
     let run = outplane_reading([&["apply", "-", "--allow-empty"], &address[..]].concat(), b"").ends(0);
     assert!(run.out.contains("filter_admin"), "{}", run.out);
     assert_ne!(held(&switch), before);

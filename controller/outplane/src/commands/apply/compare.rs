@@ -13,6 +13,7 @@ use outplane_rmdp_node::generation::states;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
+use super::empty::{Guard, said};
 use super::plan::{self, Show};
 use crate::cli::Format;
 use crate::compiled::digest;
@@ -31,6 +32,8 @@ struct Compared {
     author: Option<String>,
     /// RFC 3339.
     appended: Option<String>,
+    /// Why `apply` would refuse the input as it is; null if it would not.
+    refused: Option<String>,
     /// Of all switches.
     differences: usize,
     switches: Vec<SwitchCompared>,
@@ -45,6 +48,8 @@ struct SwitchCompared {
     digest: String,
     /// That generation has nothing for it.
     new: bool,
+    /// Why `apply` would refuse this; null if it would not.
+    refused: Option<String>,
     differences: usize,
     tables: BTreeMap<String, Counts>,
     groups: Counts,
@@ -59,17 +64,23 @@ pub(super) fn run(
     compiled: &Compiled,
     chosen: &[String],
     node: &Node,
+    guard: &Guard,
     show: Show,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let before = runtime::block_on(before(&node.objects))??;
-    let compared = compared(compiled, chosen, before, show.entries);
+    let work = async { tokio::try_join!(before(&node.objects), guard.of_log(compiled, &node.objects)) };
+    let (before, mut refused) = runtime::block_on(work)??;
+    let mut compared = compared(compiled, chosen, before, show.entries);
+    compared.refused = guard.of_input();
+    for switch in &mut compared.switches {
+        switch.refused = refused.remove(&switch.switch).map(said);
+    }
     output::print(format, &compared)?;
     Ok(if show.detailed_exitcode && compared.differences > 0 { Exit::Changes } else { Exit::Done })
 }
 
 /// The newest generation that can be carried out, and what it wants.
-pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
+async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
     for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
         let key = Chain::Generations.key(number);
         let Some(Object::Generation(record)) = objects.get_readable(&key).await? else {
@@ -106,6 +117,7 @@ fn compared(
             switch: name.clone(),
             digest: digest(state),
             new: old.is_none(),
+            refused: None,
             differences: summary.total,
             tables: summary.tables,
             groups: summary.groups,
@@ -119,6 +131,7 @@ fn compared(
     Compared {
         generation: record.as_ref().map(|record| record.generation),
         appended: record.as_ref().map(|record| node::time(record.at_ms)),
+        refused: None,
         author: record.map(|record| record.author),
         differences: switches.iter().map(|switch| switch.differences).sum(),
         left_alone: left_alone.cloned().collect(),
@@ -169,6 +182,7 @@ impl Report for Compared {
             _ => "there is no generation yet: everything is new".to_owned(),
         };
         writeln!(out, "{with}; the switches were not asked, and nothing was appended")?;
+        plan::refusal(self.refused.as_deref(), out)?;
         for switch in &self.switches {
             let name = styled(HEAD, format_args!("Switch {}", switch.switch));
             let differs = match switch.differences {
@@ -177,6 +191,7 @@ impl Report for Compared {
             };
             let new = if switch.new && self.generation.is_some() { ", which is new" } else { "" };
             writeln!(out, "{name}{new}: {differs}")?;
+            plan::refusal(switch.refused.as_deref(), out)?;
             plan::tables(&switch.tables, switch.groups, switch.meters, out)?;
             for change in switch.entries.iter().flatten() {
                 writeln!(out, "  {}", change.text())?;

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
-use outplane_compiler::state::policies;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event, NetworkId};
@@ -16,7 +15,7 @@ use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
-use super::ALLOW;
+use super::empty::{Guard, said};
 use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
 use crate::exit::Exit;
@@ -44,14 +43,14 @@ pub(super) fn run(
     input: &Input,
     compiled: &Compiled,
     node: &Node,
-    allow_empty: bool,
+    guard: &Guard,
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let record = record(input, compiled)?;
     let work = async {
-        if !allow_empty {
-            keep_a_policy(compiled, node).await?;
+        if let Some(refused) = guard.of_log(compiled, &node.objects).await?.into_values().next() {
+            bail!(said(format_args!("{refused}; nothing was appended")));
         }
         apply(input, compiled, node, record, waiting, format).await
     };
@@ -115,30 +114,6 @@ async fn apply(
     let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start).await;
     let Ended { switches, seconds, done: converged, exit } = ended;
     Ok((Applied { generation, told, seconds, converged, switches }, exit))
-}
-
-/// No switch loses its last policy to this generation.
-async fn keep_a_policy(compiled: &Compiled, node: &Node) -> anyhow::Result<()> {
-    // Without policy for any switch there is nothing to compare.
-    let bare: Vec<_> =
-        compiled.switches.iter().filter(|(_, state)| policies(&state.desired.entries).is_empty()).collect();
-    if bare.is_empty() {
-        return Ok(());
-    }
-    let Some((record, before)) = super::compare::before(&node.objects).await? else { return Ok(()) };
-    for (name, _) in bare {
-        let had = before.switches.get(name).map(|state| policies(&state.desired.entries)).unwrap_or_default();
-        if let Some(first) = had.first() {
-            let policies = crate::output::count(had.len(), "policy", "policies");
-            bail!(
-                "switch {name} has {policies} by generation {} ({first}{}), and the input leaves none, so that everything \
-                 would pass; nothing was appended; {ALLOW}",
-                record.generation,
-                if had.len() == 1 { "" } else { ", .." },
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Every switch must be found by the controllers.

@@ -22,10 +22,11 @@ const AT_ONCE: usize = 16;
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let node = arguments.node.open()?;
-    let shown = runtime::block_on(runtime::interruptible(show(arguments, format, &node.objects)))??;
+    let work = runtime::read_or_interrupted(show(arguments, format, &node.objects));
+    let shown = runtime::block_on(work)??;
     match shown {
         Some(result) => result.map(|()| Exit::Done),
-        // Ctrl-C is how following ends.
+        // Ctrl-C is how following ends, or that whoever reads has seen enough.
         None => Ok(if arguments.follow { Exit::Done } else { Exit::Interrupted }),
     }
 }

@@ -29,8 +29,8 @@ type Rules = BTreeMap<u32, Vec<(String, String)>>;
 pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let intent =
         if arguments.files.is_empty() { Intent::default() } else { input::read(&arguments.files)?.intent };
-    // Ctrl-C is how listening ends.
-    let listened = runtime::block_on(runtime::interruptible(listen(arguments, format, &intent)))??;
+    // Ctrl-C is how listening ends, or that whoever reads has seen enough.
+    let listened = runtime::block_on(runtime::read_or_interrupted(listen(arguments, format, &intent)))??;
     listened.unwrap_or(Ok(Exit::Done))
 }
 
