@@ -3,6 +3,7 @@
 use outplane_rmdp_core::config::ConfigError;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::ObjectError;
+use outplane_rmdp_core::task::NetworkId;
 use thiserror::Error;
 
 /// Why something could not be done.
@@ -25,6 +26,12 @@ pub enum Error {
     /// The store is not this node's network's any more.
     #[error("{0}")]
     OtherStore(String),
+    /// The store's generations are of a network, and nothing says that the store still is.
+    #[error(
+        "the store has generations of network {0}, and its object `network` is gone: put it there again, \
+         {{\"schema\": 1, \"network\": \"{0}\", \"by\": \"your name\"}}, or empty the bucket for a new network"
+    )]
+    NetworkLost(NetworkId),
     /// There is no shared configuration yet.
     #[error("the store has no shared configuration yet: write one with `outplane config set FILE`")]
     NoConfig,

@@ -13,6 +13,7 @@ use outplane_rmdp_core::object::{Network, Object};
 use outplane_rmdp_core::task::NetworkId;
 use tokio::time::sleep;
 
+use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
 
@@ -37,11 +38,15 @@ pub async fn of(objects: &Objects) -> Result<Option<NetworkId>, Error> {
 /// The network that the store is of; issued now, if it was not.
 ///
 /// # Errors
-/// The store's, after which it may be asked again; that the object cannot be read.
+/// The store's, after which it may be asked again; that the object cannot be read, or was there before.
 pub async fn ensure(objects: &Objects, by: &str) -> Result<NetworkId, Error> {
     loop {
         if let Some(network) = of(objects).await? {
             return Ok(network);
+        }
+        // A new one would have all nodes wait for their own store, and leave out what the log has.
+        if let Some(network) = before(objects).await? {
+            return Err(Error::NetworkLost(network));
         }
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(Error::Random)?;
@@ -53,6 +58,17 @@ pub async fn ensure(objects: &Objects, by: &str) -> Result<NetworkId, Error> {
         // Whoever was first has issued it: read again what is there.
         objects.create(&Key::Network, &mut object).await?;
     }
+}
+
+/// The network of the newest generation that can be read.
+async fn before(objects: &Objects) -> Result<Option<NetworkId>, Error> {
+    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
+        let found = objects.get_readable(&Chain::Generations.key(number)).await?;
+        if let Some(Object::Generation(record)) = found {
+            return Ok(Some(record.network));
+        }
+    }
+    Ok(None)
 }
 
 /// What is wrong with the store, if anything: that it is another network's, or that it has gone back to a time before

@@ -280,6 +280,11 @@ async fn identity(
                 tracing::warn!(alert = true, %error, "waiting for the store");
                 readiness.lacks(Lacking::Store, error.to_string());
             }
+            // One object that somebody has to put right.
+            Err(error @ (Error::Object(_) | Error::NetworkLost(_))) => {
+                tracing::error!(alert = true, "waiting: {error}");
+                readiness.lacks(Lacking::Store, error.to_string());
+            }
             Err(error) => return Err(error),
         }
         tokio::time::sleep(PAUSE).await;

@@ -226,7 +226,10 @@ impl<M: Inside> Daemon<M> {
                     _ => kept.seen.to_owned(),
                 },
                 verified_ms: kept.verified.map(|at| unix_ms.saturating_sub(age(at))),
-                what: kept.what.to_owned(),
+                what: match kept.vain {
+                    Some(vain) => format!("{}; the last try to bring it back has failed: {vain}", kept.what),
+                    None => kept.what.to_owned(),
+                },
                 repairs: kept.repairs,
             }
         });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Network, Object, Outcome, ProbeEntry};
 use outplane_rmdp_core::task::{Digest, Event, NetworkId, Task, Work};
+use outplane_rmdp_node::network;
 use outplane_rmdp_transport::{Destinations, Sender, SenderSettings};
 use outplane_rmdp_wire::{Beat, Key as Secret, Role};
 use tokio::time::{sleep, timeout};
@@ -163,6 +164,28 @@ async fn a_store_that_has_lost_the_configuration_is_left_alone() {
     says("503", &format!("the store had {key}")).await;
     lab.objects.store().put(&key.path(), lost).await.unwrap();
     says("200", "ready").await;
+}
+
+/// Without its id, or with garbage in its place, the store of a network with generations is nobody else's: nodes that start
+/// wait, and commands give it no other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_has_lost_its_id_gets_no_other_one() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let generation = lab.apply(3).await;
+    let id = lab.objects.store().get("network").await.unwrap().expect("it is there");
+    lab.objects.delete(&[Key::Network]).await.unwrap();
+    let error = network::ensure(&lab.objects, "tests").await.unwrap_err().to_string();
+    assert!(error.contains(&format!("generations of network {NETWORK}")), "{error}");
+    let mended = async {
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(lab.objects.get(&Key::Network).await.unwrap(), None);
+        lab.objects.store().put("network", b"{".as_slice().into()).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        lab.objects.store().put("network", id).await.unwrap();
+    };
+    let (distributor, controller, ()) = tokio::join!(lab.start("d1"), lab.start("c1"), mended);
+    lab.converged(generation).await;
+    drop((distributor, controller));
 }
 
 /// Whoever finds garbage behind the newest object of a log may take it away.
