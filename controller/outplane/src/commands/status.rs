@@ -25,6 +25,9 @@ const STALE: Duration = Duration::from_secs(15);
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
 
+/// How a switch stands that nobody looks at any more.
+const UNWATCHED: &str = "unwatched";
+
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
 
@@ -227,10 +230,17 @@ fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
 fn switches(mut kept: Vec<KeptSwitches>) -> Vec<SwitchForm> {
     let now = clock::unix_millis();
     kept.sort_by_key(|kept| kept.at_ms);
-    let mut switches = BTreeMap::new();
+    let mut switches: BTreeMap<String, SwitchForm> = BTreeMap::new();
     for KeptSwitches { node, switches: those, at_ms } in kept {
         for kept in those {
-            let standing = if age(at_ms, now) > STALE { "unwatched" } else { kept.standing.word() };
+            // Who was frozen still tells of a generation that is over, until it hears of the newer one.
+            if let Some(other) = switches.get(&kept.switch)
+                && other.standing != UNWATCHED
+                && other.desired > kept.generation
+            {
+                continue;
+            }
+            let standing = if age(at_ms, now) > STALE { UNWATCHED } else { kept.standing.word() };
             let form = SwitchForm {
                 desired: kept.generation,
                 seen: kept.seen,
@@ -447,7 +457,7 @@ impl Report for Status {
         for switch in self.switches.iter().filter(|switch| switch.standing != kept) {
             let SwitchForm { what, by, told_age, .. } = switch;
             let what = match switch.standing {
-                "unwatched" => {
+                UNWATCHED => {
                     format!("{by} has told nothing of it for {told_age:.0} s, and nobody else looks")
                 }
                 _ if what.is_empty() => continue,
@@ -493,6 +503,8 @@ impl Report for Status {
 
 #[cfg(test)]
 mod tests {
+    use outplane_rmdp_core::object::KeptSwitch;
+
     use super::*;
 
     fn status(node: &str, ago: u64, heard: &[(&str, Option<u64>, bool)]) -> NodeStatus {
@@ -564,6 +576,34 @@ mod tests {
         let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses);
         let states: Vec<_> = nodes.iter().map(|node| node.state).collect();
         assert_eq!(states, ["overdue", "up", "overdue", "up"]);
+    }
+
+    #[test]
+    fn who_was_frozen_does_not_speak_of_a_switch_against_a_newer_generation() {
+        let now = clock::unix_millis();
+        let kept = |node: &str, ago: u64, generation, standing| KeptSwitches {
+            node: node.to_owned(),
+            at_ms: now - ago,
+            switches: vec![KeptSwitch {
+                switch: "core".to_owned(),
+                generation,
+                standing,
+                seen: String::new(),
+                verified_ms: None,
+                what: String::new(),
+                repairs: 0,
+            }],
+        };
+        let told = |of: [KeptSwitches; 2]| {
+            let form = switches(of.to_vec()).remove(0);
+            (form.by, form.desired, form.standing)
+        };
+        let frozen = kept("c2", 100, 11, Standing::Drifted);
+        let now_kept = told([kept("c1", 2000, 12, Standing::Kept), frozen.clone()]);
+        assert_eq!(now_kept, ("c1".to_owned(), 12, "kept"));
+        // Whoever told of the newer one is gone: what is left is the older word.
+        let gone = told([kept("c1", 60_000, 12, Standing::Kept), frozen]);
+        assert_eq!(gone, ("c2".to_owned(), 11, "drifted"));
     }
 
     #[test]

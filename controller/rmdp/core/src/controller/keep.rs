@@ -107,6 +107,11 @@ struct Kept {
     seen: String,
     /// Why it is brought back.
     why: String,
+    /// The repair at hand brings it back, and does not only take it over.
+    differs: bool,
+    /// Why the last repair that was tried here did not bring it back, if one has not.
+    vain: Option<String>,
+    /// How often it differed and was brought back.
     repairs: u64,
     /// The last repair has succeeded here.
     done: bool,
@@ -155,7 +160,9 @@ pub struct KeptView<'a> {
     pub verified: Option<Instant>,
     /// What differs, or why it cannot be looked at.
     pub what: &'a str,
-    /// How often it was brought back.
+    /// Why it could not be brought back, where it differs and that was tried.
+    pub vain: Option<&'a str>,
+    /// How often it differed and was brought back.
     pub repairs: u64,
 }
 
@@ -169,9 +176,10 @@ impl Controller {
                 Found::Differs(what) => (Standing::Drifted, what.as_str()),
                 Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
             };
+            let vain = kept.vain.as_deref().filter(|_| standing == Standing::Drifted);
             let Kept { ref task, verified, repairs, ref seen, .. } = *kept;
             let generation = task.work().generation().unwrap_or(0);
-            KeptView { switch, generation, standing, seen, verified, what, repairs }
+            KeptView { switch, generation, standing, seen, verified, what, vain, repairs }
         })
     }
 
@@ -211,6 +219,8 @@ impl Controller {
                 found: if verified.is_some() { Found::Holds } else { Found::Nothing },
                 seen: String::new(),
                 why: String::new(),
+                differs: false,
+                vain: None,
                 repairs: old.as_ref().map_or(0, |old| old.repairs),
                 done: false,
                 finished: old.map_or(0, |old| old.finished),
@@ -304,6 +314,7 @@ impl Controller {
             Audit::Holds { primary } => {
                 let back = !matches!(kept.found, Found::Holds | Found::Nothing);
                 (kept.verified, kept.found, kept.seen) = (Some(kept.began), Found::Holds, String::new());
+                kept.vain = None;
                 if back {
                     note(Level::Info, None, format!("{name} holds generation {generation}"), actions);
                 }
@@ -514,7 +525,7 @@ impl Controller {
         let id = task.id();
         (kept.step, kept.done) = (Step::Repairing(id), false);
         // Otherwise it is only taken over.
-        kept.repairs += u64::from(matches!(kept.found, Found::Differs(_)));
+        kept.differs = matches!(kept.found, Found::Differs(_));
         self.counters.repairs += 1;
         let told =
             format!("audit {} brings {name} to generation {}: {}", entry.number, entry.generation, entry.why);
@@ -534,7 +545,7 @@ impl Controller {
             return;
         }
         (kept.verified, kept.found, kept.seen) = (Some(at), Found::Holds, String::new());
-        (kept.failures, kept.decided, kept.done) = (0, true, true);
+        (kept.failures, kept.decided, kept.done, kept.vain) = (0, true, true, None);
         if kept.step == Step::Idle {
             self.keep.set_due(name, at + interval);
         }
@@ -550,7 +561,7 @@ impl Controller {
     }
 
     /// A task is out of mind: if it was a repair, the switch waits for its next time.
-    pub(super) fn keep_ended(&mut self, now: Instant, task: &Task) {
+    pub(super) fn keep_ended(&mut self, now: Instant, task: &Task, failed: Option<String>) {
         let name = task.switch();
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
         if kept.step != Step::Repairing(task.id()) {
@@ -559,7 +570,13 @@ impl Controller {
         if task.event().occurrence > kept.finished && self.decided.has(task.id(), now) {
             kept.finished = task.event().occurrence;
         }
-        kept.failures = if kept.done { 0 } else { kept.failures + 1 };
+        if kept.done {
+            kept.failures = 0;
+            kept.repairs += u64::from(kept.differs);
+        } else {
+            kept.failures += 1;
+            kept.vain = failed.or(kept.vain.take());
+        }
         self.keep_rests(now, name);
     }
 

@@ -375,7 +375,7 @@ impl Controller {
         if let Some(token) = entry.token {
             self.requests.remove(&token);
         }
-        self.keep_ended(now, &entry.task);
+        self.keep_ended(now, &entry.task, entry.reason);
     }
 
     /// The decision was seen in the store: out of mind, and out of the queue.

@@ -162,6 +162,7 @@ impl Controller {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         let reason = text(reason);
+        entry.reason = Some(reason.clone());
         if attempt >= most {
             self.decide(now, id, own, Outcome::Failed { attempts: attempt, reason }, actions);
             return;
@@ -179,7 +180,6 @@ impl Controller {
             at_ms: 0,
         };
         entry.state = State::Recording(Box::new(Object::Result(result)));
-        entry.reason = Some(reason.clone());
         self.release(now, id);
         note(Level::Warn, Some(id), format!("attempt {attempt} failed: {reason}"), actions);
         self.record(now, id, actions);

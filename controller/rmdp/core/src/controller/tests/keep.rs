@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::*;
+use crate::config::SharedConfig;
 use crate::io::{Action, Audit, Execution, Input, Level, Note, NoticeOf, Reply, Request};
 use crate::key::{Key, Prefix, switch_id};
 use crate::object::{AuditEntry, Object, Outcome, Standing};
@@ -29,7 +30,11 @@ fn differs() -> Audit {
 
 /// c1 keeps a switch of generation 3, whose task somebody has decided.
 fn keeper() -> (Bench, Task) {
-    let mut bench = Bench::new(|_| ());
+    keeper_with(|_| ())
+}
+
+fn keeper_with(change: impl FnOnce(&mut SharedConfig)) -> (Bench, Task) {
+    let mut bench = Bench::new(change);
     let task = converge(3, &switch_of("c1", 0, 0));
     bench.input(Input::Wanted { generation: 3, tasks: vec![task.clone()] });
     bench.pass(Duration::from_secs(1));
@@ -91,6 +96,27 @@ fn a_switch_that_differs_is_brought_back_under_a_fence_above_all_attempts() {
     assert!(bench.claims(&repair, 1).is_none());
     let again = bench.controller.kept().next().unwrap().verified.unwrap();
     assert!((45..=75).contains(&again.since(decided_at).as_secs()), "{again}");
+}
+
+/// A switch that stays as it is was not brought back, however often that is tried; the status says why.
+#[test]
+fn what_was_not_brought_back_does_not_count() {
+    let (mut bench, task) = keeper_with(|config| config.attempts.max = 1);
+    drifts(&mut bench, &task);
+    bench.reply_list(&Prefix::Audits, vec![]);
+    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
+    let (token, _) =
+        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+    bench.reply(token, Reply::Created);
+    let repair = entry(1, &task).task().unwrap();
+    bench.own(&repair, 1);
+    bench.executes(&repair).unwrap();
+    bench.executed(&repair, 1, Execution::Failed { reason: "a stranger holds it".to_owned() });
+    let (token, _) = bench.decision(&repair);
+    bench.reply(token, Reply::Created);
+    let kept = bench.controller.kept().next().unwrap();
+    assert_eq!((kept.standing, kept.repairs), (Standing::Drifted, 0));
+    assert_eq!(kept.vain, Some("a stranger holds it"));
 }
 
 #[test]
