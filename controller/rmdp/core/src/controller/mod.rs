@@ -10,6 +10,7 @@
 mod claim;
 mod deletes;
 mod entry;
+mod horizon;
 mod keep;
 mod lapse;
 mod look;
@@ -20,6 +21,7 @@ mod record;
 mod retention;
 mod sweep;
 mod turns;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,16 +30,16 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::config::{MAX_SWITCHES, SharedConfig};
 use crate::counters::Counters;
-use crate::degradation::{Change, Degradation};
+use crate::degradation::Degradation;
 use crate::freshness::Freshness;
 use crate::horizons::Horizons;
 use crate::io::{Action, Identity, Input, Level, Machine, Note, Reply, Request, Token};
 use crate::key::Key;
-use crate::liveness::{Heard, Liveness};
+use crate::liveness::Liveness;
 use crate::memory::Memory;
 use crate::mutant::Mutant;
 use crate::news as words;
-use crate::task::{Event, Task, TransactionId};
+use crate::task::{Task, TransactionId};
 use crate::time::Instant;
 
 use deletes::Deletes;
@@ -174,62 +176,6 @@ impl Controller {
     #[cfg(feature = "sim")]
     pub fn mutate(&mut self, mutant: Mutant) {
         self.mutant = Some(mutant);
-    }
-
-    /// How often things happened.
-    pub fn counters(&self) -> Counters {
-        Counters { notices_dropped: self.beats.dropped, ..self.counters }
-    }
-
-    /// How many tasks are in mind, at most `limits.tasks`.
-    pub fn tasks(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// The tasks in mind, as `<id> <switch> <state>`, for status pages; at most `limit` of them.
-    pub fn describe(&self, limit: usize) -> Vec<String> {
-        let line = |(id, entry): (&TransactionId, &Entry)| {
-            format!("{id} {} attempt {} {}", entry.task.switch(), entry.attempt, entry.state.word())
-        };
-        self.tasks.iter().take(limit).map(line).collect()
-    }
-
-    /// Requests to the store that have no reply yet.
-    pub fn requests_under_way(&self) -> usize {
-        self.requests.len()
-    }
-
-    /// What is found about nodes: of each at most one thing.
-    pub fn degraded(&self) -> impl Iterator<Item = Change> {
-        self.degradation.standing()
-    }
-
-    /// How the other nodes are heard here.
-    pub fn heard_others(&self, now: Instant) -> Vec<Heard> {
-        self.liveness.others(now).collect()
-    }
-
-    /// What is wrong now, in words.
-    pub fn troubles(&self, now: Instant) -> Vec<String> {
-        let mut told = words::silent(&self.liveness, &self.config, now);
-        if self.is(Mutant::SilenceSpared) && self.config.members.len() < 5 {
-            told.clear();
-        }
-        if !self.is(Mutant::TwinSpared) {
-            told.extend(words::twin(&self.freshness, &self.config, &self.me.name, now));
-        }
-        let name = |sender| self.config.sender(sender).map_or("", |member| member.name.as_str());
-        told.extend(self.degradation.standing().map(|found| {
-            let ranks = if found.moved { "" } else { "; ranks are not moved for it" };
-            format!("{} is degraded: {}{ranks}", name(found.sender), found.reason)
-        }));
-        told
-    }
-
-    /// Members that count as alive, by sender id; not this one.
-    pub fn alive(&self, now: Instant) -> impl Iterator<Item = u32> {
-        let members = self.config.members.iter().filter(|member| member.name != self.me.name);
-        members.map(|member| member.sender).filter(move |sender| self.liveness.is_alive(*sender, now))
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -480,55 +426,6 @@ impl Controller {
         for id in others {
             self.forget(now, id);
         }
-    }
-
-    /// Others may still follow a configuration with this grace, and claim by it: as long as that grace lasts, nothing is
-    /// deleted sooner. To be called at the start with that of the version before.
-    pub fn hold_grace(&mut self, grace: Duration, now: Instant) {
-        if self.is(Mutant::GraceAtOnce) {
-            return;
-        }
-        let (held, until) = self.held_grace.filter(|(_, until)| now < *until).unwrap_or((grace, now));
-        self.held_grace = Some((held.max(grace), until.max(now + grace)));
-    }
-
-    /// What has to pass between the raise of a horizon and a deletion below it.
-    fn grace(&self, now: Instant) -> Duration {
-        let held = self.held_grace.filter(|(_, until)| now < *until);
-        held.map_or(Duration::ZERO, |(grace, _)| grace).max(self.config.grace())
-    }
-
-    fn configure(&mut self, now: Instant, config: Arc<SharedConfig>) {
-        if config.grace() < self.config.grace() {
-            self.hold_grace(self.config.grace(), now);
-        }
-        self.liveness.configure(&self.me.name, &config, now);
-        self.freshness.configure(|sender| config.sender(sender).is_some());
-        self.beats.configure(config.heartbeat_interval());
-        self.degradation.configure(&self.me.name, &config);
-        self.config = config;
-    }
-
-    /// Whether nobody may claim this event's task any more.
-    fn is_closed(&self, event: &Event) -> bool {
-        self.horizons.is_closed(&event.source, event.occurrence)
-    }
-
-    fn read_horizons(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let keys = self.horizons.ask(now);
-        self.ask_horizons(keys, actions);
-    }
-
-    fn ask_horizons(&mut self, keys: Vec<Key>, actions: &mut Vec<Action>) {
-        for key in keys {
-            self.ask(For::Horizon(key.clone()), Request::Get(key), actions);
-        }
-    }
-
-    fn horizon_read(&mut self, now: Instant, key: &Key, reply: &Reply, actions: &mut Vec<Action>) {
-        let pause = (self.config.grace() / 8).min(self.config.poll_interval() * 60);
-        let keys = self.horizons.answer(now, key, reply, pause);
-        self.ask_horizons(keys, actions);
     }
 
     /// Does what is due.

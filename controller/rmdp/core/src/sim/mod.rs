@@ -23,6 +23,7 @@ mod agent;
 mod chance;
 mod checker;
 mod incidents;
+mod look;
 mod network;
 mod node;
 mod scenario;
