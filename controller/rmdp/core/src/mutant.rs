@@ -82,12 +82,14 @@ pub enum Mutant {
     NonceOfName,
     /// Nobody tells that two processes run under one name.
     TwinSpared,
+    /// Any number in a listing counts as newer than those below it, though nothing leads to it.
+    FarNumberCounts,
 }
 
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -127,5 +129,6 @@ impl Mutant {
         Self::AgeIsGrace,
         Self::NonceOfName,
         Self::TwinSpared,
+        Self::FarNumberCounts,
     ];
 }

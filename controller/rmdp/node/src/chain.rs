@@ -89,9 +89,26 @@ impl Chain {
     /// The numbers above one that a listing shows, in order, and the newest one, which is always among them.
     pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
         let mut numbers = self.listed(objects, above).await?;
+        while let Some(last) = numbers.last().copied()
+            && !self.follows(objects, &numbers, above).await?
+        {
+            tracing::warn!(key = %self.key(last), "nothing leads to this number: somebody else has put it there; delete it");
+            numbers.pop();
+        }
         let known = numbers.last().copied().unwrap_or(0).max(above);
         numbers.extend(self.searched(objects, known).await?.filter(|newest| *newest > above));
         Ok(numbers)
+    }
+
+    /// Whether the last of these numbers may be the newest: the one before it is never swept, so it is there. A number that
+    /// stands alone is nobody's who appends, and would hide all that are appended after it.
+    async fn follows(&self, objects: &Objects, numbers: &[u64], above: u64) -> Result<bool, Error> {
+        let [rest @ .., last] = numbers else { return Ok(true) };
+        let before = last.saturating_sub(1);
+        if before <= above || rest.last() == Some(&before) {
+            return Ok(true);
+        }
+        objects.has(&self.key(before)).await
     }
 
     /// What a listing shows. It may lack any of them.

@@ -35,6 +35,8 @@ use super::sweep::Stage;
 /// Raises, and epochs of a node, that are kept beside those that are needed to find the highest one.
 const RAISES: u32 = 64;
 const EPOCHS: u32 = 16;
+/// Numbers that wait for newer ones; more than any configuration keeps.
+const AGED: usize = 1 << 20;
 /// Raises that were listed and not found.
 const UNFOUND: usize = 1024;
 /// An alert that nobody has written for so long is forgotten: whoever wrote it is gone, and it has cleared since.
@@ -44,24 +46,33 @@ const FORGOTTEN: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Numbers {
     name: String,
-    /// Those that may go, but for newer ones that are still to come: at most as many as are kept.
+    /// The last one.
+    last: u64,
+    /// Those that may go, but for newer ones that are still to come: bounded by [`AGED`].
     aged: VecDeque<u64>,
 }
 
 impl Numbers {
-    /// Takes the next number; those that go now that `keep` newer ones are there.
+    /// Takes the next number; those that go now that `keep` newer ones are there. A number that does not follow the one
+    /// before may be garbage far above all that were issued: nothing goes by it. The newest one and the one before it are
+    /// always there.
     fn next(&mut self, name: &str, number: u64, aged: bool, may_go: impl Fn(u64) -> bool) -> Vec<u64> {
         if self.name != name {
             name.clone_into(&mut self.name);
             self.aged.clear();
+            self.last = 0;
         }
+        let follows = self.last.checked_add(1) == Some(number);
+        self.last = number;
         let mut gone = Vec::new();
-        self.aged.retain(|aged| {
-            let goes = may_go(*aged);
-            gone.extend(goes.then_some(*aged));
-            !goes
-        });
-        if aged {
+        if follows {
+            self.aged.retain(|aged| {
+                let goes = may_go(*aged);
+                gone.extend(goes.then_some(*aged));
+                !goes
+            });
+        }
+        if aged && self.aged.len() < AGED {
             self.aged.push_back(number);
         }
         gone
@@ -169,6 +180,9 @@ impl Controller {
             };
             let may_go = may_go(&self.horizons, number, *age) || mutant;
             let goes = |aged| if mutant { aged < number } else { chain::may_go(aged, number, keep) };
+            if self.is(Mutant::FarNumberCounts) {
+                self.sweep.numbers.last = number - 1;
+            }
             let numbers = self.sweep.numbers.next(name, number, may_go, goes);
             gone.extend(numbers.into_iter().map(|number| of(name, number)));
         }
@@ -204,16 +218,18 @@ mod tests {
         assert_eq!(next("", 4, true), [] as [u64; 0]);
         assert_eq!(next("", 5, true), [] as [u64; 0]);
         assert_eq!(next("", 6, true), [3]);
-        // Numbers may be missing: it is numbers that are counted, not objects. 4 is a power of two.
-        assert_eq!(next("", 9, false), [5]);
-        assert_eq!(next("", 10, true), [6]);
+        // Numbers may be missing: it is numbers that are counted, not objects, where one follows another. 4 is a power of two.
+        assert_eq!(next("", 9, false), [] as [u64; 0]);
+        assert_eq!(next("", 10, true), [5, 6]);
         assert_eq!(next("", 13, true), [] as [u64; 0]);
         assert_eq!(next("", 14, true), [10]);
         // Out of order, or twice: nothing goes by it that would stay otherwise.
         assert_eq!(next("", 3, true), [] as [u64; 0]);
-        assert_eq!(next("", 14, true), [3]);
+        assert_eq!(next("", 14, true), [] as [u64; 0]);
+        assert_eq!(next("", 15, true), [3]);
         // Another name begins anew.
         assert_eq!(next("c1", 14, true), [] as [u64; 0]);
-        assert_eq!(next("c1", u64::MAX, true), [14]);
+        // Garbage far above sweeps nothing.
+        assert_eq!(next("c1", u64::MAX, true), [] as [u64; 0]);
     }
 }

@@ -436,6 +436,10 @@ impl Checker {
                 }
             }
             Key::Generation(generation) => {
+                if self.generations.last() == Some(generation) {
+                    let what = format!("{key} is deleted, and it is the newest");
+                    self.fail(Invariant::I11, real, what);
+                }
                 let open = self.open().into_iter();
                 let open: Vec<_> = open
                     .filter(|id| {

@@ -145,6 +145,8 @@ pub(super) struct Scenario {
     pub(super) first: u64,
     /// The node whose name another process has as well.
     pub(super) twin: Option<usize>,
+    /// Garbage lies under numbers of the logs that nobody has issued.
+    pub(super) far: bool,
     /// Others' objects that lie about.
     pub(super) strangers: Vec<String>,
     /// How often the store had been put back when a generation was appended, if it ever was: what has the same number may
@@ -237,6 +239,7 @@ impl Scenario {
         let mut scenario = Self {
             configs: vec![config],
             twin: None,
+            far: false,
             switches,
             rates,
             lax,

@@ -82,6 +82,11 @@ impl Store {
         self.objects.insert(path, (None, Stored { object: None, at: 0, unreadable: 0 }));
     }
 
+    /// Garbage that somebody has put under one of our keys.
+    pub(super) fn write_garbage(&mut self, key: Key) {
+        self.objects.insert(key.path(), (Some(key), Stored { object: None, at: 0, unreadable: u64::MAX }));
+    }
+
     /// Writes an object of a log.
     pub(super) fn append(&mut self, now: u64, key: Key, object: Object) {
         self.objects.insert(key.path(), (Some(key), Stored { object: Some(object), at: now, unreadable: 0 }));

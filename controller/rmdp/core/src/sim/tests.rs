@@ -110,7 +110,7 @@ fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::ClosedClaimed | Mutant::StaleHorizon | Mutant::GraceAtOnce | Mutant::AgeIsGrace => {
             &[Invariant::I1, Invariant::I10]
         }
-        Mutant::NeededSwept => &[Invariant::I11],
+        Mutant::NeededSwept | Mutant::FarNumberCounts => &[Invariant::I11],
         Mutant::GoneIsDecided => &[Invariant::I5, Invariant::I6],
         Mutant::NoSecondLook => &[Invariant::Decided],
         Mutant::PushOutsideLease => &[Invariant::I2, Invariant::I14],

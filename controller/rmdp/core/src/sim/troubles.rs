@@ -44,6 +44,7 @@ pub(super) fn add(scenario: &mut Scenario, chance: &mut Chance, calm: u64) {
     if chance.permille(250) {
         configure(scenario, chance, until);
     }
+    scenario.far = chance.permille(200);
     if chance.permille(50) {
         let by = chance.range(1, until / 2);
         scenario.incidents.push((chance.range(until / 4, until * 8 / 10), Incident::PutBack { by }));

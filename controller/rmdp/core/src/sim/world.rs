@@ -94,6 +94,10 @@ fn strangers(scenario: &Scenario) -> Store {
     for path in &scenario.strangers {
         store.write_stranger(path.clone());
     }
+    if scenario.far {
+        store.write_garbage(Key::Generation(u64::MAX - 3));
+        store.write_garbage(Key::Epoch("c1".to_owned(), 1 << 40));
+    }
     store
 }
 

@@ -117,6 +117,31 @@ async fn an_unreadable_generation_is_passed_over() {
     lab.converged(5).await;
 }
 
+/// Garbage under a number far above all that were issued hides none of those that are, and is nobody's next number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_stands_alone_is_not_the_newest() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    assert_eq!(lab.apply(2).await, 1);
+    for key in [
+        Key::Generation(u64::MAX),
+        Key::Generation(1_000_003),
+        Key::Config(u64::MAX),
+        Key::Config(70),
+        Key::Probe(u64::MAX),
+        Key::Epoch("d1".to_owned(), u64::MAX),
+        Key::Epoch("c1".to_owned(), 5_000_001),
+    ] {
+        put(&lab, &key, GARBAGE).await;
+    }
+    let nodes = lab.start_all().await;
+    assert!(nodes.values().all(|node| node.up.epoch == 1), "epochs go on where they were");
+    lab.converged(1).await;
+    assert_eq!(lab.apply(3).await, 2);
+    lab.converged(2).await;
+    let version = lab.set_config(&lab.config()).await;
+    assert!(version < 5, "{version}");
+}
+
 /// Garbage under the name of a queued task is written over by whoever queues that task: nobody else could say what it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_under_a_tasks_name_is_written_over() {

@@ -70,7 +70,10 @@ fn numbers_beyond_what_is_kept_go() {
                 .chain([
                     listed(epoch("gone", 3), DAY),
                     listed(epoch("gone", 5), Duration::from_secs(599)),
+                    // The one before the newest is there as well; what stands alone is garbage.
+                    listed(epoch("gone", 29), DAY),
                     listed(epoch("gone", 30), DAY),
+                    listed(epoch("gone", u64::MAX), DAY),
                 ])
                 .collect(),
         ),
