@@ -407,6 +407,11 @@ impl Controller {
                 let (task, received) = (entry.task.clone(), entry.received);
                 let budget = own.budget;
                 entry.state = State::Executing(own);
+                if let (Some(switch), true) =
+                    (self.switches.get_mut(task.switch()), task.work().generation().is_some())
+                {
+                    switch.stirred = false;
+                }
                 let text = format!(
                     "executing attempt {attempt} on {}, {:.3} ms after it came",
                     task.switch(),

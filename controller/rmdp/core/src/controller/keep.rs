@@ -233,6 +233,15 @@ impl Controller {
 
     /// It may not be what it was.
     pub(super) fn stirred(&mut self, now: Instant, name: &str) {
+        // Also where it is not kept yet, or by another: what was done here says nothing of it any more.
+        if let Some(switch) = self.switches.get_mut(name) {
+            (switch.done, switch.stirred) = (None, true);
+        }
+        self.look_soon(now, name);
+    }
+
+    /// Looks at it, if it is kept.
+    fn look_soon(&mut self, now: Instant, name: &str) {
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
         if kept.step == Step::Idle {
             // A stream that comes and goes costs one look in a while.
@@ -536,10 +545,11 @@ impl Controller {
 
     /// A switch was seen to hold a generation, by a task that was done here.
     pub(super) fn keep_done(&mut self, name: &str, generation: u64, at: Instant) {
+        let mut wait = self.interval(name, self.keep.next_number);
         if let Some(switch) = self.switches.get_mut(name) {
-            switch.done = Some((generation, at));
+            switch.done = (!switch.stirred).then_some((generation, at));
+            wait = if switch.stirred { SOON } else { wait };
         }
-        let interval = self.interval(name, self.keep.next_number);
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
         if kept.task.work().generation() != Some(generation) {
             return;
@@ -547,7 +557,7 @@ impl Controller {
         (kept.verified, kept.found, kept.seen) = (Some(at), Found::Holds, String::new());
         (kept.failures, kept.decided, kept.done, kept.vain) = (0, true, true, None);
         if kept.step == Step::Idle {
-            self.keep.set_due(name, at + interval);
+            self.keep.set_due(name, at + wait);
         }
     }
 
@@ -556,7 +566,7 @@ impl Controller {
         let Some(entry) = self.tasks.get(&id) else { return };
         let name = entry.task.switch().to_owned();
         if self.keep.kept.get(&name).is_some_and(|kept| !kept.decided && kept.task.id() == id) {
-            self.stirred(now, &name);
+            self.look_soon(now, &name);
         }
     }
 

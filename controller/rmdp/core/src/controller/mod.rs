@@ -85,6 +85,8 @@ struct Switch {
     blocked: BTreeSet<(bool, TransactionId)>,
     /// The generation that a task of it was done for here last, and when.
     done: Option<(u64, Instant)>,
+    /// It has stirred since the last change of it here has begun, whose own streams are not watched.
+    stirred: bool,
     /// The longest push of our pipeline that was seen here.
     pushed: Option<Duration>,
     /// How often leases for it are doubled: so often attempts had too little time.

@@ -296,3 +296,37 @@ fn a_change_that_was_done_here_is_the_first_look() {
     let kept = bench.controller.kept().next().unwrap();
     assert_eq!((kept.standing, kept.verified, kept.generation), (Standing::Kept, Some(at), 1));
 }
+
+#[test]
+fn a_switch_that_stirs_right_after_a_change_is_looked_at() {
+    let stirs = |bench: &mut Bench, task: &Task| {
+        bench.input(Input::Stirred { switch: task.switch().to_owned() });
+    };
+    // Before its decision is answered, and before the generation is compiled here: then nothing keeps it yet.
+    for early in [true, false] {
+        for wanted_first in [true, false] {
+            let (mut bench, task) = Bench::executing(|_| ());
+            let wanted = |bench: &mut Bench| {
+                bench.input(Input::Wanted { generation: 1, tasks: vec![task.clone()] });
+            };
+            if wanted_first {
+                wanted(&mut bench);
+            }
+            bench.executed(&task, 1, done());
+            let (token, _) = bench.decision(&task);
+            if early {
+                stirs(&mut bench, &task);
+            }
+            bench.reply(token, Reply::Created);
+            if !early {
+                stirs(&mut bench, &task);
+            }
+            if !wanted_first {
+                bench.pass(Duration::from_millis(900));
+                wanted(&mut bench);
+            }
+            bench.pass(Duration::from_secs(1));
+            assert!(audit(&mut bench, &task).is_some(), "early {early}, wanted first {wanted_first}");
+        }
+    }
+}
