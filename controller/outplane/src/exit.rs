@@ -26,16 +26,20 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done; trace: whatever the verdict is
-  1    the input is wrong (errors in files, check --strict: warnings, trace: a bad batch line, an
-       unexpected verdict), or a file could not be read or written
-  2    the command line is wrong; plan --detailed-exitcode: something would change (a wrong command
-       line is 1 there)
-  3    a switch could not be reached or refused something; the others were still done. apply --config:
-       a switch has not come to the new generation (in time), and the output says why; probe: a switch
-       does not answer
-  4    the store could not be reached or refused access; distributor, controller: the store does not
-       create exactly once, so it cannot be trusted with claims
-  130  interrupted; apply: the next apply repairs what is left; apply --config: the generation stands";
+  1    the input is wrong (errors in files, check --strict: warnings, trace:
+       a bad batch line, an unexpected verdict), or a file could not be read
+       or written
+  2    the command line is wrong; plan --detailed-exitcode: something would
+       change (a wrong command line is 1 there)
+  3    a switch could not be reached or refused something; the others were
+       still done. apply --config: a switch has not come to the new generation
+       (in time, or at all), and the output says why; probe: a switch does not
+       answer
+  4    the store could not be reached or refused access; distributor,
+       controller: the store does not create exactly once, so it cannot be
+       trusted with claims
+  130  stopped by SIGINT or SIGTERM; apply: the next apply repairs what is
+       left; apply --config: the generation stands";
 
 /// How a command ended that failed.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {

@@ -24,7 +24,7 @@ mod targets;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use crate::cli::{Cli, Command, Format};
 use crate::exit::{Exit, USAGE, Usage};
@@ -43,8 +43,11 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if let Some(Usage(words)) = error.downcast_ref() {
-                let kind = clap::error::ErrorKind::ArgumentConflict;
-                return not_understood(&Cli::command().error(kind, words));
+                said(output, words);
+                if matches!(output, Format::Text) {
+                    let _ = writeln!(anstream::stderr(), "\nFor more information, try '--help'.");
+                }
+                return of_usage();
             }
             failed(output, &error);
             exit::of(&error).into()
@@ -81,6 +84,11 @@ fn not_understood(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return Exit::Done.into();
     }
+    of_usage()
+}
+
+/// The exit code of a command line that is wrong.
+fn of_usage() -> ExitCode {
     // There 2 means changes, as in other tools that have this option: a script must be able to tell them apart.
     if std::env::args_os().any(|argument| argument == "--detailed-exitcode") {
         return Exit::Failed.into();
@@ -94,8 +102,11 @@ fn failed(format: Format, error: &anyhow::Error) {
         refused.print(format);
         return;
     }
+    said(format, &output::causes(error.as_ref()));
+}
+
+fn said(format: Format, text: &str) {
     let mut stderr = anstream::AutoStream::auto(std::io::stderr().lock());
-    let text = output::causes(error.as_ref());
     let _ = match format {
         Format::Text => writeln!(stderr, "{}: {text}", output::styled(output::BAD, "error")),
         Format::Json => writeln!(stderr, "{}", serde_json::json!({ "error": text })),

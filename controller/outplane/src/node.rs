@@ -29,6 +29,11 @@ pub(crate) fn from_environment() -> Option<PathBuf> {
 }
 
 impl NodeArguments {
+    /// Whether the command line names the file.
+    pub(crate) fn is_named(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The file's path.
     pub(crate) fn path(&self) -> PathBuf {
         self.config.clone().or_else(from_environment).unwrap_or_else(|| PathBuf::from(DEFAULT_PATH))

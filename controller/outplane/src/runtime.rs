@@ -1,6 +1,7 @@
 //! The asynchronous part: a runtime for the commands that talk to switches, and the signals that end them.
 
 use std::future::Future;
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +32,11 @@ pub(crate) async fn read_or_interrupted<F: Future>(future: F) -> anyhow::Result<
         () = output::unread() => Ok(None),
         result = interruptible(future) => result,
     }
+}
+
+/// What is said where a server gets no address to listen at.
+pub(crate) fn cannot_listen(address: SocketAddr) -> String {
+    format!("cannot listen on {address}; does another process? `--listen` names another address or port")
 }
 
 /// SIGINT and SIGTERM.

@@ -17,7 +17,8 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Reads files in the order of the paths, those of folders sorted. Each file is read once.
 pub(crate) fn read(paths: &[PathBuf], limits: &Limits, sink: &mut Sink) -> Vec<(String, String)> {
-    let mut found = Finder { limits, sink, files: Vec::new(), known: BTreeSet::new(), full: false };
+    let mut found =
+        Finder { limits, sink, files: Vec::new(), known: BTreeSet::new(), full: false, found: false };
     for path in paths {
         found.path(path);
     }
@@ -65,6 +66,8 @@ struct Finder<'f> {
     /// Real paths of the files so far.
     known: BTreeSet<PathBuf>,
     full: bool,
+    /// The folder at hand has a file, be it one that is known already.
+    found: bool,
 }
 
 impl Finder<'_> {
@@ -77,10 +80,9 @@ impl Finder<'_> {
         let shown = path.display().to_string();
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
-                let before = self.files.len();
-                let known = self.known.len();
+                self.found = false;
                 self.folder(path, 1);
-                if self.files.len() == before && self.known.len() == known && !self.full {
+                if !self.found {
                     let message = format!("{shown} has no files that end with .yaml, .yml or .json");
                     let warning = Diagnostic::new(Severity::Warning, Code::File, message);
                     self.sink.push(warning.of_file(shown));
@@ -130,6 +132,7 @@ impl Finder<'_> {
     }
 
     fn real_file(&mut self, path: &Path) {
+        self.found = true;
         // A file that cannot be resolved cannot be opened either, which is reported then.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.file(path, real);

@@ -57,6 +57,10 @@ fn folders_are_read_with_their_folders() {
     fs::write(path.join("plain"), group("e")).unwrap();
     let twice = [path.clone(), path.join("b.yaml"), path.join("sub/../b.yaml"), path.join("plain")];
     assert_eq!(loaded_groups(&twice), [expected, &["e"]].concat());
+    // A folder whose files are all known is not one without files.
+    let loaded = load(&[path.clone(), path.join("sub"), path.join("sub/..")]).unwrap();
+    let of_files = |warning: &Diagnostic| warning.code() == Code::File;
+    assert!(!loaded.warnings.iter().any(of_files));
     let loaded = load(std::slice::from_ref(&path)).unwrap();
     let names: Vec<&str> = loaded.sources.files().iter().map(|file| file.name()).collect();
     let mut sorted = names.clone();

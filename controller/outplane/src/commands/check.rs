@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use outplane_compiler::compile::{Note, Opening, Unread};
+use outplane_compiler::capacity::Resource;
+use outplane_compiler::compile::{Note, Opening, SwitchState, Unread};
+use outplane_compiler::program::Table;
 use outplane_intent::model::Intent;
 use outplane_intent::reader::Diagnostic;
 use serde::Serialize;
@@ -102,8 +104,23 @@ fn check(arguments: &Arguments) -> Checked {
             .iter()
             .filter(|note| matches!(note, Note::NodeUnknown { .. }))
             .map(Note::to_string)
+            .chain(compiled.switches.iter().filter(|(_, state)| !forwards(state)).map(|(switch, _)| {
+                format!(
+                    "switch {switch} forwards no frame, whatever the policies allow: no segment has ports or a VLAN \
+                     there, and no ports are cross-connected"
+                )
+            }))
             .collect(),
     }
+}
+
+/// Whether a switch would send any frame on.
+fn forwards(state: &SwitchState) -> bool {
+    let where_to = [Table::CrossConnect, Table::L2Forward, Table::Flood];
+    let used = |table: &Table| {
+        state.usage.iter().any(|usage| usage.resource == Resource::Table(*table) && usage.used > 0)
+    };
+    where_to.iter().any(used)
 }
 
 fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {

@@ -65,6 +65,10 @@ struct LeftOut<'a> {
 /// Prints what is asked for.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     if arguments.targets.has_address() {
+        if arguments.node.is_named() {
+            let text = "--address reads one switch itself, --config asks the controllers: say one of them";
+            return Err(Usage(text.to_owned()).into());
+        }
         return switch::run(arguments, format);
     }
     if !arguments.files.is_empty() {

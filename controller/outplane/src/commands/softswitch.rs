@@ -81,7 +81,7 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     }
     let listener = TcpListener::bind(arguments.listen)
         .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        .with_context(|| crate::runtime::cannot_listen(arguments.listen))?;
     if let Some(warning) = exposed(arguments).filter(|_| !arguments.insecure) {
         tracing::warn!("{warning}");
     }

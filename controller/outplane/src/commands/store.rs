@@ -86,7 +86,7 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     allow_open_files();
     let listener = TcpListener::bind(arguments.listen)
         .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        .with_context(|| crate::runtime::cannot_listen(arguments.listen))?;
     if !arguments.insecure {
         for warning in exposed(arguments) {
             tracing::warn!("{warning}");

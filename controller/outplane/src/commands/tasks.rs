@@ -342,6 +342,8 @@ impl Story {
         }
         // Times of one length: their order is that of the texts.
         events.sort_by_key(|(at, _)| *at);
+        // Each attempt of one owner says how that one came to know of the task.
+        events.dedup();
         events
     }
 }

@@ -102,3 +102,24 @@ fn a_dash_is_standard_input() {
     let run = outplane(["check", "no/such/file.yaml"]).ends(1);
     assert!(run.err.contains("no/such/file.yaml"), "{}", run.err);
 }
+
+#[test]
+fn a_switch_that_forwards_nothing_is_noted() {
+    let notes = |paths: &[&str]| {
+        let run = outplane([&["check", "-o", "json"], paths].concat()).ends(0);
+        run.json()["notes"]
+            .as_array()
+            .expect("notes")
+            .iter()
+            .filter_map(serde_json::Value::as_str)
+            .collect::<String>()
+    };
+    assert!(notes(&["examples/kubernetes"]).contains("switch default forwards no frame"));
+    assert_eq!(notes(&["examples/campus"]), "");
+    // A pair of ports forwards, too.
+    let folder = folder();
+    let pair = "apiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {name: pair}\nspec:\n  address: \
+                127.0.0.1:9559\n  ports: [{id: 1, crossConnect: 2}, 2]\n";
+    let path = file(folder.path(), "pair.yaml", pair);
+    assert_eq!(notes(&["examples/kubernetes", &path]), "");
+}

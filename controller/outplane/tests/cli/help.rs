@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{SoftSwitch, command, folder, outplane, root};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "check",
     "compile",
     "trace",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 16] = [
     "config",
     "status",
     "probe",
+    "log",
     "tasks",
     "softswitch",
     "store",
@@ -33,6 +34,9 @@ fn help_names_every_command_and_the_exit_codes() {
         assert!(run.out.contains("Usage: outplane"), "{}", run.out);
     }
     assert!(run.out.contains("Exit codes:"), "{}", run.out);
+    // Wrapped by us, and not once more by clap.
+    assert!(run.out.lines().all(|line| line.len() <= 100), "{}", run.out);
+    assert!(run.out.contains("the new generation\n       (in time, or at all)"), "{}", run.out);
     assert!(outplane(["--version"]).ends(0).out.starts_with("outplane "));
 }
 
@@ -52,6 +56,16 @@ fn wrong_command_lines_end_with_two() {
     ] {
         let run = outplane(arguments).ends(2);
         assert!(run.err.contains("Usage") || run.err.contains("--help"), "{arguments:?}: {}", run.err);
+    }
+    // What shows after parsing is told in the format that is asked for, and once.
+    for arguments in [
+        &["log", "--address", "127.0.0.1:1", "--config", "node.toml"][..],
+        &["plan", "examples/kubernetes"],
+        &["trace", "examples/campus", "--src", "nobody", "--dst", "web"],
+    ] {
+        let run = outplane(arguments.iter().chain(&["--output", "json"])).ends(2);
+        let told: serde_json::Value = serde_json::from_str(&run.err).expect("one line of JSON");
+        assert!(told["error"].is_string(), "{}", run.err);
     }
     // 2 means changes there.
     outplane(["plan", "--detailed-exitcode"]).ends(1);

@@ -78,7 +78,9 @@ pub enum Problem {
         reason: String,
     },
     /// The connection broke.
-    #[error("the connection broke: {reason}; apply again to finish what was under way")]
+    #[error(
+        "the connection broke: {reason}; what was under way is finished by the next apply, or by the controllers"
+    )]
     Disconnected {
         /// Why, as far as the transport knows.
         reason: String,
