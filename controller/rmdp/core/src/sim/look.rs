@@ -109,14 +109,21 @@ impl World {
         let alive: BTreeSet<u32> = machine.alive(now).collect();
         let silence =
             clock.real_length(self.scenario.configs[0].silence().as_nanos().try_into().unwrap_or(0));
-        let gone = |other: &&Node| other.kind.is_none() && !other.twin && alive.contains(&other.sender);
-        for other in self.nodes.iter().filter(gone) {
-            if self.now > other.since.max(since) + LATEST + silence {
-                let what = format!("node {node} takes {} to be alive, who is down", other.name);
-                let invariant = Invariant::I15;
-                self.checker.violations.push(Violation { invariant, at: self.now, what });
-            }
+        let gone = |other: &&Node| {
+            other.kind.is_none() && !other.twin && !self.spoken_for(other) && alive.contains(&other.sender)
+        };
+        let long = |other: &&Node| self.now > other.since.max(since) + LATEST + silence;
+        let gone: Vec<_> =
+            self.nodes.iter().filter(gone).filter(long).map(|other| other.name.clone()).collect();
+        for name in gone {
+            let what = format!("node {node} takes {name} to be alive, who is down");
+            self.checker.violations.push(Violation { invariant: Invariant::I15, at: self.now, what });
         }
+    }
+
+    /// Somebody with the key has spoken in its name, not long ago.
+    fn spoken_for(&self, node: &Node) -> bool {
+        node.name == self.nodes[0].name && self.forged.is_some_and(|at| self.now < at + LONG_ENOUGH)
     }
 
     /// Who has not run for long has to be told of by everybody who has, and in the calm nobody else.
@@ -134,9 +141,7 @@ impl World {
                 let (runs, left) = (other.runs() && !other.draining, other.left);
                 // An earlier start of it may have left in good order, and nothing was heard of this one.
                 let unknown = observer.epochs.get(&other.sender).is_some_and(|start| *start < other.epoch);
-                let spoken_for = other.name == self.nodes[0].name
-                    && self.forged.is_some_and(|at| self.now < at + LONG_ENOUGH);
-                if !runs && !left && !unknown && !spoken_for && !told {
+                if !runs && !left && !unknown && !self.spoken_for(other) && !told {
                     wrong.push(format!("{} is silent, and {} does not tell", other.name, observer.name));
                 }
                 if runs && calm && told {
