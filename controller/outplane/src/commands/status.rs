@@ -359,10 +359,10 @@ impl NodeForm {
         }
         let by = silent_for.join(", ");
         let (some, all) = (silent_for.len(), *listeners);
-        let whom = if some == all { "nobody" } else { &format!("not all ({some} of {all} do not)") };
+        let whom = if some == all { "nobody hears it" } else { &format!("{some} of {all} do not hear it") };
         let reason = match seconds {
-            Some(seconds) => format!("{whom} hears it, last {seconds:.1} s ago"),
-            None => format!("{whom} hears it, nobody ever has"),
+            Some(seconds) => format!("{whom}, last {seconds:.1} s ago"),
+            None => format!("{whom}, and nobody ever has"),
         };
         let (node, hard) = (self.node.clone(), some == all);
         Some(Degraded {

@@ -339,5 +339,10 @@ fn a_switch_with_another_device_id_names_the_cure() {
     let policy = file(folder.path(), "policy.yaml", &big_policy("p", 1, 100));
     let run = outplane(["apply", &policy, "--address", &switch.address]).ends(3);
     assert!(run.out.contains("another device id than 1") && run.out.contains("--device-id"), "{}", run.out);
+    // Nothing is planned for a device that is not there.
+    let run = outplane(["plan", &policy, "--address", &switch.address]).ends(3);
+    assert!((run.out.clone() + &run.err).contains("another device id than 1"), "{} {}", run.out, run.err);
+    let run = outplane(["show", "counters", &policy, "--address", &switch.address]).ends(3);
+    assert!((run.out.clone() + &run.err).contains("another device id than 1"), "{} {}", run.out, run.err);
     outplane(["apply", &policy, "--address", &switch.address, "--device-id", "7"]).ends(0);
 }

@@ -96,6 +96,10 @@ impl Connection {
         match self.deadline(deadline, client.get_forwarding_pipeline_config(request)).await {
             Ok(response) => Ok(response.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie)),
             Err(status) => match status.code() {
+                // There is no such device: it has no pipeline that could be planned for.
+                Code::NotFound if status.message().to_ascii_lowercase().contains("device") => {
+                    Err(self.call_error("GetForwardingPipelineConfig", deadline, &status))
+                }
                 // How servers say that there is no pipeline, or no such question.
                 Code::FailedPrecondition | Code::NotFound | Code::Unimplemented => Ok(None),
                 _ => Err(self.call_error("GetForwardingPipelineConfig", deadline, &status)),
