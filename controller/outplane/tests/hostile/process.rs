@@ -61,12 +61,38 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    #[track_caller]
+    pub(crate) fn succeeded(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.messages);
+    }
+
     /// It must have failed, and with less memory than this, MiB.
     #[track_caller]
     pub(crate) fn failed_below(&self, what: &str, most: u64) {
         println!("peak: {} MiB, at most {most}: {what}", self.peak);
         assert!(self.code.is_some_and(|code| code != 0), "{what}: {}", self.messages);
         assert!(self.peak < most, "{what}: {} MiB; {}", self.peak, self.messages);
+    }
+}
+
+/// Runs a daemon for a while: it must not end, and stay below this, MiB.
+#[track_caller]
+pub(crate) fn run_for(
+    command: &mut Command,
+    time: Duration,
+    most: u64,
+) -> impl std::future::Future<Output = ()> {
+    let mut child = command.stdout(Stdio::null()).spawn().expect("the binary starts");
+    async move {
+        tokio::time::sleep(time).await;
+        let ended = child.try_wait().expect("it is ours");
+        let peak = peak(&child);
+        let _ = child.kill();
+        let _ = child.wait();
+        assert_eq!(ended, None, "it goes on");
+        let peak = peak.expect("it runs");
+        println!("peak: {peak} MiB, at most {most}");
+        assert!(peak < most, "{peak} MiB");
     }
 }
 

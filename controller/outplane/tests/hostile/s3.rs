@@ -9,7 +9,7 @@ use crate::process::{command, run};
 const COMMAND: u64 = 120;
 
 /// An endpoint that answers with this head, and then sends for as long as somebody reads.
-async fn endless(head: &'static str) -> String {
+pub(crate) async fn endless(head: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     tokio::spawn(async move {

@@ -262,11 +262,8 @@ impl Objects {
 
     /// Whether something is there, whether it can be read or not.
     pub async fn has(&self, key: &Key) -> Result<bool, Error> {
-        match self.get(key).await {
-            Ok(object) => Ok(object.is_some()),
-            Err(Error::Object(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
+        self.is_open()?;
+        Ok(self.felt(Box::pin(self.store.exists(&key.path())).await)?)
     }
 
     /// Keys of others that listings have shown.

@@ -60,8 +60,8 @@ struct Bounded {
 
 impl HttpConnector for Bounded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        // Whatever else is read has a query: a listing, the versioning.
-        let is_object = request.method() == "GET" && !request.uri().contains("list-type=2");
+        // Whatever else is read is short: a listing, the versioning. The SDK names an object's GET in the query.
+        let is_object = request.method() == "GET" && request.uri().ends_with("?x-id=GetObject");
         let success = if is_object { self.object.max(LISTING) } else { LISTING };
         let answer = self.inner.call(request);
         HttpConnectorFuture::new(async move {

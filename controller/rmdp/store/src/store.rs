@@ -221,6 +221,23 @@ impl Store {
         self.read(&mut walk, &self.full(key)).await.map_err(|stop| walk.error(stop))
     }
 
+    /// Whether there is an object at `key`, of any size: no more than a byte of it is asked for.
+    pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        let (settings, full) = (&self.shared.settings, self.full(key));
+        let mut walk = Walk::new(&self.shared, What("get", key));
+        let looked = walk
+            .until_answered(Operation::Get, 0, |client, limit| glance(settings, client, &full, limit))
+            .await;
+        match looked {
+            // There is no first byte of what is empty.
+            Ok(()) | Err(Stop::Trouble(_, Trouble::Status(Status { http: 416, .. }))) => Ok(true),
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 404, code, .. }))) if code == "NoSuchKey" => {
+                Ok(false)
+            }
+            Err(stop) => Err(walk.error(stop)),
+        }
+    }
+
     async fn read(&self, walk: &mut Walk<'_>, full: &str) -> Result<Option<Bytes>, Stop> {
         let (settings, doubt) = (&self.shared.settings, walk.doubt);
         let result = walk
@@ -387,6 +404,9 @@ pub(crate) fn stream(body: &Bytes) -> ByteStream {
     ByteStream::new(SdkBody::from(body.clone()))
 }
 
+/// Bytes of a body that are read although nobody wants them.
+const SHORT: usize = 64 << 10;
+
 /// GET with a bounded body. Each part of the body has as long as the answer's head had. On the heap, as in [`timed`].
 pub(crate) fn fetch(
     settings: &Settings,
@@ -399,6 +419,25 @@ pub(crate) fn fetch(
         let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
         let most = settings.most(full.strip_prefix(&settings.prefix).unwrap_or(full));
         collect(output, most, patience).await
+    })
+}
+
+/// GET of the first byte. A HEAD would not tell a store's 404 from another's.
+fn glance(
+    settings: &Settings,
+    client: Client,
+    full: &str,
+    limit: Instant,
+) -> impl Future<Output = Result<(), Trouble>> + Send {
+    Box::pin(async move {
+        let patience = limit.saturating_duration_since(Instant::now());
+        let request = client.get_object().bucket(&settings.bucket).key(full).range("bytes=0-0");
+        let output = timed(limit, request.send()).await?;
+        // A store may send all of it. What is short is read, so that the connection can be used again.
+        match collect(output, SHORT, patience).await {
+            Ok(_) | Err(Trouble::TooLarge(_)) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
     })
 }
 
@@ -450,6 +489,7 @@ mod tests {
             size_of_val(&store.create("c/1", Bytes::new())),
             size_of_val(&store.put("n/1", Bytes::new())),
             size_of_val(&store.get("q/1")),
+            size_of_val(&store.exists("q/1")),
             size_of_val(&store.list("q/", None, 1)),
             size_of_val(&store.delete(&[])),
             size_of_val(&store.ensure_bucket()),
