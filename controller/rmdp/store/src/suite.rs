@@ -26,6 +26,7 @@ pub async fn all(settings: &Settings) {
     Box::pin(probe(settings)).await;
     Box::pin(races(settings)).await;
     Box::pin(bodies(settings)).await;
+    Box::pin(existence(settings)).await;
     Box::pin(overwrites(settings)).await;
     Box::pin(pages(settings)).await;
     Box::pin(deletes(settings)).await;
@@ -106,6 +107,21 @@ pub async fn races(settings: &Settings) {
         assert_eq!(again, Created::Ours, "the same bytes again are still the winner's");
     }
     clean(&reader).await;
+}
+
+/// What is there is told from what is not, whatever its size, and without reading it.
+///
+/// # Panics
+/// If the store does not.
+pub async fn existence(settings: &Settings) {
+    let store = with_prefix(settings, "existence");
+    for size in [0, 1, 1000, 3 << 20] {
+        let key = format!("k/{size}");
+        assert!(!store.exists(&key).await.expect("an answer"), "{key} is not there yet");
+        store.create(&key, Bytes::from(vec![7; size])).await.expect("created");
+        assert!(store.exists(&key).await.expect("an answer"), "{key} is there");
+    }
+    clean(&store).await;
 }
 
 /// Objects come back as they were written: empty, small, binary, a megabyte.
