@@ -282,19 +282,12 @@ impl Distributor {
         heartbeat: &Heartbeat,
         actions: &mut Vec<Action>,
     ) {
-        let own = self.config.member(&self.me.name).map(|member| member.sender);
-        if own == Some(sender) {
-            let at = (place.0, now);
-            news::own(&mut self.freshness, &self.config, &self.me.name, at, actions);
-        }
-        let member = self.config.sender(sender).is_some();
-        if member && self.freshness.is_later(sender, place.0) {
-            self.liveness.started(sender);
-        }
-        if !member || !self.freshness.hears(own, sender, place, &heartbeat.heard) {
-            self.counters.heartbeats_stale += 1;
-        } else {
+        let streams = (&mut self.freshness, &mut self.liveness);
+        let said = (sender, place, &heartbeat.heard[..]);
+        if news::is_fresh(streams, &self.config, &self.me.name, said, now, actions) {
             self.liveness.heard(sender, heartbeat.leaving, now);
+        } else {
+            self.counters.heartbeats_stale += 1;
         }
         for notice in heartbeat.notices.iter().filter(|notice| notice.what == NoticeOf::Decided) {
             if self.forget(notice.id).is_some() {

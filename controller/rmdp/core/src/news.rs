@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::SharedConfig;
 use crate::counters::Counters;
 use crate::freshness::Freshness;
-use crate::io::{Action, Level, Note};
+use crate::io::{Action, Heard, Level, Note};
 use crate::liveness::{Liveness, seconds};
 use crate::time::Instant;
 
@@ -50,18 +50,26 @@ pub(crate) fn tell(
     }
 }
 
-/// A heartbeat has come under this node's own name.
-pub(crate) fn own(
-    freshness: &mut Freshness,
+/// A heartbeat has come: its sender, its epoch and sequence, and the starts that it tells of. Whether it is a member's, and
+/// of now.
+pub(crate) fn is_fresh(
+    (freshness, liveness): (&mut Freshness, &mut Liveness),
     config: &SharedConfig,
     me: &str,
-    (epoch, now): (u64, Instant),
+    (sender, place, heard): (u32, (u64, u64), &[Heard]),
+    now: Instant,
     actions: &mut Vec<Action>,
-) {
-    if freshness.meets_twin(epoch, now) {
+) -> bool {
+    let own = config.member(me).map(|member| member.sender);
+    if own == Some(sender) && freshness.meets_twin(place.0, now) {
         let text = twin(freshness, config, me, now).unwrap_or_default();
         actions.push(Action::Note(Note { level: Level::State, id: None, text }));
     }
+    let member = config.sender(sender).is_some();
+    if member && freshness.is_later(sender, place.0) {
+        liveness.started(sender);
+    }
+    member && freshness.hears(own, sender, place, heard)
 }
 
 /// Whether another process has this node's name, in words.

@@ -170,7 +170,7 @@ impl Objects {
                     found => found?.is_some(),
                 }
             } else {
-                self.shows(&key).await? || self.has(&key).await?
+                self.has(&key).await?
             };
             // What has gone may have been swept; what is another has not.
             let replaced = closely && !there && self.has(&key).await?;
@@ -179,12 +179,6 @@ impl Objects {
             }
         }
         Ok(None)
-    }
-
-    /// Whether a listing shows the key: cheaper than to read what may be large. If not, it may be there all the same.
-    async fn shows(&self, key: &Key) -> Result<bool, Error> {
-        let page = Box::pin(self.store.list(&key.path(), None, 1)).await?;
-        Ok(page.entries.first().is_some_and(|entry| entry.key == key.path()))
     }
 
     /// The object at a key, for who can do without one that cannot be read: a warning names it.

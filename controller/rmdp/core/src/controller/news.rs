@@ -37,16 +37,9 @@ impl Controller {
         heartbeat: &Heartbeat,
         actions: &mut Vec<Action>,
     ) {
-        let own = self.config.member(&self.me.name).map(|member| member.sender);
-        if own == Some(sender) {
-            let at = (place.0, now);
-            words::own(&mut self.freshness, &self.config, &self.me.name, at, actions);
-        }
-        let member = self.config.sender(sender).is_some();
-        if member && self.freshness.is_later(sender, place.0) {
-            self.liveness.started(sender);
-        }
-        let fresh = member && self.freshness.hears(own, sender, place, &heartbeat.heard);
+        let streams = (&mut self.freshness, &mut self.liveness);
+        let said = (sender, place, &heartbeat.heard[..]);
+        let fresh = words::is_fresh(streams, &self.config, &self.me.name, said, now, actions);
         if fresh || self.is(Mutant::StaleIsLife) {
             self.liveness.heard(sender, heartbeat.leaving, now);
             self.degradation.heard(now, sender, &heartbeat.lateness);
