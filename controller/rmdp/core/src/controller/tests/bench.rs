@@ -172,6 +172,26 @@ impl Bench {
         }
     }
 
+    /// The first attempt was another's: a notice says that it has failed, and its result why, whether for want of a push, and
+    /// how patient the next ones shall be.
+    pub(super) fn learns_of_failure(&mut self, task: &Task, reason: &str, push: bool, patience: u32) {
+        self.notice(NoticeOf::Failed, task, 1);
+        self.reply_get(&Key::Decision(task.id()), Reply::Missing);
+        self.reply_list(&Prefix::ClaimsOf(task.id()), vec![Key::Claim(task.id(), 1)]);
+        let result = AttemptResult {
+            owner: "c2".to_owned(),
+            nonce: "c2/1/1".to_owned(),
+            attempt: 1,
+            source: "intent".to_owned(),
+            occurrence: task.event().occurrence,
+            reason: reason.to_owned(),
+            push,
+            patience,
+            at_ms: 0,
+        };
+        self.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
+    }
+
     /// A heartbeat of one who has heard this start.
     fn hear(&mut self, sender: u32, notices: Vec<Notice>) {
         let heard = vec![Heard { sender: 11, epoch: 5 }];

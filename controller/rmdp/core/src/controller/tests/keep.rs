@@ -48,6 +48,19 @@ fn drifts(bench: &mut Bench, task: &Task) {
     answer(bench, task, differs());
 }
 
+/// It drifts, and this controller owns the first repair.
+fn owns_repair(bench: &mut Bench, task: &Task) -> Task {
+    drifts(bench, task);
+    bench.reply_list(&Prefix::Audits, vec![]);
+    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
+    let (token, _) =
+        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+    bench.reply(token, Reply::Created);
+    let repair = entry(1, task).task().unwrap();
+    bench.own(&repair, 1);
+    repair
+}
+
 fn decided(bench: &mut Bench, task: &Task) {
     let (token, _) =
         bench.expect("the decision", |request| *request == Request::Get(Key::Decision(task.id())));
@@ -102,14 +115,7 @@ fn a_switch_that_differs_is_brought_back_under_a_fence_above_all_attempts() {
 #[test]
 fn what_was_not_brought_back_does_not_count() {
     let (mut bench, task) = keeper_with(|config| config.attempts.max = 1);
-    drifts(&mut bench, &task);
-    bench.reply_list(&Prefix::Audits, vec![]);
-    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
-    let (token, _) =
-        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
-    bench.reply(token, Reply::Created);
-    let repair = entry(1, &task).task().unwrap();
-    bench.own(&repair, 1);
+    let repair = owns_repair(&mut bench, &task);
     bench.executes(&repair).unwrap();
     bench.executed(&repair, 1, Execution::Failed { reason: "a stranger holds it".to_owned() });
     let (token, _) = bench.decision(&repair);
@@ -131,14 +137,7 @@ fn a_change_goes_before_an_audit() {
     let alert = |action: &Action| matches!(action, Action::Note(Note { level: Level::Alert, .. }));
     assert!(!bench.actions.iter().any(alert), "{:?}", bench.actions);
     bench.pass(Duration::from_secs(1));
-    drifts(&mut bench, &task);
-    bench.reply_list(&Prefix::Audits, vec![]);
-    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
-    let (token, _) =
-        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
-    bench.reply(token, Reply::Created);
-    let repair = entry(1, &task).task().unwrap();
-    bench.own(&repair, 1);
+    let repair = owns_repair(&mut bench, &task);
     assert!(bench.executes(&repair).is_some());
     // A newer generation stops a repair, and nothing older is looked at any more.
     let newer = converge(4, task.switch());

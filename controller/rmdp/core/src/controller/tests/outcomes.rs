@@ -2,9 +2,9 @@
 
 use super::bench::*;
 use crate::config::Role;
-use crate::io::{Action, Execution, Heartbeat, Input, Level, Note, NoticeOf, Reply, Request};
+use crate::io::{Action, Execution, Heartbeat, Input, Level, Note, Reply, Request};
 use crate::key::{Key, Prefix};
-use crate::object::{AttemptResult, Decision, Object, Outcome};
+use crate::object::{Decision, Object, Outcome};
 use crate::task::{Event, Fence, NETWORK, Task};
 
 #[test]
@@ -39,21 +39,7 @@ fn an_attempt_above_the_limit_only_decides() {
     let mut bench = Bench::new(|config| config.attempts.max = 1);
     let task = converge(1, &switch_of("c1", 1, 0));
     bench.announce(&task);
-    bench.notice(NoticeOf::Failed, &task, 1);
-    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
-    bench.reply_list(&Prefix::ClaimsOf(task.id()), vec![Key::Claim(task.id(), 1)]);
-    let result = AttemptResult {
-        owner: "c2".to_owned(),
-        nonce: "c2/1/1".to_owned(),
-        attempt: 1,
-        source: "intent".to_owned(),
-        occurrence: 1,
-        reason: "no answer".to_owned(),
-        push: false,
-        patience: 0,
-        at_ms: 0,
-    };
-    bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
+    bench.learns_of_failure(&task, "no answer", false, 0);
     bench.pass(250 * MS);
     bench.own(&task, 2);
     bench.reply_get(&Key::Decision(task.id()), Reply::Missing);

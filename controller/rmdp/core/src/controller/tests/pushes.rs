@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::bench::*;
-use crate::io::{Action, Execution, Input, NoticeOf, Reply};
-use crate::key::{Key, Prefix};
-use crate::object::{AttemptResult, Object};
+use crate::io::{Action, Execution, Input, Reply};
+use crate::key::Key;
 use crate::task::Task;
 use crate::time::Instant;
 
@@ -73,21 +72,7 @@ fn another_hears_that_a_push_is_needed_and_waits_for_other_tasks_of_the_switch()
     bench.reply(token, Reply::Exists);
     bench.reply_get(&Key::Claim(older.id(), 1), claim_of(&older, 1, "c2/1/1", 20_000));
     bench.announce(&task);
-    bench.notice(NoticeOf::Failed, &task, 1);
-    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
-    bench.reply_list(&Prefix::ClaimsOf(task.id()), vec![Key::Claim(task.id(), 1)]);
-    let result = AttemptResult {
-        owner: "c2".to_owned(),
-        nonce: "c2/1/2".to_owned(),
-        attempt: 1,
-        source: "intent".to_owned(),
-        occurrence: 2,
-        reason: "it lacks our pipeline".to_owned(),
-        push: true,
-        patience: 0,
-        at_ms: 0,
-    };
-    bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
+    bench.learns_of_failure(&task, "it lacks our pipeline", true, 0);
     bench.alive();
     for _ in 0..29 {
         bench.alive();

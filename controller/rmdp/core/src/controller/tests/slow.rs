@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::bench::*;
-use crate::io::{Action, Audit, Execution, Input, NoticeOf, Reply, Request};
+use crate::io::{Action, Audit, Execution, Input, Reply, Request};
 use crate::key::{Key, Prefix, switch_id};
-use crate::object::{AttemptResult, Object, Outcome};
+use crate::object::{Object, Outcome};
 use crate::task::Task;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -105,21 +105,7 @@ fn what_another_has_seen_of_a_slow_switch_counts_here() {
     let mut bench = Bench::new(|_| ());
     let task = converge(1, &switch_of("c1", 1, 0));
     bench.announce(&task);
-    bench.notice(NoticeOf::Failed, &task, 1);
-    bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
-    bench.reply_list(&Prefix::ClaimsOf(task.id()), vec![Key::Claim(task.id(), 1)]);
-    let result = AttemptResult {
-        owner: "c2".to_owned(),
-        nonce: "c2/1/1".to_owned(),
-        attempt: 1,
-        source: "intent".to_owned(),
-        occurrence: 1,
-        reason: "no answer to Write".to_owned(),
-        push: false,
-        patience: 3,
-        at_ms: 0,
-    };
-    bench.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
+    bench.learns_of_failure(&task, "no answer to Write", false, 3);
     assert_eq!(attempt(&mut bench, &task, 2), (SECOND * 18, SECOND * 6));
 }
 
