@@ -278,7 +278,14 @@ impl Controller {
         Event { occurrence: fence.generation, ..task.event().clone() }.id().ok()
     }
 
-    /// Asks about a newer generation's task.
+    /// The switch has seen a higher fence: whose?
+    pub(super) fn doubt_fence(&mut self, id: TransactionId, own: Own, by: Fence, actions: &mut Vec<Action>) {
+        let doubt = if self.lacks(by.generation) { Doubt::Logged(by) } else { Doubt::Fenced(by) };
+        self.set_state(id, State::Doubting(own, doubt));
+        self.doubt(id, actions);
+    }
+
+    /// Asks about a newer generation, or its task.
     pub(super) fn doubt(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let State::Doubting(_, doubt) = entry.state else { return };
@@ -287,8 +294,7 @@ impl Controller {
                 let fence = Fence { generation, audit: 0, attempt: 1 };
                 self.sibling(id, fence).map(Key::Decision)
             }
-            // What the log does not have is no task's, whatever claims there are.
-            Doubt::Fenced(by) if self.lacks(by.generation) => Some(Key::Generation(by.generation)),
+            Doubt::Logged(by) => Some(Key::Generation(by.generation)),
             Doubt::Fenced(by) => self.sibling(id, by).map(|sibling| Key::Claim(sibling, 1)),
         };
         // A task without siblings is asked about itself: there is no decision, and its claim proves nothing.
@@ -309,17 +315,23 @@ impl Controller {
         let is_audit = entry.task.event().is_audit();
         match (doubt, reply) {
             (_, Reply::Unknown) => self.again_later(id, now),
-            (Doubt::Fenced(by), Reply::Found(object)) if self.lacks(by.generation) => {
+            (Doubt::Logged(by), Reply::Found(object)) => {
                 self.proved(now, &Key::Generation(by.generation), Reply::Found(object.clone()), actions);
                 if self.lacks(by.generation) {
                     let reason = "the switch has seen a generation of another network".to_owned();
                     self.fail(now, id, &own, &reason, actions);
                 } else {
-                    self.doubt(id, actions);
+                    self.doubt_fence(id, own, by, actions);
                 }
             }
+            // It was appended after the store was asked.
+            (Doubt::Logged(by), _) if !self.lacks(by.generation) => self.doubt_fence(id, own, by, actions),
+            (Doubt::Logged(by), Reply::Foreign(_)) => {
+                let reason = format!("the switch has seen {by}, and what the intent log has of it cannot be read");
+                self.fail(now, id, &own, &reason, actions);
+            }
             // A repair of this generation is at work, so this task is decided, or this repair is not the last.
-            (Doubt::Fenced(by), Reply::Found(_)) if Some(by.generation) == generation => {
+            (Doubt::Fenced(by), Reply::Found(_) | Reply::Foreign(_)) if Some(by.generation) == generation => {
                 if is_audit {
                     let outcome = Outcome::Superseded { by: by.generation };
                     self.decide(now, id, &own, outcome, actions);
@@ -329,7 +341,9 @@ impl Controller {
                     self.look(id, actions);
                 }
             }
-            (Doubt::Heard(by) | Doubt::Fenced(Fence { generation: by, .. }), Reply::Found(_)) => {
+            // A claim that cannot be read is a claim.
+            (Doubt::Heard(by), Reply::Found(_))
+            | (Doubt::Fenced(Fence { generation: by, .. }), Reply::Found(_) | Reply::Foreign(_)) => {
                 self.learn(&switch, by, actions);
                 self.decide(now, id, &own, Outcome::Superseded { by }, actions);
             }
@@ -337,7 +351,7 @@ impl Controller {
                 own.current = true;
                 self.execute(now, id, own, actions);
             }
-            (Doubt::Fenced(by), _) => {
+            (Doubt::Logged(by) | Doubt::Fenced(by), _) => {
                 self.counters.strangers += 1;
                 self.keep_above(&switch, by.generation, by.audit);
                 actions.push(Action::Disown { switch, fence: by });

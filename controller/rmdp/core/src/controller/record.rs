@@ -11,7 +11,7 @@ use crate::task::TransactionId;
 use crate::time::Instant;
 
 use super::claim::Purpose;
-use super::entry::{Doubt, Look, Own, State};
+use super::entry::{Look, Own, State};
 use super::{Controller, note};
 
 /// What an attempt that failed had too little of.
@@ -77,8 +77,7 @@ impl Controller {
                 if by > ours && overtaken.is_none() {
                     // Nobody has told of it: was it a controller's, whose task has left the queue, or a stranger's?
                     self.poll.hurry(now);
-                    self.set_state(id, State::Doubting(own, Doubt::Fenced(by)));
-                    self.doubt(id, actions);
+                    self.doubt_fence(id, own, by, actions);
                     return;
                 }
                 format!("the switch has seen {by}")

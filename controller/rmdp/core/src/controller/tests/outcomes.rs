@@ -79,6 +79,33 @@ fn fences() {
 }
 
 #[test]
+fn what_the_log_was_asked_says_nothing_of_claims() {
+    let by = Execution::Fenced { by: Fence { generation: 9, audit: 0, attempt: 1 } };
+    let found = |generation| Reply::Found(Box::new(Object::Generation(logged(generation))));
+    for reply in [found(9), Reply::Missing, Reply::Foreign("?".to_owned())] {
+        let (mut bench, task) = Bench::executing(|_| ());
+        bench.executed(&task, 1, by.clone());
+        let ninth = |request: &Request| *request == Request::Get(Key::Generation(9));
+        let (token, _) = bench.expect("the log", ninth);
+        // Before the answer comes it is known that the log goes on beyond.
+        bench.input(Input::Logged { generation: 10 });
+        bench.reply_get(&Key::Generation(10), found(10));
+        bench.reply(token, reply.clone());
+        assert!(bench.find(|request| matches!(request, Request::Create { .. })).is_none(), "{reply:?}");
+        assert!(!bench.actions.iter().any(|action| matches!(action, Action::Disown { .. })), "{reply:?}");
+        let ninth = converge(9, task.switch());
+        bench.reply_get(&Key::Claim(ninth.id(), 1), Reply::Foreign("a claim of another version".to_owned()));
+        assert_eq!(bench.decision(&task).1.outcome, Outcome::Superseded { by: 9 });
+    }
+    // What is there and cannot be read makes nobody a stranger.
+    let (mut bench, task) = Bench::executing(|_| ());
+    bench.executed(&task, 1, by);
+    bench.reply_get(&Key::Generation(9), Reply::Foreign("?".to_owned()));
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Disown { .. })));
+    assert!(bench.result(&task, 1).1.reason.contains("cannot be read"));
+}
+
+#[test]
 fn what_a_heartbeat_tells_of_newer_generations_is_looked_up_before_execution() {
     for (reply, executes) in
         [(Reply::Missing, true), (Reply::Foreign("?".to_owned()), true), (Reply::Unknown, false)]
