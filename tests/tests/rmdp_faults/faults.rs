@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use outplane_testbed::{Chaos, Cluster, DATAGRAM_PORT, Part};
+use outplane_testbed::{Chaos, Cluster, DATAGRAM_PORT, History, Part};
 
 pub(crate) struct Faults<'a> {
     cluster: &'a Cluster,
@@ -95,6 +95,7 @@ impl<'a> Faults<'a> {
         self.wait(10_000, 10_000);
         if hangs { cluster.resume("store") } else { cluster.start_one("store") }.expect("it goes on");
         self.tell("and went on");
+        self.await_store();
         for name in controllers.iter().chain(&distributors).cycle() {
             if enough() {
                 return;
@@ -109,8 +110,17 @@ impl<'a> Faults<'a> {
         self.tell(format!("{name} killed"));
         self.wait(200, 500);
         self.cluster.start_one(name).expect("it starts");
+        self.await_store();
         self.cluster.wait_ready(name).expect("it is ready");
         self.tell(format!("{name} ready again"));
+    }
+
+    /// Nobody is ready before the store is, and that may take a while of its own.
+    fn await_store(&self) {
+        let took = History::await_store(self.cluster).expect("the store answers");
+        if took > Duration::from_secs(1) {
+            self.tell(format!("the store took {took:.1?} to answer"));
+        }
     }
 
     fn pause(&self, name: &str, from_ms: u64, to_ms: u64) {

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use super::{Event, History, JournalLine};
 use crate::cluster::{Cluster, Part};
 
+/// How long a store may take to answer again: Ceph has more to come back from than its processes.
+const STORE_PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at a task that waits.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Objects that are read at a time.
@@ -67,6 +69,21 @@ impl History {
             Ok(())
         })?;
         Ok(open)
+    }
+
+    /// Waits until the store answers, however long a real one takes to come back; how long that was.
+    pub fn await_store(cluster: &Cluster) -> Result<Duration> {
+        let start = Instant::now();
+        with_store(cluster, async |store| {
+            loop {
+                let Err(error) = store.get(&Key::Network.path()).await else { return Ok(()) };
+                if start.elapsed() >= STORE_PATIENCE {
+                    bail!("the store does not answer, for {STORE_PATIENCE:?}: {error}");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })?;
+        Ok(start.elapsed())
     }
 
     /// What every generation in the intent log had to bring about.
