@@ -339,6 +339,8 @@ impl Place {
             ("admin socket", self.text("$name.asok")),
             ("log file", self.text("$name.log")),
             ("keyring", self.text("keyring")),
+            // It ends where a twentieth of the disk is left, however much that is.
+            ("mon data avail crit", "1".to_owned()),
             ("mon data", self.text("mon-data")),
             ("osd data", self.text("osd")),
             ("pid file", String::new()),

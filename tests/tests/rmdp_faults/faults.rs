@@ -24,6 +24,12 @@ impl<'a> Faults<'a> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The last things that were done.
+    fn last(&self) -> String {
+        let told = self.told();
+        told[told.len().saturating_sub(5)..].join(",")
+    }
+
     fn tell(&self, what: impl std::fmt::Display) {
         let line = format!("{:6.2} s: {what}", self.start.elapsed().as_secs_f64());
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -111,13 +117,16 @@ impl<'a> Faults<'a> {
         self.wait(200, 500);
         self.cluster.start_one(name).expect("it starts");
         self.await_store();
-        self.cluster.wait_ready(name).expect("it is ready");
+        if let Err(error) = self.cluster.wait_ready(name) {
+            panic!("after {}: {error:#}", self.last());
+        }
         self.tell(format!("{name} ready again"));
     }
 
     /// Nobody is ready before the store is, and that may take a while of its own.
     fn await_store(&self) {
-        let took = History::await_store(self.cluster).expect("the store answers");
+        let took = History::await_store(self.cluster)
+            .unwrap_or_else(|error| panic!("after {}: {error:#}", self.last()));
         if took > Duration::from_secs(1) {
             self.tell(format!("the store took {took:.1?} to answer"));
         }

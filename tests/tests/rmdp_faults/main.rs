@@ -88,6 +88,9 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
         println!("  {line}");
     }
     println!("{verdict}");
+    if history.unlisted > 0 {
+        println!("  {} objects were there, and in no listing", history.unlisted);
+    }
     for name in cluster.names(Part::Controller) {
         println!("  {name}: {}", received(cluster, &name));
     }

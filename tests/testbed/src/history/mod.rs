@@ -34,6 +34,8 @@ pub struct History {
     pub generations: BTreeSet<u64>,
     /// The store's `q/`, `c/`, `r/` and `d/`.
     pub objects: BTreeMap<Key, Object>,
+    /// How many objects were in no listing.
+    pub unlisted: usize,
     /// Objects that could not be read.
     pub unreadable: Vec<String>,
     /// Each switch's journal.

@@ -1,11 +1,12 @@
 //! Collects what was seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::task::TransactionId;
 use outplane_rmdp_store::{Secret, Settings, Store};
 use tokio::task::JoinSet;
 
@@ -106,6 +107,17 @@ impl History {
                 _ => self.unreadable.push(format!("{path} is no generation")),
             }
         }
+        // Numbers have no gaps, whatever a listing lacks.
+        for number in 1.. {
+            if self.generations.contains(&number) {
+                continue;
+            }
+            if store.get(&Key::Generation(number).path()).await?.is_none() {
+                break;
+            }
+            self.generations.insert(number);
+            self.unlisted += 1;
+        }
         Ok(())
     }
 
@@ -115,6 +127,36 @@ impl History {
         for prefix in [Prefix::Queue, Prefix::Claims, Prefix::Results, Prefix::Decisions] {
             keys.extend(list(&store, &prefix).await?);
         }
+        self.read_keys(&store, keys).await?;
+        let listed = self.objects.len();
+        self.read_keys(&store, self.missing()).await?;
+        self.unlisted += self.objects.len() - listed;
+        Ok(())
+    }
+
+    /// What belongs to the tasks that were read, and was in no listing: a store may leave out of its listings for a while
+    /// what was written while a part of it died.
+    fn missing(&self) -> Vec<String> {
+        let mut attempts: BTreeMap<TransactionId, u32> = BTreeMap::new();
+        for (key, object) in &self.objects {
+            let (id, attempt) = match (key, object) {
+                (Key::Queue(id), _) => (*id, 0),
+                (Key::Claim(id, attempt) | Key::Result(id, attempt), _) => (*id, *attempt),
+                (Key::Decision(id), Object::Decision(decision)) => (*id, decision.attempt),
+                _ => continue,
+            };
+            let highest = attempts.entry(id).or_default();
+            *highest = (*highest).max(attempt);
+        }
+        let keys = attempts.into_iter().flat_map(|(id, highest)| {
+            let of_attempt = move |attempt| [Key::Claim(id, attempt), Key::Result(id, attempt)];
+            (1..=highest + 1).flat_map(of_attempt).chain([Key::Decision(id)])
+        });
+        keys.filter(|key| !self.objects.contains_key(key)).map(|key| key.path()).collect()
+    }
+
+    /// Reads what is there of these keys.
+    async fn read_keys(&mut self, store: &Store, keys: Vec<String>) -> Result<()> {
         let mut reading = JoinSet::new();
         let mut keys = keys.into_iter();
         loop {

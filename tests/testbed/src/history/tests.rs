@@ -73,6 +73,7 @@ fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -
         network: NETWORK,
         generations: BTreeSet::from([7]),
         objects: objects.into_iter().collect(),
+        unlisted: 0,
         unreadable: Vec::new(),
         journals: BTreeMap::from([("s1".to_owned(), journal)]),
         owners: owners.collect(),

@@ -327,7 +327,8 @@ impl Controller {
             // It was appended after the store was asked.
             (Doubt::Logged(by), _) if !self.lacks(by.generation) => self.doubt_fence(id, own, by, actions),
             (Doubt::Logged(by), Reply::Foreign(_)) => {
-                let reason = format!("the switch has seen {by}, and what the intent log has of it cannot be read");
+                let reason =
+                    format!("the switch has seen {by}, and what the intent log has of it cannot be read");
                 self.fail(now, id, &own, &reason, actions);
             }
             // A repair of this generation is at work, so this task is decided, or this repair is not the last.
