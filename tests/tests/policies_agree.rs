@@ -1,6 +1,7 @@
 //! Random policies and packets all the way: what the intent means is what the soft switch does with the frame, after
 //! the compiler's entries went to it as the plan's writes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outplane_compiler::compile::{Options, compile};
@@ -14,7 +15,7 @@ use outplane_intent::testing::{random_intent, random_packets, universe};
 use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
 use outplane_p4runtime::p4::v1::write_request::Atomicity;
 use outplane_softswitch::dataplane::parse::{self, ParserError};
-use outplane_softswitch::dataplane::pipeline::{DropReason, Outcome, process};
+use outplane_softswitch::dataplane::pipeline::{DropReason, Outcome, flood_ports, process};
 use outplane_softswitch::dataplane::{Source, StateSource};
 use outplane_softswitch::state::{Limits, Shared};
 use outplane_tests::bare;
@@ -46,11 +47,14 @@ fn switch(program: &Program, desired: &Desired) -> StateSource {
 #[test]
 fn the_soft_switch_does_what_the_intent_means() {
     let program = Program::outplane();
-    let (mut allowed, mut denied, mut logged) = (0, 0, 0);
+    let (mut allowed, mut denied, mut logged, mut left) = (0, 0, 0, BTreeMap::new());
     for seed in 0..INTENTS {
         let intent = random_intent(seed);
         let compiled = compile(&intent, &Options { at: universe::now() }).expect("small intents fit");
         let evaluator = Evaluator::new(&intent);
+        let macs =
+            intent.hosts.values().filter_map(|host| host.mac).chain([[2, 0, 0, 0, 0xff, 0xff], [0xff; 6]]);
+        let mut macs = macs.collect::<Vec<_>>().into_iter().cycle();
         for (name, state) in &compiled.switches {
             let switch = switch(program, &state.desired);
             for (packet, any) in random_packets(seed, &intent, PACKETS).into_iter().zip((1..=4).cycle()) {
@@ -58,10 +62,17 @@ fn the_soft_switch_does_what_the_intent_means() {
                 let port = evaluator.entrance(Some(name), &packet).port.unwrap_or(any);
                 let packet = packet.at_port(port);
                 let meant = evaluator.evaluate(Some(name), universe::now(), &packet);
-                let bytes = frame(&packet, &Layout::default());
-                let outcome = switch.read(|tables| {
+                let mut bytes = frame(&packet, &Layout::default());
+                let mac = macs.next().expect("there are some");
+                bytes[..6].copy_from_slice(&mac);
+                let (outcome, ports) = switch.read(|tables| {
                     let tables = tables.expect("outplane.p4 is loaded");
-                    process(tables, port, &bytes, Duration::ZERO).outcome
+                    let outcome = process(tables, port, &bytes, Duration::ZERO).outcome;
+                    let mut ports = Vec::new();
+                    if let Outcome::Flood { group } = outcome {
+                        flood_ports(tables, group, port, &mut ports);
+                    }
+                    (outcome, ports)
                 });
                 let (passes, log) = match outcome {
                     Outcome::PacketIn(_) => (false, true),
@@ -80,6 +91,21 @@ fn the_soft_switch_does_what_the_intent_means() {
                     "seed {seed}, switch {name}, {packet:?}: {:?}",
                     meant.steps
                 );
+                let leaves: Option<BTreeSet<u16>> = match outcome {
+                    Outcome::Forward { port } => Some([port].into()),
+                    Outcome::Flood { .. } => Some(ports.into_iter().collect()),
+                    Outcome::Drop(DropReason::NoWayOut) => Some(BTreeSet::new()),
+                    _ => None,
+                };
+                if let Some(leaves) = leaves {
+                    let entrance = evaluator.entrance(Some(name), &packet);
+                    let meant = evaluator.leaving(Some(name), &entrance, Some(mac));
+                    assert_eq!(
+                        leaves, meant.ports,
+                        "seed {seed}, switch {name}, {packet:?} for {mac:x?}: {meant:?}"
+                    );
+                    *left.entry((meant.by, leaves.is_empty())).or_insert(0) += 1;
+                }
                 allowed += usize::from(passes);
                 denied += usize::from(!passes);
                 logged += usize::from(log);
@@ -90,6 +116,7 @@ fn the_soft_switch_does_what_the_intent_means() {
         allowed > 1000 && denied > 1000 && logged > 100,
         "{allowed} allowed, {denied} denied, {logged} logged"
     );
+    assert!(left.len() >= 4 && left.values().all(|count| *count > 100), "{left:?}");
 }
 
 /// Oracle and switch know the same EtherTypes and LLC headers, all of them.

@@ -1,13 +1,13 @@
 //! The property that everything rests on: compiled entries and the intent itself give the same verdict, by the same
 //! policy and rule, for every packet on every switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use outplane_compiler::compile::{Compiled, Options, compile};
 use outplane_compiler::lookup::Lookup;
 use outplane_compiler::program::{ActionKind, Program, Table};
-use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
+use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH, Leaving, LeavingBy};
 use outplane_intent::model::Intent;
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
@@ -56,6 +56,36 @@ fn difference(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Optio
     None
 }
 
+/// The same of where packets that pass leave, whomever their frames are for.
+fn strayed(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Option<String> {
+    let program = Program::outplane();
+    let evaluator = Evaluator::new(intent);
+    let macs = intent.hosts.values().map(|host| host.mac).chain([None, Some([2, 0, 0, 0, 0xff, 0xff])]);
+    let macs: BTreeSet<_> = macs.collect();
+    for (switch, state) in &compiled.switches {
+        let lookup = Lookup::new(program, &state.desired.entries, None);
+        for packet in packets {
+            let entrance = evaluator.entrance(Some(switch), packet);
+            let segment = entrance.segment.as_ref().map_or(0, |name| compiled.segments[name]);
+            for mac in &macs {
+                let meant = evaluator.leaving(Some(switch), &entrance, *mac);
+                let done = lookup.way(segment, entrance.port, *mac, &state.desired.groups);
+                let by = done.hit.as_ref().map_or(LeavingBy::Flood, |hit| match hit.table {
+                    Table::CrossConnect => LeavingBy::CrossConnect,
+                    Table::L2Forward => LeavingBy::Host,
+                    _ => LeavingBy::Flood,
+                });
+                if meant != (Leaving { by, ports: done.ports.iter().copied().collect() }) {
+                    return Some(format!(
+                        "on {switch}, {entrance:?} for {mac:x?}\nmeant: {meant:?}\ndone: {done:?}"
+                    ));
+                }
+            }
+        }
+    }
+    None
+}
+
 proptest! {
     #![proptest_config(Config { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..Config::default() })]
 
@@ -63,6 +93,12 @@ proptest! {
     fn entries_do_what_the_intent_means((intent, packets) in testing::cases(60)) {
         let difference = difference(&intent, &compiled(&intent), &packets);
         prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+
+    #[test]
+    fn entries_forward_as_the_intent_means((intent, packets) in testing::cases(30)) {
+        let strayed = strayed(&intent, &compiled(&intent), &packets);
+        prop_assert!(strayed.is_none(), "{}", strayed.unwrap_or_default());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What compiled (or installed) entries do to one packet: the control flow of `outplane.p4` over entries as values.
 //!
-//! This is how `outplane trace` says which entries a packet hits. It stands beside the program's `apply` block up to
-//! the verdict; where a frame is forwarded to depends on more than policies see of it.
+//! This is how `outplane trace` says which entries a packet hits. It stands beside the program's `apply` block.
 
 mod index;
+mod way;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +16,8 @@ use crate::compile::{RELATED_RULE, REPLY_RULE};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use index::Index;
+
+pub use way::Way;
 
 /// Entries, indexed to be looked up.
 #[derive(Debug)]
@@ -139,6 +141,7 @@ struct Seen {
     dst_pod_class: u16,
     sport_class: u16,
     dport_class: u16,
+    dst_mac: u64,
 }
 
 impl Seen {
@@ -213,7 +216,7 @@ impl Seen {
             Field::IcmpCode => self.icmp_code.into(),
             Field::EtherType => self.ether_type.into(),
             Field::Related => self.related.into(),
-            Field::DstMac => 0,
+            Field::DstMac => self.dst_mac.into(),
         }
     }
 }
@@ -387,12 +390,10 @@ impl Run<'_, '_> {
     }
 
     fn find(&mut self, table: Table) -> Option<(Option<Origin>, Action)> {
-        let seen = self.seen;
-        let number = self.lookup.tables[table as usize].find(|field| seen.value(table, field))?;
-        let entry = &self.lookup.entries[number];
-        let origin = Origin::decode(&entry.metadata);
-        self.hits.push(Hit { table, entry, origin: origin.clone() });
-        Some((origin, entry.action.clone()))
+        let hit = self.lookup.hit(table, &self.seen)?;
+        let found = (hit.origin.clone(), hit.entry.action.clone());
+        self.hits.push(hit);
+        Some(found)
     }
 
     fn argument(&self, action: &Action, place: usize) -> u16 {

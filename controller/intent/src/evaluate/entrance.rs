@@ -51,7 +51,7 @@ impl Evaluator<'_> {
         let source = packet.addresses().map(|(source, _)| source);
         let segments = &self.intent.segments;
 
-        if let Some(host) = source.and_then(|source| self.hosts.get(&source)) {
+        if let Some((_, host)) = source.and_then(|source| self.hosts.get(&source)) {
             let own = host.segment.as_ref().and_then(|name| segments.get_key_value(name));
             if let Some((_, port)) = host.port.as_ref().filter(|(at, _)| at == switch) {
                 let tag = vlan.or(host.vlan).or(own.and_then(|(_, segment)| segment.vlan));
@@ -82,11 +82,11 @@ impl Evaluator<'_> {
 }
 
 /// The ports of a segment on a switch.
-fn ports<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
+pub(super) fn ports<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
     segment.ports.get(switch).map_or(&[], Vec::as_slice)
 }
 
-fn on_every_port(segment: &Segment) -> bool {
+pub(super) fn on_every_port(segment: &Segment) -> bool {
     segment.ports.is_empty() && segment.vlan.is_some()
 }
 

@@ -15,6 +15,7 @@ use crate::packet::{Packet, Traffic};
 
 mod entrance;
 mod filter;
+mod leaving;
 mod matching;
 mod related;
 mod side;
@@ -27,6 +28,7 @@ use side::{Direction, PodPolicies, Side};
 use verdict::Decider;
 
 pub use entrance::Entrance;
+pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;
 pub use side::LOCAL_NODE;
 pub use verdict::{Outcome, Stage, Step, Verdict};
@@ -46,7 +48,8 @@ pub struct Evaluator<'a> {
     /// Which pod has an address. The reader refuses addresses that two pods have; were there any, the first pod has it.
     pods: BTreeMap<IpAddr, PodEntry<'a>>,
     nodes: BTreeMap<IpAddr, Vec<&'a Node>>,
-    hosts: BTreeMap<IpAddr, &'a Host>,
+    /// The host that has an address, and its name.
+    hosts: BTreeMap<IpAddr, (&'a str, &'a Host)>,
     segment_hosts: BTreeMap<&'a str, BTreeSet<IpAddr>>,
     /// Each tier's policies in the order in which they are asked.
     filters: BTreeMap<FilterTier, Vec<(&'a str, &'a FilterPolicy)>>,
@@ -87,9 +90,9 @@ impl<'a> Evaluator<'a> {
         }
         let mut hosts = BTreeMap::new();
         let mut segment_hosts = BTreeMap::<_, BTreeSet<_>>::new();
-        for host in intent.hosts.values() {
+        for (name, host) in &intent.hosts {
             for address in &host.addresses {
-                hosts.entry(*address).or_insert(host);
+                hosts.entry(*address).or_insert((name.as_str(), host));
                 if let Some(segment) = &host.segment {
                     segment_hosts.entry(segment.as_str()).or_default().insert(*address);
                 }
