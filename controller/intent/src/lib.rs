@@ -5,6 +5,7 @@
 //! what the intent means for one packet without any tables: `outplane trace --intent` asks it, and tests hold the
 //! compiler against it. Nothing here talks to a switch, and only [`reader::load`] touches files.
 
+pub mod advice;
 pub mod evaluate;
 pub mod model;
 pub mod packet;

@@ -39,6 +39,7 @@ pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
     let loaded = read(&sources.files)?;
     let mut warnings = loaded.warnings.clone();
     warnings.extend(loaded.expired(at));
+    warnings.extend(loaded.advice(at));
     Ok(Input {
         intent: loaded.intent,
         sources: loaded.sources,

@@ -339,7 +339,25 @@ pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// The word that was probably meant: other case, or few letters different.
+/// What other firewalls say, and what it is here.
+const SYNONYMS: [(&str, &str); 14] = [
+    ("permit", "allow"),
+    ("accept", "allow"),
+    ("drop", "deny"),
+    ("reject", "deny"),
+    ("block", "deny"),
+    ("next", "pass"),
+    ("prot", "protocol"),
+    ("proto", "protocol"),
+    ("source", "from"),
+    ("src", "from"),
+    ("destination", "to"),
+    ("dst", "to"),
+    ("ip", "address"),
+    ("cidr", "cidrs"),
+];
+
+/// The word that was probably meant: other case, few letters different, or what others call it.
 pub(crate) fn similar<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     /// Among more words than these nobody looks for a similar one.
@@ -350,8 +368,30 @@ pub(crate) fn similar<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) 
     let name = name.to_ascii_lowercase();
     let distance = |word: &str| strsim::damerau_levenshtein(&name, &word.to_ascii_lowercase());
     let near = |word: &&str| word.len() <= LONGEST && word.len().abs_diff(name.len()) <= name.len() / 3 + 1;
-    let nearest = words.into_iter().take(MOST).filter(near).map(|word| (distance(word), word)).min();
+    let words: Vec<&str> = words.into_iter().take(MOST).collect();
+    let synonyms = SYNONYMS.iter().filter(|(others, _)| *others == name);
+    let meant = synonyms.map(|(_, ours)| *ours).find_map(|ours| words.iter().find(|word| **word == ours));
+    if let Some(meant) = meant {
+        return Some(meant);
+    }
+    let nearest = words.iter().copied().filter(near).map(|word| (distance(word), word)).min();
     nearest
         .filter(|(distance, word)| *distance <= (name.len().min(word.len()) / 3).max(1))
         .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::similar;
+
+    #[test]
+    fn what_was_meant() {
+        let actions = ["allow", "deny", "pass"];
+        for (said, meant) in
+            [("permit", Some("allow")), ("Drop", Some("deny")), ("alow", Some("allow")), ("log", None)]
+        {
+            assert_eq!(similar(said, actions), meant, "{said}");
+        }
+        assert_eq!(similar("prot", ["port", "endPort", "protocol"]), Some("protocol"));
+    }
 }

@@ -68,13 +68,15 @@ pub enum Code {
     Unused,
     /// Warning: a rule that has expired.
     Expired,
+    /// Warning: what a rule lets through is not answered.
+    RepliesLost,
     /// For faults that others find in an intent: it does not fit a switch.
     Capacity,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::File,
         Self::Encoding,
         Self::Syntax,
@@ -99,6 +101,7 @@ impl Code {
         Self::SelectsNothing,
         Self::Unused,
         Self::Expired,
+        Self::RepliesLost,
         Self::Capacity,
     ];
 
@@ -129,6 +132,7 @@ impl Code {
             Self::SelectsNothing => "selects-nothing",
             Self::Unused => "unused",
             Self::Expired => "expired",
+            Self::RepliesLost => "replies-lost",
             Self::Capacity => "capacity",
         }
     }

@@ -42,6 +42,7 @@ pub use self::source::{Location, SourceFile, Sources};
 use self::decode::Problem;
 use self::diagnostic::Sink;
 use self::objects::Objects;
+use crate::advice::{self, Advice, AdviceKind};
 use crate::model::Intent;
 
 /// What was read.
@@ -74,6 +75,21 @@ impl Loaded {
             }
         }
         warnings
+    }
+
+    /// Warnings for what is allowed and can hardly be meant, as of a moment.
+    pub fn advice(&self, at: Timestamp) -> Vec<Diagnostic> {
+        let warning = |found: Advice| {
+            let code = match found.kind {
+                AdviceKind::Unreached => Code::NeverMatches,
+                AdviceKind::RepliesLost => Code::RepliesLost,
+            };
+            let rule = found.rule.as_deref();
+            let warning =
+                self.sources.diagnostic(Severity::Warning, code, &found.object, rule, found.message);
+            warning.help(found.help)
+        };
+        advice::find(&self.intent, at).into_iter().map(warning).collect()
     }
 }
 

@@ -183,6 +183,17 @@ impl Objects {
                 format!("{} of {} is not read", quoted(kind), quoted(version)),
             )
             .help(format!("write it as a ClusterNetworkPolicy of {CLUSTER_POLICY}, which took its place")),
+            _ if is_foreign_policy(kind) => {
+                let message = format!(
+                    "{} of {} is not read, and what it denies would pass",
+                    quoted(kind),
+                    quoted(version)
+                );
+                Problem::error(Code::Unsupported, kind_at, message).help(
+                    "write it as a NetworkPolicy, ClusterNetworkPolicy or FilterPolicy; or leave it out, if somebody else \
+                     enforces it",
+                )
+            }
             _ => {
                 let skipped = self.skipped.entry((version.to_owned(), kind.to_owned()));
                 skipped.or_insert((0, kind_at)).0 += 1;
@@ -298,6 +309,12 @@ impl Objects {
 /// API groups whose objects are policies: another version of them is never skipped in silence.
 fn is_policy_group(group: &str) -> bool {
     matches!(group, "outplane.dev" | "networking.k8s.io" | "policy.networking.k8s.io" | "extensions")
+}
+
+/// Kinds of others that say which packets may pass: Cilium's, Calico's, Antrea's, OVN-Kubernetes', OpenShift's, Multus'.
+/// Staged ones are not enforced by anybody.
+fn is_foreign_policy(kind: &str) -> bool {
+    (kind.ends_with("NetworkPolicy") || kind == "EgressFirewall") && !kind.starts_with("Staged")
 }
 
 /// Keeps the first of a name; returns the place of the first if there was one.

@@ -442,7 +442,7 @@ fn kinds_of_others() {
         "
 {apiVersion: example.com/v1, kind: Switch, metadata: {name: a}}
 ---
-{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: a}}
+{apiVersion: projectcalico.org/v3, kind: StagedNetworkPolicy, metadata: {name: a}}
 ---
 {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: a}}
 ---
@@ -455,11 +455,27 @@ fn kinds_of_others() {
         messages,
         [
             "Switch (example.com/v1) is not read: 1 object is skipped",
-            "NetworkPolicy (projectcalico.org/v3) is not read: 1 object is skipped",
+            "StagedNetworkPolicy (projectcalico.org/v3) is not read: 1 object is skipped",
             "Ingress (networking.k8s.io/v1) is not read: 1 object is skipped",
             "ConfigMap (v1) is not read: 2 objects are skipped",
         ]
     );
+    // What others would enforce is nothing to skip.
+    for (version, kind) in [
+        ("cilium.io/v2", "CiliumNetworkPolicy"),
+        ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
+        ("projectcalico.org/v3", "NetworkPolicy"),
+        ("crd.projectcalico.org/v1", "GlobalNetworkPolicy"),
+        ("crd.antrea.io/v1beta1", "ClusterNetworkPolicy"),
+        ("k8s.cni.cncf.io/v1beta1", "MultiNetworkPolicy"),
+        ("k8s.ovn.org/v1", "EgressFirewall"),
+    ] {
+        let text = format!(
+            "{{apiVersion: v1, kind: List, items: [{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}}}]}}"
+        );
+        let error = parse([("a", text.as_str())]).unwrap_err();
+        assert!(error.errors()[0].to_string().contains("what it denies would pass"), "{kind}: {error}");
+    }
     let error = parse([("a", "{apiVersion: v1, kind: FilterPolicy, metadata: {name: a}}")]).unwrap_err();
     assert_eq!(error.errors()[0].advice(), Some("write `apiVersion: outplane.dev/v1alpha1`"));
 }

@@ -1,5 +1,6 @@
 //! The reader from outside: files in, intent or diagnostics out.
 
+mod advice;
 mod cluster;
 mod cures;
 mod documentation;

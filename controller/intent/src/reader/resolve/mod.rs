@@ -36,6 +36,17 @@ impl Resolver<'_> {
         self.sink.push(diagnostic);
     }
 
+    /// The kind that has a name, and its field in a rule's peers.
+    fn field_of(&self, name: &str) -> Option<(&'static str, &'static str)> {
+        let declared = self.declared;
+        match () {
+            () if declared.segments.contains_key(name) => Some(("Segment", "segment")),
+            () if declared.hosts.contains_key(name) => Some(("Host", "host")),
+            () if declared.groups.contains_key(name) => Some(("AddressGroup", "group")),
+            () => None,
+        }
+    }
+
     /// A name that nothing has.
     fn unknown<'n>(
         &mut self,
@@ -52,9 +63,13 @@ impl Resolver<'_> {
             self.sink.omit_error();
             return;
         }
-        let help = match similar(name, names) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None => "declare it, or correct the name".to_owned(),
+        let other = self.field_of(name).filter(|(other, _)| *other != kind);
+        let help = match (other, similar(name, names)) {
+            (Some((other, field)), _) => {
+                format!("{name} is of kind {other}: as a peer it is `{field}: {name}`")
+            }
+            (None, Some(meant)) => format!("did you mean {meant}?"),
+            (None, None) => "declare it, or correct the name".to_owned(),
         };
         let message = format!("there is no {kind} {}", quoted(name));
         self.report(object, Problem::error(Code::UnknownReference, at, message).help(help));
