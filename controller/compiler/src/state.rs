@@ -31,6 +31,10 @@ pub struct Installed {
     pub foreign: BTreeMap<u32, usize>,
     /// Keys of others' entries that collide with desired ones would be errors; kept to report them.
     pub foreign_keys: Vec<Key>,
+    /// Those of others' entries that can be read whole: packets hit them, too.
+    pub foreign_entries: Vec<Entry>,
+    /// Others' multicast groups.
+    pub foreign_groups: Vec<MulticastGroup>,
     /// What entries of ours have counted, where read.
     pub counters: BTreeMap<Key, Counter>,
 }

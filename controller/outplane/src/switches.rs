@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use outplane_compiler::plan::PlanError;
+use outplane_compiler::state::{Desired, Installed};
 use outplane_driver_p4runtime::{Connection, Error, Options, Pipeline, Problem, Target};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -73,6 +74,27 @@ pub(crate) fn pipeline() -> Arc<Pipeline> {
 /// Connects for reading only.
 pub(crate) async fn connect(target: Target, options: Options) -> Result<Connection, Trouble> {
     Ok(Connection::open_read_only(target, pipeline(), options).await?)
+}
+
+/// Reads what a switch holds, if it runs our program. `desired` says which multicast groups are ours besides those that
+/// entries of ours use.
+pub(crate) async fn read(
+    target: Target,
+    options: Options,
+    desired: &Desired,
+    counters: bool,
+) -> Result<Installed, Trouble> {
+    let connection = connect(target, options).await?;
+    match connection.cookie().await? {
+        Some(cookie) if cookie == connection.pipeline().cookie => {}
+        Some(_) => {
+            return Err(Trouble::of(
+                "it runs another P4 program, or that of another version; `apply` pushes ours",
+            ));
+        }
+        None => return Err(Trouble::of("it runs no P4 program that has a cookie; `apply` pushes ours")),
+    }
+    Ok(connection.read_installed(desired, counters).await?.installed)
 }
 
 /// Does something with every switch, several at once; the results are in the order of the targets.

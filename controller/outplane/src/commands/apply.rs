@@ -22,6 +22,7 @@ use super::plan::{self, Changes, Show};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::{Format, Sources};
 use crate::exit::{Exit, Usage};
+use crate::input::Input;
 use crate::node::{self, Node};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::progress::{Line, Lines};
@@ -195,6 +196,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     }
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
     options.take_over = arguments.take_over;
+    warn_of_expiry(&input);
     let applied = runtime::block_on(apply(arguments, targets, options, compiled, format))??;
     output::print(format, &applied)?;
     Ok(applied.exit())
@@ -224,6 +226,28 @@ impl Arguments {
         }
         Ok(path)
     }
+}
+
+/// Who writes to switches himself and goes leaves nobody there to take a rule away.
+fn warn_of_expiry(input: &Input) {
+    let rules = input
+        .intent
+        .filters
+        .iter()
+        .flat_map(|(name, policy)| policy.rules.iter().map(move |rule| (name, rule)));
+    let expiring = rules
+        .filter_map(|(name, rule)| Some((rule.expires.filter(|expires| *expires > input.at)?, name, rule)));
+    let expiring: Vec<_> = expiring.collect();
+    let Some((expires, policy, rule)) = expiring.iter().min_by_key(|(expires, ..)| expires) else { return };
+    let more = match expiring.len() {
+        1 => String::new(),
+        many => format!(", and {} more later", many - 1),
+    };
+    tracing::warn!(
+        "FilterPolicy/{policy}, rule {} expires at {expires}{more}, but nobody takes it from the switches then: apply again \
+         after that, or give the policies to controllers (--config), who do",
+        rule.name
+    );
 }
 
 pub(super) fn latest_election_id() -> u128 {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use outplane_compiler::capacity::{self, ResourceUsage};
 use outplane_compiler::program::Program;
 use outplane_compiler::state::{Desired, Installed, Origin};
-use outplane_driver_p4runtime::{Connection, Options, Target};
+use outplane_driver_p4runtime::Target;
 use outplane_intent::model::Intent;
 use outplane_p4runtime::entry::{Counter, Entry};
 use outplane_p4runtime::schema::TableInfo;
@@ -20,7 +20,7 @@ use crate::compiled::{by_table, schema, usage_table};
 use crate::entries::{EntryForm, GroupForm, MeterForm, table_name};
 use crate::exit::{Exit, Usage};
 use crate::output::{self, BAD, FAINT, HEAD, Report, columns, count, grouped, styled};
-use crate::switches::{self, About, Trouble};
+use crate::switches::{self, About};
 use crate::targets::Targets;
 use crate::{input, runtime};
 
@@ -122,27 +122,13 @@ where
     let one = |target: Target| {
         let (options, view) = (options.clone(), view.clone());
         async move {
-            let installed = read(target, options, counters).await?;
+            let installed = switches::read(target, options, &Desired::default(), counters).await?;
             Ok(view(installed))
         }
     };
     let shown = Shown { switches: runtime::block_on(switches::each(targets, one))? };
     output::print(format, &shown)?;
     Ok(if shown.switches.iter().any(|about| about.error.is_some()) { Exit::Switch } else { Exit::Done })
-}
-
-async fn read(target: Target, options: Options, counters: bool) -> Result<Installed, Trouble> {
-    let connection: Connection = switches::connect(target, options).await?;
-    match connection.cookie().await? {
-        Some(cookie) if cookie == connection.pipeline().cookie => {}
-        Some(_) => {
-            return Err(Trouble::of(
-                "it runs another P4 program, or that of another version; `apply` pushes ours",
-            ));
-        }
-        None => return Err(Trouble::of("it runs no P4 program that has a cookie; `apply` pushes ours")),
-    }
-    Ok(connection.read_installed(&Desired::default(), counters).await?.installed)
 }
 
 /// What is shown of a switch, for people.

@@ -15,7 +15,7 @@ fn number(text: &str) -> Option<u16> {
 }
 
 /// Reads a number, or text that [`FromStr`] reads.
-fn number_or_text<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+pub(super) fn number_or_text<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
     T: FromStr<Err = String>,
     D: Deserializer<'de>,

@@ -4,10 +4,12 @@ mod address;
 mod fields;
 mod form;
 mod link;
+mod place;
 mod spec;
 
 use address::addresses;
 pub(crate) use fields::{Protocol, TcpFlags};
 pub(crate) use form::{PacketForm, sentence};
 pub(crate) use link::{EtherType, LlcSpec, Snap, TagSpec};
+pub(crate) use place::{Mac, PortSpec};
 pub(crate) use spec::PacketSpec;

@@ -6,7 +6,7 @@ use outplane_intent::model::Intent;
 use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
 
-use super::{EtherType, LlcSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
+use super::{EtherType, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
 
 /// Source port of a packet that does not say: the first of the dynamic ports (RFC 6335), where clients' ports are.
 const SOURCE_PORT: u16 = 49_152;
@@ -29,7 +29,8 @@ pub(crate) struct PacketSpec {
     pub(crate) snap: Option<Snap>,
     pub(crate) vlan: Option<u16>,
     pub(crate) tags: Option<Vec<TagSpec>>,
-    pub(crate) port: Option<u16>,
+    pub(crate) dst_mac: Option<Mac>,
+    pub(crate) port: Option<PortSpec>,
     pub(crate) segment: Option<String>,
 }
 
@@ -51,16 +52,19 @@ impl PacketSpec {
     }
 
     fn ingress(&self, intent: &Intent) -> Result<Option<Ingress>, String> {
-        match (self.port, &self.segment) {
+        match (&self.port, &self.segment) {
             (Some(_), Some(_)) => {
                 Err("a packet enters by a `port` or in a `segment`: give one of them".to_owned())
             }
-            (Some(port @ 1..=509), None) => Ok(Some(Ingress::Port(port))),
-            (Some(port), None) => Err(format!("port {port}: switch ports are 1 to 509")),
+            (Some(port), None) => Ok(Some(Ingress::Port(port.number(intent)?))),
             (None, Some(segment)) if intent.segments.contains_key(segment) => {
                 Ok(Some(Ingress::Segment(segment.clone())))
             }
-            (None, Some(segment)) => Err(format!("the files have no segment `{segment}`")),
+            (None, Some(segment)) => {
+                let known: Vec<_> = intent.segments.keys().map(String::as_str).take(20).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(format!("the files have no segment `{segment}`; they have {known}"))
+            }
             (None, None) => Ok(None),
         }
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{command, file, folder, outplane, outplane_reading};
+use crate::support::{SoftSwitch, command, file, folder, outplane, outplane_reading};
 
 const CAMPUS: &str = "examples/campus";
 const KUBERNETES: &str = "examples/kubernetes";
@@ -131,7 +131,8 @@ fn a_batch_answers_every_line_in_order() {
                     *expected,
                     "{way:?} {line}"
                 );
-                assert_eq!(answer.as_object().map(serde_json::Map::len), Some(3), "{answer}");
+                let fields = if answer["verdict"] == "allow" { 4 } else { 3 };
+                assert_eq!(answer.as_object().map(serde_json::Map::len), Some(fields), "{answer}");
             }
         }
         assert_eq!(answers.next(), None);
@@ -311,7 +312,9 @@ spec:
         let lines: Vec<Value> =
             run.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let telnet = json!({"verdict": "deny", "policy": "FilterPolicy/edge", "rule": "telnet"});
-        let nobody = json!({"verdict": "allow", "policy": null, "rule": null});
+        let why = "no segment takes untagged frames, and no other port is without a segment";
+        let delivery = json!({"how": "dropped", "ports": [], "why": why});
+        let nobody = json!({"verdict": "allow", "policy": null, "rule": null, "delivery": delivery});
         let with = |switch: &str, mut answer: Value| {
             answer["switch"] = json!(switch);
             answer
@@ -325,6 +328,154 @@ spec:
         let first: Value = serde_json::from_str(run.out.lines().next().expect("a line")).expect("JSON");
         assert_eq!(first, nobody, "{way:?}");
     }
+}
+
+const PLACES: &str = "
+{apiVersion: outplane.dev/v1alpha1, kind: Switch, metadata: {name: core}, spec: {address: '127.0.0.1:1', ports: [
+  {id: 1, name: desk}, {id: 2}, {id: 3, name: rack}, {id: 4, name: spare}, {id: 5, crossConnect: 6}, {id: 6}]}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Segment, metadata: {name: office}, spec: {vlan: 10, subnets: [10.1.0.0/24], ports: [
+  {switch: core, ports: [1, 2, 3]}]}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Segment, metadata: {name: cellar}, spec: {vlan: 20, subnets: [10.2.0.0/24], ports: [
+  {switch: core, ports: [3]}]}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Host, metadata: {name: printer}, spec: {addresses: [10.1.0.9], segment: office,
+  mac: '02:00:00:00:00:09', switch: core, port: 2}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: FilterPolicy, metadata: {name: all}, spec: {rules: [
+  {name: telnet, action: deny, ports: [{port: 23}]}]}}
+";
+
+/// All the way: in by a port, past the policies, out by a port, by the compiled entries and by the intent.
+#[test]
+fn a_packet_that_no_policy_denies_leaves_somewhere_or_is_dropped() {
+    let folder = folder();
+    let path = file(folder.path(), "places.yaml", PLACES);
+    let to_printer = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "631"];
+    let cases: [(&[&str], &str, Value, &str); 12] = [
+        (&["--port", "desk", "--vlan", "10"], "host", json!([2]), "Host printer"),
+        (&["--port", "2", "--vlan", "10"], "host", json!([2]), "Host printer"),
+        (
+            &["--port", "1", "--vlan", "10", "--dst-mac", "02:00:00:00:00:aa"],
+            "flood",
+            json!([2, 3]),
+            "02:00:00:00:00:aa",
+        ),
+        (
+            &["--port", "1", "--vlan", "10", "--dst", "10.1.0.8"],
+            "flood",
+            json!([2, 3]),
+            "no Host has 10.1.0.8",
+        ),
+        (&["--port", "3", "--vlan", "20"], "dropped", json!([]), "segment cellar has no other port"),
+        // To a host of another segment it takes a router.
+        (
+            &["--port", "3", "--vlan", "20", "--dst-mac", "02:00:00:00:00:09"],
+            "dropped",
+            json!([]),
+            "segment cellar",
+        ),
+        // Untagged in a segment with a tag; a VLAN that nobody has; a port that nobody declares.
+        (&["--port", "1"], "flood", json!([4]), "printer is in segment office"),
+        (&["--port", "4"], "dropped", json!([]), "no segment takes untagged frames at port 4 (spare)"),
+        (
+            &["--port", "4", "--vlan", "99"],
+            "dropped",
+            json!([]),
+            "no segment takes frames of VLAN 99 at port 4",
+        ),
+        (&["--port", "77", "--vlan", "10"], "flood", json!([4]), "printer is in segment office"),
+        (&["--port", "5"], "cross-connect", json!([6]), "cross-connected"),
+        (&["--port", "6", "--vlan", "10"], "cross-connect", json!([5]), "cross-connected"),
+    ];
+    for (place, how, ports, why) in cases {
+        for way in WAYS {
+            let packet = if place.contains(&"--dst") { &to_printer[..2] } else { &to_printer[..] };
+            let words = [&["trace", &path, "-o", "json"], packet, place, way].concat();
+            let found = outplane(&words).ends(0).json();
+            let delivery = &found["switches"][0]["delivery"];
+            assert_eq!(
+                (&delivery["how"], &delivery["ports"]),
+                (&json!(how), &ports),
+                "{place:?} {way:?}: {found}"
+            );
+            assert!(
+                delivery["why"].as_str().is_some_and(|said| said.contains(why)),
+                "{place:?} {way:?}: {found}"
+            );
+            let fate = if how == "dropped" { "drop" } else { "allow" };
+            for expected in ["allow", "deny", "drop"] {
+                outplane([&words[..], &["--expect", expected]].concat()).ends(i32::from(expected != fate));
+            }
+        }
+    }
+    // What a policy denies goes nowhere for that reason.
+    let telnet = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "23", "--port", "4"];
+    let found =
+        outplane([&["trace", &path, "-o", "json", "--expect", "deny"], &telnet[..]].concat()).ends(0).json();
+    assert_eq!(found["switches"][0].get("delivery"), None, "{found}");
+    // For people.
+    let run = outplane([&["trace", &path, "--port", "4"], &to_printer[..]].concat()).ends(0);
+    assert!(
+        run.out.contains("core: dropped: no segment takes untagged frames at port 4 (spare)"),
+        "{}",
+        run.out
+    );
+    let run =
+        outplane([&["trace", &path, "--vlan", "10", "--port", "rack"], &to_printer[..]].concat()).ends(0);
+    assert!(run.out.contains("leaves by port 2: Host printer"), "{}", run.out);
+    for (bad, words) in [
+        (["--port", "dask"], "no switch of the files has a port with the name `dask`"),
+        (["--dst-mac", "02:00"], "no MAC address"),
+        (["--segment", "ofice"], "they have cellar, office"),
+        (["--address", "127.0.0.1:1"], "--live"),
+    ] {
+        let run = outplane([&["trace", &path], &to_printer[..], &bad[..]].concat()).ends(2);
+        assert!(run.err.contains(words), "{bad:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn live_is_what_the_switch_holds() {
+    let folder = folder();
+    let path = file(folder.path(), "places.yaml", PLACES);
+    let switch = SoftSwitch::start();
+    let live = ["--live", "--address", &switch.address];
+    let telnet = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "23", "--port", "1", "--vlan", "10"];
+    let asked = [&["trace", &path, "-o", "json"], &telnet[..], &live[..]].concat();
+    let run = outplane(&asked).ends(3);
+    assert!(run.err.contains("runs no P4 program"), "{}", run.err);
+    outplane(["apply", &path, "--address", &switch.address]).ends(0);
+    let found = outplane(&asked).ends(0).json();
+    let core = &found["switches"][0];
+    assert_eq!(
+        (&core["verdict"], &core["version"], core.get("files")),
+        (&json!("deny"), &json!(1), None),
+        "{found}"
+    );
+    // The files go on, the switch does not.
+    let changed = PLACES.replace("action: deny", "action: allow");
+    file(folder.path(), "places.yaml", &changed);
+    let found = outplane(&asked).ends(0).json();
+    let core = &found["switches"][0];
+    assert_eq!((&core["verdict"], &core["files"]["verdict"]), (&json!("deny"), &json!("allow")), "{found}");
+    assert_eq!(core["files"]["delivery"]["ports"], json!([2]), "{found}");
+    let run = outplane([&["trace", &path], &telnet[..], &live[..], &["--expect", "deny"]].concat()).ends(0);
+    assert!(
+        run.out.contains(
+            "the files say something else: allow, FilterPolicy/all, rule telnet, and it leaves by port 2"
+        ),
+        "{}",
+        run.out
+    );
+    // In batches, too; and a switch that is away is told.
+    let line = br#"{"src":"10.1.0.7","dst":"10.1.0.9","dport":23,"port":"desk","vlan":10}"#;
+    let run = outplane_reading([&["trace", &path, "--batch"], &live[..]].concat(), line).ends(0);
+    assert!(run.out.contains(r#""verdict":"deny""#), "{}", run.out);
+    let away = outplane([&["trace", &path, "--live", "--timeout", "2"], &telnet[..]].concat()).ends(3);
+    assert!(away.err.contains("switch core cannot be read"), "{}", away.err);
+    outplane([&["trace", &path, "--live", "--both"], &telnet[..]].concat()).ends(2);
 }
 
 #[test]

@@ -411,6 +411,7 @@ impl Reader<'_> {
             *self.read.installed.foreign.entry(table).or_default() += 1;
             // What has no key as a value (another kind of action is no matter) cannot be in the way of ours.
             self.read.installed.foreign_keys.extend(schema.key_from_proto(entry));
+            self.read.installed.foreign_entries.extend(schema.entry_from_proto(entry));
             return Ok(());
         }
         let wrong = |source| self.connection.error(Problem::Entity { what: "an entry of ours", source });
@@ -439,6 +440,7 @@ impl Reader<'_> {
     fn finish(mut self, desired: &Desired) -> Result<Installed, Error> {
         self.read.installed.entries.sort_unstable();
         self.read.installed.foreign_keys.sort_unstable();
+        self.read.installed.foreign_entries.sort_unstable();
         self.read.installed.meters.sort_unstable();
         // What our flood entries send to is ours.
         let program = &self.connection.pipeline.program;
@@ -458,7 +460,13 @@ impl Reader<'_> {
         }
         for group in std::mem::take(&mut self.read.groups) {
             let wanted = desired.groups.iter().any(|wanted| wanted.id == group.multicast_group_id);
-            self.read.installed.groups.extend(self.our_group(&group, wanted, &used)?);
+            match self.our_group(&group, wanted, &used)? {
+                Some(ours) => self.read.installed.groups.push(ours),
+                None => {
+                    let theirs = self.connection.pipeline.schema().multicast_group_from_proto(&group);
+                    self.read.installed.foreign_groups.extend(theirs);
+                }
+            }
         }
         self.read.installed.groups.sort_unstable();
         Ok(self.read.installed)

@@ -7,15 +7,21 @@ use jiff::Timestamp;
 use outplane_compiler::compile::Compiled;
 use outplane_compiler::lookup::{Lookup, Trace};
 use outplane_compiler::program::Program;
-use outplane_intent::evaluate::{Entrance, Evaluator, Step, Verdict};
+use outplane_intent::evaluate::{Addressee, Entrance, Evaluator, Step, Verdict};
+use outplane_intent::model::Switch;
 use outplane_intent::packet::Packet;
 use outplane_intent::reader::Sources;
+use outplane_p4runtime::entry::MulticastGroup;
 use serde::Serialize;
 
 use crate::compiled::schema;
 use crate::entries::{EntryForm, matches_text, origin_text};
 use crate::input::Input;
-use crate::output::{BAD, FAINT, HEAD, styled};
+use crate::output::{BAD, FAINT, HEAD, WARN, styled};
+use crate::packet::Mac;
+
+use super::delivery::{Delivery, Fate};
+use super::live::Live;
 
 /// A verdict and who decided: what a batch line answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,7 +55,8 @@ impl Answer {
         match (&self.policy, &self.rule) {
             (Some(policy), Some(rule)) => format!("{policy}, rule {rule}"),
             (Some(policy), None) => policy.clone(),
-            (None, _) => "no policy decides".to_owned(),
+            (None, _) if self.allow() => "no policy decides".to_owned(),
+            (None, _) => "whatever the policies say".to_owned(),
         }
     }
 
@@ -64,8 +71,8 @@ impl Answer {
 /// How an answer came about.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Explained {
-    #[serde(skip)]
-    pub(super) answer: Answer,
+    #[serde(flatten)]
+    pub(super) said: Said,
     /// The segment that the packet enters in.
     segment: Option<String>,
     /// Whether the drop is reported to the controller.
@@ -83,13 +90,43 @@ pub(super) struct Explained {
     /// What the intent says where that is something else; with --both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disagreement: Option<Answer>,
+    /// With --live: the version of the policy that the switch holds, 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u8>,
+    /// With --live: what the files say, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Said>,
+}
+
+/// A verdict, and where the packet leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Said {
+    #[serde(flatten)]
+    pub(super) answer: Answer,
+    /// Absent where it is denied, and on a switch that the files do not declare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) delivery: Option<Delivery>,
+}
+
+impl Said {
+    pub(super) fn fate(&self) -> Fate {
+        Fate::of(&self.answer, self.delivery.as_ref())
+    }
+
+    fn text(&self) -> String {
+        match (self.fate(), &self.delivery) {
+            (Fate::Deny, _) => format!("deny, {}", self.answer.by()),
+            (_, Some(delivery)) => format!("allow, {}, and it {}", self.answer.by(), delivery.text()),
+            (_, None) => format!("allow, {}", self.answer.by()),
+        }
+    }
 }
 
 impl Explained {
     fn of_verdict(verdict: Verdict) -> Self {
         let Verdict { allow, policy, rule, log, rate_limit, segment, steps } = verdict;
         Self {
-            answer: Answer::new(allow, policy, rule),
+            said: Said { answer: Answer::new(allow, policy, rule), delivery: None },
             segment,
             log,
             limited: rate_limit.is_some(),
@@ -97,6 +134,8 @@ impl Explained {
             lines: Vec::new(),
             steps: Some(steps),
             disagreement: None,
+            version: None,
+            files: None,
         }
     }
 
@@ -115,7 +154,9 @@ impl Explained {
             lines: trace.hits.iter().map(|hit| line(hit.entry)).collect(),
             steps: None,
             disagreement: None,
-            answer: Answer::of_trace(trace),
+            version: None,
+            files: None,
+            said: Said { answer: Answer::of_trace(trace), delivery: None },
         }
     }
 
@@ -131,6 +172,9 @@ impl Explained {
             write!(out, "; the drop is reported to the controller")?;
         }
         writeln!(out)?;
+        if let Some(delivery) = self.said.delivery.as_ref().filter(|delivery| delivery.leaves()) {
+            writeln!(out, "  {}", delivery.text())?;
+        }
         if self.entries.is_some() {
             writeln!(out, "  {}", styled(HEAD, "entries that it hits"))?;
             for line in &self.lines {
@@ -146,6 +190,15 @@ impl Explained {
                 writeln!(out, "    {}", step.text)?;
             }
         }
+        match self.version {
+            Some(0) => writeln!(out, "  the switch holds no policy: nothing passes")?,
+            Some(version) => writeln!(out, "  by what the switch holds, version {version} of the policy")?,
+            None => {}
+        }
+        if let Some(files) = &self.files {
+            let differ = styled(WARN, "the files say something else:");
+            writeln!(out, "  {differ} {}", files.text())?;
+        }
         if let Some(other) = &self.disagreement {
             let other = format!("{} by {}", other.verdict, other.by());
             writeln!(out, "  {} the intent says {other}; please report this", styled(BAD, "they disagree:"))?;
@@ -154,33 +207,60 @@ impl Explained {
     }
 }
 
+/// What a switch holds, or would.
+struct Held<'a> {
+    lookup: Lookup<'a>,
+    groups: &'a [MulticastGroup],
+}
+
+/// A switch that is asked.
+struct Asked<'a> {
+    switch: String,
+    /// By the files' entries, if they are compiled.
+    files: Option<Held<'a>>,
+    /// By what it holds, with --live, and the version of that.
+    live: Option<(Held<'a>, u8)>,
+}
+
 /// Whom to ask, about which switches.
 pub(super) struct Judge<'a> {
     evaluator: Evaluator<'a>,
     at: Timestamp,
+    declared: &'a BTreeMap<String, Switch>,
     segments: BTreeMap<String, u16>,
-    switches: Vec<(String, Option<Lookup<'a>>)>,
+    switches: Vec<Asked<'a>>,
     /// Ask the intent.
     intent: bool,
 }
 
 impl<'a> Judge<'a> {
-    /// Asks the intent if `intent` says so, and the entries if there are any.
+    /// Asks the intent if `intent` says so, and the entries if there are any: those that switches hold where it is known
+    /// what they hold.
     pub(super) fn new(
         input: &'a Input,
         compiled: Option<&'a Compiled>,
+        live: &'a BTreeMap<String, Live>,
         switches: Vec<String>,
         intent: bool,
     ) -> Self {
-        let lookup = |switch: &String| {
-            let state = compiled.and_then(|compiled| compiled.switches.get(switch))?;
-            Some(Lookup::new(Program::outplane(), &state.desired.entries, None))
+        let asked = |switch: String| {
+            let state = compiled.and_then(|compiled| compiled.switches.get(&switch));
+            let files = state.map(|state| Held {
+                lookup: Lookup::new(Program::outplane(), &state.desired.entries, None),
+                groups: &state.desired.groups,
+            });
+            let live = live.get(&switch).map(|live| {
+                let lookup = Lookup::new(Program::outplane(), &live.entries, Some(live.version));
+                (Held { lookup, groups: &live.groups }, live.version)
+            });
+            Asked { switch, files, live }
         };
         Self {
             evaluator: Evaluator::new(&input.intent),
             at: input.at,
+            declared: &input.intent.switches,
             segments: compiled.map(|compiled| compiled.segments.clone()).unwrap_or_default(),
-            switches: switches.into_iter().map(|switch| (switch.clone(), lookup(&switch))).collect(),
+            switches: switches.into_iter().map(asked).collect(),
             intent: intent || compiled.is_none(),
         }
     }
@@ -189,49 +269,128 @@ impl<'a> Judge<'a> {
         self.intent.then(|| self.evaluator.evaluate(Some(switch), self.at, packet))
     }
 
-    fn trace(&self, switch: &str, lookup: &Lookup<'a>, packet: &Packet) -> (Trace<'a>, Entrance) {
+    /// What entries do to a packet, and the place where it enters by them.
+    fn trace(&self, switch: &str, held: &Held<'a>, packet: &Packet) -> (Trace<'a>, Entrance) {
+        let mut entrance = self.evaluator.entrance(Some(switch), packet);
+        let trace = held.lookup.trace(packet, &entrance, &self.segments);
+        // What a switch holds may take it for another segment's than the files do.
+        if entrance.segment.as_ref().and_then(|name| self.segments.get(name)).copied().unwrap_or(0)
+            != trace.segment
+        {
+            let named =
+                self.segments.iter().find(|(_, id)| **id == trace.segment).map(|(name, _)| name.clone());
+            entrance.segment = match trace.segment {
+                0 => None,
+                id => Some(named.unwrap_or_else(|| format!("of id {id}, which the files do not have"))),
+            };
+        }
+        (trace, entrance)
+    }
+
+    /// Whom its frame is for.
+    fn addressee(&self, entrance: &Entrance, packet: &Packet, mac: Option<Mac>) -> Addressee {
+        match mac {
+            Some(mac) => Addressee { mac: Some(mac.0), why: mac.to_string() },
+            None => self.evaluator.addressee(entrance, packet),
+        }
+    }
+
+    /// Where entries send a packet that passes by them.
+    fn delivery(
+        &self,
+        switch: &str,
+        held: &Held<'a>,
+        (trace, entrance): (&Trace<'a>, &Entrance),
+        packet: &Packet,
+        mac: Option<Mac>,
+    ) -> Option<Delivery> {
+        let declared = self.declared.get(switch).filter(|_| trace.allow)?;
+        let to = self.addressee(entrance, packet, mac);
+        let way = held.lookup.way(trace.segment, entrance.port, to.mac, held.groups);
+        Some(Delivery::of_way(&way, entrance, &to, declared))
+    }
+
+    fn said(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Said {
+        let (trace, entrance) = self.trace(switch, held, packet);
+        let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
+        Said { answer: Answer::of_trace(trace), delivery }
+    }
+
+    fn explained(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Explained {
+        let (trace, entrance) = self.trace(switch, held, packet);
+        let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
+        let mut explained = Explained::of_trace(trace, entrance.segment);
+        explained.said.delivery = delivery;
+        explained
+    }
+
+    /// Where the intent sends a packet that passes.
+    fn meant_delivery(&self, switch: &str, packet: &Packet, mac: Option<Mac>) -> Option<Delivery> {
+        let declared = self.declared.get(switch)?;
         let entrance = self.evaluator.entrance(Some(switch), packet);
-        (lookup.trace(packet, &entrance, &self.segments), entrance)
+        let to = self.addressee(&entrance, packet, mac);
+        let leaving = self.evaluator.leaving(Some(switch), &entrance, to.mac);
+        Some(Delivery::of_leaving(leaving, &entrance, &to, declared))
     }
 
     /// The answers alone, by switch.
-    pub(super) fn answers(&self, packet: &Packet) -> Result<Vec<(&str, Answer)>, String> {
-        let answer = |(switch, lookup): &'_ (String, Option<Lookup<'a>>)| {
+    pub(super) fn answers(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
+        let answer = |asked: &Asked<'a>| {
+            let switch = &asked.switch;
+            if let Some((live, _)) = &asked.live {
+                return Ok(self.said(switch, live, packet, mac));
+            }
             let intent = self.verdict(switch, packet).map(Answer::of_verdict);
-            let entries =
-                lookup.as_ref().map(|lookup| Answer::of_trace(self.trace(switch, lookup, packet).0));
+            let entries = asked.files.as_ref().map(|held| self.said(switch, held, packet, mac));
             match (entries, intent) {
-                (Some(entries), Some(intent)) if entries != intent => Err(format!(
+                (Some(entries), Some(intent)) if entries.answer != intent => Err(format!(
                     "on switch {switch} the entries say {} by {}, the intent {} by {}; please report this",
-                    entries.verdict,
-                    entries.by(),
+                    entries.answer.verdict,
+                    entries.answer.by(),
                     intent.verdict,
                     intent.by()
                 )),
-                (Some(answer), _) | (None, Some(answer)) => Ok(answer),
+                (Some(said), _) => Ok(said),
+                (None, Some(answer)) => {
+                    let delivery =
+                        if answer.allow() { self.meant_delivery(switch, packet, mac) } else { None };
+                    Ok(Said { answer, delivery })
+                }
                 (None, None) => Err(format!("there is no switch {switch}")),
             }
         };
-        self.switches.iter().map(|pair| Ok((pair.0.as_str(), answer(pair)?))).collect()
+        self.switches.iter().map(|asked| Ok((asked.switch.as_str(), answer(asked)?))).collect()
     }
 
     /// The answers and how they came about, by switch.
-    pub(super) fn explain(&self, packet: &Packet) -> Vec<(&str, Explained)> {
-        let explain = |(switch, lookup): &'_ (String, Option<Lookup<'a>>)| {
-            let intent = self.verdict(switch, packet).map(Explained::of_verdict);
-            let entries = lookup.as_ref().map(|lookup| {
-                let (trace, entrance) = self.trace(switch, lookup, packet);
-                Explained::of_trace(trace, entrance.segment)
+    pub(super) fn explain(&self, packet: &Packet, mac: Option<Mac>) -> Vec<(&str, Explained)> {
+        let explain = |asked: &Asked<'a>| {
+            let switch = &asked.switch;
+            if let Some((live, version)) = &asked.live {
+                let mut explained = self.explained(switch, live, packet, mac);
+                explained.version = Some(*version);
+                let files = asked.files.as_ref().map(|held| self.said(switch, held, packet, mac));
+                explained.files = files.filter(|files| *files != explained.said);
+                return Some(explained);
+            }
+            let intent = self.verdict(switch, packet).map(|verdict| {
+                let mut explained = Explained::of_verdict(verdict);
+                if explained.said.answer.allow() {
+                    explained.said.delivery = self.meant_delivery(switch, packet, mac);
+                }
+                explained
             });
+            let entries = asked.files.as_ref().map(|held| self.explained(switch, held, packet, mac));
             match (entries, intent) {
                 (Some(mut entries), Some(intent)) => {
-                    entries.disagreement = (entries.answer != intent.answer).then_some(intent.answer);
+                    let (own, other) = (&entries.said.answer, intent.said.answer);
+                    entries.disagreement = (*own != other).then_some(other);
                     entries.steps = intent.steps;
                     Some(entries)
                 }
                 (entries, intent) => entries.or(intent),
             }
         };
-        self.switches.iter().filter_map(|pair| Some((pair.0.as_str(), explain(pair)?))).collect()
+        self.switches.iter().filter_map(|asked| Some((asked.switch.as_str(), explain(asked)?))).collect()
     }
 }

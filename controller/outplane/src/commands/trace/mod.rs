@@ -1,54 +1,51 @@
 //! `outplane trace`: what happens to a packet, and why.
 
 mod batch;
+mod delivery;
 mod judge;
+mod live;
 mod report;
 
 use std::io::BufWriter;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use outplane_intent::model::Intent;
 use serde::Serialize;
 
-use self::judge::{Answer, Judge};
+use self::delivery::Fate;
+use self::judge::{Judge, Said};
 use crate::cli::{Format, Sources};
 use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
 use crate::output;
-use crate::packet::{EtherType, LlcSpec, PacketSpec, Protocol, Snap, TagSpec, TcpFlags};
-use crate::targets;
+use crate::packet::{EtherType, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags};
+use crate::targets::Targets;
 
 /// Arguments of `trace`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    /// Only on this switch of the files; may be repeated [default: all]
-    #[arg(long, value_name = "NAME")]
-    switch: Vec<String>,
+    /// Ask what the switches hold now, and say where the files say something else
+    #[arg(long, conflicts_with_all = ["intent", "both"])]
+    live: bool,
     /// Ask the intent itself instead of the compiled entries: a plain evaluation that shares no code with the compiler
     #[arg(long)]
     intent: bool,
     /// Ask both, and fail where they disagree (which is an error of Outplane's)
     #[arg(long, conflicts_with = "intent")]
     both: bool,
-    /// Fail unless this is the verdict on every switch
-    #[arg(long, value_enum, value_name = "VERDICT", conflicts_with = "batch")]
-    expect: Option<Expected>,
+    /// Fail unless that becomes of it on every switch
+    #[arg(long, value_enum, value_name = "FATE", conflicts_with = "batch")]
+    expect: Option<Fate>,
     /// Read packets as JSON lines from standard input and answer each with a JSON line
     #[arg(long, conflicts_with = "packet")]
     batch: bool,
     #[command(flatten)]
     packet: PacketArguments,
-}
-
-/// A verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Expected {
-    Allow,
-    Deny,
+    #[command(flatten)]
+    targets: Targets,
 }
 
 /// The packet. What stands in for absent fields is said in docs/command.md.
@@ -101,9 +98,12 @@ struct PacketArguments {
     /// A VLAN tag, as in 10 or 0x88a8:10; repeated, from the outermost inwards
     #[arg(long, value_name = "TAG", conflicts_with = "vlan")]
     tag: Vec<TagSpec>,
-    /// Switch port that it enters by [default: derived from the source address]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "segment")]
-    port: Option<u16>,
+    /// MAC address that its frame is for [default: that of the Host with the destination address, in the same segment]
+    #[arg(long, value_name = "MAC")]
+    dst_mac: Option<Mac>,
+    /// Switch port that it enters by, a number or a name [default: derived from the source address]
+    #[arg(long, value_name = "PORT", conflicts_with = "segment")]
+    port: Option<PortSpec>,
     /// Segment that it enters in, whatever the port
     #[arg(long, value_name = "NAME")]
     segment: Option<String>,
@@ -126,7 +126,8 @@ impl PacketArguments {
             snap: self.snap,
             vlan: self.vlan,
             tags: (!self.tag.is_empty()).then(|| self.tag.clone()),
-            port: self.port,
+            dst_mac: self.dst_mac,
+            port: self.port.clone(),
             segment: self.segment.clone(),
         }
     }
@@ -140,20 +141,37 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         );
     }
     let input = input::load(&arguments.sources)?;
-    let switches = targets::chosen(&input.intent, &arguments.switch)?;
+    let mut switches = arguments.targets.names(&input.intent)?;
     let compiled = if arguments.intent { None } else { Some(compiled::compile(&input)?) };
-    let judge = Judge::new(&input, compiled.as_ref(), switches, arguments.intent || arguments.both);
-    if arguments.batch {
-        return converse(&input.intent, &judge);
+    let (live, missing) = match &compiled {
+        Some(compiled) if arguments.live => {
+            let targets = arguments.targets.resolve(&input.intent)?;
+            live::read(targets, &arguments.targets.options(), compiled)?
+        }
+        _ if arguments.targets.has_address() => {
+            return Err(Usage("--address is about what a switch holds: say --live, too".to_owned()).into());
+        }
+        _ => Default::default(),
+    };
+    for (switch, why) in &missing {
+        tracing::error!("switch {switch} cannot be read: {why}");
+        switches.retain(|name| name != switch);
     }
-    one(arguments, &input, &judge, format)
+    let judge = Judge::new(&input, compiled.as_ref(), &live, switches, arguments.intent || arguments.both);
+    let exit = match arguments.batch {
+        _ if !missing.is_empty() && live.is_empty() => return Ok(Exit::Switch),
+        true => converse(&input.intent, &judge)?,
+        false => one(arguments, &input, &judge, format)?,
+    };
+    Ok(if missing.is_empty() { exit } else { Exit::Switch })
 }
 
 fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) -> anyhow::Result<Exit> {
-    let packet = arguments.packet.spec().packet(&input.intent).map_err(Usage)?;
-    let traced = report::Traced::new(&packet, judge.explain(&packet), &input.sources);
+    let spec = arguments.packet.spec();
+    let packet = spec.packet(&input.intent).map_err(Usage)?;
+    let traced = report::Traced::new(&packet, judge.explain(&packet, spec.dst_mac), &input.sources);
     output::print(format, &traced)?;
-    let wanted = arguments.expect.is_none_or(|expected| traced.is(expected == Expected::Allow));
+    let wanted = arguments.expect.is_none_or(|expected| traced.is(expected));
     Ok(if wanted && traced.agreed() { Exit::Done } else { Exit::Failed })
 }
 
@@ -161,7 +179,7 @@ fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) 
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
-    answer: Answer,
+    said: Said,
     /// Only where switches differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     switches: Vec<SwitchLine>,
@@ -171,7 +189,7 @@ struct Line {
 struct SwitchLine {
     switch: String,
     #[serde(flatten)]
-    answer: Answer,
+    said: Said,
 }
 
 fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
@@ -182,7 +200,7 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
         }
         let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
         let packet = spec.packet(intent)?;
-        let answers = judge.answers(&packet)?;
+        let answers = judge.answers(&packet, spec.dst_mac)?;
         Ok(merged(answers))
     };
     let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
@@ -205,18 +223,18 @@ fn unread(error: &serde_json::Error) -> String {
     }
 }
 
-/// One answer for all switches: deny if any denies, and then the first that does says who decided.
-fn merged(answers: Vec<(&str, Answer)>) -> Line {
+/// One answer for all switches: deny if any denies, and else dropped if any does not forward it, and the first that does
+/// so says who decided.
+fn merged(answers: Vec<(&str, Said)>) -> Line {
     let differ = answers.windows(2).any(|pair| pair[0].1 != pair[1].1);
-    let decisive = answers.iter().position(|(_, answer)| !answer.allow()).unwrap_or(0);
+    let first = |fate| answers.iter().position(|(_, said)| said.fate() == fate);
+    let decisive = first(Fate::Deny).or_else(|| first(Fate::Drop)).unwrap_or(0);
     let switches = if differ {
-        answers
-            .iter()
-            .map(|(switch, answer)| SwitchLine { switch: (*switch).to_owned(), answer: answer.clone() })
-            .collect()
+        let line =
+            |(switch, said): &(&str, Said)| SwitchLine { switch: (*switch).to_owned(), said: said.clone() };
+        answers.iter().map(line).collect()
     } else {
         Vec::new()
     };
-    let answer = answers.into_iter().nth(decisive).map(|(_, answer)| answer).unwrap_or_default();
-    Line { answer, switches }
+    Line { said: answers.into_iter().nth(decisive).map(|(_, said)| said).unwrap_or_default(), switches }
 }

@@ -6,7 +6,8 @@ use outplane_intent::packet::Packet;
 use outplane_intent::reader::Sources;
 use serde::Serialize;
 
-use super::judge::{Answer, Explained};
+use super::delivery::Fate;
+use super::judge::Explained;
 use crate::output::{BAD, FAINT, GOOD, HEAD, Report, styled};
 use crate::packet::{PacketForm, sentence};
 
@@ -23,8 +24,6 @@ pub(super) struct Traced {
 #[derive(Serialize)]
 struct OnSwitch {
     switch: String,
-    #[serde(flatten)]
-    answer: Answer,
     /// Where the rule was said: `file:line:column`.
     location: Option<String>,
     #[serde(flatten)]
@@ -34,9 +33,8 @@ struct OnSwitch {
 impl Traced {
     pub(super) fn new(packet: &Packet, switches: Vec<(&str, Explained)>, sources: &Sources) -> Self {
         let on_switch = |(switch, explained): (&str, Explained)| {
-            let answer = explained.answer.clone();
-            let location = answer.location(sources);
-            OnSwitch { switch: switch.to_owned(), answer, location, explained }
+            let location = explained.said.answer.location(sources);
+            OnSwitch { switch: switch.to_owned(), location, explained }
         };
         Self {
             packet: packet.into(),
@@ -45,9 +43,9 @@ impl Traced {
         }
     }
 
-    /// Whether all switches say so.
-    pub(super) fn is(&self, allow: bool) -> bool {
-        self.switches.iter().all(|switch| switch.answer.allow() == allow)
+    /// Whether that becomes of it on all switches.
+    pub(super) fn is(&self, fate: Fate) -> bool {
+        self.switches.iter().all(|switch| switch.explained.said.fate() == fate)
     }
 
     /// Whether intent and entries say the same, where both were asked.
@@ -69,8 +67,17 @@ impl Report for Traced {
 
 impl OnSwitch {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let verdict = if self.answer.allow() { styled(GOOD, "allow") } else { styled(BAD, "deny") };
-        writeln!(out, "{} {verdict}: {}", styled(HEAD, format_args!("{}:", self.switch)), self.answer.by())?;
+        let name = styled(HEAD, format_args!("{}:", self.switch));
+        let said = &self.explained.said;
+        let by = said.answer.by();
+        match (said.fate(), &said.delivery) {
+            (Fate::Drop, Some(delivery)) => {
+                writeln!(out, "{name} {}: {}", styled(BAD, "dropped"), delivery.why())?;
+                writeln!(out, "  no policy denies it: {by}")?;
+            }
+            (Fate::Deny, _) => writeln!(out, "{name} {}: {by}", styled(BAD, "deny"))?,
+            _ => writeln!(out, "{name} {}: {by}", styled(GOOD, "allow"))?,
+        }
         if let Some(location) = &self.location {
             writeln!(out, "  {}", styled(FAINT, location))?;
         }

@@ -1,0 +1,54 @@
+//! What switches hold now, to judge packets by.
+
+use std::collections::BTreeMap;
+
+use outplane_compiler::compile::Compiled;
+use outplane_compiler::state::{Desired, Installed};
+use outplane_driver_p4runtime::{Options, Target};
+use outplane_p4runtime::entry::{Entry, MulticastGroup};
+
+use crate::runtime;
+use crate::switches::{self, Trouble};
+
+/// What a switch holds.
+pub(super) struct Live {
+    /// The version of the policy that packets see; 0: none, nothing passes.
+    pub(super) version: u8,
+    /// Everybody's.
+    pub(super) entries: Vec<Entry>,
+    pub(super) groups: Vec<MulticastGroup>,
+}
+
+impl From<Installed> for Live {
+    fn from(mut installed: Installed) -> Self {
+        installed.entries.append(&mut installed.foreign_entries);
+        installed.groups.append(&mut installed.foreign_groups);
+        Self { version: installed.version, entries: installed.entries, groups: installed.groups }
+    }
+}
+
+/// Reads them all, for reading only: a running controller is not disturbed. Those that cannot be read are told, and
+/// missing from the result.
+pub(super) fn read(
+    targets: Vec<Target>,
+    options: &Options,
+    compiled: &Compiled,
+) -> anyhow::Result<(BTreeMap<String, Live>, Vec<(String, String)>)> {
+    let one = |target: Target| {
+        let desired = compiled.switches.get(&target.name).map(|state| state.desired.clone());
+        of_switch(target, options.clone(), desired.unwrap_or_default())
+    };
+    let mut live = BTreeMap::new();
+    let mut missing = Vec::new();
+    for about in runtime::block_on(switches::each(targets, one))? {
+        match about.result {
+            Some(found) => drop(live.insert(about.switch, found)),
+            None => missing.push((about.switch, about.error.unwrap_or_default())),
+        }
+    }
+    Ok((live, missing))
+}
+
+async fn of_switch(target: Target, options: Options, desired: Desired) -> Result<Live, Trouble> {
+    Ok(switches::read(target, options, &desired, false).await?.into())
+}

@@ -1,0 +1,126 @@
+//! What of a frame's way policies do not see: the MAC address that it is for, and the port that it enters by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use outplane_intent::model::Intent;
+use serde::de::{Deserialize, Deserializer};
+
+use super::link::number_or_text;
+
+/// A MAC address: six bytes in hexadecimal, with `:` or `-` between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mac(pub(crate) [u8; 6]);
+
+impl FromStr for Mac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let byte = |part: &str| {
+            let digits = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            if digits { u8::from_str_radix(part, 16).ok() } else { None }
+        };
+        let bytes: Option<Vec<u8>> = text.split([':', '-']).map(byte).collect();
+        let mac = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+        mac.map(Self).ok_or_else(|| format!("`{text}` is no MAC address: six bytes, as in 02:00:0a:01:00:07"))
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        number_or_text(deserializer, "a MAC address, as in \"02:00:0a:01:00:07\"")
+    }
+}
+
+/// A switch port: its number, or the name that the files give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PortSpec {
+    Number(u16),
+    Name(String),
+}
+
+impl FromStr for PortSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number) => Ok(Self::Number(number)),
+            Err(_) if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err(format!("port `{text}`: switch ports are 1 to 509"))
+            }
+            Err(_) => Ok(Self::Name(text.to_owned())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PortSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        number_or_text(deserializer, "a switch port: a number, or its name")
+    }
+}
+
+impl PortSpec {
+    /// Its number. A name has to mean the same on every switch that has it.
+    pub(super) fn number(&self, intent: &Intent) -> Result<u16, String> {
+        let name = match self {
+            Self::Number(port @ 1..=509) => return Ok(*port),
+            Self::Number(port) => return Err(format!("port {port}: switch ports are 1 to 509")),
+            Self::Name(name) => name,
+        };
+        let of_switch = |(switch, declared): (&String, &outplane_intent::model::Switch)| {
+            let port = declared.ports.iter().find(|(_, port)| port.name.as_ref() == Some(name))?;
+            Some((switch.clone(), *port.0))
+        };
+        let found: Vec<(String, u16)> = intent.switches.iter().filter_map(of_switch).collect();
+        match found.first() {
+            None => Err(format!("no switch of the files has a port with the name `{name}`: give its number")),
+            Some((_, port)) if found.iter().all(|(_, other)| other == port) => Ok(*port),
+            Some(_) => {
+                let each = found.iter().map(|(switch, port)| format!("{port} on {switch}"));
+                let each = each.collect::<Vec<_>>().join(", ");
+                Err(format!("`{name}` is port {each}: give the number and --switch"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs() {
+        let mac = Mac([2, 0, 0x0a, 1, 0, 0xff]);
+        assert_eq!("02:00:0a:01:00:ff".parse(), Ok(mac));
+        assert_eq!("02-00-0A-01-00-FF".parse(), Ok(mac));
+        assert_eq!(mac.to_string(), "02:00:0a:01:00:ff");
+        for bad in [
+            "",
+            "02:00:0a:01:00",
+            "02:00:0a:01:00:ff:00",
+            "2:0:a:1:0:ff",
+            "02:00:0a:01:00:+f",
+            "é2:00:0a:01:00:ff",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        let number = |text: &str| text.parse::<PortSpec>().and_then(|port| port.number(&Intent::default()));
+        assert_eq!(number("7"), Ok(7));
+        for bad in ["", "0", "510", "65536", "99999999999"] {
+            assert!(number(bad).unwrap_err().contains("1 to 509"), "{bad}");
+        }
+        assert!(number("uplink").unwrap_err().contains("no switch of the files"));
+    }
+}
