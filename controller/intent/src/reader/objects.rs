@@ -311,7 +311,7 @@ fn is_policy_group(group: &str) -> bool {
     matches!(group, "outplane.dev" | "networking.k8s.io" | "policy.networking.k8s.io" | "extensions")
 }
 
-/// Kinds of others that say which packets may pass: Cilium's, Calico's, Antrea's, OVN-Kubernetes', OpenShift's, Multus'.
+/// Kinds of others that say which packets may pass: Cilium's, Calico's, Antrea's, and those of OVN, `OpenShift` and Multus.
 /// Staged ones are not enforced by anybody.
 fn is_foreign_policy(kind: &str) -> bool {
     (kind.ends_with("NetworkPolicy") || kind == "EgressFirewall") && !kind.starts_with("Staged")

@@ -470,8 +470,8 @@ fn live_is_what_the_switch_holds() {
         run.out
     );
     // In batches, too; and a switch that is away is told.
-    let line = br#"{"src":"10.1.0.7","dst":"10.1.0.9","dport":23,"port":"desk","vlan":10}"#;
-    let run = outplane_reading([&["trace", &path, "--batch"], &live[..]].concat(), line).ends(0);
+    let packet = br#"{"src":"10.1.0.7","dst":"10.1.0.9","dport":23,"port":"desk","vlan":10}"#;
+    let run = outplane_reading([&["trace", &path, "--batch"], &live[..]].concat(), packet).ends(0);
     assert!(run.out.contains(r#""verdict":"deny""#), "{}", run.out);
     let away = outplane([&["trace", &path, "--live", "--timeout", "2"], &telnet[..]].concat()).ends(3);
     assert!(away.err.contains("switch core cannot be read"), "{}", away.err);

@@ -460,12 +460,11 @@ impl Reader<'_> {
         }
         for group in std::mem::take(&mut self.read.groups) {
             let wanted = desired.groups.iter().any(|wanted| wanted.id == group.multicast_group_id);
-            match self.our_group(&group, wanted, &used)? {
-                Some(ours) => self.read.installed.groups.push(ours),
-                None => {
-                    let theirs = self.connection.pipeline.schema().multicast_group_from_proto(&group);
-                    self.read.installed.foreign_groups.extend(theirs);
-                }
+            if let Some(ours) = self.our_group(&group, wanted, &used)? {
+                self.read.installed.groups.push(ours);
+            } else {
+                let theirs = self.connection.pipeline.schema().multicast_group_from_proto(&group);
+                self.read.installed.foreign_groups.extend(theirs);
             }
         }
         self.read.installed.groups.sort_unstable();

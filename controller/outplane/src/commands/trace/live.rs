@@ -27,26 +27,28 @@ impl From<Installed> for Live {
     }
 }
 
-/// Reads them all, for reading only: a running controller is not disturbed. Those that cannot be read are told, and
-/// missing from the result.
-pub(super) fn read(
-    targets: Vec<Target>,
-    options: &Options,
-    compiled: &Compiled,
-) -> anyhow::Result<(BTreeMap<String, Live>, Vec<(String, String)>)> {
+/// What became of reading them.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) live: BTreeMap<String, Live>,
+    /// Those that cannot be read, and why.
+    pub(super) missing: Vec<(String, String)>,
+}
+
+/// Reads them all, for reading only: a running controller is not disturbed.
+pub(super) fn read(targets: Vec<Target>, options: &Options, compiled: &Compiled) -> anyhow::Result<Found> {
     let one = |target: Target| {
         let desired = compiled.switches.get(&target.name).map(|state| state.desired.clone());
         of_switch(target, options.clone(), desired.unwrap_or_default())
     };
-    let mut live = BTreeMap::new();
-    let mut missing = Vec::new();
+    let mut found = Found::default();
     for about in runtime::block_on(switches::each(targets, one))? {
         match about.result {
-            Some(found) => drop(live.insert(about.switch, found)),
-            None => missing.push((about.switch, about.error.unwrap_or_default())),
+            Some(live) => drop(found.live.insert(about.switch, live)),
+            None => found.missing.push((about.switch, about.error.unwrap_or_default())),
         }
     }
-    Ok((live, missing))
+    Ok(found)
 }
 
 async fn of_switch(target: Target, options: Options, desired: Desired) -> Result<Live, Trouble> {

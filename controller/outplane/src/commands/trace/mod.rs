@@ -24,6 +24,7 @@ use crate::targets::Targets;
 
 /// Arguments of `trace`.
 #[derive(clap::Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
@@ -143,7 +144,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let input = input::load(&arguments.sources)?;
     let mut switches = arguments.targets.names(&input.intent)?;
     let compiled = if arguments.intent { None } else { Some(compiled::compile(&input)?) };
-    let (live, missing) = match &compiled {
+    let live::Found { live, missing } = match &compiled {
         Some(compiled) if arguments.live => {
             let targets = arguments.targets.resolve(&input.intent)?;
             live::read(targets, &arguments.targets.options(), compiled)?
@@ -151,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         _ if arguments.targets.has_address() => {
             return Err(Usage("--address is about what a switch holds: say --live, too".to_owned()).into());
         }
-        _ => Default::default(),
+        _ => live::Found::default(),
     };
     for (switch, why) in &missing {
         tracing::error!("switch {switch} cannot be read: {why}");
