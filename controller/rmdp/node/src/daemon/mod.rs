@@ -32,7 +32,7 @@ use outplane_rmdp_core::config::{PacketLogConfig, Role, SharedConfig};
 use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::task::{NetworkId, Task};
-use outplane_rmdp_core::{Controller, Distributor};
+use outplane_rmdp_core::{Controller, Distributor, Instant};
 use outplane_rmdp_transport::{Counters, Received, Receiver, copies_between, monotonic_nanos};
 use outplane_rmdp_wire::{HintOf, Payload};
 use tokio::sync::{mpsc, watch};
@@ -180,6 +180,8 @@ struct Daemon<M> {
     /// Tasks of an entry of the log of probes that wait for room, and whether they may be known.
     probes: (VecDeque<Task>, bool),
     draining: bool,
+    /// Whoever drains ends by then, whatever is left: no lease of its own lasts longer.
+    ends_by: Option<Instant>,
     notifier: Notifier,
     /// None for distributors: they hear of no packets.
     packet_settings: Option<watch::Sender<PacketLogConfig>>,
@@ -218,6 +220,7 @@ impl<M: Inside> Daemon<M> {
             probe_hint: watch::channel(0).0,
             probes: (VecDeque::new(), false),
             draining: false,
+            ends_by: None,
             notifier: Notifier::from_environment(),
             packet_settings: None,
             since: clock::now(),
@@ -272,6 +275,11 @@ impl<M: Inside> Daemon<M> {
             if self.draining && self.shell.machine.is_drained() {
                 break;
             }
+            if self.ends_by.is_some_and(|end| end <= now) {
+                self.abandon();
+                break;
+            }
+            let wait = self.ends_by.map_or(wait, |end| wait.min(end.since(now)));
             self.emit_probes();
             tokio::select! {
                 received = self.receiver.next() => self.received(&received),
@@ -516,10 +524,24 @@ impl<M: Inside> Daemon<M> {
             return;
         }
         self.draining = true;
+        self.ends_by = Some(clock::instant() + self.shell.config.longest_lease());
         tracing::info!(why, "draining: nothing new is claimed, what is under way finishes");
         self.shell.readiness.lacks(Lacking::Draining, format!("draining: {why}"));
         self.notifier.stopping("draining");
         self.shell.step(Input::Drain);
         self.write_status();
+    }
+
+    /// The leases of what is in hand are over, so that others take it up; what is not written by now the store does not
+    /// take.
+    fn abandon(&self) {
+        let left = self.shell.machine.describe(8).join(", ");
+        let tasks = self.shell.machine.tasks();
+        tracing::warn!(
+            tasks,
+            left,
+            alert = true,
+            "left to others: the store does not take what became of it"
+        );
     }
 }

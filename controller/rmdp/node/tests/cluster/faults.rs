@@ -269,3 +269,20 @@ async fn a_drained_node_leaves() {
     assert_eq!(decision.owner, "c2");
     assert_eq!(lab.members.iter().filter(|member| member.role == Role::Controller).count(), 2);
 }
+
+/// Who is asked to stop ends, also when the store died right after a change and takes nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_store_that_is_gone() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    // Nobody listens there, so the attempt ends at once, and its result has nowhere to go.
+    let real = lab.switches["leaf1"].server().address().to_string();
+    let closed = lab.config().replace(&real, "127.0.0.1:1");
+    lab.set_config(&closed).await;
+    let mut nodes = lab.start_all().await;
+    let generation = lab.apply(1).await;
+    lab.claim(generation, "leaf1", 1).await;
+    lab.stop_store().await;
+    for name in ["c1", "d1"] {
+        nodes.remove(name).unwrap().drain().await;
+    }
+}
