@@ -6,6 +6,7 @@
 //! compiler against it. Nothing here talks to a switch, and only [`reader::load`] touches files.
 
 pub mod advice;
+pub mod changes;
 pub mod evaluate;
 pub mod model;
 pub mod packet;

@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Status(commands::status::Arguments),
     /// Ask through the controllers whether switches answer
     Probe(commands::probe::Arguments),
+    /// Look at the generations of the intent log, compare them, go back to one
+    Intent(commands::intent::Arguments),
     /// Print the packets that rules with `log` denied
     Log(commands::log::Arguments),
     /// List pending and recent tasks, or tell the life of one

@@ -26,6 +26,20 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// What was read, as of a moment.
+    pub(crate) fn of(loaded: reader::Loaded, at: Timestamp) -> Self {
+        let mut warnings = loaded.warnings.clone();
+        warnings.extend(loaded.expired(at));
+        warnings.extend(loaded.advice(at));
+        Self {
+            intent: loaded.intent,
+            sources: loaded.sources,
+            at,
+            warnings,
+            omitted_warnings: loaded.omitted_warnings,
+        }
+    }
+
     /// How many objects of kinds that are not read there are, in words; empty where there are none.
     pub(crate) fn skipped(&self) -> String {
         let skipped = self.warnings.iter().filter(|warning| warning.code() == Code::Skipped).count();
@@ -36,17 +50,7 @@ impl Input {
 /// Reads everything. Warnings are left to `check`.
 pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
     let at = sources.when.timestamp();
-    let loaded = read(&sources.files)?;
-    let mut warnings = loaded.warnings.clone();
-    warnings.extend(loaded.expired(at));
-    warnings.extend(loaded.advice(at));
-    Ok(Input {
-        intent: loaded.intent,
-        sources: loaded.sources,
-        at,
-        warnings,
-        omitted_warnings: loaded.omitted_warnings,
-    })
+    Ok(Input::of(read(&sources.files)?, at))
 }
 
 /// Reads files and folders.

@@ -69,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Config(arguments) => commands::config::run(&arguments, output),
         Command::Status(arguments) => commands::status::run(&arguments, output),
         Command::Probe(arguments) => commands::probe::run(&arguments, output),
+        Command::Intent(arguments) => commands::intent::run(&arguments, output),
         Command::Log(arguments) => commands::log::run(&arguments, output),
         Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
         Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),

@@ -2,7 +2,7 @@
 
 mod compare;
 pub(crate) mod empty;
-mod log;
+pub(crate) mod log;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod controller;
 pub(crate) mod distributor;
+pub(crate) mod intent;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod plan;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{SoftSwitch, command, folder, outplane, root};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "check",
     "compile",
     "trace",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 17] = [
     "config",
     "status",
     "probe",
+    "intent",
     "log",
     "tasks",
     "softswitch",

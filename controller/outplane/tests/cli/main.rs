@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod docs;
 mod help;
+mod intent;
 mod journal;
 mod lab;
 mod other;

@@ -40,7 +40,7 @@ impl Guard {
     }
 
     /// Why the input is refused without a look at any switch.
-    pub(super) fn of_input(&self) -> Option<String> {
+    pub(crate) fn of_input(&self) -> Option<String> {
         self.no_objects.clone()
     }
 

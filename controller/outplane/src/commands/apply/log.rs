@@ -39,7 +39,7 @@ struct Applied {
 }
 
 /// Appends and waits.
-pub(super) fn run(
+pub(crate) fn run(
     input: &Input,
     compiled: &Compiled,
     node: &Node,

@@ -1,0 +1,233 @@
+//! `outplane intent history`.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Write};
+
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{DesiredState, Generation, Object, Outcome, PolicyFile};
+use outplane_rmdp_core::task::Event;
+use outplane_rmdp_node::objects::Objects;
+use serde::Serialize;
+
+use super::{generation, numbers};
+use crate::cli::Format;
+use crate::exit::Exit;
+use crate::node::{self, NodeArguments};
+use crate::output::{self, Report, columns, count};
+use crate::runtime;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// So many at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Serialize)]
+struct History {
+    /// The newest first.
+    generations: Vec<Line>,
+    /// Older ones that are there and not listed.
+    omitted: usize,
+}
+
+#[derive(Serialize)]
+struct Line {
+    generation: u64,
+    /// RFC 3339.
+    at: String,
+    by: String,
+    files: Vec<File>,
+    /// The newest earlier one that is listed and has the same files: this one went back to it.
+    same_as: Option<u64>,
+    switches: Vec<OnSwitch>,
+    /// Why it cannot be told more of.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct File {
+    name: String,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct OnSwitch {
+    switch: String,
+    entries: u32,
+    /// SHA-256 of the desired state.
+    desired: String,
+    /// It is another one than in the generation before; null where that is not there any more.
+    changed: Option<bool>,
+    /// `done`, `superseded`, `failed`, `open`, or `unknown`: its decision has been swept, or it never had one.
+    outcome: &'static str,
+    by: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+    let node = arguments.node.open()?;
+    let history = runtime::block_on(history(&node.objects, arguments.limit.into()))??;
+    output::print(format, &history)?;
+    Ok(Exit::Done)
+}
+
+async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
+    let numbers = numbers(objects).await?;
+    let newest = numbers.last().copied();
+    // One more than are listed, to compare the oldest of them with.
+    let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
+    let mut generations = Vec::new();
+    for number in &numbers[numbers.len().saturating_sub(limit + 1)..] {
+        let line = match generation(objects, *number).await {
+            Ok(record) => {
+                let line = line(objects, &record, &seen, newest == Some(*number)).await?;
+                seen.insert(*number, Seen::of(&record));
+                line
+            }
+            Err(error) => Line::unread(*number, format!("{error:#}")),
+        };
+        generations.push(line);
+    }
+    generations.reverse();
+    generations.truncate(limit);
+    Ok(History { omitted: numbers.len() - generations.len(), generations })
+}
+
+/// What is kept of a generation, which may be large, to compare others with.
+struct Seen {
+    files: u64,
+    desired: BTreeMap<String, DesiredState>,
+}
+
+impl Seen {
+    fn of(record: &Generation) -> Self {
+        Self { files: hash(record), desired: record.desired.clone() }
+    }
+}
+
+fn hash(record: &Generation) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    record.files.hash(&mut hasher);
+    hasher.finish()
+}
+
+async fn line(
+    objects: &Objects,
+    record: &Generation,
+    seen: &BTreeMap<u64, Seen>,
+    newest: bool,
+) -> anyhow::Result<Line> {
+    let (number, files) = (record.generation, hash(record));
+    let same_as = seen.iter().rev().find(|(_, other)| other.files == files).map(|(number, _)| *number);
+    let before = seen.values().next_back();
+    let mut switches = Vec::new();
+    for (switch, state) in &record.desired {
+        let event = Event::generation(record.network, number, switch).id()?;
+        let (outcome, by) = match objects.get_readable(&Key::Decision(event)).await? {
+            Some(Object::Decision(decision)) => (word(&decision.outcome), Some(decision.owner)),
+            _ if newest => ("open", None),
+            _ => ("unknown", None),
+        };
+        switches.push(OnSwitch {
+            switch: switch.clone(),
+            entries: state.entries,
+            desired: state.sha256.to_string(),
+            changed: before.map(|before| before.desired.get(switch) != Some(state)),
+            outcome,
+            by,
+        });
+    }
+    let file = |file: &PolicyFile| File { name: file.name.clone(), bytes: file.text.len() };
+    Ok(Line {
+        generation: number,
+        at: node::time(record.at_ms),
+        by: record.author.clone(),
+        files: record.files.iter().map(file).collect(),
+        same_as,
+        switches,
+        error: None,
+    })
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done { .. } => "done",
+        Outcome::Superseded { .. } => "superseded",
+        Outcome::Failed { .. } => "failed",
+    }
+}
+
+impl Line {
+    fn unread(generation: u64, error: String) -> Self {
+        Self {
+            generation,
+            at: "-".to_owned(),
+            by: "-".to_owned(),
+            files: Vec::new(),
+            same_as: None,
+            switches: Vec::new(),
+            error: Some(error),
+        }
+    }
+
+    /// `done 3, failed 1`.
+    fn outcome(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for switch in &self.switches {
+            *counts.entry(switch.outcome).or_default() += 1;
+        }
+        match (counts.len(), counts.iter().next()) {
+            (1, Some((word, _))) => (*word).to_owned(),
+            _ => counts.iter().map(|(word, count)| format!("{word} {count}")).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    fn changes(&self) -> String {
+        let changed = self.switches.iter().filter(|switch| switch.changed != Some(false));
+        match (changed.count(), self.switches.len()) {
+            (0, _) => "no switch".to_owned(),
+            (1, 1) => self.switches[0].switch.clone(),
+            (changed, all) if changed == all => format!("all {all} switches"),
+            (changed, all) => format!("{changed} of {all} switches"),
+        }
+    }
+
+    fn words(&self) -> String {
+        if let Some(error) = &self.error {
+            return error.clone();
+        }
+        let files = count(self.files.len(), "file", "files");
+        match self.same_as {
+            Some(earlier) => format!("{files}, as generation {earlier}"),
+            None => files,
+        }
+    }
+}
+
+impl Report for History {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let head = ["generation", "when", "by", "changes", "outcome", "said by"];
+        let row = |line: &Line| {
+            vec![
+                line.generation.to_string(),
+                line.at.clone(),
+                line.by.clone(),
+                if line.error.is_none() { line.changes() } else { "-".to_owned() },
+                if line.error.is_none() { line.outcome() } else { "cannot be read".to_owned() },
+                line.words(),
+            ]
+        };
+        columns(out, &head, &[0], self.generations.iter().map(row))?;
+        if self.omitted > 0 {
+            writeln!(
+                out,
+                "  {} not shown; --limit shows more",
+                count(self.omitted, "older one is", "older ones are")
+            )?;
+        }
+        Ok(())
+    }
+}
