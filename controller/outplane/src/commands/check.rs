@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use outplane_compiler::capacity::Resource;
 use outplane_compiler::compile::{Note, Opening, SwitchState, Unread};
 use outplane_compiler::program::Table;
-use outplane_intent::model::Intent;
+use outplane_intent::model::{Intent, KubernetesDefaults};
 use outplane_intent::reader::Diagnostic;
 use serde::Serialize;
 
@@ -130,6 +130,7 @@ fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {
         ("Host", intent.hosts.len()),
         ("AddressGroup", intent.groups.len()),
         ("FilterPolicy", intent.filters.len()),
+        ("KubernetesDefaults", usize::from(intent.defaults != KubernetesDefaults::default())),
         ("Namespace", intent.namespaces.len()),
         ("Pod", intent.pods.len()),
         ("Node", intent.nodes.len()),

@@ -6,7 +6,7 @@ use outplane_intent::model::Intent;
 use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
 
-use super::{EtherType, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
+use super::{EtherType, Fate, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
 
 /// Source port of a packet that does not say: the first of the dynamic ports (RFC 6335), where clients' ports are.
 const SOURCE_PORT: u16 = 49_152;
@@ -15,6 +15,8 @@ const SOURCE_PORT: u16 = 49_152;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PacketSpec {
+    /// What should become of it; in batches.
+    pub(crate) expect: Option<Fate>,
     pub(crate) src: Option<String>,
     pub(crate) dst: Option<String>,
     pub(crate) proto: Option<Protocol>,

@@ -437,6 +437,28 @@ fn a_packet_that_no_policy_denies_leaves_somewhere_or_is_dropped() {
 }
 
 #[test]
+fn a_batch_is_a_test_of_the_policies() {
+    let lines = |first: &str| {
+        format!(
+            "{{\"src\":\"10.1.0.9\",\"dst\":\"web\",\"dport\":443,\"expect\":\"{first}\"}}\n\
+             {{\"src\":\"10.3.0.9\",\"dst\":\"web\",\"dport\":22,\"expect\":\"deny\"}}\n\
+             {{\"src\":\"10.1.0.9\",\"dst\":\"10.1.0.8\",\"proto\":\"arp\",\"port\":\"office-a\",\"vlan\":99,\"expect\":\"drop\"}}\n"
+        )
+    };
+    for way in WAYS {
+        let words = [&["trace", CAMPUS, "--batch"], way].concat();
+        let run = outplane_reading(&words, lines("allow").as_bytes()).ends(0);
+        assert!(!run.out.contains("expected"), "{}", run.out);
+        let run = outplane_reading(&words, lines("deny").as_bytes()).ends(1);
+        let first: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["verdict"], &first["expected"]), (&json!("allow"), &json!("deny")), "{first}");
+        assert_eq!(run.out.matches("expected").count(), 1, "{}", run.out);
+        let run = outplane_reading(&words, lines("pass").as_bytes()).ends(1);
+        assert!(run.out.contains("unknown variant `pass`"), "{}", run.out);
+    }
+}
+
+#[test]
 fn live_is_what_the_switch_holds() {
     let folder = folder();
     let path = file(folder.path(), "places.yaml", PLACES);

@@ -7,6 +7,7 @@ use outplane_intent::model::Switch;
 use serde::Serialize;
 
 use super::judge::Answer;
+use crate::packet::Fate;
 
 /// How a frame leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,23 +91,11 @@ impl Delivery {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Fate {
-    /// No policy denies it, and it leaves.
-    Allow,
-    /// A policy denies it.
-    Deny,
-    /// No policy denies it, but no port forwards it.
-    Drop,
-}
-
-impl Fate {
-    pub(super) fn of(answer: &Answer, delivery: Option<&Delivery>) -> Self {
-        match delivery {
-            _ if !answer.allow() => Self::Deny,
-            Some(delivery) if !delivery.leaves() => Self::Drop,
-            _ => Self::Allow,
-        }
+pub(super) fn fate(answer: &Answer, delivery: Option<&Delivery>) -> Fate {
+    match delivery {
+        _ if !answer.allow() => Fate::Deny,
+        Some(delivery) if !delivery.leaves() => Fate::Drop,
+        _ => Fate::Allow,
     }
 }
 

@@ -18,9 +18,9 @@ use crate::compiled::schema;
 use crate::entries::{EntryForm, matches_text, origin_text};
 use crate::input::Input;
 use crate::output::{BAD, FAINT, HEAD, WARN, styled};
-use crate::packet::Mac;
+use crate::packet::{Fate, Mac};
 
-use super::delivery::{Delivery, Fate};
+use super::delivery::{self, Delivery};
 use super::live::Live;
 
 /// A verdict and who decided: what a batch line answers.
@@ -110,7 +110,7 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn fate(&self) -> Fate {
-        Fate::of(&self.answer, self.delivery.as_ref())
+        delivery::fate(&self.answer, self.delivery.as_ref())
     }
 
     fn text(&self) -> String {

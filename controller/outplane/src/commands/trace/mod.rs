@@ -6,20 +6,20 @@ mod judge;
 mod live;
 mod report;
 
+use std::cell::Cell;
 use std::io::BufWriter;
 
 use anyhow::Context as _;
 use outplane_intent::model::Intent;
 use serde::Serialize;
 
-use self::delivery::Fate;
 use self::judge::{Judge, Said};
 use crate::cli::{Format, Sources};
 use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
 use crate::output;
-use crate::packet::{EtherType, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags};
+use crate::packet::{EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags};
 use crate::targets::Targets;
 
 /// Arguments of `trace`.
@@ -113,6 +113,7 @@ struct PacketArguments {
 impl PacketArguments {
     fn spec(&self) -> PacketSpec {
         PacketSpec {
+            expect: None,
             src: self.src.clone(),
             dst: self.dst.clone(),
             proto: if self.arp { Some(Protocol::Arp) } else { self.proto },
@@ -181,6 +182,9 @@ fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) 
 struct Line {
     #[serde(flatten)]
     said: Said,
+    /// What should have become of it, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Fate>,
     /// Only where switches differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     switches: Vec<SwitchLine>,
@@ -194,6 +198,7 @@ struct SwitchLine {
 }
 
 fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
+    let unexpected = Cell::new(0);
     let answer = |line: &[u8]| -> Result<Line, String> {
         // Lists of a struct's fields are JSON to serde, but no packets to us.
         if line.first() != Some(&b'{') {
@@ -202,11 +207,13 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
         let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
         let packet = spec.packet(intent)?;
         let answers = judge.answers(&packet, spec.dst_mac)?;
-        Ok(merged(answers))
+        let expected = spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.fate() != *expect));
+        unexpected.set(unexpected.get() + u64::from(expected.is_some()));
+        Ok(Line { expected, ..merged(answers) })
     };
     let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     match batch::converse(std::io::stdin().lock(), output, answer) {
-        Ok(0) => Ok(Exit::Done),
+        Ok(0) if unexpected.get() == 0 => Ok(Exit::Done),
         Ok(_) => Ok(Exit::Failed),
         // Whoever asked has gone.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
@@ -237,5 +244,6 @@ fn merged(answers: Vec<(&str, Said)>) -> Line {
     } else {
         Vec::new()
     };
-    Line { said: answers.into_iter().nth(decisive).map(|(_, said)| said).unwrap_or_default(), switches }
+    let said = answers.into_iter().nth(decisive).map(|(_, said)| said).unwrap_or_default();
+    Line { said, expected: None, switches }
 }

@@ -6,10 +6,9 @@ use outplane_intent::packet::Packet;
 use outplane_intent::reader::Sources;
 use serde::Serialize;
 
-use super::delivery::Fate;
 use super::judge::Explained;
 use crate::output::{BAD, FAINT, GOOD, HEAD, Report, styled};
-use crate::packet::{PacketForm, sentence};
+use crate::packet::{Fate, PacketForm, sentence};
 
 /// One packet on every switch asked for.
 #[derive(Serialize)]
