@@ -84,8 +84,8 @@ fn cluster(pods: u32, policies: u32) -> Intent {
             pods,
             egress: (n % 5 == 0).then(|| rules.clone()),
             ingress: Some(rules),
-            replies: if n % 7 == 0 { Replies::Reverse } else { Replies::Established },
-            related_errors: RelatedErrors::default(),
+            replies: (n % 7 == 0).then_some(Replies::Reverse),
+            related_errors: None,
             log: n % 11 == 0,
         };
         let name = ObjectName { namespace: namespace(n), name: format!("policy-{n}") };

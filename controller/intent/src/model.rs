@@ -34,6 +34,8 @@ pub struct Intent {
     pub network_policies: BTreeMap<ObjectName, NetworkPolicy>,
     /// ClusterNetworkPolicies by name.
     pub cluster_policies: BTreeMap<String, ClusterNetworkPolicy>,
+    /// What holds where policies of Kubernetes say nothing.
+    pub defaults: KubernetesDefaults,
 }
 
 impl Intent {
@@ -332,6 +334,15 @@ impl PortProtocol {
 // ---------------------------------------------------------------------------------------------------------------
 // Kubernetes
 
+/// What holds for a pod of whose policies none says anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KubernetesDefaults {
+    /// How replies get past what policies deny.
+    pub replies: Replies,
+    /// Whether ICMP errors do.
+    pub related_errors: RelatedErrors,
+}
+
 /// A pod with addresses of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
@@ -393,10 +404,10 @@ pub struct NetworkPolicy {
     pub ingress: Option<Vec<NetworkPolicyRule>>,
     /// It isolates for egress, with these rules.
     pub egress: Option<Vec<NetworkPolicyRule>>,
-    /// How replies get past the isolation (annotation `outplane.dev/replies`).
-    pub replies: Replies,
-    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`).
-    pub related_errors: RelatedErrors,
+    /// How replies get past the isolation (annotation `outplane.dev/replies`). None: it has no say.
+    pub replies: Option<Replies>,
+    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`). None: it has no say.
+    pub related_errors: Option<RelatedErrors>,
     /// Packets that the isolation drops are logged (annotation `outplane.dev/log: "true"`).
     pub log: bool,
 }
@@ -455,10 +466,10 @@ pub struct ClusterNetworkPolicy {
     pub ingress: Vec<ClusterRule>,
     /// Rules for packets from the subject, in order.
     pub egress: Vec<ClusterRule>,
-    /// How replies get past what it denies (annotation `outplane.dev/replies`).
-    pub replies: Replies,
-    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`).
-    pub related_errors: RelatedErrors,
+    /// How replies get past what it denies (annotation `outplane.dev/replies`). None: it has no say.
+    pub replies: Option<Replies>,
+    /// Whether ICMP errors do (annotation `outplane.dev/related-errors`). None: it has no say.
+    pub related_errors: Option<RelatedErrors>,
 }
 
 /// Tier of a ClusterNetworkPolicy.

@@ -1,5 +1,7 @@
 //! What rules allow, and whose answers no rule lets back.
 
+mod pods;
+
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -28,6 +30,12 @@ const ANYBODY: [IpAddr; 4] = [
 
 pub(super) fn find(intent: &Intent, at: Timestamp) -> Vec<Advice> {
     let evaluator = Evaluator::new(intent);
+    let mut advice = of_filters(intent, &evaluator, at);
+    advice.extend(pods::find(intent, &evaluator, at));
+    advice
+}
+
+fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Advice> {
     let mut left = MOST;
     let mut advice = Vec::new();
     for (name, policy) in &intent.filters {

@@ -104,7 +104,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The strictest mode of all policies that have a say in this direction.
+    /// The strictest mode that policies of this direction say; where none says any, the default.
     fn related_mode(&self, pod: &PodEntry<'a>, direction: Direction) -> RelatedErrors {
         let policies = self.policies(pod);
         let network =
@@ -114,7 +114,7 @@ impl<'a> Evaluator<'a> {
         let modes = network
             .map(|(_, policy)| policy.related_errors)
             .chain(cluster.map(|(_, policy)| policy.related_errors));
-        modes.min().unwrap_or_default()
+        modes.flatten().min().unwrap_or(self.intent.defaults.related_errors)
     }
 
     /// Whether a pod may send anything over this IP version: by its egress side, or as a reply to what its ingress

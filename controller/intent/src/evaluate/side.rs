@@ -208,7 +208,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The strictest mode of all policies that have a say in this direction.
+    /// The strictest mode that policies of this direction say; where none says any, the default.
     pub(super) fn reply_mode(&self, pod: &PodEntry<'a>, direction: Direction) -> Replies {
         let policies = self.policies(pod);
         let network =
@@ -217,6 +217,6 @@ impl<'a> Evaluator<'a> {
             policies.cluster.iter().filter(|(_, policy)| !cluster_rules(policy, direction).is_empty());
         let modes =
             network.map(|(_, policy)| policy.replies).chain(cluster.map(|(_, policy)| policy.replies));
-        modes.min().unwrap_or_default()
+        modes.flatten().min().unwrap_or(self.intent.defaults.replies)
     }
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::source::{Place, Placed};
 use crate::model::{
-    ClusterNetworkPolicy, FilterPolicy, Labels, NetworkPolicy, Node, ObjectName, Pod, Switch,
+    ClusterNetworkPolicy, FilterPolicy, KubernetesDefaults, Labels, NetworkPolicy, Node, ObjectName, Pod,
+    Switch,
 };
 
 /// All objects by name.
@@ -26,6 +27,8 @@ pub(crate) struct Declared {
     /// Those of them that say no namespace and are in `default` therefore.
     pub(crate) unplaced: BTreeSet<ObjectName>,
     pub(crate) cluster_policies: BTreeMap<String, Entry<ClusterNetworkPolicy>>,
+    /// There is one at most.
+    pub(crate) defaults: Option<Entry<KubernetesDefaults>>,
 }
 
 /// An object and the place of its name.

@@ -9,6 +9,7 @@ mod cluster_policy;
 mod cure;
 mod declared;
 mod decode;
+mod defaults;
 mod diagnostic;
 mod encoding;
 mod files;

@@ -10,7 +10,7 @@ use super::diagnostic::{Code, Sink};
 use super::render::quoted;
 use super::source::{Place, Sources};
 use super::tree::{Cursor, Said};
-use super::{cluster_policy, filter, labels, network, network_policy, pods};
+use super::{cluster_policy, defaults, filter, labels, network, network_policy, pods};
 use crate::model::{Labels, ObjectName, RelatedErrors, Replies};
 
 /// API group and version of our own kinds.
@@ -37,6 +37,7 @@ enum Kind {
     Host,
     AddressGroup,
     FilterPolicy,
+    KubernetesDefaults,
     Namespace,
     Pod,
     Node,
@@ -44,12 +45,13 @@ enum Kind {
     ClusterNetworkPolicy,
 }
 
-const KINDS: [(&str, &str, Kind); 10] = [
+const KINDS: [(&str, &str, Kind); 11] = [
     (OUTPLANE, "Switch", Kind::Switch),
     (OUTPLANE, "Segment", Kind::Segment),
     (OUTPLANE, "Host", Kind::Host),
     (OUTPLANE, "AddressGroup", Kind::AddressGroup),
     (OUTPLANE, "FilterPolicy", Kind::FilterPolicy),
+    (OUTPLANE, "KubernetesDefaults", Kind::KubernetesDefaults),
     (CORE, "Namespace", Kind::Namespace),
     (CORE, "Pod", Kind::Pod),
     (CORE, "Node", Kind::Node),
@@ -203,6 +205,22 @@ impl Objects {
         decoder.report(problem);
     }
 
+    fn twice(&mut self, kind: Kind, (at, first): (Place, Place), object: &str) {
+        let (message, help) = match kind {
+            Kind::KubernetesDefaults => (
+                "there are KubernetesDefaults already",
+                "put both into one, or remove one: they hold for all policies of Kubernetes",
+            ),
+            _ => (
+                "this name is there twice",
+                "rename one of them or remove it; two objects of one kind cannot share a name",
+            ),
+        };
+        let problem = Problem::error(Code::DuplicateName, at, message).also(first, "first here").help(help);
+        let diagnostic = problem.diagnostic(&self.sources, object);
+        self.sink.push(diagnostic);
+    }
+
     fn object(&mut self, kind: Kind, kind_name: &str, mut fields: Fields<'_>) {
         let errors = self.sink.error_count();
         let mut decoder = self.decoder();
@@ -252,6 +270,13 @@ impl Objects {
                 let broken = broken(&self.sink);
                 insert(&mut self.declared.filters, metadata.name, Entry { at, value, broken })
             }
+            Kind::KubernetesDefaults => {
+                let value = defaults::defaults(&mut decoder, spec);
+                let broken = broken(&self.sink);
+                let first = self.declared.defaults.as_ref().map(|first| first.at);
+                self.declared.defaults.get_or_insert(Entry { at, value, broken });
+                first
+            }
             Kind::Namespace => {
                 let broken = broken(&self.sink);
                 insert(
@@ -292,11 +317,7 @@ impl Objects {
             }
         };
         if let Some(first) = duplicate {
-            let problem = Problem::error(Code::DuplicateName, at, "this name is there twice")
-                .also(first, "first here")
-                .help("rename one of them or remove it; two objects of one kind cannot share a name");
-            let diagnostic = problem.diagnostic(&self.sources, &object);
-            self.sink.push(diagnostic);
+            self.twice(kind, (at, first), &object);
             return;
         }
         self.sources.add_object(object.clone(), at);
@@ -390,8 +411,8 @@ fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_>, name: &str) -> Option<(
 /// What a policy's annotations say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Annotations {
-    pub(crate) replies: Replies,
-    pub(crate) related_errors: RelatedErrors,
+    pub(crate) replies: Option<Replies>,
+    pub(crate) related_errors: Option<RelatedErrors>,
     pub(crate) log: bool,
 }
 
@@ -422,10 +443,9 @@ impl Metadata<'_> {
                 let message = format!("{what} is unknown here");
                 decoder.error(Code::UnknownField, key.place(), message, &help);
             } else if name == REPLIES {
-                said.replies = decoder.choice(*value, &what, &REPLIES_CHOICES).unwrap_or_default();
+                said.replies = decoder.choice(*value, &what, &REPLIES_CHOICES);
             } else if name == RELATED_ERRORS {
-                said.related_errors =
-                    decoder.choice(*value, &what, &RELATED_ERRORS_CHOICES).unwrap_or_default();
+                said.related_errors = decoder.choice(*value, &what, &RELATED_ERRORS_CHOICES);
             } else if name == LOG {
                 let choices = [("true", true), ("false", false)];
                 said.log = decoder.choice(*value, &what, &choices).unwrap_or_default();

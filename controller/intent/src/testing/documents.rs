@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     AddressGroup, ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, FilterAction,
-    FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, IcmpMatch, Intent, LabelOperator, LabelSelector,
-    Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node, ObjectName, Pod, PodsAnywhere,
-    PortProtocol, RelatedErrors, Replies, Segment, Switch, TcpFlags, TrafficMatch,
+    FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, IcmpMatch, Intent, KubernetesDefaults,
+    LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node,
+    ObjectName, Pod, PodsAnywhere, PortProtocol, RelatedErrors, Replies, Segment, Switch, TcpFlags,
+    TrafficMatch,
 };
 
 const OURS: &str = "outplane.dev/v1alpha1";
@@ -25,6 +26,11 @@ pub fn documents(intent: &Intent) -> Vec<Value> {
     all.extend(intent.hosts.iter().map(|(name, value)| ours("Host", name, host(value))));
     all.extend(intent.groups.iter().map(|(name, value)| ours("AddressGroup", name, group(value))));
     all.extend(intent.filters.iter().map(|(name, value)| ours("FilterPolicy", name, filter(value))));
+    if intent.defaults != KubernetesDefaults::default() {
+        let KubernetesDefaults { replies: of_replies, related_errors: of_errors } = intent.defaults;
+        let spec = json!({"replies": replies(of_replies), "relatedErrors": related_errors(of_errors)});
+        all.push(ours("KubernetesDefaults", "cluster", spec));
+    }
     all.extend(intent.namespaces.iter().map(|(name, labels)| namespace(name, labels)));
     all.extend(intent.nodes.iter().map(|(name, value)| node(name, value)));
     all.extend(intent.pods.iter().map(|(name, value)| pod(name, value)));
@@ -285,11 +291,11 @@ fn network_policy(name: &ObjectName, policy: &NetworkPolicy) -> Value {
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {
             "name": name.name, "namespace": name.namespace,
-            "annotations": {
-                "outplane.dev/replies": replies(policy.replies),
-                "outplane.dev/related-errors": related_errors(policy.related_errors),
-                "outplane.dev/log": policy.log.to_string(),
-            },
+            "annotations": fields([
+                ("outplane.dev/replies", json!(policy.replies.map(replies))),
+                ("outplane.dev/related-errors", json!(policy.related_errors.map(related_errors))),
+                ("outplane.dev/log", json!(policy.log.to_string())),
+            ]),
         },
         "spec": spec,
     })
@@ -325,10 +331,10 @@ fn cluster_policy(name: &str, policy: &ClusterNetworkPolicy) -> Value {
     spec["subject"] = pods_anywhere(&policy.subject);
     json!({
         "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
-        "metadata": {"name": name, "annotations": {
-            "outplane.dev/replies": replies(policy.replies),
-            "outplane.dev/related-errors": related_errors(policy.related_errors),
-        }},
+        "metadata": {"name": name, "annotations": fields([
+            ("outplane.dev/replies", json!(policy.replies.map(replies))),
+            ("outplane.dev/related-errors", json!(policy.related_errors.map(related_errors))),
+        ])},
         "spec": spec,
     })
 }

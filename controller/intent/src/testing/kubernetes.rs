@@ -11,9 +11,9 @@ use proptest::sample::select;
 use super::network::{cidrs, cidrs_with_exceptions};
 use super::universe::{KEYS, NODES, PODS, PORT_NAMES, PORTS, VALUES, address};
 use crate::model::{
-    ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, Intent, LabelOperator,
-    LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node, ObjectName, Pod,
-    PodsAnywhere, PortProtocol, RelatedErrors, Replies, Requirement,
+    ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, Intent, KubernetesDefaults,
+    LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node,
+    ObjectName, Pod, PodsAnywhere, PortProtocol, RelatedErrors, Replies, Requirement,
 };
 
 const NAMESPACES: [&str; 3] = ["red", "blue", "green"];
@@ -27,6 +27,7 @@ pub(super) struct Draft {
     nodes: Vec<Option<Node>>,
     network_policies: Vec<(String, NetworkPolicy)>,
     cluster_policies: Vec<ClusterNetworkPolicy>,
+    defaults: KubernetesDefaults,
 }
 
 pub(super) fn clusters() -> impl Strategy<Value = Draft> {
@@ -55,19 +56,23 @@ pub(super) fn clusters() -> impl Strategy<Value = Draft> {
     let namespace = select(&NAMESPACES[..]).prop_map(str::to_owned);
     let network_policies = vec((namespace, network_policy()), 0..=4);
     let cluster_policies = vec(cluster_policy(), 0..=3);
-    (environments, pods, nodes, network_policies, cluster_policies).prop_map(
-        |(environments, pods, nodes, network_policies, cluster_policies)| Draft {
+    let defaults = (replies(), related_errors())
+        .prop_map(|(replies, related_errors)| KubernetesDefaults { replies, related_errors });
+    (environments, pods, nodes, network_policies, cluster_policies, defaults).prop_map(
+        |(environments, pods, nodes, network_policies, cluster_policies, defaults)| Draft {
             environments,
             pods,
             nodes,
             network_policies,
             cluster_policies,
+            defaults,
         },
     )
 }
 
 impl Draft {
     pub(super) fn add_to(self, intent: &mut Intent) {
+        intent.defaults = self.defaults;
         for ((namespace, name, _), pod) in PODS.into_iter().zip(self.pods) {
             if let Some(pod) = pod {
                 intent.pods.insert(object(namespace, name.to_owned()), pod);
@@ -188,7 +193,8 @@ fn network_policy() -> impl Strategy<Value = NetworkPolicy> {
         2 => rules().prop_map(|egress| (None, Some(egress))),
         2 => (rules(), rules()).prop_map(|(ingress, egress)| (Some(ingress), Some(egress))),
     ];
-    let policy = (pod_selector(), directions, replies(), related_errors(), any::<bool>());
+    let policy =
+        (pod_selector(), directions, option::of(replies()), option::of(related_errors()), any::<bool>());
     policy.prop_map(|(pods, (ingress, egress), replies, related_errors, log)| NetworkPolicy {
         pods,
         ingress,
@@ -229,7 +235,7 @@ fn cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
         2 => btree_set(cidrs(), 1..=2).prop_map(|cidrs| ClusterPeer::Networks(cidrs.into_iter().collect())),
     ];
     let egress = vec(cluster_rule(egress_peer.boxed()), 0..=3);
-    (tier, priority, subject, ingress, egress, replies(), related_errors()).prop_map(
+    (tier, priority, subject, ingress, egress, option::of(replies()), option::of(related_errors())).prop_map(
         |(tier, priority, subject, ingress, egress, replies, related_errors)| ClusterNetworkPolicy {
             tier,
             priority,

@@ -82,8 +82,8 @@ pub fn large_pods(pods: usize, policies: usize) -> Intent {
             pods: select(n),
             ingress: Some(vec![rule]),
             egress: None,
-            replies: Replies::Established,
-            related_errors: RelatedErrors::default(),
+            replies: None,
+            related_errors: None,
             log: false,
         };
         (object(format!("policy-{n}")), policy)

@@ -104,3 +104,42 @@ fn answers_that_have_no_way_back() {
         policy("edge", "{rules: [{action: allow, to: [10.0.0.1], ports: [{protocol: UDP, port: 53}]}]}");
     assert_eq!(advice(&open), []);
 }
+
+#[test]
+fn names_that_pods_ask_for() {
+    let pods = "
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: shop, labels: {app: web}}, status: {podIPs: [{ip: 10.244.0.7}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: dns, namespace: kube-system, labels: {app: dns}}, status: {podIPs: [{ip: 10.244.0.2}]}}
+";
+    let policy = |name: &str, annotations: &str, spec: &str| {
+        format!(
+            "---\n{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: shop, annotations: {{{annotations}}}}}, spec: {spec}}}\n"
+        )
+    };
+    let deny =
+        |annotations: &str| policy("deny", annotations, "{podSelector: {}, policyTypes: [Ingress, Egress]}");
+    let to = "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {}";
+    let dns = policy(
+        "dns",
+        "",
+        &format!(
+            "{{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{{to}}}], ports: [{{protocol: UDP, port: 53}}]}}]}}"
+        ),
+    );
+    let found = advice(&format!("{pods}{}{dns}", deny("")));
+    let said = "NetworkPolicy/shop/dns: it lets UDP to port 53 out of a pod that nobody may answer: for example, what \
+                10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/deny, isolation";
+    assert_eq!(found, [(Code::RepliesLost, said.to_owned())]);
+    let defaults = "---\n{apiVersion: outplane.dev/v1alpha1, kind: KubernetesDefaults, metadata: {name: all}, spec: {replies: reverse}}\n";
+    for cured in [
+        format!("{pods}{}{dns}", deny("outplane.dev/replies: reverse")),
+        format!("{pods}{}{dns}{defaults}", deny("")),
+        // Nobody is kept out, or nobody asks.
+        format!("{pods}{dns}"),
+        format!("{pods}{}", deny("")),
+    ] {
+        assert_eq!(advice(&cured), [], "{cured}");
+    }
+}

@@ -92,6 +92,7 @@ fn every_field_is_described() {
         (ours, "Host", "{}"),
         (ours, "AddressGroup", "{}"),
         (ours, "FilterPolicy", "{}"),
+        (ours, "KubernetesDefaults", "{}"),
         (ours, "FilterPolicy", "{appliesTo: {}}"),
         (ours, "FilterPolicy", "{rules: [{}]}"),
         (ours, "FilterPolicy", "{rules: [{rateLimit: {}}]}"),

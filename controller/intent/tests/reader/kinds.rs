@@ -333,3 +333,19 @@ spec: {default: deny}
     };
     assert_eq!(loaded.intent.filters["p"], expected);
 }
+
+#[test]
+fn kubernetes_defaults() {
+    let kind = "apiVersion: outplane.dev/v1alpha1\nkind: KubernetesDefaults\nmetadata: {name: cluster}\n";
+    let said = read(&format!("{kind}spec: {{replies: reverse, relatedErrors: none}}")).intent.defaults;
+    assert_eq!(said, KubernetesDefaults { replies: Replies::Reverse, related_errors: RelatedErrors::None });
+    let unsaid = KubernetesDefaults { replies: Replies::Established, related_errors: RelatedErrors::Allow };
+    assert_eq!(read(&format!("{kind}spec: {{}}")).intent.defaults, unsaid);
+    assert_eq!(read("").intent.defaults, unsaid);
+    let twice = format!("{kind}---\n{}", kind.replace("name: cluster", "name: other"));
+    let error = outplane_intent::reader::parse([("a", twice)]).unwrap_err();
+    assert!(error.errors()[0].to_string().contains("there are KubernetesDefaults already"), "{error}");
+    let error =
+        outplane_intent::reader::parse([("a", format!("{kind}spec: {{replies: maybe}}"))]).unwrap_err();
+    assert!(error.errors()[0].to_string().contains("must be none, established or reverse"), "{error}");
+}

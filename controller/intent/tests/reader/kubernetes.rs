@@ -160,11 +160,14 @@ spec: {{podSelector: {{}}}}
         let policy = read(&text).intent.network_policies[&name("default", "p")].clone();
         (policy.replies, policy.log)
     };
-    assert_eq!(policy("null"), (Replies::Established, false));
-    assert_eq!(policy("{other.example/replies: [1, 2]}"), (Replies::Established, false));
-    assert_eq!(policy("{outplane.dev/replies: none}"), (Replies::None, false));
-    assert_eq!(policy("{outplane.dev/replies: Reverse, outplane.dev/log: 'true'}"), (Replies::Reverse, true));
-    assert_eq!(policy("{outplane.dev/log: 'false'}"), (Replies::Established, false));
+    assert_eq!(policy("null"), (None, false));
+    assert_eq!(policy("{other.example/replies: [1, 2]}"), (None, false));
+    assert_eq!(policy("{outplane.dev/replies: none}"), (Some(Replies::None), false));
+    assert_eq!(
+        policy("{outplane.dev/replies: Reverse, outplane.dev/log: 'true'}"),
+        (Some(Replies::Reverse), true)
+    );
+    assert_eq!(policy("{outplane.dev/log: 'false'}"), (None, false));
 }
 
 #[test]
@@ -178,7 +181,7 @@ metadata: {{name: p, annotations: {{outplane.dev/related-errors: {annotation}}}}
 spec: {{podSelector: {{}}}}
 "
         );
-        assert_eq!(read(&text).intent.network_policies[&name("default", "p")].related_errors, mode);
+        assert_eq!(read(&text).intent.network_policies[&name("default", "p")].related_errors, Some(mode));
     }
 }
 
@@ -238,8 +241,8 @@ status: {conditions: []}
             tier: ClusterTier::Baseline,
             priority: 30,
             subject: anywhere(&[is("kubernetes.io/metadata.name", "shop")], &[is("app", "web")]),
-            replies: Replies::None,
-            related_errors: RelatedErrors::Allow,
+            replies: Some(Replies::None),
+            related_errors: None,
             ingress: vec![
                 ClusterRule {
                     name: Some("from-monitoring".to_owned()),

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 
 use outplane_intent::evaluate::LOCAL_NODE;
 use outplane_intent::model::{
-    ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule,
-    NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
+    ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, KubernetesDefaults, NetworkPolicy,
+    NetworkPolicyRule, NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
 };
 use outplane_p4runtime::entry::{Action, Match};
 
@@ -143,21 +143,32 @@ struct Concern {
     isolated: BTreeMap<PodIndex, (ObjectName, bool)>,
     /// Isolated pods that some rule lets everything pass to or from all the same.
     unrestricted: BTreeSet<PodIndex>,
-    /// The strictest reply mode of the policies that may deny.
-    modes: Vec<Option<Replies>>,
-    /// And whether they let ICMP errors through.
-    related: Vec<Option<RelatedErrors>>,
+    /// What the policies that may deny say, where there are some.
+    says: Vec<Option<Says>>,
+    defaults: KubernetesDefaults,
+}
+
+/// What policies say of answers: the strictest, of those that say anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Says {
+    replies: Option<Replies>,
+    related_errors: Option<RelatedErrors>,
+}
+
+/// The smaller one of what is said.
+fn stricter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
 }
 
 impl Concern {
     fn find(intent: &Intent, resolver: &mut Resolver<'_>, direction: Direction) -> Self {
         let mut isolated: BTreeMap<PodIndex, (ObjectName, bool)> = BTreeMap::new();
         let mut unrestricted = BTreeSet::new();
-        let mut modes: Vec<Option<Replies>> = vec![None; resolver.pod_count()];
-        let mut related: Vec<Option<RelatedErrors>> = vec![None; resolver.pod_count()];
-        let mut stricter = |pod: PodIndex, replies: Replies, errors: RelatedErrors| {
-            modes[pod] = Some(modes[pod].map_or(replies, |mode| mode.min(replies)));
-            related[pod] = Some(related[pod].map_or(errors, |mode| mode.min(errors)));
+        let mut says: Vec<Option<Says>> = vec![None; resolver.pod_count()];
+        let mut hear = |pod: PodIndex, replies: Option<Replies>, errors: Option<RelatedErrors>| {
+            let said = says[pod].get_or_insert_default();
+            said.replies = stricter(said.replies, replies);
+            said.related_errors = stricter(said.related_errors, errors);
         };
         for (name, policy) in &intent.network_policies {
             let Some(rules) = network_rules(policy, direction) else { continue };
@@ -165,7 +176,7 @@ impl Concern {
             for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
                 isolated.entry(*pod).or_insert_with(|| (name.clone(), false)).1 |= policy.log;
                 unrestricted.extend(everything.then_some(*pod));
-                stricter(*pod, policy.replies, policy.related_errors);
+                hear(*pod, policy.replies, policy.related_errors);
             }
         }
         for policy in intent.cluster_policies.values() {
@@ -173,17 +184,27 @@ impl Concern {
                 continue;
             }
             for pod in &resolver.anywhere(&policy.subject).pods {
-                stricter(*pod, policy.replies, policy.related_errors);
+                hear(*pod, policy.replies, policy.related_errors);
             }
         }
-        Self { direction, isolated, unrestricted, modes, related }
+        Self { direction, isolated, unrestricted, says, defaults: intent.defaults }
+    }
+
+    /// The reply mode of a pod that policies may deny something.
+    fn replies(&self, pod: PodIndex) -> Option<Replies> {
+        self.says[pod].map(|said| said.replies.unwrap_or(self.defaults.replies))
+    }
+
+    /// And whether ICMP errors get through to it.
+    fn related_errors(&self, pod: PodIndex) -> Option<RelatedErrors> {
+        self.says[pod].map(|said| said.related_errors.unwrap_or(self.defaults.related_errors))
     }
 
     fn reply_modes(&self, resolver: &Resolver<'_>) -> ReplyModes {
         let of = |least: Replies| {
             let pods =
-                self.modes.iter().enumerate().filter(|(_, mode)| mode.is_some_and(|mode| mode >= least));
-            resolver.addresses_of(pods.map(|(pod, _)| pod))
+                (0..self.says.len()).filter(|pod| self.replies(*pod).is_some_and(|mode| mode >= least));
+            resolver.addresses_of(pods)
         };
         ReplyModes { replies: of(Replies::Established), reverse: of(Replies::Reverse) }
     }
@@ -438,19 +459,23 @@ impl Findings {
 
 /// What the policies' replies open, and of which pods it is not known where they run.
 fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2], findings: &mut Findings) {
-    let mut open =
-        |policy: &str, modes: (Replies, RelatedErrors), direction: Direction, pods: &[PodIndex]| {
-            let (replies, related) = modes;
-            // The strictest of a pod's policies holds, so a laxer one opens nothing there.
-            let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);
-            let opened: Vec<PodIndex> =
-                pods.iter().copied().filter(|pod| own.modes[*pod] == Some(replies)).collect();
-            let undecided = opened.iter().any(|pod| !other.isolated.contains_key(pod));
-            let ingress = direction == Direction::Ingress;
-            findings.openings.extend(openings::of_pods(policy, replies, ingress, opened.len(), undecided));
-            let told = pods.iter().filter(|pod| own.related[**pod] == Some(related)).count();
-            findings.openings.extend(openings::errors_of_pods(policy, related, ingress, told));
+    let mut open = |policy: &str, said: Says, direction: Direction, pods: &[PodIndex]| {
+        // The strictest of a pod's policies holds, so a laxer one, or one that says nothing beside it, opens nothing.
+        let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);
+        let opens =
+            |pod: &PodIndex| own.says[*pod].is_some_and(|strictest| strictest.replies == said.replies);
+        let opened: Vec<PodIndex> = pods.iter().copied().filter(opens).collect();
+        let replies = said.replies.unwrap_or(intent.defaults.replies);
+        let undecided = opened.iter().any(|pod| !other.isolated.contains_key(pod));
+        let ingress = direction == Direction::Ingress;
+        findings.openings.extend(openings::of_pods(policy, replies, ingress, opened.len(), undecided));
+        let tells = |pod: &&PodIndex| {
+            own.says[**pod].is_some_and(|strictest| strictest.related_errors == said.related_errors)
         };
+        let told = pods.iter().filter(tells).count();
+        let related = said.related_errors.unwrap_or(intent.defaults.related_errors);
+        findings.openings.extend(openings::errors_of_pods(policy, related, ingress, told));
+    };
     let [_, ingress] = concerns;
     let mut homeless = ingress.isolated.keys().filter(|pod| resolver.node_addresses(**pod).is_empty());
     if let Some(first) = homeless.next() {
@@ -463,8 +488,8 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
         let selection = resolver.in_namespace(&name.namespace, &policy.pods);
         for direction in DIRECTIONS {
             if network_rules(policy, direction).is_some() {
-                let modes = (policy.replies, policy.related_errors);
-                open(&network_name(name), modes, direction, &selection.pods);
+                let said = Says { replies: policy.replies, related_errors: policy.related_errors };
+                open(&network_name(name), said, direction, &selection.pods);
             }
         }
     }
@@ -472,8 +497,8 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
         let selection = resolver.anywhere(&policy.subject);
         for direction in DIRECTIONS {
             if cluster_rules(policy, direction).iter().any(|rule| rule.action == ClusterAction::Deny) {
-                let modes = (policy.replies, policy.related_errors);
-                open(&format!("ClusterNetworkPolicy/{name}"), modes, direction, &selection.pods);
+                let said = Says { replies: policy.replies, related_errors: policy.related_errors };
+                open(&format!("ClusterNetworkPolicy/{name}"), said, direction, &selection.pods);
             }
         }
     }

@@ -239,7 +239,7 @@ impl Compiler<'_> {
         let mut sides = Sides::new(intent, resolver);
         for direction in DIRECTIONS {
             let concern = concerns[direction as usize];
-            if concern.related.iter().all(Option::is_none) {
+            if concern.says.iter().all(Option::is_none) {
                 continue;
             }
             let origin = self.rows.origin(Origin::COMMON, RELATED_RULE.to_owned());
@@ -254,13 +254,13 @@ impl Compiler<'_> {
                 self.rows.push(table, priority, action, origin, matches);
             }
             let open: Vec<PodIndex> = (0..sides.pods.len())
-                .filter(|pod| concern.related[*pod] == Some(RelatedErrors::Allow))
+                .filter(|pod| concern.related_errors(*pod) == Some(RelatedErrors::Allow))
                 .collect();
             let mut groups: BTreeMap<AddressSet, Vec<AddressSet>> = BTreeMap::new();
             for pod in open {
                 let (peers, own) = match direction {
                     Direction::Ingress => {
-                        let replies = concerns[Direction::Egress as usize].modes[pod].unwrap_or_default();
+                        let replies = concerns[Direction::Egress as usize].replies(pod).unwrap_or_default();
                         (AddressSet::full(), sides.may_have_sent(pod, replies, resolver))
                     }
                     Direction::Egress => {

@@ -119,8 +119,8 @@ pub(super) fn policy(of: &str) -> NetworkPolicy {
         pods: selector(of),
         ingress: None,
         egress: None,
-        replies: Replies::default(),
-        related_errors: RelatedErrors::default(),
+        replies: None,
+        related_errors: None,
         log: false,
     }
 }
@@ -146,8 +146,8 @@ pub(super) fn cluster(tier: ClusterTier, priority: u16, subject: PodsAnywhere) -
         subject,
         ingress: Vec::new(),
         egress: Vec::new(),
-        replies: Replies::default(),
-        related_errors: RelatedErrors::default(),
+        replies: None,
+        related_errors: None,
     }
 }
 

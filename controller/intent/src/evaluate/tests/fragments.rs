@@ -108,7 +108,7 @@ fn network_policy() {
 fn never_a_reply() {
     let modes = |replies| {
         nine_pods()
-            .policy("x/in", crate::model::NetworkPolicy { replies, ..ingress("", &[]) })
+            .policy("x/in", crate::model::NetworkPolicy { replies: Some(replies), ..ingress("", &[]) })
             .policy("x/out", egress("", &[rule(&[], "")]))
     };
     for replies in [Replies::None, Replies::Established, Replies::Reverse] {

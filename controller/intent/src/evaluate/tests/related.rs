@@ -49,14 +49,14 @@ fn to_whoever_may_have_sent_something() {
 fn replies_may_be_too_big() {
     // Clients from y are let in; what the pod answers may not fit a path.
     let server = |replies| {
-        let out = NetworkPolicy { replies, ..egress("pod=a", &[]) };
+        let out = NetworkPolicy { replies: Some(replies), ..egress("pod=a", &[]) };
         nine_pods()
             .policy("x/in", ingress("pod=a", &[rule(&[namespaces("ns=y")], "TCP/80")]))
             .policy("x/out", out)
     };
     server(Replies::Established).check(&[("192.0.2.254 x/a icmp 3/4", ERROR)]);
     server(Replies::None).check(&[("192.0.2.254 x/a icmp 3/4", IN)]);
-    let udp = NetworkPolicy { replies: Replies::Established, ..egress("pod=a", &[]) };
+    let udp = NetworkPolicy { replies: Some(Replies::Established), ..egress("pod=a", &[]) };
     nine_pods()
         .policy("x/in", ingress("pod=a", &[rule(&[namespaces("ns=y")], "UDP/53")]))
         .policy("x/out", udp)
@@ -94,7 +94,7 @@ fn a_denial_of_everything_leaves_nobody_to_send_to() {
 
 #[test]
 fn none_switches_it_off() {
-    let strict = |policy| NetworkPolicy { related_errors: RelatedErrors::None, ..policy };
+    let strict = |policy| NetworkPolicy { related_errors: Some(RelatedErrors::None), ..policy };
     nine_pods().policy("x/in", strict(ingress("pod=a", &[]))).check(&[("192.0.2.254 x/a icmp 3/4", IN)]);
     // The strictest of several holds.
     nine_pods()

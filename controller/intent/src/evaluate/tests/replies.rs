@@ -9,7 +9,7 @@ use crate::model::{ClusterNetworkPolicy, ClusterTier, NetworkPolicy, NetworkPoli
 use Replies::{Established, None as Never, Reverse};
 
 fn mode(replies: Replies, policy: NetworkPolicy) -> NetworkPolicy {
-    NetworkPolicy { replies, ..policy }
+    NetworkPolicy { replies: Some(replies), ..policy }
 }
 
 /// x/a lets nobody in, and out only what these rules say.
@@ -167,7 +167,7 @@ fn the_strictest_mode_of_the_direction_counts() {
         assert_eq!(passes("y/a x/a udp 53>9"), udp, "{one:?} {two:?}");
     }
     // Policies of the other direction, of other pods and without rules don't count.
-    let subject = |policy: ClusterNetworkPolicy| ClusterNetworkPolicy { replies: Never, ..policy };
+    let subject = |policy: ClusterNetworkPolicy| ClusterNetworkPolicy { replies: Some(Never), ..policy };
     let out = ClusterNetworkPolicy {
         egress: vec![pass_on(&[networks(&["192.0.2.0/24"])], "")],
         ..cluster(ClusterTier::Admin, 0, anywhere("", ""))
@@ -194,11 +194,36 @@ fn the_strictest_mode_of_the_direction_counts() {
 }
 
 #[test]
+fn who_says_nothing_has_no_say() {
+    // A default deny, as everybody has it, beside the policy that lets names be asked for.
+    let world = |replies: Option<Replies>, default: Replies| {
+        let mut world = nine_pods()
+            .policy("x/in", ingress("", &[]))
+            .policy("x/in2", NetworkPolicy { replies, ..ingress("pod=a", &[]) })
+            .policy("x/out", egress("", &[rule(&[], "UDP/53")]));
+        world.intent.defaults.replies = default;
+        world
+    };
+    let cases = [
+        (Some(Reverse), Established, true),
+        (Some(Established), Reverse, false),
+        (None, Reverse, true),
+        (None, Established, false),
+        (Some(Reverse), Never, true),
+    ];
+    for (said, default, passes) in cases {
+        let world = world(said, default);
+        let answer = world.packet("y/a x/a udp 53>9");
+        assert_eq!(world.verdict(&answer).allow, passes, "{said:?} {default:?}");
+    }
+}
+
+#[test]
 fn cluster_policies_deny_and_are_answered() {
-    let admin = |replies| ClusterNetworkPolicy {
+    let admin = |replies: Replies| ClusterNetworkPolicy {
         ingress: vec![refuse(&[peer("ns=y", "")], "")],
         egress: vec![accept(&[peer("ns=y", "")], "UDP/53"), refuse(&[peer("ns=y", "pod=b")], "")],
-        replies,
+        replies: Some(replies),
         ..cluster(ClusterTier::Admin, 0, anywhere("ns=x", ""))
     };
     nine_pods().cluster("c", admin(Reverse)).check(&[

@@ -98,6 +98,7 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     intent.nodes = values(&declared.nodes);
     intent.network_policies = values(&declared.network_policies);
     intent.cluster_policies = values(&declared.cluster_policies);
+    intent.defaults = declared.defaults.as_ref().map(|entry| entry.value).unwrap_or_default();
     intent.pods = pods(declared, &lost);
     intent.namespaces = namespaces(declared, &intent);
     warnings::find(&mut resolver, &intent, skipped);
