@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{Advice, AdviceKind};
-use crate::evaluate::{Evaluator, IMPLIED_SWITCH, Verdict};
+use crate::evaluate::{Evaluator, IMPLIED_SWITCH, Verdict, is_for_many};
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, Intent, PortProtocol, Replies, TrafficMatch,
 };
@@ -15,6 +15,10 @@ use crate::packet::{Packet, tcp_flags};
 
 /// Rules that are looked at, of all policies together: each is judged twice for each kind of traffic.
 const MOST: usize = 2000;
+/// Ports to which one speaks and gets no answer: syslog, SNMP traps, flow exports.
+const ONE_WAY: [u16; 5] = [514, 162, 2055, 6343, 4739];
+/// The port of a packet where a rule leaves it open.
+const DNS: u16 = 53;
 /// Where a client's port is.
 const CLIENT: u16 = 49_152;
 const ECHO_REQUEST: u8 = 8;
@@ -111,22 +115,25 @@ struct Request {
 /// Packets that a rule lets through and that ask for an answer which the policy's `replies` do not cover, one of each kind.
 fn requests(intent: &Intent, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Request> {
     let mut requests = Vec::new();
-    let Some((src, dst)) = pair(intent, rule) else { return requests };
+    // What is for many is answered by each as it likes.
+    let Some((src, dst)) = pair(intent, rule).filter(|(_, dst)| !is_for_many(*dst)) else { return requests };
     let reverse =
         "`replies: reverse` lets answers back that look like it; or allow them by a rule of their own";
     // A rule about all traffic is about TCP, too, whose answers come back: it may be meant so.
     for traffic in &rule.traffic {
         match *traffic {
             TrafficMatch::Ports { protocol, source, destination, tcp_flags } => {
-                // Who opens no connection, or answers himself, awaits no answer.
+                // Who opens no connection, or answers himself from a port of his own, awaits no answer.
                 let answers = tcp_flags.is_some_and(|flags| flags.set & tcp_flags::ACK != 0)
-                    || destination.is_none_or(|(low, high)| low != high);
+                    || source.is_some() && destination.is_none();
                 let tcp = protocol == PortProtocol::Tcp;
-                if answers || tcp && policy.replies != Replies::None {
+                let dport = destination.map_or(DNS, |(low, _)| low);
+                let one_way =
+                    !tcp && destination.is_some_and(|(low, high)| low == high && ONE_WAY.contains(&low));
+                if answers || one_way || tcp && policy.replies != Replies::None {
                     continue;
                 }
-                let (sport, dport) =
-                    (source.map_or(CLIENT, |(low, _)| low), destination.map_or(0, |(low, _)| low));
+                let sport = source.map_or(CLIENT, |(low, _)| low);
                 let (packet, answer, what) = match protocol {
                     PortProtocol::Tcp => (
                         Packet::tcp(src, sport, dst, dport, tcp_flags::SYN),
@@ -143,12 +150,16 @@ fn requests(intent: &Intent, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Re
                 let help = if tcp { "`replies: established` lets TCP's answers back" } else { reverse };
                 requests.push(Request { what, help, packet, answer });
             }
-            TrafficMatch::Icmp(matched) if src.is_ipv4() && matched.icmp_type == Some(ECHO_REQUEST) => {
+            TrafficMatch::Icmp(matched)
+                if src.is_ipv4() && matched.icmp_type.is_none_or(|of| of == ECHO_REQUEST) =>
+            {
                 let (packet, answer) =
                     (Packet::icmp(src, dst, ECHO_REQUEST, 0), Packet::icmp(dst, src, 0, 0));
                 requests.push(Request { what: "echo requests", help: reverse, packet, answer });
             }
-            TrafficMatch::IcmpV6(matched) if src.is_ipv6() && matched.icmp_type == Some(ECHO_REQUEST_V6) => {
+            TrafficMatch::IcmpV6(matched)
+                if src.is_ipv6() && matched.icmp_type.is_none_or(|of| of == ECHO_REQUEST_V6) =>
+            {
                 let (packet, answer) = (
                     Packet::icmp(src, dst, ECHO_REQUEST_V6, 0),
                     Packet::icmp(dst, src, ECHO_REQUEST_V6 + 1, 0),

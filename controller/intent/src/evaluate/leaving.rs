@@ -101,6 +101,6 @@ impl Evaluator<'_> {
 }
 
 /// Multicast, and IPv4's broadcast to all of a link.
-fn is_for_many(address: IpAddr) -> bool {
+pub(crate) fn is_for_many(address: IpAddr) -> bool {
     address.is_multicast() || matches!(address, IpAddr::V4(address) if address.is_broadcast())
 }

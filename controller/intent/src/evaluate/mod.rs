@@ -28,6 +28,7 @@ use side::{Direction, PodPolicies, Side};
 use verdict::Decider;
 
 pub use entrance::Entrance;
+pub(crate) use leaving::is_for_many;
 pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;
 pub use side::LOCAL_NODE;

@@ -87,6 +87,10 @@ fn answers_that_have_no_way_back() {
         ("", "ports: [{protocol: TCP, port: 80}]", "", false),
         ("replies: none,", "ports: [{protocol: TCP, port: 80}]", "", true),
         ("", "ports: [{protocol: SCTP, port: 80}]", "", true),
+        ("", "ports: [{protocol: UDP}]", "", true),
+        ("", "ports: [{protocol: UDP, port: 50, endPort: 60}]", "", true),
+        ("", "icmp: [{}]", "", true),
+        ("", "ports: [{protocol: UDP, port: 514}]", "", false),
         // A rule for the answers.
         (
             "",
@@ -99,6 +103,12 @@ fn answers_that_have_no_way_back() {
         let found = of(replies, ports, more);
         assert_eq!(!found.is_empty(), lost, "{replies} {ports} {more}: {found:?}");
     }
+    // What is for many is answered by each as it likes.
+    let many = policy(
+        "edge",
+        "{default: deny, rules: [{action: allow, to: [224.0.0.251/32], ports: [{protocol: UDP, port: 5353}]}]}",
+    );
+    assert_eq!(advice(&many), []);
     // Nothing is denied, or the rule is none that lets it through.
     let open =
         policy("edge", "{rules: [{action: allow, to: [10.0.0.1], ports: [{protocol: UDP, port: 53}]}]}");
@@ -129,7 +139,7 @@ fn names_that_pods_ask_for() {
         ),
     );
     let found = advice(&format!("{pods}{}{dns}", deny("")));
-    let said = "NetworkPolicy/shop/dns: it lets UDP to port 53 out of a pod that nobody may answer: for example, what \
+    let said = "NetworkPolicy/shop/dns: it lets UDP to port 53 out of a pod, and no answer back: for example, what \
                 10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/deny, isolation";
     assert_eq!(found, [(Code::RepliesLost, said.to_owned())]);
     let defaults = "---\n{apiVersion: outplane.dev/v1alpha1, kind: KubernetesDefaults, metadata: {name: all}, spec: {replies: reverse}}\n";

@@ -31,7 +31,7 @@ pub(super) fn find(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) ->
             rule: None,
             kind: AdviceKind::RepliesLost,
             message: format!(
-                "it lets UDP to port {port} out of a pod that nobody may answer: for example, what {destination} answers \
+                "it lets UDP to port {port} out of a pod, and no answer back: for example, what {destination} answers \
                  {source} is denied by {by}"
             ),
             help: "a switch keeps no state: annotate a policy that isolates the pod for ingress with \
