@@ -13,3 +13,14 @@ pub(crate) enum Fate {
     /// No policy denies it, but no port forwards it.
     Drop,
 }
+
+impl Fate {
+    /// As it is written.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Drop => "drop",
+        }
+    }
+}

@@ -68,25 +68,32 @@ impl<'de> Deserialize<'de> for PortSpec {
 }
 
 impl PortSpec {
-    /// Its number. A name has to mean the same on every switch that has it.
-    pub(super) fn number(&self, intent: &Intent) -> Result<u16, String> {
+    /// Its number. A name has to mean the same on all of these switches.
+    pub(super) fn number<'s>(
+        &self,
+        intent: &Intent,
+        switches: impl Iterator<Item = &'s str>,
+    ) -> Result<u16, String> {
         let name = match self {
             Self::Number(port @ 1..=509) => return Ok(*port),
             Self::Number(port) => return Err(format!("port {port}: switch ports are 1 to 509")),
             Self::Name(name) => name,
         };
-        let of_switch = |(switch, declared): (&String, &outplane_intent::model::Switch)| {
-            let port = declared.ports.iter().find(|(_, port)| port.name.as_ref() == Some(name))?;
-            Some((switch.clone(), *port.0))
+        let on = |switch: &'s str| {
+            let declared = intent.switches.get(switch)?;
+            declared.ports.iter().find(|(_, port)| port.name.as_ref() == Some(name)).map(|(port, _)| *port)
         };
-        let found: Vec<(String, u16)> = intent.switches.iter().filter_map(of_switch).collect();
-        match found.first() {
-            None => Err(format!("no switch of the files has a port with the name `{name}`: give its number")),
-            Some((_, port)) if found.iter().all(|(_, other)| other == port) => Ok(*port),
+        let found: Vec<(&str, Option<u16>)> = switches.map(|switch| (switch, on(switch))).collect();
+        let known = || found.iter().filter_map(|(switch, port)| Some((switch, (*port)?)));
+        match known().next() {
+            None => {
+                Err(format!("no switch that is asked has a port with the name `{name}`: give its number"))
+            }
+            Some((_, port)) if found.iter().all(|(_, other)| *other == Some(port)) => Ok(port),
             Some(_) => {
-                let each = found.iter().map(|(switch, port)| format!("{port} on {switch}"));
+                let each = known().map(|(switch, port)| format!("{port} on {switch}"));
                 let each = each.collect::<Vec<_>>().join(", ");
-                Err(format!("`{name}` is port {each}: give the number and --switch"))
+                Err(format!("`{name}` is port {each}: say which with --switch, or give the number"))
             }
         }
     }
@@ -116,11 +123,13 @@ mod tests {
 
     #[test]
     fn ports() {
-        let number = |text: &str| text.parse::<PortSpec>().and_then(|port| port.number(&Intent::default()));
+        let number = |text: &str| {
+            text.parse::<PortSpec>().and_then(|port| port.number(&Intent::default(), ["core"].into_iter()))
+        };
         assert_eq!(number("7"), Ok(7));
         for bad in ["", "0", "510", "65536", "99999999999"] {
             assert!(number(bad).unwrap_err().contains("1 to 509"), "{bad}");
         }
-        assert!(number("uplink").unwrap_err().contains("no switch of the files"));
+        assert!(number("uplink").unwrap_err().contains("no switch that is asked"));
     }
 }

@@ -37,9 +37,13 @@ pub(crate) struct PacketSpec {
 }
 
 impl PacketSpec {
-    /// The packet. Names of pods and hosts become addresses.
-    pub(crate) fn packet(&self, intent: &Intent) -> Result<Packet, String> {
-        Ok(Packet { ingress: self.ingress(intent)?, tags: self.tags()?, kind: self.kind(intent)? })
+    /// The packet, as it is asked about on these switches. Names of pods and hosts become addresses.
+    pub(crate) fn packet<'s>(
+        &self,
+        intent: &Intent,
+        switches: impl Iterator<Item = &'s str>,
+    ) -> Result<Packet, String> {
+        Ok(Packet { ingress: self.ingress(intent, switches)?, tags: self.tags()?, kind: self.kind(intent)? })
     }
 
     fn tags(&self) -> Result<Vec<Tag>, String> {
@@ -53,12 +57,16 @@ impl PacketSpec {
         }
     }
 
-    fn ingress(&self, intent: &Intent) -> Result<Option<Ingress>, String> {
+    fn ingress<'s>(
+        &self,
+        intent: &Intent,
+        switches: impl Iterator<Item = &'s str>,
+    ) -> Result<Option<Ingress>, String> {
         match (&self.port, &self.segment) {
             (Some(_), Some(_)) => {
                 Err("a packet enters by a `port` or in a `segment`: give one of them".to_owned())
             }
-            (Some(port), None) => Ok(Some(Ingress::Port(port.number(intent)?))),
+            (Some(port), None) => Ok(Some(Ingress::Port(port.number(intent, switches)?))),
             (None, Some(segment)) if intent.segments.contains_key(segment) => {
                 Ok(Some(Ingress::Segment(segment.clone())))
             }
@@ -216,7 +224,7 @@ mod tests {
 
     fn parse(json: &str) -> Result<Packet, String> {
         let spec: PacketSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        spec.packet(&Intent::default())
+        spec.packet(&Intent::default(), std::iter::empty())
     }
 
     fn v4(last: u8) -> IpAddr {

@@ -415,6 +415,8 @@ fn a_packet_that_no_policy_denies_leaves_somewhere_or_is_dropped() {
     let found =
         outplane([&["trace", &path, "-o", "json", "--expect", "deny"], &telnet[..]].concat()).ends(0).json();
     assert_eq!(found["switches"][0].get("delivery"), None, "{found}");
+    let run = outplane([&["trace", &path, "--expect", "allow"], &telnet[..]].concat()).ends(1);
+    assert!(run.out.contains("not as expected: allow"), "{}", run.out);
     // For people.
     let run = outplane([&["trace", &path, "--port", "4"], &to_printer[..]].concat()).ends(0);
     assert!(
@@ -426,7 +428,7 @@ fn a_packet_that_no_policy_denies_leaves_somewhere_or_is_dropped() {
         outplane([&["trace", &path, "--vlan", "10", "--port", "rack"], &to_printer[..]].concat()).ends(0);
     assert!(run.out.contains("leaves by port 2: Host printer"), "{}", run.out);
     for (bad, words) in [
-        (["--port", "dask"], "no switch of the files has a port with the name `dask`"),
+        (["--port", "dask"], "no switch that is asked has a port with the name `dask`"),
         (["--dst-mac", "02:00"], "no MAC address"),
         (["--segment", "ofice"], "they have cellar, office"),
         (["--address", "127.0.0.1:1"], "--live"),
@@ -491,10 +493,27 @@ fn live_is_what_the_switch_holds() {
         "{}",
         run.out
     );
+    // Nor is a segment what the files say it is: the switch finds it by port and VLAN.
+    file(folder.path(), "places.yaml", &PLACES.replace("vlan: 10", "vlan: 11"));
+    let elsewhere = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "80"];
+    let found =
+        outplane([&["trace", &path, "-o", "json"], &elsewhere[..], &live[..]].concat()).ends(0).json();
+    let core = &found["switches"][0];
+    assert_eq!(
+        (&core["port"], &core["vlan"], &core["segment"]),
+        (&json!(1), &json!(11), &Value::Null),
+        "{found}"
+    );
+    assert_eq!(core["files"]["delivery"]["how"], "host", "{found}");
+    file(folder.path(), "places.yaml", &changed);
     // In batches, too; and a switch that is away is told.
     let packet = br#"{"src":"10.1.0.7","dst":"10.1.0.9","dport":23,"port":"desk","vlan":10}"#;
     let run = outplane_reading([&["trace", &path, "--batch"], &live[..]].concat(), packet).ends(0);
-    assert!(run.out.contains(r#""verdict":"deny""#), "{}", run.out);
+    assert!(
+        run.out.contains(r#""verdict":"deny""#) && run.out.contains(r#""files":{"verdict":"allow""#),
+        "{}",
+        run.out
+    );
     let away = outplane([&["trace", &path, "--live", "--timeout", "2"], &telnet[..]].concat()).ends(3);
     assert!(away.err.contains("switch core cannot be read"), "{}", away.err);
     outplane([&["trace", &path, "--live", "--both"], &telnet[..]].concat()).ends(2);

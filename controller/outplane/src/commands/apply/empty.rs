@@ -65,7 +65,7 @@ impl Guard {
     }
 
     /// Of each switch that would lose its last policy by the intent log: why that is refused.
-    pub(super) async fn of_log(
+    pub(crate) async fn of_log(
         &self,
         compiled: &Compiled,
         objects: &Objects,

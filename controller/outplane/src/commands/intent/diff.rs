@@ -1,9 +1,13 @@
 //! `outplane intent diff`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use anyhow::bail;
+use jiff::Timestamp;
 use outplane_intent::changes::{self, Change, Changed};
+use outplane_intent::model::Intent;
+use outplane_rmdp_core::object::{DesiredState, Generation};
 use outplane_rmdp_node::generation::parsed;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
@@ -33,11 +37,14 @@ pub(super) struct Arguments {
 /// What differs.
 #[derive(Serialize)]
 pub(super) struct Difference {
-    from: u64,
-    to: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
     pub(super) changes: Vec<Change>,
     /// Switches that should hold something else.
-    switches: Vec<String>,
+    pub(super) switches: Vec<String>,
+    /// Why a rollback would be refused, if it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
@@ -57,17 +64,38 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 /// What one says otherwise than another.
-pub(super) async fn difference(objects: &Objects, from: u64, to: u64) -> anyhow::Result<Difference> {
+async fn difference(objects: &Objects, from: u64, to: u64) -> anyhow::Result<Difference> {
     let (before, after) = (generation(objects, from).await?, generation(objects, to).await?);
-    let all = before.desired.keys().chain(after.desired.keys());
-    let mut switches: Vec<String> =
-        all.filter(|switch| before.desired.get(*switch) != after.desired.get(*switch)).cloned().collect();
-    switches.sort();
-    switches.dedup();
-    let compare =
-        move || Ok::<_, anyhow::Error>(changes::between(&parsed(&before)?.intent, &parsed(&after)?.intent));
+    let switches = differing(&before.desired, &after.desired);
+    let compare = move || {
+        let [before, after] = [in_force(&before)?, in_force(&after)?];
+        Ok::<_, anyhow::Error>(changes::between(&before, &after))
+    };
     let changes = tokio::task::spawn_blocking(compare).await??;
-    Ok(Difference { from, to, changes, switches })
+    Ok(Difference { from, to, changes, switches, refused: None })
+}
+
+/// What a generation says, without the rules that had expired by its time. Takes as long as the policy is large.
+pub(super) fn in_force(record: &Generation) -> anyhow::Result<Intent> {
+    let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(Timestamp::MAX);
+    Ok(without_expired(parsed(record)?.intent, at))
+}
+
+/// The rules of a moment.
+pub(super) fn without_expired(mut intent: Intent, at: Timestamp) -> Intent {
+    for policy in intent.filters.values_mut() {
+        policy.rules.retain(|rule| rule.expires.is_none_or(|expires| expires > at));
+    }
+    intent
+}
+
+/// The switches that should hold something else.
+pub(super) fn differing(
+    before: &BTreeMap<String, DesiredState>,
+    after: &BTreeMap<String, DesiredState>,
+) -> Vec<String> {
+    let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    all.into_iter().filter(|switch| before.get(*switch) != after.get(*switch)).cloned().collect()
 }
 
 impl Difference {
@@ -89,6 +117,10 @@ impl Difference {
         match self.switches.len() {
             0 => writeln!(out, "  no switch holds anything else for it"),
             _ => writeln!(out, "  switches that hold something else for it: {}", self.switches.join(", ")),
+        }?;
+        match &self.refused {
+            Some(refused) => writeln!(out, "  {} {refused}", styled(BAD, "would be refused:")),
+            None => Ok(()),
         }
     }
 }

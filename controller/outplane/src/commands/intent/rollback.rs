@@ -1,12 +1,15 @@
 //! `outplane intent rollback`: an earlier generation's policies once more, as a new generation.
 
-use anyhow::bail;
-use outplane_rmdp_core::object::Generation;
-use outplane_rmdp_node::generation::parsed;
-use outplane_rmdp_node::objects::Objects;
 use std::time::Duration;
 
-use super::diff::difference;
+use anyhow::bail;
+use jiff::Timestamp;
+use outplane_intent::changes;
+use outplane_rmdp_core::object::Generation;
+use outplane_rmdp_node::generation::{desired, parsed};
+use outplane_rmdp_node::objects::Objects;
+
+use super::diff::{Difference, differing, in_force, without_expired};
 use super::{generation, numbers};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::Format;
@@ -43,31 +46,45 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let node = arguments.node.open()?;
     let number = arguments.generation;
-    let (record, newest, difference) = runtime::block_on(read(&node.objects, number))??;
+    let (record, newest) = runtime::block_on(read(&node.objects, number))??;
+    // As of now: rules that have expired since do not come back.
+    let input = Input::of(parsed(&record)?, Timestamp::now());
+    let compiled = compiled::compile(&input)?;
+    let guard = Guard::new(&input, arguments.allow_empty);
+    let after = without_expired(input.intent.clone(), input.at);
+    let mut difference = Difference {
+        from: newest.generation,
+        to: number,
+        changes: changes::between(&in_force(&newest)?, &after),
+        switches: differing(&newest.desired, &desired(&compiled)),
+        refused: guard.of_input(),
+    };
     if arguments.dry_run {
+        if difference.refused.is_none() {
+            let refused = runtime::block_on(guard.of_log(&compiled, &node.objects))??;
+            difference.refused = refused.into_values().next();
+        }
         output::print(format, &difference)?;
         return Ok(Exit::Done);
     }
-    if difference.changes.is_empty() {
-        bail!(
-            "generation {newest}, the newest, says the same as generation {number}: there is nothing to roll back"
-        );
-    }
-    let loaded = parsed(&record)?;
-    let input = Input::of(loaded, jiff::Timestamp::now());
-    let compiled = compiled::compile(&input)?;
-    let guard = Guard::new(&input, arguments.allow_empty);
-    if let Some(refused) = guard.of_input() {
+    if let Some(refused) = difference.refused {
         bail!(refused);
+    }
+    if newest.generation == number {
+        bail!("generation {number} is the newest already: there is nothing to roll back");
+    }
+    if difference.changes.is_empty() && difference.switches.is_empty() {
+        bail!(
+            "generation {}, the newest, says the same as generation {number} does now: there is nothing to roll back",
+            newest.generation
+        );
     }
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
     log::run(&input, &compiled, &node, &guard, waiting, format)
 }
 
-/// The generation, the number of the newest, and what differs between that and this.
-async fn read(objects: &Objects, number: u64) -> anyhow::Result<(Generation, u64, super::diff::Difference)> {
+/// The generation, and the newest.
+async fn read(objects: &Objects, number: u64) -> anyhow::Result<(Generation, Generation)> {
     let newest = numbers(objects).await?.last().copied().unwrap_or_default();
-    let record = generation(objects, number).await?;
-    let difference = difference(objects, newest, number).await?;
-    Ok((record, newest, difference))
+    Ok((generation(objects, number).await?, generation(objects, newest).await?))
 }

@@ -77,7 +77,15 @@ impl Shown {
         let mut taken = BTreeSet::new();
         for file in &mut self.files {
             let path = folder.join(plain_name(&file.name, &mut taken));
-            std::fs::write(&path, &file.text).with_context(|| format!("cannot write {}", path.display()))?;
+            // Never over what is there, nor to where a link leads.
+            let mut to =
+                std::fs::OpenOptions::new().write(true).create_new(true).open(&path).with_context(|| {
+                    format!(
+                        "cannot make {}: --out wants a folder without files of these names",
+                        path.display()
+                    )
+                })?;
+            to.write_all(file.text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
             file.written = Some(path);
         }
         Ok(())
@@ -87,7 +95,8 @@ impl Shown {
 /// A name for a file in one folder: paths of elsewhere lead nowhere here, and what came from standard input has none.
 fn plain_name(name: &str, taken: &mut BTreeSet<String>) -> String {
     let last = Path::new(name).file_name().and_then(|name| name.to_str());
-    let last = last.filter(|name| *name != "-").unwrap_or("policy.yaml");
+    // Standard input is called `<stdin>`.
+    let last = last.filter(|name| *name != "-" && !name.starts_with('<')).unwrap_or("policy.yaml");
     let (stem, extension) = match last.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() => (stem, extension),
         _ => (last, "yaml"),
@@ -131,7 +140,7 @@ mod tests {
     fn names_stay_in_their_folder_and_differ() {
         let mut taken = BTreeSet::new();
         let names =
-            ["a/policy.yaml", "b/policy.yaml", "-", "../../etc/passwd", "/", "..", ".hidden", "x.json"];
+            ["a/policy.yaml", "b/policy.yaml", "<stdin>", "../../etc/passwd", "/", "..", ".hidden", "x.json"];
         let names = names.map(|name| plain_name(name, &mut taken));
         let wanted = [
             "policy.yaml",

@@ -62,6 +62,7 @@ impl Delivery {
         let why = match (how, &entrance.segment) {
             (How::Dropped, segment) => nowhere(entrance, segment.as_deref(), switch),
             (How::CrossConnect, _) => "cross-connected".to_owned(),
+            (How::Flood, _) if to.mac.is_some() => format!("{} is at no port here that is known", to.why),
             (How::Host | How::Flood, _) => to.why.clone(),
         };
         let named = ports.iter().map(|port| named(*port, switch)).collect();
@@ -99,7 +100,7 @@ pub(super) fn fate(answer: &Answer, delivery: Option<&Delivery>) -> Fate {
     }
 }
 
-fn named(port: u16, switch: &Switch) -> String {
+pub(super) fn named(port: u16, switch: &Switch) -> String {
     match switch.ports.get(&port).and_then(|port| port.name.as_ref()) {
         Some(name) => format!("{port} ({name})"),
         None => port.to_string(),

@@ -9,7 +9,7 @@ use outplane_compiler::lookup::{Lookup, Trace};
 use outplane_compiler::program::Program;
 use outplane_intent::evaluate::{Addressee, Entrance, Evaluator, Step, Verdict};
 use outplane_intent::model::Switch;
-use outplane_intent::packet::Packet;
+use outplane_intent::packet::{Ingress, Packet};
 use outplane_intent::reader::Sources;
 use outplane_p4runtime::entry::MulticastGroup;
 use serde::Serialize;
@@ -75,6 +75,13 @@ pub(super) struct Explained {
     pub(super) said: Said,
     /// The segment that the packet enters in.
     segment: Option<String>,
+    /// The port that it enters by, or is taken to; null where it may be any.
+    port: Option<u16>,
+    /// The VLAN that it enters with; null for untagged.
+    vlan: Option<u16>,
+    /// Both, for people.
+    #[serde(skip)]
+    place: String,
     /// Whether the drop is reported to the controller.
     log: bool,
     /// Whether a rate limit lets only so many through.
@@ -93,9 +100,6 @@ pub(super) struct Explained {
     /// With --live: the version of the policy that the switch holds, 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u8>,
-    /// With --live: what the files say, where that is something else.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<Said>,
 }
 
 /// A verdict, and where the packet leaves.
@@ -106,9 +110,16 @@ pub(super) struct Said {
     /// Absent where it is denied, and on a switch that the files do not declare.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delivery: Option<Delivery>,
+    /// With --live: what the files say, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Box<Said>>,
 }
 
 impl Said {
+    fn new(answer: Answer, delivery: Option<Delivery>) -> Self {
+        Self { answer, delivery, files: None }
+    }
+
     pub(super) fn fate(&self) -> Fate {
         delivery::fate(&self.answer, self.delivery.as_ref())
     }
@@ -126,8 +137,11 @@ impl Explained {
     fn of_verdict(verdict: Verdict) -> Self {
         let Verdict { allow, policy, rule, log, rate_limit, segment, steps } = verdict;
         Self {
-            said: Said { answer: Answer::new(allow, policy, rule), delivery: None },
+            said: Said::new(Answer::new(allow, policy, rule), None),
             segment,
+            port: None,
+            vlan: None,
+            place: String::new(),
             log,
             limited: rate_limit.is_some(),
             entries: None,
@@ -135,7 +149,6 @@ impl Explained {
             steps: Some(steps),
             disagreement: None,
             version: None,
-            files: None,
         }
     }
 
@@ -155,16 +168,29 @@ impl Explained {
             steps: None,
             disagreement: None,
             version: None,
-            files: None,
-            said: Said { answer: Answer::of_trace(trace), delivery: None },
+            port: None,
+            vlan: None,
+            place: String::new(),
+            said: Said::new(Answer::of_trace(trace), None),
         }
+    }
+
+    /// Where it enters.
+    fn enters(&mut self, entrance: &Entrance, switch: Option<&Switch>) {
+        (self.port, self.vlan) = (entrance.port, entrance.vlan);
+        let port = entrance.port.map(|port| match switch {
+            Some(switch) => format!(", by port {}", delivery::named(port, switch)),
+            None => format!(", by port {port}"),
+        });
+        let vlan = entrance.vlan.map(|vlan| format!(", VLAN {vlan}"));
+        self.place = port.into_iter().chain(vlan).collect();
     }
 
     /// What follows the verdict.
     pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let segment =
             self.segment.as_ref().map_or_else(|| "no segment".to_owned(), |name| format!("segment {name}"));
-        write!(out, "  enters in {segment}")?;
+        write!(out, "  enters in {segment}{}", self.place)?;
         if self.limited {
             write!(out, "; passes up to a rate limit")?;
         }
@@ -195,7 +221,7 @@ impl Explained {
             Some(version) => writeln!(out, "  by what the switch holds, version {version} of the policy")?,
             None => {}
         }
-        if let Some(files) = &self.files {
+        if let Some(files) = &self.said.files {
             let differ = styled(WARN, "the files say something else:");
             writeln!(out, "  {differ} {}", files.text())?;
         }
@@ -211,6 +237,8 @@ impl Explained {
 struct Held<'a> {
     lookup: Lookup<'a>,
     groups: &'a [MulticastGroup],
+    /// It does, and what the files say of segments is not known there.
+    live: bool,
 }
 
 /// A switch that is asked.
@@ -248,10 +276,11 @@ impl<'a> Judge<'a> {
             let files = state.map(|state| Held {
                 lookup: Lookup::new(Program::outplane(), &state.desired.entries, None),
                 groups: &state.desired.groups,
+                live: false,
             });
             let live = live.get(&switch).map(|live| {
                 let lookup = Lookup::new(Program::outplane(), &live.entries, Some(live.version));
-                (Held { lookup, groups: &live.groups }, live.version)
+                (Held { lookup, groups: &live.groups, live: true }, live.version)
             });
             Asked { switch, files, live }
         };
@@ -265,6 +294,11 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// The names of the switches that are asked.
+    pub(super) fn switches(&self) -> impl Iterator<Item = &str> + Clone {
+        self.switches.iter().map(|asked| asked.switch.as_str())
+    }
+
     fn verdict(&self, switch: &str, packet: &Packet) -> Option<Verdict> {
         self.intent.then(|| self.evaluator.evaluate(Some(switch), self.at, packet))
     }
@@ -272,7 +306,11 @@ impl<'a> Judge<'a> {
     /// What entries do to a packet, and the place where it enters by them.
     fn trace(&self, switch: &str, held: &Held<'a>, packet: &Packet) -> (Trace<'a>, Entrance) {
         let mut entrance = self.evaluator.entrance(Some(switch), packet);
-        let trace = held.lookup.trace(packet, &entrance, &self.segments);
+        // By port and VLAN a switch finds the segment itself, unless somebody says that another is meant.
+        let said = matches!(packet.ingress, Some(Ingress::Segment(_)));
+        let asked =
+            Entrance { segment: entrance.segment.clone().filter(|_| said || !held.live), ..entrance.clone() };
+        let trace = held.lookup.trace(packet, &asked, &self.segments);
         // What a switch holds may take it for another segment's than the files do.
         if entrance.segment.as_ref().and_then(|name| self.segments.get(name)).copied().unwrap_or(0)
             != trace.segment
@@ -313,14 +351,15 @@ impl<'a> Judge<'a> {
     fn said(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Said {
         let (trace, entrance) = self.trace(switch, held, packet);
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
-        Said { answer: Answer::of_trace(trace), delivery }
+        Said::new(Answer::of_trace(trace), delivery)
     }
 
     fn explained(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Explained {
         let (trace, entrance) = self.trace(switch, held, packet);
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
-        let mut explained = Explained::of_trace(trace, entrance.segment);
+        let mut explained = Explained::of_trace(trace, entrance.segment.clone());
         explained.said.delivery = delivery;
+        explained.enters(&entrance, self.declared.get(switch));
         explained
     }
 
@@ -333,12 +372,18 @@ impl<'a> Judge<'a> {
         Some(Delivery::of_leaving(leaving, &entrance, &to, declared))
     }
 
+    /// What a switch says, with what the files say where that is something else.
+    fn compared(&self, asked: &Asked<'a>, live: Said, packet: &Packet, mac: Option<Mac>) -> Said {
+        let files = asked.files.as_ref().map(|held| self.said(&asked.switch, held, packet, mac));
+        Said { files: files.filter(|files| *files != live).map(Box::new), ..live }
+    }
+
     /// The answers alone, by switch.
     pub(super) fn answers(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
         let answer = |asked: &Asked<'a>| {
             let switch = &asked.switch;
             if let Some((live, _)) = &asked.live {
-                return Ok(self.said(switch, live, packet, mac));
+                return Ok(self.compared(asked, self.said(switch, live, packet, mac), packet, mac));
             }
             let intent = self.verdict(switch, packet).map(Answer::of_verdict);
             let entries = asked.files.as_ref().map(|held| self.said(switch, held, packet, mac));
@@ -354,7 +399,7 @@ impl<'a> Judge<'a> {
                 (None, Some(answer)) => {
                     let delivery =
                         if answer.allow() { self.meant_delivery(switch, packet, mac) } else { None };
-                    Ok(Said { answer, delivery })
+                    Ok(Said::new(answer, delivery))
                 }
                 (None, None) => Err(format!("there is no switch {switch}")),
             }
@@ -369,8 +414,7 @@ impl<'a> Judge<'a> {
             if let Some((live, version)) = &asked.live {
                 let mut explained = self.explained(switch, live, packet, mac);
                 explained.version = Some(*version);
-                let files = asked.files.as_ref().map(|held| self.said(switch, held, packet, mac));
-                explained.files = files.filter(|files| *files != explained.said);
+                explained.said = self.compared(asked, explained.said, packet, mac);
                 return Some(explained);
             }
             let intent = self.verdict(switch, packet).map(|verdict| {
@@ -378,6 +422,8 @@ impl<'a> Judge<'a> {
                 if explained.said.answer.allow() {
                     explained.said.delivery = self.meant_delivery(switch, packet, mac);
                 }
+                let entrance = self.evaluator.entrance(Some(switch), packet);
+                explained.enters(&entrance, self.declared.get(switch));
                 explained
             });
             let entries = asked.files.as_ref().map(|held| self.explained(switch, held, packet, mac));

@@ -170,10 +170,10 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 
 fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) -> anyhow::Result<Exit> {
     let spec = arguments.packet.spec();
-    let packet = spec.packet(&input.intent).map_err(Usage)?;
-    let traced = report::Traced::new(&packet, judge.explain(&packet, spec.dst_mac), &input.sources);
+    let packet = spec.packet(&input.intent, judge.switches()).map_err(Usage)?;
+    let mut traced = report::Traced::new(&packet, judge.explain(&packet, spec.dst_mac), &input.sources);
+    let wanted = traced.expecting(arguments.expect);
     output::print(format, &traced)?;
-    let wanted = arguments.expect.is_none_or(|expected| traced.is(expected));
     Ok(if wanted && traced.agreed() { Exit::Done } else { Exit::Failed })
 }
 
@@ -205,7 +205,7 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
             return Err("this is no JSON object: a packet is {\"src\": .., \"dst\": .., ..}".to_owned());
         }
         let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
-        let packet = spec.packet(intent)?;
+        let packet = spec.packet(intent, judge.switches())?;
         let answers = judge.answers(&packet, spec.dst_mac)?;
         let expected = spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.fate() != *expect));
         unexpected.set(unexpected.get() + u64::from(expected.is_some()));

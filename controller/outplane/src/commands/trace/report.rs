@@ -17,6 +17,9 @@ pub(super) struct Traced {
     #[serde(skip)]
     sentence: String,
     switches: Vec<OnSwitch>,
+    /// What should have become of it, where that is something else on some switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Fate>,
 }
 
 /// One packet on one switch.
@@ -39,12 +42,15 @@ impl Traced {
             packet: packet.into(),
             sentence: sentence(packet),
             switches: switches.into_iter().map(on_switch).collect(),
+            expected: None,
         }
     }
 
-    /// Whether that becomes of it on all switches.
-    pub(super) fn is(&self, fate: Fate) -> bool {
-        self.switches.iter().all(|switch| switch.explained.said.fate() == fate)
+    /// With what should become of it on all switches; whether it does.
+    pub(super) fn expecting(&mut self, fate: Option<Fate>) -> bool {
+        let other = |fate: &Fate| self.switches.iter().any(|switch| switch.explained.said.fate() != *fate);
+        self.expected = fate.filter(other);
+        self.expected.is_none()
     }
 
     /// Whether intent and entries say the same, where both were asked.
@@ -59,6 +65,9 @@ impl Report for Traced {
         for switch in &self.switches {
             writeln!(out)?;
             switch.text(out)?;
+        }
+        if let Some(expected) = self.expected {
+            writeln!(out, "\n{} {}", styled(BAD, "not as expected:"), expected.word())?;
         }
         Ok(())
     }
