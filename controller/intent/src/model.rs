@@ -226,6 +226,13 @@ pub struct FilterRule {
     pub expires: Option<Timestamp>,
 }
 
+impl FilterRule {
+    /// Whether it has not expired at a moment.
+    pub fn is_in_force(&self, at: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| expires > at)
+    }
+}
+
 /// Packets a second, with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RateLimit {

@@ -30,7 +30,6 @@ impl Input {
     pub(crate) fn of(loaded: reader::Loaded, at: Timestamp) -> Self {
         let mut warnings = loaded.warnings.clone();
         warnings.extend(loaded.expired(at));
-        warnings.extend(loaded.advice(at));
         Self {
             intent: loaded.intent,
             sources: loaded.sources,

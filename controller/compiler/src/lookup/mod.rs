@@ -98,6 +98,13 @@ impl<'e> Lookup<'e> {
             no_policy: self.version == 0,
         }
     }
+
+    /// The entry that a packet hits in a table.
+    fn hit(&self, table: Table, seen: &Seen) -> Option<Hit<'e>> {
+        let number = self.tables[table as usize].find(|field| seen.value(table, field))?;
+        let entry = &self.entries[number];
+        Some(Hit { table, entry, origin: Origin::decode(&entry.metadata) })
+    }
 }
 
 struct Decision {

@@ -4,7 +4,6 @@ use outplane_p4runtime::entry::MulticastGroup;
 
 use super::{Hit, Lookup, Seen};
 use crate::program::{ActionKind, Table};
-use crate::state::Origin;
 
 /// Where a frame leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +45,5 @@ impl<'e> Lookup<'e> {
         };
         ports.sort_unstable();
         Way { hit: Some(hit), ports }
-    }
-
-    pub(super) fn hit(&self, table: Table, seen: &Seen) -> Option<Hit<'e>> {
-        let number = self.tables[table as usize].find(|field| seen.value(table, field))?;
-        let entry = &self.entries[number];
-        Some(Hit { table, entry, origin: Origin::decode(&entry.metadata) })
     }
 }

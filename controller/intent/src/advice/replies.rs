@@ -4,6 +4,7 @@ mod pods;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{Advice, AdviceKind};
@@ -49,9 +50,8 @@ fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<
         let object = format!("FilterPolicy/{name}");
         let switch = policy.switches.first().or_else(|| intent.switches.keys().next());
         let switch = switch.map_or(IMPLIED_SWITCH, String::as_str);
-        let allowing = policy.rules.iter().filter(|rule| {
-            rule.action == FilterAction::Allow && rule.expires.is_none_or(|expires| expires > at)
-        });
+        let allowing =
+            policy.rules.iter().filter(|rule| rule.action == FilterAction::Allow && rule.is_in_force(at));
         for rule in allowing {
             if left == 0 {
                 return advice;
@@ -188,16 +188,16 @@ fn pair(intent: &Intent, rule: &FilterRule) -> Option<(IpAddr, IpAddr)> {
     sources.iter().find_map(|source| Some((*source, *fits(source)?)))
 }
 
+/// Of a CIDR's first addresses those that are no exceptions.
+fn first_of<'n>(cidr: &'n IpNet, except: &'n [IpNet]) -> impl Iterator<Item = IpAddr> + 'n {
+    cidr.hosts().take(16).filter(|address| !except.iter().any(|net| net.contains(address)))
+}
+
 /// An address or two of a peer, if it has some that are easily found.
 fn some_of(intent: &Intent, peer: &FilterPeer) -> Vec<IpAddr> {
-    let first = |net: &ipnet::IpNet| net.hosts().next();
+    let first = |net: &IpNet| net.hosts().next();
     match peer {
-        FilterPeer::Cidr { cidr, except } => cidr
-            .hosts()
-            .take(16)
-            .find(|address| !except.iter().any(|net| net.contains(address)))
-            .into_iter()
-            .collect(),
+        FilterPeer::Cidr { cidr, except } => first_of(cidr, except).take(1).collect(),
         FilterPeer::Group(name) => intent
             .groups
             .get(name)

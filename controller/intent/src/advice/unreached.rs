@@ -10,21 +10,19 @@ const MOST: usize = 64;
 
 /// A rule, or a default, that takes every IP packet of where its policy looks.
 struct Taker<'a> {
-    policy: &'a str,
+    name: &'a str,
+    policy: &'a FilterPolicy,
     rule: Option<&'a str>,
-    switches: &'a [String],
-    segments: &'a [String],
 }
 
 impl Taker<'_> {
     /// Whether it looks wherever this policy does.
     fn covers(&self, policy: &FilterPolicy) -> bool {
-        within(&policy.switches, self.switches) && within(&policy.segments, self.segments)
+        within(&policy.switches, &self.policy.switches) && within(&policy.segments, &self.policy.segments)
     }
 
     fn text(&self, policy: &str) -> String {
-        let of =
-            if self.policy == policy { String::new() } else { format!(" of FilterPolicy/{}", self.policy) };
+        let of = if self.name == policy { String::new() } else { format!(" of FilterPolicy/{}", self.name) };
         match self.rule {
             Some(rule) => format!("rule {rule}{of}"),
             None => format!("the default{of}"),
@@ -44,21 +42,19 @@ pub(super) fn find(intent: &Intent, at: Timestamp) -> Vec<Advice> {
         policies.sort_by_key(|(name, policy)| (policy.priority, *name));
         let mut takers: Vec<Taker<'_>> = Vec::new();
         for (name, policy) in policies {
-            for rule in policy.rules.iter().filter(|rule| rule.expires.is_none_or(|expires| expires > at)) {
+            for rule in policy.rules.iter().filter(|rule| rule.is_in_force(at)) {
                 let taker = takers.iter().find(|taker| is_ip(rule) && taker.covers(policy));
                 if let Some(taker) = taker {
                     advice.push(unreached(name, rule, taker));
                 } else if takes_all(rule) && takers.len() < MOST {
-                    let (switches, segments) = (&policy.switches[..], &policy.segments[..]);
-                    takers.push(Taker { policy: name, rule: Some(&rule.name), switches, segments });
+                    takers.push(Taker { name, rule: Some(&rule.name), policy });
                 }
             }
             if policy.default.is_some()
                 && takers.len() < MOST
                 && !takers.iter().any(|taker| taker.covers(policy))
             {
-                let (switches, segments) = (&policy.switches[..], &policy.segments[..]);
-                takers.push(Taker { policy: name, rule: None, switches, segments });
+                takers.push(Taker { name, rule: None, policy });
             }
         }
     }

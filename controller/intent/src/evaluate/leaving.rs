@@ -17,7 +17,7 @@ pub struct Addressee {
 }
 
 /// Where a frame leaves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaving {
     /// What sends it there.
     pub by: LeavingBy,
@@ -26,14 +26,13 @@ pub struct Leaving {
 }
 
 /// What sends a frame out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeavingBy {
     /// The port that it entered by is paired with this one.
     CrossConnect,
     /// A host with its destination MAC address is there.
     Host,
     /// Nothing but its segment: all ports of it, but for the one that it came from.
-    #[default]
     Flood,
 }
 

@@ -39,6 +39,7 @@ use jiff::Timestamp;
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use self::limits::Limits;
 pub use self::source::{Location, SourceFile, Sources};
+pub use self::values::parse_mac;
 
 use self::decode::Problem;
 use self::diagnostic::Sink;
@@ -77,21 +78,20 @@ impl Loaded {
         }
         warnings
     }
+}
 
-    /// Warnings for what is allowed and can hardly be meant, as of a moment.
-    pub fn advice(&self, at: Timestamp) -> Vec<Diagnostic> {
-        let warning = |found: Advice| {
-            let code = match found.kind {
-                AdviceKind::Unreached => Code::NeverMatches,
-                AdviceKind::RepliesLost => Code::RepliesLost,
-            };
-            let rule = found.rule.as_deref();
-            let warning =
-                self.sources.diagnostic(Severity::Warning, code, &found.object, rule, found.message);
-            warning.help(found.help)
+/// Warnings for what is allowed and can hardly be meant, as of a moment. Packets are judged for it: for whoever shows them.
+pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> Vec<Diagnostic> {
+    let warning = |found: Advice| {
+        let code = match found.kind {
+            AdviceKind::Unreached => Code::NeverMatches,
+            AdviceKind::RepliesLost => Code::RepliesLost,
         };
-        advice::find(&self.intent, at).into_iter().map(warning).collect()
-    }
+        let rule = found.rule.as_deref();
+        let warning = sources.diagnostic(Severity::Warning, code, &found.object, rule, found.message);
+        warning.help(found.help)
+    };
+    advice::find(intent, at).into_iter().map(warning).collect()
 }
 
 /// Reads files and folders.

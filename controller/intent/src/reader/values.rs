@@ -212,7 +212,8 @@ fn host_bit_count(net: IpNet) -> u8 {
     net.max_prefix_len() - net.prefix_len()
 }
 
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
+/// A MAC address: six bytes in hexadecimal, all with `:` or all with `-` between them.
+pub fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let separator = if text.contains('-') { '-' } else { ':' };
     let bytes: Option<Vec<u8>> = text
         .split(separator)

@@ -11,7 +11,8 @@ fn advice(spec: &str) -> Vec<(Code, String)> {
          ---\n{{apiVersion: outplane.dev/v1alpha1, kind: Segment, metadata: {{name: lab}}, spec: {{subnets: [10.2.0.0/24]}}}}\n{spec}"
     );
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-    let found = read(&text).advice(now);
+    let loaded = read(&text);
+    let found = outplane_intent::reader::advice(&loaded.intent, &loaded.sources, now);
     assert!(found.iter().all(|one| one.location().is_some()), "each has its place");
     found.iter().map(|one| (one.code(), one.to_string())).collect()
 }

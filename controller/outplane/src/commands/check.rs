@@ -7,7 +7,7 @@ use outplane_compiler::capacity::Resource;
 use outplane_compiler::compile::{Note, Opening, SwitchState, Unread};
 use outplane_compiler::program::Table;
 use outplane_intent::model::{Intent, KubernetesDefaults};
-use outplane_intent::reader::Diagnostic;
+use outplane_intent::reader::{self, Diagnostic};
 use serde::Serialize;
 
 use crate::cli::{Format, Sources};
@@ -75,10 +75,11 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 fn check(arguments: &Arguments) -> Checked {
-    let input = match input::load(&arguments.sources) {
+    let mut input = match input::load(&arguments.sources) {
         Ok(input) => input,
         Err(refused) => return Checked::refused(refused),
     };
+    input.warnings.extend(reader::advice(&input.intent, &input.sources, input.at));
     let objects = objects(&input.intent);
     let compiled = match compiled::compile(&input) {
         Ok(compiled) => compiled,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use outplane_intent::model::Intent;
+use outplane_intent::reader::parse_mac;
 use serde::de::{Deserialize, Deserializer};
 
 use super::link::number_or_text;
@@ -16,21 +17,15 @@ impl FromStr for Mac {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let byte = |part: &str| {
-            let digits = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
-            if digits { u8::from_str_radix(part, 16).ok() } else { None }
-        };
-        let bytes: Option<Vec<u8>> = text.split([':', '-']).map(byte).collect();
-        let mac = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
-        mac.map(Self).ok_or_else(|| format!("`{text}` is no MAC address: six bytes, as in 02:00:0a:01:00:07"))
+        parse_mac(text)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is no MAC address: six bytes, as in 02:00:0a:01:00:07"))
     }
 }
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, rest @ ..] = self.0;
-        write!(f, "{first:02x}")?;
-        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+        f.write_str(&self.0.map(|byte| format!("{byte:02x}")).join(":"))
     }
 }
 

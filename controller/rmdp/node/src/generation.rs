@@ -90,17 +90,16 @@ pub struct Compiled {
 /// asynchronous code.
 pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), GenerationError> {
     let loaded = parsed(record)?;
-    // Milliseconds beyond what the calendar holds are its ends.
-    let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(if record.as_of_ms < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    });
-    let states = compile(&loaded.intent, &Options { at }).map_err(|error| GenerationError::TooMuch {
-        generation: record.generation,
-        reason: text(&error.to_string()),
+    let states = compile(&loaded.intent, &Options { at: as_of(record) }).map_err(|error| {
+        GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
     })?;
     Ok((states, loaded.intent))
+}
+
+/// The time that rules of a generation expire by. Milliseconds beyond what the calendar holds are its ends.
+pub fn as_of(record: &Generation) -> Timestamp {
+    let end = if record.as_of_ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(record.as_of_ms).unwrap_or(end)
 }
 
 /// What the switches should hold, as a generation says it.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use outplane_intent::changes::{self, Change, Changed};
 use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{DesiredState, Generation};
-use outplane_rmdp_node::generation::parsed;
+use outplane_rmdp_node::generation::{as_of, parsed};
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
@@ -77,14 +77,13 @@ async fn difference(objects: &Objects, from: u64, to: u64) -> anyhow::Result<Dif
 
 /// What a generation says, without the rules that had expired by its time. Takes as long as the policy is large.
 pub(super) fn in_force(record: &Generation) -> anyhow::Result<Intent> {
-    let at = Timestamp::from_millisecond(record.as_of_ms).unwrap_or(Timestamp::MAX);
-    Ok(without_expired(parsed(record)?.intent, at))
+    Ok(without_expired(parsed(record)?.intent, as_of(record)))
 }
 
 /// The rules of a moment.
 pub(super) fn without_expired(mut intent: Intent, at: Timestamp) -> Intent {
     for policy in intent.filters.values_mut() {
-        policy.rules.retain(|rule| rule.expires.is_none_or(|expires| expires > at));
+        policy.rules.retain(|rule| rule.is_in_force(at));
     }
     intent
 }
@@ -98,9 +97,10 @@ pub(super) fn differing(
     all.into_iter().filter(|switch| before.get(*switch) != after.get(*switch)).cloned().collect()
 }
 
-impl Difference {
-    /// The changes, a line each.
-    pub(super) fn lines(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Report for Difference {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let head = format!("From generation {} to {}", self.from, self.to);
+        writeln!(out, "{}", styled(HEAD, head))?;
         for Change { object, rule, change } in self.changes.iter().take(MOST) {
             let rule = rule.as_ref().map(|rule| format!(", rule {rule}")).unwrap_or_default();
             let (sign, more) = match change {
@@ -122,13 +122,5 @@ impl Difference {
             Some(refused) => writeln!(out, "  {} {refused}", styled(BAD, "would be refused:")),
             None => Ok(()),
         }
-    }
-}
-
-impl Report for Difference {
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let head = format!("From generation {} to {}", self.from, self.to);
-        writeln!(out, "{}", styled(HEAD, head))?;
-        self.lines(out)
     }
 }

@@ -80,19 +80,22 @@ async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
     // One more than are listed, to compare the oldest of them with.
     let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
     let mut generations = Vec::new();
-    for number in &numbers[numbers.len().saturating_sub(limit + 1)..] {
-        let line = match generation(objects, *number).await {
+    let listed = numbers.len().saturating_sub(limit);
+    for (place, number) in numbers.iter().enumerate().skip(listed.saturating_sub(1)) {
+        let is_listed = place >= listed;
+        match generation(objects, *number).await {
             Ok(record) => {
-                let line = line(objects, &record, &seen, newest == Some(*number)).await?;
-                seen.insert(*number, Seen::of(&record));
-                line
+                let own = Seen::of(&record);
+                if is_listed {
+                    generations.push(line(objects, &record, &own, &seen, newest == Some(*number)).await?);
+                }
+                seen.insert(*number, own);
             }
-            Err(error) => Line::unread(*number, format!("{error:#}")),
-        };
-        generations.push(line);
+            Err(error) if is_listed => generations.push(Line::unread(*number, format!("{error:#}"))),
+            Err(_) => {}
+        }
     }
     generations.reverse();
-    generations.truncate(limit);
     Ok(History { omitted: numbers.len() - generations.len(), generations })
 }
 
@@ -104,24 +107,21 @@ struct Seen {
 
 impl Seen {
     fn of(record: &Generation) -> Self {
-        Self { files: hash(record), desired: record.desired.clone() }
+        let mut hasher = DefaultHasher::new();
+        record.files.hash(&mut hasher);
+        Self { files: hasher.finish(), desired: record.desired.clone() }
     }
-}
-
-fn hash(record: &Generation) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    record.files.hash(&mut hasher);
-    hasher.finish()
 }
 
 async fn line(
     objects: &Objects,
     record: &Generation,
+    own: &Seen,
     seen: &BTreeMap<u64, Seen>,
     newest: bool,
 ) -> anyhow::Result<Line> {
-    let (number, files) = (record.generation, hash(record));
-    let same_as = seen.iter().rev().find(|(_, other)| other.files == files).map(|(number, _)| *number);
+    let number = record.generation;
+    let same_as = seen.iter().rev().find(|(_, other)| other.files == own.files).map(|(number, _)| *number);
     let before = seen.values().next_back();
     let mut switches = Vec::new();
     for (switch, state) in &record.desired {

@@ -73,15 +73,8 @@ impl Answer {
 pub(super) struct Explained {
     #[serde(flatten)]
     pub(super) said: Said,
-    /// The segment that the packet enters in.
-    segment: Option<String>,
-    /// The port that it enters by, or is taken to; null where it may be any.
-    port: Option<u16>,
-    /// The VLAN that it enters with; null for untagged.
-    vlan: Option<u16>,
-    /// Both, for people.
-    #[serde(skip)]
-    place: String,
+    #[serde(flatten)]
+    place: Place,
     /// Whether the drop is reported to the controller.
     log: bool,
     /// Whether a rate limit lets only so many through.
@@ -100,6 +93,34 @@ pub(super) struct Explained {
     /// With --live: the version of the policy that the switch holds, 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u8>,
+}
+
+/// Where a packet enters.
+#[derive(Clone, Debug, Serialize)]
+struct Place {
+    /// The segment that it enters in.
+    segment: Option<String>,
+    /// The port that it enters by, or is taken to; null where it may be any.
+    port: Option<u16>,
+    /// The VLAN that it enters with; null for untagged.
+    vlan: Option<u16>,
+    /// All of it, for people.
+    #[serde(skip)]
+    text: String,
+}
+
+impl Place {
+    fn new(entrance: Entrance, switch: Option<&Switch>) -> Self {
+        let Entrance { port, vlan, segment } = entrance;
+        let mut text = match &segment {
+            Some(name) => format!("segment {name}"),
+            None => "no segment".to_owned(),
+        };
+        let named = port.map(|port| switch.map_or_else(|| port.to_string(), |of| delivery::named(port, of)));
+        text.extend(named.map(|port| format!(", by port {port}")));
+        text.extend(vlan.map(|vlan| format!(", VLAN {vlan}")));
+        Self { segment, port, vlan, text }
+    }
 }
 
 /// A verdict, and where the packet leaves.
@@ -134,14 +155,11 @@ impl Said {
 }
 
 impl Explained {
-    fn of_verdict(verdict: Verdict) -> Self {
-        let Verdict { allow, policy, rule, log, rate_limit, segment, steps } = verdict;
+    fn of_verdict(verdict: Verdict, delivery: Option<Delivery>, place: Place) -> Self {
+        let Verdict { allow, policy, rule, log, rate_limit, segment: _, steps } = verdict;
         Self {
-            said: Said::new(Answer::new(allow, policy, rule), None),
-            segment,
-            port: None,
-            vlan: None,
-            place: String::new(),
+            said: Said::new(Answer::new(allow, policy, rule), delivery),
+            place,
             log,
             limited: rate_limit.is_some(),
             entries: None,
@@ -152,7 +170,7 @@ impl Explained {
         }
     }
 
-    fn of_trace(trace: Trace<'_>, segment: Option<String>) -> Self {
+    fn of_trace(trace: Trace<'_>, delivery: Option<Delivery>, place: Place) -> Self {
         let line = |entry: &outplane_p4runtime::entry::Entry| {
             let table = crate::entries::table_name(schema(), entry.key.table);
             let action = schema().describe_action(&entry.action);
@@ -160,7 +178,7 @@ impl Explained {
             format!("{table}: {} -> {action}  {origin}", matches_text(schema(), &entry.key))
         };
         Self {
-            segment,
+            place,
             log: trace.log,
             limited: trace.limiter.is_some(),
             entries: Some(trace.hits.iter().map(|hit| EntryForm::new(schema(), hit.entry)).collect()),
@@ -168,29 +186,13 @@ impl Explained {
             steps: None,
             disagreement: None,
             version: None,
-            port: None,
-            vlan: None,
-            place: String::new(),
-            said: Said::new(Answer::of_trace(trace), None),
+            said: Said::new(Answer::of_trace(trace), delivery),
         }
-    }
-
-    /// Where it enters.
-    fn enters(&mut self, entrance: &Entrance, switch: Option<&Switch>) {
-        (self.port, self.vlan) = (entrance.port, entrance.vlan);
-        let port = entrance.port.map(|port| match switch {
-            Some(switch) => format!(", by port {}", delivery::named(port, switch)),
-            None => format!(", by port {port}"),
-        });
-        let vlan = entrance.vlan.map(|vlan| format!(", VLAN {vlan}"));
-        self.place = port.into_iter().chain(vlan).collect();
     }
 
     /// What follows the verdict.
     pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let segment =
-            self.segment.as_ref().map_or_else(|| "no segment".to_owned(), |name| format!("segment {name}"));
-        write!(out, "  enters in {segment}{}", self.place)?;
+        write!(out, "  enters in {}", self.place.text)?;
         if self.limited {
             write!(out, "; passes up to a rate limit")?;
         }
@@ -306,21 +308,17 @@ impl<'a> Judge<'a> {
     /// What entries do to a packet, and the place where it enters by them.
     fn trace(&self, switch: &str, held: &Held<'a>, packet: &Packet) -> (Trace<'a>, Entrance) {
         let mut entrance = self.evaluator.entrance(Some(switch), packet);
-        // By port and VLAN a switch finds the segment itself, unless somebody says that another is meant.
-        let said = matches!(packet.ingress, Some(Ingress::Segment(_)));
-        let asked =
-            Entrance { segment: entrance.segment.clone().filter(|_| said || !held.live), ..entrance.clone() };
-        let trace = held.lookup.trace(packet, &asked, &self.segments);
-        // What a switch holds may take it for another segment's than the files do.
-        if entrance.segment.as_ref().and_then(|name| self.segments.get(name)).copied().unwrap_or(0)
-            != trace.segment
-        {
+        // A switch finds the segment itself, by port and VLAN, unless somebody says which is meant.
+        let finds = held.live && !matches!(packet.ingress, Some(Ingress::Segment(_)));
+        if finds {
+            entrance.segment = None;
+        }
+        let trace = held.lookup.trace(packet, &entrance, &self.segments);
+        if finds && trace.segment != 0 {
             let named =
                 self.segments.iter().find(|(_, id)| **id == trace.segment).map(|(name, _)| name.clone());
-            entrance.segment = match trace.segment {
-                0 => None,
-                id => Some(named.unwrap_or_else(|| format!("of id {id}, which the files do not have"))),
-            };
+            let unknown = || format!("of id {}, which the files do not have", trace.segment);
+            entrance.segment = Some(named.unwrap_or_else(unknown));
         }
         (trace, entrance)
     }
@@ -357,10 +355,7 @@ impl<'a> Judge<'a> {
     fn explained(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Explained {
         let (trace, entrance) = self.trace(switch, held, packet);
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
-        let mut explained = Explained::of_trace(trace, entrance.segment.clone());
-        explained.said.delivery = delivery;
-        explained.enters(&entrance, self.declared.get(switch));
-        explained
+        Explained::of_trace(trace, delivery, Place::new(entrance, self.declared.get(switch)))
     }
 
     /// Where the intent sends a packet that passes.
@@ -418,13 +413,10 @@ impl<'a> Judge<'a> {
                 return Some(explained);
             }
             let intent = self.verdict(switch, packet).map(|verdict| {
-                let mut explained = Explained::of_verdict(verdict);
-                if explained.said.answer.allow() {
-                    explained.said.delivery = self.meant_delivery(switch, packet, mac);
-                }
+                let delivery = if verdict.allow { self.meant_delivery(switch, packet, mac) } else { None };
                 let entrance = self.evaluator.entrance(Some(switch), packet);
-                explained.enters(&entrance, self.declared.get(switch));
-                explained
+                let entrance = Entrance { segment: verdict.segment.clone(), ..entrance };
+                Explained::of_verdict(verdict, delivery, Place::new(entrance, self.declared.get(switch)))
             });
             let entries = asked.files.as_ref().map(|held| self.explained(switch, held, packet, mac));
             match (entries, intent) {

@@ -179,7 +179,6 @@ struct Daemon<M> {
     probe_hint: watch::Sender<u64>,
     /// Tasks of an entry of the log of probes that wait for room, and whether they may be known.
     probes: (VecDeque<Task>, bool),
-    draining: bool,
     /// Whoever drains ends by then, whatever is left: no lease of its own lasts longer.
     ends_by: Option<Instant>,
     notifier: Notifier,
@@ -219,7 +218,6 @@ impl<M: Inside> Daemon<M> {
             intent_hint: watch::channel(0).0,
             probe_hint: watch::channel(0).0,
             probes: (VecDeque::new(), false),
-            draining: false,
             ends_by: None,
             notifier: Notifier::from_environment(),
             packet_settings: None,
@@ -272,7 +270,7 @@ impl<M: Inside> Daemon<M> {
             if wait.is_zero() {
                 self.shell.step(Input::Tick);
             }
-            if self.draining && self.shell.machine.is_drained() {
+            if self.is_draining() && self.shell.machine.is_drained() {
                 break;
             }
             if self.ends_by.is_some_and(|end| end <= now) {
@@ -292,7 +290,7 @@ impl<M: Inside> Daemon<M> {
                 () = tokio::time::sleep(wait.min(clock::MAX_SLEEP)) => {}
                 _ = seconds.tick() => self.every_second(),
                 _ = statuses.tick() => self.write_status(),
-                () = stop.cancelled(), if !self.draining => self.drain("asked to stop"),
+                () = stop.cancelled(), if !self.is_draining() => self.drain("asked to stop"),
                 Some(_) = self.chores.join_next() => {}
             }
         }
@@ -519,11 +517,14 @@ impl<M: Inside> Daemon<M> {
         }
     }
 
+    fn is_draining(&self) -> bool {
+        self.ends_by.is_some()
+    }
+
     fn drain(&mut self, why: &str) {
-        if self.draining {
+        if self.is_draining() {
             return;
         }
-        self.draining = true;
         self.ends_by = Some(clock::instant() + self.shell.config.longest_lease());
         tracing::info!(why, "draining: nothing new is claimed, what is under way finishes");
         self.shell.readiness.lacks(Lacking::Draining, format!("draining: {why}"));

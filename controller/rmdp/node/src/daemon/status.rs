@@ -51,7 +51,7 @@ impl<M: Inside> Daemon<M> {
             config: self.version,
             generation: self.shell.generation,
             receiver: self.receiver.mode().to_string(),
-            draining: self.draining,
+            draining: self.is_draining(),
             counters: self.counters(),
             tasks,
             alerts,
