@@ -1,8 +1,9 @@
 //! The command line: options that all commands share, and the commands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::commands;
@@ -125,15 +126,38 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "neither a time like 2027-01-31T12:00:00Z nor a date like 2027-01-31".to_owned())
 }
 
+/// The usage line of the subcommand that these arguments call.
+pub(crate) fn usage(arguments: impl IntoIterator<Item = OsString>) -> clap::builder::StyledStr {
+    let mut command = Cli::command();
+    command.build();
+    for argument in arguments {
+        if let Some(called) = command.find_subcommand(&argument) {
+            command = called.clone();
+        }
+    }
+    command.render_usage()
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_usage_line_is_the_subcommands() {
+        for (arguments, line) in [
+            (&["apply", "x.yaml"][..], "Usage: outplane apply [OPTIONS] <FILES>..."),
+            (&["-o", "json", "show", "tables", "--switch", "check"], "Usage: outplane show tables [OPTIONS]"),
+            (&["intent", "diff"], "Usage: outplane intent diff [OPTIONS]"),
+        ] {
+            let usage = usage(arguments.iter().map(OsString::from)).to_string();
+            assert!(usage.starts_with(line), "{usage}");
+        }
     }
 
     #[test]

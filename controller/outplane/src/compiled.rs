@@ -11,7 +11,7 @@ use outplane_p4runtime::Schema;
 use serde::Serialize;
 
 use crate::input::{Input, Refused};
-use crate::output::{FAINT, HEAD, columns, count, grouped, styled};
+use crate::output::{FAINT, HEAD, columns_and_text, count, grouped, styled};
 
 /// The names of what is in a switch.
 pub(crate) fn schema() -> &'static Schema {
@@ -131,7 +131,7 @@ pub(crate) fn usage_table(out: &mut dyn Write, resources: &[ResourceUsage]) -> i
             biggest.join(", "),
         ]
     });
-    columns(out, &["resource", "used", "of", "%", "most by"], &[1, 2, 3], rows)
+    columns_and_text(out, &["resource", "used", "of", "%", "most by"], &[1, 2, 3], rows)
 }
 
 /// A share with one digit: `0.1`.

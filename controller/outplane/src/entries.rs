@@ -9,6 +9,8 @@ use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
 use serde::Serialize;
 
+use crate::names::{Names, with};
+
 /// A table entry by name. Numbers are hexadecimal strings, because JSON's numbers end before IPv6 addresses do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EntryForm {
@@ -164,6 +166,22 @@ impl std::fmt::Display for GroupForm {
     }
 }
 
+/// A multicast group for people: `multicast group 56 (segment guests): ports 4 (guests), 5 (uplink)`.
+pub(crate) fn group_text(group: &MulticastGroup, names: &Names) -> String {
+    let ports: Vec<String> = group.ports.iter().map(|port| names.port(*port)).collect();
+    let group = with(&group.id.to_string(), names.of_group(group));
+    format!("multicast group {group}: ports {}", ports.join(", "))
+}
+
+/// A meter cell for people: `filter_rate_limiter[293] (FilterPolicy/servers, rule ping): rate 100 (burst 20), ..`.
+pub(crate) fn meter_text(schema: &Schema, cell: &MeterCell, names: &Names) -> String {
+    let text = MeterForm::new(schema, cell).to_string();
+    match (names.of_meter(cell), text.split_once(": ")) {
+        (Some(rule), Some((cell, rate))) => format!("{cell} ({rule}): {rate}"),
+        _ => text,
+    }
+}
+
 impl std::fmt::Display for MeterForm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { meter, index, cir, cburst, pir, pburst } = self;
@@ -214,7 +232,7 @@ impl ChangeForm {
         let entry = |sign: char, entry: &Entry| {
             let table = table_name(schema, entry.key.table);
             let action = schema.describe_action(&entry.action);
-            let matches = matches_text(schema, &entry.key);
+            let matches = matches_text(schema, &entry.key, &Names::default());
             format!(
                 "{sign} {table} {}: {matches} -> {action}  {}",
                 entry.key.priority,
@@ -234,7 +252,8 @@ impl ChangeForm {
             Change::Modify(new) => ("modify", Changed::Entry(EntryForm::new(schema, new)), entry('~', new)),
             Change::Delete(key) => {
                 let table = table_name(schema, key.table);
-                let text = format!("- {table} {}: {}", key.priority, matches_text(schema, key));
+                let text =
+                    format!("- {table} {}: {}", key.priority, matches_text(schema, key, &Names::default()));
                 (
                     "delete",
                     Changed::Key { table, priority: key.priority, matches: matches(schema, key) },
@@ -285,8 +304,8 @@ pub(crate) fn origin_text(metadata: &[u8]) -> String {
     }
 }
 
-/// What a key matches, for people: `src_class=5, tcp_flags=0x2/0x12`, addresses as addresses.
-pub(crate) fn matches_text(schema: &Schema, key: &Key) -> String {
+/// What a key matches, for people: `src_class=5 (host web), tcp_flags=0x2/0x12`, addresses as addresses.
+pub(crate) fn matches_text(schema: &Schema, key: &Key, names: &Names) -> String {
     if key.matches.is_empty() {
         return "anything".to_owned();
     }
@@ -299,12 +318,14 @@ pub(crate) fn matches_text(schema: &Schema, key: &Key) -> String {
         let info = table.and_then(|table| table.field(field.field));
         let bits = info.map_or(0, |info| info.bits);
         let name = info.map_or_else(|| format!("field {}", field.field), |info| info.name.clone());
-        let _ = write!(text, "{name}={}", value_text(field.matches, bits));
+        let value = value_text(field.matches, bits);
+        let known = names.of_match(key.table, field.field, field.matches);
+        let _ = write!(text, "{name}={}", with(&value, known));
     }
     text
 }
 
-fn value_text(matches: Match, bits: u32) -> String {
+pub(crate) fn value_text(matches: Match, bits: u32) -> String {
     let number = |value| number_text(value, bits);
     match matches {
         Match::Exact(value) | Match::Optional(value) => number(value),

@@ -12,6 +12,7 @@ mod entries;
 mod exit;
 mod input;
 mod logging;
+mod names;
 mod node;
 mod output;
 mod packet;
@@ -45,7 +46,8 @@ fn main() -> ExitCode {
             if let Some(Usage(words)) = error.downcast_ref() {
                 said(output, words);
                 if matches!(output, Format::Text) {
-                    let _ = writeln!(anstream::stderr(), "\nFor more information, try '--help'.");
+                    let usage = cli::usage(std::env::args_os().skip(1));
+                    let _ = writeln!(anstream::stderr(), "\n{usage}\n\nFor more information, try '--help'.");
                 }
                 return of_usage();
             }

@@ -87,6 +87,62 @@ pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Columns that lines for people have at most, where they can be broken.
+pub(crate) const LINE: usize = 100;
+
+/// Writes a text in lines of at most [`LINE`] columns, broken at blanks: the first is indented by so many blanks, those
+/// that follow by so many. A word that is longer has a line of its own.
+pub(crate) fn wrapped(out: &mut dyn Write, first: usize, next: usize, text: &str) -> io::Result<()> {
+    let (mut column, mut blanks, mut begun) = (0, first, false);
+    for (place, unit) in units(text).into_iter().enumerate() {
+        // Several blanks in a row come as words without letters.
+        blanks += usize::from(place > 0);
+        let wide = width(unit);
+        if wide == 0 {
+            continue;
+        }
+        if begun && column + blanks + wide > LINE {
+            writeln!(out)?;
+            (column, blanks) = (0, next);
+        }
+        write!(out, "{:blanks$}{unit}", "")?;
+        (column, blanks, begun) = (column + blanks + wide, 0, true);
+    }
+    writeln!(out)
+}
+
+/// Columns that a text takes: what colours it takes none.
+fn width(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().chars().count()
+}
+
+/// What lines are broken between: words, and short remarks in parentheses, which stay whole.
+fn units(text: &str) -> Vec<&str> {
+    /// A longer remark is broken like everything else.
+    const REMARK: usize = 40;
+    let mut units = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut depth = 0_usize;
+        let blank = |letter: char| {
+            match letter {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            letter == ' ' && depth == 0
+        };
+        let whole = rest.find(blank).unwrap_or(rest.len());
+        let word = rest.find(' ').unwrap_or(rest.len());
+        let end = if width(&rest[..whole]) <= REMARK { whole } else { word };
+        units.push(&rest[..end]);
+        match rest.get(end + 1..) {
+            Some(more) => rest = more,
+            None => return units,
+        }
+    }
+}
+
 /// `1 entry`, `2 entries`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number as u64), if number == 1 { one } else { many })
@@ -131,6 +187,33 @@ pub(crate) fn columns(
     Ok(())
 }
 
+/// Columns whose last one is text, which is broken where a line would be longer than [`LINE`].
+pub(crate) fn columns_and_text(
+    out: &mut dyn Write,
+    head: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    let (mut rows, mut texts): (Vec<Vec<String>>, Vec<String>) = (rows.into_iter().collect(), Vec::new());
+    for row in &mut rows {
+        texts.extend(row.pop());
+        row.push(String::new());
+    }
+    columns(&mut lines, head, right, rows)?;
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    let mut lines = lines.lines();
+    let first = lines.next().unwrap_or_default();
+    writeln!(out, "{first}")?;
+    let start = head.last().and_then(|last| first.rfind(last)).unwrap_or(first.len());
+    for (line, text) in lines.zip(&texts) {
+        let line = if text.is_empty() { line.to_owned() } else { format!("{line:start$}{text}") };
+        let start = start + text.len() - text.trim_start().len();
+        wrapped(out, 0, start + 2, &line)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +225,49 @@ mod tests {
         {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    fn written(first: usize, next: usize, text: &str) -> String {
+        let mut out = Vec::new();
+        wrapped(&mut out, first, next, text).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_blanks() {
+        assert_eq!(written(2, 4, "short  text"), "  short  text\n");
+        assert_eq!(written(2, 4, ""), "\n");
+        let words = vec!["word"; 40].join(" ");
+        let text = written(2, 4, &words);
+        assert!(text.lines().all(|line| line.len() <= LINE), "{text}");
+        assert_eq!(text.split_whitespace().count(), 40);
+        assert!(text.lines().nth(1).unwrap().starts_with("    word"), "{text}");
+        let long = "x".repeat(150);
+        assert_eq!(written(2, 4, &format!("a {long} b")), format!("  a\n    {long}\n    b\n"));
+        // Short remarks are not torn.
+        let text = written(0, 2, &format!("{} class=6 (443, 80) -> permit()", "x".repeat(85)));
+        assert!(text.contains("class=6\n  (443, 80) -> permit()"), "{text}");
+        // What colours a word takes no columns.
+        let coloured = format!("{} {}", "x".repeat(90), styled(BAD, "nine char"));
+        assert_eq!(written(0, 4, &coloured).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_text_behind_columns_is_broken_under_itself() {
+        let mut out = Vec::new();
+        let text = vec!["entry"; 30].join(" ");
+        columns_and_text(
+            &mut out,
+            &["packets", "entry"],
+            &[0],
+            [vec!["7".into(), text], vec!["1,000".into(), String::new()]],
+        )
+        .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.len() <= LINE && line.trim_end() == line), "{text}");
+        assert!(text.contains("\n        7  entry entry"), "{text}");
+        assert!(text.contains("\n             entry"), "{text}");
+        assert!(text.ends_with("\n    1,000\n"), "{text}");
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Targets {
             }
             return Ok(names.iter().map(|name| Target::of_intent(name, &intent.switches[name])).collect());
         };
+        // Of several, the one that is said to be there. Two may share an address, with device ids of their own.
+        let there =
+            |name: &&String| intent.switches.get(*name).is_some_and(|switch| switch.address == *address);
+        let found: Vec<String> = names.iter().filter(there).cloned().collect();
+        let names = if found.len() == 1 { found } else { names };
         let [name] = <[String; 1]>::try_from(names).map_err(|names| {
             Usage(format!(
                 "--address is about one switch, but the files have {}: say which with --switch",

@@ -59,7 +59,7 @@ pub struct Compiled {
     pub switches: BTreeMap<String, SwitchState>,
     /// What has no effect, sorted.
     pub notes: Vec<Note>,
-    /// What replies open, sorted.
+    /// What replies open: filter policies first, those of a rule in the order of what it allows.
     pub openings: Vec<Opening>,
     /// Ids of segments by name, the same on every switch.
     pub segments: BTreeMap<String, u16>,
@@ -137,7 +137,7 @@ pub fn compile(intent: &Intent, options: &Options) -> Result<Compiled, CompileEr
     Ok(Compiled {
         switches,
         notes: findings.notes.into_iter().collect(),
-        openings: findings.openings.into_iter().collect(),
+        openings: findings.openings.in_order(),
         segments,
     })
 }
@@ -153,7 +153,26 @@ struct Scene<'s> {
 #[derive(Debug, Default)]
 struct Findings {
     notes: BTreeSet<Note>,
-    openings: BTreeSet<Opening>,
+    openings: Openings,
+}
+
+/// Each with the place at which it was found first.
+#[derive(Debug, Default)]
+struct Openings(BTreeMap<Opening, usize>);
+
+impl Openings {
+    fn extend(&mut self, openings: impl IntoIterator<Item = Opening>) {
+        for opening in openings {
+            let place = self.0.len();
+            self.0.entry(opening).or_insert(place);
+        }
+    }
+
+    fn in_order(self) -> Vec<Opening> {
+        let mut openings: Vec<(Opening, usize)> = self.0.into_iter().collect();
+        openings.sort_unstable_by_key(|(_, place)| *place);
+        openings.into_iter().map(|(opening, _)| opening).collect()
+    }
 }
 
 /// What switches with the same filter policies have in common.

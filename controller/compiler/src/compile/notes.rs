@@ -186,10 +186,16 @@ impl fmt::Display for Opening {
         if let Some(rule) = rule {
             write!(f, " rule {rule}")?;
         }
-        write!(f, ": {traffic} from {from} to {to} (")?;
-        match by {
-            OpenedBy::Replies(replies) => write!(f, "replies: {})", reply_mode(*replies)),
-            OpenedBy::RelatedErrors(errors) => write!(f, "relatedErrors: {})", related_mode(*errors)),
+        write!(f, ": {traffic} from {from} to {to} ({by})")
+    }
+}
+
+/// `replies: established`, `relatedErrors: allow`.
+impl fmt::Display for OpenedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replies(replies) => write!(f, "replies: {}", reply_mode(*replies)),
+            Self::RelatedErrors(errors) => write!(f, "relatedErrors: {}", related_mode(*errors)),
         }
     }
 }

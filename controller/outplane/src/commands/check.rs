@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use outplane_compiler::capacity::Resource;
 use outplane_compiler::compile::{Note, Opening, SwitchState, Unread};
 use outplane_compiler::program::Table;
-use outplane_intent::model::{Intent, KubernetesDefaults};
+use outplane_intent::model::{ClusterTier, FilterTier, Intent, KubernetesDefaults};
 use outplane_intent::reader::{self, Diagnostic};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::cli::{Format, Sources};
 use crate::compiled::{self, SwitchUsage};
 use crate::exit::Exit;
 use crate::input::{self, Refused};
-use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, grouped, styled};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, grouped, styled, wrapped};
 
 /// Arguments of `check`.
 #[derive(clap::Args, Debug)]
@@ -99,7 +99,7 @@ fn check(arguments: &Arguments) -> Checked {
             .iter()
             .map(|(switch, state)| (switch.clone(), state.unread.clone()))
             .collect(),
-        openings: compiled.openings,
+        openings: in_order(compiled.openings, &input.intent),
         notes: compiled
             .notes
             .iter()
@@ -122,6 +122,27 @@ fn forwards(state: &SwitchState) -> bool {
         state.usage.iter().any(|usage| usage.resource == Resource::Table(*table) && usage.used > 0)
     };
     where_to.iter().any(used)
+}
+
+/// Policies in the order in which they are asked, rules in that of their policy.
+fn in_order(mut openings: Vec<Opening>, intent: &Intent) -> Vec<Opening> {
+    let cluster = |tier: &ClusterTier| if *tier == ClusterTier::Admin { 1 } else { 3 };
+    let place = |opening: &Opening| {
+        let (kind, name) = opening.policy.split_once('/').unwrap_or_default();
+        let (tier, priority) = match (kind, intent.filters.get(name), intent.cluster_policies.get(name)) {
+            ("FilterPolicy", Some(policy), _) if policy.tier == FilterTier::Admin => (0, policy.priority),
+            ("FilterPolicy", Some(policy), _) => (4, policy.priority),
+            ("ClusterNetworkPolicy", _, Some(policy)) => (cluster(&policy.tier), policy.priority),
+            _ => (2, 0),
+        };
+        let rules = intent.filters.get(name).filter(|_| kind == "FilterPolicy");
+        let rule = rules.and_then(|policy| {
+            policy.rules.iter().position(|rule| Some(&rule.name) == opening.rule.as_ref())
+        });
+        (tier, priority, opening.policy.clone(), rule)
+    };
+    openings.sort_by_cached_key(place);
+    openings
 }
 
 fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {
@@ -159,7 +180,7 @@ impl Report for Checked {
         if !self.notes.is_empty() {
             writeln!(out, "{}", styled(HEAD, "Notes"))?;
             for note in &self.notes {
-                writeln!(out, "  {note}")?;
+                wrapped(out, 2, 4, note)?;
             }
             writeln!(out)?;
         }
@@ -183,9 +204,20 @@ impl Checked {
             return Ok(());
         }
         let note = "(a switch keeps no state: what looks like one of these passes, asked for or not)";
-        writeln!(out, "{} {}", styled(HEAD, "Replies and errors"), styled(FAINT, note))?;
-        for opening in &self.openings {
-            writeln!(out, "  {opening}")?;
+        wrapped(out, 0, 2, &format!("{} {}", styled(HEAD, "Replies and errors"), styled(FAINT, note)))?;
+        for of_policy in self.openings.chunk_by(|one, next| one.policy == next.policy) {
+            let mut modes: Vec<String> = Vec::new();
+            for opening in of_policy {
+                let mode = opening.by.to_string();
+                if !modes.contains(&mode) {
+                    modes.push(mode);
+                }
+            }
+            wrapped(out, 2, 4, &format!("{} ({})", of_policy[0].policy, modes.join(", ")))?;
+            for Opening { rule, traffic, from, to, .. } in of_policy {
+                let rule = rule.as_ref().map(|rule| format!("rule {rule}: ")).unwrap_or_default();
+                wrapped(out, 4, 6, &format!("{rule}{traffic} from {from} to {to}"))?;
+            }
         }
         writeln!(out)
     }
@@ -194,18 +226,23 @@ impl Checked {
         if self.unread.is_empty() {
             return Ok(());
         }
-        let note = "(MPLS, PPPoE, MACsec, LLC/SNAP, unknown EtherTypes: a host may find IP in them)";
-        writeln!(out, "{} {}", styled(HEAD, "Frames that cannot be read"), styled(FAINT, note))?;
+        let note = "(MPLS, PPPoE, MACsec, LLC/SNAP, unknown EtherTypes: IP may be in them)";
+        wrapped(
+            out,
+            0,
+            2,
+            &format!("{} {}", styled(HEAD, "Frames that cannot be read"), styled(FAINT, note)),
+        )?;
         let mut switches = self.unread.values();
         let first = switches.next();
         if switches.all(|other| Some(other) == first) {
             for unread in first.into_iter().flatten() {
-                writeln!(out, "  {unread}")?;
+                wrapped(out, 2, 4, &unread.to_string())?;
             }
         } else {
             for (switch, unread) in &self.unread {
                 for unread in unread {
-                    writeln!(out, "  {switch}: {unread}")?;
+                    wrapped(out, 2, 4, &format!("{switch}: {unread}"))?;
                 }
             }
         }

@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use outplane_compiler::compile::SwitchState;
+use outplane_compiler::state::Origin;
+use outplane_intent::model::Intent;
 use outplane_p4runtime::entry::Entry;
+use outplane_p4runtime::schema::TableInfo;
 use serde::Serialize;
 
 use crate::cli::{Format, Sources};
 use crate::compiled::{self, by_table, schema};
-use crate::entries::{EntryForm, GroupForm, MeterForm, matches_text, origin_text};
+use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, matches_text, meter_text, origin_text};
 use crate::exit::Exit;
 use crate::input;
-use crate::output::{self, FAINT, HEAD, Report, count, grouped, styled};
+use crate::names::Names;
+use crate::output::{self, FAINT, HEAD, Report, count, grouped, styled, wrapped};
 use crate::requests::{self, Form};
 use crate::targets;
 
@@ -52,11 +56,14 @@ struct DesiredSwitch {
     meters: Vec<MeterForm>,
     #[serde(skip)]
     state: SwitchState,
+    #[serde(skip)]
+    names: Names,
 }
 
 impl DesiredSwitch {
-    fn new(switch: String, state: SwitchState) -> Self {
+    fn new(intent: &Intent, switch: String, state: SwitchState) -> Self {
         Self {
+            names: Names::new(intent, intent.switches.get(&switch), &state.desired.entries),
             digest: compiled::digest(&state),
             entries: state.desired.entries.iter().map(|entry| EntryForm::new(schema(), entry)).collect(),
             groups: state.desired.groups.iter().map(GroupForm::from).collect(),
@@ -75,7 +82,10 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let desired = Desired {
         switches: names
             .into_iter()
-            .filter_map(|name| compiled.switches.remove(&name).map(|state| DesiredSwitch::new(name, state)))
+            .filter_map(|name| {
+                let state = compiled.switches.remove(&name)?;
+                Some(DesiredSwitch::new(&input.intent, name, state))
+            })
             .collect(),
     };
     let Some(folder) = &arguments.out else {
@@ -150,34 +160,45 @@ impl DesiredSwitch {
             let name = schema().table(table).map_or("", |table| table.alias.as_str());
             writeln!(out, "\n{} {} of {}", styled(HEAD, name), grouped(entries.len() as u64), grouped(size))?;
             for entry in highest_first(entries) {
-                writeln!(out, "{}", entry_line(entry))?;
+                entry_line(entry, &self.names, out)?;
             }
         }
         if !desired.groups.is_empty() {
             writeln!(out, "\n{}", styled(HEAD, "multicast groups"))?;
-            for group in &self.groups {
-                writeln!(out, "  {group}")?;
+            for group in &desired.groups {
+                wrapped(out, 2, 4, &group_text(group, &self.names))?;
             }
         }
         if !desired.meters.is_empty() {
             writeln!(out, "\n{}", styled(HEAD, "meters"))?;
-            for cell in &self.meters {
-                writeln!(out, "  {cell}")?;
+            for cell in &desired.meters {
+                wrapped(out, 2, 4, &meter_text(schema(), cell, &self.names))?;
             }
         }
         Ok(())
     }
 }
 
-/// `  100 src_class=5 -> admin_permit()  FilterPolicy/servers, rule web`.
-pub(crate) fn entry_line(entry: &Entry) -> String {
-    format!(
-        "  {:>6} {} -> {}  {}",
-        entry.key.priority,
-        matches_text(schema(), &entry.key),
-        schema().describe_action(&entry.action),
-        styled(FAINT, origin_text(&entry.metadata)),
-    )
+/// `  100 src_class=5 (host web) -> admin_permit()  FilterPolicy/servers, rule web`, broken where it is long.
+pub(crate) fn entry_line(entry: &Entry, names: &Names, out: &mut dyn Write) -> io::Result<()> {
+    let priority = format!("{:>6}", entry.key.priority);
+    wrapped(out, 2, 5 + priority.len(), &format!("{priority} {}", entry_text(entry, names)))
+}
+
+/// `src_class=5 (host web) -> admin_permit()  FilterPolicy/servers, rule web`.
+pub(crate) fn entry_text(entry: &Entry, names: &Names) -> String {
+    let matches = matches_text(schema(), &entry.key, names);
+    let action = names.action(entry.key.table, &entry.action);
+    let what = format!("{matches} -> {action}");
+    // Of entries that serve all policies the table says what they are for.
+    let common = |origin: &Origin| {
+        let counted = schema().table(entry.key.table).is_some_and(TableInfo::has_direct_counter);
+        origin.policy == Origin::COMMON && !counted
+    };
+    match Origin::decode(&entry.metadata) {
+        Some(origin) if common(&origin) => what,
+        _ => format!("{what}  {}", styled(FAINT, origin_text(&entry.metadata))),
+    }
 }
 
 /// In the order in which a switch asks them.

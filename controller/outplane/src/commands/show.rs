@@ -1,8 +1,10 @@
 //! `outplane show`: what is in the switches, by what their entries say themselves.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use outplane_compiler::capacity::{self, ResourceUsage};
 use outplane_compiler::program::Program;
@@ -13,13 +15,16 @@ use outplane_p4runtime::entry::{Counter, Entry};
 use outplane_p4runtime::schema::TableInfo;
 use serde::Serialize;
 
-use super::compile::{entry_line, highest_first};
+use super::compile::{entry_line, entry_text, highest_first};
 use super::plan::others;
 use crate::cli::Format;
 use crate::compiled::{by_table, schema, usage_table};
-use crate::entries::{EntryForm, GroupForm, MeterForm, table_name};
+use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, meter_text, table_name};
 use crate::exit::{Exit, Usage};
-use crate::output::{self, BAD, FAINT, HEAD, Report, columns, count, grouped, styled};
+use crate::names::Names;
+use crate::output::{
+    self, BAD, FAINT, HEAD, Report, columns, columns_and_text, count, grouped, styled, wrapped,
+};
 use crate::switches::{self, About};
 use crate::targets::Targets;
 use crate::{input, runtime};
@@ -79,17 +84,17 @@ fn known_table(name: &str) -> Result<String, String> {
 }
 
 impl Where {
-    fn resolve(&self) -> anyhow::Result<Vec<Target>> {
-        if !self.files.is_empty() {
-            return self.targets.resolve(&input::read(&self.files)?.intent);
-        }
-        if !self.targets.has_address() {
+    /// What the files say, if there are any, and the switches.
+    fn resolve(&self) -> anyhow::Result<(Intent, Vec<Target>)> {
+        if self.files.is_empty() && !self.targets.has_address() {
             return Err(Usage(
                 "which switch? Give files with Switch objects, or --address HOST:PORT".to_owned(),
             )
             .into());
         }
-        self.targets.resolve(&Intent::default())
+        let intent = if self.files.is_empty() { Intent::default() } else { input::read(&self.files)?.intent };
+        let targets = self.targets.resolve(&intent)?;
+        Ok((intent, targets))
     }
 }
 
@@ -98,13 +103,17 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     match &arguments.what {
         What::Tables(arguments) => {
             let tables = arguments.table.clone();
-            show(&arguments.place, false, format, move |installed| Tables::new(installed, &tables))
+            show(&arguments.place, false, format, move |installed, names| {
+                Tables::new(installed, names, &tables)
+            })
         }
         What::Counters(arguments) => {
             let entries = arguments.entries;
-            show(&arguments.place, true, format, move |installed| Counters::new(&installed, entries))
+            show(&arguments.place, true, format, move |installed, names| {
+                Counters::new(&installed, &names, entries)
+            })
         }
-        What::Capacity(place) => show(place, false, format, |installed| Capacity::new(&installed)),
+        What::Capacity(place) => show(place, false, format, |installed, _| Capacity::new(&installed)),
     }
 }
 
@@ -112,21 +121,25 @@ fn show<T>(
     place: &Where,
     counters: bool,
     format: Format,
-    view: impl Fn(Installed) -> T + Clone + Send + 'static,
+    view: impl Fn(Installed, Names) -> T + Clone + Send + 'static,
 ) -> anyhow::Result<Exit>
 where
     T: View + Serialize + Send + 'static,
 {
-    let targets = place.resolve()?;
-    let options = place.targets.options();
+    let (intent, targets) = place.resolve()?;
+    let (intent, options) = (Arc::new(intent), place.targets.options());
     let one = |target: Target| {
-        let (options, view) = (options.clone(), view.clone());
+        let (options, view, intent) = (options.clone(), view.clone(), Arc::clone(&intent));
         async move {
+            let name = target.name.clone();
             let installed = switches::read(target, options, &Desired::default(), counters).await?;
-            Ok(view(installed))
+            let names = Names::new(&intent, intent.switches.get(&name), &installed.entries);
+            Ok(view(installed, names))
         }
     };
-    let shown = Shown { switches: runtime::block_on(switches::each(targets, one))? };
+    // A switch does not know what people call it.
+    let nameless = intent.switches.is_empty();
+    let shown = Shown { nameless, switches: runtime::block_on(switches::each(targets, one))? };
     output::print(format, &shown)?;
     Ok(if shown.switches.iter().any(|about| about.error.is_some()) { Exit::Switch } else { Exit::Done })
 }
@@ -139,6 +152,9 @@ trait View {
 /// All switches.
 #[derive(Serialize)]
 struct Shown<T> {
+    /// Nobody has said what the switch is called.
+    #[serde(skip)]
+    nameless: bool,
     switches: Vec<About<T>>,
 }
 
@@ -148,7 +164,8 @@ impl<T: View + Serialize> Report for Shown<T> {
             if place > 0 {
                 writeln!(out)?;
             }
-            write!(out, "{} at {}", styled(HEAD, format_args!("Switch {}", about.switch)), about.address)?;
+            let name = if self.nameless { "Switch".to_owned() } else { format!("Switch {}", about.switch) };
+            write!(out, "{} at {}", styled(HEAD, name), about.address)?;
             match (&about.result, &about.error) {
                 (Some(view), _) => view.text(out)?,
                 (None, error) => {
@@ -170,54 +187,56 @@ struct Tables {
     meters: Vec<MeterForm>,
     /// Entries of other owners by table.
     others: BTreeMap<String, usize>,
+    /// As they were read, for people.
     #[serde(skip)]
-    installed: Vec<Entry>,
+    installed: Installed,
+    #[serde(skip)]
+    names: Names,
 }
 
 impl Tables {
-    fn new(installed: Installed, only: &[String]) -> Self {
+    fn new(mut installed: Installed, names: Names, only: &[String]) -> Self {
         let wanted = |table: u32| only.is_empty() || only.contains(&table_name(schema(), table));
         let mut others = others(&installed);
         others.retain(|table, _| only.is_empty() || only.contains(table));
-        let mut entries = installed.entries;
-        entries.retain(|entry| wanted(entry.key.table));
-        let everything = only.is_empty();
+        installed.entries.retain(|entry| wanted(entry.key.table));
+        if !only.is_empty() {
+            installed.groups.clear();
+            installed.meters.clear();
+        }
         Self {
             version: installed.version,
-            entries: entries.iter().map(|entry| EntryForm::new(schema(), entry)).collect(),
-            groups: installed.groups.iter().filter(|_| everything).map(GroupForm::from).collect(),
-            meters: installed
-                .meters
-                .iter()
-                .filter(|_| everything)
-                .map(|m| MeterForm::new(schema(), m))
-                .collect(),
+            entries: installed.entries.iter().map(|entry| EntryForm::new(schema(), entry)).collect(),
+            groups: installed.groups.iter().map(GroupForm::from).collect(),
+            meters: installed.meters.iter().map(|cell| MeterForm::new(schema(), cell)).collect(),
             others,
-            installed: entries,
+            installed,
+            names,
         }
     }
 }
 
 impl View for Tables {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let entries = count(self.installed.len(), "entry", "entries");
+        let Installed { entries: held, groups, meters, .. } = &self.installed;
+        let entries = count(held.len(), "entry", "entries");
         writeln!(out, ": packets see version {}; {entries} of ours", self.version)?;
-        for (table, entries) in by_table(&self.installed, |entry| entry.key.table) {
+        for (table, entries) in by_table(held, |entry| entry.key.table) {
             let size = schema().table(table).map_or(0, |table| table.size);
             let used = grouped(entries.len() as u64);
             writeln!(out, "\n{} {used} of {}", styled(HEAD, table_name(schema(), table)), grouped(size))?;
             for entry in highest_first(entries) {
-                writeln!(out, "{}", entry_line(entry))?;
+                entry_line(entry, &self.names, out)?;
             }
         }
-        if !self.groups.is_empty() || !self.meters.is_empty() {
+        if !groups.is_empty() || !meters.is_empty() {
             writeln!(out)?;
         }
-        for group in &self.groups {
-            writeln!(out, "{group}")?;
+        for group in groups {
+            wrapped(out, 0, 2, &group_text(group, &self.names))?;
         }
-        for meter in &self.meters {
-            writeln!(out, "{meter}")?;
+        for meter in meters {
+            wrapped(out, 0, 2, &meter_text(schema(), meter, &self.names))?;
         }
         for (table, entries) in &self.others {
             let entries = count(*entries, "entry", "entries");
@@ -231,7 +250,7 @@ impl View for Tables {
 #[derive(Serialize)]
 struct Counters {
     version: u8,
-    /// Every rule that has entries in tables that count, by policy and name.
+    /// Every rule that has entries in tables that count, in the order in which the switch asks them.
     rules: Vec<RuleCounter>,
     /// With --entries: every entry that counts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -261,13 +280,15 @@ struct EntryCounter {
 }
 
 impl Counters {
-    fn new(installed: &Installed, entries: bool) -> Self {
+    fn new(installed: &Installed, names: &Names, entries: bool) -> Self {
         let counted =
             |entry: &&Entry| schema().table(entry.key.table).is_some_and(TableInfo::has_direct_counter);
         let count_of = |entry: &Entry| installed.counters.get(&entry.key).copied().unwrap_or_default();
         let mut rules: BTreeMap<(String, String), (usize, Counter)> = BTreeMap::new();
+        let mut order = Order::default();
         for entry in installed.entries.iter().filter(counted) {
             let Some(origin) = Origin::decode(&entry.metadata) else { continue };
+            order.note(entry, &origin);
             let Counter { packets, bytes } = count_of(entry);
             let (entries, sum) = rules.entry((origin.policy, origin.rule)).or_default();
             *entries += 1;
@@ -276,23 +297,52 @@ impl Counters {
         }
         let one = |entry: &Entry| {
             let Counter { packets, bytes } = count_of(entry);
-            let text = format!("{}{}", table_name(schema(), entry.key.table), entry_line(entry));
+            let priority = entry.key.priority;
+            let text =
+                format!("{} {priority} {}", table_name(schema(), entry.key.table), entry_text(entry, names));
             EntryCounter { packets, bytes, entry: EntryForm::new(schema(), entry), text }
         };
+        let rule = |((policy, rule), (entries, Counter { packets, bytes }))| RuleCounter {
+            policy,
+            rule,
+            entries,
+            packets,
+            bytes,
+        };
+        let mut rules: Vec<RuleCounter> = rules.into_iter().map(rule).collect();
+        rules.sort_by_cached_key(|counter| order.of(&counter.policy, &counter.rule));
         Self {
             version: installed.version,
-            rules: rules
-                .into_iter()
-                .map(|((policy, rule), (entries, Counter { packets, bytes }))| RuleCounter {
-                    policy,
-                    rule,
-                    entries,
-                    packets,
-                    bytes,
-                })
-                .collect(),
+            rules,
             entries: entries.then(|| installed.entries.iter().filter(counted).map(one).collect()),
         }
+    }
+}
+
+/// Where a rule stands: its first table, its highest priority there, and its place among others of that priority.
+type Place = (usize, Reverse<i32>, u32);
+
+/// In which order the switch asks policies and their rules, by what their entries say.
+#[derive(Default)]
+struct Order {
+    policies: BTreeMap<String, Place>,
+    rules: BTreeMap<(String, String), Place>,
+}
+
+impl Order {
+    fn note(&mut self, entry: &Entry, origin: &Origin) {
+        let table = schema().tables().iter().position(|table| table.id == entry.key.table);
+        let place = (table.unwrap_or(usize::MAX), Reverse(entry.key.priority), origin.order);
+        let least = |known: &mut Place| *known = place.min(*known);
+        self.policies.entry(origin.policy.clone()).and_modify(least).or_insert(place);
+        let rule = (origin.policy.clone(), origin.rule.clone());
+        self.rules.entry(rule).and_modify(least).or_insert(place);
+    }
+
+    /// What to sort rules by: those of a policy stay together.
+    fn of(&self, policy: &str, rule: &str) -> (Option<Place>, String, Option<Place>, String) {
+        let place = self.rules.get(&(policy.to_owned(), rule.to_owned())).copied();
+        (self.policies.get(policy).copied(), policy.to_owned(), place, rule.to_owned())
     }
 }
 
@@ -318,7 +368,7 @@ impl View for Counters {
         writeln!(out)?;
         let row =
             |entry: &EntryCounter| vec![grouped(entry.packets), grouped(entry.bytes), entry.text.clone()];
-        columns(out, &["packets", "bytes", "entry"], &[0, 1], entries.iter().map(row))
+        columns_and_text(out, &["packets", "bytes", "entry"], &[0, 1], entries.iter().map(row))
     }
 }
 

@@ -123,3 +123,23 @@ fn a_switch_that_forwards_nothing_is_noted() {
     let path = file(folder.path(), "pair.yaml", pair);
     assert_eq!(notes(&["examples/kubernetes", &path]), "");
 }
+
+/// What people read fits their terminals, unless one word is longer than a line.
+#[test]
+fn lines_fit_a_hundred_columns() {
+    let packet = ["--src", "admin-laptop", "--dst", "web", "--dport", "443"];
+    let runs = [
+        vec!["check", "examples/campus"],
+        vec!["check", "examples/kubernetes"],
+        vec!["compile", "examples/campus"],
+        vec!["compile", "examples/kubernetes"],
+        [&["trace", "examples/campus", "--both"], &packet[..]].concat(),
+    ];
+    for arguments in runs {
+        let run = outplane(&arguments).ends(0);
+        for line in run.out.lines() {
+            let fits = line.chars().count() <= 100 || !line.trim().contains(' ');
+            assert!(fits && line.trim_end() == line, "{arguments:?}: `{line}`");
+        }
+    }
+}

@@ -152,8 +152,15 @@ fn files_say_where_switches_are() {
     assert!(run.out.contains("FilterPolicy/p"), "{}", run.out);
     let run = outplane(["show", "capacity", &network, "--timeout", "2"]).ends(3);
     assert!(run.out.contains("Switch gone") && run.out.contains("cannot connect"), "{}", run.out);
-    let run = outplane([&["apply"], &files[..], &["--address", &one.address]].concat()).ends(2);
+    // Of several, the address says which is meant if one has it.
+    let run = outplane([&["apply"], &files[..], &["--address", &one.address]].concat()).ends(0);
+    assert!(run.out.starts_with("Switch one at"), "{}", run.out);
+    let run = outplane([&["apply"], &files[..], &["--address", "127.0.0.1:2"]].concat()).ends(2);
     assert!(run.err.contains("say which with --switch"), "{}", run.err);
+    assert!(run.err.contains("Usage: outplane apply [OPTIONS] <FILES>"), "{}", run.err);
+    // Without files nobody says what the switch is called.
+    let shown = outplane(["show", "capacity", "--address", &one.address]).ends(0);
+    assert!(shown.out.starts_with("Switch at "), "{}", shown.out);
 }
 
 /// Starts an apply and lets it come to a step of its plan.

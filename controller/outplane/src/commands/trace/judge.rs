@@ -8,16 +8,18 @@ use outplane_compiler::compile::Compiled;
 use outplane_compiler::lookup::{Lookup, Trace};
 use outplane_compiler::program::Program;
 use outplane_intent::evaluate::{Addressee, Entrance, Evaluator, Step, Verdict};
-use outplane_intent::model::Switch;
+use outplane_intent::model::{Intent, Switch};
 use outplane_intent::packet::{Ingress, Packet};
 use outplane_intent::reader::Sources;
-use outplane_p4runtime::entry::MulticastGroup;
+use outplane_p4runtime::entry::{Entry, MulticastGroup};
 use serde::Serialize;
 
+use crate::commands::compile::entry_text;
 use crate::compiled::schema;
-use crate::entries::{EntryForm, matches_text, origin_text};
+use crate::entries::EntryForm;
 use crate::input::Input;
-use crate::output::{BAD, FAINT, HEAD, WARN, styled};
+use crate::names::Names;
+use crate::output::{BAD, HEAD, WARN, styled, wrapped};
 use crate::packet::{Fate, Mac};
 
 use super::delivery::{self, Delivery};
@@ -170,12 +172,10 @@ impl Explained {
         }
     }
 
-    fn of_trace(trace: Trace<'_>, delivery: Option<Delivery>, place: Place) -> Self {
-        let line = |entry: &outplane_p4runtime::entry::Entry| {
+    fn of_trace(trace: Trace<'_>, names: &Names, delivery: Option<Delivery>, place: Place) -> Self {
+        let line = |entry: &Entry| {
             let table = crate::entries::table_name(schema(), entry.key.table);
-            let action = schema().describe_action(&entry.action);
-            let origin = styled(FAINT, origin_text(&entry.metadata));
-            format!("{table}: {} -> {action}  {origin}", matches_text(schema(), &entry.key))
+            format!("{table}: {}", entry_text(entry, names))
         };
         Self {
             place,
@@ -192,21 +192,16 @@ impl Explained {
 
     /// What follows the verdict.
     pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "  enters in {}", self.place.text)?;
-        if self.limited {
-            write!(out, "; passes up to a rate limit")?;
-        }
-        if self.log {
-            write!(out, "; the drop is reported to the controller")?;
-        }
-        writeln!(out)?;
+        let limited = if self.limited { "; passes up to a rate limit" } else { "" };
+        let log = if self.log { "; the drop is reported to the controller" } else { "" };
+        wrapped(out, 2, 4, &format!("enters in {}{limited}{log}", self.place.text))?;
         if let Some(delivery) = self.said.delivery.as_ref().filter(|delivery| delivery.leaves()) {
-            writeln!(out, "  {}", delivery.text())?;
+            wrapped(out, 2, 4, &delivery.text())?;
         }
         if self.entries.is_some() {
             writeln!(out, "  {}", styled(HEAD, "entries that it hits"))?;
             for line in &self.lines {
-                writeln!(out, "    {line}")?;
+                wrapped(out, 4, 6, line)?;
             }
             if self.lines.is_empty() {
                 writeln!(out, "    none")?;
@@ -215,7 +210,7 @@ impl Explained {
         if let Some(steps) = &self.steps {
             writeln!(out, "  {}", styled(HEAD, "what the intent says"))?;
             for step in steps {
-                writeln!(out, "    {}", step.text)?;
+                wrapped(out, 4, 6, &step.text)?;
             }
         }
         match self.version {
@@ -225,11 +220,12 @@ impl Explained {
         }
         if let Some(files) = &self.said.files {
             let differ = styled(WARN, "the files say something else:");
-            writeln!(out, "  {differ} {}", files.text())?;
+            wrapped(out, 2, 4, &format!("{differ} {}", files.text()))?;
         }
         if let Some(other) = &self.disagreement {
             let other = format!("{} by {}", other.verdict, other.by());
-            writeln!(out, "  {} the intent says {other}; please report this", styled(BAD, "they disagree:"))?;
+            let differ = styled(BAD, "they disagree:");
+            wrapped(out, 2, 4, &format!("{differ} the intent says {other}; please report this"))?;
         }
         Ok(())
     }
@@ -238,6 +234,7 @@ impl Explained {
 /// What a switch holds, or would.
 struct Held<'a> {
     lookup: Lookup<'a>,
+    entries: &'a [Entry],
     groups: &'a [MulticastGroup],
     /// It does, and what the files say of segments is not known there.
     live: bool,
@@ -256,7 +253,7 @@ struct Asked<'a> {
 pub(super) struct Judge<'a> {
     evaluator: Evaluator<'a>,
     at: Timestamp,
-    declared: &'a BTreeMap<String, Switch>,
+    files: &'a Intent,
     segments: BTreeMap<String, u16>,
     switches: Vec<Asked<'a>>,
     /// Ask the intent.
@@ -277,19 +274,20 @@ impl<'a> Judge<'a> {
             let state = compiled.and_then(|compiled| compiled.switches.get(&switch));
             let files = state.map(|state| Held {
                 lookup: Lookup::new(Program::outplane(), &state.desired.entries, None),
+                entries: &state.desired.entries,
                 groups: &state.desired.groups,
                 live: false,
             });
             let live = live.get(&switch).map(|live| {
                 let lookup = Lookup::new(Program::outplane(), &live.entries, Some(live.version));
-                (Held { lookup, groups: &live.groups, live: true }, live.version)
+                (Held { lookup, entries: &live.entries, groups: &live.groups, live: true }, live.version)
             });
             Asked { switch, files, live }
         };
         Self {
             evaluator: Evaluator::new(&input.intent),
             at: input.at,
-            declared: &input.intent.switches,
+            files: &input.intent,
             segments: compiled.map(|compiled| compiled.segments.clone()).unwrap_or_default(),
             switches: switches.into_iter().map(asked).collect(),
             intent: intent || compiled.is_none(),
@@ -340,7 +338,7 @@ impl<'a> Judge<'a> {
         packet: &Packet,
         mac: Option<Mac>,
     ) -> Option<Delivery> {
-        let declared = self.declared.get(switch).filter(|_| trace.allow)?;
+        let declared = self.files.switches.get(switch).filter(|_| trace.allow)?;
         let to = self.addressee(entrance, packet, mac);
         let way = held.lookup.way(trace.segment, entrance.port, to.mac, held.groups);
         Some(Delivery::of_way(&way, entrance, &to, declared))
@@ -355,12 +353,14 @@ impl<'a> Judge<'a> {
     fn explained(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Explained {
         let (trace, entrance) = self.trace(switch, held, packet);
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
-        Explained::of_trace(trace, delivery, Place::new(entrance, self.declared.get(switch)))
+        let declared = self.files.switches.get(switch);
+        let names = Names::new(self.files, declared, held.entries);
+        Explained::of_trace(trace, &names, delivery, Place::new(entrance, declared))
     }
 
     /// Where the intent sends a packet that passes.
     fn meant_delivery(&self, switch: &str, packet: &Packet, mac: Option<Mac>) -> Option<Delivery> {
-        let declared = self.declared.get(switch)?;
+        let declared = self.files.switches.get(switch)?;
         let entrance = self.evaluator.entrance(Some(switch), packet);
         let to = self.addressee(&entrance, packet, mac);
         let leaving = self.evaluator.leaving(Some(switch), &entrance, to.mac);
@@ -416,7 +416,11 @@ impl<'a> Judge<'a> {
                 let delivery = if verdict.allow { self.meant_delivery(switch, packet, mac) } else { None };
                 let entrance = self.evaluator.entrance(Some(switch), packet);
                 let entrance = Entrance { segment: verdict.segment.clone(), ..entrance };
-                Explained::of_verdict(verdict, delivery, Place::new(entrance, self.declared.get(switch)))
+                Explained::of_verdict(
+                    verdict,
+                    delivery,
+                    Place::new(entrance, self.files.switches.get(switch)),
+                )
             });
             let entries = asked.files.as_ref().map(|held| self.explained(switch, held, packet, mac));
             match (entries, intent) {

@@ -7,7 +7,7 @@ use outplane_intent::reader::Sources;
 use serde::Serialize;
 
 use super::judge::Explained;
-use crate::output::{BAD, FAINT, GOOD, HEAD, Report, styled};
+use crate::output::{BAD, FAINT, GOOD, HEAD, Report, styled, wrapped};
 use crate::packet::{Fate, PacketForm, sentence};
 
 /// One packet on every switch asked for.
@@ -80,11 +80,11 @@ impl OnSwitch {
         let by = said.answer.by();
         match (said.fate(), &said.delivery) {
             (Fate::Drop, Some(delivery)) => {
-                writeln!(out, "{name} {}: {}", styled(BAD, "dropped"), delivery.why())?;
-                writeln!(out, "  no policy denies it: {by}")?;
+                wrapped(out, 0, 2, &format!("{name} {}: {}", styled(BAD, "dropped"), delivery.why()))?;
+                wrapped(out, 2, 4, &format!("no policy denies it: {by}"))?;
             }
-            (Fate::Deny, _) => writeln!(out, "{name} {}: {by}", styled(BAD, "deny"))?,
-            _ => writeln!(out, "{name} {}: {by}", styled(GOOD, "allow"))?,
+            (Fate::Deny, _) => wrapped(out, 0, 2, &format!("{name} {}: {by}", styled(BAD, "deny")))?,
+            _ => wrapped(out, 0, 2, &format!("{name} {}: {by}", styled(GOOD, "allow")))?,
         }
         if let Some(location) = &self.location {
             writeln!(out, "  {}", styled(FAINT, location))?;
