@@ -1,5 +1,6 @@
 //! The built binary on files, pipes and the embedded switch.
 
+mod alerts;
 mod check;
 mod compile;
 mod docs;
