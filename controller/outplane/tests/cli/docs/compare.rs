@@ -40,13 +40,14 @@ fn steady(line: &str, either: &[String]) -> String {
         .any(|pair| pair[0].ends_with(|last: char| last.is_ascii_digit()) && is_unit(pair[1]));
     let steady = |(at, word): (usize, &&str)| {
         let unit = words.get(at + 1).is_some_and(|next| is_unit(next));
-        word.split_inclusive([',', '(', ')', '"', '[', ']', '=', '{', '}', ';'])
-            .map(|atom| {
-                let end = atom.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
-                let (core, tail) = atom.split_at(end.len());
-                format!("{}{tail}", kind(core, unit, timed, either))
-            })
-            .collect::<String>()
+        let mut steady = String::new();
+        for atom in word.split_inclusive([',', '(', ')', '"', '[', ']', '=', '{', '}', ';']) {
+            let end = atom.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
+            let (core, tail) = atom.split_at(end.len());
+            steady.push_str(kind(core, unit, timed, either));
+            steady.push_str(tail);
+        }
+        steady
     };
     words.iter().enumerate().map(steady).collect::<Vec<_>>().join(" ")
 }

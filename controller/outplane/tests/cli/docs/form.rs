@@ -89,7 +89,7 @@ fn pages_that_others_send_to_are_there() {
             let start =
                 before.rfind(|letter: char| !(letter.is_ascii_alphanumeric() || "/._-".contains(letter)));
             let path = &before[start.map_or(0, |at| at + 1)..];
-            if !path.strip_suffix(".md").is_some_and(|stem| !stem.is_empty()) {
+            if path.strip_suffix(".md").is_none_or(str::is_empty) {
                 continue;
             }
             let to = if path.starts_with("docs/") { root().join(path) } else { folder.join(path) };

@@ -190,7 +190,7 @@ fn is_command(line: &str) -> bool {
     // Drawings and logs name programs, too.
     first == "$"
         || PROGRAMS.contains(&first)
-            && words.next().is_some_and(|next| next.is_ascii())
+            && words.next().is_some_and(str::is_ascii)
             && !line.contains("──")
             && !line.starts_with(' ')
 }

@@ -105,7 +105,13 @@ impl Shell {
 
     fn lines(&self) -> Vec<String> {
         let printed = fs::read(self.log()).unwrap_or_default();
-        String::from_utf8_lossy(&printed).lines().map(ToOwned::to_owned).collect()
+        // The shell tells of what was killed when it comes to it.
+        let steps = self.folder.path().join("steps").display().to_string();
+        let notice = |line: &&str| {
+            line.starts_with(&steps) && ["Killed", "Terminated"].iter().any(|word| line.contains(word))
+        };
+        let printed = String::from_utf8_lossy(&printed);
+        printed.lines().filter(|line| !notice(line)).map(ToOwned::to_owned).collect()
     }
 
     /// Waits for what a step ends with.
