@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::cure;
 use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::hints::{self, similar};
 use super::render::quoted;
 use super::scalar::{Old, Plain};
 use super::source::{Place, Placed, Sources};
@@ -98,10 +99,10 @@ impl Decoder<'_> {
             Said::Boolean(_) | Said::Integer(_) | Said::Float if expected.starts_with("text") => {
                 problem.help(format!("put it in quotes: \"{raw}\""))
             }
-            Said::Text(text) if expected == "a list" && text == raw => {
-                problem.help(format!("put it in brackets: [{}]", quoted(raw)))
-            }
-            _ => problem,
+            _ => match hints::form(at, what, expected, &self.object) {
+                Some(help) => problem.help(help),
+                None => problem,
+            },
         });
     }
 
@@ -294,7 +295,7 @@ impl<'d> Fields<'d> {
 
     /// Reports fields that nobody asked for.
     pub(crate) fn finish(self, decoder: &mut Decoder<'_>) {
-        for (key, _) in self.items.pairs() {
+        for (key, value) in self.items.pairs() {
             let name = key.raw().unwrap_or_default();
             if self.known.contains(&name) {
                 continue;
@@ -304,10 +305,12 @@ impl<'d> Fields<'d> {
                 continue;
             }
             let message = format!("{} has no field {}", self.what, quoted(name));
-            let help = match similar(name, self.known.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None if self.known.is_empty() => "it has no fields".to_owned(),
-                None => format!("its fields are {}", self.known.join(", ")),
+            let similar = similar(name, self.known.iter().copied());
+            let help = match (hints::misplaced(name, value, &self.known), similar) {
+                (Some(help), _) => help,
+                (None, Some(meant)) => format!("did you mean `{meant}`?"),
+                (None, None) if self.known.is_empty() => "it has no fields".to_owned(),
+                (None, None) => format!("its fields are {}", self.known.join(", ")),
             };
             decoder.error(Code::UnknownField, key.place(), message, &help);
         }
@@ -336,62 +339,5 @@ pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         None => String::new(),
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
-    }
-}
-
-/// What other firewalls say, and what it is here.
-const SYNONYMS: [(&str, &str); 14] = [
-    ("permit", "allow"),
-    ("accept", "allow"),
-    ("drop", "deny"),
-    ("reject", "deny"),
-    ("block", "deny"),
-    ("next", "pass"),
-    ("prot", "protocol"),
-    ("proto", "protocol"),
-    ("source", "from"),
-    ("src", "from"),
-    ("destination", "to"),
-    ("dst", "to"),
-    ("ip", "address"),
-    ("cidr", "cidrs"),
-];
-
-/// The word that was probably meant: other case, few letters different, or what others call it.
-pub(crate) fn similar<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const LONGEST: usize = 64;
-    /// Among more words than these nobody looks for a similar one.
-    const MOST: usize = 1000;
-    if name.len() > LONGEST {
-        return None;
-    }
-    let name = name.to_ascii_lowercase();
-    let distance = |word: &str| strsim::damerau_levenshtein(&name, &word.to_ascii_lowercase());
-    let near = |word: &&str| word.len() <= LONGEST && word.len().abs_diff(name.len()) <= name.len() / 3 + 1;
-    let words: Vec<&str> = words.into_iter().take(MOST).collect();
-    let synonyms = SYNONYMS.iter().filter(|(others, _)| *others == name);
-    let meant = synonyms.map(|(_, ours)| *ours).find_map(|ours| words.iter().find(|word| **word == ours));
-    if let Some(meant) = meant {
-        return Some(meant);
-    }
-    let nearest = words.iter().copied().filter(near).map(|word| (distance(word), word)).min();
-    nearest
-        .filter(|(distance, word)| *distance <= (name.len().min(word.len()) / 3).max(1))
-        .map(|(_, word)| word)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::similar;
-
-    #[test]
-    fn what_was_meant() {
-        let actions = ["allow", "deny", "pass"];
-        for (said, meant) in
-            [("permit", Some("allow")), ("Drop", Some("deny")), ("alow", Some("allow")), ("log", None)]
-        {
-            assert_eq!(similar(said, actions), meant, "{said}");
-        }
-        assert_eq!(similar("prot", ["port", "endPort", "protocol"]), Some("protocol"));
     }
 }

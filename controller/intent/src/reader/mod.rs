@@ -14,6 +14,7 @@ mod diagnostic;
 mod encoding;
 mod files;
 mod filter;
+mod hints;
 mod json;
 mod labels;
 mod limits;

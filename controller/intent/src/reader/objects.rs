@@ -185,7 +185,7 @@ impl Objects {
                 format!("{} of {} is not read", quoted(kind), quoted(version)),
             )
             .help(format!("write it as a ClusterNetworkPolicy of {CLUSTER_POLICY}, which took its place")),
-            _ if is_foreign_policy(kind) => {
+            _ if is_foreign_policy(group, kind) => {
                 let message = format!(
                     "{} of {} is not read, and what it denies would pass",
                     quoted(kind),
@@ -332,10 +332,29 @@ fn is_policy_group(group: &str) -> bool {
     matches!(group, "outplane.dev" | "networking.k8s.io" | "policy.networking.k8s.io" | "extensions")
 }
 
-/// Kinds of others that say which packets may pass: Cilium's, Calico's, Antrea's, and those of OVN, `OpenShift` and Multus.
-/// Staged ones are not enforced by anybody.
-fn is_foreign_policy(kind: &str) -> bool {
-    (kind.ends_with("NetworkPolicy") || kind == "EgressFirewall") && !kind.starts_with("Staged")
+/// Kinds of others that say which packets may pass, and that nobody enforces where Outplane takes the place of who did:
+/// Cilium's, Calico's, Antrea's, those of OVN, Kube-OVN, `OpenShift`, Multus, NSX and Amazon's plugin. Staged ones are not
+/// enforced by anybody.
+fn is_foreign_policy(group: &str, kind: &str) -> bool {
+    let of_group = [
+        ("kubeovn.io", "SecurityGroup"),
+        ("vpcresources.k8s.aws", "SecurityGroupPolicy"),
+        ("crd.nsx.vmware.com", "SecurityPolicy"),
+    ];
+    of_group.contains(&(group, kind))
+        || (kind.ends_with("NetworkPolicy") || kind == "EgressFirewall") && !kind.starts_with("Staged")
+}
+
+/// Kinds by which a service mesh says who may talk to whom. Its proxies enforce them, beside the pods and whatever the
+/// switches do: nothing is lost where they are not read, but nothing of them is on the wire either.
+pub(crate) fn is_of_a_mesh(version: &str, kind: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    match group {
+        "security.istio.io" | "policy.linkerd.io" | "auth.consul.hashicorp.com" => true,
+        "consul.hashicorp.com" => matches!(kind, "ServiceIntentions" | "TrafficPermissions"),
+        "kuma.io" => matches!(kind, "MeshTrafficPermission" | "TrafficPermission"),
+        _ => false,
+    }
 }
 
 /// Keeps the first of a name; returns the place of the first if there was one.

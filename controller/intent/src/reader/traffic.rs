@@ -2,6 +2,8 @@
 
 use super::decode::{Decoder, Fields};
 use super::diagnostic::Code;
+use super::hints;
+use super::render::quoted;
 use super::source::Place;
 use super::tree::{Cursor, Said};
 use crate::model::{IcmpMatch, PortProtocol, TcpFlags, TrafficMatch};
@@ -155,6 +157,13 @@ fn protocol(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Protocol> {
         && let Ok(number) = text.parse()
     {
         return Some(Protocol::Number(number));
+    }
+    if let Said::Text(text) = at.said()
+        && let Some(help) = hints::protocol(text)
+    {
+        let message = format!("there is no protocol {}", quoted(text));
+        decoder.error(Code::InvalidValue, at.place(), message, &help);
+        return None;
     }
     decoder.choice(at, "`protocol`", &PROTOCOLS)
 }

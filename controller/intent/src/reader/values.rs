@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::decode::{Decoder, Problem};
 use super::diagnostic::Code;
+use super::hints;
 use super::render::quoted;
 use super::tree::{Cursor, Said};
 
@@ -34,6 +35,7 @@ impl Decoder<'_> {
         let net = match parse_cidr(text, bare) {
             Ok(net) => net,
             Err(why) => {
+                let why = if why.is_empty() { hints::addresses(text, what).unwrap_or_default() } else { why };
                 let message =
                     format!("{what} must be a CIDR like 10.1.0.0/16 or fd00:1::/32, not {}", quoted(text));
                 self.error(Code::InvalidAddress, at.place(), message, &why);
@@ -97,7 +99,7 @@ impl Decoder<'_> {
         let Some(mac) = parse_mac(text) else {
             let message =
                 format!("{what} must be a MAC address like 02:00:00:00:00:01, not {}", quoted(text));
-            self.error(Code::InvalidValue, at.place(), message, "");
+            self.error(Code::InvalidValue, at.place(), message, &hints::mac(text).unwrap_or_default());
             return None;
         };
         if mac == [0; 6] || mac[0] & 1 == 1 {
@@ -147,8 +149,10 @@ impl Decoder<'_> {
                         "{what} must be a number from 0 to 65535 or a range like \"80-90\", not {}",
                         quoted(text)
                     );
-                    let help = "filter policies know no port names; NetworkPolicy does";
-                    self.error(Code::InvalidValue, at.place(), message, help);
+                    let help = hints::port(text).unwrap_or_else(|| {
+                        "filter policies know no port names; NetworkPolicy does".to_owned()
+                    });
+                    self.error(Code::InvalidValue, at.place(), message, &help);
                 }
             }
             return None;
@@ -187,7 +191,8 @@ fn parse_cidr(text: &str, bare: bool) -> Result<IpNet, String> {
             Err(format!("{family} prefix lengths are 0 to {longest}"))
         }
         (Ok(_), Err(_)) if length.parse::<IpAddr>().is_ok() => {
-            Err("give the prefix length in bits, not as a mask".to_owned())
+            let written = hints::addresses(text, "");
+            Err(written.unwrap_or_else(|| "give the prefix length in bits, not as a mask".to_owned()))
         }
         (Ok(_), Err(_)) => Err(String::new()),
         (Err(_), _) => Err(leading_zero(address).unwrap_or_default()),

@@ -135,3 +135,108 @@ fn tabs_between_tokens() {
         assert_eq!(errors(indented)[0].code(), Code::Syntax, "{indented:?}");
     }
 }
+
+/// Words and forms that people bring along from other firewalls, clouds and clusters: each is told what to write.
+#[test]
+fn what_newcomers_write() {
+    let rule = |rule: &str| format!("{{rules: [{{action: allow, {rule}}}]}}");
+    let ours = |kind: &str, spec: &str| {
+        format!("{{apiVersion: outplane.dev/v1alpha1, kind: {kind}, metadata: {{name: a}}, spec: {spec}}}")
+    };
+    let filter = |spec: String| ours("FilterPolicy", &spec);
+    let pods = |spec: &str| {
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: a}}, spec: {spec}}}"
+        )
+    };
+    for (text, meant) in [
+        (filter("{rules: [{action: permit}]}".to_owned()), "did you mean allow?"),
+        (filter("{default: reject, rules: []}".to_owned()), "did you mean deny?"),
+        (filter("{defaultAction: deny, rules: []}".to_owned()), "did you mean `default`?"),
+        (filter(rule("from: any")), "leave `from` out to mean every address"),
+        (filter(rule("from: [any]")), "leave the list out to mean every address"),
+        (filter(rule("from: 10.0.0.0/8")), "put it in brackets: [\"10.0.0.0/8\"]"),
+        (filter(rule("from: {cidr: 10.0.0.0/8}")), "begin each item with `- `"),
+        (filter(rule("from: [10.1.0.0 0.0.255.255]")), "write 10.1.0.0/16"),
+        (filter(rule("from: [10.1.2.0/255.255.255.0]")), "write 10.1.2.0/24"),
+        (filter(rule("from: [host 10.0.0.1]")), "write 10.0.0.1"),
+        (filter(rule("to: [10.0.0.1-10.0.0.3]")), "10.0.0.1/32, 10.0.0.2/31"),
+        (filter(rule("to: [www.example.net]")), "a switch sees addresses, not names"),
+        (filter(rule("to: [office]")), "{segment: office}"),
+        (filter(rule("to: [{ipBlock: {cidr: 10.0.0.0/8}}]")), "did you mean `cidr`?"),
+        (filter(rule("dst: [10.0.0.1]")), "did you mean `to`?"),
+        (filter(rule("protocol: tcp")), "`ports: [{protocol: TCP, port: 443}]`"),
+        (filter(rule("port: 443")), "`ports: [{protocol: TCP, port: 443}]`"),
+        (filter(rule("ports: [443]")), "write {port: 443}"),
+        (filter(rule("ports: [tcp/443]")), "write {protocol: TCP, port: 443}"),
+        (filter(rule("ports: [{dport: 443}]")), "did you mean `port`?"),
+        (filter(rule("ports: [{port: https}]")), "https is port 443"),
+        (filter(rule("ports: [{port: gt 1023}]")), "write \"1024-65535\""),
+        (filter(rule("ports: [{port: '80:90'}]")), "write \"80-90\""),
+        (filter(rule("ports: [{port: [80, 443]}]")), "write an item for each"),
+        (filter(rule("ports: [{protocol: ip}]")), "leave `ports` out to mean all IP packets"),
+        (filter(rule("ports: [{protocol: ipv6-icmp}]")), "did you mean ICMPv6?"),
+        (filter(rule("ports: [{protocol: tcp, tcpFlags: [SYN]}]")), "write {set: [SYN], clear: [ACK]}"),
+        (filter(rule("established: true")), "by the policy's `replies`"),
+        (filter(rule("ctstate: ESTABLISHED")), "by the policy's `replies`"),
+        (filter(rule("icmp: [echo-request]")), "write {type: 8}"),
+        (filter(rule("icmp: [{type: echo-request}]")), "types are numbers"),
+        (filter(rule("rateLimit: 1000")), "write {packetsPerSecond: 1000}"),
+        (filter(rule("comment: x")), "did you mean `name`?"),
+        (filter("{segments: [a], rules: []}".to_owned()), "`appliesTo: {segments: [...], switches: [...]}`"),
+        (filter("{ingress: [], rules: []}".to_owned()), "a FilterPolicy has no direction"),
+        (filter("{priority: '10', rules: []}".to_owned()), "write it without quotes: 10"),
+        (ours("ACL", "{}"), "did you mean FilterPolicy?"),
+        (ours("Segment", "{vlanId: 10}"), "did you mean `vlan`?"),
+        (ours("Host", "{mac: 0200.0000.0005}"), "write \"02:00:00:00:00:05\""),
+        (ours("AddressGroup", "{cidrs: [10.0.0.0/8]}"), "did you mean `addresses`?"),
+        (pods("{podSelector: {app: web}}"), "write `matchLabels: {app: ...}`"),
+        (pods("{podSelector: {}, ingress: [{from: {podSelector: {}}}]}"), "begin each item with `- `"),
+        (pods("{podSelector: {}, ingress: [{ports: [443]}]}"), "write {port: 443}"),
+        (pods("{podSelector: {}, ingress: [{ports: [{port: '443'}]}]}"), "leave out the quotes"),
+        (pods("{podSelector: {}, ingress: [{ports: [{protocol: tcp}]}]}"), "did you mean TCP?"),
+    ] {
+        let (help, _) = advice(&text);
+        assert!(help.contains(meant), "{text}: {help}");
+    }
+}
+
+/// What a mesh's proxies enforce is enforced whether or not it is read; what a network plugin enforced, nobody does.
+#[test]
+fn policies_of_others() {
+    let object =
+        |version: &str, kind: &str| format!("{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}}}");
+    for (version, kind) in [
+        ("security.istio.io/v1", "AuthorizationPolicy"),
+        ("security.istio.io/v1", "PeerAuthentication"),
+        ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy"),
+        ("consul.hashicorp.com/v1alpha1", "ServiceIntentions"),
+        ("kuma.io/v1alpha1", "MeshTrafficPermission"),
+    ] {
+        let loaded = read(&object(version, kind));
+        assert_eq!(loaded.warnings.len(), 1);
+        let warning = &loaded.warnings[0];
+        assert_eq!(warning.code(), Code::Skipped);
+        assert!(
+            warning.message().contains("the proxies of the mesh enforce it, and no switch does"),
+            "{warning}"
+        );
+        assert!(warning.advice().unwrap().contains("NetworkPolicy"));
+    }
+    for (version, kind) in [
+        ("cilium.io/v2", "CiliumNetworkPolicy"),
+        ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
+        ("projectcalico.org/v3", "GlobalNetworkPolicy"),
+        ("projectcalico.org/v3", "NetworkPolicy"),
+        ("crd.antrea.io/v1beta1", "ClusterNetworkPolicy"),
+        ("k8s.ovn.org/v1", "EgressFirewall"),
+        ("kubeovn.io/v1", "SecurityGroup"),
+        ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy"),
+    ] {
+        let errors = errors(&object(version, kind));
+        assert_eq!(errors[0].code(), Code::Unsupported, "{kind}");
+        assert!(errors[0].to_string().contains("what it denies would pass"), "{kind}");
+    }
+    let plain = read(&object("apps/v1", "Deployment"));
+    assert_eq!(plain.warnings[0].message(), "Deployment (apps/v1) is not read: 1 object is skipped");
+}

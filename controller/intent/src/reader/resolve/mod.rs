@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::declared::Declared;
-use super::decode::{Problem, similar};
+use super::decode::Problem;
 use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::hints::similar;
 use super::limits::Limits;
 use super::objects::Objects;
 use super::render::quoted;

@@ -8,6 +8,7 @@ use crate::model::{FilterPeer, Intent, LabelOperator, LabelSelector, Labels, Obj
 use crate::reader::declared::Declared;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
+use crate::reader::objects::is_of_a_mesh;
 use crate::reader::source::Place;
 
 pub(super) fn find(
@@ -16,11 +17,24 @@ pub(super) fn find(
     skipped: &BTreeMap<(String, String), (usize, Place)>,
 ) {
     for ((version, kind), (count, at)) in skipped {
-        let message = match count {
-            1 => format!("{kind} ({version}) is not read: 1 object is skipped"),
-            _ => format!("{kind} ({version}) is not read: {count} objects are skipped"),
+        let objects = if *count == 1 { "1 object is".to_owned() } else { format!("{count} objects are") };
+        let (by_mesh, help) = if is_of_a_mesh(version, kind) {
+            (
+                "; the proxies of the mesh enforce it, and no switch does",
+                Some("say what has to hold on the wire, too, by a NetworkPolicy"),
+            )
+        } else {
+            ("", None)
         };
-        resolver.report("", Problem::warning(Code::Skipped, *at, message));
+        let message = format!("{kind} ({version}) is not read: {objects} skipped{by_mesh}");
+        let problem = Problem::warning(Code::Skipped, *at, message);
+        resolver.report(
+            "",
+            match help {
+                Some(help) => problem.help(help),
+                None => problem,
+            },
+        );
     }
     groups(resolver, intent);
     hosts(resolver, intent);
