@@ -14,11 +14,11 @@ struct Need {
     present: fn() -> bool,
 }
 
-/// To build: the soft switch captures frames with libpcap, TLS contains C and assembly.
+/// To build: tests send and capture frames with libpcap, TLS contains C and assembly.
 const TO_BUILD: [Need; 2] = [
     Need {
         package: "libpcap-dev",
-        why: "the soft switch reads frames with libpcap",
+        why: "tests send and capture frames with libpcap",
         present: || header("pcap/pcap.h"),
     },
     Need { package: "gcc", why: "the TLS library contains C", present: || program("cc") },
@@ -27,7 +27,11 @@ const TO_BUILD: [Need; 2] = [
 /// To make networks of namespaces.
 const TO_RUN_LABS: [Need; 5] = [
     Need { package: "iproute2", why: "makes network namespaces and veth pairs", present: || program("ip") },
-    Need { package: "ethtool", why: "turns checksum offload off on veth", present: || program("ethtool") },
+    Need {
+        package: "ethtool",
+        why: "turns checksum offload off on veth, for BMv2",
+        present: || program("ethtool"),
+    },
     Need { package: "nftables", why: "drops and doubles datagrams on their way", present: || program("nft") },
     Need { package: "iputils-ping", why: "tries ICMP flows", present: || program("ping") },
     Need {

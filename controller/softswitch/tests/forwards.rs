@@ -9,16 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use outplane_softswitch::dataplane::meter::Color;
-use outplane_softswitch::dataplane::ports::MAX_FRAME;
 use outplane_softswitch::dataplane::tables::{Action, Lookup, Table, Tables};
 use outplane_softswitch::dataplane::{
-    Dataplane, Discard, PacketIn, PacketInHeader, PortCounters, PortSpec, PortsError, Source,
+    Dataplane, Discard, PacketIn, PacketInHeader, PortCounters, PortSpec, Source,
 };
 use support::frames::{Frame, MAC_A, MAC_B};
 use support::lab::{PATIENCE, Tap, in_namespace, ip, veth, wait_until_up};
 use tokio::sync::mpsc;
 
-/// Port 1 and 2 are joined, the others are one flooded segment; VLAN 66 is denied, VLAN 67 denied with log.
+const LOGGED_PORT: u128 = 4067;
+
+/// Port 1 and 2 are joined, the others are one flooded segment; VLAN 66 is denied, VLAN 67 and UDP to [`LOGGED_PORT`]
+/// denied with log.
 struct Policy {
     pushed: AtomicBool,
 }
@@ -32,7 +34,10 @@ impl Tables for Policy {
                 hit(Action::SetSegment { segment: u16::try_from(*vlan).unwrap() })
             }
             (Table::FilterAdmin, [_, 66, ..]) => hit(Action::Deny),
-            (Table::FilterAdmin, [_, 67, ..]) => hit(Action::DenyLog { rule: 1234 }),
+            (Table::DportClass, [_, 17, LOGGED_PORT]) => hit(Action::SetDportClass { port_class: 1 }),
+            (Table::FilterAdmin, [_, 67, ..] | [_, _, _, _, _, _, _, _, 1, ..]) => {
+                hit(Action::DenyLog { rule: 1234 })
+            }
             (Table::CrossConnect, [1]) => hit(Action::Forward { port: 2 }),
             (Table::CrossConnect, [2]) => hit(Action::Forward { port: 1 }),
             (Table::Flood, _) => hit(Action::FloodTo { group: 7 }),
@@ -228,7 +233,7 @@ fn frames_longer_than_the_egress_mtu() {
 }
 
 #[test]
-fn frames_longer_than_a_port_takes() {
+fn the_longest_frames_pass() {
     in_namespace(|| {
         for pair in 1..=2 {
             veth(&format!("host{pair}"), &format!("port{pair}"));
@@ -238,11 +243,108 @@ fn frames_longer_than_a_port_takes() {
         }
         let (dataplane, _packet_in) = start(&["1=port1", "2=port2"]);
         let (mut host1, host2) = (Tap::new("host1"), Tap::new("host2"));
-        let long = |bytes: usize| Frame::new().ether_type(0x88cc).bytes(&vec![7; bytes - 14]).build();
-        host1.send(&long(MAX_FRAME + 1));
-        host1.send(&long(MAX_FRAME));
-        assert_eq!(host2.receive(), long(MAX_FRAME));
-        assert_eq!(counters(&dataplane, 1).drops, [(Discard::Truncated, 1)]);
+        let long = Frame::new().ether_type(0x88cc).bytes(&vec![7; 65_535]).build();
+        host1.send(&long);
+        assert_eq!(host2.receive(), long);
+        assert_eq!(counters(&dataplane, 1).drops, []);
+    });
+}
+
+/// Runs `host` in a network namespace of its own, in which the interface that is called so here is, with this address.
+fn host<T: Send + 'static>(
+    interface: &str,
+    address: &str,
+    host: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let (interface, address) = (interface.to_owned(), address.to_owned());
+    let thread = thread::spawn({
+        let interface = interface.clone();
+        move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            may_go.recv().unwrap();
+            ip(&format!("address add {address}/24 dev {interface}"));
+            ip(&format!("link set {interface} up"));
+            wait_until_up(&interface);
+            host()
+        }
+    });
+    ip(&format!("link set {interface} netns {}", is_ready.recv().unwrap()));
+    go.send(()).unwrap();
+    thread
+}
+
+#[test]
+fn tcp_passes_between_interfaces_that_leave_checksums_and_segments_to_the_hardware() {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    const BYTES: usize = 8 << 20;
+
+    in_namespace(|| {
+        for pair in 1..=2 {
+            veth(&format!("host{pair}"), &format!("port{pair}"));
+        }
+        let (dataplane, _packet_in) = start(&["1=port1", "2=port2"]);
+        let server = host("host2", "10.0.0.2", || {
+            let listener = TcpListener::bind("10.0.0.2:4000").unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut received = vec![0; BYTES];
+            stream.read_exact(&mut received).unwrap();
+            stream.write_all(&received).unwrap();
+        });
+        let client = host("host1", "10.0.0.1", || {
+            let end = Instant::now() + PATIENCE;
+            let mut stream = loop {
+                match TcpStream::connect("10.0.0.2:4000") {
+                    Ok(stream) => break stream,
+                    // The other host may not be there yet.
+                    Err(error) => assert!(Instant::now() < end, "{error}"),
+                }
+                thread::yield_now();
+            };
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let sent: Vec<u8> = (0..BYTES).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            stream.write_all(&sent).unwrap();
+            let mut back = vec![0; BYTES];
+            stream.read_exact(&mut back).unwrap();
+            assert!(sent == back, "bytes have changed on their way");
+        });
+        client.join().unwrap();
+        server.join().unwrap();
+        eventually("they are counted", || counters(&dataplane, 1).rx_bytes > BYTES as u64);
+        let counters = counters(&dataplane, 1);
+        let bytes_a_frame = counters.rx_bytes / counters.rx_frames;
+        println!("{counters}: {bytes_a_frame} bytes a frame");
+        assert!(bytes_a_frame > 2_000, "nothing was left to the hardware: this test has shown nothing");
+    });
+}
+
+#[test]
+fn what_goes_to_the_controller_has_its_checksum() {
+    in_namespace(|| {
+        for pair in 1..=2 {
+            veth(&format!("host{pair}"), &format!("port{pair}"));
+        }
+        let (_dataplane, mut packet_in) = start(&["1=port1", "2=port2"]);
+        let sent = host("host1", "10.0.0.1", || {
+            ip("neighbour replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev host1");
+            let socket = std::net::UdpSocket::bind("10.0.0.1:1000").unwrap();
+            socket.send_to(b"hello", "10.0.0.2:4067").unwrap();
+        });
+        sent.join().unwrap();
+        let frame = packet_in.blocking_recv().unwrap().frame;
+        let udp = &frame[34..];
+        // Pseudo header and datagram sum up to all ones (RFC 768).
+        let pseudo = [&frame[26..34], &[0, 17], &udp[4..6]].concat();
+        let sum: u64 = [&pseudo, udp]
+            .concat()
+            .chunks(2)
+            .map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)))
+            .sum();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "{frame:x?}");
     });
 }
 
@@ -292,16 +394,38 @@ fn an_interface_that_is_down_for_a_while() {
 }
 
 #[test]
-fn interfaces_that_cannot_be_ports() {
+fn interfaces_that_are_not_there_yet_are_waited_for() {
     in_namespace(|| {
         veth("host1", "port1");
         ip("link set port1 down");
-        for (spec, wanted) in [("1=port1", "not up"), ("1=nothing", "No such device")] {
-            let error = Dataplane::start(&[spec.parse().unwrap()], Program::new(), mpsc::channel(1).0);
-            let Some(PortsError::Open { port, source }) = error.err() else { panic!("{spec} opens") };
-            assert_eq!(port.to_string(), spec);
-            assert!(source.to_string().contains(wanted), "{source}");
+        let (dataplane, _packet_in) = start(&["1=port1", "2=port2"]);
+        let up = |number: u16| {
+            let ports = dataplane.ports();
+            ports.into_iter().find(|status| status.number == number).unwrap().up
+        };
+        assert!(!up(1) && !up(2));
+        ip("link set port1 up");
+        veth("host2", "port2");
+        wait_until_up("port1");
+        eventually("both ports are up", || up(1) && up(2));
+        let (mut host1, host2) = (Tap::new("host1"), Tap::new("host2"));
+        host1.send(&frame().build());
+        assert_eq!(host2.receive(), frame().build());
+    });
+}
+
+#[test]
+fn interfaces_that_cannot_be_ports() {
+    in_namespace(|| {
+        let mut tunnel = std::process::Command::new("ip");
+        tunnel.args(["tuntap", "add", "dev", "tunnel", "mode", "tun"]);
+        if !tunnel.output().is_ok_and(|output| output.status.success()) {
+            println!("SKIPPED: an interface without Ethernet: this system has no tun");
+            return;
         }
+        let error = Dataplane::start(&["1=tunnel".parse().unwrap()], Program::new(), mpsc::channel(1).0);
+        let error = error.err().expect("a tunnel is no port").to_string();
+        assert_eq!(error, "port 1=tunnel: it carries no Ethernet frames");
     });
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use outplane_rmdp_node::plain;
-use outplane_softswitch::dataplane::PortSpec;
+use outplane_softswitch::dataplane::{PortSpec, PortStatus};
 use outplane_softswitch::server::{Config, Tls};
 use outplane_softswitch::state::Limits;
 use outplane_softswitch::{Switch, SwitchConfig};
@@ -24,7 +24,8 @@ use crate::{output, runtime};
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("ports").required(true).args(["port", "no_ports"]))]
 pub(crate) struct Arguments {
-    /// Forward frames at a network interface as a port of the switch, from 1 to 509; may be repeated
+    /// Forward frames at a network interface as a port of the switch, from 1 to 509; may be repeated. An interface
+    /// that is not there is waited for
     #[arg(long, value_name = "NUMBER=INTERFACE")]
     port: Vec<PortSpec>,
     /// Serve the tables only and forward nothing; needs no rights
@@ -65,6 +66,8 @@ struct Ready {
 struct PortForm {
     port: u16,
     interface: String,
+    /// Whether the interface is there; if not, the switch waits for it.
+    up: bool,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -88,7 +91,7 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let signals = runtime::Signals::new()?;
     let ports = arguments.port.clone();
     let switch = Switch::start(SwitchConfig { listener, server, ports, limits: Limits::default() })?;
-    say(arguments, format, switch.server().address())?;
+    say(arguments, format, &switch)?;
     let ended = broken.run_until_cancelled(signals.wait()).await;
     switch.shutdown().await?;
     anyhow::ensure!(
@@ -114,10 +117,11 @@ fn exposed(arguments: &Arguments) -> Option<String> {
     plain::listener("the switch", arguments.listen, harm, cure)
 }
 
-fn say(arguments: &Arguments, format: Format, listening: SocketAddr) -> anyhow::Result<()> {
-    let port = |spec: &PortSpec| PortForm { port: spec.number(), interface: spec.interface().to_owned() };
-    let ready =
-        Ready { listening, device_id: arguments.device_id, ports: arguments.port.iter().map(port).collect() };
+fn say(arguments: &Arguments, format: Format, switch: &Switch) -> anyhow::Result<()> {
+    let port = |port: PortStatus| PortForm { port: port.number, interface: port.interface, up: port.up };
+    let listening = switch.server().address();
+    let ports = switch.ports().into_iter().map(port).collect();
+    let ready = Ready { listening, device_id: arguments.device_id, ports };
     output::write(|mut out| {
         match format {
             Format::Text => writeln!(out, "listening on {listening}")?,

@@ -10,6 +10,7 @@ mod journal;
 mod lab;
 mod other;
 mod probe;
+mod softswitch;
 mod support;
 mod switch;
 mod trace;

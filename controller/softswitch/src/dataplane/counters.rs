@@ -45,6 +45,8 @@ pub enum Discard {
     ControllerBusy,
     /// It came in longer than the ports take.
     Truncated,
+    /// Several segments in one frame, of a kind that the kernel cannot pass on.
+    UnnamedSegments,
     /// It is longer than the egress interface takes.
     TooLong,
     /// The egress interface is away.
@@ -55,7 +57,7 @@ pub enum Discard {
 
 impl Discard {
     /// Every reason, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TooShort,
         Self::TooManyTags,
         Self::Ipv4Header,
@@ -73,6 +75,7 @@ impl Discard {
         Self::NoSuchPort,
         Self::ControllerBusy,
         Self::Truncated,
+        Self::UnnamedSegments,
         Self::TooLong,
         Self::PortDown,
         Self::SendFailed,
@@ -98,9 +101,45 @@ impl Discard {
             Self::NoSuchPort => "no_such_port",
             Self::ControllerBusy => "controller_busy",
             Self::Truncated => "truncated",
+            Self::UnnamedSegments => "unnamed_segments",
             Self::TooLong => "too_long",
             Self::PortDown => "port_down",
             Self::SendFailed => "send_failed",
+        }
+    }
+}
+
+impl Discard {
+    /// The reason in words, with the cure where there is one.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::TooShort => "it ends inside a header",
+            Self::TooManyTags => "it has more than two VLAN tags",
+            Self::Ipv4Header => "its IPv4 header has a wrong version or length",
+            Self::Ipv6Header => "its IPv6 header has a wrong version",
+            Self::IpLength => "by its own length the IP packet ends inside a header",
+            Self::Ipv6Extensions => "it has more than four IPv6 extension headers",
+            Self::NoPolicy => "no policy has been installed yet: `outplane apply` does that",
+            Self::TinyFragment => "it is a TCP fragment at offset 1 (RFC 3128)",
+            Self::Denied => "a policy denies it: `outplane trace` says which",
+            Self::RateLimited => "it is above a rule's rate limit",
+            Self::Blocked => "an entry of l2_forward drops it",
+            Self::NoWayOut => {
+                "nothing says where it goes: its segment has no other port here, or it is in no segment \
+                 (`outplane trace` says which)"
+            }
+            Self::DropPort => "an entry or the controller sent it to port 511, which drops",
+            Self::NoProgram => "no pipeline has been pushed, or another program's",
+            Self::NoSuchPort => "it should leave by a port that this switch does not have",
+            Self::ControllerBusy => "it should go to the controller, which takes none or is too slow",
+            Self::Truncated => "it is longer than a port takes",
+            Self::UnnamedSegments => {
+                "it is several segments in one, of a kind that the kernel cannot pass on: turn that off at its sender \
+                 (`ethtool -K <interface> gso off tso off`)"
+            }
+            Self::TooLong => "it is longer than the egress interface takes (its MTU)",
+            Self::PortDown => "the egress interface is away or down",
+            Self::SendFailed => "the system did not take it",
         }
     }
 }
@@ -162,8 +201,9 @@ impl Counters {
         self.missed.fetch_add(frames, Ordering::Relaxed);
     }
 
-    pub(super) fn dropped(&self, reason: Discard) {
-        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+    /// Returns how often this reason has been counted with this one.
+    pub(super) fn dropped(&self, reason: Discard) -> u64 {
+        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn read(&self) -> PortCounters {

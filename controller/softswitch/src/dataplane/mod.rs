@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 mod binding;
 pub mod counters;
+mod drops;
 pub mod meter;
 pub mod parse;
 pub mod pipeline;
@@ -38,7 +39,8 @@ pub use ports::{PortSpec, PortSpecError, PortStatus, PortsError};
 
 use parse::PacketOut;
 use pipeline::{Outcome, Processed, flood_ports, process};
-use ports::{Port, Ports};
+use ports::offload::Offload;
+use ports::{Frame, Port, Ports};
 use tables::Tables;
 
 /// Packet-outs that may wait; more are refused.
@@ -84,7 +86,7 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Opens the ports and starts to forward. Packet-ins go to `packet_in`, whose bound is the caller's; when it is
+    /// Opens the ports and starts to forward; a port whose interface is away is down until it is there. Packet-ins go to `packet_in`, whose bound is the caller's; when it is
     /// full they are dropped.
     pub fn start<S: Source>(
         specs: &[PortSpec],
@@ -110,7 +112,7 @@ impl Dataplane {
         ports.start(|| {
             let shared = shared.clone();
             let mut flood = Vec::new();
-            move |port: &Port, frame: &[u8]| shared.receive(port, frame, &mut flood)
+            move |port: &Port, frame: Frame<'_>| shared.receive(port, frame, &mut flood)
         })?;
         Ok(Self {
             ports,
@@ -150,30 +152,32 @@ impl Drop for Dataplane {
 
 impl<S: Source> Shared<S> {
     /// One frame from a port to where the pipeline sends it. `flood` is scratch space.
-    fn receive(&self, ingress: &Port, frame: &[u8], flood: &mut Vec<u16>) {
-        let processed = self.process(ingress.number(), frame, flood);
+    fn receive(&self, ingress: &Port, Frame { bytes, mut offload }: Frame<'_>, flood: &mut Vec<u16>) {
+        let processed = self.process(ingress.number(), bytes, flood);
+        // The program takes nothing off a frame that comes from a port, so what is left to do on it stays true.
         let Some(Processed { outcome, frame }) = processed else {
-            ingress.counters.dropped(Discard::NoProgram);
-            return;
+            return ingress.discard(Discard::NoProgram, bytes);
         };
         match outcome {
-            Outcome::Drop(reason) => ingress.counters.dropped(reason.into()),
+            Outcome::Drop(reason) => ingress.discard(reason.into(), frame),
             Outcome::Forward { port } => match self.ports.get(&port) {
-                Some(egress) => egress.send(frame),
-                None => ingress.counters.dropped(Discard::NoSuchPort),
+                Some(egress) => egress.send(Frame { bytes: frame, offload }),
+                None => ingress.discard(Discard::NoSuchPort, frame),
             },
             Outcome::Flood { .. } => {
                 for port in flood.iter() {
                     match self.ports.get(port) {
-                        Some(egress) => egress.send(frame),
-                        None => ingress.counters.dropped(Discard::NoSuchPort),
+                        Some(egress) => egress.send(Frame { bytes: frame, offload }),
+                        None => ingress.discard(Discard::NoSuchPort, frame),
                     }
                 }
             }
             Outcome::PacketIn(header) => {
-                match self.packet_in.try_send(PacketIn { header, frame: frame.to_vec() }) {
+                let mut whole = frame.to_vec();
+                offload.complete(&mut whole);
+                match self.packet_in.try_send(PacketIn { header, frame: whole }) {
                     Ok(()) => ingress.counters.sent_to_controller(),
-                    Err(_) => ingress.counters.dropped(Discard::ControllerBusy),
+                    Err(_) => ingress.discard(Discard::ControllerBusy, frame),
                 }
             }
         }
@@ -202,7 +206,8 @@ impl<S: Source> Shared<S> {
             bytes.extend(frame);
             let egress = match self.process(CPU_PORT, &bytes, &mut flood) {
                 Some(Processed { outcome: Outcome::Forward { port }, frame }) => {
-                    self.ports.get(&port).map(|egress| egress.send(frame))
+                    let offload = Offload::default();
+                    self.ports.get(&port).map(|egress| egress.send(Frame { bytes: frame, offload }))
                 }
                 _ => None,
             };

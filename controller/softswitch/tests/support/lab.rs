@@ -94,7 +94,7 @@ impl Tap {
     pub(crate) fn new(interface: &str) -> Self {
         let open = || {
             let tap = Capture::from_device(interface).unwrap().immediate_mode(true).promisc(true);
-            tap.snaplen(65_440).buffer_size(16 << 20).timeout(50).open().unwrap()
+            tap.snaplen(66_000).buffer_size(16 << 20).timeout(50).open().unwrap()
         };
         let (to_test, frames) = channel();
         let mut receiver = open();
