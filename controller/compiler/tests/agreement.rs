@@ -11,6 +11,7 @@ use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH, Leaving, LeavingBy};
 use outplane_intent::model::Intent;
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
+use outplane_p4runtime::entry::MeterCell;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -38,8 +39,8 @@ fn difference(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Optio
             let segment = verdict.segment.as_ref().map_or(0, |name| compiled.segments[name]);
             let meant = (verdict.allow, &verdict.policy, &verdict.rule, verdict.log, segment);
             let done = (trace.allow, &trace.policy, &trace.rule, trace.log, trace.segment);
-            let limited = verdict.rate_limit.is_some() == trace.limiter.is_some();
-            if meant == done && limited {
+            let limit = verdict.rate_limit.map(|limit| (limit.packets_per_second, limit.burst));
+            if meant == done && limit == limited(&state.desired.meters, trace.limiter) {
                 continue;
             }
             let mut text = format!("on switch {switch}: {packet:?}\nmeant: {meant:?}\n");
@@ -54,6 +55,13 @@ fn difference(intent: &Intent, compiled: &Compiled, packets: &[Packet]) -> Optio
         }
     }
     None
+}
+
+/// The rate and burst of a cell.
+fn limited(meters: &[MeterCell], cell: Option<u16>) -> Option<(u32, u32)> {
+    let cell = meters.iter().find(|meter| Some(meter.index) == cell.map(i64::from))?;
+    assert_eq!((cell.cir, cell.cburst), (cell.pir, cell.pburst));
+    Some((u32::try_from(cell.cir).unwrap(), u32::try_from(cell.cburst).unwrap()))
 }
 
 /// The same of where packets that pass leave, whomever their frames are for.

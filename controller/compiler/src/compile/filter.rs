@@ -11,7 +11,7 @@ use outplane_intent::packet::{LISTENER_DISCOVERY, NON_IP_ETHER_TYPES};
 use outplane_p4runtime::entry::{Action, Match};
 
 use super::error::CompileError;
-use super::meters::{Limited, Limiters};
+use super::meters::{Limited, Limiters, Packets};
 use super::notes::Note;
 use super::openings;
 use super::peers::Resolver;
@@ -64,17 +64,36 @@ const BASELINE: Tier = Tier {
     pass: ActionKind::BaselinePass,
 };
 
-/// The rules of these policies that limit rates and have not expired.
+/// What the rules of these policies that have not expired limit the rate of.
 pub(super) fn limited(policies: &[(&str, &FilterPolicy)], at: Timestamp) -> Vec<Limited> {
     let mut limited = Vec::new();
     for (name, policy) in policies {
         for rule in policy.rules.iter().filter(|rule| !has_expired(rule, at)) {
             if let (FilterAction::Allow, Some(limit)) = (rule.action, rule.rate_limit) {
-                limited.push((policy_name(name), rule.name.clone(), limit));
+                let (policy_name, rule_name) = (policy_name(name), rule.name.clone());
+                let direct =
+                    Limited { policy: policy_name, rule: rule_name, limit, packets: Packets::Direct };
+                if may_be_answered(policy, rule) {
+                    limited.push(Limited { packets: Packets::Answers, ..direct.clone() });
+                }
+                limited.push(direct);
             }
         }
     }
     limited
+}
+
+/// Whether packets may match this rule as answers to what it allows, and only so.
+fn may_be_answered(policy: &FilterPolicy, rule: &FilterRule) -> bool {
+    let everything = rule.traffic.is_empty() && rule.from.is_empty() && rule.to.is_empty();
+    let any = policy.replies != Replies::None || policy.related_errors == RelatedErrors::Allow;
+    rule.action == FilterAction::Allow && any && !everything
+}
+
+/// How many places a rule takes in its policy's block: answers that have a cell of their own stand below what the rule
+/// matches by itself, for packets may be both.
+fn places(policy: &FilterPolicy, rule: &FilterRule) -> usize {
+    1 + usize::from(rule.rate_limit.is_some() && may_be_answered(policy, rule))
 }
 
 /// Adds the rows of these policies.
@@ -90,10 +109,11 @@ pub(super) fn compile(
         let mut in_order: Vec<&(&str, &FilterPolicy)> =
             policies.iter().filter(|(_, policy)| policy.tier == tier).collect();
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
-        let mut places = Places::default();
+        let mut blocks = Places::default();
         for (name, policy) in in_order {
             let full_name = policy_name(name);
-            let block = places.block(&full_name, policy.priority, policy.rules.len() + 1)?;
+            let needed: usize = policy.rules.iter().map(|rule| places(policy, rule)).sum();
+            let block = blocks.block(&full_name, policy.priority, needed + 1)?;
             let segments: Vec<u16> =
                 policy.segments.iter().filter_map(|name| scene.segments.get(name).copied()).collect();
             if segments.is_empty() && !policy.segments.is_empty() {
@@ -107,7 +127,10 @@ pub(super) fn compile(
                 segments,
                 rows: &mut *rows,
             };
-            for (place, rule) in policy.rules.iter().enumerate() {
+            let mut next = 0;
+            for rule in &policy.rules {
+                let place = next;
+                next += places(policy, rule);
                 let policy = || compiler.name.clone();
                 if let Some(since) = rule.expires.filter(|_| has_expired(rule, scene.at)) {
                     let rule = rule.name.clone();
@@ -127,10 +150,11 @@ pub(super) fn compile(
                     continue;
                 }
                 findings.openings.extend(openings::of_filter_rule(&compiler.name, compiler.policy, rule));
-                compiler.rule(rule, block.rule(place), &from, &to, limiters);
+                let answers = block.rule(next - 1);
+                compiler.rule(rule, [block.rule(place), answers], &from, &to, limiters);
             }
             if let Some(default) = policy.default {
-                compiler.default(default, block.rule(policy.rules.len()));
+                compiler.default(default, block.rule(next));
             }
         }
     }
@@ -176,40 +200,45 @@ impl PolicyCompiler<'_> {
         self.push(priority, action, origin, &Addresses::Any, &Addresses::Any, conditions);
     }
 
+    /// `priorities`: of what it matches by itself, and of answers to that.
     fn rule(
         &mut self,
         rule: &FilterRule,
-        priority: i32,
+        [direct, answers]: [i32; 2],
         from: &Addresses,
         to: &Addresses,
         limiters: &Limiters,
     ) {
         let origin = self.rows.origin(&self.name, rule.name.clone());
-        let action = self.action(rule, origin, limiters);
+        let action = self.action(rule, origin, limiters, Packets::Direct);
         let addressed = !rule.from.is_empty() || !rule.to.is_empty();
         for conditions in self.direct(rule, addressed) {
-            self.push(priority, action.clone(), origin, from, to, conditions);
+            self.push(direct, action.clone(), origin, from, to, conditions);
         }
+        if !may_be_answered(self.policy, rule) {
+            return;
+        }
+        let action = self.action(rule, origin, limiters, Packets::Answers);
         let everything = rule.traffic.is_empty() && matches!((from, to), (Addresses::Any, Addresses::Any));
-        if rule.action == FilterAction::Allow && self.policy.replies != Replies::None && !everything {
+        if self.policy.replies != Replies::None && !everything {
             for conditions in self.mirrored(rule) {
-                self.push(priority, action.clone(), origin, to, from, conditions);
+                self.push(answers, action.clone(), origin, to, from, conditions);
             }
         }
-        let errors = self.policy.related_errors == RelatedErrors::Allow;
-        if rule.action == FilterAction::Allow && errors && !everything {
+        if self.policy.related_errors == RelatedErrors::Allow && !everything {
             let senders = related::senders(rule, self.policy.replies, from, to);
             let conditions = self.conditions(&[(Field::Traffic, TRAFFIC_IP), (Field::Related, 1)]);
-            self.push(priority, action, origin, &Addresses::Any, &senders, conditions);
+            self.push(answers, action, origin, &Addresses::Any, &senders, conditions);
         }
     }
 
-    fn action(&self, rule: &FilterRule, origin: usize, limiters: &Limiters) -> Action {
+    fn action(&self, rule: &FilterRule, origin: usize, limiters: &Limiters, packets: Packets) -> Action {
         let tier = self.tier;
         match (rule.action, rule.rate_limit) {
             (FilterAction::Allow, Some(limit)) => {
-                let limited = (self.name.clone(), rule.name.clone(), limit);
-                let cell = limiters.cell(&limited).expect("every limited rule has a cell");
+                let (policy, rule) = (self.name.clone(), rule.name.clone());
+                let limited = Limited { policy, rule, limit, packets };
+                let cell = limiters.cell(&limited).expect("all that is limited has a cell");
                 self.program.action(tier.permit_limited, &[cell.into()])
             }
             (FilterAction::Allow, None) => self.program.action(tier.permit, &[]),

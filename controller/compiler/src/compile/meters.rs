@@ -6,10 +6,36 @@ use outplane_intent::model::RateLimit;
 use outplane_p4runtime::entry::MeterCell;
 use sha2::{Digest, Sha256};
 
-/// A rule with a rate limit: policy, rule and limit.
-pub(super) type Limited = (String, String, RateLimit);
+/// Packets that have a cell of their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Limited {
+    pub(super) policy: String,
+    pub(super) rule: String,
+    pub(super) limit: RateLimit,
+    pub(super) packets: Packets,
+}
 
-/// Which cell limits which rule. A rule's cell follows from its names and its rate, so an update leaves the cells of other
+/// Which of the packets that a rule lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Packets {
+    /// What it matches by itself.
+    Direct,
+    /// Replies to that, and errors about it: in a cell of their own, or what asks would take what answers needs.
+    Answers,
+}
+
+impl Limited {
+    /// Packets of a full bucket. That of answers is deeper by a second's packets: those that wait together for what they
+    /// ask find room for all their answers, as long as these are not later than that.
+    fn burst(&self) -> u32 {
+        match self.packets {
+            Packets::Direct => self.limit.burst,
+            Packets::Answers => self.limit.burst.saturating_add(self.limit.packets_per_second),
+        }
+    }
+}
+
+/// Which cell limits which packets. A rule's cell follows from its names and its rate, so an update leaves the cells of other
 /// rules alone and a changed rate takes a new cell: packets never see a cell whose rate is about to change.
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
@@ -17,12 +43,12 @@ pub(super) struct Limiters {
 }
 
 impl Limiters {
-    /// Gives each rule a cell: the one its hash says or the next free one, rules in the order of their hashes. None: there
-    /// are more rules than cells.
+    /// Gives each a cell: the one its hash says or the next free one, in the order of their hashes. None: there are more
+    /// than cells.
     pub(super) fn assign(rules: Vec<Limited>, cells: u64) -> Option<Self> {
         let mut hashed: Vec<([u8; 32], Limited)> =
             rules.into_iter().map(|rule| (hash(&rule), rule)).collect();
-        hashed.sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.0.cmp(&right.1.0)));
+        hashed.sort_unstable_by(|left, right| left.cmp(right));
         if hashed.len() as u64 > cells {
             return None;
         }
@@ -49,8 +75,8 @@ impl Limiters {
         let mut cells: Vec<MeterCell> = self
             .cells
             .iter()
-            .map(|((_, _, limit), cell)| {
-                let (rate, burst) = (i64::from(limit.packets_per_second), i64::from(limit.burst));
+            .map(|(limited, cell)| {
+                let (rate, burst) = (i64::from(limited.limit.packets_per_second), i64::from(limited.burst()));
                 let index = i64::try_from(*cell).expect("cells are fewer than 2^63");
                 MeterCell { meter, index, cir: rate, cburst: burst, pir: rate, pburst: burst }
             })
@@ -60,7 +86,7 @@ impl Limiters {
     }
 }
 
-fn hash((policy, rule, limit): &Limited) -> [u8; 32] {
+fn hash(Limited { policy, rule, limit, packets }: &Limited) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for name in [policy, rule] {
         hasher.update((name.len() as u64).to_be_bytes());
@@ -68,6 +94,9 @@ fn hash((policy, rule, limit): &Limited) -> [u8; 32] {
     }
     hasher.update(limit.packets_per_second.to_be_bytes());
     hasher.update(limit.burst.to_be_bytes());
+    if *packets == Packets::Answers {
+        hasher.update(b"answers");
+    }
     hasher.finalize().into()
 }
 
@@ -78,7 +107,12 @@ mod tests {
     fn rules(count: u32) -> Vec<Limited> {
         let limit = |rate| RateLimit { packets_per_second: rate, burst: 1 };
         (0..count)
-            .map(|rule| ("FilterPolicy/p".to_owned(), format!("rule-{rule}"), limit(rule + 1)))
+            .map(|rule| Limited {
+                policy: "FilterPolicy/p".to_owned(),
+                rule: format!("rule-{rule}"),
+                limit: limit(rule + 1),
+                packets: Packets::Direct,
+            })
             .collect()
     }
 
@@ -100,5 +134,16 @@ mod tests {
         assert_eq!(cells(rules(900)), cells(reversed));
         let cell = cells(rules(1))[0];
         assert_eq!((cell.meter, cell.cir, cell.pir, cell.cburst, cell.pburst), (5, 1, 1, 1, 1));
+    }
+
+    #[test]
+    fn answers_have_a_deeper_cell_of_their_own() {
+        let direct = rules(10).pop().unwrap();
+        let answers = Limited { packets: Packets::Answers, ..direct.clone() };
+        let limiters = Limiters::assign(vec![direct.clone(), answers.clone()], 1024).unwrap();
+        assert_ne!(limiters.cell(&direct), limiters.cell(&answers));
+        let cells = limiters.meter_cells(1);
+        let bursts: BTreeSet<(i64, i64)> = cells.iter().map(|cell| (cell.cir, cell.cburst)).collect();
+        assert_eq!(bursts, [(10, 1), (10, 11)].into());
     }
 }

@@ -205,8 +205,8 @@ fn policy_state(
     let program = scene.program;
     let limited = filter::limited(filters, scene.at);
     let mut limits: BTreeMap<String, u64> = BTreeMap::new();
-    for (policy, ..) in &limited {
-        *limits.entry(policy.clone()).or_default() += 1;
+    for limited in &limited {
+        *limits.entry(limited.policy.clone()).or_default() += 1;
     }
     let limits = ResourceUsage {
         resource: Resource::RateLimits,

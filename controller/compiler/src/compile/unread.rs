@@ -14,7 +14,7 @@ use outplane_intent::packet::LISTENER_DISCOVERY;
 
 use super::Scene;
 use super::filter::{ADMIN, TRAFFIC_UNREAD, has_expired, policy_name};
-use super::meters::Limiters;
+use super::meters::{Limited, Limiters, Packets};
 use super::notes::Unread;
 use super::row::{Addresses, RowMatch, Rows, whole};
 use crate::program::Field;
@@ -272,8 +272,9 @@ fn push(
     let action = match decision {
         None => scene.program.action(ADMIN.pass, &[]),
         Some(Decision { allow: true, limit: Some(limit), policy, rule, .. }) => {
-            let limited = (policy.clone(), rule.clone(), *limit);
-            let cell = limiters.cell(&limited).expect("every limited rule has a cell");
+            let (policy, rule) = (policy.clone(), rule.clone());
+            let limited = Limited { policy, rule, limit: *limit, packets: Packets::Direct };
+            let cell = limiters.cell(&limited).expect("all that is limited has a cell");
             scene.program.action(ADMIN.permit_limited, &[cell.into()])
         }
         Some(Decision { allow: true, .. }) => scene.program.action(ADMIN.permit, &[]),

@@ -59,7 +59,16 @@ impl Decision {
     pub(super) fn verdict(&self) -> Option<Verdict> {
         match self.action {
             FilterAction::Allow => {
-                Some(Verdict { rate_limit: self.rate_limit, ..Verdict::allow(Some(&self.by)) })
+                // Answers have a bucket of their own, deeper by a second's packets.
+                let of_answers = |limit: RateLimit| {
+                    let burst = limit.burst.saturating_add(limit.packets_per_second);
+                    RateLimit { burst, ..limit }
+                };
+                let rate_limit = match self.matched {
+                    Matched::Directly => self.rate_limit,
+                    Matched::AsReply | Matched::AsError => self.rate_limit.map(of_answers),
+                };
+                Some(Verdict { rate_limit, ..Verdict::allow(Some(&self.by)) })
             }
             FilterAction::Deny => Some(Verdict { log: self.log, ..Verdict::deny(&self.by) }),
             FilterAction::Pass => None,
