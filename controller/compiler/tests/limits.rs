@@ -242,21 +242,23 @@ fn only_the_switch_that_overflows_is_named() {
 
 #[test]
 fn too_many_rate_limits() {
-    let limited = |count: usize| {
+    let limited = |count: usize, replies: Replies| {
         let rules = (0..count).map(|n| FilterRule {
             rate_limit: Some(RateLimit { packets_per_second: 10, burst: 1 }),
             ..rule(n, TrafficMatch::Protocol(u8::try_from(n % 256).unwrap()))
         });
-        Intent {
-            filters: BTreeMap::from([("limits".to_owned(), policy(rules.collect()))]),
-            ..Intent::default()
-        }
+        let policy = FilterPolicy { replies, ..policy(rules.collect()) };
+        Intent { filters: BTreeMap::from([("limits".to_owned(), policy)]), ..Intent::default() }
     };
-    // Each takes two: replies and errors have a cell of their own.
-    assert_eq!(compiled(&limited(512)).unwrap().switches[IMPLIED_SWITCH].desired.meters.len(), 1024);
-    let found = overflows(&limited(513));
+    let cells = |intent: &Intent| compiled(intent).unwrap().switches[IMPLIED_SWITCH].desired.meters.len();
+    assert_eq!(cells(&limited(1024, Replies::None)), 1024);
+    let found = overflows(&limited(1025, Replies::None));
     assert_eq!(
         found[0].to_string(),
-        "switch default: rate limits: 1026 needed, 1024 there; most by FilterPolicy/limits (1026)"
+        "switch default: rate limits: 1025 needed, 1024 there; most by FilterPolicy/limits (1025)"
     );
+    // Replies have a cell of their own.
+    assert_eq!(cells(&limited(512, Replies::Established)), 1024);
+    let found = overflows(&limited(513, Replies::Established));
+    assert_eq!((found[0].used, found[0].size), (1026, 1024));
 }
