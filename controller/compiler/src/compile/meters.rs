@@ -48,7 +48,7 @@ impl Limiters {
     pub(super) fn assign(rules: Vec<Limited>, cells: u64) -> Option<Self> {
         let mut hashed: Vec<([u8; 32], Limited)> =
             rules.into_iter().map(|rule| (hash(&rule), rule)).collect();
-        hashed.sort_unstable_by(|left, right| left.cmp(right));
+        hashed.sort_unstable();
         if hashed.len() as u64 > cells {
             return None;
         }
