@@ -15,7 +15,6 @@ impl InNamespace {
             return None;
         }
         let binary = env!("CARGO_BIN_EXE_outplane");
-        // The traffic ends with the switch, whose process the shell becomes.
         let script = format!("{before}\n({then}) & exec {binary} -v {switch} --listen 127.0.0.1:0 2>&1");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "unshare", "--net", "sh", "-c", &script]);
@@ -47,7 +46,8 @@ impl Drop for InNamespace {
 
 #[test]
 fn drops_are_told_with_their_reason() {
-    let ping = "while ping -c 1 -W 1 127.0.0.1; [ $PPID -ne 1 ]; do :; done > /dev/null";
+    // Until the switch is there, and not for ever.
+    let ping = "for n in $(seq 100); do ping -c 1 -W 1 127.0.0.1; sleep 0.1; done > /dev/null";
     let Some(mut switch) = InNamespace::start("ip link set lo up", "softswitch --port 1=lo", ping) else {
         return;
     };
@@ -64,7 +64,7 @@ fn drops_are_told_with_their_reason() {
 fn an_interface_that_is_not_there_is_waited_for() {
     let before = "ip link set lo up";
     let ports = "--output json softswitch --port 1=lo --port 2=later0";
-    let make = "sleep 0.2; ip link add later0 type veth peer name other0; ip link set later0 up; sleep 60";
+    let make = "sleep 0.2; ip link add later0 type veth peer name other0; ip link set later0 up; sleep 10";
     let Some(mut switch) = InNamespace::start(before, ports, make) else { return };
     let lines = switch.lines_until("the interface is there port=");
     let said = |words: &str| lines.iter().any(|line| line.contains(words));
