@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{Advice, AdviceKind};
+use super::{Item, Kind};
 use crate::evaluate::{Evaluator, IMPLIED_SWITCH, Verdict, is_for_many};
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, Intent, PortProtocol, Replies, TrafficMatch,
@@ -33,14 +33,14 @@ const ANYBODY: [IpAddr; 4] = [
     IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1)),
 ];
 
-pub(super) fn find(intent: &Intent, at: Timestamp) -> Vec<Advice> {
+pub(super) fn find(intent: &Intent, at: Timestamp) -> Vec<Item> {
     let evaluator = Evaluator::new(intent);
     let mut advice = of_filters(intent, &evaluator, at);
     advice.extend(pods::find(intent, &evaluator, at));
     advice
 }
 
-fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Advice> {
+fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Item> {
     let mut left = MOST;
     let mut advice = Vec::new();
     for (name, policy) in &intent.filters {
@@ -69,12 +69,7 @@ fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<
 }
 
 /// What is to be said if this packet passes by this rule, and its answer is denied.
-fn lost(
-    sent: &Request,
-    object: &str,
-    rule: &FilterRule,
-    judge: impl Fn(&Packet) -> Verdict,
-) -> Option<Advice> {
+fn lost(sent: &Request, object: &str, rule: &FilterRule, judge: impl Fn(&Packet) -> Verdict) -> Option<Item> {
     let verdict = judge(&sent.packet);
     let ours = verdict.allow
         && verdict.policy.as_deref() == Some(object)
@@ -92,10 +87,10 @@ fn lost(
         _ => "the switch".to_owned(),
     };
     let (from, to) = sent.answer.addresses()?;
-    Some(Advice {
+    Some(Item {
         object: object.to_owned(),
         rule: Some(rule.name.clone()),
-        kind: AdviceKind::RepliesLost,
+        kind: Kind::RepliesLost,
         message: format!(
             "rule {} lets {} through, and no answer back: for example, one from {from} to {to} is denied by {by}",
             rule.name, sent.what

@@ -31,6 +31,7 @@ pub use entrance::Entrance;
 pub(crate) use leaving::is_for_many;
 pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;
+pub(crate) use related::{answers, provokes};
 pub use side::LOCAL_NODE;
 pub use verdict::{Outcome, Stage, Step, Verdict};
 

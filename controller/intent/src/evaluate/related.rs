@@ -276,7 +276,7 @@ fn is_covered(cidr: &IpNet, except: &[IpNet]) -> bool {
 
 /// Whether traffic over this IP version may be answered by an ICMP error. Errors themselves never are, nor is discovery
 /// (RFC 1122, section 3.2.2; RFC 4443, section 2.4).
-fn provokes(traffic: &TrafficMatch, v4: bool) -> bool {
+pub(crate) fn provokes(traffic: &TrafficMatch, v4: bool) -> bool {
     match traffic {
         TrafficMatch::Icmp(icmp) => v4 && icmp.icmp_type.is_none_or(|of| !ICMP_ERRORS.contains(&of)),
         TrafficMatch::IcmpV6(icmp) => {
@@ -294,7 +294,7 @@ fn provokes(traffic: &TrafficMatch, v4: bool) -> bool {
 }
 
 /// Whether replies to traffic get through in this mode, which is not `none`.
-fn answers(traffic: &TrafficMatch, replies: Replies, v4: bool) -> bool {
+pub(crate) fn answers(traffic: &TrafficMatch, replies: Replies, v4: bool) -> bool {
     let reverse = replies == Replies::Reverse;
     let request = |icmp: &IcmpMatch, request: u8| reverse && icmp.icmp_type.is_none_or(|of| of == request);
     match traffic {

@@ -45,7 +45,7 @@ pub use self::values::parse_mac;
 use self::decode::Problem;
 use self::diagnostic::Sink;
 use self::objects::Objects;
-use crate::advice::{self, Advice, AdviceKind};
+use crate::advice;
 use crate::model::Intent;
 
 /// What was read.
@@ -81,18 +81,20 @@ impl Loaded {
     }
 }
 
-/// Warnings for what is allowed and can hardly be meant, as of a moment. Packets are judged for it: for whoever shows them.
-pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> Vec<Diagnostic> {
-    let warning = |found: Advice| {
-        let code = match found.kind {
-            AdviceKind::Unreached => Code::NeverMatches,
-            AdviceKind::RepliesLost => Code::RepliesLost,
+/// Warnings for what is allowed and can hardly be meant, as of a moment, and whether that is all of them: if not, what is
+/// not. Packets are judged for it: for whoever shows them.
+pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> (Vec<Diagnostic>, Option<String>) {
+    let found = advice::find(intent, at);
+    let warning = |item: advice::Item| {
+        let code = match item.kind {
+            advice::Kind::Unreached { .. } => Code::NeverMatches,
+            advice::Kind::RepliesLost => Code::RepliesLost,
         };
-        let rule = found.rule.as_deref();
-        let warning = sources.diagnostic(Severity::Warning, code, &found.object, rule, found.message);
-        warning.help(found.help)
+        let rule = item.rule.as_deref();
+        let warning = sources.diagnostic(Severity::Warning, code, &item.object, rule, item.message);
+        warning.help(item.help)
     };
-    advice::find(intent, at).into_iter().map(warning).collect()
+    (found.items.into_iter().map(warning).collect(), found.incomplete)
 }
 
 /// Reads files and folders.

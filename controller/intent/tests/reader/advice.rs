@@ -12,7 +12,8 @@ fn advice(spec: &str) -> Vec<(Code, String)> {
     );
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let loaded = read(&text);
-    let found = outplane_intent::reader::advice(&loaded.intent, &loaded.sources, now);
+    let (found, incomplete) = outplane_intent::reader::advice(&loaded.intent, &loaded.sources, now);
+    assert_eq!(incomplete, None);
     assert!(found.iter().all(|one| one.location().is_some()), "each has its place");
     found.iter().map(|one| (one.code(), one.to_string())).collect()
 }
@@ -28,8 +29,7 @@ fn rules_behind_one_that_takes_everything() {
     let everything = "{name: everything, action: allow}";
     let telnet = "{name: telnet, action: deny, ports: [{port: 23}]}";
     let found = advice(&policy("edge", &format!("{{rules: [{everything}, {telnet}]}}")));
-    let said =
-        "FilterPolicy/edge: no packet reaches rule telnet: rule everything takes every IP packet before it";
+    let said = "FilterPolicy/edge: no IP packet reaches rule telnet: rule everything takes all that it matches before it";
     assert_eq!(found, [(Code::NeverMatches, said.to_owned())]);
     // The other way round it is right; so it is where what takes everything will be gone, or is gone, or is not all of it.
     for rules in [
@@ -61,12 +61,100 @@ fn rules_behind_one_that_takes_everything() {
         let found = advice(&(first(&one) + &second(&other)));
         assert_eq!(!found.is_empty(), unreached, "{one} {other}: {found:?}");
         if let [(_, text)] = &found[..] {
-            assert!(text.contains("the default of FilterPolicy/first takes every IP packet"), "{text}");
+            assert!(text.contains("the default of FilterPolicy/first takes all that it matches"), "{text}");
         }
     }
     // Another tier is asked after all.
     let admin = policy("first", "{tier: admin, default: pass, rules: []}");
     assert_eq!(advice(&(admin + &policy("second", &format!("{{tier: baseline, rules: [{telnet}]}}")))), []);
+}
+
+#[test]
+fn rules_that_others_take_together() {
+    let of = |rules: &str| advice(&policy("edge", &format!("{{rules: [{rules}]}}")));
+    let said = |found: Vec<(Code, String)>| {
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, Code::NeverMatches);
+        found[0].1.clone()
+    };
+    let web = "{name: web, action: deny, ports: [{port: 80}]}";
+    // Both families, both halves of a network, both parts of a range.
+    for (rules, by) in [
+        (format!("{{action: pass, from: [0.0.0.0/0]}}, {{action: deny, from: [\"::/0\"]}}, {web}"), "rule rule-1 and rule rule-2 together"),
+        (format!("{{action: deny, from: [0.0.0.0/0, \"::/0\"]}}, {web}"), "rule rule-1 takes"),
+        (
+            format!("{{action: deny, ports: [{{port: 1-79}}, {{port: 80-90}}]}}, {{name: x, action: deny, ports: [{{port: 100}}]}}, {web}"),
+            "rule rule-1 takes",
+        ),
+        (
+            "{action: deny, to: [10.0.0.0/9], ports: [{}]}, {action: deny, to: [10.128.0.0/9], ports: [{port: 1-1000}]}, {name: web, \
+             action: deny, to: [10.0.0.0/8], ports: [{port: 80}]}".replace("[{}]", "[{protocol: TCP}]"),
+            "rule rule-1 and rule rule-2 together",
+        ),
+        (
+            "{action: deny, icmp: [{}]}, {name: web, action: deny, icmp: [{type: 8}]}".to_owned(),
+            "rule rule-1 takes",
+        ),
+        (
+            "{action: deny, from: [{segment: office}, {segment: lab}]}, {name: web, action: allow, from: [10.1.0.7, 10.2.0.0/25], ports: [{protocol: GRE}]}"
+                .to_owned(),
+            "rule rule-1 takes",
+        ),
+    ] {
+        let text = said(of(&rules));
+        assert!(text.contains("rule web") && text.contains(by), "{rules}: {text}");
+    }
+    // Something is left.
+    for rules in [
+        format!("{{action: pass, from: [0.0.0.0/0]}}, {web}"),
+        format!("{{action: deny, ports: [{{port: 1-79}}, {{port: 81-90}}]}}, {web}"),
+        format!("{{action: deny, ports: [{{port: 80, tcpFlags: {{set: [SYN]}}}}]}}, {web}"),
+        format!("{{action: deny, from: [0.0.0.0/1, 128.0.0.0/2, \"::/0\"]}}, {web}"),
+        // A fragment shows no port: the first rule denies none, the second passes all.
+        "{action: deny, ports: [{protocol: UDP, port: 0-65535}]}, {action: pass, ports: [{protocol: UDP, port: 53}]}".to_owned(),
+    ] {
+        assert_eq!(of(&rules), [], "{rules}");
+    }
+    // What is denied is not asked for, and so has no answers; a rule that only answers pass by is as good as none.
+    let text = said(of(
+        "{name: stop, action: deny, to: [10.1.0.0/24]}, {name: web, action: allow, to: [10.1.0.9], ports: [{port: 80}]}",
+    ));
+    assert!(
+        text.contains("rule web lets nothing through that it names: rule stop takes all of it before"),
+        "{text}"
+    );
+    let text = said(of(
+        "{name: all, action: allow, to: [10.1.0.0/24]}, {name: web, action: allow, to: [10.1.0.9], ports: [{port: 80}]}",
+    ));
+    assert!(text.contains("no IP packet reaches rule web: rule all takes"), "{text}");
+}
+
+#[test]
+fn rules_behind_another_tier() {
+    let baseline = policy("b", "{tier: baseline, rules: [{name: web, action: deny, ports: [{port: 80}]}]}");
+    let of = |spec: &str| advice(&(policy("a", spec) + &baseline));
+    let found = of("{rules: [{name: tcp, action: allow, ports: [{protocol: TCP}]}]}");
+    let said = "FilterPolicy/b: no IP packet reaches rule web: rule tcp of FilterPolicy/a (tier admin) takes all that it \
+                matches before it";
+    assert_eq!(found, [(Code::NeverMatches, said.to_owned())]);
+    assert_eq!(of("{default: deny}").len(), 1);
+    for open in [
+        "{rules: [{action: pass, ports: [{protocol: TCP}]}], default: deny}",
+        "{rules: [{action: pass, from: [10.0.0.1]}, {action: deny, ports: [{protocol: TCP}]}]}",
+        "{rules: [{action: pass, expires: 2026-02-01}, {action: deny}]}",
+        "{rules: [{action: deny, expires: 2026-02-01}]}",
+        "{rules: [{action: deny, ports: [{port: 81}]}]}",
+        "{default: pass}",
+    ] {
+        assert_eq!(of(open), [], "{open}");
+    }
+    // What is passed is taken in the other tier, and the rest in this one.
+    let first = policy("aa", "{tier: baseline, priority: 1, rules: [{action: deny, from: [10.0.0.0/8]}]}");
+    let passed = policy(
+        "a",
+        "{rules: [{action: pass, from: [10.0.0.0/8]}, {action: deny, ports: [{protocol: TCP}]}]}",
+    );
+    assert_eq!(advice(&(passed + &first + &baseline)).len(), 1);
 }
 
 #[test]
@@ -152,5 +240,18 @@ fn names_that_pods_ask_for() {
         format!("{pods}{}", deny("")),
     ] {
         assert_eq!(advice(&cured), [], "{cured}");
+    }
+}
+
+/// Nobody learns from examples that have dead rules.
+#[test]
+fn the_rules_of_the_examples_are_reached() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for example in ["campus", "kubernetes", "lab"] {
+        let loaded = outplane_intent::reader::load(&[examples.join(example)]).unwrap();
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (found, _) = outplane_intent::reader::advice(&loaded.intent, &loaded.sources, now);
+        let dead: Vec<_> = found.iter().filter(|one| one.code() == Code::NeverMatches).collect();
+        assert_eq!(dead.len(), 0, "{example}: {dead:?}");
     }
 }

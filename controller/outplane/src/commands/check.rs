@@ -79,7 +79,8 @@ fn check(arguments: &Arguments) -> Checked {
         Ok(input) => input,
         Err(refused) => return Checked::refused(refused),
     };
-    input.warnings.extend(reader::advice(&input.intent, &input.sources, input.at));
+    let (advice, incomplete) = reader::advice(&input.intent, &input.sources, input.at);
+    input.warnings.extend(advice);
     let objects = objects(&input.intent);
     let compiled = match compiled::compile(&input) {
         Ok(compiled) => compiled,
@@ -105,6 +106,7 @@ fn check(arguments: &Arguments) -> Checked {
             .iter()
             .filter(|note| matches!(note, Note::NodeUnknown { .. }))
             .map(Note::to_string)
+            .chain(incomplete)
             .chain(compiled.switches.iter().filter(|(_, state)| !forwards(state)).map(|(switch, _)| {
                 format!(
                     "switch {switch} forwards no frame, whatever the policies allow: no segment has ports or a VLAN \

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{ANYBODY, CLIENT, MOST, first_of};
-use crate::advice::{Advice, AdviceKind};
+use crate::advice::{Item, Kind};
 use crate::evaluate::{Evaluator, IMPLIED_SWITCH, selects};
 use crate::model::{Intent, NetworkPeer, NetworkPolicyRule, NetworkPort, ObjectName, Pod, PortProtocol};
 use crate::packet::Packet;
@@ -13,7 +13,7 @@ use crate::packet::Packet;
 /// Pods of a policy that are tried: those of one policy are alike in most cases.
 const PODS: usize = 4;
 
-pub(super) fn find(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Advice> {
+pub(super) fn find(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Item> {
     let switch = intent.switches.keys().next().map_or(IMPLIED_SWITCH, String::as_str);
     let judge = |packet: &Packet| evaluator.evaluate(Some(switch), at, packet);
     let policies = intent.network_policies.iter().take(MOST);
@@ -25,10 +25,10 @@ pub(super) fn find(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) ->
         let back = judge(&Packet::udp(destination, port, source, CLIENT));
         let isolated = !back.allow && back.rule.as_deref() == Some("isolation");
         let by = back.policy.filter(|_| isolated)?;
-        Some(Advice {
+        Some(Item {
             object: format!("NetworkPolicy/{}/{}", name.namespace, name.name),
             rule: None,
-            kind: AdviceKind::RepliesLost,
+            kind: Kind::RepliesLost,
             message: format!(
                 "it lets UDP to port {port} out of a pod, and no answer back: for example, what {destination} answers \
                  {source} is denied by {by}, isolation"
