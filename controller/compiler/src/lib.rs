@@ -18,4 +18,5 @@ pub mod origin;
 pub mod plan;
 pub mod program;
 pub mod ranges;
+pub mod shrink;
 pub mod state;

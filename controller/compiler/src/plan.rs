@@ -221,6 +221,11 @@ fn sees(version: Option<FieldMatch>, packets: u8) -> bool {
         })
 }
 
+/// Whether packets of a version see an entry; those of no version's tables are seen by all but those of version 0.
+pub(crate) fn seen(program: &Program, entry: &Entry, packets: u8) -> bool {
+    sees(Bare::of(program, &entry.key).0, packets)
+}
+
 /// A copy of an entry for one version, or (none) for all.
 fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
     let mut copy = entry.clone();

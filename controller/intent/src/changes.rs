@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::model::{FilterPolicy, Intent, ObjectName};
+use crate::expectation::Expectations;
+use crate::model::{FilterPolicy, Intent, KubernetesDefaults, ObjectName};
 
 /// A difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,15 +40,20 @@ pub fn between(before: &Intent, after: &Intent) -> Vec<Change> {
     found.objects("ClusterNetworkPolicy", &before.cluster_policies, &after.cluster_policies);
     found.filters(&before.filters, &after.filters);
     found.objects("Host", &before.hosts, &after.hosts);
-    if before.defaults != after.defaults {
-        found.add("KubernetesDefaults".to_owned(), None, Changed::Changed);
-    }
+    found.defaults(before.defaults, after.defaults);
     found.objects("Namespace", &before.namespaces, &after.namespaces);
     found.objects("NetworkPolicy", &names(&before.network_policies), &names(&after.network_policies));
     found.objects("Node", &before.nodes, &after.nodes);
     found.objects("Pod", &names(&before.pods), &names(&after.pods));
     found.objects("Segment", &before.segments, &after.segments);
     found.objects("Switch", &before.switches, &after.switches);
+    found.0
+}
+
+/// What differs between expectations.
+pub fn between_expectations(before: &Expectations, after: &Expectations) -> Vec<Change> {
+    let mut found = Changes::default();
+    found.objects("Expectation", before, after);
     found.0
 }
 
@@ -61,6 +67,18 @@ struct Changes(Vec<Change>);
 impl Changes {
     fn add(&mut self, object: String, rule: Option<&str>, change: Changed) {
         self.0.push(Change { object, rule: rule.map(str::to_owned), change });
+    }
+
+    /// An object that says what holds anyway is none.
+    fn defaults(&mut self, before: KubernetesDefaults, after: KubernetesDefaults) {
+        let none = KubernetesDefaults::default();
+        let change = match (before == none, after == none) {
+            _ if before == after => return,
+            (true, _) => Changed::Added,
+            (_, true) => Changed::Removed,
+            _ => Changed::Changed,
+        };
+        self.add("KubernetesDefaults".to_owned(), None, change);
     }
 
     fn objects<K: Ord + Display, T: PartialEq>(
@@ -179,6 +197,26 @@ mod tests {
         assert_eq!(between(&after, &after), []);
         let back = between(&after, &before);
         assert_eq!(back.len(), told.len(), "{back:?}");
+    }
+
+    #[test]
+    fn defaults_come_change_and_go() {
+        let defaults = |said: &str| {
+            intent(&format!(
+                "{{apiVersion: outplane.dev/v1alpha1, kind: KubernetesDefaults, metadata: {{name: all}}, spec: {{{said}}}}}\n"
+            ))
+        };
+        let (none, reverse, closed) =
+            (Intent::default(), defaults("replies: reverse"), defaults("replies: none"));
+        for (before, after, change) in [
+            (&none, &reverse, Changed::Added),
+            (&reverse, &closed, Changed::Changed),
+            (&closed, &none, Changed::Removed),
+        ] {
+            let object = "KubernetesDefaults".to_owned();
+            assert_eq!(between(before, after), [Change { object, rule: None, change }]);
+        }
+        assert_eq!(between(&none, &defaults("replies: established")), []);
     }
 
     proptest::proptest! {

@@ -7,7 +7,9 @@
 
 pub mod advice;
 pub mod changes;
+pub mod described;
 pub mod evaluate;
+pub mod expectation;
 pub mod model;
 pub mod packet;
 pub mod reader;

@@ -1,9 +1,11 @@
 //! Policies from files, and what is said when they are wrong.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use outplane_intent::expectation::Expectations;
 use outplane_intent::model::Intent;
 use outplane_intent::reader::{self, Code, Diagnostic, Diagnostics, Sources};
 use serde::Serialize;
@@ -15,8 +17,12 @@ use crate::output::{BAD, WARN, count, styled};
 pub(crate) struct Input {
     /// The intent.
     pub(crate) intent: Intent,
+    /// What should become of which packets.
+    pub(crate) expectations: Expectations,
     /// Where it was said.
     pub(crate) sources: Sources,
+    /// Some of it came through a pipe, which may have ended early.
+    pub(crate) piped: bool,
     /// As of when.
     pub(crate) at: Timestamp,
     /// Warnings, in order of files and places.
@@ -32,7 +38,9 @@ impl Input {
         warnings.extend(loaded.expired(at));
         Self {
             intent: loaded.intent,
+            expectations: loaded.expectations,
             sources: loaded.sources,
+            piped: false,
             at,
             warnings,
             omitted_warnings: loaded.omitted_warnings,
@@ -42,14 +50,24 @@ impl Input {
     /// How many objects of kinds that are not read there are, in words; empty where there are none.
     pub(crate) fn skipped(&self) -> String {
         let skipped = self.warnings.iter().filter(|warning| warning.code() == Code::Skipped).count();
-        if skipped == 0 { String::new() } else { " of kinds that are read".to_owned() }
+        match (skipped, self.expectations.is_empty()) {
+            (0, true) => String::new(),
+            (_, true) => " of kinds that are read".to_owned(),
+            (_, false) => " but Expectations".to_owned(),
+        }
     }
 }
 
 /// Reads everything. Warnings are left to `check`.
 pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
     let at = sources.when.timestamp();
-    Ok(Input::of(read(&sources.files)?, at))
+    let piped = sources.files.iter().any(|file| is_pipe(file));
+    Ok(Input { piped, ..Input::of(read(&sources.files)?, at) })
+}
+
+/// Standard input, or a pipe by its name, as shells write `<(command)`.
+fn is_pipe(file: &Path) -> bool {
+    file.as_os_str() == "-" || std::fs::metadata(file).is_ok_and(|about| about.file_type().is_fifo())
 }
 
 /// Reads files and folders.

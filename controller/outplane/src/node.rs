@@ -1,16 +1,18 @@
-//! A node's own file on the command line, and the store behind it.
+//! A node's own file or a client's on the command line, and the store behind it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::daemon;
-use outplane_rmdp_node::file::{DEFAULT_PATH, NodeFile};
+use outplane_rmdp_node::file::{DEFAULT_PATH, Identity, NodeFile, StoreSettings, check_author};
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
+
+use crate::runtime;
 
 /// Environment variable with the path of the node's file.
 pub(crate) const VARIABLE: &str = "OUTPLANE_CONFIG";
@@ -18,7 +20,8 @@ pub(crate) const VARIABLE: &str = "OUTPLANE_CONFIG";
 /// Where the node's file is.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct NodeArguments {
-    /// The node's own file, see docs/configuration.md [default: `$OUTPLANE_CONFIG`, or /etc/outplane/node.toml]
+    /// A node's own file or a client's, see docs/configuration.md [default: `$OUTPLANE_CONFIG`, or
+    /// /etc/outplane/node.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -45,18 +48,28 @@ impl NodeArguments {
     }
 }
 
-/// A node's file, and its store.
+/// A node's file or a client's, and the store.
 pub(crate) struct Node {
-    pub(crate) file: NodeFile,
+    identity: Identity,
     pub(crate) objects: Objects,
 }
 
 impl Node {
-    /// Reads the file, and makes a client for its store. Nothing is sent yet.
+    /// Reads the file, and makes a client for its store. With a client's file the store is asked whether it is of that
+    /// network; otherwise nothing is sent yet.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = load(path)?;
-        let objects = Objects::new(Store::new(daemon::store_settings(&file.store))?);
-        Ok(Self { file, objects })
+        let (identity, warnings) = Identity::load(path)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let objects = Objects::new(Store::new(daemon::store_settings(identity.store()))?);
+        if let Identity::Client(client) = &identity {
+            let found = runtime::block_on(network::of(&objects))??;
+            if found != Some(client.network) {
+                bail!(another_network(path, client.network, found));
+            }
+        }
+        Ok(Self { identity, objects })
     }
 
     /// The newest shared configuration, with its version.
@@ -64,22 +77,81 @@ impl Node {
         let newest = daemon::newest_config(&self.objects).await?;
         newest.context(outplane_rmdp_node::Error::NoConfig.to_string())
     }
-}
 
-impl Node {
-    /// The network that the store is of; issued now, if it was not.
+    /// The network that the store is of. A node's file has it issued now, if it was not.
     pub(crate) async fn network(&self) -> anyhow::Result<NetworkId> {
-        Ok(network::ensure(&self.objects, &author()).await?)
+        match &self.identity {
+            Identity::Client(client) => Ok(client.network),
+            Identity::Node(_) => Ok(network::ensure(&self.objects, &author()).await?),
+        }
+    }
+
+    /// The node's own file, for what a client may not do.
+    pub(crate) fn own(&self, what: &str) -> anyhow::Result<&NodeFile> {
+        match &self.identity {
+            Identity::Node(file) => Ok(file),
+            Identity::Client(_) => bail!(
+                "{what} needs a node's own file: a client appends generations and reads, and has no key to tell nodes \
+                 of anything (docs/store-access.md)"
+            ),
+        }
+    }
+
+    /// The node's own file, if this is one.
+    pub(crate) fn if_node(&self) -> Option<&NodeFile> {
+        match &self.identity {
+            Identity::Node(file) => Some(file),
+            Identity::Client(_) => None,
+        }
+    }
+
+    /// Where the store is.
+    pub(crate) fn store(&self) -> &StoreSettings {
+        self.identity.store()
+    }
+
+    /// Who applies: as the command line says, or the client's file, or else the user.
+    pub(crate) fn author(&self, said: &Author) -> String {
+        let of_file = match &self.identity {
+            Identity::Client(client) => client.name.clone(),
+            Identity::Node(_) => None,
+        };
+        said.author.clone().or(of_file).unwrap_or_else(author)
     }
 }
 
-/// Reads a node's file; its warnings go to the log.
-pub(crate) fn load(path: &Path) -> anyhow::Result<NodeFile> {
-    let loaded = NodeFile::load(path)?;
-    for warning in loaded.warnings {
-        tracing::warn!("{warning}");
+fn another_network(path: &Path, wanted: NetworkId, found: Option<NetworkId>) -> String {
+    let file = path.display();
+    match found {
+        Some(found) => format!(
+            "the store is of network {found}, and {file} is for network {wanted}: does an endpoint lead to another store, or \
+             was the bucket made anew? If it is the right one, write `network = \"{found}\"`"
+        ),
+        None => format!(
+            "the store says no network, and {file} is for network {wanted}: was the bucket emptied, or is nothing set there \
+             yet (`outplane config set`, with a node's own file)?"
+        ),
     }
-    Ok(loaded.file)
+}
+
+/// Who applies.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Author {
+    /// Who applies, as `outplane intent history` shows it [default: the client file's `name`, or USER@HOST]
+    #[arg(long, value_name = "NAME", value_parser = author_name)]
+    author: Option<String>,
+}
+
+impl Author {
+    /// Whether the command line names somebody.
+    pub(crate) fn is_named(&self) -> bool {
+        self.author.is_some()
+    }
+}
+
+/// A name that may stand in the intent log.
+pub(crate) fn author_name(text: &str) -> Result<String, String> {
+    check_author(text).map(|()| text.to_owned())
 }
 
 /// User and host, as far as known: who set or applied something.

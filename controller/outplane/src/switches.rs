@@ -43,26 +43,29 @@ pub(crate) struct Trouble {
     pub(crate) interrupted: bool,
     /// Nobody can want what was asked for, or has to say so.
     pub(crate) unwanted: bool,
+    /// It is that: there would be much less than there is.
+    pub(crate) shrinks: bool,
 }
 
 impl Trouble {
     /// In words of our own.
     pub(crate) fn of(text: &str) -> Self {
-        Self { text: text.to_owned(), interrupted: false, unwanted: false }
+        Self { text: text.to_owned(), interrupted: false, unwanted: false, shrinks: false }
     }
 }
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         let interrupted = matches!(*error.problem, Problem::Cancelled { .. });
-        let unwanted = matches!(*error.problem, Problem::LastPolicy { .. });
-        Self { text: causes(&*error.problem) + &error.cure(), interrupted, unwanted }
+        let shrinks = matches!(*error.problem, Problem::Shrinks(_));
+        let unwanted = shrinks || matches!(*error.problem, Problem::LastPolicy { .. });
+        Self { text: causes(&*error.problem) + &error.cure(), interrupted, unwanted, shrinks }
     }
 }
 
 impl From<PlanError> for Trouble {
     fn from(error: PlanError) -> Self {
-        Self { text: causes(&error), interrupted: false, unwanted: false }
+        Self { text: causes(&error), interrupted: false, unwanted: false, shrinks: false }
     }
 }
 

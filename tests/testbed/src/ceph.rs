@@ -112,6 +112,11 @@ impl Ceph {
         SECRET_KEY
     }
 
+    /// Makes another user of the gateways, who may do nothing before a bucket's policy says so.
+    pub fn add_user(&self, uid: &str, access_key: &str, secret_key: &str) -> Result<()> {
+        self.place.add_user(uid, access_key, secret_key)
+    }
+
     /// Kills a gateway with SIGKILL; its requests break off.
     pub fn kill_gateway(&mut self, index: usize) -> Result<()> {
         self.gateway(index)?.process = None;
@@ -243,10 +248,13 @@ impl Place {
 
     /// The first program that talks as a gateway makes the gateways' pools as well.
     fn user(&self) -> Result<()> {
+        self.add_user("outplane", ACCESS_KEY, SECRET_KEY)
+    }
+
+    fn add_user(&self, uid: &str, access_key: &str, secret_key: &str) -> Result<()> {
         let conf = self.text("ceph.conf");
-        let keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY];
-        let create =
-            ["-c", &conf, "-n", "client.rgw", "user", "create", "--uid", "outplane", "--display-name", "o"];
+        let keys = ["--access-key", access_key, "--secret-key", secret_key];
+        let create = ["-c", &conf, "-n", "client.rgw", "user", "create", "--uid", uid, "--display-name", "o"];
         self.run("radosgw-admin", &[&create[..], &keys[..]].concat()).map(|_| ())
     }
 

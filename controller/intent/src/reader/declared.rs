@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::expectation::ExpectationDecl;
 use super::source::{Place, Placed};
 use crate::model::{
     ClusterNetworkPolicy, FilterPolicy, KubernetesDefaults, Labels, NetworkPolicy, Node, ObjectName, Pod,
@@ -29,6 +30,7 @@ pub(crate) struct Declared {
     pub(crate) cluster_policies: BTreeMap<String, Entry<ClusterNetworkPolicy>>,
     /// There is one at most.
     pub(crate) defaults: Option<Entry<KubernetesDefaults>>,
+    pub(crate) expectations: BTreeMap<String, Entry<ExpectationDecl>>,
 }
 
 /// An object and the place of its name.

@@ -70,13 +70,15 @@ pub enum Code {
     Expired,
     /// Warning: what a rule lets through is not answered.
     RepliesLost,
+    /// For faults that others find in an intent: something else becomes of a packet than an Expectation says.
+    ExpectationFailed,
     /// For faults that others find in an intent: it does not fit a switch.
     Capacity,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::File,
         Self::Encoding,
         Self::Syntax,
@@ -102,6 +104,7 @@ impl Code {
         Self::Unused,
         Self::Expired,
         Self::RepliesLost,
+        Self::ExpectationFailed,
         Self::Capacity,
     ];
 
@@ -133,6 +136,7 @@ impl Code {
             Self::Unused => "unused",
             Self::Expired => "expired",
             Self::RepliesLost => "replies-lost",
+            Self::ExpectationFailed => "expectation-failed",
             Self::Capacity => "capacity",
         }
     }

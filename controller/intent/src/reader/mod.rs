@@ -12,6 +12,7 @@ mod decode;
 mod defaults;
 mod diagnostic;
 mod encoding;
+mod expectation;
 mod files;
 mod filter;
 mod hints;
@@ -46,6 +47,7 @@ use self::decode::Problem;
 use self::diagnostic::Sink;
 use self::objects::Objects;
 use crate::advice;
+use crate::expectation::Expectations;
 use crate::model::Intent;
 
 /// What was read.
@@ -53,6 +55,8 @@ use crate::model::Intent;
 pub struct Loaded {
     /// The intent, checked.
     pub intent: Intent,
+    /// What should become of which packets.
+    pub expectations: Expectations,
     /// Where its objects and rules were said.
     pub sources: Sources,
     /// What looks like a mistake, in order of files and places.
@@ -158,7 +162,7 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
         }
         complete &= documents(&mut objects, &source, file, limits, &mut documents_left);
     }
-    let intent = resolve::resolve(&mut objects, limits, complete);
+    let (intent, expectations) = resolve::resolve(&mut objects, limits, complete);
     let Objects { mut sink, sources, .. } = objects;
     in_order(&mut sink.errors, &sources);
     in_order(&mut sink.warnings, &sources);
@@ -169,7 +173,8 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
             omitted: sink.omitted_errors,
         });
     }
-    Ok(Loaded { intent, sources, warnings: sink.warnings, omitted_warnings: sink.omitted_warnings })
+    let (warnings, omitted_warnings) = (sink.warnings, sink.omitted_warnings);
+    Ok(Loaded { intent, expectations, sources, warnings, omitted_warnings })
 }
 
 /// Reads a file's documents; whether all of them could be read.

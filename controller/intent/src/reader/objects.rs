@@ -10,7 +10,7 @@ use super::diagnostic::{Code, Sink};
 use super::render::quoted;
 use super::source::{Place, Sources};
 use super::tree::{Cursor, Said};
-use super::{cluster_policy, defaults, filter, labels, network, network_policy, pods};
+use super::{cluster_policy, defaults, expectation, filter, labels, network, network_policy, pods};
 use crate::model::{Labels, ObjectName, RelatedErrors, Replies};
 
 /// API group and version of our own kinds.
@@ -38,6 +38,7 @@ enum Kind {
     AddressGroup,
     FilterPolicy,
     KubernetesDefaults,
+    Expectation,
     Namespace,
     Pod,
     Node,
@@ -45,13 +46,14 @@ enum Kind {
     ClusterNetworkPolicy,
 }
 
-const KINDS: [(&str, &str, Kind); 11] = [
+const KINDS: [(&str, &str, Kind); 12] = [
     (OUTPLANE, "Switch", Kind::Switch),
     (OUTPLANE, "Segment", Kind::Segment),
     (OUTPLANE, "Host", Kind::Host),
     (OUTPLANE, "AddressGroup", Kind::AddressGroup),
     (OUTPLANE, "FilterPolicy", Kind::FilterPolicy),
     (OUTPLANE, "KubernetesDefaults", Kind::KubernetesDefaults),
+    (OUTPLANE, "Expectation", Kind::Expectation),
     (CORE, "Namespace", Kind::Namespace),
     (CORE, "Pod", Kind::Pod),
     (CORE, "Node", Kind::Node),
@@ -235,9 +237,9 @@ impl Objects {
         if !matches!(kind, Kind::Namespace | Kind::Pod | Kind::Node) {
             fields.finish(&mut decoder);
         }
-        let at = metadata.at;
-        let object = decoder.object.clone();
+        let (at, object) = (metadata.at, decoder.object.clone());
 
+        no_annotations(&mut decoder, kind, &metadata);
         let broken = |sink: &Sink| sink.error_count() > errors;
         let mut rules = Vec::new();
         let duplicate = match kind {
@@ -262,7 +264,6 @@ impl Objects {
                 insert(&mut self.declared.groups, metadata.name, Entry { at, value, broken })
             }
             Kind::FilterPolicy => {
-                metadata.annotations(&mut decoder, &[]);
                 let value = filter::policy(&mut decoder, spec, at);
                 let names = value.policy.rules.iter().map(|rule| rule.name.clone());
                 rules.extend(names.zip(value.rules.iter().map(|places| places.at)));
@@ -276,6 +277,11 @@ impl Objects {
                 let first = self.declared.defaults.as_ref().map(|first| first.at);
                 self.declared.defaults.get_or_insert(Entry { at, value, broken });
                 first
+            }
+            Kind::Expectation => {
+                let value = expectation::expectation(&mut decoder, spec, at, &mut rules);
+                let broken = broken(&self.sink);
+                insert(&mut self.declared.expectations, metadata.name, Entry { at, value, broken })
             }
             Kind::Namespace => {
                 let broken = broken(&self.sink);
@@ -316,14 +322,25 @@ impl Objects {
                 insert(&mut self.declared.cluster_policies, metadata.name, Entry { at, value, broken })
             }
         };
-        if let Some(first) = duplicate {
-            self.twice(kind, (at, first), &object);
-            return;
+        match duplicate {
+            Some(first) => self.twice(kind, (at, first), &object),
+            None => self.placed(&object, at, rules),
         }
-        self.sources.add_object(object.clone(), at);
+    }
+
+    /// Keeps where an object and its rules were said.
+    fn placed(&mut self, object: &str, at: Place, rules: Vec<(String, Place)>) {
+        self.sources.add_object(object.to_owned(), at);
         for (rule, at) in rules {
-            self.sources.add_rule(&object, rule, at);
+            self.sources.add_rule(object, rule, at);
         }
+    }
+}
+
+/// Annotations of ours say something on the policies of Kubernetes; on our own kinds nothing would come of them.
+fn no_annotations(decoder: &mut Decoder<'_>, kind: Kind, metadata: &Metadata<'_>) {
+    if KINDS.iter().any(|known| known.2 == kind && known.0 == OUTPLANE) {
+        metadata.annotations(decoder, &[]);
     }
 }
 

@@ -205,6 +205,17 @@ impl Sources {
         diagnostic
     }
 
+    /// The message, which also shows where an object, or a rule of it, was said.
+    pub fn also(&self, diagnostic: Diagnostic, object: &str, rule: Option<&str>, text: &str) -> Diagnostic {
+        let places = self.objects.get(object);
+        let place =
+            places.map(|places| rule.and_then(|rule| places.rules.get(rule)).copied().unwrap_or(places.at));
+        match place.and_then(|place| self.label(place)) {
+            Some(label) => diagnostic.also(label.saying(text)),
+            None => diagnostic,
+        }
+    }
+
     pub(crate) fn label(&self, place: Place) -> Option<Label> {
         let file = self.files.get(place.file as usize)?;
         Some(Label::new(file.clone(), file.byte_of(place.start), file.byte_of(place.end)))

@@ -36,6 +36,7 @@ fn examples_are_one_intent_without_faults() {
     assert!(warnings.is_empty(), "{}", warnings.join("\n"));
     let intent = loaded.intent;
     let kinds = [
+        loaded.expectations.len(),
         intent.switches.len(),
         intent.segments.len(),
         intent.hosts.len(),
@@ -93,6 +94,9 @@ fn every_field_is_described() {
         (ours, "AddressGroup", "{}"),
         (ours, "FilterPolicy", "{}"),
         (ours, "KubernetesDefaults", "{}"),
+        (ours, "Expectation", "{}"),
+        (ours, "Expectation", "{packets: [{}]}"),
+        (ours, "Expectation", "{packets: [{tags: [{}]}]}"),
         (ours, "FilterPolicy", "{appliesTo: {}}"),
         (ours, "FilterPolicy", "{rules: [{}]}"),
         (ours, "FilterPolicy", "{rules: [{rateLimit: {}}]}"),
@@ -124,7 +128,7 @@ fn every_field_is_described() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .flat_map(|code| code.split(|character: char| !character.is_alphanumeric()))
+        .flat_map(|code| code.split(|character: char| !character.is_alphanumeric() && character != '_'))
         .collect();
     let mut missing = BTreeSet::new();
     for (api_version, kind, spec) in mappings {

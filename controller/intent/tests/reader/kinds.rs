@@ -349,3 +349,25 @@ fn kubernetes_defaults() {
         outplane_intent::reader::parse([("a", format!("{kind}spec: {{replies: maybe}}"))]).unwrap_err();
     assert!(error.errors()[0].to_string().contains("must be none, established or reverse"), "{error}");
 }
+
+/// Annotations of ours mean something on the policies of Kubernetes, and would be left out in silence elsewhere.
+#[test]
+fn annotations_of_ours_on_our_kinds_are_errors() {
+    for (kind, spec) in [
+        ("KubernetesDefaults", "{replies: reverse}"),
+        ("FilterPolicy", "{default: deny}"),
+        ("AddressGroup", "{addresses: [10.0.0.0/8]}"),
+        ("Segment", "{vlan: 7}"),
+        ("Host", "{addresses: [10.0.0.1]}"),
+        ("Switch", "{address: \"h:1\"}"),
+        ("Expectation", "{packets: [{src: 10.0.0.1, dst: 10.0.0.2, expect: allow}]}"),
+    ] {
+        let text = format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: {kind}, metadata: {{name: a, annotations: {{outplane.dev/replies: \
+             none, else: x}}}}, spec: {spec}}}"
+        );
+        let errors = outplane_intent::reader::parse([("a.yaml", text)]).unwrap_err();
+        assert_eq!(errors.errors().len(), 1, "{kind}: {}", errors.render(false));
+        assert_eq!(errors.errors()[0].code(), outplane_intent::reader::Code::UnknownField, "{kind}");
+    }
+}

@@ -17,13 +17,14 @@ use outplane_driver_p4runtime::{
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use self::empty::Guard;
+use self::empty::{Allowed, Guard};
 use super::plan::{self, Changes, Show};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::{Format, Sources};
 use crate::exit::{Exit, Usage};
+use crate::expectations::{self, Ignoring};
 use crate::input::Input;
-use crate::node::{self, Node};
+use crate::node::{self, Author, Node};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::progress::{Line, Lines};
 use crate::switches::{self, About, Trouble};
@@ -52,17 +53,19 @@ pub(crate) struct Arguments {
     /// Where another controller has a higher election id, take one that is higher still
     #[arg(long)]
     take_over: bool,
-    /// Apply input without objects, and input that takes the last policy from a switch that has some: without policies
-    /// everything passes
-    #[arg(long)]
-    allow_empty: bool,
+    #[command(flatten)]
+    allowed: Allowed,
+    #[command(flatten)]
+    ignoring: Ignoring,
     /// Push the pipeline even if the switch has it; this empties the switch, of entries of others too
     #[arg(long)]
     force_pipeline: bool,
     /// Read the switches again afterwards and make sure that nothing differs
     #[arg(long)]
     verify: bool,
-    /// Append the policies to the intent log, for the controllers to carry out; FILE is a node's own file, see
+    #[command(flatten)]
+    author: Author,
+    /// Append the policies to the intent log, for the controllers to carry out; FILE is a node's own file or a client's, see
     /// docs/configuration.md [default: `$OUTPLANE_CONFIG`; without it this command writes to the switches itself]
     #[arg(long, value_name = "FILE", conflicts_with_all = DIRECT)]
     config: Option<PathBuf>,
@@ -153,13 +156,14 @@ fn seconds(duration: Duration) -> f64 {
 /// Compiles, connects, writes.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
-    let guard = Guard::new(&input, arguments.allow_empty);
+    let guard = Guard::new(&input, arguments.allowed);
     if let Some(refused) = guard.of_input().filter(|_| !arguments.dry_run) {
         bail!(refused);
     }
     if let Some(path) = arguments.node_file()? {
         let chosen = arguments.targets.names(&input.intent)?;
         let compiled = compiled::compile(&input)?;
+        expectations::require(&input, &compiled, arguments.ignoring)?;
         let node = Node::open(&path)?;
         if arguments.dry_run {
             return compare::run(&compiled, &chosen, &node, &guard, arguments.show(), format);
@@ -175,10 +179,11 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
         let waiting = Waiting { no_wait: arguments.no_wait, timeout };
-        return log::run(&input, &compiled, &node, &guard, waiting, format);
+        return log::run(&input, &compiled, (&node, &arguments.author), &guard, waiting, format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
+    expectations::require(&input, &compiled, arguments.ignoring)?;
     let mut options = arguments.targets.options();
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
@@ -197,7 +202,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
     options.take_over = arguments.take_over;
     warn_of_expiry(&input);
-    let applied = runtime::block_on(apply(arguments, targets, options, compiled, format))??;
+    let applied = runtime::block_on(apply(arguments, &guard, targets, options, compiled, format))??;
     output::print(format, &applied)?;
     Ok(applied.exit())
 }
@@ -218,6 +223,12 @@ impl Arguments {
             || self.targets.has_address()
             || self.targets.is_chosen() && !self.dry_run;
         let path = self.config.clone().or_else(|| if direct { None } else { node::from_environment() });
+        if path.is_none() && self.author.is_named() {
+            return Err(Usage(
+                "--author goes with --config: without it nothing is kept of who applied".into(),
+            )
+            .into());
+        }
         if path.is_none() && self.no_wait {
             return Err(Usage(
                 "--no-wait goes with --config: without it this command does the work itself".into(),
@@ -256,6 +267,7 @@ pub(super) fn latest_election_id() -> u128 {
 
 async fn apply(
     arguments: &Arguments,
+    guard: &Guard,
     targets: Vec<Target>,
     options: Options,
     mut compiled: Compiled,
@@ -281,7 +293,8 @@ async fn apply(
             options: options.clone(),
             push,
             verify: arguments.verify,
-            allow_empty: arguments.allow_empty,
+            allow_empty: arguments.allowed.allow_empty,
+            keep_most: guard.keeps_most(),
             cancel: cancel.clone(),
         };
         async move {
@@ -306,6 +319,7 @@ struct Job {
     push: Push,
     verify: bool,
     allow_empty: bool,
+    keep_most: bool,
     cancel: CancellationToken,
 }
 
@@ -320,12 +334,17 @@ impl Job {
         let progress = |progress: Progress| self.line.progress(progress);
         let write =
             WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
-        let keep_a_policy = !self.allow_empty;
-        let options = ConvergeOptions { push: self.push, verify: self.verify, keep_a_policy, write };
+        let (keep_a_policy, keep_most) = (!self.allow_empty, self.keep_most);
+        let options =
+            ConvergeOptions { push: self.push, verify: self.verify, keep_a_policy, keep_most, write };
         let digest = compiled::digest(&state);
         match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),
-            Err(trouble) if trouble.unwanted => Err(Trouble { text: empty::said(&trouble.text), ..trouble }),
+            Err(trouble) if trouble.unwanted => {
+                let text =
+                    if trouble.shrinks { empty::less(&trouble.text) } else { empty::said(&trouble.text) };
+                Err(Trouble { text, ..trouble })
+            }
             Err(trouble) => Err(trouble),
         }
     }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use outplane_compiler::capacity::Resource;
 use outplane_compiler::compile::{Note, Opening, SwitchState, Unread};
 use outplane_compiler::program::Table;
+use outplane_intent::expectation::Expectations;
 use outplane_intent::model::{ClusterTier, FilterTier, Intent, KubernetesDefaults};
 use outplane_intent::reader::{self, Diagnostic};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::cli::{Format, Sources};
 use crate::compiled::{self, SwitchUsage};
 use crate::exit::Exit;
+use crate::expectations::{self, Failed};
 use crate::input::{self, Refused};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, grouped, styled, wrapped};
 
@@ -35,15 +37,15 @@ struct Checked {
     warnings: Vec<Diagnostic>,
     /// Errors and warnings that were too many to keep.
     omitted: usize,
-    /// Objects by kind; kinds without objects are left out. Empty with errors in the files.
+    /// Objects by kind; kinds without objects are left out. This and what follows is empty with errors in the files.
     objects: BTreeMap<&'static str, usize>,
-    /// What each switch would hold. Empty with errors.
+    /// What each switch would hold.
     switches: Vec<SwitchUsage>,
-    /// What looks like a reply and passes therefore. Empty with errors.
+    /// What looks like a reply and passes therefore.
     openings: Vec<Opening>,
-    /// What becomes of frames that a switch cannot read, by switch. Empty with errors.
+    /// What becomes of frames that a switch cannot read, by switch.
     unread: BTreeMap<String, Vec<Unread>>,
-    /// What else is worth knowing. Empty with errors.
+    /// What else is worth knowing.
     notes: Vec<String>,
 }
 
@@ -81,18 +83,20 @@ fn check(arguments: &Arguments) -> Checked {
     };
     let (advice, incomplete) = reader::advice(&input.intent, &input.sources, input.at);
     input.warnings.extend(advice);
-    let objects = objects(&input.intent);
+    let objects = objects(&input.intent, &input.expectations);
     let compiled = match compiled::compile(&input) {
         Ok(compiled) => compiled,
         Err(refused) => return Checked { objects, ..Checked::refused(refused) },
     };
     let mut warnings = compiled::warnings(&input, &compiled);
+    let Failed { errors, omitted } = expectations::failed(&input, &compiled);
     warnings.splice(0..0, input.warnings);
+    let strict = !arguments.strict || (warnings.is_empty() && input.omitted_warnings == 0);
     Checked {
-        ok: !arguments.strict || (warnings.is_empty() && input.omitted_warnings == 0),
-        errors: Vec::new(),
+        ok: strict && errors.is_empty(),
+        omitted: if errors.is_empty() { input.omitted_warnings } else { omitted },
+        errors,
         warnings,
-        omitted: input.omitted_warnings,
         objects,
         switches: SwitchUsage::of(&compiled),
         unread: compiled
@@ -147,7 +151,8 @@ fn in_order(mut openings: Vec<Opening>, intent: &Intent) -> Vec<Opening> {
     openings
 }
 
-fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {
+/// Objects by kind, of the kinds that there are some of.
+pub(crate) fn objects(intent: &Intent, expectations: &Expectations) -> BTreeMap<&'static str, usize> {
     let all = [
         ("Switch", intent.switches.len()),
         ("Segment", intent.segments.len()),
@@ -155,6 +160,7 @@ fn objects(intent: &Intent) -> BTreeMap<&'static str, usize> {
         ("AddressGroup", intent.groups.len()),
         ("FilterPolicy", intent.filters.len()),
         ("KubernetesDefaults", usize::from(intent.defaults != KubernetesDefaults::default())),
+        ("Expectation", expectations.len()),
         ("Namespace", intent.namespaces.len()),
         ("Pod", intent.pods.len()),
         ("Node", intent.nodes.len()),

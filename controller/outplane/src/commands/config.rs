@@ -12,6 +12,7 @@ use outplane_rmdp_core::object::{MAX_CONFIG, Object, StoredConfig};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
+use outplane_rmdp_node::file::StoreSettings;
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
@@ -50,6 +51,14 @@ enum Command {
         #[command(flatten)]
         node: NodeArguments,
     },
+    /// Print a file for a person or CI, who append to the intent log and read, without a node's name and keys
+    Client {
+        /// What the intent log calls whoever applies with it
+        #[arg(value_name = "NAME", value_parser = crate::node::author_name)]
+        name: Option<String>,
+        #[command(flatten)]
+        node: NodeArguments,
+    },
     /// List the versions, with who set them when
     History {
         #[command(flatten)]
@@ -74,6 +83,18 @@ struct Set {
     /// Nodes that got a hint; the others find it by themselves.
     told: usize,
     members: usize,
+}
+
+/// What a client's file says, but for its secrets.
+#[derive(Serialize)]
+struct Client {
+    name: Option<String>,
+    network: String,
+    endpoints: Vec<String>,
+    bucket: String,
+    prefix: String,
+    region: String,
+    ca: Option<PathBuf>,
 }
 
 /// The versions.
@@ -101,6 +122,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
             let text = read(file)?;
             let set = runtime::block_on(set(node.open()?, file, text))??;
             output::print(format, &set)?;
+        }
+        Command::Client { name, node } => {
+            output::print(format, &runtime::block_on(client(node.open()?, name.clone()))??)?;
         }
         Command::History { node } => {
             let history = runtime::block_on(history(node.open()?))??;
@@ -140,24 +164,25 @@ async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Got> {
 
 async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
     let config = SharedConfig::from_toml(&toml).with_context(|| file.display().to_string())?;
-    let Node { file, objects } = node;
+    let file = node.own("config set")?;
+    let objects = &node.objects;
     objects.store().ensure_bucket().await?;
-    network::ensure(&objects, &node::author()).await?;
+    network::ensure(objects, &node::author()).await?;
     // Nodes know the keys of the version before, if there is one.
-    let before = outplane_rmdp_node::daemon::newest_config(&objects).await?;
+    let before = outplane_rmdp_node::daemon::newest_config(objects).await?;
     if let Some((version, before)) = &before
         && config.grace() < before.grace()
     {
-        all_follow(&objects, before, *version).await?;
+        all_follow(objects, before, *version).await?;
     }
     let author = node::author();
     let make = |version| {
         Object::Config(StoredConfig { version, toml: toml.clone(), author: author.clone(), at_ms: 0 })
     };
-    let version = Chain::Configs.append(&objects, make).await?;
+    let version = Chain::Configs.append(objects, make).await?;
     let mut told = 0;
     if let Some((_, before)) = before {
-        match Hinter::new(&objects, &file, &before).await {
+        match Hinter::new(objects, file, &before).await {
             Ok(mut hinter) => told = hinter.hint(HintOf::Config, version),
             Err(error) => tracing::warn!(%error, "nodes get no hint, they find it by themselves"),
         }
@@ -189,6 +214,14 @@ async fn all_follow(objects: &Objects, before: &SharedConfig, version: u64) -> a
     Ok(())
 }
 
+async fn client(node: Node, name: Option<String>) -> anyhow::Result<Client> {
+    let Some(network) = network::of(&node.objects).await? else {
+        bail!("the store says no network yet: `outplane config set` issues one");
+    };
+    let StoreSettings { endpoints, bucket, prefix, region, ca, .. } = node.store().clone();
+    Ok(Client { name, network: network.to_string(), endpoints, bucket, prefix, region, ca })
+}
+
 async fn history(node: Node) -> anyhow::Result<History> {
     let mut versions = Vec::new();
     for version in Chain::Configs.numbers(&node.objects, 0).await? {
@@ -204,6 +237,32 @@ impl Report for Got {
     /// The configuration as it was written: it can be edited and set again.
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{}{}", self.toml, if self.toml.ends_with('\n') { "" } else { "\n" })
+    }
+}
+
+impl Report for Client {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        // A JSON string is a TOML string, too.
+        let text = |value: &str| serde_json::Value::from(value).to_string();
+        writeln!(
+            out,
+            "# For `outplane apply --config FILE` and commands that read. It makes no node of anybody.\n[client]"
+        )?;
+        if let Some(name) = &self.name {
+            writeln!(out, "name = {}", text(name))?;
+        }
+        writeln!(out, "network = {}\n\n[store]", text(&self.network))?;
+        let endpoints: Vec<String> = self.endpoints.iter().map(|url| text(url)).collect();
+        writeln!(out, "endpoints = [{}]\nbucket = {}", endpoints.join(", "), text(&self.bucket))?;
+        if !self.prefix.is_empty() {
+            writeln!(out, "prefix = {}", text(&self.prefix))?;
+        }
+        writeln!(out, "region = {}", text(&self.region))?;
+        if let Some(ca) = &self.ca {
+            writeln!(out, "ca = {}", text(&ca.to_string_lossy()))?;
+        }
+        writeln!(out, "access_key = {{ env = \"OUTPLANE_ACCESS_KEY\" }}")?;
+        writeln!(out, "secret_key = {{ env = \"OUTPLANE_SECRET_KEY\" }}")
     }
 }
 

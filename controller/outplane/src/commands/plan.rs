@@ -6,15 +6,16 @@ use std::io::{self, Write};
 use outplane_compiler::compile::Compiled;
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::program::Program;
-use outplane_compiler::state::{Desired, Installed, Plan, policies};
+use outplane_compiler::state::{Desired, Installed, Plan};
 use outplane_driver_p4runtime::{Options, Read, Target};
 use serde::Serialize;
 
-use super::apply::empty::Guard;
+use super::apply::empty::{Allowed, Guard};
 use crate::cli::{Format, Sources};
 use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
 use crate::exit::Exit;
+use crate::expectations::{self, Ignoring};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
@@ -27,6 +28,8 @@ pub(crate) struct Arguments {
     sources: Sources,
     #[command(flatten)]
     show: Show,
+    #[command(flatten)]
+    ignoring: Ignoring,
     /// Plan as if the pipeline was pushed anew, which empties the switch first
     #[arg(long)]
     force_pipeline: bool,
@@ -117,7 +120,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let input = input::load(&arguments.sources)?;
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
-    let (options, guard) = (arguments.targets.options(), Guard::new(&input, false));
+    expectations::require(&input, &compiled, arguments.ignoring)?;
+    let (options, guard) = (arguments.targets.options(), Guard::new(&input, Allowed::default()));
     dry_run(targets, &options, compiled, arguments.force_pipeline, &guard, arguments.show, format)
 }
 
@@ -166,9 +170,8 @@ async fn of_switch(target: Target, options: Options, asked: Asked) -> Result<Swi
     let connection = switches::connect(target, options).await?;
     let push = force_pipeline || connection.cookie().await? != Some(connection.pipeline().cookie);
     let read = if push { Read::default() } else { connection.read_installed(&desired, false).await? };
-    let has = policies(&read.installed.entries);
     let pushed = if force_pipeline { guard.of_push(&name, &desired) } else { None };
-    let refused = pushed.or_else(|| guard.of_switch(&has, &desired));
+    let refused = pushed.or_else(|| guard.of_switch(&read.installed, &desired));
     let plan = plan::plan(&connection.pipeline().program, &read.installed, &desired)?;
     Ok(SwitchPlan {
         digest,

@@ -60,12 +60,13 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 async fn probe(arguments: &Arguments, node: &Node, format: Format) -> anyhow::Result<(Probed, Exit)> {
+    let file = node.own("probe")?;
     let ((_, config), network) = tokio::try_join!(node.shared(), node.network())?;
     let switches = switches(arguments, node, &config).await?;
     let signals = runtime::Signals::new()?;
     let (objects, author) = (&node.objects, node::author());
     let (hinter, appended) = tokio::join!(
-        Hinter::new(objects, &node.file, &config),
+        Hinter::new(objects, file, &config),
         probes::append(objects, network, &switches, &author)
     );
     let number = appended.context("the log of probes")?;

@@ -2,8 +2,10 @@
 
 mod alerts;
 mod check;
+mod client;
 mod compile;
 mod docs;
+mod expect;
 mod help;
 mod intent;
 mod journal;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
-use crate::support::{Run, SoftSwitch, big_policy, command, file, folder, outplane};
+use crate::support::{Run, SoftSwitch, big_policy, command, file, folder, outplane, outplane_reading};
 
 fn run(lab: &Lab, line: &str) -> Run {
     outplane(lab.paths(&format!("{line} --config node.toml")).split_whitespace())
@@ -124,6 +124,44 @@ fn nothing_is_no_intention_in_the_log() {
     let meant = run(&lab, &format!("apply {bare} --no-wait --allow-empty -o json")).ends(0).json();
     assert_eq!(meant["generation"].as_u64(), Some(4));
     run(&lab, &format!("apply {bare} --no-wait")).ends(0);
+}
+
+/// Of what came out of a pipe a part may be missing.
+#[test]
+fn much_less_out_of_a_pipe_has_to_be_meant_in_the_log() {
+    let switch = SoftSwitch::start();
+    let lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml").ends(0);
+    let object = format!(
+        "---\napiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {{name: core}}\nspec: {{address: \"{}\"}}\n---\n",
+        switch.address
+    );
+    let pods = |number: usize| -> String {
+        let pod = |number| {
+            format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nstatus: {{podIP: 10.0.0.{number}}}\n"
+            )
+        };
+        (1..=number).map(pod).collect()
+    };
+    let piped = |words: &str, number: usize| {
+        let text = format!("{object}{}{}", big_policy("p", 3, 100), pods(number));
+        let line = lab.paths(&format!("apply - --config node.toml {words}"));
+        outplane_reading(line.split_whitespace(), text.as_bytes())
+    };
+    piped("--no-wait", 9).ends(0);
+    let refused = piped("--no-wait", 4).ends(1);
+    for word in ["generation 1 has 9 Pods, and the input has 4", "--allow-shrink", "nothing was appended"] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+    let dry = piped("--dry-run -o json", 4).ends(0).json();
+    assert!(dry["refused"].as_str().is_some_and(|why| why.contains("9 Pods")), "{dry}");
+    piped("--no-wait", 5).ends(0);
+    piped("--no-wait --allow-shrink", 1).ends(0);
+    // A file is whole.
+    let folder = folder();
+    let file = file(folder.path(), "all.yaml", &format!("{object}{}", big_policy("p", 3, 100)));
+    run(&lab, &format!("apply {file} --no-wait")).ends(0);
 }
 
 /// Following ends when nobody reads any more, whether or not there is something to print.

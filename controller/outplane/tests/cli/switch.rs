@@ -339,6 +339,41 @@ fn nothing_is_no_intention() {
     assert_ne!(held(&switch), before);
 }
 
+/// A pipe that ended early looks like a smaller policy.
+#[test]
+fn much_less_out_of_a_pipe_has_to_be_meant() {
+    let switch = SoftSwitch::start();
+    let folder = folder();
+    let address = ["--address", &switch.address];
+    apply(&file(folder.path(), "whole.yaml", &big_policy("p", 10, 100)), &switch);
+    let before = held(&switch);
+    let piped = |words: &[&str], rules: usize| {
+        outplane_reading([words, &address[..]].concat(), big_policy("p", rules, 100).as_bytes())
+    };
+    let run = piped(&["apply", "-"], 4).ends(1);
+    for word in
+        ["packets see 10 rules of FilterPolicies there", "has 4", "nothing was written", "--allow-shrink"]
+    {
+        assert!(run.out.contains(word), "{word}: {}", run.out);
+    }
+    assert_eq!(held(&switch), before);
+    for words in [&["plan", "-"][..], &["apply", "-", "--dry-run"]] {
+        let run = piped(words, 4).ends(0);
+        assert!(
+            run.out.contains("apply would refuse this: ") && run.out.contains("--allow-shrink"),
+            "{}",
+            run.out
+        );
+    }
+    // Half, a file, and who means it.
+    piped(&["apply", "-"], 5).ends(0);
+    let less = file(folder.path(), "less.yaml", &big_policy("p", 2, 100));
+    outplane([&["apply", &less], &address[..]].concat()).ends(0);
+    apply(&file(folder.path(), "whole.yaml", &big_policy("p", 10, 100)), &switch);
+    piped(&["apply", "-", "--allow-shrink"], 1).ends(0);
+    assert_ne!(held(&switch), before);
+}
+
 #[test]
 fn a_switch_with_another_device_id_names_the_cure() {
     let switch = SoftSwitch::start_with(&["--device-id", "7"]);

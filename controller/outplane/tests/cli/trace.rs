@@ -468,8 +468,9 @@ fn live_is_what_the_switch_holds() {
     let live = ["--live", "--address", &switch.address];
     let telnet = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "23", "--port", "1", "--vlan", "10"];
     let asked = [&["trace", &path, "-o", "json"], &telnet[..], &live[..]].concat();
-    let run = outplane(&asked).ends(3);
-    assert!(run.err.contains("runs no P4 program"), "{}", run.err);
+    let found = outplane(&asked).ends(3).json();
+    let why = found["unread"][0]["error"].as_str().unwrap_or_default();
+    assert!(why.contains("runs no P4 program"), "{found}");
     outplane(["apply", &path, "--address", &switch.address]).ends(0);
     let found = outplane(&asked).ends(0).json();
     let core = &found["switches"][0];
@@ -515,7 +516,7 @@ fn live_is_what_the_switch_holds() {
         run.out
     );
     let away = outplane([&["trace", &path, "--live", "--timeout", "2"], &telnet[..]].concat()).ends(3);
-    assert!(away.err.contains("switch core cannot be read"), "{}", away.err);
+    assert!(away.out.contains("core: cannot be read: "), "{}", away.out);
     outplane([&["trace", &path, "--live", "--both"], &telnet[..]].concat()).ends(2);
 }
 
@@ -535,4 +536,34 @@ fn whoever_stops_reading_is_no_error() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// A switch that cannot be read is part of the answer, and a port that nobody gave is told as what it is.
+#[test]
+fn what_is_not_known_is_said() {
+    let packet = ["trace", CAMPUS, "--src", "10.1.0.9", "--dst", "web", "--dport", "443"];
+    let live = ["--live", "--address", "127.0.0.1:2", "--timeout", "1"];
+    let run = outplane([&packet[..], &live, &["-o", "json"]].concat()).ends(3);
+    let found = run.json();
+    assert_eq!(found["switches"], serde_json::json!([]), "{found}");
+    assert_eq!(found["unread"][0]["switch"], "core", "{found}");
+    assert!(found["unread"][0]["error"].as_str().is_some_and(|why| why.contains("connect")), "{found}");
+    let run = outplane([&packet[..], &live].concat()).ends(3);
+    assert!(run.out.contains("core: cannot be read: "), "{}", run.out);
+
+    let run = outplane(packet).ends(0);
+    assert!(
+        run.out.contains("by port 1 (office-a); the port is a guess: the segment's first"),
+        "{}",
+        run.out
+    );
+    let guessed = |more: &[&'static str]| {
+        let found = outplane([&packet[..], more, &["-o", "json"]].concat()).ends(0).json();
+        found["switches"][0]["port_guessed"].clone()
+    };
+    assert_eq!(guessed(&[]), true);
+    assert_eq!(guessed(&["--intent"]), true);
+    assert_eq!(guessed(&["--port", "office-a"]), serde_json::Value::Null);
+    let host = ["trace", CAMPUS, "--src", "admin-laptop", "--dst", "web", "--dport", "443"];
+    assert!(!outplane(host).ends(0).out.contains("a guess"));
 }

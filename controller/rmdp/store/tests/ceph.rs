@@ -17,6 +17,14 @@ fn settings(ceph: &Ceph, bucket: &str) -> Settings {
 
 /// The SDK as it is, for what the client has no call for.
 fn raw(ceph: &Ceph) -> aws_sdk_s3::Client {
+    raw_of(ceph, ceph.access_key(), ceph.secret_key())
+}
+
+fn raw_as(ceph: &Ceph, role: &str) -> aws_sdk_s3::Client {
+    raw_of(ceph, &format!("outplane-{role}"), &format!("the-secret-of-a-{role}"))
+}
+
+fn raw_of(ceph: &Ceph, access_key: &str, secret_key: &str) -> aws_sdk_s3::Client {
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version_latest()
@@ -24,11 +32,7 @@ fn raw(ceph: &Ceph) -> aws_sdk_s3::Client {
         .force_path_style(true)
         .region(aws_sdk_s3::config::Region::new("us-east-1"))
         .credentials_provider(aws_sdk_s3::config::Credentials::new(
-            ceph.access_key(),
-            ceph.secret_key(),
-            None,
-            None,
-            "test",
+            access_key, secret_key, None, None, "test",
         ))
         .http_client(http)
         .build();
@@ -48,6 +52,7 @@ fn a_store_of_two_gateways() {
         Box::pin(suite::all(&settings(&ceph, "suite"))).await;
         Box::pin(versioned_buckets_are_refused(&ceph)).await;
         Box::pin(if_match_is_honest(&ceph)).await;
+        Box::pin(roles_write_what_is_theirs(&ceph)).await;
         Box::pin(report_latency(&ceph)).await;
         Box::pin(a_killed_gateway_costs_no_write(&mut ceph)).await;
         Box::pin(a_stopped_gateway_costs_a_timeout(&mut ceph)).await;
@@ -72,6 +77,85 @@ async fn versioned_buckets_are_refused(ceph: &Ceph) {
                 "{error}"
             );
         }
+    }
+}
+
+/// What each role may write by the policy that docs/store-access.md hands out.
+const POLICY: &str = include_str!("../../../../packaging/ceph/bucket-policy.json");
+
+/// Keys of every prefix, and who may write them: client, distributor, controller, operator.
+const WRITERS: [(&str, &str); 16] = [
+    ("network", "dco"),
+    ("i/00000000000000000001", "kdo"),
+    ("p/00000000000000000001", "o"),
+    ("a/00000000000000000001/0", "c"),
+    ("b/00", "dco"),
+    ("q/00/00", "d"),
+    ("c/00/000001", "c"),
+    ("r/00/000001", "c"),
+    ("d/00", "c"),
+    ("h/intent/1", "c"),
+    ("config/1", "o"),
+    ("e/c1/1", "dco"),
+    ("n/c1", "dc"),
+    ("k/c1", "c"),
+    ("degraded/c1", "c"),
+    ("l/c1/1", "c"),
+];
+
+async fn roles_write_what_is_theirs(ceph: &Ceph) {
+    const BUCKET: &str = "outplane";
+    let owner = Store::new(settings(ceph, BUCKET)).expect("good settings");
+    owner.ensure_bucket().await.expect("made");
+    let roles = [('k', "client"), ('d', "distributor"), ('c', "controller"), ('o', "operator")];
+    let mut stores = Vec::new();
+    for (letter, role) in roles {
+        let (user, secret) = (format!("outplane-{role}"), format!("the-secret-of-a-{role}"));
+        ceph.add_user(&user, &user, &secret).expect("made");
+        let own = Settings::new(ceph.endpoints(), BUCKET, user, Secret::new(secret));
+        stores.push((letter, role, Store::new(own).expect("good settings")));
+    }
+    let stranger = stores[0].2.get("i/00000000000000000001").await;
+    assert!(stranger.is_err(), "without a policy nobody else reads: {stranger:?}");
+    raw(ceph).put_bucket_policy().bucket(BUCKET).policy(POLICY).send().await.expect("RGW takes the policy");
+    for (letter, role, store) in &stores {
+        store.ensure_bucket().await.unwrap_or_else(|error| panic!("{role}: {error}"));
+        for (key, writers) in WRITERS {
+            let mine = format!("{key}-{role}");
+            let key = if key == "network" { key } else { mine.as_str() };
+            let created = store.create(key, Bytes::from(format!("{role} was here"))).await;
+            assert_eq!(created.is_ok(), writers.contains(*letter), "{role} creates {key}: {created:?}");
+            let written = store.put(key, Bytes::from_static(b"over")).await;
+            assert_eq!(written.is_ok(), writers.contains(*letter), "{role} writes {key}: {written:?}");
+        }
+        // All read, keys that are not there, too, and list.
+        assert!(store.get("i/00000000000000000001-client").await.expect("read").is_some(), "{role}");
+        assert!(store.get("d/none").await.expect("read").is_none(), "{role}");
+        assert!(!store.list("i/", None, 10).await.expect("listed").entries.is_empty(), "{role}");
+    }
+    // An object is its writer's, so the bucket's owner, whom the policy does not name, does not read it.
+    let reader = &stores[3].2;
+    assert!(owner.get("d/00-controller").await.is_err());
+    // Only controllers delete: one after the other of everything that is there.
+    for (letter, role, store) in stores.iter().filter(|(letter, ..)| *letter != 'c') {
+        for victim in ["i/00000000000000000001-client", "d/00-controller", "e/c1/1-operator"] {
+            let deleted = store.delete(&[victim.to_owned()]).await;
+            assert!(deleted.is_err(), "{role} ({letter}) deletes {victim}");
+            assert!(reader.get(victim).await.expect("read").is_some(), "{role}: {victim} is still there");
+        }
+        let policy = raw_as(ceph, role).put_bucket_policy().bucket(BUCKET).policy(POLICY).send().await;
+        assert!(policy.is_err(), "{role} changes the policy");
+    }
+    let sweeper = &stores[2].2;
+    let keys = ["q/00/00-distributor", "d/00-controller", "i/00000000000000000001-client"].map(str::to_owned);
+    sweeper.delete(&keys).await.expect("a controller sweeps");
+    for key in &keys {
+        assert!(reader.get(key).await.expect("read").is_none(), "{key}");
+    }
+    // A node makes sure that the store creates once before it claims.
+    for (_, role, store) in stores.iter().filter(|(letter, ..)| "dc".contains(*letter)) {
+        let probe = store.probe().await.unwrap_or_else(|error| panic!("{role}: {error}"));
+        println!("{role}: {probe:?}");
     }
 }
 

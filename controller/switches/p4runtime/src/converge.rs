@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use outplane_compiler::plan::{self, Summary};
+use outplane_compiler::shrink;
 use outplane_compiler::state::{Desired, Installed, policies};
 
 use crate::connection::Connection;
@@ -23,6 +24,9 @@ pub struct ConvergeOptions<'a> {
     pub verify: bool,
     /// Refuse to take the last policy from a switch that has some: without any, everything passes.
     pub keep_a_policy: bool,
+    /// Refuse to leave much less than packets see now ([`outplane_compiler::shrink`]): the input may be half of what it
+    /// should be.
+    pub keep_most: bool,
     /// Progress, cancellation, and until when writes may start.
     pub write: WriteOptions<'a>,
 }
@@ -136,6 +140,11 @@ impl Connection {
                 let (first, policies) = (first.clone(), policies.len());
                 return Err(self.error(Problem::LastPolicy { policies, first }));
             }
+        }
+        if options.keep_most
+            && let Some(shrunk) = shrink::of_switch(&self.pipeline.program, &read.installed, desired)
+        {
+            return Err(self.error(Problem::Shrinks(shrunk)));
         }
         let start = Instant::now();
         let program = &self.pipeline.program;

@@ -1,6 +1,7 @@
 //! From objects as they were said to the intent: names are looked up, addresses, ports and VLANs have one owner each.
 
 mod addresses;
+mod expectations;
 mod filters;
 mod groups;
 mod network;
@@ -17,6 +18,7 @@ use super::limits::Limits;
 use super::objects::Objects;
 use super::render::quoted;
 use super::source::{Place, Sources};
+use crate::expectation::Expectations;
 use crate::model::{Intent, Labels, ObjectName, Pod};
 
 /// The label that the API server gives every namespace.
@@ -78,7 +80,7 @@ impl Resolver<'_> {
 }
 
 /// Resolves everything that was read. What it finds wrong goes to the sink; the intent counts only without errors.
-pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) -> Intent {
+pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) -> (Intent, Expectations) {
     let Objects { sink, sources, declared, skipped } = objects;
     let mut resolver = Resolver { sink, sources, declared, complete };
     let mut intent = Intent {
@@ -91,7 +93,7 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     let lost = addresses::check(&mut resolver);
     filters::check(&mut resolver, &intent);
     if resolver.sink.error_count() > 0 {
-        return intent;
+        return (intent, Expectations::new());
     }
 
     intent.filters =
@@ -102,14 +104,16 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     intent.defaults = declared.defaults.as_ref().map(|entry| entry.value).unwrap_or_default();
     intent.pods = pods(declared, &lost);
     intent.namespaces = namespaces(declared, &intent);
+    let expectations = expectations::check(&mut resolver, &intent);
     warnings::find(&mut resolver, &intent, skipped);
     // Skipped ones have been told, and folders without files.
-    if intent == Intent::default() && complete && skipped.is_empty() && !resolver.sources.files().is_empty() {
+    let nothing = intent == Intent::default() && expectations.is_empty();
+    if nothing && complete && skipped.is_empty() && !resolver.sources.files().is_empty() {
         let message = "there is no object in the input: nothing is meant by it";
         let warning = Diagnostic::new(Severity::Warning, Code::SelectsNothing, message);
         resolver.sink.push(warning.help("did the command that should have written it fail?"));
     }
-    intent
+    (intent, expectations)
 }
 
 fn values<K: Ord + Clone, T: Clone>(map: &BTreeMap<K, super::declared::Entry<T>>) -> BTreeMap<K, T> {

@@ -68,10 +68,13 @@ pub(super) fn run(
     show: Show,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let work = async { tokio::try_join!(before(&node.objects), guard.of_log(compiled, &node.objects)) };
-    let (before, mut refused) = runtime::block_on(work)??;
+    let objects = &node.objects;
+    let work = async {
+        tokio::try_join!(before(objects), guard.of_log(compiled, objects), guard.of_generation(objects))
+    };
+    let (before, mut refused, shrinks) = runtime::block_on(work)??;
     let mut compared = compared(compiled, chosen, before, show.entries);
-    compared.refused = guard.of_input();
+    compared.refused = guard.of_input().or(shrinks);
     for switch in &mut compared.switches {
         switch.refused = refused.remove(&switch.switch).map(said);
     }

@@ -1,5 +1,6 @@
 //! `outplane apply` through the intent log: appends a generation, and watches the controllers carry it out.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::input::Input;
-use crate::node::{self, Node};
+use crate::node::{Author, Node};
 use crate::output::{self, HEAD, Report, styled};
 use crate::progress::Lines;
 use crate::runtime;
@@ -42,15 +43,18 @@ struct Applied {
 pub(crate) fn run(
     input: &Input,
     compiled: &Compiled,
-    node: &Node,
+    (node, author): (&Node, &Author),
     guard: &Guard,
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let record = record(input, compiled)?;
+    let record = record(input, compiled, node.author(author))?;
     let work = async {
         if let Some(refused) = guard.of_log(compiled, &node.objects).await?.into_values().next() {
             bail!(said(format_args!("{refused}; nothing was appended")));
+        }
+        if let Some(refused) = guard.of_generation(&node.objects).await? {
+            bail!("{refused}; nothing was appended");
         }
         apply(input, compiled, node, record, waiting, format).await
     };
@@ -60,7 +64,7 @@ pub(crate) fn run(
 }
 
 /// The files as a record of the log, without its network and number.
-fn record(input: &Input, compiled: &Compiled) -> anyhow::Result<Generation> {
+fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<Generation> {
     let file = |file: &std::sync::Arc<outplane_intent::reader::SourceFile>| PolicyFile {
         name: file.name().to_owned(),
         text: file.text().to_owned(),
@@ -71,7 +75,7 @@ fn record(input: &Input, compiled: &Compiled) -> anyhow::Result<Generation> {
         files: input.sources.files().iter().map(file).collect(),
         desired: desired(compiled),
         as_of_ms: input.at.as_millisecond(),
-        author: node::author(),
+        author,
         at_ms: u64::MAX,
     };
     let bytes = Object::Generation(record.clone()).encode().len();
@@ -96,13 +100,23 @@ async fn apply(
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
-    let blobs = compiled.switches.values().map(|switch| blob::named(&switch.desired)).collect();
-    let (hinter, appended) =
-        tokio::join!(Hinter::new(objects, &node.file, &config), append(objects, &record, blobs));
+    let named = compiled.switches.values().map(|switch| blob::named(&switch.desired));
+    // A client appends, and nothing else: what it has compiled the distributors store.
+    let (own, blobs) = match node.if_node() {
+        Some(file) => (Some(file), named.collect()),
+        None => (None, BTreeMap::new()),
+    };
+    let hinter = async {
+        match own {
+            Some(file) => Hinter::new(objects, file, &config).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, blobs));
     let generation = appended.context("the intent log")?;
     let start = Instant::now();
     let told = match hinter {
-        Ok(mut hinter) => hinter.hint(HintOf::Intent, generation),
+        Ok(hinter) => hinter.map_or(0, |mut hinter| hinter.hint(HintOf::Intent, generation)),
         Err(error) => {
             tracing::warn!(%error, "nodes get no hint, they find the generation by themselves");
             0

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anyhow::bail;
 use jiff::Timestamp;
 use outplane_intent::changes::{self, Change, Changed};
+use outplane_intent::expectation::Expectations;
 use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{DesiredState, Generation};
 use outplane_rmdp_node::generation::{as_of, parsed};
@@ -69,15 +70,23 @@ async fn difference(objects: &Objects, from: u64, to: u64) -> anyhow::Result<Dif
     let switches = differing(&before.desired, &after.desired);
     let compare = move || {
         let [before, after] = [in_force(&before)?, in_force(&after)?];
-        Ok::<_, anyhow::Error>(changes::between(&before, &after))
+        Ok::<_, anyhow::Error>(differences(&before, &after))
     };
     let changes = tokio::task::spawn_blocking(compare).await??;
     Ok(Difference { from, to, changes, switches, refused: None })
 }
 
 /// What a generation says, without the rules that had expired by its time. Takes as long as the policy is large.
-pub(super) fn in_force(record: &Generation) -> anyhow::Result<Intent> {
-    Ok(without_expired(parsed(record)?.intent, as_of(record)))
+pub(super) fn in_force(record: &Generation) -> anyhow::Result<(Intent, Expectations)> {
+    let loaded = parsed(record)?;
+    Ok((without_expired(loaded.intent, as_of(record)), loaded.expectations))
+}
+
+/// All that differs: the intent first.
+pub(super) fn differences(before: &(Intent, Expectations), after: &(Intent, Expectations)) -> Vec<Change> {
+    let mut found = changes::between(&before.0, &after.0);
+    found.extend(changes::between_expectations(&before.1, &after.1));
+    found
 }
 
 /// The rules of a moment.

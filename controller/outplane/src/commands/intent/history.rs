@@ -41,7 +41,7 @@ struct Line {
     at: String,
     by: String,
     files: Vec<File>,
-    /// The newest earlier one that is listed and has the same files: this one went back to it.
+    /// The newest earlier one that has the same files, of those that are listed and the 100 before: this one went back to it.
     same_as: Option<u64>,
     switches: Vec<OnSwitch>,
     /// Why it cannot be told more of.
@@ -74,14 +74,17 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     Ok(Exit::Done)
 }
 
+/// Generations before those that are listed, whose files are compared with theirs.
+const COMPARED: usize = 100;
+
 async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
     let numbers = numbers(objects).await?;
     let newest = numbers.last().copied();
-    // One more than are listed, to compare the oldest of them with.
+    // More than are listed, to compare those with.
     let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
     let mut generations = Vec::new();
     let listed = numbers.len().saturating_sub(limit);
-    for (place, number) in numbers.iter().enumerate().skip(listed.saturating_sub(1)) {
+    for (place, number) in numbers.iter().enumerate().skip(listed.saturating_sub(COMPARED)) {
         let is_listed = place >= listed;
         match generation(objects, *number).await {
             Ok(record) => {

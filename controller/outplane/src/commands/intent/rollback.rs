@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
-use outplane_intent::changes;
 use outplane_rmdp_core::object::Generation;
 use outplane_rmdp_node::generation::{desired, parsed};
 use outplane_rmdp_node::objects::Objects;
 
-use super::diff::{Difference, differing, in_force, without_expired};
+use super::diff::{Difference, differences, differing, in_force, without_expired};
 use super::{generation, numbers};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::Format;
-use crate::commands::apply::empty::Guard;
+use crate::commands::apply::empty::{Allowed, Guard};
 use crate::commands::apply::log;
 use crate::compiled;
 use crate::exit::Exit;
+use crate::expectations::{self, Ignoring};
 use crate::input::Input;
-use crate::node::NodeArguments;
+use crate::node::{Author, NodeArguments};
 use crate::output;
 use crate::runtime;
 
@@ -33,12 +33,16 @@ pub(super) struct Arguments {
     /// Do it even if it takes the last policy from a switch that has some: without policies everything passes
     #[arg(long)]
     allow_empty: bool,
+    #[command(flatten)]
+    ignoring: Ignoring,
     /// Do not wait for the switches
     #[arg(long)]
     no_wait: bool,
     /// Longest time that the switches may take, in seconds [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = crate::targets::seconds)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    author: Author,
     #[command(flatten)]
     node: NodeArguments,
 }
@@ -50,12 +54,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     // As of now: rules that have expired since do not come back.
     let input = Input::of(parsed(&record)?, Timestamp::now());
     let compiled = compiled::compile(&input)?;
-    let guard = Guard::new(&input, arguments.allow_empty);
-    let after = without_expired(input.intent.clone(), input.at);
+    expectations::require(&input, &compiled, arguments.ignoring)?;
+    let guard = Guard::new(&input, Allowed { allow_empty: arguments.allow_empty, allow_shrink: true });
+    let after = (without_expired(input.intent.clone(), input.at), input.expectations.clone());
     let mut difference = Difference {
         from: newest.generation,
         to: number,
-        changes: changes::between(&in_force(&newest)?, &after),
+        changes: differences(&in_force(&newest)?, &after),
         switches: differing(&newest.desired, &desired(&compiled)),
         refused: guard.of_input(),
     };
@@ -80,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         );
     }
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
-    log::run(&input, &compiled, &node, &guard, waiting, format)
+    log::run(&input, &compiled, (&node, &arguments.author), &guard, waiting, format)
 }
 
 /// The generation, and the newest.

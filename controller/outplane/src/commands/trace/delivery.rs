@@ -2,17 +2,17 @@
 
 use outplane_compiler::lookup::Way;
 use outplane_compiler::program::Table;
+use outplane_intent::described::Fate;
 use outplane_intent::evaluate::{Addressee, Entrance, Leaving, LeavingBy};
 use outplane_intent::model::Switch;
 use serde::Serialize;
 
 use super::judge::Answer;
-use crate::packet::Fate;
 
 /// How a frame leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum How {
+pub(crate) enum How {
     /// By the port that its own is paired with.
     CrossConnect,
     /// By the port of the host that it is for.
@@ -25,7 +25,7 @@ pub(super) enum How {
 
 /// Where a packet that passes leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     how: How,
     /// The ports that it leaves by.
     ports: Vec<u16>,

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use outplane_compiler::compile::Compiled;
 use outplane_compiler::lookup::{Lookup, Trace};
 use outplane_compiler::program::Program;
+use outplane_intent::described::{Fate, Mac};
 use outplane_intent::evaluate::{Addressee, Entrance, Evaluator, Step, Verdict};
-use outplane_intent::model::{Intent, Switch};
+use outplane_intent::model::{Host, Intent, Switch};
 use outplane_intent::packet::{Ingress, Packet};
 use outplane_intent::reader::Sources;
 use outplane_p4runtime::entry::{Entry, MulticastGroup};
@@ -20,14 +21,13 @@ use crate::entries::EntryForm;
 use crate::input::Input;
 use crate::names::Names;
 use crate::output::{BAD, HEAD, WARN, styled, wrapped};
-use crate::packet::{Fate, Mac};
 
 use super::delivery::{self, Delivery};
 use super::live::Live;
 
 /// A verdict and who decided: what a batch line answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// `allow` or `deny`.
     verdict: &'static str,
     policy: Option<String>,
@@ -45,6 +45,16 @@ impl Answer {
 
     fn of_trace(trace: Trace<'_>) -> Self {
         Self::new(trace.allow, trace.policy, trace.rule)
+    }
+
+    /// The policy that decided.
+    pub(crate) fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
+    }
+
+    /// Its rule that did.
+    pub(crate) fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// Whether the packet passes.
@@ -104,6 +114,9 @@ struct Place {
     segment: Option<String>,
     /// The port that it enters by, or is taken to; null where it may be any.
     port: Option<u16>,
+    /// Nobody says which of the segment's ports it is: the first is taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    port_guessed: bool,
     /// The VLAN that it enters with; null for untagged.
     vlan: Option<u16>,
     /// All of it, for people.
@@ -112,7 +125,7 @@ struct Place {
 }
 
 impl Place {
-    fn new(entrance: Entrance, switch: Option<&Switch>) -> Self {
+    fn new(entrance: Entrance, switch: Option<&Switch>, port_guessed: bool) -> Self {
         let Entrance { port, vlan, segment } = entrance;
         let mut text = match &segment {
             Some(name) => format!("segment {name}"),
@@ -121,15 +134,18 @@ impl Place {
         let named = port.map(|port| switch.map_or_else(|| port.to_string(), |of| delivery::named(port, of)));
         text.extend(named.map(|port| format!(", by port {port}")));
         text.extend(vlan.map(|vlan| format!(", VLAN {vlan}")));
-        Self { segment, port, vlan, text }
+        if port_guessed {
+            text.push_str("; the port is a guess: the segment's first");
+        }
+        Self { segment, port, port_guessed, vlan, text }
     }
 }
 
 /// A verdict, and where the packet leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     #[serde(flatten)]
-    pub(super) answer: Answer,
+    pub(crate) answer: Answer,
     /// Absent where it is denied, and on a switch that the files do not declare.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delivery: Option<Delivery>,
@@ -143,11 +159,13 @@ impl Said {
         Self { answer, delivery, files: None }
     }
 
-    pub(super) fn fate(&self) -> Fate {
+    /// What becomes of the packet.
+    pub(crate) fn fate(&self) -> Fate {
         delivery::fate(&self.answer, self.delivery.as_ref())
     }
 
-    fn text(&self) -> String {
+    /// All of it, for people.
+    pub(crate) fn text(&self) -> String {
         match (self.fate(), &self.delivery) {
             (Fate::Deny, _) => format!("deny, {}", self.answer.by()),
             (_, Some(delivery)) => format!("allow, {}, and it {}", self.answer.by(), delivery.text()),
@@ -250,7 +268,7 @@ struct Asked<'a> {
 }
 
 /// Whom to ask, about which switches.
-pub(super) struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     evaluator: Evaluator<'a>,
     at: Timestamp,
     files: &'a Intent,
@@ -263,7 +281,7 @@ pub(super) struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Asks the intent if `intent` says so, and the entries if there are any: those that switches hold where it is known
     /// what they hold.
-    pub(super) fn new(
+    pub(crate) fn new(
         input: &'a Input,
         compiled: Option<&'a Compiled>,
         live: &'a BTreeMap<String, Live>,
@@ -295,7 +313,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The names of the switches that are asked.
-    pub(super) fn switches(&self) -> impl Iterator<Item = &str> + Clone {
+    pub(crate) fn switches(&self) -> impl Iterator<Item = &str> + Clone {
         self.switches.iter().map(|asked| asked.switch.as_str())
     }
 
@@ -355,7 +373,23 @@ impl<'a> Judge<'a> {
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
         let declared = self.files.switches.get(switch);
         let names = Names::new(self.files, declared, held.entries);
-        Explained::of_trace(trace, &names, delivery, Place::new(entrance, declared))
+        let guessed = self.is_guess(switch, packet, &entrance);
+        Explained::of_trace(trace, &names, delivery, Place::new(entrance, declared, guessed))
+    }
+
+    /// Whether the port is one of several of its segment, and neither the packet nor its host says which.
+    fn is_guess(&self, switch: &str, packet: &Packet, entrance: &Entrance) -> bool {
+        let (Some(port), Some(segment)) = (entrance.port, &entrance.segment) else { return false };
+        if matches!(packet.ingress, Some(Ingress::Port(_))) {
+            return false;
+        }
+        let source = packet.addresses().map(|(source, _)| source);
+        let there = |host: &Host| host.port.as_ref().is_some_and(|(at, of)| at == switch && *of == port);
+        let of_host =
+            |host: &Host| source.is_some_and(|source| host.addresses.contains(&source)) && there(host);
+        let segment = self.files.segments.get(segment);
+        let ports = segment.and_then(|segment| segment.ports.get(switch)).map_or(0, Vec::len);
+        ports > 1 && !self.files.hosts.values().any(of_host)
     }
 
     /// Where the intent sends a packet that passes.
@@ -374,7 +408,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The answers alone, by switch.
-    pub(super) fn answers(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
+    pub(crate) fn answers(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
         let answer = |asked: &Asked<'a>| {
             let switch = &asked.switch;
             if let Some((live, _)) = &asked.live {
@@ -416,11 +450,9 @@ impl<'a> Judge<'a> {
                 let delivery = if verdict.allow { self.meant_delivery(switch, packet, mac) } else { None };
                 let entrance = self.evaluator.entrance(Some(switch), packet);
                 let entrance = Entrance { segment: verdict.segment.clone(), ..entrance };
-                Explained::of_verdict(
-                    verdict,
-                    delivery,
-                    Place::new(entrance, self.files.switches.get(switch)),
-                )
+                let guessed = self.is_guess(switch, packet, &entrance);
+                let place = Place::new(entrance, self.files.switches.get(switch), guessed);
+                Explained::of_verdict(verdict, delivery, place)
             });
             let entries = asked.files.as_ref().map(|held| self.explained(switch, held, packet, mac));
             match (entries, intent) {

@@ -11,7 +11,7 @@ use crate::runtime;
 use crate::switches::{self, Trouble};
 
 /// What a switch holds.
-pub(super) struct Live {
+pub(crate) struct Live {
     /// The version of the policy that packets see; 0: none, nothing passes.
     pub(super) version: u8,
     /// Everybody's.

@@ -2,7 +2,7 @@
 
 mod batch;
 mod delivery;
-mod judge;
+pub(crate) mod judge;
 mod live;
 mod report;
 
@@ -10,6 +10,10 @@ use std::cell::Cell;
 use std::io::BufWriter;
 
 use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use outplane_intent::described::{
+    EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags,
+};
 use outplane_intent::model::Intent;
 use serde::Serialize;
 
@@ -19,7 +23,6 @@ use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
 use crate::output;
-use crate::packet::{EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags};
 use crate::targets::Targets;
 
 /// Arguments of `trace`.
@@ -38,7 +41,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "intent")]
     both: bool,
     /// Fail unless that becomes of it on every switch
-    #[arg(long, value_enum, value_name = "FATE", conflicts_with = "batch")]
+    #[arg(long, value_name = "FATE", value_parser = fates(), conflicts_with = "batch")]
     expect: Option<Fate>,
     /// Read packets as JSON lines from standard input and answer each with a JSON line
     #[arg(long, conflicts_with = "packet")]
@@ -110,6 +113,11 @@ struct PacketArguments {
     segment: Option<String>,
 }
 
+/// One of the words for a fate.
+fn fates() -> impl TypedValueParser<Value = Fate> {
+    PossibleValuesParser::new(Fate::WORDS.map(|(word, _)| word)).try_map(|word| word.parse::<Fate>())
+}
+
 impl PacketArguments {
     fn spec(&self) -> PacketSpec {
         PacketSpec {
@@ -143,7 +151,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         );
     }
     let input = input::load(&arguments.sources)?;
-    let mut switches = arguments.targets.names(&input.intent)?;
+    let asked = arguments.targets.names(&input.intent)?;
     let compiled = if arguments.intent { None } else { Some(compiled::compile(&input)?) };
     let live::Found { live, missing } = match &compiled {
         Some(compiled) if arguments.live => {
@@ -155,23 +163,34 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         _ => live::Found::default(),
     };
-    for (switch, why) in &missing {
-        tracing::error!("switch {switch} cannot be read: {why}");
-        switches.retain(|name| name != switch);
-    }
+    let is_read = |name: &&String| missing.iter().all(|(switch, _)| switch != *name);
+    let switches = asked.iter().filter(is_read).cloned().collect();
     let judge = Judge::new(&input, compiled.as_ref(), &live, switches, arguments.intent || arguments.both);
-    let exit = match arguments.batch {
-        _ if !missing.is_empty() && live.is_empty() => return Ok(Exit::Switch),
-        true => converse(&input.intent, &judge)?,
-        false => one(arguments, &input, &judge, format)?,
+    let exit = if arguments.batch {
+        for (switch, why) in &missing {
+            tracing::error!("switch {switch} cannot be read: {why}");
+        }
+        if !missing.is_empty() && live.is_empty() {
+            return Ok(Exit::Switch);
+        }
+        converse(&input.intent, &judge)?
+    } else {
+        one(arguments, &input, &judge, (&asked, &missing), format)?
     };
     Ok(if missing.is_empty() { exit } else { Exit::Switch })
 }
 
-fn one(arguments: &Arguments, input: &Input, judge: &Judge<'_>, format: Format) -> anyhow::Result<Exit> {
+fn one(
+    arguments: &Arguments,
+    input: &Input,
+    judge: &Judge<'_>,
+    (asked, missing): (&[String], &[(String, String)]),
+    format: Format,
+) -> anyhow::Result<Exit> {
     let spec = arguments.packet.spec();
-    let packet = spec.packet(&input.intent, judge.switches()).map_err(Usage)?;
+    let packet = spec.packet(&input.intent, asked.iter().map(String::as_str)).map_err(Usage)?;
     let mut traced = report::Traced::new(&packet, judge.explain(&packet, spec.dst_mac), &input.sources);
+    traced.unread(missing);
     let wanted = traced.expecting(arguments.expect);
     output::print(format, &traced)?;
     Ok(if wanted && traced.agreed() { Exit::Done } else { Exit::Failed })

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
+use outplane_intent::described::{Fate, PacketForm, sentence};
 use outplane_intent::packet::Packet;
 use outplane_intent::reader::Sources;
 use serde::Serialize;
 
 use super::judge::Explained;
 use crate::output::{BAD, FAINT, GOOD, HEAD, Report, styled, wrapped};
-use crate::packet::{Fate, PacketForm, sentence};
 
 /// One packet on every switch asked for.
 #[derive(Serialize)]
@@ -17,9 +17,19 @@ pub(super) struct Traced {
     #[serde(skip)]
     sentence: String,
     switches: Vec<OnSwitch>,
+    /// With --live: the switches that could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<Unread>,
     /// What should have become of it, where that is something else on some switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<Fate>,
+}
+
+/// A switch that could not be read.
+#[derive(Serialize)]
+struct Unread {
+    switch: String,
+    error: String,
 }
 
 /// One packet on one switch.
@@ -42,8 +52,16 @@ impl Traced {
             packet: packet.into(),
             sentence: sentence(packet),
             switches: switches.into_iter().map(on_switch).collect(),
+            unread: Vec::new(),
             expected: None,
         }
+    }
+
+    /// With the switches that could not be read, and why.
+    pub(super) fn unread(&mut self, missing: &[(String, String)]) {
+        let unread =
+            |(switch, error): &(String, String)| Unread { switch: switch.clone(), error: error.clone() };
+        self.unread = missing.iter().map(unread).collect();
     }
 
     /// With what should become of it on all switches; whether it does.
@@ -65,6 +83,11 @@ impl Report for Traced {
         for switch in &self.switches {
             writeln!(out)?;
             switch.text(out)?;
+        }
+        for Unread { switch, error } in &self.unread {
+            let name = styled(HEAD, format_args!("{switch}:"));
+            writeln!(out)?;
+            wrapped(out, 0, 2, &format!("{name} {}: {error}", styled(BAD, "cannot be read")))?;
         }
         if let Some(expected) = self.expected {
             writeln!(out, "\n{} {}", styled(BAD, "not as expected:"), expected.word())?;

@@ -21,6 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use outplane_rmdp_core::task::NetworkId;
+
 pub use problem::{FileError, Problem};
 pub use secret::Secret;
 
@@ -44,6 +46,54 @@ pub struct NodeFile {
     pub log: LogSettings,
     /// Folder in a bpffs where the XDP program and its maps stay pinned between two lives of the daemon.
     pub pin_root: PathBuf,
+}
+
+/// What a person or CI needs to use the store: no node's name, and no key of datagrams.
+#[derive(Clone, Debug)]
+pub struct ClientFile {
+    /// Who it is, as the intent log calls whoever applies; none: the user's name says it.
+    pub name: Option<String>,
+    /// The network that the store has to be of.
+    pub network: NetworkId,
+    /// Where the intent log is.
+    pub store: StoreSettings,
+}
+
+/// Whose file a command was given.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A node's own.
+    Node(Box<NodeFile>),
+    /// A client's.
+    Client(Box<ClientFile>),
+}
+
+impl Identity {
+    /// Reads the file at `path`, and the files and environment variables that hold its secrets. Also its warnings, as
+    /// [`Loaded::warnings`].
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<(Self, Vec<String>), FileError> {
+        let text = secret::read_bounded(path).map_err(|why| FileError::unreadable(path, &why))?;
+        read::identity(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Where the store is.
+    pub fn store(&self) -> &StoreSettings {
+        match self {
+            Self::Node(file) => &file.store,
+            Self::Client(file) => &file.store,
+        }
+    }
+}
+
+/// Why a text cannot stand in the intent log for whoever applies, and the cure.
+///
+/// # Errors
+/// In words.
+pub fn check_author(name: &str) -> Result<(), String> {
+    read::author_problem(name).map_err(|(what, cure)| format!("{what}: {cure}"))
 }
 
 /// Where the store is and how to get in.

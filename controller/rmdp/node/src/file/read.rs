@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outplane_rmdp_core::key::check_name;
+use outplane_rmdp_core::task::NetworkId;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{FileError, Problems};
 use super::secret::{self, Secret};
 use super::table::{Found, Section};
-use super::{Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile, StoreSettings, XdpChoice};
+use super::{
+    ClientFile, Identity, Loaded, LogFormat, LogLevel, LogSettings, NetworkSettings, NodeFile, StoreSettings,
+    XdpChoice,
+};
 use crate::plain;
 
 /// Where metrics and health are served if the file does not say.
@@ -38,11 +42,101 @@ struct Context<'t> {
     secret_inside: bool,
 }
 
+/// A node's file.
 pub(super) fn read(
     text: &str,
     path: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, FileError> {
+    let (file, context) = whole(text, path, environment, |root, context| {
+        if let Some(client) = root.find("client") {
+            let cure = "give a node's own file, which has its name and its keys (docs/configuration.md)";
+            context.problems.add(&client.span, "client", "this is a client's file, and a node is none", cure);
+            return None;
+        }
+        Some(node(root, context))
+    })?;
+    Ok(Loaded { file, warnings: context.0, of_daemon: context.1 })
+}
+
+/// A node's file, or a client's, which has a table `client`. With its warnings.
+pub(super) fn identity(
+    text: &str,
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Identity, Vec<String>), FileError> {
+    let (file, (warnings, _)) = whole(text, path, environment, |root, context| {
+        Some(match root.find("client") {
+            Some(_) => Identity::Client(Box::new(client(root, context))),
+            None => Identity::Node(Box::new(node(root, context))),
+        })
+    })?;
+    Ok((file, warnings))
+}
+
+fn node(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> NodeFile {
+    NodeFile {
+        name: name(root, context),
+        store: store(root.section("store", &mut context.problems), context),
+        keys: keys(root.section("keys", &mut context.problems), context),
+        network: network(root.section("network", &mut context.problems), &mut context.problems),
+        http: http(root.section("http", &mut context.problems), context),
+        log: log(root.section("log", &mut context.problems), &mut context.problems),
+        pin_root: state(root.section("state", &mut context.problems), context),
+    }
+}
+
+fn client(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> ClientFile {
+    let problems = &mut context.problems;
+    let mut section = root.section("client", problems);
+    let name = section.find("name").and_then(|found| checked(&found, problems, author_problem));
+    let id = section.require("network", "\"0123456789abcdef\"", problems);
+    let network = id.and_then(|found| {
+        let text = found.text(problems)?;
+        let network = text.parse::<NetworkId>();
+        if let Err(bad) = &network {
+            let cure = "`outplane config client` prints a file with the store's";
+            problems.add(&found.span, &found.key, bad.to_string(), cure);
+        }
+        network.ok()
+    });
+    section.finish(problems);
+    let store = store(root.section("store", &mut context.problems), context);
+    // What makes a node of it has no place here.
+    for key in ["name", "keys", "network", "http", "state"] {
+        if let Some(found) = root.find(key) {
+            let what = "a client has none: it is no node";
+            context.problems.add(
+                &found.span,
+                key,
+                what,
+                "remove it, or remove [client] if this is a node's file",
+            );
+        }
+    }
+    ClientFile { name, network: network.unwrap_or_default(), store }
+}
+
+/// Who applies, in the intent log.
+pub(super) fn author_problem(name: &str) -> Result<(), (String, &'static str)> {
+    /// Longest name, bytes.
+    const LONGEST: usize = 200;
+    if name.trim().is_empty() || name.len() > LONGEST || name.chars().any(char::is_control) {
+        return Err(("this names nobody".to_owned(), "write 1 to 200 letters without control characters"));
+    }
+    Ok(())
+}
+
+/// The warnings that concern everybody, and those that concern daemons.
+type Warnings = (Vec<String>, Vec<String>);
+
+/// Reads a file as a whole: its TOML, what `parts` makes of it, and what it leaves over.
+fn whole<T>(
+    text: &str,
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+    parts: impl FnOnce(&mut Section<'_, '_>, &mut Context<'_>) -> Option<T>,
+) -> Result<(T, Warnings), FileError> {
     let mut problems = Problems::new(text);
     let (table, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -64,15 +158,7 @@ pub(super) fn read(
         secret_inside: false,
     };
     let mut root = Section::root(&table);
-    let file = NodeFile {
-        name: name(&mut root, &mut context),
-        store: store(root.section("store", &mut context.problems), &mut context),
-        keys: keys(root.section("keys", &mut context.problems), &mut context),
-        network: network(root.section("network", &mut context.problems), &mut context.problems),
-        http: http(root.section("http", &mut context.problems), &mut context),
-        log: log(root.section("log", &mut context.problems), &mut context.problems),
-        pin_root: state(root.section("state", &mut context.problems), &mut context),
-    };
+    let Some(file) = parts(&mut root, &mut context) else { return Err(context.problems.into_error(path)) };
     root.finish(&mut context.problems);
     if context.problems.any() {
         return Err(context.problems.into_error(path));
@@ -80,7 +166,7 @@ pub(super) fn read(
     if context.secret_inside && secret::world_readable(path) {
         context.warn_world_readable(path);
     }
-    Ok(Loaded { file, warnings: context.warnings, of_daemon: context.of_daemon })
+    Ok((file, (context.warnings, context.of_daemon)))
 }
 
 fn name(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> String {

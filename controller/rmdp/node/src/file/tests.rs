@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{FileError, Loaded, LogFormat, LogLevel, NodeFile, XdpChoice};
+use super::{FileError, Identity, Loaded, LogFormat, LogLevel, NodeFile, XdpChoice, read};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -301,4 +301,51 @@ fn plain_text_draws_a_warning() {
     let meant =
         warnings("http://s3.example:9000", "insecure = true", "listen = \"0.0.0.0:9464\"\ninsecure = true");
     assert!(meant.is_empty(), "{meant:?}");
+}
+
+const CLIENT: &str = r#"
+[client]
+name = "ci"
+network = "00c0ffee00c0ffee"
+[store]
+endpoints = ["http://127.0.0.1:9000/"]
+bucket = "outplane"
+access_key = "ci"
+secret_key = "hunter2hunter2"
+"#;
+
+fn identity(text: &str) -> Result<Identity, String> {
+    let read = read::identity(text, Path::new("ci.toml"), &|_| None);
+    read.map(|(identity, _)| identity).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_clients_file_has_a_store_a_network_and_nothing_of_a_node() {
+    let Ok(Identity::Client(client)) = identity(CLIENT) else { panic!("it is a client's") };
+    assert_eq!(client.name.as_deref(), Some("ci"));
+    assert_eq!(
+        (client.network.to_string().as_str(), client.store.bucket.as_str()),
+        ("00c0ffee00c0ffee", "outplane")
+    );
+    assert!(
+        matches!(identity(&CLIENT.replace("name = \"ci\"\n", "")), Ok(Identity::Client(file)) if file.name.is_none())
+    );
+    assert!(matches!(identity(MINIMAL), Ok(Identity::Node(_))));
+    for (from, to, words) in [
+        ("network = \"00c0ffee00c0ffee\"", "", "client.network: missing"),
+        ("00c0ffee00c0ffee", "coffee", "not a network id"),
+        ("name = \"ci\"", "name = \"\"", "names nobody"),
+        ("name = \"ci\"", "nme = \"ci\"", "is `name` meant?"),
+        ("[store]", "[keys]\n1 = \"x\"\n[store]", "a client has none"),
+        ("[client]", "name = \"c1\"\n[client]", "a client has none"),
+        ("[store]", "[http]\n[store]", "a client has none"),
+        ("[store]", "[log]\n[store]", "unknown key"),
+        ("bucket = \"outplane\"", "", "store.bucket: missing"),
+    ] {
+        let error = identity(&CLIENT.replace(from, to)).unwrap_err();
+        assert!(error.contains(words), "{to}: {error}");
+    }
+    // A node does not start with it, and says why.
+    let error = problems(CLIENT).join("\n");
+    assert!(error.contains("this is a client's file") && !error.contains("missing"), "{error}");
 }

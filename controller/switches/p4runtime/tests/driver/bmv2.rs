@@ -27,6 +27,7 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
     keep_a_policy: false,
+    keep_most: false,
     write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
 };
 

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use outplane_intent::model::{Intent, ObjectName};
+use crate::model::{Intent, ObjectName};
 
 /// The addresses that a word stands for: an address itself, `namespace/pod`, or a host's name.
-pub(crate) fn addresses(intent: &Intent, word: &str) -> Result<Vec<IpAddr>, String> {
+pub(super) fn addresses(intent: &Intent, word: &str) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = word.parse() {
         return Ok(vec![address]);
     }
@@ -69,7 +69,7 @@ fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use outplane_intent::model::{Host, Pod};
+    use crate::model::{Host, Pod};
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use outplane_intent::model::Intent;
-use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
+use crate::model::Intent;
+use crate::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
 
 use super::{EtherType, Fate, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
@@ -12,33 +12,53 @@ use super::{EtherType, Fate, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, Tc
 const SOURCE_PORT: u16 = 49_152;
 
 /// A packet as users describe it. What stands in for absent fields is said in docs/command.md.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PacketSpec {
+pub struct PacketSpec {
     /// What should become of it; in batches.
-    pub(crate) expect: Option<Fate>,
-    pub(crate) src: Option<String>,
-    pub(crate) dst: Option<String>,
-    pub(crate) proto: Option<Protocol>,
-    pub(crate) sport: Option<u16>,
-    pub(crate) dport: Option<u16>,
-    pub(crate) icmp_type: Option<u8>,
-    pub(crate) icmp_code: Option<u8>,
-    pub(crate) tcp_flags: Option<TcpFlags>,
-    pub(crate) fragment: Option<bool>,
-    pub(crate) ether_type: Option<EtherType>,
-    pub(crate) llc: Option<LlcSpec>,
-    pub(crate) snap: Option<Snap>,
-    pub(crate) vlan: Option<u16>,
-    pub(crate) tags: Option<Vec<TagSpec>>,
-    pub(crate) dst_mac: Option<Mac>,
-    pub(crate) port: Option<PortSpec>,
-    pub(crate) segment: Option<String>,
+    pub expect: Option<Fate>,
+    /// Source: an address, a pod as `namespace/name`, or a host.
+    pub src: Option<String>,
+    /// Destination, likewise.
+    pub dst: Option<String>,
+    /// Protocol.
+    pub proto: Option<Protocol>,
+    /// Source port.
+    pub sport: Option<u16>,
+    /// Destination port.
+    pub dport: Option<u16>,
+    /// ICMP type.
+    pub icmp_type: Option<u8>,
+    /// ICMP code.
+    pub icmp_code: Option<u8>,
+    /// TCP flags.
+    pub tcp_flags: Option<TcpFlags>,
+    /// A fragment after the first.
+    pub fragment: Option<bool>,
+    /// EtherType of a frame that is neither IP nor ARP.
+    pub ether_type: Option<EtherType>,
+    /// LLC header.
+    pub llc: Option<LlcSpec>,
+    /// LLC and SNAP header.
+    pub snap: Option<Snap>,
+    /// VLAN id of its one tag.
+    pub vlan: Option<u16>,
+    /// Its tags, from the outermost inwards.
+    pub tags: Option<Vec<TagSpec>>,
+    /// MAC address that its frame is for.
+    pub dst_mac: Option<Mac>,
+    /// Switch port that it enters by.
+    pub port: Option<PortSpec>,
+    /// Segment that it enters in, whatever the port.
+    pub segment: Option<String>,
 }
 
 impl PacketSpec {
     /// The packet, as it is asked about on these switches. Names of pods and hosts become addresses.
-    pub(crate) fn packet<'s>(
+    ///
+    /// # Errors
+    /// What is wrong with it and the cure, in words.
+    pub fn packet<'s>(
         &self,
         intent: &Intent,
         switches: impl Iterator<Item = &'s str>,
@@ -281,7 +301,7 @@ mod tests {
         assert_eq!(parse(r#"{"ether_type":"0x88cc","src":null}"#), Ok(Packet::other(0x88cc)));
         assert_eq!(
             parse(r#"{"snap":"0x0800","tags":[0,"0x88a8:7",{"vlan":9}]}"#),
-            Ok(Packet::new(Kind::Llc(outplane_intent::packet::Llc::snap([0; 3], 0x0800)))
+            Ok(Packet::new(Kind::Llc(crate::packet::Llc::snap([0; 3], 0x0800)))
                 .in_vlan(0)
                 .tagged(0x88a8, 7)
                 .in_vlan(9))

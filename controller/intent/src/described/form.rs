@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Kind, Packet, SCTP, TCP, TPIDS, Tag, UDP};
+use crate::packet::{ICMP, ICMPV6, Ingress, Kind, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Serialize;
 
 use super::TcpFlags;
@@ -10,7 +10,7 @@ use super::link::llc_text;
 
 /// A packet with everything that stood in for absent fields.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct PacketForm {
+pub struct PacketForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     src: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ impl From<&Packet> for PacketForm {
 }
 
 /// `TCP SYN 10.0.0.1:49152 -> 10.0.0.2:80, VLAN 20, entering by port 3`.
-pub(crate) fn sentence(packet: &Packet) -> String {
+pub fn sentence(packet: &Packet) -> String {
     let mut text = match packet.kind {
         Kind::Ip { protocol, .. } => {
             let name = protocol_name(protocol).to_uppercase();

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use outplane_intent::model::Intent;
-use outplane_intent::reader::parse_mac;
+use crate::model::Intent;
+use crate::reader::parse_mac;
 use serde::de::{Deserialize, Deserializer};
 
 use super::link::number_or_text;
 
 /// A MAC address: six bytes in hexadecimal, with `:` or `-` between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mac(pub(crate) [u8; 6]);
+pub struct Mac(pub [u8; 6]);
 
 impl FromStr for Mac {
     type Err = String;
@@ -37,8 +37,10 @@ impl<'de> Deserialize<'de> for Mac {
 
 /// A switch port: its number, or the name that the files give it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PortSpec {
+pub enum PortSpec {
+    /// Its number.
     Number(u16),
+    /// Its name.
     Name(String),
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use outplane_intent::packet::{Llc, TPIDS, Tag};
+use crate::packet::{Llc, TPIDS, Tag};
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
 /// 16 bits as users write them: `0x88cc`, `35020`.
@@ -41,7 +41,7 @@ where
 
 /// An EtherType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EtherType(pub(crate) u16);
+pub struct EtherType(pub u16);
 
 impl FromStr for EtherType {
     type Err = String;
@@ -65,10 +65,11 @@ impl<'de> Deserialize<'de> for EtherType {
 
 /// A VLAN tag: `10`, `0x88a8:10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TagSpec(pub(crate) Tag);
+pub struct TagSpec(pub Tag);
 
 impl TagSpec {
-    fn new(tpid: u16, vlan: u16) -> Result<Self, String> {
+    /// A tag that this TPID announces; an error in words where it announces none, or the VLAN id is too high.
+    pub(crate) fn new(tpid: u16, vlan: u16) -> Result<Self, String> {
         if !TPIDS.contains(&tpid) {
             let known: Vec<String> = TPIDS.iter().map(|tpid| format!("{tpid:#06x}")).collect();
             return Err(format!("{tpid:#06x} announces no tag: {}", known.join(", ")));
@@ -124,7 +125,7 @@ impl<'de> Deserialize<'de> for TagSpec {
 
 /// A SNAP header: an EtherType, or an organization and its protocol, as in `00000c:0x2000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Snap(pub(crate) Llc);
+pub struct Snap(pub Llc);
 
 impl FromStr for Snap {
     type Err = String;
@@ -152,7 +153,7 @@ impl<'de> Deserialize<'de> for Snap {
 
 /// An LLC header and what follows, in hexadecimal: three to eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LlcSpec(pub(crate) Llc);
+pub struct LlcSpec(pub Llc);
 
 impl FromStr for LlcSpec {
     type Err = String;

@@ -19,7 +19,7 @@ const FLAGS: [(&str, char, u8); 8] = [
 
 /// What kind of packet is meant: an IP protocol, or ARP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
     /// An IP protocol by its name.
     Named(u8),
     /// An IP protocol by its number, meant literally.
@@ -79,11 +79,11 @@ impl<'de> Deserialize<'de> for Protocol {
 
 /// TCP flags, as the byte in the header has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TcpFlags(pub(crate) u8);
+pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
     /// A new connection.
-    pub(crate) const SYN: Self = Self(0x02);
+    pub const SYN: Self = Self(0x02);
 
     /// One flag by name, or several by tcpdump's letters.
     fn token(token: &str) -> Option<u8> {

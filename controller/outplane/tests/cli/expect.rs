@@ -1,0 +1,134 @@
+//! `Expectation` objects: what is expected of packets is checked by `check`, and before anything is applied.
+
+use serde_json::{Value, json};
+
+use crate::support::{SoftSwitch, command, file, folder, outplane};
+
+const CAMPUS: &str = "examples/campus";
+
+/// An `Expectation` with these packets.
+fn expecting(packets: &str) -> String {
+    format!(
+        "apiVersion: outplane.dev/v1alpha1\nkind: Expectation\nmetadata: {{name: wishes}}\nspec:\n  packets:\n{packets}"
+    )
+}
+
+#[test]
+fn check_says_where_something_else_becomes_of_a_packet() {
+    let folder = folder();
+    let wishes = expecting(
+        "  - {src: admin-laptop, dst: web, dport: 22, expect: allow, policy: FilterPolicy/servers, rule: ssh}\n\
+         \x20 - {name: closed, src: 10.1.0.9, dst: web, dport: 443, expect: deny}\n\
+         \x20 - {src: 10.1.0.9, dst: web, dport: 22, expect: deny, policy: FilterPolicy/rest, rule: office-outwards}\n\
+         \x20 - {src: admin-laptop, dst: web, dport: 443, vlan: 77, expect: drop, switch: core}\n",
+    );
+    let path = file(folder.path(), "wishes.yaml", &wishes);
+    let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
+    assert_eq!(found["ok"], json!(false));
+    let errors = found["errors"].as_array().expect("a list");
+    let told: Vec<(&Value, &Value, &Value)> =
+        errors.iter().map(|error| (&error["code"], &error["object"], &error["line"])).collect();
+    let at = |line: usize| (json!("expectation-failed"), json!("Expectation/wishes"), json!(line));
+    let expected = [at(7), at(8)];
+    let expected: Vec<_> = expected.iter().map(|(code, object, line)| (code, object, line)).collect();
+    assert_eq!(told, expected, "{found}");
+    let message = errors[0]["message"].as_str().expect("text");
+    for word in ["TCP SYN 10.1.0.9", "expected deny", "switch core", "FilterPolicy/servers, rule web"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    // Who decided instead, and where that was said.
+    assert!(
+        errors[0]["related"][0]["file"].as_str().is_some_and(|file| file.ends_with("policy.yaml")),
+        "{found}"
+    );
+    // The rest is there all the same, and the state is what it was.
+    let without = outplane(["check", CAMPUS, "-o", "json"]).ends(0).json();
+    assert_eq!(found["switches"], without["switches"]);
+    assert_eq!(found["objects"]["Expectation"], json!(2));
+    assert_eq!(without["objects"]["Expectation"], json!(1));
+}
+
+#[test]
+fn what_cannot_be_judged_is_an_error_with_its_place() {
+    let folder = folder();
+    for (packet, code, word) in [
+        ("{src: webb, dst: web, expect: allow}", "unknown-reference", "did you mean `web`"),
+        ("{src: 10.0.0.1, expect: allow}", "invalid-value", "`dst` is missing"),
+        ("{src: 10.0.0.1, dst: web}", "missing-field", "has no `expect`"),
+        ("{src: 10.0.0.1, dst: web, expect: permit}", "invalid-value", "did you mean allow?"),
+        ("{src: 10.0.0.1, dst: web, dport: 65536, expect: deny}", "invalid-value", "from 0 to 65535"),
+        ("{src: 10.0.0.1, dst: web, dport: 0120, expect: deny}", "ambiguous", "80 in YAML 1.1"),
+        ("{src: 10.0.0.1, dst: web, dports: 80, expect: deny}", "unknown-field", "did you mean `dport`?"),
+        ("{src: 10.0.0.1, dst: web, tcp_flags: [SYN, OCK], expect: deny}", "invalid-value", "no TCP flags"),
+        ("{src: 10.0.0.1, dst: web, tags: [{vlan: 4096}], expect: deny}", "invalid-value", "0 to 4095"),
+        ("{src: 10.0.0.1, dst: web, switch: cor, expect: deny}", "unknown-reference", "did you mean core?"),
+        ("{src: 10.0.0.1, dst: web, policy: servers, expect: deny}", "unknown-reference", "no policy"),
+        ("{src: 10.0.0.1, dst: web, rule: web, expect: deny}", "missing-field", "`rule` without `policy`"),
+        ("{src: 10.0.0.1, dst: web, port: nowhere, expect: deny}", "invalid-value", "nowhere"),
+        ("{src: 10.0.0.1, dst: web, segment: offices, expect: deny}", "invalid-value", "no segment"),
+        ("{ether_type: 0x0800, expect: deny}", "invalid-value", "no ether_type"),
+        ("web", "wrong-type", "a mapping"),
+    ] {
+        let path = file(folder.path(), "wishes.yaml", &expecting(&format!("  - {packet}\n")));
+        let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
+        let error = &found["errors"][0];
+        assert_eq!(found["errors"].as_array().map(Vec::len), Some(1), "{packet}: {found}");
+        assert_eq!((&error["code"], &error["line"]), (&json!(code), &json!(6)), "{packet}: {found}");
+        let text = format!("{} {}", error["message"], error["help"]).replace("\\\"", "\"");
+        assert!(text.contains(word), "{packet}: {text}");
+    }
+    let twice = "  - {name: a, src: 10.0.0.1, dst: web, expect: deny}\n  - {name: a, src: 10.0.0.1, dst: web, expect: deny}\n";
+    let path = file(folder.path(), "wishes.yaml", &expecting(twice));
+    let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
+    assert_eq!(found["errors"][0]["code"], "duplicate-name", "{found}");
+    let path = file(folder.path(), "wishes.yaml", &expecting("    []\n"));
+    let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
+    assert_eq!(found["errors"][0]["code"], "invalid-value", "{found}");
+}
+
+#[test]
+fn every_field_of_a_batch_is_known() {
+    let folder = folder();
+    let packets = "  - {src: 10.1.0.9, dst: web, proto: 6, sport: 40000, dport: 443, tcp_flags: [SYN, ACK], dst_mac: \"01:00:5e:00:00:01\", tags: [20], port: uplink, expect: allow}\n\
+        \x20 - {src: 10.1.0.9, dst: web, proto: udp, fragment: true, segment: office, expect: deny}\n\
+        \x20 - {src: 10.1.0.9, dst: web, icmp_type: 8, icmp_code: 0, expect: allow}\n\
+        \x20 - {ether_type: 0x88cc, vlan: 20, port: 3, expect: allow}\n\
+        \x20 - {snap: \"00000c:0x2000\", port: office-a, expect: allow}\n\
+        \x20 - {llc: \"424203\", tags: [{tpid: 0x88a8, vlan: 7}, \"0x8100:9\"], port: office-a, expect: drop}\n\
+        \x20 - {src: 10.1.0.9, dst: 10.1.0.7, proto: arp, expect: allow}\n";
+    let path = file(folder.path(), "wishes.yaml", &expecting(packets));
+    let run = outplane(["check", CAMPUS, &path]);
+    assert_eq!(run.code, 0, "{}{}", run.err, run.out);
+}
+
+#[test]
+fn apply_and_plan_refuse_unless_that_is_meant() {
+    let switch = SoftSwitch::start();
+    let folder = folder();
+    let path = file(
+        folder.path(),
+        "wishes.yaml",
+        &expecting("  - {src: 10.1.0.9, dst: web, dport: 443, expect: deny}\n"),
+    );
+    let with = |command: &'static str, more: &[&'static str]| {
+        [&[command, CAMPUS, &path, "--address", &switch.address], more]
+            .concat()
+            .iter()
+            .map(|s| (*s).to_owned())
+            .collect::<Vec<_>>()
+    };
+    for arguments in [with("plan", &[]), with("apply", &[]), with("apply", &["--dry-run"])] {
+        let run = outplane(&arguments).ends(1);
+        for word in ["expectation-failed", "wishes.yaml:6", "rule web", "--ignore-expectations"] {
+            assert!(run.err.contains(word), "{arguments:?}: {word}: {}", run.err);
+        }
+    }
+    let held = outplane(["show", "tables", "--address", &switch.address]).ends(3);
+    assert!(held.out.contains("no P4 program"), "nothing was written: {}", held.out);
+    let run = outplane(with("plan", &["--ignore-expectations"])).ends(0);
+    assert!(run.out.contains("writes"), "{}", run.out);
+    let run = command(with("apply", &["--ignore-expectations"])).output().expect("the binary starts");
+    let words = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{words}");
+    assert!(words.contains("1 expectation does not hold, which is ignored"), "{words}");
+}
