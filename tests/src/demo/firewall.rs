@@ -16,6 +16,15 @@ use outplane_testbed::{Lab, Stream, Switch, SwitchKind};
 use super::{Interrupt, title};
 use crate::program;
 
+pub(super) use flows::NAMES;
+
+/// The lab's switch and hosts, as Outplane reads them.
+pub(super) const NETWORK: &str = include_str!("firewall/network.yaml");
+/// The first policy.
+pub(super) const POLICY: &str = include_str!("firewall/policy.yaml");
+/// The second one.
+pub(super) const POLICY_CHANGED: &str = include_str!("firewall/policy-changed.yaml");
+
 /// Datagrams under way at a time: BMv2 drops what exceeds its queues of 64 frames, change or no change.
 const WINDOW: u32 = 16;
 
@@ -39,18 +48,16 @@ impl Demo {
         let outplane = program("outplane");
         let mut lab = Lab::new(4, &program("outplane-lab-agent"))?;
         let switch = Switch::start(kind, &lab, &outplane)?;
-        for (host, name) in lab.hosts.iter_mut().zip(flows::NAMES) {
+        for (host, name) in lab.hosts.iter_mut().zip(NAMES) {
             println!("  port {}  {name:<6} {:<10} {}", host.port, host.v4, host.v6);
             for (transport, port) in flows::SERVED {
                 host.agent.serve(transport, port)?;
             }
         }
         let demo = Self { lab, _switch: switch, outplane, interrupt };
-        for (name, text) in [
-            ("network.yaml", include_str!("firewall/network.yaml")),
-            ("policy.yaml", include_str!("firewall/policy.yaml")),
-            ("policy-changed.yaml", include_str!("firewall/policy-changed.yaml")),
-        ] {
+        for (name, text) in
+            [("network.yaml", NETWORK), ("policy.yaml", POLICY), ("policy-changed.yaml", POLICY_CHANGED)]
+        {
             demo.lab.write(name, text)?;
         }
         Ok(demo)
@@ -58,7 +65,7 @@ impl Demo {
 
     fn run(&mut self) -> Result<()> {
         title("The policy, checked and applied");
-        for line in include_str!("firewall/policy.yaml").lines() {
+        for line in POLICY.lines() {
             println!("  | {line}");
         }
         self.outplane(&["check", "network.yaml", "policy.yaml"])?;

@@ -7,9 +7,12 @@
 //!    carried out once on each switch; then again while datagrams are lost, a distributor is down and the controller at
 //!    work is killed. Then a switch restarts empty, and another is edited by hand: both come back to the policy without
 //!    anybody asking.
+//! 3. **operations**: the firewall's switch and hosts, driven by controllers. A packet is traced through what the switch
+//!    holds, a change is explained rule by rule and rolled back, a denied packet is named as it happens.
 
 mod controllers;
 mod firewall;
+mod operations;
 mod stranger;
 
 use std::io::{BufRead as _, BufReader, Read};
@@ -30,7 +33,7 @@ pub struct Arguments {
     /// Show only this part.
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// The firewall's switch; without this, BMv2 where `simple_switch_grpc` is on PATH, else the soft switch.
+    /// The switch of the firewall and of operations; without this, BMv2 where `simple_switch_grpc` is on PATH, else the soft switch.
     #[arg(long, value_enum)]
     switch: Option<SwitchName>,
 }
@@ -41,6 +44,8 @@ enum Part {
     Firewall,
     /// Controllers without a master, and faults.
     Controllers,
+    /// What those ask who run it: traced, explained, rolled back, named.
+    Operations,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -118,18 +123,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let start = Instant::now();
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    let kind = match arguments.switch {
+        Some(SwitchName::Bmv2) => SwitchKind::Bmv2,
+        None if SwitchKind::bmv2_present() => SwitchKind::Bmv2,
+        Some(SwitchName::Softswitch) | None => SwitchKind::Softswitch,
+    };
     if wanted(Part::Firewall) {
-        let kind = match arguments.switch {
-            Some(SwitchName::Bmv2) => SwitchKind::Bmv2,
-            None if SwitchKind::bmv2_present() => SwitchKind::Bmv2,
-            Some(SwitchName::Softswitch) | None => SwitchKind::Softswitch,
-        };
         firewall::run(kind, &interrupt).map_err(|error| interrupt.of(error))?;
         println!("\nEvery verdict was as the policy says.");
     }
     if wanted(Part::Controllers) {
         controllers::run(&interrupt).map_err(|error| interrupt.of(error))?;
         println!("\nNothing was lost, nothing was done twice.");
+    }
+    if wanted(Part::Operations) {
+        operations::run(kind, &interrupt).map_err(|error| interrupt.of(error))?;
+        println!("\nEvery answer was what the packets did.");
     }
     println!("\n{:.1} s, nothing left behind.", start.elapsed().as_secs_f64());
     Ok(())
