@@ -24,12 +24,14 @@
 //! **Entries settle.** A new entry exists in its version alone at first. When a later plan flips, it gets a copy that
 //! exists in all versions and loses the first one in the clean-up; from then on it costs nothing. So over a sequence of
 //! plans an entry that is added, changed or removed costs at most [`WRITES_PER_DIFFERENCE`] writes, now and later
-//! together. A copy counts from zero, so an entry's counter starts over when it settles.
+//! together. A copy counts from zero, so an entry's counter starts over when it settles;
+//! [`carried`] says what it could begin with instead.
 //!
 //! Tables without a version (forwarding) are shared by all versions: inserts and modifies happen in the prepare step,
 //! deletes in the clean-up.
 
 mod capacity;
+mod carry;
 mod summary;
 mod undo;
 mod unversioned;
@@ -40,11 +42,15 @@ use std::collections::BTreeSet;
 use outplane_p4runtime::entry::{Entry, FieldMatch, Key, Match};
 use thiserror::Error;
 
+pub use carry::carried;
 pub use summary::{Counts, Summary};
 pub use undo::undo;
 
 use crate::program::{Field, Program};
 use crate::state::{Change, Desired, Installed, Plan, Step};
+
+/// The step that deletes what packets do not see any more.
+pub const CLEAN_UP: &str = "clean up";
 
 /// What one difference between two desired states costs at most over all later plans, in writes: an entry that gets
 /// another action is pinned, deleted, inserted and its copy deleted; later it settles with an insert and a delete.
@@ -148,9 +154,9 @@ impl Steps {
             ("sweep", self.sweep),
             ("pin", self.pin),
             ("restrict", self.restrict),
-            ("prepare", self.prepare),
+            (carry::PREPARE, self.prepare),
             ("flip", self.flip),
-            ("clean up", self.clean_up),
+            (CLEAN_UP, self.clean_up),
             ("release", self.release),
         ]
         .into_iter()

@@ -260,6 +260,11 @@ impl Table {
 }
 
 impl ActionKind {
+    /// Whether its argument is the cell of a rate limiter.
+    pub const fn is_limited(self) -> bool {
+        matches!(self, Self::AdminPermitLimited | Self::BaselinePermitLimited)
+    }
+
     /// Names and widths in bits of the parameters.
     pub const fn params(self) -> &'static [(&'static str, u32)] {
         match self {

@@ -18,6 +18,7 @@ mod node;
 mod output;
 mod progress;
 mod requests;
+mod rules;
 mod runtime;
 mod switches;
 mod targets;

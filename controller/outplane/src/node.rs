@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::task::NetworkId;
-use outplane_rmdp_node::daemon;
 use outplane_rmdp_node::file::{DEFAULT_PATH, Identity, NodeFile, StoreSettings, check_author};
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
+use outplane_rmdp_node::{clock, daemon};
 use outplane_rmdp_store::Store;
 
 use crate::runtime;
@@ -161,6 +161,22 @@ pub(crate) fn author() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     if host.is_empty() { user } else { format!("{user}@{host}") }
+}
+
+/// Seconds since then, by this machine's clock, with one digit after the point.
+pub(crate) fn age(unix_ms: u64) -> f64 {
+    let age = std::time::Duration::from_millis(clock::unix_millis().saturating_sub(unix_ms));
+    (age.as_secs_f64() * 10.0).round() / 10.0
+}
+
+/// An age for people: `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`.
+pub(crate) fn ago(seconds: f64) -> String {
+    match seconds {
+        under if under < 120.0 => format!("{under:.0} s ago"),
+        under if under < 7200.0 => format!("{:.0} min ago", under / 60.0),
+        under if under < 172_800.0 => format!("{:.0} h ago", under / 3600.0),
+        over => format!("{:.0} d ago", over / 86_400.0),
+    }
 }
 
 /// Unix milliseconds as people write times.

@@ -83,6 +83,11 @@ impl Targets {
         self.switch.is_empty() || self.switch.iter().any(|wanted| wanted == name)
     }
 
+    /// The switches that `--switch` names.
+    pub(crate) fn switches(&self) -> &[String] {
+        &self.switch
+    }
+
     /// Whether a switch is given on the command line.
     pub(crate) fn has_address(&self) -> bool {
         self.address.is_some()

@@ -26,7 +26,8 @@ const TRAFFIC_IP: u128 = 0;
 const TRAFFIC_ARP: u128 = 1;
 const TRAFFIC_ND: u128 = 2;
 const TRAFFIC_NON_IP: u128 = 3;
-pub(super) const TRAFFIC_UNREAD: u128 = 4;
+/// Frames that the switch cannot read.
+pub(crate) const TRAFFIC_UNREAD: u128 = 4;
 
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;

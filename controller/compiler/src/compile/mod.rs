@@ -34,6 +34,7 @@ use crate::ranges::Point;
 use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
+pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP, segment_ids};
 pub use notes::{Note, OpenedBy, Opening, Unread};
 

@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use outplane_compiler::compile::{Compiled, SwitchState};
+use outplane_compiler::rules::RuleChanges;
 use outplane_driver_p4runtime::{
-    Connection, ConvergeOptions, Options, Progress, Push, Pushed, Report as Converged, Target, WriteOptions,
+    Connection, ConvergeOptions, Counted, Options, Progress, Push, Pushed, Report as Converged, Rules,
+    Target, WriteOptions,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::progress::{Line, Lines};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
-use crate::{compiled, input, runtime};
+use crate::{compiled, input, rules, runtime};
 
 /// Arguments of `apply`.
 #[derive(clap::Args, Debug)]
@@ -40,7 +42,7 @@ pub(crate) struct Arguments {
     /// Only show what would change, like `plan`; with --config: compared with the newest generation
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: show every write, not only how many there are
+    /// With --dry-run: show every write, and how many there are by table
     #[arg(long, requires = "dry_run")]
     entries: bool,
     /// With --dry-run: end with 2 if something would change
@@ -107,6 +109,9 @@ struct SwitchApplied {
     /// `kept`, `pushed`, or `reconciled`: pushed without emptying the switch.
     pipeline: &'static str,
     writes: usize,
+    /// What became of rules.
+    #[serde(flatten)]
+    rules: RuleChanges,
     #[serde(flatten)]
     changes: Changes,
     /// What the switch does not let read, and what was therefore written in any case.
@@ -143,6 +148,7 @@ impl SwitchApplied {
                 writing: seconds(report.written.elapsed),
                 total: seconds(report.elapsed),
             },
+            rules: report.rules,
             changes: report.plan.into(),
         }
     }
@@ -166,7 +172,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         expectations::require(&input, &compiled, arguments.ignoring)?;
         let node = Node::open(&path)?;
         if arguments.dry_run {
-            return compare::run(&compiled, &chosen, &node, &guard, arguments.show(), format);
+            return compare::run(&input, &compiled, &chosen, &node, &guard, arguments.show(), format);
         }
         if arguments.targets.is_chosen() {
             return Err(Usage(
@@ -290,7 +296,7 @@ async fn apply(
         let job = Job {
             line: lines.line(&target.name),
             target,
-            options: options.clone(),
+            options: Options { counted: Some(Counted::default()), ..options.clone() },
             push,
             verify: arguments.verify,
             allow_empty: arguments.allowed.allow_empty,
@@ -335,8 +341,8 @@ impl Job {
         let write =
             WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
         let (keep_a_policy, keep_most) = (!self.allow_empty, self.keep_most);
-        let options =
-            ConvergeOptions { push: self.push, verify: self.verify, keep_a_policy, keep_most, write };
+        let (push, verify, rules) = (self.push, self.verify, Rules::Carry);
+        let options = ConvergeOptions { push, verify, keep_a_policy, keep_most, rules, write };
         let digest = compiled::digest(&state);
         match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),
@@ -397,7 +403,8 @@ impl SwitchApplied {
         if self.pipeline != "kept" {
             writeln!(out, "  pipeline {}", self.pipeline)?;
         }
-        self.changes.text(out)?;
+        rules::rules(&self.rules, out)?;
+        self.changes.text(false, out)?;
         for what in &self.unreadable {
             writeln!(
                 out,

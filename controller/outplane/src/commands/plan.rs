@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use outplane_compiler::compile::Compiled;
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::program::Program;
+use outplane_compiler::rules::{self, RuleChanges};
 use outplane_compiler::state::{Desired, Installed, Plan};
 use outplane_driver_p4runtime::{Options, Read, Target};
 use serde::Serialize;
@@ -40,7 +41,7 @@ pub(crate) struct Arguments {
 /// How a plan is shown.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Show {
-    /// Show every write, not only how many there are
+    /// Show every write, and how many there are by table
     #[arg(long)]
     pub(crate) entries: bool,
     /// End with 2 if something would change, and 0 only if nothing would
@@ -66,6 +67,9 @@ pub(crate) struct SwitchPlan {
     /// Why `apply` would refuse this; null if it would not.
     refused: Option<String>,
     pub(crate) writes: usize,
+    /// What becomes of rules.
+    #[serde(flatten)]
+    pub(crate) rules: RuleChanges,
     #[serde(flatten)]
     pub(crate) changes: Changes,
     /// What the switch does not let read, and what is therefore written in any case.
@@ -178,6 +182,7 @@ async fn of_switch(target: Target, options: Options, asked: Asked) -> Result<Swi
         refused,
         pipeline: if push { "push" } else { "keep" },
         writes: plan.len(),
+        rules: rules::between(&connection.pipeline().program, &read.installed, &desired),
         changes: plan.summary(Program::outplane()).into(),
         unreadable: read.unreadable,
         others: others(&read.installed),
@@ -236,7 +241,8 @@ impl SwitchPlan {
             writeln!(out, "  {} {note}", styled(WARN, "pipeline"))?;
         }
         refusal(self.refused.as_deref(), out)?;
-        self.changes.text(out)?;
+        crate::rules::rules(&self.rules, out)?;
+        self.changes.text(self.entries.is_some(), out)?;
         for (table, entries) in &self.others {
             let entries = count(*entries, "entry", "entries");
             writeln!(out, "  {}", styled(FAINT, format_args!("{table}: {entries} of others, not touched")))?;
@@ -252,12 +258,14 @@ impl SwitchPlan {
 }
 
 impl Changes {
-    /// Writes by table, and the steps.
-    pub(crate) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// The steps, and before them writes by table where every write is asked for.
+    pub(crate) fn text(&self, by_table: bool, out: &mut dyn Write) -> io::Result<()> {
         if self.steps.is_empty() {
             return Ok(());
         }
-        tables(&self.tables, self.groups, self.meters, out)?;
+        if by_table {
+            tables(&self.tables, self.groups, self.meters, out)?;
+        }
         let steps: Vec<String> =
             self.steps.iter().map(|step| format!("{} {}", step.step, grouped(step.writes as u64))).collect();
         let version = if self.from_version == self.to_version {

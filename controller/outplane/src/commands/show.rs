@@ -1,4 +1,7 @@
-//! `outplane show`: what is in the switches, by what their entries say themselves.
+//! `outplane show`: what is in the switches, by what their entries say themselves; counters also as controllers have added
+//! them up.
+
+mod totals;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use crate::compiled::{by_table, schema, usage_table};
 use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, meter_text, table_name};
 use crate::exit::{Exit, Usage};
 use crate::names::Names;
+use crate::node::{self, NodeArguments};
 use crate::output::{
     self, BAD, FAINT, HEAD, Report, columns, columns_and_text, count, grouped, styled, wrapped,
 };
@@ -41,7 +45,7 @@ pub(crate) struct Arguments {
 enum What {
     /// The entries of every table, and which policy and rule asked for each
     Tables(TablesArguments),
-    /// What every rule has counted: packets and bytes
+    /// What every rule has counted, packets and bytes: by its entries as they are now, or (--config) in all
     Counters(CountersArguments),
     /// How full the tables are, and by whom
     Capacity(Where),
@@ -61,6 +65,10 @@ struct CountersArguments {
     /// Show every entry's counter, too
     #[arg(long)]
     entries: bool,
+    /// Totals over the lives of entries, as the controllers add them up; FILE is a node's own file [default without files
+    /// and --address: `$OUTPLANE_CONFIG`]
+    #[command(flatten)]
+    node: NodeArguments,
     #[command(flatten)]
     place: Where,
 }
@@ -88,7 +96,9 @@ impl Where {
     fn resolve(&self) -> anyhow::Result<(Intent, Vec<Target>)> {
         if self.files.is_empty() && !self.targets.has_address() {
             return Err(Usage(
-                "which switch? Give files with Switch objects, or --address HOST:PORT".to_owned(),
+                "which switch? Give files with Switch objects, or --address HOST:PORT; `show counters --config FILE` shows \
+                 what controllers have counted"
+                    .to_owned(),
             )
             .into());
         }
@@ -109,6 +119,18 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         What::Counters(arguments) => {
             let entries = arguments.entries;
+            let direct = !arguments.place.files.is_empty() || arguments.place.targets.has_address();
+            if arguments.node.is_named() || !direct && node::from_environment().is_some() {
+                if direct || entries {
+                    return Err(Usage(
+                        "--config shows the totals that controllers have added up: they have no entries, and files and \
+                         --address say which switch to read itself"
+                            .to_owned(),
+                    )
+                    .into());
+                }
+                return totals::run(&arguments.node, &arguments.place.targets, format);
+            }
             show(&arguments.place, true, format, move |installed, names| {
                 Counters::new(&installed, &names, entries)
             })
@@ -348,7 +370,8 @@ impl Order {
 
 impl View for Counters {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, ": packets see version {}", self.version)?;
+        let note = "what entries count since they were written";
+        writeln!(out, ": packets see version {}; {}", self.version, styled(FAINT, note))?;
         let row = |rule: &RuleCounter| {
             vec![
                 rule.policy.clone(),

@@ -1,18 +1,23 @@
 //! `outplane status`: nodes, switches, store, what is degraded, and the last tasks.
 
+mod packets;
+mod switches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Alert, AlertOf, HeardAt, KeptSwitches, NodeStatus, Object, Standing};
+use outplane_rmdp_core::object::{Alert, AlertOf, HeardAt, NodeStatus, Object};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::EndpointState;
 use serde::Serialize;
 
+use self::packets::Packets;
+use self::switches::SwitchForm;
 use super::tasks::{TaskLine, recent, table};
 use crate::cli::Format;
 use crate::exit::Exit;
@@ -24,9 +29,6 @@ use crate::runtime;
 const STALE: Duration = Duration::from_secs(15);
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
-
-/// How a switch stands that nobody looks at any more.
-const UNWATCHED: &str = "unwatched";
 
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
@@ -44,10 +46,13 @@ pub(crate) struct Arguments {
 /// All of it.
 #[derive(Serialize)]
 struct Status {
+    /// When this was asked, RFC 3339: ages are from then.
+    at: String,
     /// Version of the shared configuration.
     config: u64,
     nodes: Vec<NodeForm>,
     switches: Vec<SwitchForm>,
+    packets: Packets,
     endpoints: Vec<EndpointForm>,
     degraded: Vec<Degraded>,
     tasks: Vec<TaskLine>,
@@ -59,7 +64,9 @@ struct NodeForm {
     role: &'static str,
     /// `up`, `silent`, `overdue`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
     state: &'static str,
-    /// Seconds since its last status, by the clocks of this machine and the node.
+    /// When it wrote its last status, by its clock, RFC 3339.
+    status_at: Option<String>,
+    /// Seconds since then, by the clocks of this machine and the node.
     age: Option<f64>,
     /// Who has heard it how long ago.
     heard: Heard,
@@ -71,28 +78,6 @@ struct NodeForm {
     tasks: Vec<String>,
     alerts: Vec<String>,
     counters: BTreeMap<String, u64>,
-}
-
-/// How a switch stands to what it should hold, as the controller says that keeps it.
-#[derive(Serialize)]
-struct SwitchForm {
-    switch: String,
-    /// The generation that it is kept at.
-    desired: u64,
-    /// What it was seen to hold at the last look.
-    seen: String,
-    /// `kept`, `drifted`, `unreachable`, `unknown` (nobody has looked yet), `unwatched` (nobody looks any more).
-    standing: &'static str,
-    /// What differs, or why it cannot be looked at.
-    what: String,
-    /// Seconds since it was last seen to hold what it should, by the clocks of this machine and the node.
-    verified_age: Option<f64>,
-    /// Who keeps it.
-    by: String,
-    /// Seconds since that one has told of it.
-    told_age: f64,
-    /// How often that one has brought it back since its start.
-    repairs: u64,
 }
 
 /// Who has heard a node, as the others' statuses say that are not stale.
@@ -164,7 +149,8 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         Object::Kept(kept) => Some(kept),
         _ => None,
     });
-    let (statuses, alerts, kept, tasks) = tokio::join!(statuses, alerts, kept, recent(objects, GENERATIONS));
+    let (packets, tasks) = (Packets::read(objects), recent(objects, GENERATIONS));
+    let (statuses, alerts, kept, packets, tasks) = tokio::join!(statuses, alerts, kept, packets, tasks);
     let endpoints = objects.store().endpoints().into_iter().map(|stats| EndpointForm {
         state: match stats.state {
             EndpointState::Avoided(_) => "avoided",
@@ -180,8 +166,9 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     let nodes = nodes(&config, statuses?);
     let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
     degraded.extend(alerts?.into_iter().map(Degraded::from));
-    let (endpoints, switches) = (endpoints.collect(), switches(kept?));
-    Ok(Status { config: version, nodes, switches, endpoints, degraded, tasks: tasks? })
+    let (at, tasks) = (node::time(clock::unix_millis()), tasks?);
+    let (endpoints, switches) = (endpoints.collect(), switches::forms(kept?, &tasks));
+    Ok(Status { at, config: version, nodes, switches, packets: packets?, endpoints, degraded, tasks })
 }
 
 /// All objects under a prefix, these among them. Those that cannot be read are told and left out.
@@ -224,38 +211,6 @@ fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
         .collect();
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
     nodes
-}
-
-/// By name. Whoever told of a switch last keeps it; those that are not kept are told again, last.
-fn switches(mut kept: Vec<KeptSwitches>) -> Vec<SwitchForm> {
-    let now = clock::unix_millis();
-    kept.sort_by_key(|kept| kept.at_ms);
-    let mut switches: BTreeMap<String, SwitchForm> = BTreeMap::new();
-    for KeptSwitches { node, switches: those, at_ms } in kept {
-        for kept in those {
-            // Who was frozen still tells of a generation that is over, until it hears of the newer one.
-            if let Some(other) = switches.get(&kept.switch)
-                && other.standing != UNWATCHED
-                && other.desired > kept.generation
-            {
-                continue;
-            }
-            let standing = if age(at_ms, now) > STALE { UNWATCHED } else { kept.standing.word() };
-            let form = SwitchForm {
-                desired: kept.generation,
-                seen: kept.seen,
-                standing,
-                what: kept.what,
-                verified_age: kept.verified_ms.map(|at| tenths(age(at, now))),
-                by: node.clone(),
-                told_age: tenths(age(at_ms, now)),
-                repairs: kept.repairs,
-                switch: kept.switch.clone(),
-            };
-            switches.insert(kept.switch, form);
-        }
-    }
-    switches.into_values().collect()
 }
 
 fn age(at_ms: u64, now: u64) -> Duration {
@@ -306,6 +261,7 @@ impl NodeForm {
             node: node.to_owned(),
             role: role(is),
             state: "absent",
+            status_at: None,
             age: None,
             epoch: None,
             config: None,
@@ -335,6 +291,7 @@ impl NodeForm {
         Self {
             role: role(status.role),
             state,
+            status_at: Some(node::time(status.at_ms)),
             age: Some(tenths(age)),
             heard,
             epoch: Some(status.epoch),
@@ -403,6 +360,7 @@ impl From<Alert> for Degraded {
 impl Report for Status {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Nodes (configuration {})", self.config)))?;
+        writeln!(out, "  {}", styled(FAINT, format_args!("as of {}", self.at)))?;
         let dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let rows = self.nodes.iter().map(|node| {
             vec![
@@ -435,36 +393,8 @@ impl Report for Status {
                 writeln!(out, "  {}: {alert}", styled(WARN, &node.node))?;
             }
         }
-        writeln!(out, "\n{}", styled(HEAD, "Switches"))?;
-        if self.switches.is_empty() {
-            writeln!(out, "  none is kept yet")?;
-        } else {
-            let rows = self.switches.iter().map(|switch| {
-                vec![
-                    switch.switch.clone(),
-                    switch.desired.to_string(),
-                    switch.seen.clone(),
-                    switch.standing.to_owned(),
-                    switch.verified_age.map_or_else(|| "never".to_owned(), |age| format!("{age:.0} s ago")),
-                    switch.by.clone(),
-                    switch.repairs.to_string(),
-                ]
-            });
-            let head = ["switch", "desired", "seen", "standing", "verified", "by", "brought back"];
-            columns(out, &head, &[1, 4, 6], rows)?;
-        }
-        let kept = Standing::Kept.word();
-        for switch in self.switches.iter().filter(|switch| switch.standing != kept) {
-            let SwitchForm { what, by, told_age, .. } = switch;
-            let what = match switch.standing {
-                UNWATCHED => {
-                    format!("{by} has told nothing of it for {told_age:.0} s, and nobody else looks")
-                }
-                _ if what.is_empty() => continue,
-                _ => what.clone(),
-            };
-            writeln!(out, "  {}: {what}", styled(WARN, &switch.switch))?;
-        }
+        switches::text(&self.switches, out)?;
+        self.packets.text(out)?;
         writeln!(out, "\n{}", styled(HEAD, "Store"))?;
         let rows = self.endpoints.iter().map(|endpoint| {
             vec![
@@ -503,8 +433,6 @@ impl Report for Status {
 
 #[cfg(test)]
 mod tests {
-    use outplane_rmdp_core::object::KeptSwitch;
-
     use super::*;
 
     fn status(node: &str, ago: u64, heard: &[(&str, Option<u64>, bool)]) -> NodeStatus {
@@ -576,34 +504,6 @@ mod tests {
         let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses);
         let states: Vec<_> = nodes.iter().map(|node| node.state).collect();
         assert_eq!(states, ["overdue", "up", "overdue", "up"]);
-    }
-
-    #[test]
-    fn who_was_frozen_does_not_speak_of_a_switch_against_a_newer_generation() {
-        let now = clock::unix_millis();
-        let kept = |node: &str, ago: u64, generation, standing| KeptSwitches {
-            node: node.to_owned(),
-            at_ms: now - ago,
-            switches: vec![KeptSwitch {
-                switch: "core".to_owned(),
-                generation,
-                standing,
-                seen: String::new(),
-                verified_ms: None,
-                what: String::new(),
-                repairs: 0,
-            }],
-        };
-        let told = |of: [KeptSwitches; 2]| {
-            let form = switches(of.to_vec()).remove(0);
-            (form.by, form.desired, form.standing)
-        };
-        let frozen = kept("c2", 100, 11, Standing::Drifted);
-        let now_kept = told([kept("c1", 2000, 12, Standing::Kept), frozen.clone()]);
-        assert_eq!(now_kept, ("c1".to_owned(), 12, "kept"));
-        // Whoever told of the newer one is gone: what is left is the older word.
-        let gone = told([kept("c1", 60_000, 12, Standing::Kept), frozen]);
-        assert_eq!(gone, ("c2".to_owned(), 11, "drifted"));
     }
 
     #[test]

@@ -57,21 +57,26 @@ struct Tasks {
 #[derive(Serialize)]
 pub(crate) struct TaskLine {
     id: String,
-    switch: String,
+    pub(crate) switch: String,
     /// `generation`, `probe`, `audit`; null while only a claim is known.
-    kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// Generation, number of the probe or of the audit.
-    occurrence: u64,
+    pub(crate) occurrence: u64,
     /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
-    state: &'static str,
-    by: Option<String>,
+    pub(crate) state: &'static str,
+    pub(crate) by: Option<String>,
     attempt: u32,
     /// Of the owner of the decision, since it first knew of the task.
     steps: Option<Steps>,
     /// RFC 3339; of the decision.
-    decided: Option<String>,
+    pub(crate) decided: Option<String>,
+    /// Seconds since then.
+    pub(crate) age: Option<f64>,
     /// Report or reason.
-    words: Option<String>,
+    pub(crate) words: Option<String>,
+    /// When it was decided.
+    #[serde(skip)]
+    pub(crate) decided_ms: u64,
 }
 
 /// The life of a task.
@@ -257,7 +262,9 @@ impl TaskLine {
             attempt: decision.map(|d| d.attempt).or_else(|| claim.map(|claim| claim.attempt)).unwrap_or(0),
             steps,
             decided: decision.map(|decision| node::time(decision.at_ms)),
+            age: decision.map(|decision| node::age(decision.at_ms)),
             words,
+            decided_ms: decision.map_or(0, |decision| decision.at_ms),
         }
     }
 
@@ -289,9 +296,10 @@ pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
             line.by.clone().unwrap_or_else(|| "-".to_owned()),
             line.attempt.to_string(),
             steps,
+            line.age.map_or_else(|| "-".to_owned(), node::ago),
         ]
     });
-    let head = ["task", "switch", "because of", "state", "by", "attempt", "claim / own / done, ms"];
+    let head = ["task", "switch", "because of", "state", "by", "attempt", "claim / own / done, ms", "ended"];
     columns(out, &head, &[5], rows)
 }
 

@@ -1,13 +1,14 @@
 //! Another controller at the same switch, whose entries are none of ours.
 
 use outplane_compiler::program::Program;
+use outplane_compiler::state::Origin;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match};
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_p4runtime::p4::v1::stream_message_request::Update as Request;
 use outplane_p4runtime::p4::v1::update::Type;
 use outplane_p4runtime::p4::v1::{
-    Entity, MasterArbitrationUpdate, ReadRequest, StreamMessageRequest, TableEntry, Uint128, Update,
-    WriteRequest, entity,
+    CounterData, Entity, MasterArbitrationUpdate, ReadRequest, StreamMessageRequest, TableEntry, Uint128,
+    Update, WriteRequest, entity,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -87,6 +88,40 @@ impl OtherController {
             ..WriteRequest::default()
         };
         self.runtime.block_on(self.client.clone().write(request)).map(drop)
+    }
+
+    /// Makes an entry of a rule say that it has counted so many packets of 100 bytes.
+    pub(crate) fn count(&self, rule: &str, packets: i64) {
+        let table_id = Program::outplane().schema().table_by_name("filter_admin").expect("the table").id;
+        let entity = entity::Entity::TableEntry(TableEntry { table_id, ..TableEntry::default() });
+        let request = ReadRequest {
+            device_id: 1,
+            entities: vec![Entity { entity: Some(entity) }],
+            ..ReadRequest::default()
+        };
+        self.runtime.block_on(async {
+            let mut parts = self.client.clone().read(request).await.expect("the switch answers").into_inner();
+            let mut found = None;
+            while let Some(part) = parts.next().await {
+                for entity in part.expect("no error").entities {
+                    if let Some(entity::Entity::TableEntry(entry)) = entity.entity
+                        && Origin::decode(&entry.metadata).is_some_and(|origin| origin.rule == rule)
+                    {
+                        found.get_or_insert(entry);
+                    }
+                }
+            }
+            let counter_data = Some(CounterData { packet_count: packets, byte_count: packets * 100 });
+            let entry = TableEntry { counter_data, ..found.expect("the rule has an entry") };
+            let entity = Entity { entity: Some(entity::Entity::TableEntry(entry)) };
+            let request = WriteRequest {
+                device_id: 1,
+                election_id: Some(self.election_id),
+                updates: vec![Update { r#type: Type::Modify.into(), entity: Some(entity) }],
+                ..WriteRequest::default()
+            };
+            self.client.clone().write(request).await.expect("the switch takes it");
+        });
     }
 
     /// Entries of the forwarding table without our mark.

@@ -2,11 +2,14 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::other::OtherController;
-use crate::support::{SoftSwitch, big_policy, command, file, folder, outplane, outplane_reading, signal};
+use crate::support::{
+    SoftSwitch, big_policy, command, file, folder, outplane, outplane_reading, root, signal,
+};
 
 const CAMPUS: &str = "examples/campus";
 
@@ -78,7 +81,13 @@ fn a_policy_goes_in_stays_and_changes() {
     assert!(writes.iter().any(|write| write["change"] == "insert" && write["rule"] == "telnet"), "{plan}");
     let before = held(&switch);
     let dry = outplane([with("apply"), vec!["--dry-run"]].concat()).ends(0);
-    assert!(dry.out.contains("filter_admin"), "{}", dry.out);
+    assert!(dry.out.contains("\n  + FilterPolicy/more, rule telnet\n"), "{}", dry.out);
+    // Nothing is said of any rule that means what it did.
+    assert!(!dry.out.contains("rule web") && !dry.out.contains("insert"), "{}", dry.out);
+    let rules = only(&plan)["rules"].as_array().expect("a list").clone();
+    let added = json!({"policy": "FilterPolicy/more", "rule": "telnet", "change": "added"});
+    assert!(rules.contains(&added), "{plan}");
+    assert!(rules.iter().all(|rule| *rule == added || rule["change"] == "rewritten"), "{plan}");
     assert_eq!(held(&switch), before);
     let run = outplane(with("apply")).ends(0);
     assert!(run.out.contains("packets see version 2 after 1"), "{}", run.out);
@@ -108,6 +117,42 @@ fn a_policy_goes_in_stays_and_changes() {
     assert_eq!(held(&switch), entries(&compiled["switches"][0]["entries"]));
     converged(CAMPUS, &switch);
     assert_eq!(switch.terminate(), Some(0));
+}
+
+/// One rule more, before others: what they have counted stays, whatever entries they have now.
+#[test]
+fn counters_go_on_where_rules_are_written_anew() {
+    let switch = SoftSwitch::start();
+    apply(CAMPUS, &switch);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+    let other = OtherController::connect(&switch.address, now);
+    other.count("web", 67);
+    other.count("not-to-us", 5);
+    drop(other);
+
+    let folder = folder();
+    let read = |name: &str| std::fs::read_to_string(root().join(CAMPUS).join(name)).expect("it is there");
+    let network = file(folder.path(), "network.yaml", &read("network.yaml"));
+    let policy = read("policy.yaml");
+    let first = "  rules:\n  - {name: first, action: deny, to: [{host: web}], ports: [{port: 8080}]}\n  - name: web\n";
+    let more = policy.replace("  rules:\n  - name: web\n", first);
+    assert_ne!(more, policy);
+    let more = file(folder.path(), "policy.yaml", &more);
+    let run = outplane(["apply", &network, &more, "--address", &switch.address]).ends(0);
+    assert!(run.out.contains("\n  + FilterPolicy/servers, rule first\n"), "{}", run.out);
+    assert!(run.out.contains("what they did, with other entries"), "{}", run.out);
+    assert!(!run.out.contains("~ FilterPolicy"), "{}", run.out);
+
+    let show = ["show", "counters", "--address", &switch.address, "-o", "json"];
+    let counters = outplane(show).ends(0).json();
+    let count = |rule: &str| {
+        let rules = only(&counters)["rules"].as_array().expect("a list");
+        let rule = rules.iter().find(|found| found["rule"] == rule).expect("it is there");
+        (rule["packets"].clone(), rule["bytes"].clone())
+    };
+    assert_eq!(count("web"), (json!(67), json!(6700)), "{counters}");
+    assert_eq!(count("not-to-us"), (json!(5), json!(500)), "{counters}");
+    assert_eq!(count("first").0, json!(0), "{counters}");
 }
 
 #[test]
@@ -333,9 +378,9 @@ fn nothing_is_no_intention() {
     }
     let words = ["apply", "-", "--dry-run", "--allow-empty"];
     let run = outplane_reading([&words, &address[..]].concat(), b"").ends(0);
-    assert!(run.out.contains("filter_admin") && !run.out.contains("refuse"), "{}", run.out);
+    assert!(run.out.contains("- FilterPolicy/p, rule r0") && !run.out.contains("refuse"), "{}", run.out);
     let run = outplane_reading([&["apply", "-", "--allow-empty"], &address[..]].concat(), b"").ends(0);
-    assert!(run.out.contains("filter_admin"), "{}", run.out);
+    assert!(run.out.contains("- FilterPolicy/p, rule r0"), "{}", run.out);
     assert_ne!(held(&switch), before);
 }
 

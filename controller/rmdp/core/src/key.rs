@@ -73,6 +73,8 @@ pub enum Key {
     Degraded(String),
     /// `l/<node>/<number>`: packets that rules with `log` denied.
     Packets(String, u64),
+    /// `t/<switch>`: what the rules of a switch have counted. The switch stands as [`switch_id`].
+    Totals(TransactionId),
 }
 
 /// How a switch stands in a key.
@@ -107,9 +109,12 @@ impl Key {
         }
     }
 
-    /// Whether the object is overwritten by its owner; all others are written once.
+    /// Whether the object is overwritten: by its owner, or (totals) by whoever has read what is there. All others are
+    /// written once.
     pub fn is_overwritten(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Kept(_) | Self::Degraded(_) | Self::Packets(..))
+        let by_its_owner =
+            matches!(self, Self::Status(_) | Self::Kept(_) | Self::Degraded(_) | Self::Packets(..));
+        by_its_owner || matches!(self, Self::Totals(_))
     }
 }
 
@@ -132,6 +137,7 @@ impl fmt::Display for Key {
             Self::Kept(node) => write!(f, "k/{node}"),
             Self::Degraded(node) => write!(f, "degraded/{node}"),
             Self::Packets(node, number) => write!(f, "l/{node}/{number:0NUMBER_DIGITS$}"),
+            Self::Totals(switch) => write!(f, "t/{switch}"),
         }
     }
 }
@@ -178,6 +184,7 @@ fn parse(path: &str) -> Option<Key> {
             let (node, number) = named_number(rest)?;
             Key::Packets(node, number)
         }
+        "t" => Key::Totals(rest.parse().ok()?),
         _ => return None,
     };
     Some(key)
@@ -239,6 +246,8 @@ pub enum Prefix {
     Packets,
     /// The batches of packets of one node.
     PacketsOf(String),
+    /// All of `t/`.
+    Totals,
 }
 
 impl Prefix {
@@ -260,6 +269,7 @@ impl Prefix {
             Self::Kept => "k/",
             Self::Degraded => "degraded/",
             Self::Packets | Self::PacketsOf(_) => "l/",
+            Self::Totals => "t/",
         }
     }
 
@@ -301,6 +311,7 @@ mod tests {
             (Key::Kept("c1".to_owned()), "k/c1".to_owned()),
             (Key::Degraded("d-1.x_y".to_owned()), "degraded/d-1.x_y".to_owned()),
             (Key::Packets("c1".to_owned(), 5), "l/c1/00000000000000000005".to_owned()),
+            (Key::Totals(id), format!("t/{ID}")),
         ];
         for (key, path) in cases {
             assert_eq!(key.path(), path);

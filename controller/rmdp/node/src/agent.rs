@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_driver_p4runtime::{
-    Ahead, Audited, Backoff, ConvergeOptions, Deadlines, Difference, Error, Options, PUSH, Pipeline, Problem,
-    Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
+    Ahead, Audited, Backoff, Connection, ConvergeOptions, Counted, Deadlines, Difference, Error, Options,
+    PUSH, Pipeline, Primacy, Problem, Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -29,6 +29,7 @@ use crate::clock;
 use crate::intents::Intents;
 use crate::packets::Names;
 use crate::plain;
+use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
 
 /// Most sessions that are kept.
@@ -75,12 +76,27 @@ pub struct Agent {
     tap: Option<Tap>,
     /// What their tags mean.
     names: Names,
+    /// What rules count.
+    totals: Option<Totals>,
+    /// Who may write to switches, as far as we have heard.
+    primaries: Arc<Mutex<HashMap<String, Primary>>>,
+    /// Which version of the policy their packets see, as they were seen last.
+    versions: Arc<Mutex<HashMap<String, u8>>>,
+}
+
+/// Who may write to a switch.
+#[derive(Clone, Debug)]
+struct Primary {
+    ours: Option<u128>,
+    heard: tokio::sync::watch::Receiver<Primacy>,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     target: Target,
     session: Arc<tokio::sync::Mutex<Session>>,
+    /// What its entries have counted whenever it was read.
+    counted: Counted,
 }
 
 impl Agent {
@@ -89,7 +105,93 @@ impl Agent {
         let pipeline = Arc::new(Pipeline::outplane().clone());
         let (sessions, ahead, watch) = (Arc::default(), Arc::default(), Watch::new());
         let (pushed, tap, names) = (Arc::default(), None, Names::default());
-        Self { blobs, intents, tls, sessions, ahead, pipeline, watch, pushed, tap, names }
+        Self {
+            blobs,
+            intents,
+            tls,
+            sessions,
+            ahead,
+            pipeline,
+            watch,
+            pushed,
+            tap,
+            names,
+            totals: None,
+            primaries: Arc::default(),
+            versions: Arc::default(),
+        }
+    }
+
+    /// What rules count goes here.
+    #[must_use]
+    pub fn with_totals(self, totals: Totals) -> Self {
+        Self { totals: Some(totals), ..self }
+    }
+
+    /// What rules count.
+    pub(crate) fn totals(&self) -> Option<&Totals> {
+        self.totals.as_ref()
+    }
+
+    /// Who may write to a switch, as its stream here says it: the election id, and whether it is ours. None: nobody knows.
+    pub fn primary(&self, switch: &str) -> Option<(Fence, bool)> {
+        let primaries = self.primaries.lock().unwrap_or_else(PoisonError::into_inner);
+        let Primary { ours, heard } = primaries.get(switch)?;
+        let (id, is_ours) = match &*heard.borrow() {
+            Primacy::Primary => ((*ours)?, true),
+            Primacy::Backup(Some(id)) => (*id, false),
+            Primacy::Backup(None) | Primacy::NotOffered | Primacy::Lost(_) => return None,
+        };
+        Some((Fence::from_election_id(id), is_ours))
+    }
+
+    /// The version of the policy that a switch's packets were seen to see last.
+    pub fn version(&self, switch: &str) -> Option<u8> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(switch).copied()
+    }
+
+    fn see(&self, switch: &str, version: Option<u8>) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        if versions.len() >= MOST_SESSIONS && !versions.contains_key(switch) {
+            versions.clear();
+        }
+        match version {
+            Some(version) => drop(versions.insert(switch.to_owned(), version)),
+            None => drop(versions.remove(switch)),
+        }
+    }
+
+    /// Whoever was at work on a switch is through.
+    fn over(&self, switch: &str, session: &Session) {
+        self.watch.over(switch, session.primacy());
+        let mut primaries = self.primaries.lock().unwrap_or_else(PoisonError::into_inner);
+        if primaries.len() >= MOST_SESSIONS && !primaries.contains_key(switch) {
+            primaries.clear();
+        }
+        match session.primacy() {
+            Some(heard) => {
+                let ours = session.connection().and_then(Connection::election_id);
+                primaries.insert(switch.to_owned(), Primary { ours, heard });
+            }
+            None => drop(primaries.remove(switch)),
+        }
+    }
+
+    /// Before a switch is read: on what its counters come, if that is known.
+    async fn begin(&self, switch: &str, counted: &Counted) -> Option<Begun> {
+        let begun = self.totals.as_ref()?.begin(switch).await;
+        if begun.is_none_or(|begun| begun.anew) {
+            // Read before that.
+            counted.take();
+        }
+        begun
+    }
+
+    /// What was read of a switch since then.
+    fn account(&self, switch: &str, begun: Option<Begun>, counted: &Counted) {
+        if let Some(totals) = &self.totals {
+            totals.account(switch, begun, counted.take());
+        }
     }
 
     /// Packets that switches send go to this tap, and what their tags mean is told to these names.
@@ -114,7 +216,8 @@ impl Agent {
         let blob = self.blobs.get(*desired, *generation);
         let switch = async {
             let target = self.target(task, config).await.ok()?;
-            let session = self.session(target);
+            let Kept { session, counted, .. } = self.session(target);
+            self.begin(task.switch(), &counted).await;
             let session = session.lock().await;
             let read = tokio::time::timeout(AHEAD, session.read_ahead()).await.ok()??;
             // Before the session is free: whoever has it next finds this.
@@ -201,7 +304,9 @@ impl Agent {
         };
         let needs = over.run_until_cancelled(needs).await.ok_or(Trouble::Over)?;
         let (target, blob) = needs.map_err(Trouble::Words)?;
-        let session = self.session(target);
+        let Kept { session, counted, .. } = self.session(target);
+        // Mostly known: what a change needs was fetched while it was claimed.
+        let begun = over.run_until_cancelled(self.begin(job.task.switch(), &counted)).await.flatten();
         // Whoever only looks makes room.
         let _busy = self.watch.change(job.task.switch());
         // The core has one execution a switch at a time, so this does not wait but for one that just ends.
@@ -237,7 +342,11 @@ impl Agent {
             }
             Ok(_) => {}
         }
-        self.watch.over(job.task.switch(), session.primacy());
+        self.account(switch, begun, &counted);
+        self.over(switch, &session);
+        if let Ok(report) = &report {
+            self.see(switch, Some(report.plan.to_version));
+        }
         if report.is_ok() {
             self.names.runs(switch, generation);
         }
@@ -254,17 +363,20 @@ impl Agent {
         let look = async {
             let (target, blob) =
                 tokio::join!(self.target(task, config), self.blobs.get(*desired, *generation));
-            let session = self.session(target?);
+            let Kept { session, counted, .. } = self.session(target?);
+            let begun = self.begin(name, &counted).await;
             let (mut session, blob) = (session.lock().await, blob?);
             session.set_deadlines(deadlines(config.budget()));
             let audited = session.audit(&blob.desired).await;
-            self.watch.over(name, session.primacy());
+            self.account(name, begun, &counted);
+            self.over(name, &session);
+            self.see(name, audited.as_ref().ok().and_then(|audited| audited.version));
             audited.map_err(|error| error.to_string())
         };
         match stop.run_until_cancelled(look).await {
             None => Audit::Stopped,
             Some(Err(reason)) => Audit::Failed { reason: text(&reason) },
-            Some(Ok(Audited { is_primary, difference: None })) => Audit::Holds { primary: is_primary },
+            Some(Ok(Audited { is_primary, difference: None, .. })) => Audit::Holds { primary: is_primary },
             Some(Ok(Audited { difference: Some(Difference { seen, what }), .. })) => {
                 Audit::Differs { seen: text(&seen), what: text(&what) }
             }
@@ -297,12 +409,12 @@ impl Agent {
         target(name, &shared, intent.get(name), &self.tls)
     }
 
-    fn session(&self, target: Target) -> Arc<tokio::sync::Mutex<Session>> {
+    fn session(&self, target: Target) -> Kept {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = sessions.get(&target.name)
             && kept.target == target
         {
-            return Arc::clone(&kept.session);
+            return kept.clone();
         }
         if sessions.len() >= MOST_SESSIONS {
             // Any that nobody uses; it connects anew when it is needed again.
@@ -316,15 +428,18 @@ impl Agent {
         {
             tracing::warn!(switch = target.name, "{text}");
         }
+        let counted = Counted::default();
+        // Nobody asks a switch for counters that nobody adds up.
+        let wanted = self.totals.as_ref().map(|_| counted.clone());
         let session = Session::new(
             target.clone(),
             Arc::clone(&self.pipeline),
-            Options { tap: self.tap.clone(), ..options() },
+            Options { tap: self.tap.clone(), counted: wanted, ..options() },
         );
         let session = Arc::new(tokio::sync::Mutex::new(session));
-        let kept = Kept { target: target.clone(), session: Arc::clone(&session) };
-        sessions.insert(target.name, kept);
-        session
+        let kept = Kept { target: target.clone(), session, counted };
+        sessions.insert(target.name, kept.clone());
+        kept
     }
 }
 

@@ -16,13 +16,15 @@
 //!   generations that rules which expire give rise to.
 //! - [`agent`]: executes under a fence, looks what switches hold, and decides nothing; [`watch`] their streams. [`daemon`]: the loop around a state machine.
 //! - [`packets`]: what rules with `log` deny, as switches tell their primary.
+//! - [`totals`]: what the rules of switches have counted, over the lives of their entries.
 //! - [`plain`]: what goes over a network in plain text.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
 //! `limits.executions`; 256 blobs or 64 MiB of them and of one generation to make them again from, 8 generations'
 //! switches, 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains;
-//! 2,048 packets from switches, cut to 256 bytes each, and 48 KiB of lines about them.
+//! 2,048 packets from switches, cut to 256 bytes each, and 48 KiB of lines about them; totals of 4,096 switches, 256
+//! readings of counters that wait for theirs.
 //! Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
@@ -48,6 +50,7 @@ pub mod packets;
 pub mod plain;
 pub mod probes;
 pub mod strangers;
+pub mod totals;
 pub mod watch;
 
 pub use error::Error;

@@ -224,6 +224,25 @@ impl Objects {
         Ok(self.felt(Box::pin(self.store.put(&key.path(), object.encode().into())).await)?)
     }
 
+    /// The object at a key, and what stands for it as it is now.
+    pub async fn get_tagged(&self, key: &Key) -> Result<Option<(Object, String)>, Error> {
+        self.is_open()?;
+        let found = match self.felt(Box::pin(self.store.get_tagged(&key.path())).await) {
+            Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
+            found => found?,
+        };
+        let Some((bytes, tag)) = found else { return Ok(None) };
+        Ok(Some((Object::decode(key, &bytes)?, tag)))
+    }
+
+    /// Writes an object in place of what a tag stands for, stamped with the time of day; what stands for it then. None: it
+    /// is not that any more.
+    pub async fn replace(&self, key: &Key, object: &mut Object, tag: &str) -> Result<Option<String>, Error> {
+        self.is_open()?;
+        object.stamp(clock::unix_millis());
+        Ok(self.felt(Box::pin(self.store.replace(&key.path(), object.encode().into(), tag)).await)?)
+    }
+
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.is_open()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -50,12 +50,15 @@ pub(crate) struct Shared {
     permits: Semaphore,
     counts: [AtomicU64; 6],
     waited: AtomicU64,
+    /// The store compares tags without their quotes.
+    pub(crate) bare_tags: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(settings: Settings, endpoints: Vec<Endpoint>) -> Self {
         let permits = Semaphore::new(settings.max_requests);
-        Self { settings, endpoints, permits, counts: Default::default(), waited: AtomicU64::new(0) }
+        let (counts, waited, bare_tags) = (Default::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Self { settings, endpoints, permits, counts, waited, bare_tags }
     }
 
     pub(crate) fn counts(&self) -> RequestCounts {

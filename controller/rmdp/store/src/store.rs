@@ -1,6 +1,7 @@
 //! The client's calls.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -215,6 +216,73 @@ impl Store {
         .map_err(|stop| walk.error(stop))
     }
 
+    /// Writes `key` in place of what the tag of an earlier [`Store::get_tagged`] or `replace` stands for: `PutObject` with
+    /// `If-Match`. None: it is not that any more, and nothing was written.
+    ///
+    /// `body` must differ from every other writer's, so carry a number and a name. [`Error::Unknown`]: it may be there, or
+    /// may come to be, as long as nobody else writes the key.
+    pub async fn replace(&self, key: &str, body: Bytes, tag: &str) -> Result<Option<String>, Error> {
+        self.check_size(key, &body)?;
+        let bare = tag.trim_matches('"');
+        let first = if self.shared.bare_tags.load(Ordering::Relaxed) { bare } else { tag };
+        if let Some(new) = self.replace_as(key, &body, first).await? {
+            return Ok(Some(new));
+        }
+        match Box::pin(self.get_tagged(key)).await? {
+            // By an earlier try of ours, whose answer was lost.
+            Some((found, new)) if found == body => Ok(Some(new)),
+            // Ceph 16 compares with the tag as it keeps it, without quotes.
+            Some((_, now)) if now == tag && first != bare => {
+                let new = Box::pin(self.replace_as(key, &body, bare)).await?;
+                self.shared.bare_tags.fetch_or(new.is_some(), Ordering::Relaxed);
+                Ok(new)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn replace_as(&self, key: &str, body: &Bytes, tag: &str) -> Result<Option<String>, Error> {
+        let (bucket, full) = (&self.shared.settings.bucket, self.full(key));
+        let mut walk = Walk::new(&self.shared, What("replace", key));
+        let put = walk
+            .until_answered(Operation::Put, body.len(), |client, limit| {
+                let request = client.put_object().bucket(bucket).key(&full).if_match(tag);
+                timed(limit, request.body(stream(body)).send())
+            })
+            .await;
+        match put {
+            Ok(output) if output.e_tag.is_some() => Ok(output.e_tag),
+            // Every S3 names what it has written: something else answered.
+            Ok(_) => {
+                walk.doubt = true;
+                Err(walk.error(Stop::OutOfTime))
+            }
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 409 | 412, .. }))) => Ok(None),
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 404, code, .. }))) if code == "NoSuchKey" => {
+                Ok(None)
+            }
+            Err(stop) => Err(walk.error(stop)),
+        }
+    }
+
+    /// Reads `key` with the tag that stands for its present bytes.
+    pub async fn get_tagged(&self, key: &str) -> Result<Option<(Bytes, String)>, Error> {
+        let (settings, full) = (&self.shared.settings, self.full(key));
+        let mut walk = Walk::new(&self.shared, What("get", key));
+        let read = walk
+            .until_answered(Operation::Get, 0, |client, limit| fetch_tagged(settings, client, &full, limit))
+            .await;
+        match read {
+            Ok((bytes, Some(tag))) => Ok(Some((bytes, tag))),
+            // As one that did not answer.
+            Ok((_, None)) => Err(walk.error(Stop::OutOfTime)),
+            Err(Stop::Trouble(_, Trouble::Status(Status { http: 404, code, .. }))) if code == "NoSuchKey" => {
+                Ok(None)
+            }
+            Err(stop) => Err(walk.error(stop)),
+        }
+    }
+
     /// Reads `key`. Objects over [`Settings::max_object`] and [`Settings::bound`] are refused, and not read.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
         let mut walk = Walk::new(&self.shared, What("get", key));
@@ -414,11 +482,23 @@ pub(crate) fn fetch(
     full: &str,
     limit: Instant,
 ) -> impl Future<Output = Result<Bytes, Trouble>> + Send {
+    let tagged = fetch_tagged(settings, client, full, limit);
+    async move { Ok(tagged.await?.0) }
+}
+
+/// The same with the object's tag.
+fn fetch_tagged(
+    settings: &Settings,
+    client: Client,
+    full: &str,
+    limit: Instant,
+) -> impl Future<Output = Result<(Bytes, Option<String>), Trouble>> + Send {
     Box::pin(async move {
         let patience = limit.saturating_duration_since(Instant::now());
         let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
         let most = settings.most(full.strip_prefix(&settings.prefix).unwrap_or(full));
-        collect(output, most, patience).await
+        let tag = output.e_tag.clone();
+        Ok((collect(output, most, patience).await?, tag))
     })
 }
 
@@ -489,6 +569,7 @@ mod tests {
             size_of_val(&store.create("c/1", Bytes::new())),
             size_of_val(&store.put("n/1", Bytes::new())),
             size_of_val(&store.get("q/1")),
+            size_of_val(&store.get_tagged("t/1")),
             size_of_val(&store.exists("q/1")),
             size_of_val(&store.list("q/", None, 1)),
             size_of_val(&store.delete(&[])),

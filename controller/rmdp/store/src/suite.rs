@@ -28,6 +28,7 @@ pub async fn all(settings: &Settings) {
     Box::pin(bodies(settings)).await;
     Box::pin(existence(settings)).await;
     Box::pin(overwrites(settings)).await;
+    Box::pin(replaces(settings)).await;
     Box::pin(pages(settings)).await;
     Box::pin(deletes(settings)).await;
     Box::pin(odd_keys(settings)).await;
@@ -153,6 +154,43 @@ pub async fn overwrites(settings: &Settings) {
     }
     let created = store.create("n/1", Bytes::from_static(b"third")).await.expect("decided");
     assert_eq!(created, Created::Theirs(Bytes::new()));
+    clean(&store).await;
+}
+
+/// Of writers that each add one to what they have read, none is lost, and what was changed or deleted is not replaced.
+///
+/// # Panics
+/// When not.
+pub async fn replaces(settings: &Settings) {
+    const WRITERS: u64 = 6;
+    const EACH: u64 = 5;
+    let store = with_prefix(settings, "replaces");
+    assert_eq!(store.get_tagged("t/1").await.expect("read"), None);
+    store.put("t/1", Bytes::from_static(b"0 nobody")).await.expect("written");
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        writers.spawn(async move {
+            let mut done = 0;
+            while done < EACH {
+                let (found, tag) = store.get_tagged("t/1").await.expect("read").expect("there");
+                let text = String::from_utf8(found.to_vec()).expect("ours");
+                let number: u64 =
+                    text.split(' ').next().and_then(|number| number.parse().ok()).expect("ours");
+                let next = Bytes::from(format!("{} {writer}/{done}", number + 1));
+                done += u64::from(store.replace("t/1", next, &tag).await.expect("decided").is_some());
+            }
+        });
+    }
+    writers.join_all().await;
+    let (found, tag) = store.get_tagged("t/1").await.expect("read").expect("there");
+    assert!(found.starts_with(format!("{} ", WRITERS * EACH).as_bytes()), "{found:?}");
+    let new = store.replace("t/1", Bytes::from_static(b"new"), &tag).await.expect("decided");
+    let new = new.expect("nobody was faster");
+    assert_eq!(store.replace("t/1", Bytes::from_static(b"late"), &tag).await.expect("decided"), None);
+    store.delete(&["t/1".to_owned()]).await.expect("deleted");
+    assert_eq!(store.replace("t/1", Bytes::from_static(b"again"), &new).await.expect("decided"), None);
+    assert_eq!(store.get("t/1").await.expect("read"), None);
     clean(&store).await;
 }
 

@@ -20,6 +20,8 @@ const NAMED: usize = 5;
 pub struct Audited {
     /// This session is the switch's primary, or the switch knows no primaries.
     pub is_primary: bool,
+    /// The version of the policy that packets see; none: it does not run our program.
+    pub version: Option<u8>,
     /// How what it holds differs from what it should hold; none: it does not.
     pub difference: Option<Difference>,
 }
@@ -36,6 +38,7 @@ pub struct Difference {
 impl Connection {
     /// Compares what the switch holds with what it should hold.
     pub(crate) async fn audit(&self, desired: &Desired) -> Result<Audited, Error> {
+        let mut version = None;
         let difference = match self.read_if_ours(Push::IfDifferent).await? {
             None => Some(Difference {
                 seen: match self.cookie().await? {
@@ -49,6 +52,7 @@ impl Connection {
             }),
             Some(read) => {
                 let read = self.sort_out(read, desired)?;
+                version = Some(read.installed.version);
                 let program = &self.pipeline.program;
                 let plan =
                     plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;
@@ -74,7 +78,7 @@ impl Connection {
         let is_primary = self
             .primacy()
             .is_some_and(|primacy| matches!(*primacy.borrow(), Primacy::Primary | Primacy::NotOffered));
-        Ok(Audited { is_primary, difference })
+        Ok(Audited { is_primary, version, difference })
     }
 
     fn words(&self, plan: &Plan, installed: &outplane_compiler::state::Installed) -> String {

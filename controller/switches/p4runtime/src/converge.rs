@@ -1,8 +1,10 @@
 //! From whatever a switch holds to what it should hold: read, plan, write, and again where something came in between.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::plan::{self, Summary};
+use outplane_compiler::rules::{self, RuleChanges};
 use outplane_compiler::shrink;
 use outplane_compiler::state::{Desired, Installed, policies};
 
@@ -14,6 +16,9 @@ use crate::write::{WriteOptions, Written};
 
 /// How often we begin anew: the connection broke, or somebody else wrote at the same time.
 const ROUNDS: u32 = 4;
+
+/// A switch that is read in less than this is read once more amid an update, for its counters.
+const QUICK: Duration = Duration::from_millis(200);
 
 /// What to do besides the plan.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,8 +32,23 @@ pub struct ConvergeOptions<'a> {
     /// Refuse to leave much less than packets see now ([`outplane_compiler::shrink`]): the input may be half of what it
     /// should be.
     pub keep_most: bool,
+    /// What is done rule by rule.
+    pub rules: Rules,
     /// Progress, cancellation, and until when writes may start.
     pub write: WriteOptions<'a>,
+}
+
+/// What a convergence does rule by rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// Nothing: somebody else adds up what entries count over their lives.
+    #[default]
+    Ignore,
+    /// Says what becomes of each.
+    Tell,
+    /// Says so, and lets a rule whose entries are written anew go on counting from what they had counted. Needs
+    /// [`Options::counted`](crate::Options::counted). A switch that takes no counter with an entry is written without.
+    Carry,
 }
 
 /// What a convergence did.
@@ -40,6 +60,8 @@ pub struct Report {
     pub rounds: u32,
     /// The plan of the last round. Its `total` is 0 where there was nothing to do.
     pub plan: Summary,
+    /// Where [`ConvergeOptions::rules`] asks for it: what became of rules, in the last round.
+    pub rules: RuleChanges,
     /// Writes of the last round.
     pub written: Written,
     /// What the switch does not let read, and what was therefore written in any case.
@@ -80,7 +102,7 @@ impl Connection {
         &mut self,
         mut read: Option<Unsorted>,
         desired: &Desired,
-        options: ConvergeOptions<'_>,
+        mut options: ConvergeOptions<'_>,
         twice: bool,
     ) -> Result<Report, Error> {
         let start = Instant::now();
@@ -95,7 +117,13 @@ impl Connection {
                     }
                     Err(error) => error,
                 };
-            let again = error.is_disconnect() || matches!(*error.problem, Problem::Changed { .. });
+            // Not every switch takes what an entry has counted before.
+            let refused = matches!(&*error.problem, Problem::Refused(refusal) if refusal.aftermath == Aftermath::Undone);
+            let without = refused && options.rules == Rules::Carry;
+            if without {
+                options.rules = Rules::Tell;
+            }
+            let again = error.is_disconnect() || without || matches!(*error.problem, Problem::Changed { .. });
             if !again || round >= ROUNDS {
                 return Err(error);
             }
@@ -150,7 +178,17 @@ impl Connection {
         let program = &self.pipeline.program;
         let plan = plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;
         let planning = start.elapsed();
-        let written = match self.write(&plan, &read.installed, options.write).await {
+        let rules = match options.rules {
+            Rules::Ignore => RuleChanges::default(),
+            Rules::Tell | Rules::Carry => rules::between(program, &read.installed, desired),
+        };
+        let counts = match options.rules {
+            Rules::Carry => plan::carried(program, &read.installed, &plan),
+            Rules::Ignore | Rules::Tell => BTreeMap::new(),
+        };
+        let counted = self.options.counted.as_ref().filter(|_| plan.flips() && read.elapsed < QUICK);
+        let write = WriteOptions { counts: Some(&counts), ..options.write };
+        let written = match self.write_and_count(&plan, &read.installed, write, counted).await {
             Ok(written) => written,
             Err(error) => {
                 let limit = options.write.start_before;
@@ -170,6 +208,7 @@ impl Connection {
             pipeline: *pipeline,
             rounds: 0,
             plan: plan.summary(program),
+            rules,
             written,
             unreadable: read.unreadable,
             pushing: None,
@@ -189,9 +228,16 @@ impl Connection {
         }
         // Where there is much to read, the switch may answer the small question after the large one.
         let cookie = self.cookie_within(self.options.read_deadline.max(self.options.call_deadline));
-        let (cookie, read) = tokio::join!(cookie, self.read_all(false));
+        let (cookie, read) = tokio::join!(cookie, self.read_all(self.options.counted.is_some()));
         // What was read of another program means nothing.
-        if cookie? == Some(self.pipeline.cookie) { read.map(Some) } else { Ok(None) }
+        if cookie? != Some(self.pipeline.cookie) {
+            return Ok(None);
+        }
+        let read = read?;
+        if let Some(counted) = &self.options.counted {
+            counted.put(read.installed());
+        }
+        Ok(Some(read))
     }
 
     /// After a refusal: back to what the switch held before, unless packets see the new policy already.

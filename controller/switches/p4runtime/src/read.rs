@@ -331,6 +331,11 @@ pub(crate) struct Unsorted {
 }
 
 impl Unsorted {
+    /// What was read, in the switch's order, without groups.
+    pub(crate) fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
     fn unreadable(&self) -> Vec<&'static str> {
         let unreadable = [("multicast groups", self.groups_unreadable), ("meters", self.meters_unreadable)];
         unreadable.into_iter().filter(|&(_, is)| is).map(|(what, _)| what).collect()

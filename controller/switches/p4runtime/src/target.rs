@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use outplane_intent::model;
 
+use crate::counted::Counted;
 use crate::packet_io::Tap;
 
 /// A switch to talk to.
@@ -83,6 +84,8 @@ pub struct Options {
     pub packet_queue: usize,
     /// Where packets from the switch go instead of [`Connection::packets`](crate::Connection::packets).
     pub tap: Option<Tap>,
+    /// Where goes what entries have counted, whenever the switch is read to be compared or changed. None: it is not read.
+    pub counted: Option<Counted>,
     /// Interval of HTTP/2 pings. None (the default): TCP keep-alive alone, because servers built on gRPC's C++ library
     /// (BMv2, Stratum) close connections that ping more often than every five minutes.
     pub http2_ping: Option<Duration>,
@@ -105,6 +108,7 @@ impl Default for Options {
             max_read_bytes: 256 << 20,
             packet_queue: 1024,
             tap: None,
+            counted: None,
             http2_ping: None,
         }
     }

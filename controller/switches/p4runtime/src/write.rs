@@ -16,17 +16,25 @@ mod pacer;
 mod step;
 mod updates;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use outplane_compiler::plan::CLEAN_UP;
 use outplane_compiler::state::{Installed, Plan};
+use outplane_p4runtime::entry::{Counter, Key};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
+use crate::counted::Counted;
 use crate::errors::{Error, Problem};
 use pacer::Pacer;
 
 pub(crate) use updates::origin_of;
+
+/// What counters may take amid an update.
+const COUNTING: Duration = Duration::from_millis(400);
 
 /// How far a write has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub struct WriteOptions<'a> {
     /// No push of the pipeline starts at this time or later, and each is given so long. None: at any time, for
     /// [`Options::pipeline_deadline`](crate::Options).
     pub push: Option<(tokio::time::Instant, Duration)>,
+    /// What new entries begin to count from; those that are not among them from 0.
+    pub counts: Option<&'a BTreeMap<Key, Counter>>,
     /// For a [`Session`](crate::Session): how long it waits, before it says how it went, for the switch to answer what
     /// was not answered in time. None: not at all.
     pub settle_by: Option<tokio::time::Instant>,
@@ -79,6 +89,7 @@ impl std::fmt::Debug for WriteOptions<'_> {
             .field("cancel", &self.cancel)
             .field("start_before", &self.start_before)
             .field("push", &self.push)
+            .field("counts", &self.counts.map(BTreeMap::len))
             .field("settle_by", &self.settle_by)
             .finish()
     }
@@ -117,6 +128,18 @@ impl Connection {
         installed: &Installed,
         options: WriteOptions<'_>,
     ) -> Result<Written, Error> {
+        self.write_and_count(plan, installed, options, None).await
+    }
+
+    /// The same. Before entries are deleted that packets do not see any more, what they have counted is read once more,
+    /// if there is somebody who wants to know.
+    pub(crate) async fn write_and_count(
+        &self,
+        plan: &Plan,
+        installed: &Installed,
+        options: WriteOptions<'_>,
+        counted: Option<&Counted>,
+    ) -> Result<Written, Error> {
         let start = Instant::now();
         let stream = self.controller()?;
         stream.check(&self.peer)?;
@@ -131,6 +154,12 @@ impl Connection {
             }
             if options.cancel.is_some_and(CancellationToken::is_cancelled) {
                 return Err(self.error(Problem::Cancelled { done: progress.done, total: progress.total }));
+            }
+            if let Some(counted) = counted
+                && step.title == CLEAN_UP
+                && let Ok(Ok(now)) = timeout(COUNTING, self.read_all(true)).await
+            {
+                counted.put(now.installed());
             }
             let result = step::Writer {
                 connection: self,

@@ -6,19 +6,24 @@ use std::io::{self, Write};
 use outplane_compiler::compile::{Compiled, SwitchState};
 use outplane_compiler::plan::Counts;
 use outplane_compiler::program::Program;
-use outplane_compiler::state::{Change, Desired, Plan, Step};
+use outplane_compiler::rules::{self, RuleChanges};
+use outplane_compiler::state::{Change as Update, Desired, Installed, Plan, Step};
+use outplane_intent::changes::{self, Change};
+use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::generation::states;
+use outplane_rmdp_node::generation::{as_of, states};
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
+use super::super::intent::diff::without_expired;
 use super::empty::{Guard, said};
 use super::plan::{self, Show};
 use crate::cli::Format;
 use crate::compiled::digest;
 use crate::entries::ChangeForm;
 use crate::exit::Exit;
+use crate::input::Input;
 use crate::node::{self, Node};
 use crate::output::{self, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::runtime;
@@ -34,6 +39,8 @@ struct Compared {
     appended: Option<String>,
     /// Why `apply` would refuse the input as it is; null if it would not.
     refused: Option<String>,
+    /// What the policies say otherwise than that generation.
+    changes: Vec<Change>,
     /// Of all switches.
     differences: usize,
     switches: Vec<SwitchCompared>,
@@ -50,6 +57,9 @@ struct SwitchCompared {
     new: bool,
     /// Why `apply` would refuse this; null if it would not.
     refused: Option<String>,
+    /// What would become of its rules.
+    #[serde(flatten)]
+    rules: RuleChanges,
     differences: usize,
     tables: BTreeMap<String, Counts>,
     groups: Counts,
@@ -61,6 +71,7 @@ struct SwitchCompared {
 
 /// Compares; nothing is appended, and no switch is asked.
 pub(super) fn run(
+    input: &Input,
     compiled: &Compiled,
     chosen: &[String],
     node: &Node,
@@ -73,7 +84,9 @@ pub(super) fn run(
         tokio::try_join!(before(objects), guard.of_log(compiled, objects), guard.of_generation(objects))
     };
     let (before, mut refused, shrinks) = runtime::block_on(work)??;
+    let intent = before.as_ref().map(|before| before.intent.clone()).unwrap_or_default();
     let mut compared = compared(compiled, chosen, before, show.entries);
+    compared.changes = changes::between(&intent, &without_expired(input.intent.clone(), input.at));
     compared.refused = guard.of_input().or(shrinks);
     for switch in &mut compared.switches {
         switch.refused = refused.remove(&switch.switch).map(said);
@@ -82,14 +95,27 @@ pub(super) fn run(
     Ok(if show.detailed_exitcode && compared.differences > 0 { Exit::Changes } else { Exit::Done })
 }
 
+/// The newest generation that can be carried out.
+pub(super) struct Before {
+    record: Generation,
+    compiled: Compiled,
+    /// Without the rules that had expired by its time.
+    pub(super) intent: Intent,
+}
+
 /// The newest generation that can be carried out, and what it wants.
-async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compiled)>> {
+pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<Before>> {
     for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
         let key = Chain::Generations.key(number);
         let Some(Object::Generation(record)) = objects.get_readable(&key).await? else {
             continue;
         };
-        let work = move || states(&record).map(|(compiled, _)| (record, compiled));
+        let work = move || {
+            states(&record).map(|(compiled, intent)| {
+                let intent = without_expired(intent, as_of(&record));
+                Before { record, compiled, intent }
+            })
+        };
         match tokio::task::spawn_blocking(work).await? {
             Ok(found) => return Ok(Some(found)),
             // The switches still have what came before.
@@ -99,19 +125,15 @@ async fn before(objects: &Objects) -> anyhow::Result<Option<(Generation, Compile
     Ok(None)
 }
 
-fn compared(
-    compiled: &Compiled,
-    chosen: &[String],
-    before: Option<(Generation, Compiled)>,
-    entries: bool,
-) -> Compared {
-    let (record, before) = before.map_or((None, None), |(record, before)| (Some(record), Some(before)));
-    let before = before.map(|before| before.switches).unwrap_or_default();
+fn compared(compiled: &Compiled, chosen: &[String], before: Option<Before>, entries: bool) -> Compared {
+    let (record, before) = before.map(|before| (before.record, before.compiled.switches)).unzip();
+    let before = before.unwrap_or_default();
     let none = Desired::default();
     let one = |(name, state): (&String, &SwitchState)| {
         let old = before.get(name);
-        let changes = differences(old.map_or(&none, |old| &old.desired), &state.desired);
-        let form = |change| ChangeForm::new(crate::compiled::schema(), "difference", change);
+        let was = old.map_or(&none, |old| &old.desired);
+        let changes = differences(was, &state.desired);
+        let form = |change: &Update| ChangeForm::new(crate::compiled::schema(), "difference", change);
         let forms = entries.then(|| changes.iter().map(form).collect());
         let plan =
             Plan { steps: vec![Step { title: "difference", changes }], from_version: 0, to_version: 0 };
@@ -121,6 +143,7 @@ fn compared(
             digest: digest(state),
             new: old.is_none(),
             refused: None,
+            rules: rules::between(Program::outplane(), &shown(was), &state.desired),
             differences: summary.total,
             tables: summary.tables,
             groups: summary.groups,
@@ -135,6 +158,7 @@ fn compared(
         generation: record.as_ref().map(|record| record.generation),
         appended: record.as_ref().map(|record| node::time(record.at_ms)),
         refused: None,
+        changes: Vec::new(),
         author: record.map(|record| record.author),
         differences: switches.iter().map(|switch| switch.differences).sum(),
         left_alone: left_alone.cloned().collect(),
@@ -142,35 +166,41 @@ fn compared(
     }
 }
 
+/// A switch that holds this.
+fn shown(Desired { entries, groups, meters }: &Desired) -> Installed {
+    let (entries, groups, meters) = (entries.clone(), groups.clone(), meters.clone());
+    Installed { version: 1, entries, groups, meters, ..Installed::default() }
+}
+
 /// What leads from one desired state to another, each difference once.
-fn differences(old: &Desired, new: &Desired) -> Vec<Change> {
+fn differences(old: &Desired, new: &Desired) -> Vec<Update> {
     let mut changes = Vec::new();
     let before: BTreeMap<_, _> = old.entries.iter().map(|entry| (&entry.key, entry)).collect();
     let after: BTreeSet<_> = new.entries.iter().map(|entry| &entry.key).collect();
     for entry in &new.entries {
         match before.get(&entry.key) {
-            None => changes.push(Change::Insert(entry.clone())),
-            Some(old) if *old != entry => changes.push(Change::Modify(entry.clone())),
+            None => changes.push(Update::Insert(entry.clone())),
+            Some(old) if *old != entry => changes.push(Update::Modify(entry.clone())),
             Some(_) => {}
         }
     }
     let gone = old.entries.iter().filter(|entry| !after.contains(&entry.key));
-    changes.extend(gone.map(|entry| Change::Delete(entry.key.clone())));
+    changes.extend(gone.map(|entry| Update::Delete(entry.key.clone())));
     for group in &new.groups {
         match old.groups.iter().find(|old| old.id == group.id) {
-            None => changes.push(Change::InsertGroup(group.clone())),
-            Some(old) if old != group => changes.push(Change::ModifyGroup(group.clone())),
+            None => changes.push(Update::InsertGroup(group.clone())),
+            Some(old) if old != group => changes.push(Update::ModifyGroup(group.clone())),
             Some(_) => {}
         }
     }
     let gone = old.groups.iter().filter(|old| new.groups.iter().all(|group| group.id != old.id));
-    changes.extend(gone.map(|group| Change::DeleteGroup(group.id)));
+    changes.extend(gone.map(|group| Update::DeleteGroup(group.id)));
     let set = new.meters.iter().filter(|cell| !old.meters.contains(cell));
-    changes.extend(set.map(|cell| Change::SetMeter(*cell)));
+    changes.extend(set.map(|cell| Update::SetMeter(*cell)));
     for cell in &old.meters {
         let (meter, index) = (cell.meter, cell.index);
         if new.meters.iter().all(|new| (new.meter, new.index) != (meter, index)) {
-            changes.push(Change::ClearMeter { meter, index });
+            changes.push(Update::ClearMeter { meter, index });
         }
     }
     changes
@@ -186,6 +216,9 @@ impl Report for Compared {
         };
         writeln!(out, "{with}; the switches were not asked, and nothing was appended")?;
         plan::refusal(self.refused.as_deref(), out)?;
+        if self.generation.is_some() {
+            crate::rules::changes(&self.changes, out)?;
+        }
         for switch in &self.switches {
             let name = styled(HEAD, format_args!("Switch {}", switch.switch));
             let differs = match switch.differences {
@@ -195,7 +228,10 @@ impl Report for Compared {
             let new = if switch.new && self.generation.is_some() { ", which is new" } else { "" };
             writeln!(out, "{name}{new}: {differs}")?;
             plan::refusal(switch.refused.as_deref(), out)?;
-            plan::tables(&switch.tables, switch.groups, switch.meters, out)?;
+            crate::rules::rules(&switch.rules, out)?;
+            if switch.entries.is_some() {
+                plan::tables(&switch.tables, switch.groups, switch.meters, out)?;
+            }
             for change in switch.entries.iter().flatten() {
                 writeln!(out, "  {}", change.text())?;
             }

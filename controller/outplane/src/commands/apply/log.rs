@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
+use outplane_intent::changes::{self, Change};
+use outplane_intent::model::Intent;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event, NetworkId};
@@ -13,23 +15,31 @@ use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::desired;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
+use super::super::intent::diff::without_expired;
+use super::compare;
 use super::empty::{Guard, said};
 use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::node::{Author, Node};
-use crate::output::{self, HEAD, Report, styled};
+use crate::output::{self, FAINT, HEAD, Report, styled};
 use crate::progress::Lines;
-use crate::runtime;
+use crate::{rules, runtime};
 
 /// What became of a generation.
 #[derive(Serialize)]
 struct Applied {
     generation: u64,
+    /// What it says otherwise than the generation before it; null where that could not be read.
+    changes: Option<Vec<Change>>,
+    /// There is none before it that could be carried out.
+    #[serde(skip)]
+    first: bool,
     /// Nodes that got a hint; the others find the generation by themselves.
     told: usize,
     /// From the append to the last decision.
@@ -100,6 +110,11 @@ async fn apply(
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
+    let before = before(objects).await;
+    let first = before.as_ref().is_some_and(Option::is_none);
+    let changes = before.map(|before| {
+        changes::between(&before.unwrap_or_default(), &without_expired(input.intent.clone(), input.at))
+    });
     let named = compiled.switches.values().map(|switch| blob::named(&switch.desired));
     // A client appends, and nothing else: what it has compiled the distributors store.
     let (own, blobs) = match node.if_node() {
@@ -127,7 +142,14 @@ async fn apply(
     let lines = Lines::new(format);
     let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start).await;
     let Ended { switches, seconds, done: converged, exit } = ended;
-    Ok((Applied { generation, told, seconds, converged, switches }, exit))
+    Ok((Applied { generation, changes, first, told, seconds, converged, switches }, exit))
+}
+
+/// What the newest generation says, if there is one. It is told to people: without it the files are applied all the same.
+async fn before(objects: &Objects) -> Option<Option<Intent>> {
+    let before = compare::before(objects).await;
+    let before = before.inspect_err(|error| tracing::debug!(%error, "what changes is not told")).ok()?;
+    Some(before.map(|before| before.intent))
 }
 
 /// Every switch must be found by the controllers.
@@ -148,6 +170,11 @@ fn addresses(input: &Input, compiled: &Compiled, config: &SharedConfig) -> anyho
 impl Report for Applied {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Generation {}", self.generation)))?;
+        match &self.changes {
+            Some(_) if self.first => writeln!(out, "  everything is new")?,
+            Some(changes) => rules::changes(changes, out)?,
+            None => writeln!(out, "  {}", styled(FAINT, "the generation before it cannot be read"))?,
+        }
         self.switches.iter().try_for_each(|switch| switch.text(out))
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anyhow::bail;
 use jiff::Timestamp;
-use outplane_intent::changes::{self, Change, Changed};
+use outplane_intent::changes::{self, Change};
 use outplane_intent::expectation::Expectations;
 use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{DesiredState, Generation};
@@ -17,11 +17,8 @@ use super::{generation, numbers};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::NodeArguments;
-use crate::output::{self, BAD, GOOD, HEAD, Report, WARN, count, styled};
-use crate::runtime;
-
-/// Changes that are printed for people.
-const MOST: usize = 200;
+use crate::output::{self, BAD, HEAD, Report, styled};
+use crate::{rules, runtime};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -90,7 +87,7 @@ pub(super) fn differences(before: &(Intent, Expectations), after: &(Intent, Expe
 }
 
 /// The rules of a moment.
-pub(super) fn without_expired(mut intent: Intent, at: Timestamp) -> Intent {
+pub(crate) fn without_expired(mut intent: Intent, at: Timestamp) -> Intent {
     for policy in intent.filters.values_mut() {
         policy.rules.retain(|rule| rule.is_in_force(at));
     }
@@ -110,19 +107,7 @@ impl Report for Difference {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let head = format!("From generation {} to {}", self.from, self.to);
         writeln!(out, "{}", styled(HEAD, head))?;
-        for Change { object, rule, change } in self.changes.iter().take(MOST) {
-            let rule = rule.as_ref().map(|rule| format!(", rule {rule}")).unwrap_or_default();
-            let (sign, more) = match change {
-                Changed::Added => (styled(GOOD, "+"), ""),
-                Changed::Removed => (styled(BAD, "-"), ""),
-                Changed::Changed => (styled(WARN, "~"), ""),
-                Changed::Reordered => (styled(WARN, "~"), ", the order of its rules"),
-            };
-            writeln!(out, "  {sign} {object}{rule}{more}")?;
-        }
-        if self.changes.len() > MOST {
-            writeln!(out, "  and {}", count(self.changes.len() - MOST, "more change", "more changes"))?;
-        }
+        rules::changes(&self.changes, out)?;
         match self.switches.len() {
             0 => writeln!(out, "  no switch holds anything else for it"),
             _ => writeln!(out, "  switches that hold something else for it: {}", self.switches.join(", ")),

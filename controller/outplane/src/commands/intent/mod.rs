@@ -1,6 +1,6 @@
 //! `outplane intent`: the generations of the intent log, what they said, and the way back.
 
-mod diff;
+pub(crate) mod diff;
 mod history;
 mod rollback;
 mod show;

@@ -179,6 +179,7 @@ impl SharedConfig {
         problems.range("degradation.clear_s", self.degradation.clear_s, 1, 86_400);
         problems.range("packet_log.lines_per_s", self.packet_log.lines_per_s, 0, 10_000);
         problems.range("packet_log.batches", self.packet_log.batches, 0, 100_000);
+        problems.range("counters.rule_series", self.counters.rule_series, 0, 100_000);
         problems.range("retention.horizon_s", self.retention.horizon_s, 1, 10 * 365 * 86_400);
         problems.range("retention.grace_s", self.retention.grace_s, 1, 86_400);
         problems.range("retention.generations", self.retention.generations, MIN_KEPT.into(), 1_000_000);

@@ -70,6 +70,9 @@
 //! lines_per_s = 20            # of one switch that get a line; the others are counted
 //! batches = 300               # of each controller that stay in the store; 0: none are written
 //!
+//! [counters]                  # what rules count
+//! rule_series = 0             # rules that have series of their own in a controller's metrics; the others of a switch are one
+//!
 //! [switch.leaf1]              # what differs from the intent's Switch object, or all that is known of the switch
 //! address = "192.0.2.9:9559"  # P4Runtime server
 //! device_id = 1
@@ -296,6 +299,15 @@ section! {
     }
 }
 
+section! {
+    /// What rules count.
+    CountersConfig {
+        /// Rules that have series of their own in the metrics of the controller that keeps their switch; the others of a
+        /// switch are one together. 0: there are none by rule.
+        rule_series: u32 = 0,
+    }
+}
+
 /// A switch: what differs from the intent's Switch object, or all that is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -374,6 +386,9 @@ pub struct SharedConfig {
     /// Packets that rules with `log` deny.
     #[serde(default)]
     pub packet_log: PacketLogConfig,
+    /// What rules count.
+    #[serde(default)]
+    pub counters: CountersConfig,
     /// Switches by name.
     #[serde(default, rename = "switch", skip_serializing_if = "BTreeMap::is_empty")]
     pub switches: BTreeMap<String, SwitchConfig>,

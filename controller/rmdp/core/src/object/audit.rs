@@ -102,4 +102,23 @@ pub struct KeptSwitch {
     pub what: String,
     /// How often this controller has brought it back since its start.
     pub repairs: u64,
+    /// The version of the policy that its packets were seen to see last; none: nobody has looked, or it has another program.
+    /// A program that does not know this field or the next leaves an object out that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u8>,
+    /// Who may write to it, as the switch has told this controller; none: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<PrimaryOf>,
+}
+
+/// Who may write to a switch: who has the highest election id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrimaryOf {
+    /// The generation that the id is of, if it is a controller's.
+    pub generation: u64,
+    /// The id, as controllers read it: `generation 7, attempt 1`.
+    pub fence: String,
+    /// Whether it is the id of the controller that tells this.
+    pub ours: bool,
 }

@@ -15,6 +15,8 @@
 //! network  {"schema":1,"network":"9c2f0d5a1b3e4f60","by":"root@ops1","at_ms":..}
 //! i/..  {"schema":1,"network":"9c2f..","generation":7,"files":[{"name":"a.yaml","text":".."}],
 //!        "desired":{"leaf1":{"sha256":"<sha256>","entries":120}},"as_of_ms":..,"author":"root@ops1","at_ms":..}
+//! t/..  {"schema":1,"switch":"leaf1","number":9,"by":"c1","rules":[{"policy":"FilterPolicy/edge","rule":"web",
+//!        "packets":67,"bytes":6700}],"entries":[[<hash>,60,6000],[<hash>,7,700]],"since_ms":..,"read_ms":..,"at_ms":..}
 //! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
 //! ```
 //!
@@ -28,23 +30,25 @@ mod log;
 mod node;
 mod packets;
 mod task;
+mod totals;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, Standing};
+pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, PrimaryOf, Standing};
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
 pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
 pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, StreamEpoch};
 pub use packets::{LoggedPacket, MAX_LINES, PacketBatch, PacketLine, batch_number};
 pub use task::QueuedTask;
+pub use totals::{EntryCount, EntryReading, MOST_ENTRIES, MOST_RULES, RuleTotal, SwitchTotals};
 
 use crate::key::{Key, switch_id};
 
 /// The schema that this program writes and reads.
 pub const SCHEMA: u32 = 1;
 
-/// Most bytes of an object, but for `i/`, `p/`, `k/` and `config/`.
+/// Most bytes of an object, but for `i/`, `p/`, `k/`, `t/` and `config/`.
 pub const MAX_OBJECT: usize = 64 * 1024;
 
 /// Most bytes of a generation of the intent.
@@ -59,6 +63,9 @@ pub const MAX_PROBE: usize = 4 * 1024 * 1024;
 /// Most bytes of what a controller tells of the switches that it keeps.
 pub const MAX_KEPT: usize = 8 * 1024 * 1024;
 
+/// Most bytes of what the rules of a switch have counted.
+pub const MAX_TOTALS: usize = 4 * 1024 * 1024;
+
 /// Most bytes of a desired state.
 pub const MAX_BLOB: usize = 256 * 1024 * 1024;
 
@@ -72,6 +79,7 @@ pub fn limit(key: &Key) -> usize {
         Key::Config(_) => MAX_CONFIG,
         Key::Probe(_) => MAX_PROBE,
         Key::Kept(_) => MAX_KEPT,
+        Key::Totals(_) => MAX_TOTALS,
         Key::Blob(_) => MAX_BLOB,
         _ => MAX_OBJECT,
     }
@@ -151,6 +159,8 @@ pub enum Object {
     Degraded(Alert),
     /// `l/`.
     Packets(PacketBatch),
+    /// `t/`.
+    Totals(SwitchTotals),
 }
 
 #[derive(Deserialize)]
@@ -189,6 +199,7 @@ impl Object {
             Key::Kept(_) => Self::Kept(read(key, bytes)?),
             Key::Degraded(_) => Self::Degraded(read(key, bytes)?),
             Key::Packets(..) => Self::Packets(read(key, bytes)?),
+            Key::Totals(_) => Self::Totals(read(key, bytes)?),
             Key::Blob(_) => {
                 let what = "a blob, which is no JSON".to_owned();
                 return Err(ObjectError::Misplaced { key: key.clone(), what });
@@ -216,6 +227,7 @@ impl Object {
             Self::Kept(object) => write(object),
             Self::Degraded(object) => write(object),
             Self::Packets(object) => write(object),
+            Self::Totals(object) => write(object),
         }
     }
 
@@ -238,6 +250,7 @@ impl Object {
             Self::Kept(object) => &mut object.at_ms,
             Self::Degraded(object) => &mut object.at_ms,
             Self::Packets(object) => &mut object.at_ms,
+            Self::Totals(object) => &mut object.at_ms,
         };
         *at = unix_ms;
     }
@@ -297,6 +310,9 @@ impl Object {
                 object.node == *node && object.number == *number,
                 format!("batch {} of {}", object.number, object.node),
             ),
+            (Self::Totals(object), Key::Totals(switch)) => {
+                (switch_id(&object.switch) == Some(*switch), format!("the totals of {}", object.switch))
+            }
             _ => (false, "an object of another kind".to_owned()),
         };
         if fits { Ok(()) } else { Err(ObjectError::Misplaced { key: key.clone(), what }) }

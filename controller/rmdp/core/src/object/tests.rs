@@ -123,6 +123,12 @@ fn every() -> Vec<(Key, Object)> {
                     verified_ms: Some(5),
                     what: s("everything"),
                     repairs: 1,
+                    version: Some(1),
+                    primary: Some(PrimaryOf {
+                        generation: 7,
+                        fence: s("generation 7, attempt 1"),
+                        ours: true,
+                    }),
                 }],
                 at_ms: 0,
             }),
@@ -143,6 +149,26 @@ fn every() -> Vec<(Key, Object)> {
         (Key::Status(s("c1")), Object::Status(status)),
         (Key::Degraded(s("d1")), Object::Degraded(alert)),
         (Key::Packets(s("c1"), batch_number(4, 7)), Object::Packets(batch())),
+        (
+            Key::Totals(crate::key::switch_id("leaf1").unwrap()),
+            Object::Totals(SwitchTotals {
+                switch: s("leaf1"),
+                number: 9,
+                by: s("c1"),
+                since_ms: 1,
+                read_ms: 2,
+                rules: vec![RuleTotal {
+                    policy: s("FilterPolicy/edge"),
+                    rule: s("web"),
+                    packets: 67,
+                    bytes: 6700,
+                }],
+                others: (1, 64),
+                entries: vec![EntryCount(u64::MAX, 60, 6000), EntryCount(7, 7, 700)],
+                left_out: 2,
+                at_ms: 0,
+            }),
+        ),
     ]
 }
 
@@ -228,7 +254,7 @@ fn long_texts_are_cut() {
 proptest! {
     /// Bytes that somebody has damaged are taken or refused in words, and what is taken is taken again.
     #[test]
-    fn damaged_bytes(which in 0..13usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
+    fn damaged_bytes(which in 0..16usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
         let (key, object) = every().swap_remove(which);
         let mut bytes = object.encode();
         for (place, byte, how) in damage {

@@ -54,6 +54,7 @@ use crate::network;
 use crate::notify::Notifier;
 use crate::objects::Objects;
 use crate::packets::{self, Names, PacketLog};
+use crate::totals::{Totals, Wanted};
 use follow::{Entry, Event};
 use inside::Inside;
 use shell::Shell;
@@ -122,13 +123,18 @@ pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + S
             let intents = Intents::new(objects.clone());
             let (tap, taken) = Tap::new(Pipeline::outplane().schema(), packets::QUEUE);
             let (names, log) = (Names::default(), started.config.packet_log.clone());
-            let agent =
-                Agent::new(blobs, intents.clone(), setup.tls.clone()).with_packets(tap, names.clone());
+            let (wanted, follow_wanted) = watch::channel(Wanted::default());
+            let (totals, accounts) = Totals::new(objects.clone(), setup.file.name.clone(), follow_wanted);
+            let agent = Agent::new(blobs, intents.clone(), setup.tls.clone())
+                .with_packets(tap, names.clone())
+                .with_totals(totals);
             let (node, epoch, metrics) =
                 (setup.file.name.clone(), started.epoch, Arc::clone(&started.metrics));
             let mut daemon = Daemon::new(setup, started, machine, Some(agent));
             let (settings, follow) = watch::channel(log);
             daemon.packet_settings = Some(settings);
+            daemon.wanted = wanted;
+            daemon.tasks.spawn(accounts.run());
             let log = PacketLog { taken, names, intents, objects, metrics, settings: follow, node, epoch };
             daemon.tasks.spawn(log.run());
             daemon.run(stop, up).await
@@ -157,6 +163,8 @@ struct Started {
     tasks: JoinSet<()>,
     /// Keys without a secret.
     missing: Vec<u16>,
+    /// The newest one of the log; 0 for none.
+    generation: u64,
 }
 
 struct Daemon<M> {
@@ -184,6 +192,8 @@ struct Daemon<M> {
     notifier: Notifier,
     /// None for distributors: they hear of no packets.
     packet_settings: Option<watch::Sender<PacketLogConfig>>,
+    /// Whose totals stay.
+    wanted: watch::Sender<Wanted>,
     /// When the daemon came up.
     since: Duration,
     /// The newest generation that could not be carried out, and why.
@@ -221,11 +231,13 @@ impl<M: Inside> Daemon<M> {
             ends_by: None,
             notifier: Notifier::from_environment(),
             packet_settings: None,
+            wanted: watch::channel(Wanted::default()).0,
             since: clock::now(),
             bad_generation: None,
             bad_config: None,
             told_kept: false,
         };
+        daemon.shell.knows(started.generation);
         daemon.secrets_missing(&started.missing);
         daemon
     }
@@ -359,6 +371,9 @@ impl<M: Inside> Daemon<M> {
                 let Compiled { generation, tasks, .. } = *compiled;
                 self.shell.knows(generation);
                 self.bad_generation = None;
+                let config = &self.shell.config;
+                let names = tasks.iter().map(Task::switch);
+                self.wanted.send_replace(Wanted::new(names, config.horizon() + config.grace()));
                 self.shell.step(Input::Wanted { generation, tasks });
             }
             Event::BadGeneration(generation, reason) => {

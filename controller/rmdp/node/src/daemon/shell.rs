@@ -186,6 +186,11 @@ impl<M: Inside> Shell<M> {
         }
     }
 
+    /// What carries out tasks; none in a distributor.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        self.executions.as_ref().map(Executions::agent)
+    }
+
     /// A generation that the node knows of.
     pub(crate) fn knows(&mut self, generation: u64) {
         if generation > self.generation {

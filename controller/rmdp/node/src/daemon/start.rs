@@ -65,7 +65,9 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
     usable(&objects, &readiness).await?;
     let (version, config) = configuration(&objects, &readiness).await?;
     member(&config, version, setup)?;
-    let (network, epoch, epochs) = identity(&objects, &config, &file.name, &readiness).await?;
+    let Joined { network, epoch, epochs, generation } =
+        identity(&objects, &config, &file.name, &readiness).await?;
+    metrics.set_generation(generation);
     let keys = keys::of(&config, file);
     let own = member(&config, version, setup)?;
     let receiver =
@@ -102,6 +104,7 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
         http,
         tasks,
         missing: keys.missing,
+        generation,
     })
 }
 
@@ -258,18 +261,35 @@ pub(super) async fn grace_before(objects: &Objects, version: u64) -> Option<Dura
     }
 }
 
-/// The network, the stream epoch of this start, and the newest ones of the others; waits for the store.
+/// What a node joins with.
+struct Joined {
+    network: NetworkId,
+    /// The stream epoch of this start.
+    epoch: u64,
+    /// The newest ones of the others, by sender.
+    epochs: BTreeMap<u32, u64>,
+    /// The newest one of the log; 0 for none.
+    generation: u64,
+}
+
+/// The network, the stream epoch of this start, the newest ones of the others, and the newest generation; waits for the
+/// store.
 async fn identity(
     objects: &Objects,
     config: &SharedConfig,
     node: &str,
     readiness: &Readiness,
-) -> Result<(NetworkId, u64, BTreeMap<u32, u64>), Error> {
+) -> Result<Joined, Error> {
     let mut epoch = Epoch::new(node)?;
     loop {
         let all = async {
             let network = network::ensure(objects, node).await?;
-            Ok((network, epoch.take(objects).await?, epochs(objects, config).await?))
+            Ok(Joined {
+                network,
+                epoch: epoch.take(objects).await?,
+                epochs: epochs(objects, config).await?,
+                generation: Chain::Generations.newest(objects, 0).await?.unwrap_or(0),
+            })
         };
         match all.await {
             Ok(identity) => {

@@ -6,10 +6,13 @@ use std::time::Duration;
 use outplane_rmdp_core::Fault;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::liveness::Heard;
-use outplane_rmdp_core::object::{HeardAt, KeptSwitch, KeptSwitches, NodeStatus, Object, Standing};
+use outplane_rmdp_core::object::{
+    HeardAt, KeptSwitch, KeptSwitches, NodeStatus, Object, PrimaryOf, Standing,
+};
 
 use super::Daemon;
 use super::inside::Inside;
+use crate::agent::Agent;
 use crate::clock;
 use crate::metrics::{Side, Size};
 
@@ -175,6 +178,12 @@ impl<M: Inside> Daemon<M> {
                 ("brought_back", counters.repairs),
             ],
         );
+        if let Some(totals) = self.shell.agent().and_then(Agent::totals) {
+            let kept = self.shell.machine.kept();
+            let known = totals.known(kept.iter().map(|kept| kept.switch));
+            let series = usize::try_from(self.shell.config.counters.rule_series).unwrap_or(usize::MAX);
+            metrics.set_totals(known, series, totals.unused());
+        }
         metrics.set_degraded(self.degraded());
         let heard = self.shell.machine.heard(clock::instant()).into_iter();
         let heard = heard.filter_map(|heard| Some((self.name_of(heard.sender), heard.ago?)));
@@ -231,6 +240,14 @@ impl<M: Inside> Daemon<M> {
                     None => kept.what.to_owned(),
                 },
                 repairs: kept.repairs,
+                version: self.shell.agent().and_then(|agent| agent.version(kept.switch)),
+                primary: self.shell.agent().and_then(|agent| agent.primary(kept.switch)).map(
+                    |(fence, ours)| PrimaryOf {
+                        generation: fence.generation,
+                        fence: fence.to_string(),
+                        ours,
+                    },
+                ),
             }
         });
         let mut kept =

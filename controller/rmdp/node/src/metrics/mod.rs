@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outplane_rmdp_core::object::KeptSwitch;
+use outplane_rmdp_core::object::{KeptSwitch, SwitchTotals};
 use outplane_rmdp_store::{EndpointStats, RequestCounts};
 use outplane_rmdp_transport::{Counters, DestinationCounters, Mode};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -213,7 +213,6 @@ pub struct Metrics {
     alerts: Counter,
     ready: Gauge,
     config_version: Gauge,
-    generation: Gauge,
 }
 
 impl Metrics {
@@ -236,7 +235,6 @@ impl Metrics {
             alerts: Counter::default(),
             ready: Gauge::default(),
             config_version: Gauge::default(),
-            generation: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -289,11 +287,6 @@ impl Metrics {
             "config_version",
             "Version of the shared configuration that the node follows; 0 for none",
             self.config_version.clone(),
-        );
-        registry.register(
-            "generation",
-            "Newest generation of the intent that the node knows; 0 for none",
-            self.generation.clone(),
         );
         registry.register_collector(Box::new(snapshot::Collected(Arc::clone(&self.snapshot))));
     }
@@ -375,9 +368,9 @@ impl Metrics {
         self.config_version.set(version.try_into().unwrap_or(i64::MAX));
     }
 
-    /// The newest generation that the node knows.
+    /// The newest generation that the node knows; 0: the log has none. Until it is said there is no such number.
     pub fn set_generation(&self, generation: u64) {
-        self.generation.set(generation.try_into().unwrap_or(i64::MAX));
+        self.lock().generation = Some(generation);
     }
 
     /// Names of the members by sender id: what `sender` labels say. Without a name the label has the id.
@@ -418,6 +411,13 @@ impl Metrics {
     pub fn set_kept(&self, switches: Vec<KeptSwitch>, audits: Vec<(&'static str, u64)>) {
         let mut snapshot = self.lock();
         (snapshot.kept, snapshot.audits) = (switches, audits);
+    }
+
+    /// What the rules of the switches have counted that this node keeps, by switch; `series` of the rules have series of
+    /// their own. `unused` readings of counters were not added up.
+    pub fn set_totals(&self, totals: BTreeMap<String, Arc<SwitchTotals>>, series: usize, unused: u64) {
+        let mut snapshot = self.lock();
+        (snapshot.totals, snapshot.rule_series, snapshot.unused_readings) = (totals, series, Some(unused));
     }
 
     /// Who is found to be degraded now.

@@ -5,7 +5,7 @@ use std::fmt::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outplane_rmdp_core::object::{KeptSwitch, Standing};
+use outplane_rmdp_core::object::{KeptSwitch, RuleTotal, Standing, SwitchTotals};
 use outplane_rmdp_store::{EndpointState, EndpointStats, RequestCounts};
 use outplane_rmdp_transport::{Counters, DestinationCounters, Lateness};
 use outplane_rmdp_wire::DatagramType;
@@ -42,6 +42,11 @@ pub(super) struct Snapshot {
     pub(super) degraded: Vec<(Side, String)>,
     pub(super) kept: Vec<KeptSwitch>,
     pub(super) audits: Vec<(&'static str, u64)>,
+    pub(super) generation: Option<u64>,
+    /// By switch.
+    pub(super) totals: BTreeMap<String, Arc<SwitchTotals>>,
+    pub(super) rule_series: usize,
+    pub(super) unused_readings: Option<u64>,
     pub(super) heard: Vec<(String, Duration)>,
 }
 
@@ -58,6 +63,7 @@ impl Collector for Collected {
         snapshot.sender(&mut out)?;
         snapshot.store(&mut out)?;
         snapshot.switches(&mut out)?;
+        snapshot.totals(&mut out)?;
         snapshot.node(&mut out)
     }
 }
@@ -262,7 +268,63 @@ impl Snapshot {
         out.counters("switch_repairs", "How often a switch was brought back", repairs.collect())
     }
 
+    /// What rules have counted: of each switch together, and of as many rules as are wanted by themselves.
+    fn totals(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let Some(unused) = self.unused_readings else { return Ok(()) };
+        let help =
+            "Readings of counters that were not added up: another was faster, the store did not answer";
+        out.counter("counter_readings_unused", help, unused)?;
+        let switches = || self.totals.iter().take(MAX_SWITCHES);
+        let sum = |of: fn(&RuleTotal) -> u64, other: fn(&SwitchTotals) -> u64| {
+            let all = switches().map(|(switch, totals)| {
+                let sum = totals.rules.iter().map(of).fold(other(totals), u64::saturating_add);
+                ([("switch", switch.as_str())], sum)
+            });
+            all.collect::<Vec<_>>()
+        };
+        let help = "Packets that the rules of a switch have counted, over the lives of its entries";
+        out.counters("switch_packets", help, sum(|rule| rule.packets, |totals| totals.others.0))?;
+        let help = "Bytes that the rules of a switch have counted";
+        out.counters("switch_bytes", help, sum(|rule| rule.bytes, |totals| totals.others.1))?;
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+        let read = switches()
+            .map(|(switch, totals)| ([("switch", switch.as_str())], totals.read_ms as f64 / 1000.0));
+        let help = "When the counters of a switch were read last that had counted something, Unix time";
+        out.gauges("switch_counted_seconds", help, read.collect())?;
+        if self.rule_series == 0 {
+            return Ok(());
+        }
+        let rules = || {
+            switches()
+                .flat_map(|(switch, totals)| totals.rules.iter().map(move |rule| (switch.as_str(), rule)))
+        };
+        let series = |of: fn(&RuleTotal) -> u64| {
+            let labels = |switch, policy, rule| [("switch", switch), ("policy", policy), ("rule", rule)];
+            let own = rules().take(self.rule_series);
+            let mut series: Vec<_> = own
+                .map(|(switch, rule)| (labels(switch, rule.policy.as_str(), rule.rule.as_str()), of(rule)))
+                .collect();
+            let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+            for (switch, rule) in rules().skip(self.rule_series) {
+                let sum = others.entry(switch).or_default();
+                *sum = sum.saturating_add(of(rule));
+            }
+            series.extend(others.into_iter().map(|(switch, sum)| (labels(switch, OTHERS, OTHERS), sum)));
+            series
+        };
+        let help = "Packets that a rule has counted on a switch, over the lives of its entries";
+        out.counters("rule_packets", help, series(|rule| rule.packets))?;
+        out.counters("rule_bytes", "Bytes that a rule has counted on a switch", series(|rule| rule.bytes))
+    }
+
     fn node(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        if let Some(generation) = self.generation {
+            out.gauge(
+                "generation",
+                "Newest generation of the intent that the node knows; 0 for none",
+                generation,
+            )?;
+        }
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
         let of = |value: fn(&Size) -> u64| {
             self.sizes.iter().map(|size| ([("what", size.name)], value(size) as f64)).collect()

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use outplane_rmdp_core::object::RuleTotal;
 use outplane_rmdp_store::EndpointState;
 use outplane_rmdp_transport::SenderCounters;
 
@@ -44,8 +45,23 @@ fn full() -> Metrics {
         verified_ms: Some(1_500),
         what: "everything".to_owned(),
         repairs: 2,
+        version: None,
+        primary: None,
     };
     metrics.set_kept(vec![kept], vec![("looked", 3)]);
+    let rule = |rule: &str, packets| RuleTotal {
+        policy: "FilterPolicy/edge".to_owned(),
+        rule: rule.to_owned(),
+        packets,
+        bytes: packets * 100,
+    };
+    let totals = SwitchTotals {
+        rules: vec![rule("ssh", 5), rule("web", 67)],
+        others: (1, 64),
+        read_ms: 2_500,
+        ..SwitchTotals::new("leaf1")
+    };
+    metrics.set_totals([("leaf1".to_owned(), Arc::new(totals))].into(), 1, 4);
     metrics.set_heard(vec![("d2".to_owned(), Duration::from_millis(2500))]);
     metrics.task_ended(TaskEnd::Done);
     metrics.attempt_ended(AttemptEnd::TooLate);
@@ -56,8 +72,27 @@ fn full() -> Metrics {
     metrics.alert();
     metrics.set_ready(true);
     metrics.set_config_version(12);
-    metrics.set_generation(u64::MAX);
+    metrics.set_generation(17);
     metrics
+}
+
+/// Right after a start nobody has asked the log yet, and says so.
+#[test]
+fn a_generation_is_said_once_it_is_known() {
+    let metrics = Metrics::new("c1", "controller");
+    assert!(!metrics.encode().contains("outplane_generation"));
+    metrics.set_generation(0);
+    assert!(metrics.encode().contains("\noutplane_generation 0.0\n"));
+}
+
+/// By switch they are always there, by rule only where the configuration says so.
+#[test]
+fn rules_have_no_series_unless_wanted() {
+    let metrics = Metrics::new("c1", "controller");
+    let totals = Arc::new(SwitchTotals::new("leaf1"));
+    metrics.set_totals([("leaf1".to_owned(), totals)].into(), 0, 0);
+    let text = metrics.encode();
+    assert!(text.contains("outplane_switch_packets_total") && !text.contains("outplane_rule_"), "{text}");
 }
 
 #[test]
@@ -79,6 +114,13 @@ fn what_was_handed_over_is_written() {
         "outplane_switch_generation{switch=\"leaf1\"} 7.0",
         "outplane_switch_verified_seconds{switch=\"leaf1\"} 1.5",
         "outplane_switch_repairs_total{switch=\"leaf1\"} 2",
+        "outplane_switch_packets_total{switch=\"leaf1\"} 73",
+        "outplane_switch_bytes_total{switch=\"leaf1\"} 7264",
+        "outplane_switch_counted_seconds{switch=\"leaf1\"} 2.5",
+        "outplane_rule_packets_total{switch=\"leaf1\",policy=\"FilterPolicy/edge\",rule=\"ssh\"} 5",
+        "outplane_rule_packets_total{switch=\"leaf1\",policy=\"others\",rule=\"others\"} 67",
+        "outplane_rule_bytes_total{switch=\"leaf1\",policy=\"FilterPolicy/edge\",rule=\"ssh\"} 500",
+        "outplane_counter_readings_unused_total 4",
         "outplane_receiver_mode{mode=\"xdp-driver\"} 0.0",
         "outplane_tasks_received_total 4",
         "outplane_ring_full_total 5",
@@ -101,6 +143,7 @@ fn what_was_handed_over_is_written() {
         "outplane_logged_packets_left_out_total{why=\"queue\"} 0",
         "outplane_heard_seconds{node=\"d2\"} 2.5",
         "outplane_config_version 12",
+        "outplane_generation 17.0",
         "outplane_alerts_total 1",
         "outplane_ready 1",
         "# EOF",

@@ -15,7 +15,7 @@ use crate::support::{Lab, PATIENCE, policy, record, start_switch};
 
 impl Lab {
     /// The switch is killed and started again, empty, at the same address.
-    async fn restart(&mut self, name: &str) {
+    pub(crate) async fn restart(&mut self, name: &str) {
         let address = self.stop_switch(name).await;
         self.start_again(name, &address).await;
     }
@@ -60,7 +60,7 @@ impl Lab {
         timeout(PATIENCE, told).await.expect("somebody tells of the switch")
     }
 
-    fn target(&self, name: &str) -> Target {
+    pub(crate) fn target(&self, name: &str) -> Target {
         Target {
             name: name.to_owned(),
             address: self.switches[name].server().address().to_string(),

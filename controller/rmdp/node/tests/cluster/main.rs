@@ -11,4 +11,5 @@ mod listings;
 mod probes;
 mod retention;
 mod support;
+mod totals;
 mod truth;

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::outcome::{Outcome, UpdateStatus, judge};
 use super::pacer::Pacer;
-use super::updates::{describe, origin_of, to_wire};
+use super::updates::{describe, inserted, origin_of, to_wire};
 use super::{Progress, WriteOptions, Written};
 use crate::arbitration::{Primacy, Stream, lost, to_wire as election_id};
 use crate::connect::with_metadata_limit;
@@ -149,7 +149,11 @@ impl Writer<'_> {
     fn send(&mut self, under_way: &mut Answers, chunk: Chunk, state: &State) {
         let schema = self.connection.pipeline.schema();
         let changes = &self.step.changes;
-        let update = |place: usize| to_wire(schema, state.instead.get(&place).unwrap_or(&changes[place]));
+        let counts = self.options.counts;
+        let update = |place: usize| {
+            let change = state.instead.get(&place).unwrap_or(&changes[place]);
+            to_wire(schema, change, counts.and_then(|counts| counts.get(inserted(change)?)).copied())
+        };
         let updates = match &chunk {
             Chunk::Fresh(range) => range.clone().map(update).collect(),
             Chunk::Again(places) => places.iter().copied().map(update).collect(),

@@ -3,14 +3,29 @@
 use outplane_compiler::origin;
 use outplane_compiler::state::{Change, Installed, Origin};
 use outplane_p4runtime::Schema;
-use outplane_p4runtime::entry::MulticastGroup;
+use outplane_p4runtime::entry::{Counter, Key, MulticastGroup};
 use outplane_p4runtime::p4::v1::update::Type;
-use outplane_p4runtime::p4::v1::{Entity, MulticastGroupEntry, Update};
+use outplane_p4runtime::p4::v1::{CounterData, Entity, MulticastGroupEntry, TableEntry, Update};
 
-/// A change on the wire.
-pub(super) fn to_wire(schema: &Schema, change: &Change) -> Update {
+/// The key of an entry that a change inserts.
+pub(super) fn inserted(change: &Change) -> Option<&Key> {
+    match change {
+        Change::Insert(entry) => Some(&entry.key),
+        _ => None,
+    }
+}
+
+/// A change on the wire; an entry that it inserts begins to count from `count`.
+pub(super) fn to_wire(schema: &Schema, change: &Change, count: Option<Counter>) -> Update {
     let (kind, entity): (Type, Entity) = match change {
-        Change::Insert(entry) => (Type::Insert, schema.entry_to_proto(entry).into()),
+        Change::Insert(entry) => {
+            let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let counter_data = count.map(|Counter { packets, bytes }| CounterData {
+                packet_count: signed(packets),
+                byte_count: signed(bytes),
+            });
+            (Type::Insert, TableEntry { counter_data, ..schema.entry_to_proto(entry) }.into())
+        }
         Change::Modify(entry) => (Type::Modify, schema.entry_to_proto(entry).into()),
         Change::Delete(key) => (Type::Delete, schema.key_to_proto(key).into()),
         Change::SetDefault(entry) => (Type::Modify, schema.default_entry_to_proto(entry).into()),

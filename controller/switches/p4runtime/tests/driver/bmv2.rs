@@ -8,7 +8,7 @@ use std::time::Duration;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
+    Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, Rules, WriteOptions,
 };
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,15 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     verify: true,
     keep_a_policy: false,
     keep_most: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
+    rules: Rules::Ignore,
+    write: WriteOptions {
+        progress: None,
+        cancel: None,
+        start_before: None,
+        push: None,
+        counts: None,
+        settle_by: None,
+    },
 };
 
 impl Bmv2 {
@@ -152,6 +160,7 @@ async fn stopped_anywhere_and_applied_again() {
             cancel: Some(&cancel),
             start_before: None,
             push: None,
+            counts: None,
             settle_by: None,
         };
         match connection.converge(&new, ConvergeOptions { write, ..VERIFY }).await {

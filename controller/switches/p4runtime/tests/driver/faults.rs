@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Aftermath, Backoff, Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
+    Aftermath, Backoff, Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, Rules,
+    WriteOptions,
 };
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
 use outplane_p4runtime::p4::v1::update::Type;
@@ -24,7 +25,15 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     verify: true,
     keep_a_policy: false,
     keep_most: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
+    rules: Rules::Ignore,
+    write: WriteOptions {
+        progress: None,
+        cancel: None,
+        start_before: None,
+        push: None,
+        counts: None,
+        settle_by: None,
+    },
 };
 
 /// Converges, and sees that it is so.

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Push, Pushed,
+    Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Push, Pushed, Rules,
     Session, WriteOptions, fence,
 };
 use outplane_p4runtime::p4::v1 as proto;
@@ -124,7 +124,15 @@ const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     verify: true,
     keep_a_policy: false,
     keep_most: false,
-    write: WriteOptions { progress: None, cancel: None, start_before: None, push: None, settle_by: None },
+    rules: Rules::Ignore,
+    write: WriteOptions {
+        progress: None,
+        cancel: None,
+        start_before: None,
+        push: None,
+        counts: None,
+        settle_by: None,
+    },
 };
 
 /// One small chunk after the other.

@@ -1,0 +1,147 @@
+//! `outplane show counters` through the store: what rules have counted over the lives of their entries, as controllers
+//! added it up.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use outplane_rmdp_core::key::{Key, Prefix, switch_id};
+use outplane_rmdp_core::object::{Object, RuleTotal, SwitchTotals};
+use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::clock;
+use outplane_rmdp_node::objects::Objects;
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::exit::{Exit, Usage};
+use crate::node::{self, NodeArguments};
+use crate::output::{self, FAINT, HEAD, Report, columns, grouped, styled};
+use crate::runtime;
+use crate::targets::Targets;
+
+/// Switches whose totals are listed at most.
+const MOST: usize = 20_000;
+
+/// All switches.
+#[derive(Serialize)]
+struct Totals {
+    switches: Vec<SwitchForm>,
+}
+
+/// A switch.
+#[derive(Serialize)]
+struct SwitchForm {
+    switch: String,
+    /// Where the numbers are from: `totals`.
+    counted: &'static str,
+    /// Since when is counted, RFC 3339.
+    since: String,
+    /// When the switch was read, RFC 3339, and how many seconds ago that is.
+    read: String,
+    age: f64,
+    /// Who read it.
+    by: String,
+    /// By policy and name; those that have counted nothing are left out.
+    rules: Vec<RuleForm>,
+    /// Entries that are not counted, since there are too many.
+    left_out: u64,
+}
+
+#[derive(Serialize)]
+struct RuleForm {
+    policy: String,
+    rule: String,
+    packets: u64,
+    bytes: u64,
+}
+
+pub(super) fn run(node: &NodeArguments, targets: &Targets, format: Format) -> anyhow::Result<Exit> {
+    let node = node.open()?;
+    let mut found = runtime::block_on(read(&node.objects))??;
+    if let Some(unknown) = targets.switches().iter().find(|name| found.iter().all(|of| of.switch != **name)) {
+        let known: Vec<&str> = found.iter().map(|totals| totals.switch.as_str()).collect();
+        let known =
+            if known.is_empty() { "of none yet".to_owned() } else { format!("of {}", known.join(", ")) };
+        return Err(Usage(format!("the store has no totals of a switch `{unknown}`, but {known}")).into());
+    }
+    found.retain(|totals| targets.wants(&totals.switch));
+    let totals = Totals { switches: found.into_iter().map(SwitchForm::from).collect() };
+    output::print(format, &totals)?;
+    Ok(Exit::Done)
+}
+
+/// The totals of the switches of the newest generation, and of those that a listing shows.
+async fn read(objects: &Objects) -> anyhow::Result<Vec<SwitchTotals>> {
+    let mut keys: BTreeSet<Key> = objects.list_all(&Prefix::Totals, MOST).await?.0.into_iter().collect();
+    if let Some(number) = Chain::Generations.numbers(objects, 0).await?.last()
+        && let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await?
+    {
+        keys.extend(record.desired.keys().filter_map(|switch| Some(Key::Totals(switch_id(switch)?))));
+    }
+    let mut found = Vec::new();
+    for key in keys {
+        if let Some(Object::Totals(totals)) = objects.get_readable(&key).await? {
+            found.push(totals);
+        }
+    }
+    found.sort_by(|one, other| one.switch.cmp(&other.switch));
+    Ok(found)
+}
+
+impl From<SwitchTotals> for SwitchForm {
+    fn from(totals: SwitchTotals) -> Self {
+        let SwitchTotals { switch, by, since_ms, read_ms, rules, others, left_out, .. } = totals;
+        let form = |RuleTotal { policy, rule, packets, bytes }| RuleForm { policy, rule, packets, bytes };
+        let mut rules: Vec<RuleForm> = rules.into_iter().map(form).collect();
+        if others != (0, 0) {
+            let other = || "others".to_owned();
+            rules.push(RuleForm { policy: other(), rule: other(), packets: others.0, bytes: others.1 });
+        }
+        let age = std::time::Duration::from_millis(clock::unix_millis().saturating_sub(read_ms));
+        Self {
+            switch,
+            counted: "totals",
+            since: node::time(since_ms),
+            read: node::time(read_ms),
+            age: (age.as_secs_f64() * 10.0).round() / 10.0,
+            by,
+            rules,
+            left_out,
+        }
+    }
+}
+
+impl Report for Totals {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.switches.is_empty() {
+            return writeln!(
+                out,
+                "the store has no totals yet: whoever keeps a switch reads its counters at each look (`audit.interval_s`)"
+            );
+        }
+        for (place, switch) in self.switches.iter().enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
+            let name = styled(HEAD, format_args!("Switch {}", switch.switch));
+            let SwitchForm { since, read, age, by, .. } = switch;
+            writeln!(out, "{name}: totals since {since}, as of {read} ({age:.0} s ago), by {by}")?;
+            if switch.rules.is_empty() {
+                writeln!(out, "  no rule has counted anything")?;
+                continue;
+            }
+            let row = |rule: &RuleForm| {
+                vec![rule.policy.clone(), rule.rule.clone(), grouped(rule.packets), grouped(rule.bytes)]
+            };
+            columns(out, &["policy", "rule", "packets", "bytes"], &[2, 3], switch.rules.iter().map(row))?;
+            if switch.left_out > 0 {
+                let left_out = grouped(switch.left_out);
+                writeln!(
+                    out,
+                    "  {}",
+                    styled(FAINT, format_args!("{left_out} entries are too many to be counted"))
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+/// Most rules of a switch that have a total of their own.
+pub const MOST_RULES: usize = 4096;
+
+/// Most entries of a switch whose counts are remembered.
+pub const MOST_ENTRIES: usize = 32_768;
+
+/// `t/<switch>`: what the rules of a switch have counted over the lives of their entries. Whoever reads the switch writes it
+/// in place of what it was before the reading, so that two who read at a time do not count the same packets twice: the
+/// second finds it changed, and reads again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchTotals {
+    /// Which switch.
+    pub switch: String,
+    /// One more with each write.
+    pub number: u64,
+    /// Which controller wrote it.
+    pub by: String,
+    /// Since when it is counted, Unix milliseconds.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// When the switch was read, Unix milliseconds.
+    #[serde(default)]
+    pub read_ms: u64,
+    /// Rules that have counted something, by policy and name.
+    pub rules: Vec<RuleTotal>,
+    /// What rules have counted for which there is no room: more than [`MOST_RULES`].
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub others: (u64, u64),
+    /// What each entry had counted when it was read, in the order of their hashes; those that had counted nothing are left
+    /// out.
+    pub entries: Vec<EntryCount>,
+    /// Entries that count nothing here: more than [`MOST_ENTRIES`] had counted something.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+/// What a rule has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleTotal {
+    /// Its policy.
+    pub policy: String,
+    /// The rule.
+    pub rule: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// An entry's hash, and the packets and bytes that it had counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryCount(pub u64, pub u64, pub u64);
+
+/// What an entry has counted since it was inserted, as a switch says it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryReading {
+    /// A hash of what identifies it.
+    pub entry: u64,
+    /// The policy that it counts for.
+    pub policy: String,
+    /// And its rule.
+    pub rule: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+fn is_nothing(count: &(u64, u64)) -> bool {
+    *count == (0, 0)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl SwitchTotals {
+    /// Of a switch that nobody has read yet.
+    pub fn new(switch: &str) -> Self {
+        Self { switch: switch.to_owned(), ..Self::default() }
+    }
+
+    /// Adds what has been counted since the last reading. `reading` has every entry that has counted something; one that
+    /// is not in it has counted nothing, or is gone. One that has counted less than before began anew. Whether anything
+    /// differs from before.
+    pub fn add(&mut self, mut reading: Vec<EntryReading>) -> bool {
+        let before: HashMap<u64, EntryCount> = self.entries.iter().map(|count| (count.0, *count)).collect();
+        reading.sort_unstable();
+        reading.dedup_by_key(|read| read.entry);
+        // Those that are remembered stay so.
+        reading.sort_by_key(|read| (!before.contains_key(&read.entry), read.entry));
+        self.left_out = reading.len().saturating_sub(MOST_ENTRIES) as u64;
+        reading.truncate(MOST_ENTRIES);
+        let mut rules: BTreeMap<(String, String), (u64, u64)> = std::mem::take(&mut self.rules)
+            .into_iter()
+            .map(|total| ((total.policy, total.rule), (total.packets, total.bytes)))
+            .collect();
+        let mut entries = Vec::with_capacity(reading.len());
+        for EntryReading { entry, policy, rule, packets, bytes } in reading {
+            let known = before.get(&entry).filter(|known| known.1 <= packets && known.2 <= bytes);
+            let known = known.map_or((0, 0), |known| (known.1, known.2));
+            let more = (packets - known.0, bytes - known.1);
+            entries.push(EntryCount(entry, packets, bytes));
+            if more == (0, 0) {
+                continue;
+            }
+            let name = (policy, rule);
+            let total = if rules.len() < MOST_RULES || rules.contains_key(&name) {
+                rules.entry(name).or_default()
+            } else {
+                &mut self.others
+            };
+            *total = (total.0.saturating_add(more.0), total.1.saturating_add(more.1));
+        }
+        entries.sort_unstable();
+        let total = |((policy, rule), (packets, bytes))| RuleTotal { policy, rule, packets, bytes };
+        self.rules = rules.into_iter().map(total).collect();
+        let differs = self.entries != entries;
+        self.entries = entries;
+        differs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(entry: u64, rule: &str, packets: u64) -> EntryReading {
+        let policy = "FilterPolicy/edge".to_owned();
+        EntryReading { entry, policy, rule: rule.to_owned(), packets, bytes: packets * 100 }
+    }
+
+    fn packets(totals: &SwitchTotals) -> Vec<(&str, u64)> {
+        totals.rules.iter().map(|total| (total.rule.as_str(), total.packets)).collect()
+    }
+
+    #[test]
+    fn a_rules_total_goes_on_over_its_entries_lives() {
+        let mut totals = SwitchTotals::new("leaf1");
+        assert!(totals.add(vec![read(1, "web", 60), read(2, "web", 7), read(3, "ssh", 5)]));
+        assert_eq!(packets(&totals), [("ssh", 5), ("web", 67)]);
+        assert!(!totals.add(vec![read(3, "ssh", 5), read(2, "web", 7), read(1, "web", 60)]), "nothing came");
+        // Entry 2 was written anew under another key, 3 is gone, 1 goes on.
+        totals.add(vec![read(1, "web", 61), read(4, "web", 2)]);
+        assert_eq!(packets(&totals), [("ssh", 5), ("web", 70)]);
+        // The switch restarted empty: what it counts comes on top.
+        totals.add(vec![]);
+        totals.add(vec![read(1, "web", 3)]);
+        assert_eq!(packets(&totals), [("ssh", 5), ("web", 73)]);
+        // And so where nobody has read it in between.
+        totals.add(vec![read(1, "web", 1)]);
+        assert_eq!(packets(&totals), [("ssh", 5), ("web", 74)]);
+        assert_eq!(totals.rules[1].bytes, 7400);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut totals = SwitchTotals::new("leaf1");
+        let many = (0..MOST_ENTRIES as u64 + 5).map(|entry| read(entry, &format!("r{entry}"), 1));
+        totals.add(many.collect());
+        assert_eq!((totals.entries.len(), totals.left_out), (MOST_ENTRIES, 5));
+        assert_eq!(totals.rules.len(), MOST_RULES);
+        assert_eq!(totals.others.0, (MOST_ENTRIES - MOST_RULES) as u64);
+        let bytes = super::super::Object::Totals(totals.clone()).encode();
+        assert!(bytes.len() < super::super::MAX_TOTALS, "{}", bytes.len());
+    }
+
+    proptest! {
+        /// However a switch is read, whoever lost a race reads again, and whatever restarts: never more is told than was
+        /// counted, and as long as nothing restarts between two readings, nothing less.
+        #[test]
+        fn nothing_is_counted_twice(steps in prop::collection::vec((0..4u64, 1..50u64, 0..6u8), 1..60)) {
+            let mut totals = SwitchTotals::new("leaf1");
+            let (mut switch, mut truth, mut lost) = (BTreeMap::<u64, u64>::new(), 0, 0);
+            for (entry, more, step) in steps {
+                match step {
+                    // Read, and then nothing is lost by a restart.
+                    0 => {
+                        let counted = switch.iter().map(|(entry, packets)| read(*entry, "web", *packets));
+                        totals.add(counted.collect());
+                        lost = 0;
+                    }
+                    1 if lost == 0 => {
+                        switch.remove(&entry);
+                        let counted = switch.iter().map(|(entry, packets)| read(*entry, "web", *packets));
+                        totals.add(counted.collect());
+                    }
+                    _ => {
+                        *switch.entry(entry).or_default() += more;
+                        truth += more;
+                        lost += more;
+                    }
+                }
+                let told: u64 = totals.rules.iter().map(|total| total.packets).sum();
+                prop_assert_eq!(told + lost, truth);
+            }
+        }
+    }
+}

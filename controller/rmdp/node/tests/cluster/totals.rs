@@ -1,0 +1,140 @@
+//! What rules have counted, over the lives of their entries: through changes, restarts of controllers and switches, and from
+//! one keeper to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outplane_compiler::state::{Desired, Origin};
+use outplane_driver_p4runtime::{Connection, Options, Pipeline};
+use outplane_p4runtime::entry::Match;
+use outplane_p4runtime::schema::{FieldInfo, TableInfo};
+use outplane_rmdp_core::key::{Key, switch_id};
+use outplane_rmdp_core::object::{Object, PolicyFile, SwitchTotals};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Lab, PATIENCE, QUICK, policy};
+
+/// Looks often, so that tests are short.
+const AUDITS: &str = "[audit]\ninterval_s = 1\n";
+
+impl Lab {
+    /// So many packets that hit an entry of a rule.
+    async fn hit(&self, switch: &str, rule: &str, packets: u64) {
+        let pipeline = Arc::new(Pipeline::outplane().clone());
+        let connection =
+            Connection::open_read_only(self.target(switch), pipeline, Options::default()).await.unwrap();
+        let installed = connection.read_installed(&Desired::default(), false).await.unwrap().installed;
+        let schema = Pipeline::outplane().schema();
+        let of_rule = installed.entries.iter().filter(|entry| {
+            Origin::decode(&entry.metadata).is_some_and(|origin| origin.rule == rule)
+                && schema.table(entry.key.table).is_some_and(TableInfo::has_direct_counter)
+        });
+        let state = self.switches[switch].state().read();
+        let found = of_rule.into_iter().find_map(|entry| {
+            let table = schema.table(entry.key.table)?;
+            let field = |info: &FieldInfo| {
+                let matched = entry.key.matches.iter().find(|matched| matched.field == info.id);
+                match matched.map(|matched| matched.matches) {
+                    Some(Match::Ternary { value, .. } | Match::Exact(value)) => value,
+                    _ if info.name == "version" => installed.version.into(),
+                    _ => 0,
+                }
+            };
+            let key: Vec<u128> = table.fields.iter().map(field).collect();
+            state.lookup(entry.key.table, &key).filter(outplane_softswitch::state::Lookup::is_hit)
+        });
+        let found = found.unwrap_or_else(|| panic!("{rule} has an entry that counts"));
+        (0..packets).for_each(|_| found.entry().count(100));
+    }
+
+    /// The totals, once a rule has counted so many packets; never more than that.
+    async fn counts(&self, switch: &str, rule: &str, packets: u64) -> SwitchTotals {
+        let key = Key::Totals(switch_id(switch).unwrap());
+        let mut last = None;
+        let counted = async {
+            loop {
+                if let Ok(Some(Object::Totals(totals))) = self.objects.get(&key).await {
+                    let of = |rule: &str| {
+                        totals.rules.iter().find(|total| total.rule == rule).map_or(0, |total| total.packets)
+                    };
+                    let now = of(rule);
+                    assert!(now <= packets, "{rule}: {now}, and only {packets} have come: {totals:?}");
+                    if now == packets {
+                        return totals;
+                    }
+                    last = Some(totals);
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let counted = timeout(PATIENCE, counted).await;
+        counted.unwrap_or_else(|_| panic!("{rule} does not come to {packets}: {last:?}"))
+    }
+}
+
+/// The policy with one rule more, before all others: their entries are written anew.
+fn with_one_more(lab: &Lab) -> Vec<PolicyFile> {
+    let mut files = policy(lab.switches.keys(), 3);
+    let first = "  rules:\n  - {name: first, action: deny, to: [{cidr: 192.0.2.0/24}]}\n";
+    files[0].text = files[0].text.replace("  rules:\n", first);
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_go_on_through_changes_and_restarts() {
+    let mut lab = Lab::with(&["leaf1"], 1, 2, &format!("{QUICK}{AUDITS}")).await;
+    let mut nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    lab.hit("leaf1", "r0", 67).await;
+    lab.hit("leaf1", "r1", 5).await;
+    let totals = lab.counts("leaf1", "r0", 67).await;
+    assert!(totals.since_ms > 0 && totals.read_ms >= totals.since_ms, "{totals:?}");
+
+    // Nobody has read these yet when the change deletes the entries that have counted them.
+    lab.hit("leaf1", "r0", 3).await;
+    lab.converged(lab.append(with_one_more(&lab)).await).await;
+    lab.counts("leaf1", "r0", 70).await;
+    lab.counts("leaf1", "r1", 5).await;
+    lab.hit("leaf1", "r0", 10).await;
+    lab.counts("leaf1", "r0", 80).await;
+
+    // All controllers are new: what they know is what the store has.
+    for name in ["c1", "c2"] {
+        nodes.remove(name).unwrap().kill();
+    }
+    for name in ["c1", "c2"] {
+        nodes.insert(name, lab.start(name).await);
+    }
+    lab.hit("leaf1", "r0", 1).await;
+    let totals = lab.counts("leaf1", "r0", 81).await;
+
+    // One hands the switch over to the other.
+    let other = if totals.by == "c1" { "c2" } else { "c1" };
+    nodes.remove(totals.by.as_str()).unwrap().drain().await;
+    lab.hit("leaf1", "r0", 4).await;
+    let totals = lab.counts("leaf1", "r0", 85).await;
+    assert_eq!(totals.by, other);
+
+    // The switch restarts empty and counts from nothing.
+    lab.restart("leaf1").await;
+    let newest = lab.append(with_one_more(&lab)).await;
+    lab.converged(newest).await;
+    lab.hit("leaf1", "r0", 2).await;
+    let totals = lab.counts("leaf1", "r0", 87).await;
+    lab.counts("leaf1", "r1", 5).await;
+    assert_eq!(totals.others, (0, 0));
+}
+
+/// What is there under the key and cannot be read is left alone, and changes are made all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_in_place_of_totals_is_in_nobodys_way() {
+    let lab = Lab::with(&["leaf1"], 1, 1, &format!("{QUICK}{AUDITS}")).await;
+    let key = Key::Totals(switch_id("leaf1").unwrap());
+    lab.objects.store().put(&key.path(), "{\"schema\":9}".into()).await.unwrap();
+    let _nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    lab.hit("leaf1", "r0", 7).await;
+    lab.converged(lab.apply(4).await).await;
+    let found = lab.objects.store().get(&key.path()).await.unwrap().unwrap();
+    assert_eq!(&found[..], b"{\"schema\":9}");
+}
