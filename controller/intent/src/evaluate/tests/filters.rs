@@ -433,7 +433,9 @@ fn log_and_rate_limit_are_the_deciding_rules() {
         (verdict.allow, verdict.log, verdict.rate_limit)
     };
     assert_eq!(seen("10.0.0.1 10.0.0.2 tcp 80"), (true, false, Some(limit)));
-    assert_eq!(seen("10.0.0.2 10.0.0.1 tcp 80>9 ack"), (true, false, Some(limit)));
+    // Answers have a bucket of their own, deeper by a second's packets.
+    let of_answers = RateLimit { burst: 110, ..limit };
+    assert_eq!(seen("10.0.0.2 10.0.0.1 tcp 80>9 ack"), (true, false, Some(of_answers)));
     assert_eq!(seen("10.0.0.1 10.0.0.2 tcp 22"), (false, true, None));
     assert_eq!(seen("10.0.0.1 10.0.0.2 tcp 23"), (false, false, None));
 }

@@ -49,7 +49,7 @@ fn a_verdict_as_json() {
         "policy": "FilterPolicy/f",
         "rule": "web",
         "log": false,
-        "rateLimit": {"packetsPerSecond": 9, "burst": 3},
+        "rateLimit": {"packetsPerSecond": 9, "burst": 12},
         "segment": null,
         "steps": [
             {"stage": "segment", "outcome": "none", "policy": null, "rule": null, "text": "enters in no segment"},
