@@ -14,7 +14,9 @@ mod unreached;
 
 use jiff::Timestamp;
 
+use crate::evaluate::Evaluator;
 use crate::model::Intent;
+use crate::packet::Packet;
 use order::Order;
 
 /// What there is to say about an intent.
@@ -50,7 +52,18 @@ pub enum Kind {
         answers: bool,
     },
     /// What it allows is not answered.
-    RepliesLost,
+    RepliesLost(Box<Lost>),
+}
+
+/// A packet that passes, and whose answer does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// On which switch.
+    pub switch: String,
+    /// The packet.
+    pub packet: Packet,
+    /// The answer.
+    pub answer: Packet,
 }
 
 /// All that there is to say about an intent as of a moment.
@@ -61,8 +74,9 @@ pub fn find(intent: &Intent, at: Timestamp) -> Advice {
 fn find_within(intent: &Intent, at: Timestamp, work: u64) -> Advice {
     let mut work = Work::new(work);
     let order = Order::new(intent, at, &mut work);
+    let evaluator = Evaluator::new(intent);
     let mut items = unreached::find(&order, &mut work);
-    items.extend(replies::find(intent, at));
+    items.extend(replies::find(&replies::Scene::new(intent, &evaluator, &order, at), &mut work));
     items.sort_by(|left, right| left.object.cmp(&right.object));
     let rules =
         |count: usize| if count == 1 { "1 rule was".to_owned() } else { format!("{count} rules were") };
@@ -72,7 +86,11 @@ fn find_within(intent: &Intent, at: Timestamp, work: u64) -> Advice {
             rules(work.missed)
         )
     });
-    let incomplete = too_much.map(|reason| format!("advice is not complete: {reason}"));
+    let enough = (work.spared > 0).then(|| {
+        format!("{} not looked at, because enough answers that are lost were found", rules(work.spared))
+    });
+    let reasons: Vec<String> = too_much.into_iter().chain(enough).collect();
+    let incomplete = (!reasons.is_empty()).then(|| format!("advice is not complete: {}", reasons.join("; ")));
     Advice { items, incomplete }
 }
 
@@ -88,11 +106,13 @@ struct Work {
     of_this: u64,
     /// Rules and policies that were too much.
     missed: usize,
+    /// Those that were left out because there was enough to tell.
+    spared: usize,
 }
 
 impl Work {
     fn new(left: u64) -> Self {
-        Self { left, of_this: WORK_OF_ONE, missed: 0 }
+        Self { left, of_this: WORK_OF_ONE, missed: 0, spared: 0 }
     }
 
     /// Another rule's turn. False: nothing can be done any more, and the rule is missed.
@@ -113,5 +133,9 @@ impl Work {
 
     fn miss(&mut self) {
         self.missed += 1;
+    }
+
+    fn spare(&mut self) {
+        self.spared += 1;
     }
 }

@@ -133,6 +133,17 @@ impl<'i> Addresses<'i> {
         let hosts = self.hosts.get(name).map_or(&[][..], Vec::as_slice);
         subnets.iter().copied().chain(hosts.iter().map(|address| IpNet::from(*address))).collect()
     }
+
+    /// A segment's addresses.
+    pub(super) fn of_segment(&self, name: &str) -> Side {
+        of_cidrs(&self.segment_cidrs(name))
+    }
+
+    /// All pods'.
+    pub(super) fn of_all_pods(&self) -> Side {
+        let addresses = self.intent.pods.values().flat_map(|pod| &pod.addresses);
+        of_cidrs(&addresses.map(|address| IpNet::from(*address)).collect::<Vec<_>>())
+    }
 }
 
 fn kind(peer: &FilterPeer) -> u8 {
@@ -163,7 +174,6 @@ pub(super) fn bits(address: IpAddr) -> u128 {
 }
 
 /// The address of a family that is this number.
-#[cfg(test)]
 pub(super) fn address(v4: bool, bits: u128) -> IpAddr {
     if v4 { IpAddr::V4(u32::try_from(bits).unwrap_or_default().into()) } else { IpAddr::V6(bits.into()) }
 }

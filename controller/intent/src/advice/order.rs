@@ -123,7 +123,6 @@ pub(super) struct Order<'i> {
 
 /// Where a packet ends: by which taker it is taken; none: by none.
 pub(super) struct Leaf {
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests look for a packet in what is left"))]
     pub(super) region: Region,
     pub(super) by: Option<usize>,
 }
@@ -285,16 +284,18 @@ impl<'i> Order<'i> {
         true
     }
 
-    #[cfg(test)]
     /// The number of a segment in [`Field::Segment`].
     pub(super) fn segment(&self, name: &str) -> u128 {
         number(&self.segments, name)
     }
 
-    #[cfg(test)]
     /// The number of a switch in [`Field::Switch`].
     pub(super) fn switch(&self, name: &str) -> u128 {
         number(&self.switches, name)
+    }
+
+    pub(super) fn addresses(&self) -> &Addresses<'i> {
+        &self.addresses
     }
 }
 

@@ -1,221 +1,196 @@
-//! What rules allow, and whose answers no rule lets back.
+//! What policies allow, and whose answers do not get back.
 
+mod filters;
 mod pods;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{Item, Kind};
-use crate::evaluate::{Evaluator, IMPLIED_SWITCH, Verdict, is_for_many};
-use crate::model::{
-    FilterAction, FilterPeer, FilterPolicy, FilterRule, Intent, PortProtocol, Replies, TrafficMatch,
-};
-use crate::packet::{Packet, tcp_flags};
+use super::addresses::bits;
+use super::order::Order;
+use super::space::Set;
+use super::{Item, Lost, Work};
+use crate::evaluate::{Evaluator, IMPLIED_SWITCH, Verdict};
+use crate::model::{Intent, PortProtocol};
+use crate::packet::{ICMP, Ingress, Kind, L4, Packet, tcp_flags};
 
-/// Rules that are looked at, of all policies together: each is judged twice for each kind of traffic.
-const MOST: usize = 2000;
-/// Ports to which one speaks and gets no answer: syslog, SNMP traps, flow exports.
-const ONE_WAY: [u16; 5] = [514, 162, 2055, 6343, 4739];
-/// The port of a packet where a rule leaves it open.
+/// Ports to which one speaks and gets no answer: DHCP (which is broadcast), syslog, SNMP traps, flow exports.
+const ONE_WAY: [u16; 7] = [67, 68, 162, 514, 2055, 4739, 6343];
+/// Ports that both sides use: NTP, IKE, RIP, HSRP, GTP-U, BFD, VXLAN, Geneve, `WireGuard`.
+const SYMMETRIC: [u16; 12] = [123, 500, 520, 1701, 1985, 2152, 3784, 4500, 4789, 6081, 8472, 51_820];
+/// The port of a packet where nothing says one.
 const DNS: u16 = 53;
-/// Where a client's port is.
-const CLIENT: u16 = 49_152;
-const ECHO_REQUEST: u8 = 8;
-const ECHO_REQUEST_V6: u8 = 128;
+/// Where clients' ports are (RFC 6335; Linux ends earlier).
+const CLIENT: (u16, u16) = (49_152, 60_999);
+/// Things that are told; of more nobody reads.
+const MOST_FOUND: usize = 300;
+/// What a verdict costs, in steps for each rule that there is.
+const STEPS: usize = 24;
 
-/// Addresses of documentation (RFC 5737, RFC 3849): they stand in for anybody.
+/// Addresses of documentation (RFC 5737, RFC 3849): they stand in for anybody who asks, and anybody who is asked.
 const ANYBODY: [IpAddr; 4] = [
-    IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-    IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)),
-    IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
-    IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1)),
 ];
 
-pub(super) fn find(intent: &Intent, at: Timestamp) -> Vec<Item> {
-    let evaluator = Evaluator::new(intent);
-    let mut advice = of_filters(intent, &evaluator, at);
-    advice.extend(pods::find(intent, &evaluator, at));
-    advice
+/// What packets are judged by.
+pub(super) struct Scene<'s, 'i> {
+    intent: &'i Intent,
+    evaluator: &'s Evaluator<'i>,
+    order: &'s Order<'i>,
+    at: Timestamp,
+    /// Switches that differ in what is asked there, and their numbers in the order.
+    switches: Vec<(&'i str, u128)>,
+    /// The addresses of segments in which frames enter on some switch, IPv6 and IPv4.
+    placed: [Set; 2],
+    rules: usize,
 }
 
-fn of_filters(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Item> {
-    let mut left = MOST;
-    let mut advice = Vec::new();
-    for (name, policy) in &intent.filters {
-        if policy.replies == Replies::Reverse {
-            continue;
-        }
-        let object = format!("FilterPolicy/{name}");
-        let switch = policy.switches.first().or_else(|| intent.switches.keys().next());
-        let switch = switch.map_or(IMPLIED_SWITCH, String::as_str);
-        let allowing =
-            policy.rules.iter().filter(|rule| rule.action == FilterAction::Allow && rule.is_in_force(at));
-        for rule in allowing {
-            if left == 0 {
-                return advice;
-            }
-            left -= 1;
-            let judge = |packet: &Packet| evaluator.evaluate(Some(switch), at, packet);
-            if let Some(found) =
-                requests(intent, policy, rule).iter().find_map(|sent| lost(sent, &object, rule, judge))
-            {
-                advice.push(found);
+impl<'s, 'i> Scene<'s, 'i> {
+    pub(super) fn new(
+        intent: &'i Intent,
+        evaluator: &'s Evaluator<'i>,
+        order: &'s Order<'i>,
+        at: Timestamp,
+    ) -> Self {
+        let mut switches: Vec<(&str, u128)> = Vec::new();
+        for name in intent.switches.keys().map(String::as_str) {
+            let number = order.switch(name);
+            if !switches.iter().any(|(_, other)| *other == number) {
+                switches.push((name, number));
             }
         }
+        if switches.is_empty() {
+            switches.push((IMPLIED_SWITCH, order.switch(IMPLIED_SWITCH)));
+        }
+        let mut placed = [Set::empty(), Set::empty()];
+        for (name, segment) in &intent.segments {
+            if segment.vlan.is_some() || !segment.ports.is_empty() {
+                let own = order.addresses().of_segment(name);
+                placed = [placed[0].or(&own[0]), placed[1].or(&own[1])];
+            }
+        }
+        let rules = order.takers.len() + 100;
+        Self { intent, evaluator, order, at, switches, placed, rules }
     }
-    advice
+
+    /// The segments in which a packet between two addresses passes a switch: that of its source, and that of its
+    /// destination, for whatever brings it from one to the other is not ours. What answers it passes in the same ones.
+    /// None: it has no business there.
+    fn hops(&self, switch: &str, src: IpAddr, dst: IpAddr) -> Option<Vec<Option<String>>> {
+        let own = |src: IpAddr, dst: IpAddr| {
+            self.evaluator.entrance(Some(switch), &Packet::udp(src, 0, dst, 0)).segment
+        };
+        let (first, second) = (own(src, dst), own(dst, src));
+        let mut hops: Vec<Option<String>> = [first, second].into_iter().flatten().map(Some).collect();
+        hops.dedup();
+        if hops.is_empty() {
+            let elsewhere = |address: IpAddr| self.placed[usize::from(address.is_ipv4())].has(bits(address));
+            if elsewhere(src) || elsewhere(dst) {
+                return None;
+            }
+            hops.push(None);
+        }
+        Some(hops)
+    }
+
+    /// The denial of an answer to a packet that passes, and where that is so. `is_ours` says for one of the packet's
+    /// verdicts whether it is what is looked at. With a segment, both pass the switch there and nowhere else.
+    fn denied(
+        &self,
+        switch: &str,
+        segment: Option<&str>,
+        packet: &Packet,
+        is_ours: &dyn Fn(&Verdict) -> bool,
+        work: &mut Work,
+    ) -> Option<(Lost, Verdict)> {
+        let (src, dst) = packet.addresses()?;
+        let answer = answer_to(packet)?;
+        let hops = match segment {
+            Some(segment) => vec![Some(segment.to_owned())],
+            None => self.hops(switch, src, dst)?,
+        };
+        let at = |packet: &Packet, hop: &Option<String>| Packet {
+            ingress: hop.clone().map(Ingress::Segment),
+            ..packet.clone()
+        };
+        work.step(hops.len() * 2 * self.rules * STEPS);
+        let judge = |packet: &Packet| self.evaluator.evaluate(Some(switch), self.at, packet);
+        let passing: Vec<Verdict> = hops.iter().map(|hop| judge(&at(packet, hop))).collect();
+        if !passing.iter().all(|verdict| verdict.allow) || !passing.iter().any(is_ours) {
+            return None;
+        }
+        hops.iter().find_map(|hop| {
+            let answer = at(&answer, hop);
+            let verdict = judge(&answer);
+            let lost = || Lost { switch: switch.to_owned(), packet: at(packet, hop), answer };
+            (!verdict.allow).then(|| (lost(), verdict))
+        })
+    }
 }
 
-/// What is to be said if this packet passes by this rule, and its answer is denied.
-fn lost(sent: &Request, object: &str, rule: &FilterRule, judge: impl Fn(&Packet) -> Verdict) -> Option<Item> {
-    let verdict = judge(&sent.packet);
-    let ours = verdict.allow
-        && verdict.policy.as_deref() == Some(object)
-        && verdict.rule.as_deref() == Some(rule.name.as_str());
-    if !ours {
-        return None;
-    }
-    let back = judge(&sent.answer);
-    if back.allow {
-        return None;
-    }
-    let by = match (back.policy, back.rule) {
+/// Who denies, in words.
+fn by(verdict: &Verdict) -> String {
+    match (&verdict.policy, &verdict.rule) {
         (Some(policy), Some(rule)) => format!("{policy}, rule {rule}"),
-        (Some(policy), None) => policy,
+        (Some(policy), None) => policy.clone(),
         _ => "the switch".to_owned(),
-    };
-    let (from, to) = sent.answer.addresses()?;
-    Some(Item {
-        object: object.to_owned(),
-        rule: Some(rule.name.clone()),
-        kind: Kind::RepliesLost,
-        message: format!(
-            "rule {} lets {} through, and no answer back: for example, one from {from} to {to} is denied by {by}",
-            rule.name, sent.what
-        ),
-        help: sent.help.to_owned(),
-    })
-}
-
-/// A packet that asks for an answer, and the answer.
-struct Request {
-    what: &'static str,
-    help: &'static str,
-    packet: Packet,
-    answer: Packet,
-}
-
-/// Packets that a rule lets through and that ask for an answer which the policy's `replies` do not cover, one of each kind.
-fn requests(intent: &Intent, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Request> {
-    let mut requests = Vec::new();
-    // What is for many is answered by each as it likes.
-    let Some((src, dst)) = pair(intent, rule).filter(|(_, dst)| !is_for_many(*dst)) else { return requests };
-    let reverse =
-        "`replies: reverse` lets answers back that look like it; or allow them by a rule of their own";
-    // A rule about all traffic is about TCP, too, whose answers come back: it may be meant so.
-    for traffic in &rule.traffic {
-        match *traffic {
-            TrafficMatch::Ports { protocol, source, destination, tcp_flags } => {
-                // Who opens no connection, or answers himself from a port of his own, awaits no answer.
-                let answers = tcp_flags.is_some_and(|flags| flags.set & tcp_flags::ACK != 0)
-                    || source.is_some() && destination.is_none();
-                let tcp = protocol == PortProtocol::Tcp;
-                let dport = destination.map_or(DNS, |(low, _)| low);
-                let one_way =
-                    !tcp && destination.is_some_and(|(low, high)| low == high && ONE_WAY.contains(&low));
-                if answers || one_way || tcp && policy.replies != Replies::None {
-                    continue;
-                }
-                let sport = source.map_or(CLIENT, |(low, _)| low);
-                let (packet, answer, what) = match protocol {
-                    PortProtocol::Tcp => (
-                        Packet::tcp(src, sport, dst, dport, tcp_flags::SYN),
-                        Packet::tcp(dst, dport, src, sport, tcp_flags::SYN | tcp_flags::ACK),
-                        "TCP connections",
-                    ),
-                    PortProtocol::Udp => {
-                        (Packet::udp(src, sport, dst, dport), Packet::udp(dst, dport, src, sport), "UDP")
-                    }
-                    PortProtocol::Sctp => {
-                        (Packet::sctp(src, sport, dst, dport), Packet::sctp(dst, dport, src, sport), "SCTP")
-                    }
-                };
-                let help = if tcp { "`replies: established` lets TCP's answers back" } else { reverse };
-                requests.push(Request { what, help, packet, answer });
-            }
-            TrafficMatch::Icmp(matched)
-                if src.is_ipv4() && matched.icmp_type.is_none_or(|of| of == ECHO_REQUEST) =>
-            {
-                let (packet, answer) =
-                    (Packet::icmp(src, dst, ECHO_REQUEST, 0), Packet::icmp(dst, src, 0, 0));
-                requests.push(Request { what: "echo requests", help: reverse, packet, answer });
-            }
-            TrafficMatch::IcmpV6(matched)
-                if src.is_ipv6() && matched.icmp_type.is_none_or(|of| of == ECHO_REQUEST_V6) =>
-            {
-                let (packet, answer) = (
-                    Packet::icmp(src, dst, ECHO_REQUEST_V6, 0),
-                    Packet::icmp(dst, src, ECHO_REQUEST_V6 + 1, 0),
-                );
-                requests.push(Request { what: "echo requests", help: reverse, packet, answer });
-            }
-            _ => {}
-        }
     }
-    requests
 }
 
-/// One address of each side, of one family.
-fn pair(intent: &Intent, rule: &FilterRule) -> Option<(IpAddr, IpAddr)> {
-    let side = |peers: &[FilterPeer], anybody: [IpAddr; 2]| -> Vec<IpAddr> {
-        if peers.is_empty() {
-            anybody.to_vec()
-        } else {
-            peers.iter().flat_map(|peer| some_of(intent, peer)).collect()
-        }
+/// An answer in words: from where to where, and where it enters.
+fn example(lost: &Lost) -> String {
+    let Some((from, to)) = lost.answer.addresses() else { return String::new() };
+    let port = lost.answer.ports().map_or_else(String::new, |(port, _)| format!(" (port {port})"));
+    let place = match &lost.answer.ingress {
+        Some(Ingress::Segment(segment)) => format!(", in segment {segment},"),
+        _ => String::new(),
     };
-    let [v4, other_v4, v6, other_v6] = ANYBODY;
-    let (sources, destinations) = (side(&rule.from, [v4, v6]), side(&rule.to, [other_v4, other_v6]));
-    let fits =
-        |source: &IpAddr| destinations.iter().find(|to| to.is_ipv4() == source.is_ipv4() && *to != source);
-    sources.iter().find_map(|source| Some((*source, *fits(source)?)))
+    format!("one from {from}{port} to {to}{place}")
 }
 
-/// Of a CIDR's first addresses those that are no exceptions.
-fn first_of<'n>(cidr: &'n IpNet, except: &'n [IpNet]) -> impl Iterator<Item = IpAddr> + 'n {
-    cidr.hosts().take(16).filter(|address| !except.iter().any(|net| net.contains(address)))
-}
-
-/// An address or two of a peer, if it has some that are easily found.
-fn some_of(intent: &Intent, peer: &FilterPeer) -> Vec<IpAddr> {
-    let first = |net: &IpNet| net.hosts().next();
-    match peer {
-        FilterPeer::Cidr { cidr, except } => first_of(cidr, except).take(1).collect(),
-        FilterPeer::Group(name) => intent
-            .groups
-            .get(name)
-            .into_iter()
-            .flat_map(|group| &group.cidrs)
-            .filter_map(first)
-            .take(4)
-            .collect(),
-        FilterPeer::Segment(name) => intent
-            .segments
-            .get(name)
-            .into_iter()
-            .flat_map(|segment| &segment.subnets)
-            .filter_map(first)
-            .take(4)
-            .collect(),
-        FilterPeer::Host(name) => intent
-            .hosts
-            .get(name)
-            .into_iter()
-            .flat_map(|host| host.addresses.iter().copied())
-            .take(4)
-            .collect(),
-        FilterPeer::Pods { .. } => Vec::new(),
+/// A packet that asks for an answer.
+fn request(protocol: PortProtocol, (src, sport): (IpAddr, u16), (dst, dport): (IpAddr, u16)) -> Packet {
+    match protocol {
+        PortProtocol::Tcp => Packet::tcp(src, sport, dst, dport, tcp_flags::SYN),
+        PortProtocol::Udp => Packet::udp(src, sport, dst, dport),
+        PortProtocol::Sctp => Packet::sctp(src, sport, dst, dport),
     }
+}
+
+/// What comes back.
+fn answer_to(packet: &Packet) -> Option<Packet> {
+    let Kind::Ip { src, dst, protocol, l4, .. } = packet.kind else { return None };
+    let l4 = match l4 {
+        L4::Ports { source, destination, .. } => {
+            let flags = packet.tcp_flags().map_or(0, |_| tcp_flags::SYN | tcp_flags::ACK);
+            L4::Ports { source: destination, destination: source, tcp_flags: flags }
+        }
+        L4::Icmp { code, .. } => L4::Icmp { icmp_type: if protocol == ICMP { 0 } else { 129 }, code },
+        L4::None => return None,
+    };
+    Some(Packet::new(Kind::Ip { src: dst, dst: src, protocol, fragment: false, l4 }))
+}
+
+/// What a protocol's packets are called.
+fn name_of(protocol: PortProtocol) -> &'static str {
+    match protocol {
+        PortProtocol::Tcp => "TCP connections",
+        PortProtocol::Udp => "UDP",
+        PortProtocol::Sctp => "SCTP",
+    }
+}
+
+/// The port of a client that asks at this one.
+fn client_of(port: u16) -> u16 {
+    if SYMMETRIC.contains(&port) { port } else { CLIENT.0 }
+}
+
+pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
+    let mut found = filters::find(scene, work);
+    found.extend(pods::find(scene, work));
+    found
 }

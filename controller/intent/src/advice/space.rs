@@ -143,9 +143,8 @@ impl Region {
         let fields =
             [addresses, addresses, &full.bytes, &full.ports, &full.ports, &full.bytes, &full.fragment];
         let [src, dst, protocol, sport, dport, flags, fragment] = fields.map(Set::clone);
-        let fields = [src, dst, protocol, sport, dport, flags, fragment, Set::empty(), Set::empty()];
-        let region = Self { v4, fields };
-        region.with(Field::Segment, segments.clone()).with(Field::Switch, switches.clone())
+        let fields = [src, dst, protocol, sport, dport, flags, fragment, segments.clone(), switches.clone()];
+        Self { v4, fields }
     }
 
     pub(super) fn get(&self, field: Field) -> &Set {

@@ -139,6 +139,22 @@ proptest! {
             }
         }
     }
+
+    /// What is said to be lost passes, and its answer does not.
+    #[test]
+    fn lost_answers_are_denied(intent in intents()) {
+        let evaluator = Evaluator::new(&intent);
+        for item in find(&intent, now()).items {
+            let Kind::RepliesLost(lost) = &item.kind else { continue };
+            let judge = |packet: &Packet| evaluator.evaluate(Some(&lost.switch), now(), packet);
+            prop_assert!(judge(&lost.packet).allow, "{:#?}", item);
+            let answer = judge(&lost.answer);
+            prop_assert!(!answer.allow, "{:#?}", item);
+            prop_assert!(item.message.contains(answer.policy.as_deref().unwrap()), "{:#?}", item);
+            let ends = lost.packet.addresses().map(|(src, dst)| (dst, src));
+            prop_assert_eq!(lost.answer.addresses(), ends);
+        }
+    }
 }
 
 /// One packet of a box, and the switch that it is on; none where it would be no IP packet.
@@ -182,17 +198,19 @@ fn packet_of<'i>(order: &Order<'i>, region: &Region) -> Option<(Packet, Option<&
 #[test]
 fn work_is_bounded() {
     let mut intent = large_filter(10_000);
+    let start = Instant::now();
+    let advice = find(&intent, now());
+    println!("10,000 rules without replies: {:?}", start.elapsed());
+    assert_eq!(advice.items.len(), 300);
+    assert!(advice.incomplete.unwrap().contains("enough answers that are lost were found"));
+
     for policy in intent.filters.values_mut() {
         policy.replies = Replies::Established;
     }
     let start = Instant::now();
-    let (order, mut work) = {
-        let mut work = Work::new(WORK);
-        (Order::new(&intent, now(), &mut work), work)
-    };
-    assert_eq!(super::unreached::find(&order, &mut work), []);
-    assert_eq!(work.missed, 0);
+    let advice = find(&intent, now());
     println!("10,000 rules: {:?}", start.elapsed());
+    assert_eq!(advice, super::Advice::default());
 
     // Rules that all cross each other, and one that they would have to cover.
     let mut rules = String::new();

@@ -111,6 +111,11 @@ impl<'a> Evaluator<'a> {
         Self { intent, pods, nodes, hosts, segment_hosts, filters, representatives, denial_by_pods }
     }
 
+    /// The pod that has an address.
+    pub(crate) fn pod(&self, address: IpAddr) -> Option<&'a Pod> {
+        self.pods.get(&address).map(|entry| entry.pod)
+    }
+
     /// Judges one packet on one switch at one moment.
     ///
     /// Without a switch it is the [`IMPLIED_SWITCH`]. A switch that the intent does not declare is one that no policy

@@ -92,7 +92,7 @@ pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> (Vec<Diagnos
     let warning = |item: advice::Item| {
         let code = match item.kind {
             advice::Kind::Unreached { .. } => Code::NeverMatches,
-            advice::Kind::RepliesLost => Code::RepliesLost,
+            advice::Kind::RepliesLost(_) => Code::RepliesLost,
         };
         let rule = item.rule.as_deref();
         let warning = sources.diagnostic(Severity::Warning, code, &item.object, rule, item.message);

@@ -520,6 +520,39 @@ fn live_is_what_the_switch_holds() {
     outplane([&["trace", &path, "--live", "--both"], &telnet[..]].concat()).ends(2);
 }
 
+/// A rule that is over is none of the files' any more. The switch has it until somebody takes it away.
+#[test]
+fn a_rule_that_is_over_stays_in_the_switch() {
+    let folder = folder();
+    let places = PLACES.replace("action: deny", "expires: 2099-01-01, action: deny");
+    let path = file(folder.path(), "places.yaml", &places);
+    let switch = SoftSwitch::start();
+    let applied = outplane(["apply", &path, "--address", &switch.address]).ends(0);
+    assert!(applied.err.contains("nobody takes it from the switches then"), "{}", applied.err);
+    let telnet = ["--src", "10.1.0.7", "--dst", "10.1.0.9", "--dport", "23", "--port", "1", "--vlan", "10"];
+    let trace = |more: &[&str]| {
+        outplane([&["trace", &path, "-o", "json"], &telnet[..], more].concat()).ends(0).json()
+    };
+    let (before, after) = (["--at", "2098-12-31"], ["--at", "2099-01-01"]);
+    let live = ["--live", "--address", &switch.address];
+    for (more, verdict, files) in [
+        (before.to_vec(), "deny", Value::Null),
+        (after.to_vec(), "allow", Value::Null),
+        ([&live[..], &before].concat(), "deny", Value::Null),
+        ([&live[..], &after].concat(), "deny", json!("allow")),
+    ] {
+        let found = trace(&more);
+        let core = &found["switches"][0];
+        assert_eq!(core["verdict"], json!(verdict), "{more:?}: {found}");
+        assert_eq!(core.pointer("/files/verdict").unwrap_or(&Value::Null), &files, "{more:?}: {found}");
+    }
+    // The next apply takes it away.
+    let last = ["apply", &path, "--address", &switch.address, "--allow-empty"];
+    outplane([&last[..], &after].concat()).ends(0);
+    let found = trace(&[&live[..], &after].concat());
+    assert_eq!(found["switches"][0]["verdict"], json!("allow"), "{found}");
+}
+
 #[test]
 fn whoever_stops_reading_is_no_error() {
     let mut child = command(["trace", CAMPUS, "--batch"])

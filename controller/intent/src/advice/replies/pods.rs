@@ -1,89 +1,261 @@
-//! The commonest pair of NetworkPolicies: one that lets nobody in, and one that lets names be asked for.
+//! Policies of pods: what their rules let through, and what pods send of which no policy speaks. The commonest pair of
+//! NetworkPolicies is one that lets nobody in, and one that lets names be asked for.
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-
-use super::{ANYBODY, CLIENT, MOST, first_of};
-use crate::advice::{Item, Kind};
-use crate::evaluate::{Evaluator, IMPLIED_SWITCH, selects};
-use crate::model::{Intent, NetworkPeer, NetworkPolicyRule, NetworkPort, ObjectName, Pod, PortProtocol};
-use crate::packet::Packet;
+use super::{ANYBODY, DNS, MOST_FOUND, ONE_WAY, Scene, client_of, name_of, request};
+use crate::advice::{Item, Kind, Lost, Work};
+use crate::evaluate::{Outcome, Stage, Verdict, is_for_many, selects};
+use crate::model::{
+    ClusterAction, ClusterPeer, LabelSelector, NetworkPeer, NetworkPort, ObjectName, Pod, PodsAnywhere,
+    PortProtocol,
+};
 
 /// Pods of a policy that are tried: those of one policy are alike in most cases.
 const PODS: usize = 4;
+/// Addresses of a rule's peers that are tried.
+const PEERS: usize = 6;
 
-pub(super) fn find(intent: &Intent, evaluator: &Evaluator<'_>, at: Timestamp) -> Vec<Item> {
-    let switch = intent.switches.keys().next().map_or(IMPLIED_SWITCH, String::as_str);
-    let judge = |packet: &Packet| evaluator.evaluate(Some(switch), at, packet);
-    let policies = intent.network_policies.iter().take(MOST);
-    let lost = |name: &ObjectName, pod: &Pod, rule: &NetworkPolicyRule| {
-        let (source, destination, port) = request(intent, pod, rule)?;
-        if !judge(&Packet::udp(source, CLIENT, destination, port)).allow {
+/// A rule that lets something through.
+struct Rule<'i> {
+    name: String,
+    /// Out of the pods, or into them.
+    egress: bool,
+    /// Addresses of its peers; none given means everybody.
+    peers: Vec<IpAddr>,
+    ports: &'i [NetworkPort],
+}
+
+pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
+    let mut found = Vec::new();
+    for (name, policy) in &scene.intent.network_policies {
+        if !may_go_on(&found, work) {
+            continue;
+        }
+        let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+        let pods = scene.pods_of(&name.namespace, &policy.pods, work);
+        let mut rules = Vec::new();
+        for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
+            for (n, rule) in own.iter().flatten().enumerate().filter(|(_, rule)| !rule.ports.is_empty()) {
+                let peers =
+                    rule.peers.iter().flat_map(|peer| scene.network_peer(&name.namespace, peer, work));
+                let peers =
+                    if rule.peers.is_empty() { ANYBODY.to_vec() } else { peers.take(PEERS).collect() };
+                rules.push(Rule { name: rule_name(egress, n), egress, peers, ports: &rule.ports });
+            }
+        }
+        let lost = rules.iter().find_map(|rule| scene.of_rule(&object, rule, &pods, work));
+        let alone = || policy.ingress.is_some();
+        let item = lost.or_else(|| scene.of_isolation(&object, &pods, work).filter(|_| alone()));
+        found.extend(item);
+        if work.is_over() {
+            work.miss();
+        }
+    }
+    for (name, policy) in &scene.intent.cluster_policies {
+        if !may_go_on(&found, work) {
+            continue;
+        }
+        let object = format!("ClusterNetworkPolicy/{name}");
+        let pods = scene.pods_anywhere(&policy.subject, work);
+        let mut rules = Vec::new();
+        for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
+            for (n, rule) in own.iter().enumerate() {
+                if rule.action == ClusterAction::Accept && !rule.ports.is_empty() {
+                    let peers = rule.peers.iter().flat_map(|peer| scene.cluster_peer(peer, work));
+                    let peers = peers.take(PEERS).collect();
+                    let name = rule.name.clone().unwrap_or_else(|| rule_name(egress, n));
+                    rules.push(Rule { name, egress, peers, ports: &rule.ports });
+                }
+            }
+        }
+        found.extend(rules.iter().find_map(|rule| scene.of_rule(&object, rule, &pods, work)));
+        if work.is_over() {
+            work.miss();
+        }
+    }
+    found
+}
+
+fn may_go_on(found: &[Item], work: &mut Work) -> bool {
+    if found.len() >= MOST_FOUND {
+        work.spare();
+        return false;
+    }
+    work.next()
+}
+
+fn rule_name(egress: bool, n: usize) -> String {
+    format!("{}[{n}]", if egress { "egress" } else { "ingress" })
+}
+
+impl<'i> Scene<'_, 'i> {
+    /// What is to be said of a rule: the first packet that it lets through and whose answer is denied.
+    fn of_rule(&self, object: &str, rule: &Rule<'_>, pods: &[&Pod], work: &mut Work) -> Option<Item> {
+        for (own, peer) in pairs(pods, &rule.peers) {
+            let (src, dst) = if rule.egress { (own, peer) } else { (peer, own) };
+            for (protocol, port) in rule.ports.iter().flat_map(|port| self.numbers(port, dst)) {
+                let found = self.ask(protocol, src, dst, port, work);
+                let Some((lost, verdict)) = found else { continue };
+                let way = if rule.egress { "out of" } else { "into" };
+                let what = format!("{} to port {port} {way} a pod", name_of(protocol));
+                return Some(item(object, Some(&rule.name), &format!("it lets {what}"), lost, &verdict));
+            }
+            if work.is_over() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What pods send of which no policy speaks, and whose answers a policy keeps out that isolates them for ingress.
+    fn of_isolation(&self, object: &str, pods: &[&Pod], work: &mut Work) -> Option<Item> {
+        let answers_names = |pod: &&Pod| {
+            pod.named_ports.iter().any(|((_, by), port)| (*by, *port) == (PortProtocol::Udp, DNS))
+        };
+        let servers =
+            self.intent.pods.values().filter(answers_names).flat_map(|pod| pod.addresses.iter().copied());
+        let mut servers: Vec<IpAddr> = servers.take(PEERS).collect();
+        if servers.is_empty() {
+            servers.extend(ANYBODY);
+        }
+        for (own, peer) in pairs(pods, &servers) {
+            let Some((lost, verdict)) = self.ask(PortProtocol::Udp, own, peer, DNS, work) else { continue };
+            let isolated =
+                verdict.policy.as_deref() == Some(object) && verdict.rule.as_deref() == Some("isolation");
+            let sent = self.evaluator.evaluate(Some(&lost.switch), self.at, &lost.packet);
+            let free =
+                sent.steps.iter().any(|step| step.stage == Stage::Egress && step.outcome == Outcome::None);
+            if isolated && free {
+                let what = "no policy says what the pods that it isolates may send: UDP gets out";
+                return Some(item(object, None, what, lost, &verdict));
+            }
+        }
+        None
+    }
+
+    fn ask(
+        &self,
+        protocol: PortProtocol,
+        src: IpAddr,
+        dst: IpAddr,
+        port: u16,
+        work: &mut Work,
+    ) -> Option<(Lost, Verdict)> {
+        if is_for_many(dst) || protocol != PortProtocol::Tcp && ONE_WAY.contains(&port) {
             return None;
         }
-        let back = judge(&Packet::udp(destination, port, source, CLIENT));
-        let isolated = !back.allow && back.rule.as_deref() == Some("isolation");
-        let by = back.policy.filter(|_| isolated)?;
-        Some(Item {
-            object: format!("NetworkPolicy/{}/{}", name.namespace, name.name),
-            rule: None,
-            kind: Kind::RepliesLost,
-            message: format!(
-                "it lets UDP to port {port} out of a pod, and no answer back: for example, what {destination} answers \
-                 {source} is denied by {by}, isolation"
-            ),
-            help: "a switch keeps no state: annotate a policy that isolates the pod for ingress with \
-                   `outplane.dev/replies: reverse`, or set `replies: reverse` for all of them with an object of kind \
-                   KubernetesDefaults"
-                .to_owned(),
-        })
-    };
-    let of_policy = |name: &ObjectName, rules: &[NetworkPolicyRule], pods: &[&Pod]| {
-        rules.iter().find_map(|rule| pods.iter().find_map(|pod| lost(name, pod, rule)))
-    };
-    let of_policies = policies.filter_map(|(name, policy)| {
-        let rules =
-            policy.egress.as_deref().filter(|rules| rules.iter().any(|rule| udp_port(rule).is_some()))?;
-        let first = ObjectName { namespace: name.namespace.clone(), name: String::new() };
-        let pods = intent.pods.range(first..).take_while(|(pod, _)| pod.namespace == name.namespace);
-        let pods = pods.map(|(_, pod)| pod).filter(|pod| selects(&policy.pods, &pod.labels));
-        of_policy(name, rules, &pods.take(PODS).collect::<Vec<_>>())
-    });
-    of_policies.collect()
-}
+        let packet = request(protocol, (src, client_of(port)), (dst, port));
+        let mut switches = self.switches.iter();
+        switches.find_map(|(switch, _)| self.denied(switch, None, &packet, &|_| true, work))
+    }
 
-/// A port that a rule lets UDP out to.
-fn udp_port(rule: &NetworkPolicyRule) -> Option<u16> {
-    rule.ports.iter().find_map(|port| match port {
-        NetworkPort::Range(PortProtocol::Udp, low, high) if low == high => Some(*low),
-        _ => None,
-    })
-}
-
-/// From where to where a rule lets UDP out of a pod, and to which port.
-fn request(intent: &Intent, pod: &Pod, rule: &NetworkPolicyRule) -> Option<(IpAddr, IpAddr, u16)> {
-    let port = udp_port(rule)?;
-    let source = *pod.addresses.first()?;
-    let fits = |address: &IpAddr| address.is_ipv4() == source.is_ipv4() && *address != source;
-    let anybody = || ANYBODY.into_iter().find(fits);
-    let destination = match rule.peers.first() {
-        None => anybody(),
-        Some(NetworkPeer::IpBlock { cidr, except }) => first_of(cidr, except).find(fits),
-        Some(NetworkPeer::Pods { namespaces, pods }) => {
-            let in_place = |name: &ObjectName| match namespaces {
-                Some(namespaces) => {
-                    intent.namespaces.get(&name.namespace).is_some_and(|labels| selects(namespaces, labels))
-                }
-                // Of the policy's own namespace, which is this pod's: the verdict tells.
-                None => true,
-            };
-            let other = |(name, other): (&ObjectName, &Pod)| {
-                let meant = selects(pods, &other.labels) && in_place(name);
-                meant.then(|| other.addresses.iter().copied().find(fits)).flatten()
-            };
-            intent.pods.iter().find_map(other)
+    /// The ports that are meant for a destination: both ends of a range.
+    fn numbers(&self, port: &NetworkPort, dst: IpAddr) -> Vec<(PortProtocol, u16)> {
+        let named = |name: &str| {
+            let pod = self.evaluator.pod(dst);
+            let ports = pod.into_iter().flat_map(|pod| &pod.named_ports);
+            ports.filter(|((own, _), _)| own == name).map(|((_, by), port)| (*by, *port)).collect::<Vec<_>>()
+        };
+        match port {
+            NetworkPort::All(protocol) => vec![(*protocol, DNS)],
+            NetworkPort::Range(protocol, low, high) if low == high => vec![(*protocol, *low)],
+            NetworkPort::Range(protocol, low, high) => vec![(*protocol, *low), (*protocol, *high)],
+            NetworkPort::Named(wanted, name) => {
+                named(name).into_iter().filter(|(protocol, _)| protocol == wanted).collect()
+            }
+            NetworkPort::NamedAnyProtocol(name) => named(name),
         }
+    }
+
+    /// Some pods of a namespace that a selector selects.
+    fn pods_of(&self, namespace: &str, selector: &LabelSelector, work: &mut Work) -> Vec<&'i Pod> {
+        let first = ObjectName { namespace: namespace.to_owned(), name: String::new() };
+        let pods = self.intent.pods.range(first..).take_while(|(pod, _)| pod.namespace == namespace);
+        let pods = pods.inspect(|_| work.step(8)).map(|(_, pod)| pod);
+        pods.filter(|pod| selects(selector, &pod.labels)).take(PODS).collect()
+    }
+
+    fn pods_anywhere(&self, meant: &PodsAnywhere, work: &mut Work) -> Vec<&'i Pod> {
+        let namespaces =
+            self.intent.namespaces.iter().filter(|(_, labels)| selects(&meant.namespaces, labels));
+        namespaces.flat_map(|(name, _)| self.pods_of(name, &meant.pods, work)).take(PODS).collect()
+    }
+
+    /// Some addresses of a peer.
+    fn network_peer(&self, own: &str, peer: &NetworkPeer, work: &mut Work) -> Vec<IpAddr> {
+        let pods = match peer {
+            NetworkPeer::IpBlock { cidr, except } => return first_of(cidr, except).collect(),
+            NetworkPeer::Pods { namespaces: None, pods } => self.pods_of(own, pods, work),
+            NetworkPeer::Pods { namespaces: Some(namespaces), pods } => {
+                let meant = PodsAnywhere { namespaces: namespaces.clone(), pods: pods.clone() };
+                self.pods_anywhere(&meant, work)
+            }
+        };
+        pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect()
+    }
+
+    fn cluster_peer(&self, peer: &ClusterPeer, work: &mut Work) -> Vec<IpAddr> {
+        match peer {
+            ClusterPeer::Pods(meant) => {
+                let pods = self.pods_anywhere(meant, work);
+                pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect()
+            }
+            ClusterPeer::Nodes(selector) => {
+                let nodes = self.intent.nodes.values().filter(|node| selects(selector, &node.labels));
+                nodes.flat_map(|node| node.addresses.iter().copied()).take(2).collect()
+            }
+            ClusterPeer::Networks(cidrs) => cidrs.iter().flat_map(|cidr| first_of(cidr, &[])).collect(),
+        }
+    }
+}
+
+/// The first two addresses of a CIDR that are no exceptions, if they are among its first ones.
+fn first_of<'n>(cidr: &'n ipnet::IpNet, except: &'n [ipnet::IpNet]) -> impl Iterator<Item = IpAddr> + 'n {
+    cidr.hosts().take(64).filter(|address| !except.iter().any(|net| net.contains(address))).take(2)
+}
+
+/// Every address of some pods with every other of its family.
+fn pairs(pods: &[&Pod], peers: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
+    let own = pods.iter().flat_map(|pod| pod.addresses.iter().copied());
+    let fits = |own: IpAddr| {
+        let others =
+            peers.iter().copied().filter(move |peer| peer.is_ipv4() == own.is_ipv4() && *peer != own);
+        others.map(move |peer| (own, peer))
     };
-    Some((source, destination?, port))
+    own.flat_map(fits).collect()
+}
+
+fn item(object: &str, rule: Option<&str>, what: &str, lost: Lost, verdict: &Verdict) -> Item {
+    let (from, to) = lost
+        .answer
+        .addresses()
+        .map_or_else(Default::default, |(from, to)| (from.to_string(), to.to_string()));
+    let by = match (&verdict.policy, &verdict.rule) {
+        (Some(policy), Some(rule)) => format!("{policy}, {rule}"),
+        _ => "the switch".to_owned(),
+    };
+    let by_pods = verdict.policy.as_ref().is_some_and(|policy| !policy.starts_with("FilterPolicy/"));
+    let help = match (by_pods, rule) {
+        (true, None) => {
+            "a switch keeps no state, and only what a rule lets out has answers: say what they may send (`policyTypes: \
+             [Egress]` and `egress` rules; `egress: [{}]` is everything), and annotate a policy that isolates them with \
+             `outplane.dev/replies: reverse`"
+        }
+        (true, Some(_)) => {
+            "a switch keeps no state: annotate a policy that isolates the pod in the direction of the answer with \
+             `outplane.dev/replies: reverse`, or set `replies: reverse` for all of them with an object of kind \
+             KubernetesDefaults"
+        }
+        (false, _) => "allow the answers in a FilterPolicy that is asked before that one",
+    };
+    Item {
+        object: object.to_owned(),
+        rule: rule.map(str::to_owned),
+        kind: Kind::RepliesLost(Box::new(lost)),
+        message: format!(
+            "{what}, and no answer back: for example, what {from} answers {to} is denied by {by}"
+        ),
+        help: help.to_owned(),
+    }
 }
