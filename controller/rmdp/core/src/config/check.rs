@@ -10,16 +10,13 @@ use crate::key::{MAX_ATTEMPT, check_name};
 /// Why a shared configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Not TOML, an unknown key, or a value of the wrong type: with line and column.
-    #[error("the shared configuration cannot be read: {0}")]
-    Syntax(String),
     /// More than [`crate::object::MAX_CONFIG`].
     #[error("the shared configuration has {length} bytes, at most {} are taken", crate::object::MAX_CONFIG)]
     TooLarge {
         /// Its size.
         length: usize,
     },
-    /// Readable, but it cannot work: every fault.
+    /// It cannot be read, or cannot work: every fault, in the order of the lines.
     #[error("the shared configuration cannot work:{}", list(.0))]
     Faults(Vec<Problem>),
 }
@@ -27,6 +24,8 @@ pub enum ConfigError {
 /// One fault, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Line, from 1; 0 where it is about no line.
+    pub line: usize,
     /// The key, as in `claims.budget_ms`.
     pub key: String,
     /// What is wrong, and what would be right.
@@ -35,7 +34,13 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.what)
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
     }
 }
 
@@ -48,7 +53,7 @@ struct Problems(Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
-        self.0.push(Problem { key: key.into(), what: what.into() });
+        self.0.push(Problem { line: 0, key: key.into(), what: what.into() });
     }
 
     fn range(&mut self, key: &str, value: impl Into<u64>, low: u64, high: u64) {

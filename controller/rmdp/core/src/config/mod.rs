@@ -82,6 +82,7 @@
 //! ```
 
 mod check;
+mod read;
 mod times;
 
 use std::collections::BTreeMap;
@@ -400,9 +401,7 @@ impl SharedConfig {
         if text.len() > crate::object::MAX_CONFIG {
             return Err(ConfigError::TooLarge { length: text.len() });
         }
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        config.check()?;
-        Ok(config)
+        read::read(text)
     }
 
     /// As TOML, every key written out.

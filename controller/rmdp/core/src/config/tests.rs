@@ -120,12 +120,69 @@ fn faults_name_the_key_and_the_cure() {
         ("[switch.a]\ntls = { ca = \"ca\", key = \"k\" }", "switch.a.tls: cert and key belong together"),
         ("[claims]\nmore = 1", "unknown field `more`"),
         ("[claims]\ndelay_ms = -1", "invalid value"),
-        ("nonsense", "cannot be read"),
+        ("nonsense", "correct the TOML"),
     ];
     for (text, expected) in cases {
         let error = SharedConfig::from_toml(&format!("{SMALL}\n{text}")).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_lines() {
+    let text = r#"
+[[member]]
+name = "d1"
+sender = "one"
+role = "distributor"
+address = "192.0.2.1:8277"
+
+[[member]]
+name = "c1"
+sender = 11
+role = "boss"
+address = "192.0.2.2:8277"
+
+[[member]]
+name = "c2"
+sender = 0
+role = "controller"
+address = "192.0.2.3:8277"
+
+[claims]
+budget = 5
+budget_ms = 2000
+delay_ms = -1
+
+[switch."leaf.1"]
+address = "nowhere"
+"#;
+    let ConfigError::Faults(problems) = SharedConfig::from_toml(text).unwrap_err() else { panic!() };
+    let told: Vec<_> = problems.iter().map(|problem| (problem.line, problem.key.as_str())).collect();
+    let expected = [
+        (4, "member 1: sender"),
+        (11, "member 2: role"),
+        (21, "claims.budget"),
+        (22, "claims.budget_ms"),
+        (23, "claims.delay_ms"),
+        (26, "switch.leaf.1.address"),
+    ];
+    for one in expected {
+        assert!(told.contains(&one), "{one:?} of {problems:#?}");
+    }
+    assert_eq!(told.len(), 7, "each once: {problems:#?}");
+    // The only distributor could not be read: that is told, and not that there is none.
+    assert!(!told.contains(&(0, "member")), "{problems:#?}");
+    assert!(
+        problems.iter().any(|problem| problem.what.contains("0 is nobody's")
+            && problem.line == 16
+            && problem.key.starts_with("member 3")),
+        "{problems:#?}"
+    );
+    let ConfigError::Faults(problems) = SharedConfig::from_toml("a = [\nb = \"\n[x\n").unwrap_err() else {
+        panic!()
+    };
+    assert!(problems.iter().all(|problem| problem.line > 0), "{problems:#?}");
 }
 
 #[test]
