@@ -1,11 +1,10 @@
 //! Tasks that a command waits for: progress while it does, and what became of each switch.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Object, Outcome};
+use outplane_rmdp_core::object::Outcome;
 use outplane_rmdp_core::task::TransactionId;
 use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
@@ -15,6 +14,7 @@ use crate::exit::Exit;
 use crate::output::{BAD, FAINT, GOOD, WARN, styled};
 use crate::progress::{Line, Lines};
 use crate::runtime::Signals;
+use crate::standing::Standing;
 
 /// How long to wait for the switches, if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -24,6 +24,8 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mil
 
 /// After this long without a task, somebody should be asked why.
 const SILENCE: Duration = Duration::from_secs(2);
+/// And then so often.
+const WHY: Duration = Duration::from_secs(3);
 
 /// How to wait.
 #[derive(Clone, Copy, Debug)]
@@ -77,21 +79,21 @@ pub(crate) async fn wait(
         .collect();
     let mut interrupted = false;
     if !waiting.no_wait {
-        let watch = watch(objects, &mut watched, start);
+        let watch = watch(objects, &mut watched, lines, start);
         tokio::select! {
             ended = watch => ended,
             () = tokio::time::sleep(waiting.timeout) => {}
             () = signals.wait() => interrupted = true,
         }
     }
-    let hint = if waiting.no_wait { None } else { why(objects, &watched).await };
+    let hint = if waiting.no_wait { None } else { why(objects, &watched).await.map(|why| why.words()) };
     let end = watched.iter().filter_map(|watched| watched.seen).max();
     let seconds = rounded(end.unwrap_or_else(|| start.elapsed()));
     let done = watched.iter().all(|watched| watched.state() == "done");
     let patience = waiting.timeout;
     let switches = watched
         .into_iter()
-        .map(|watched| watched.ended(waiting.no_wait, interrupted, patience, hint.as_deref()))
+        .map(|watched| watched.ended(waiting.no_wait, interrupted, patience, hint.as_ref()))
         .collect();
     let exit = match (interrupted, done || waiting.no_wait) {
         (true, _) => Exit::Interrupted,
@@ -145,15 +147,22 @@ struct Watched {
 }
 
 /// Until all are decided.
-async fn watch(objects: &Objects, watched: &mut [Watched], start: Instant) {
+async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start: Instant) {
     let mut pause = LOOK.0;
+    let (mut fault, mut looked, mut said) = (String::new(), start, BTreeSet::new());
     loop {
         let mut news = false;
         let mut undecided = 0;
+        let mut failed = None;
         for one in watched.iter_mut().filter(|one| one.seen.is_none()) {
             match one.life.follow(objects).await {
                 Ok(new) => news |= new,
-                Err(error) => one.tell(&format!("the store: {error}")),
+                // It is the same store for all of them.
+                Err(error) => {
+                    undecided += 1;
+                    failed = Some(error.to_string());
+                    break;
+                }
             }
             if one.life.decision.is_some() {
                 one.seen = Some(start.elapsed());
@@ -165,29 +174,56 @@ async fn watch(objects: &Objects, watched: &mut [Watched], start: Instant) {
         if undecided == 0 {
             return;
         }
+        if let Some(failed) = &failed
+            && *failed != fault
+        {
+            lines.say(&format!("the store: {failed}"));
+        }
+        fault = failed.unwrap_or_default();
+        // Nobody at work is told as such, and not of each switch.
+        if looked.elapsed() >= SILENCE && fault.is_empty() {
+            looked = Instant::now() + WHY - SILENCE;
+            let standing = Standing::read(objects).await.unwrap_or_default();
+            for what in standing.nobody {
+                if said.insert(role(&what)) {
+                    lines.say(&what);
+                }
+            }
+        }
         pause = if news { LOOK.0 } else { (pause * 3 / 2).min(LOOK.1) };
         tokio::time::sleep(pause).await;
     }
 }
 
-/// What distributors say is wrong, if a task does not even get into the queue.
-async fn why(objects: &Objects, watched: &[Watched]) -> Option<String> {
-    if watched.iter().all(|one| one.life.is_known()) {
+/// Of what there is nobody: how long for changes.
+fn role(nobody: &str) -> String {
+    nobody.split(" (").next().unwrap_or_default().to_owned()
+}
+
+/// Why tasks are not decided.
+struct Why {
+    /// Nobody is up who would do it.
+    nobody: Vec<String>,
+    /// What nodes say, if there is not even a task.
+    says: Vec<String>,
+}
+
+/// What is in the way, as far as nodes that are up say it, or that none is.
+async fn why(objects: &Objects, watched: &[Watched]) -> Option<Why> {
+    if watched.iter().all(|one| one.seen.is_some()) {
         return None;
     }
-    let (keys, _) = objects.list_all(&Prefix::Statuses, 100).await.ok()?;
-    let mut reasons: BTreeMap<String, String> = BTreeMap::new();
-    for key in keys {
-        let Key::Status(node) = &key else { continue };
-        if let Ok(Some(Object::Status(status))) = objects.get(&key).await
-            && let Some(alert) = status.alerts.first()
-        {
-            reasons.insert(node.clone(), alert.clone());
-        }
+    let Standing { nobody, says } = Standing::read(objects).await?;
+    Some(Why { nobody, says })
+}
+
+impl Why {
+    /// For tasks that nobody knows of, and for those that are under way.
+    fn words(self) -> [Option<String>; 2] {
+        let join = |words: &[String]| (!words.is_empty()).then(|| words.join("; "));
+        let all: Vec<String> = self.nobody.iter().chain(&self.says).cloned().collect();
+        [join(&all), join(&self.nobody)]
     }
-    let reasons: Vec<String> =
-        reasons.into_iter().map(|(node, alert)| format!("{node} says: {alert}")).collect();
-    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 impl Wish {
@@ -231,7 +267,7 @@ impl Watched {
             },
             (None, None, Some(queued)) => format!("queued by {}", queued.by),
             (None, None, None) if since < SILENCE => "waiting for a distributor".to_owned(),
-            (None, None, None) => "no distributor has queued it yet; is one at work?".to_owned(),
+            (None, None, None) => "no distributor has queued it yet".to_owned(),
         };
         self.tell(&text);
     }
@@ -243,7 +279,13 @@ impl Watched {
         }
     }
 
-    fn ended(self, no_wait: bool, interrupted: bool, patience: Duration, hint: Option<&str>) -> SwitchEnd {
+    fn ended(
+        self,
+        no_wait: bool,
+        interrupted: bool,
+        patience: Duration,
+        why: Option<&[Option<String>; 2]>,
+    ) -> SwitchEnd {
         let state = self.state();
         let last = self.life.attempts.last();
         let decision = self.life.decision.as_ref();
@@ -264,8 +306,9 @@ impl Watched {
             } else {
                 format!("after {patience:?}")
             };
-            match (state, hint) {
-                ("waiting", Some(hint)) => format!("no task {told}: {hint}"),
+            match (state, why) {
+                ("waiting", Some([Some(why), _])) => format!("no task {told}: {why}"),
+                (_, Some([_, Some(nobody)])) => format!("not decided {told}: {}; {nobody}", self.told),
                 _ => format!("not decided {told}: {}", self.told),
             }
         };

@@ -14,13 +14,15 @@ pub(crate) const VARIABLE: &str = "OUTPLANE_LOG";
 /// Logs what it is asked, and nothing unless `OUTPLANE_LOG` names it.
 const S3_LIBRARY: &str = "s3s";
 
+/// Tells of an endpoint of the store that fails. A command whose call fails says so itself, with the reason.
+const ENDPOINTS: &str = "outplane_rmdp_store::endpoint";
+
 /// Starts logging. Without `-v` only warnings are logged.
 pub(crate) fn start(global: &Global) {
-    let level = match global.verbose {
-        0 => LevelFilter::WARN,
-        verbose => level(verbose),
-    };
-    begin(level, global.log_format);
+    match global.verbose {
+        0 => begin(LevelFilter::WARN, global.log_format, &[(S3_LIBRARY, "off"), (ENDPOINTS, "error")]),
+        verbose => begin(level(verbose), global.log_format, &[(S3_LIBRARY, "off")]),
+    }
 }
 
 /// Starts logging for a daemon: as its file says, or as the command line says, if that says more.
@@ -40,7 +42,7 @@ pub(crate) fn start_daemon(global: &Global, settings: LogSettings) {
         LogFormat::Json => Format::Json,
         LogFormat::Text => global.log_format,
     };
-    begin(level, format);
+    begin(level, format, &[(S3_LIBRARY, "off")]);
 }
 
 fn level(verbose: u8) -> LevelFilter {
@@ -51,13 +53,15 @@ fn level(verbose: u8) -> LevelFilter {
     }
 }
 
-fn begin(level: LevelFilter, format: Format) {
+/// Modules that are named in `less` log only so much, unless `OUTPLANE_LOG` names them.
+fn begin(level: LevelFilter, format: Format, less: &[(&str, &str)]) {
     let mut filter =
         EnvFilter::builder().with_default_directive(level.into()).with_env_var(VARIABLE).from_env_lossy();
     // The S3 library calls everything that a client does wrong an error; the store says itself what is one.
-    if !std::env::var(VARIABLE).is_ok_and(|directives| directives.contains(S3_LIBRARY)) {
-        let silent = format!("{S3_LIBRARY}=off").parse();
-        filter = silent.into_iter().fold(filter, EnvFilter::add_directive);
+    let asked = std::env::var(VARIABLE).unwrap_or_default();
+    for (module, level) in less.iter().filter(|(module, _)| !asked.contains(module)) {
+        let directive = format!("{module}={level}").parse();
+        filter = directive.into_iter().fold(filter, EnvFilter::add_directive);
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

@@ -20,6 +20,7 @@ mod progress;
 mod requests;
 mod rules;
 mod runtime;
+mod standing;
 mod switches;
 mod targets;
 

@@ -45,6 +45,19 @@ impl Lines {
         }
     }
 
+    /// Something that is about all of them.
+    pub(crate) fn say(&self, what: &str) {
+        match self {
+            Self::Bars(bars) => {
+                let _ = bars.println(what);
+            }
+            Self::Plain => {
+                let _ = writeln!(std::io::stderr(), "{what}");
+            }
+            Self::Silent => {}
+        }
+    }
+
     /// A switch's.
     pub(crate) fn line(&self, switch: &str) -> Line {
         let shown = match self {

@@ -24,6 +24,7 @@ use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
 use crate::output::{self, FAINT, GOOD, Report, columns, count, styled};
 use crate::runtime;
+use crate::standing;
 
 /// Arguments of `config`.
 #[derive(clap::Args, Debug)]
@@ -40,6 +41,9 @@ enum Command {
         /// This version [default: the newest]
         #[arg(long, value_name = "N")]
         version: Option<u64>,
+        /// With every key: what was not said has its default
+        #[arg(long)]
+        effective: bool,
         #[command(flatten)]
         node: NodeArguments,
     },
@@ -48,6 +52,10 @@ enum Command {
         /// TOML; `-` is standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Sign with another key although some nodes do not say whether they have it: those that lack it hear nobody any
+        /// more
+        #[arg(long)]
+        unproven_keys: bool,
         #[command(flatten)]
         node: NodeArguments,
     },
@@ -73,6 +81,8 @@ struct Got {
     author: String,
     /// RFC 3339.
     set: String,
+    /// What was not said has its default.
+    effective: bool,
     toml: String,
 }
 
@@ -114,13 +124,13 @@ struct Line {
 /// Runs a subcommand.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     match &arguments.command {
-        Command::Get { version, node } => {
-            let got = runtime::block_on(get(node.open()?, *version))??;
+        Command::Get { version, effective, node } => {
+            let got = runtime::block_on(get(node.open()?, *version, *effective))??;
             output::print(format, &got)?;
         }
-        Command::Set { file, node } => {
+        Command::Set { file, unproven_keys, node } => {
             let text = read(file)?;
-            let set = runtime::block_on(set(node.open()?, file, text))??;
+            let set = runtime::block_on(set(node.open()?, file, text, *unproven_keys))??;
             output::print(format, &set)?;
         }
         Command::Client { name, node } => {
@@ -147,7 +157,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Got> {
+async fn get(node: Node, version: Option<u64>, effective: bool) -> anyhow::Result<Got> {
     let version = match version {
         Some(version) => version,
         // What nodes follow: one that cannot be read is passed over, with a warning.
@@ -158,11 +168,15 @@ async fn get(node: Node, version: Option<u64>) -> anyhow::Result<Got> {
             "there is no version {version} of the shared configuration; `outplane config history` lists them"
         );
     };
-    let StoredConfig { version, toml, author, at_ms } = stored;
-    Ok(Got { version, author, set: node::time(at_ms), toml })
+    let StoredConfig { version, mut toml, author, at_ms } = stored;
+    if effective {
+        let config = SharedConfig::from_toml(&toml);
+        toml = config.with_context(|| format!("version {version} has no effect"))?.to_toml();
+    }
+    Ok(Got { version, author, set: node::time(at_ms), effective, toml })
 }
 
-async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
+async fn set(node: Node, file: &Path, toml: String, unproven_keys: bool) -> anyhow::Result<Set> {
     let config = SharedConfig::from_toml(&toml).with_context(|| file.display().to_string())?;
     let file = node.own("config set")?;
     let objects = &node.objects;
@@ -174,6 +188,11 @@ async fn set(node: Node, file: &Path, toml: String) -> anyhow::Result<Set> {
         && config.grace() < before.grace()
     {
         all_follow(objects, before, *version).await?;
+    }
+    if let Some((_, before)) = &before
+        && config.keys.sign_with != before.keys.sign_with
+    {
+        all_verify(objects, &config, unproven_keys).await?;
     }
     let author = node::author();
     let make = |version| {
@@ -220,6 +239,40 @@ async fn client(node: Node, name: Option<String>) -> anyhow::Result<Client> {
     };
     let StoreSettings { endpoints, bucket, prefix, region, ca, .. } = node.store().clone();
     Ok(Client { name, network: network.to_string(), endpoints, bucket, prefix, region, ca })
+}
+
+/// Whoever lacks the key that datagrams are signed with hears nobody any more: each member has to say that it has it. None
+/// that says that it lacks it may follow, and silence is no proof.
+async fn all_verify(objects: &Objects, config: &SharedConfig, unproven: bool) -> anyhow::Result<()> {
+    let id = config.keys.sign_with;
+    let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
+    for member in &config.members {
+        let name = &member.name;
+        let Some(status) = standing::status(objects, name).await? else {
+            unknown.push(format!("{name} (no status)"));
+            continue;
+        };
+        match status.keys {
+            _ if !standing::is_live(&status) => unknown.push(format!("{name} (does not run)")),
+            None => unknown.push(format!("{name} (its version of outplane does not say)")),
+            Some(keys) if !keys.contains(&id) => lacking.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    let cure = "put its secret into [keys] of each node's file and restart the nodes one by one first";
+    if !lacking.is_empty() {
+        bail!(
+            "keys.sign_with = {id}: {} cannot verify it: the secret is not in the file; {cure}",
+            lacking.join(", ")
+        );
+    }
+    if !unknown.is_empty() && !unproven {
+        bail!(
+            "keys.sign_with = {id}: nobody knows whether {} can verify it; {cure}, or say --unproven-keys",
+            unknown.join(", ")
+        );
+    }
+    Ok(())
 }
 
 async fn history(node: Node) -> anyhow::Result<History> {

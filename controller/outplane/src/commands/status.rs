@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Alert, AlertOf, HeardAt, NodeStatus, Object};
+use outplane_rmdp_core::object::{Alert, AlertOf, HeardAt, NodeStatus, Object, PastAlert};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::objects::Objects;
@@ -24,9 +24,8 @@ use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
 use crate::runtime;
+use crate::standing::{self, STALE};
 
-/// A status that is older than this is stale: nodes write theirs every 5 s.
-const STALE: Duration = Duration::from_secs(15);
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
 
@@ -50,6 +49,8 @@ struct Status {
     at: String,
     /// Version of the shared configuration.
     config: u64,
+    /// Roles that nobody up has, in words.
+    lacking: Vec<String>,
     nodes: Vec<NodeForm>,
     switches: Vec<SwitchForm>,
     packets: Packets,
@@ -76,8 +77,26 @@ struct NodeForm {
     receiver: Option<String>,
     version: Option<String>,
     tasks: Vec<String>,
+    /// What is wrong now, by the node's last word.
     alerts: Vec<String>,
+    /// Since when, in the order of `alerts`, RFC 3339; fewer where its version does not tell.
+    alerts_since: Vec<String>,
+    /// What was wrong and is over.
+    past_alerts: Vec<Past>,
+    /// Ids of the keys that it has; null: its version does not tell.
+    keys: Option<Vec<u16>>,
+    /// Why the store is not what it was for this node; null: it is.
+    estranged: Option<String>,
     counters: BTreeMap<String, u64>,
+}
+
+/// An alert that is over. For what was about a moment both times are the same.
+#[derive(Serialize)]
+struct Past {
+    text: String,
+    /// RFC 3339.
+    from: String,
+    until: String,
 }
 
 /// Who has heard a node, as the others' statuses say that are not stale.
@@ -163,12 +182,24 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         timeouts: stats.timeouts,
         p50_ms: stats.p50.map(|p50| (p50.as_secs_f64() * 10_000.0).round() / 10.0),
     });
-    let nodes = nodes(&config, statuses?);
+    let statuses = statuses?;
+    let lacking = standing::nobody(&config, &statuses);
+    let nodes = nodes(&config, statuses);
     let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
     degraded.extend(alerts?.into_iter().map(Degraded::from));
     let (at, tasks) = (node::time(clock::unix_millis()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), switches::forms(kept?, &tasks));
-    Ok(Status { at, config: version, nodes, switches, packets: packets?, endpoints, degraded, tasks })
+    Ok(Status {
+        at,
+        config: version,
+        lacking,
+        nodes,
+        switches,
+        packets: packets?,
+        endpoints,
+        degraded,
+        tasks,
+    })
 }
 
 /// All objects under a prefix, these among them. Those that cannot be read are told and left out.
@@ -270,6 +301,10 @@ impl NodeForm {
             version: None,
             tasks: Vec::new(),
             alerts: Vec::new(),
+            alerts_since: Vec::new(),
+            past_alerts: Vec::new(),
+            keys: None,
+            estranged: None,
             counters: BTreeMap::new(),
         }
     }
@@ -301,6 +336,10 @@ impl NodeForm {
             version: Some(status.version),
             tasks: status.tasks,
             alerts: status.alerts,
+            alerts_since: status.since_ms.into_iter().map(node::time).collect(),
+            past_alerts: status.past.into_iter().map(Past::from).collect(),
+            keys: status.keys,
+            estranged: status.estranged,
             counters: status.counters,
             node: status.node,
         }
@@ -308,6 +347,20 @@ impl NodeForm {
 }
 
 impl NodeForm {
+    /// What is wrong with it since when, and what was until when.
+    fn alerts(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (at, alert) in self.alerts.iter().enumerate() {
+            let since =
+                self.alerts_since.get(at).map_or_else(String::new, |since| format!(" (since {since})"));
+            writeln!(out, "  {}: {alert}{}", styled(WARN, &self.node), styled(FAINT, since))?;
+        }
+        for Past { text, from, until } in &self.past_alerts {
+            let when = if from == until { format!("at {from}") } else { format!("over: {from} to {until}") };
+            writeln!(out, "  {}: {}", self.node, styled(FAINT, format_args!("{text} ({when})")))?;
+        }
+        Ok(())
+    }
+
     /// As degraded, where others say that it is silent.
     fn silence(&self) -> Option<Degraded> {
         let Heard { seconds, silent_for, listeners, .. } = &self.heard;
@@ -341,6 +394,13 @@ impl NodeForm {
             _ if self.heard.listeners == 0 => "nobody listens".to_owned(),
             _ => "never".to_owned(),
         }
+    }
+}
+
+impl From<PastAlert> for Past {
+    fn from(past: PastAlert) -> Self {
+        let PastAlert { text, from_ms, until_ms } = past;
+        Self { text, from: node::time(from_ms), until: node::time(until_ms) }
     }
 }
 
@@ -387,11 +447,12 @@ impl Report for Status {
             "receives by",
         ];
         columns(out, &head, &[4, 5, 6, 7], rows)?;
-        // Who has left has told why: it was asked to.
-        for node in self.nodes.iter().filter(|node| node.state != "left") {
-            for alert in &node.alerts {
-                writeln!(out, "  {}: {alert}", styled(WARN, &node.node))?;
-            }
+        for lacking in &self.lacking {
+            writeln!(out, "  {}", styled(BAD, lacking))?;
+        }
+        // What the last word of one says that is gone is not so now.
+        for node in self.nodes.iter().filter(|node| !["left", "stale"].contains(&node.state)) {
+            node.alerts(out)?;
         }
         switches::text(&self.switches, out)?;
         self.packets.text(out)?;
@@ -450,6 +511,10 @@ mod tests {
             tasks: Vec::new(),
             alerts: Vec::new(),
             heard: heard.iter().map(|(node, ms, silent)| ((*node).to_owned(), at(*ms, *silent))).collect(),
+            keys: None,
+            estranged: None,
+            since_ms: Vec::new(),
+            past: Vec::new(),
             at_ms: clock::unix_millis() - ago,
         }
     }

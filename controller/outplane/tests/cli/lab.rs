@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use crate::support::{command, file, folder, root};
@@ -13,6 +14,8 @@ const SECRET: &str = "a-secret-of-tests";
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
     store: Child,
+    /// Where the store listens.
+    address: String,
     daemons: Vec<Child>,
 }
 
@@ -20,15 +23,7 @@ impl Lab {
     /// A store, files for the nodes, and a shared configuration with free ports; no node runs yet.
     pub(crate) fn start(switch: &str) -> Self {
         let folder = folder();
-        let mut store = command(["store", "--listen", "127.0.0.1:0", "--bucket", "outplane", "--dir"])
-            .arg(folder.path().join("store"))
-            .env("OUTPLANE_STORE_ACCESS_KEY", "tests")
-            .env("OUTPLANE_STORE_SECRET_KEY", SECRET)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let line = first_line(&mut store);
-        let address = line.strip_prefix("listening on ").expect("it says where it listens");
+        let (store, address) = store("127.0.0.1:0", &folder.path().join("store"));
         for name in ["node", "d1", "c1", "c2"] {
             let is = if name == "node" { "d1" } else { name };
             let text = format!(
@@ -48,7 +43,52 @@ impl Lab {
         });
         drop(sockets);
         file(folder.path(), "shared.toml", &shared.replace("127.0.0.1:9559", switch));
-        Self { folder, store, daemons: Vec::new() }
+        Self { folder, store, address, daemons: Vec::new() }
+    }
+
+    /// Nobody listens any more where the store was.
+    pub(crate) fn end_store(&mut self) {
+        let _ = self.store.kill();
+        let _ = self.store.wait();
+    }
+
+    /// The store ends, and another one takes its address, with what is in this folder of the lab's.
+    pub(crate) fn replace_store(&mut self, folder: &str) {
+        self.end_store();
+        (self.store, _) = store(&self.address, &self.folder.path().join(folder));
+    }
+
+    /// A path in the lab's folder.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
+    }
+
+    /// Writes a file into the lab's folder; its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        file(self.folder.path(), name, text)
+    }
+
+    /// Starts a node that serves its pages; where.
+    pub(crate) fn daemon_with_pages(&mut self, role: &str, name: &str) -> String {
+        let path = self.path(&format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let path = self.file(&format!("{name}-pages.toml"), &text.replace("\"off\"", "\"127.0.0.1:0\""));
+        let mut child = command([role, "--output", "json", "--config", &path])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let line = first_line(&mut child);
+        self.daemons.push(child);
+        let up: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        up["http"].as_str().expect("it serves pages").to_owned()
+    }
+
+    /// All nodes end at once.
+    pub(crate) fn kill_daemons(&mut self) {
+        for child in &mut self.daemons {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// A command line with the paths of this lab.
@@ -73,6 +113,26 @@ impl Lab {
         self.daemons.push(child);
         line
     }
+}
+
+fn store(listen: &str, folder: &Path) -> (Child, String) {
+    // Connections of the one before may hold its address for a moment.
+    for _ in 0..100 {
+        let mut store = command(["store", "--listen", listen, "--bucket", "outplane", "--dir"])
+            .arg(folder)
+            .env("OUTPLANE_STORE_ACCESS_KEY", "tests")
+            .env("OUTPLANE_STORE_SECRET_KEY", SECRET)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let line = first_line(&mut store);
+        if let Some(address) = line.strip_prefix("listening on ") {
+            return (store, address.to_owned());
+        }
+        let _ = store.wait();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("the store does not start at {listen}");
 }
 
 fn first_line(child: &mut Child) -> String {

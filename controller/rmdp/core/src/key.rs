@@ -13,6 +13,8 @@ const NUMBER_DIGITS: usize = 20;
 const ATTEMPT_DIGITS: usize = 6;
 /// Where the network's id is.
 const NETWORK: &str = "network";
+/// Where recoveries are.
+const RECOVERY: &str = "recovery";
 /// The highest attempt that a key can name.
 pub const MAX_ATTEMPT: u32 = 999_999;
 
@@ -42,6 +44,8 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
 pub enum Key {
     /// `network`: which network this store is of.
     Network,
+    /// `recovery/<network>`: the store was recovered, and is of this network since.
+    Recovery(NetworkId),
     /// `i/<generation>`: a generation of the intent.
     Generation(u64),
     /// `p/<number>`: switches to be probed.
@@ -122,6 +126,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network => f.write_str(NETWORK),
+            Self::Recovery(network) => write!(f, "{RECOVERY}/{network}"),
             Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
             Self::Probe(number) => write!(f, "p/{number:0NUMBER_DIGITS$}"),
             Self::Audit(number, switch) => write!(f, "a/{number:0NUMBER_DIGITS$}/{switch}"),
@@ -148,6 +153,7 @@ fn parse(path: &str) -> Option<Key> {
     }
     let (folder, rest) = path.split_once('/')?;
     let key = match folder {
+        RECOVERY => Key::Recovery(network(rest)?),
         "i" => Key::Generation(number(rest)?),
         "p" => Key::Probe(number(rest)?),
         "a" => {
@@ -192,6 +198,11 @@ fn parse(path: &str) -> Option<Key> {
 
 fn digits(text: &str, width: usize) -> Option<u64> {
     (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// Only the spelling that it is written in.
+fn network(text: &str) -> Option<NetworkId> {
+    text.parse::<NetworkId>().ok().filter(|network| network.to_string() == text)
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -244,6 +255,8 @@ pub enum Prefix {
     Degraded,
     /// All of `l/`.
     Packets,
+    /// All of `recovery/`.
+    Recoveries,
     /// The batches of packets of one node.
     PacketsOf(String),
     /// All of `t/`.
@@ -270,6 +283,7 @@ impl Prefix {
             Self::Degraded => "degraded/",
             Self::Packets | Self::PacketsOf(_) => "l/",
             Self::Totals => "t/",
+            Self::Recoveries => "recovery/",
         }
     }
 
@@ -295,6 +309,7 @@ mod tests {
         let id = ID.parse().unwrap();
         let cases = [
             (Key::Network, "network".to_owned()),
+            (Key::Recovery(NetworkId::new(0x1abe)), "recovery/0000000000001abe".to_owned()),
             (Key::Generation(7), "i/00000000000000000007".to_owned()),
             (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
             (Key::Probe(8), "p/00000000000000000008".to_owned()),
@@ -338,6 +353,8 @@ mod tests {
             "/",
             "network/",
             "network/x",
+            "recovery/1abe",
+            "recovery/0000000000001ABE",
             "q",
             "i/7",
             "x/y",

@@ -468,7 +468,8 @@ enum Trouble {
     Over,
 }
 
-fn target(
+/// How to talk to a switch: what the shared configuration says, completed by the intent's Switch object.
+pub(crate) fn target(
     name: &str,
     shared: &SwitchConfig,
     intent: Option<&outplane_intent::model::Switch>,

@@ -126,23 +126,8 @@ impl Chain {
     }
 
     /// The newest number above one that was there once, or above 0: asked for by its key, [`chain`].
-    async fn searched(&self, objects: &Objects, mut known: u64) -> Result<Option<u64>, Error> {
-        let mut newest = None;
-        loop {
-            let mut asked = JoinSet::new();
-            for place in chain::places(known) {
-                let (objects, key) = (objects.clone(), self.key(place));
-                asked.spawn(async move { Ok::<_, Error>(objects.has(&key).await?.then_some(place)) });
-            }
-            let mut highest = None;
-            while let Some(found) = asked.join_next().await {
-                // Only a panic ends one early; its own message has told.
-                let found = found.map_err(|_| Error::Ended("a request to the store"))??;
-                highest = highest.max(found);
-            }
-            let Some(higher) = highest else { return Ok(newest) };
-            (known, newest) = (higher, Some(higher));
-        }
+    async fn searched(&self, objects: &Objects, known: u64) -> Result<Option<u64>, Error> {
+        search(objects, known, |number| self.key(number)).await
     }
 
     /// The newest number above one. A listing says where to begin; what it does not show is searched for.
@@ -206,6 +191,30 @@ impl Chain {
     pub(crate) async fn overtaken(&self, objects: &Objects, number: u64) -> Result<Option<u64>, Error> {
         let newest = self.newest(objects, number).await?;
         Ok(newest.filter(|newest| newest - number >= self.always_kept()))
+    }
+}
+
+/// The newest number above one that was there once, or above 0, of whatever has these keys and is kept as a chain.
+pub(crate) async fn search(
+    objects: &Objects,
+    mut known: u64,
+    key: impl Fn(u64) -> Key,
+) -> Result<Option<u64>, Error> {
+    let mut newest = None;
+    loop {
+        let mut asked = JoinSet::new();
+        for place in chain::places(known) {
+            let (objects, key) = (objects.clone(), key(place));
+            asked.spawn(async move { Ok::<_, Error>(objects.has(&key).await?.then_some(place)) });
+        }
+        let mut highest = None;
+        while let Some(found) = asked.join_next().await {
+            // Only a panic ends one early; its own message has told.
+            let found = found.map_err(|_| Error::Ended("a request to the store"))??;
+            highest = highest.max(found);
+        }
+        let Some(higher) = highest else { return Ok(newest) };
+        (known, newest) = (higher, Some(higher));
     }
 }
 

@@ -29,7 +29,8 @@ pub enum Error {
     /// The store's generations are of a network, and nothing says that the store still is.
     #[error(
         "the store has generations of network {0}, and its object `network` is gone: put it there again, \
-         {{\"schema\": 1, \"network\": \"{0}\", \"by\": \"your name\"}}, or empty the bucket for a new network"
+         {{\"schema\": 1, \"network\": \"{0}\", \"by\": \"your name\"}}; if the store was restored from a backup, or has lost more, \
+         `outplane store recover` (docs/operations.md)"
     )]
     NetworkLost(NetworkId),
     /// There is no shared configuration yet.

@@ -89,11 +89,25 @@ pub struct Compiled {
 /// What the switches should hold by a generation, and what it asks for. Takes as long as the policy is large: not for
 /// asynchronous code.
 pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), GenerationError> {
+    if is_placeholder(record) {
+        let nothing = compile::Compiled {
+            switches: BTreeMap::new(),
+            notes: Vec::new(),
+            openings: Vec::new(),
+            segments: BTreeMap::new(),
+        };
+        return Ok((nothing, Intent::default()));
+    }
     let loaded = parsed(record)?;
     let states = compile(&loaded.intent, &Options { at: as_of(record) }).map_err(|error| {
         GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
     })?;
     Ok((states, loaded.intent))
+}
+
+/// Whether a generation only takes its number: a recovery has left it, and nobody has to hold anything by it.
+pub fn is_placeholder(record: &Generation) -> bool {
+    record.files.is_empty() && record.desired.is_empty()
 }
 
 /// The time that rules of a generation expire by. Milliseconds beyond what the calendar holds are its ends.
@@ -213,6 +227,13 @@ mod tests {
         // Who wrote it and when changes nothing.
         let other = Generation { author: "another".to_owned(), at_ms: 2, ..record(POLICY) };
         assert_eq!(compiled(&other).unwrap(), first);
+    }
+
+    #[test]
+    fn a_placeholder_wants_nothing() {
+        let placeholder = Generation { files: Vec::new(), desired: BTreeMap::new(), ..record(POLICY) };
+        let compiled = compiled(&placeholder).unwrap();
+        assert!(compiled.tasks.is_empty() && compiled.blobs.is_empty() && compiled.switches.is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! - [`packets`]: what rules with `log` deny, as switches tell their primary.
 //! - [`totals`]: what the rules of switches have counted, over the lives of their entries.
 //! - [`plain`]: what goes over a network in plain text.
+//! - [`backup`]: all of a store in one file, and back. [`network`], [`recovery`]: what a store is of, that it has gone back, and how it becomes one to go on with.
 //! - [`file`], [`http`], [`metrics`], [`notify`]: a node's file, its pages, its numbers, its service manager.
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
@@ -29,6 +30,7 @@
 
 pub mod agent;
 pub mod append;
+pub mod backup;
 pub mod blob;
 pub mod blobs;
 pub mod chain;
@@ -49,6 +51,7 @@ pub mod objects;
 pub mod packets;
 pub mod plain;
 pub mod probes;
+pub mod recovery;
 pub mod strangers;
 pub mod totals;
 pub mod watch;

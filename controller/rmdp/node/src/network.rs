@@ -4,7 +4,8 @@
 //!
 //! A store may change under a node: the bucket is made anew, another one is restored in its place, an endpoint leads
 //! elsewhere. The node looks now and then, and takes a store that is not its network's for one that is away: it claims
-//! and decides nothing, and says why. It goes on by itself when its own store is back.
+//! and decides nothing, and says why. It goes on by itself when its own store is back, and joins the network anew when
+//! somebody has recovered it ([`crate::recovery`]).
 
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Network, Object};
 use outplane_rmdp_core::task::NetworkId;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
+use crate::recovery::Memory;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -48,15 +51,25 @@ pub async fn ensure(objects: &Objects, by: &str) -> Result<NetworkId, Error> {
         if let Some(network) = before(objects).await? {
             return Err(Error::NetworkLost(network));
         }
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(Error::Random)?;
-        let network = NetworkId::new(u64::from_be_bytes(random));
-        if network.is_none() {
-            continue;
-        }
+        let network = random()?;
         let mut object = Object::Network(Network { network, by: by.to_owned(), at_ms: 0 });
         // Whoever was first has issued it: read again what is there.
         objects.create(&Key::Network, &mut object).await?;
+    }
+}
+
+/// A network that never was.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub(crate) fn random() -> Result<NetworkId, Error> {
+    loop {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(Error::Random)?;
+        let network = NetworkId::new(u64::from_be_bytes(random));
+        if !network.is_none() {
+            return Ok(network);
+        }
     }
 }
 
@@ -71,66 +84,173 @@ async fn before(objects: &Objects) -> Result<Option<NetworkId>, Error> {
     Ok(None)
 }
 
-/// What is wrong with the store, if anything: that it is another network's, or that it has gone back to a time before
-/// this start.
-async fn wrong(
-    objects: &Objects,
-    network: NetworkId,
-    epoch: &Key,
-    closely: bool,
-) -> Result<Option<String>, Error> {
-    let restart = "if that is meant to be so, restart all nodes";
+/// What a look at the store shows.
+enum Look {
+    /// It is what it was.
+    Same,
+    /// It is not, and why. It is of this network or of none, or another's.
+    Other { why: String, ours: bool },
+    /// Somebody has recovered it: this node's network goes on as that one.
+    Recovered(NetworkId),
+}
+
+impl Look {
+    fn other(why: String) -> Self {
+        Self::Other { why, ours: false }
+    }
+
+    fn ours(why: String) -> Self {
+        Self::Other { why, ours: true }
+    }
+}
+
+/// The cure.
+const CURE: &str =
+    "`outplane store recover` makes it one that nodes and switches can go on with (docs/operations.md)";
+
+/// Whether the store is another network's, or has gone back to a time before this start.
+async fn look(objects: &Objects, is: &Identity, closely: bool) -> Result<Look, Error> {
+    let Identity { network, epoch, nonce } = is;
     match objects.get(&Key::Network).await? {
-        Some(Object::Network(now)) if now.network == network => {}
+        Some(Object::Network(now)) if now.network == *network => {}
         Some(Object::Network(now)) => {
             let now = now.network;
-            return Ok(Some(format!(
+            if recovered(objects, now, *network).await? {
+                return Ok(Look::Recovered(now));
+            }
+            return Ok(Look::other(format!(
                 "the store is of network {now}, and this node is of network {network}: was the bucket made anew, or does an \
-                 endpoint lead to another store? {restart}"
+                 endpoint lead to another store? {CURE}; or restart all nodes, if switches have forgotten the old network's fences"
             )));
         }
         _ => {
-            return Ok(Some(format!(
-                "the store says no network any more, and this node is of network {network}: was the bucket emptied? {restart}"
+            return Ok(Look::ours(format!(
+                "the store says no network any more, and this node is of network {network}: was the bucket emptied, or restored \
+                 from a backup? {CURE}"
             )));
         }
     }
-    if objects.get(epoch).await?.is_none() {
-        return Ok(Some(format!(
-            "the store has no {epoch}, which it gave this node at its start: was it restored from a backup? {restart}"
-        )));
+    match objects.get(epoch).await? {
+        // Another start has been given the number once more.
+        Some(Object::Epoch(there)) if there.nonce != *nonce => {
+            return Ok(Look::ours(format!(
+                "the store has given {epoch} to another start than this one: was it restored from a backup? {CURE}"
+            )));
+        }
+        Some(_) => {}
+        None => {
+            return Ok(Look::ours(format!(
+                "the store has no {epoch}, which it gave this node at its start: was it restored from a backup? {CURE}"
+            )));
+        }
     }
     if let Some(key) = objects.lost(closely).await? {
-        return Ok(Some(format!(
-            "the store had {key}, and has it no more or another in its place: was it restored from a backup? {restart}"
+        return Ok(Look::ours(format!(
+            "the store had {key}, and has it no more or another in its place: was it restored from a backup? {CURE}"
         )));
+    }
+    Ok(Look::Same)
+}
+
+/// Whether the store's network goes on with the nodes of this one, by somebody's word.
+async fn recovered(objects: &Objects, now: NetworkId, before: NetworkId) -> Result<bool, Error> {
+    let found = objects.get_readable(&Key::Recovery(now)).await?;
+    Ok(matches!(found, Some(Object::Recovery(recovery)) if recovery.follows(before)))
+}
+
+/// What a node remembers of before its start, and the store does not have, if anything: it has gone back. Of another
+/// network than the store's a memory says nothing; what is of use then is told by [`other`].
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn gone_back(objects: &Objects, memory: &Memory) -> Result<Option<String>, Error> {
+    let since = |what: String, newest: u64| {
+        Ok(Some(format!(
+            "the store has gone back: before its start this node knew {what}, and the store's newest is {newest}: was it \
+             restored from a backup? {CURE}"
+        )))
+    };
+    let newest = Chain::Generations.newest(objects, 0).await?.unwrap_or(0);
+    if newest < memory.generation {
+        return since(format!("generation {}", memory.generation), newest);
+    }
+    let newest = Chain::Configs.newest(objects, 0).await?.unwrap_or(0);
+    if newest < memory.config {
+        return since(format!("version {} of the shared configuration", memory.config), newest);
+    }
+    if let Some(epoch) = memory.epochs.get(&memory.node) {
+        let newest = Chain::Epochs(memory.node.clone()).newest(objects, 0).await?.unwrap_or(0);
+        if newest < *epoch {
+            return since(format!("its epoch {epoch}"), newest);
+        }
     }
     Ok(None)
 }
 
-/// Looks for ever, and shuts `objects` and its clones while the store is not what it was.
-pub(crate) async fn watch(objects: Objects, network: NetworkId, epoch: Key) {
+/// What is to be said where a node was of another network before its start, and nobody has recovered the store.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn other(
+    objects: &Objects,
+    memory: &Memory,
+    now: NetworkId,
+) -> Result<Option<String>, Error> {
+    match memory.network() {
+        Some(before)
+            if before != now && memory.generation > 0 && !recovered(objects, now, before).await? =>
+        {
+            Ok(Some(format!(
+                "this node was of network {before} before, with generations up to {}, and the store is of network {now}: switches \
+                 that remember refuse its generations; {CURE}",
+                memory.generation
+            )))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Who a node is in its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) network: NetworkId,
+    /// Where the epoch of its start lies.
+    pub(crate) epoch: Key,
+    /// And what it has written there.
+    pub(crate) nonce: String,
+}
+
+/// Looks until somebody has recovered the store, and shuts `objects` and its clones while it is not what it was.
+pub(crate) async fn watch(objects: Objects, is: Identity, joins: CancellationToken) {
     let looks = objects.unguarded();
     let (mut suspected, mut number) = (false, 0_u32);
+    let network = is.network;
     loop {
         sleep(if suspected { AGAIN } else { LOOK }).await;
         // Without an answer everything stays as it is: the store is away, or not what it was, as before.
         let closely = number % CLOSELY == 0;
-        let Ok(found) = wrong(&looks, network, &epoch, closely).await else { continue };
+        let Ok(found) = look(&looks, &is, closely).await else { continue };
         // What was found closely is looked at closely again.
-        number = if closely && found.is_some() { 0 } else { number.wrapping_add(1) };
+        let same = matches!(found, Look::Same);
+        number = if closely && !same { 0 } else { number.wrapping_add(1) };
         match found {
-            None => {
+            Look::Same => {
                 suspected = false;
                 if objects.open() {
                     tracing::info!(%network, "the store is this network's again");
                 }
             }
-            Some(_) if !suspected => suspected = true,
-            Some(text) => {
-                if objects.shut(&text) {
-                    tracing::error!(alert = true, "{text}");
+            _ if !suspected => suspected = true,
+            Look::Other { why, ours } => {
+                if objects.shut(&why, ours) {
+                    tracing::error!(alert = true, "{why}");
                 }
+            }
+            Look::Recovered(now) => {
+                objects.shut(&format!("the store was recovered as network {now}: this node joins it"), false);
+                tracing::warn!(before = %network, %now, "the store was recovered: this node joins it once what runs has ended");
+                joins.cancel();
+                return;
             }
         }
     }

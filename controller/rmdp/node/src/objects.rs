@@ -28,10 +28,18 @@ pub struct Objects {
     store: Store,
     strangers: Strangers,
     /// Why nothing is asked now: see [`crate::network`].
-    shut: Arc<RwLock<Option<String>>>,
+    shut: Arc<RwLock<Option<Shut>>>,
     pulse: Arc<Mutex<Pulse>>,
     /// Of each log, the highest number that was seen and could be read, and a hash of what it was.
     newest: Arc<Mutex<BTreeMap<Prefix, (u64, u64)>>>,
+}
+
+/// A store that is not what it was.
+#[derive(Clone, Debug)]
+struct Shut {
+    why: String,
+    /// It is nobody else's: that it is shut may be told in it.
+    tells: bool,
 }
 
 /// When the store gave a useful answer last, to anybody in this process.
@@ -83,10 +91,18 @@ impl Objects {
         Self { shut: Arc::default(), ..self.clone() }
     }
 
-    /// From now on every call fails with this reason. Whether it was open.
-    pub(crate) fn shut(&self, why: &str) -> bool {
+    /// From now on every call fails with this reason. `tells`: the store is nobody else's, so that a status may be written
+    /// all the same. Whether it was open.
+    pub(crate) fn shut(&self, why: &str, tells: bool) -> bool {
         let mut shut = self.shut.write().unwrap_or_else(PoisonError::into_inner);
-        shut.replace(why.to_owned()).is_none()
+        shut.replace(Shut { why: why.to_owned(), tells }).is_none()
+    }
+
+    /// For telling how the node is, and nothing else.
+    pub(crate) fn telling(&self) -> Self {
+        let tells =
+            self.shut.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|shut| shut.tells);
+        if tells { self.unguarded() } else { self.clone() }
     }
 
     /// Calls go to the store again. Whether it was shut.
@@ -96,14 +112,14 @@ impl Objects {
 
     fn is_open(&self) -> Result<(), Error> {
         match &*self.shut.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(why) => Err(Error::OtherStore(why.clone())),
+            Some(shut) => Err(Error::OtherStore(shut.why.clone())),
             None => Ok(()),
         }
     }
 
     /// When the store gave a useful answer last, whatever was asked.
     pub fn pulse(&self) -> Pulse {
-        let shut = self.shut.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let shut = self.shut_by();
         Pulse { shut, ..self.lock().clone() }
     }
 
@@ -154,6 +170,16 @@ impl Objects {
 
     fn newest_seen(&self, log: &Prefix) -> Option<(u64, u64)> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).get(log).copied()
+    }
+
+    /// The highest number of a log that this process has seen; 0: none.
+    pub(crate) fn newest_of(&self, chain: &Chain) -> u64 {
+        self.newest_seen(&chain.prefix()).map_or(0, |(number, _)| number)
+    }
+
+    /// Why nothing is asked now, if that is so.
+    pub(crate) fn shut_by(&self) -> Option<String> {
+        self.shut.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|shut| shut.why.clone())
     }
 
     /// The highest object of a log that this process has seen, if the store does not have it any more, nor any above it:

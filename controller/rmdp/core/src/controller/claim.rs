@@ -356,10 +356,16 @@ impl Controller {
                 self.counters.strangers += 1;
                 self.keep_above(&switch, by.generation, by.audit);
                 actions.push(Action::Disown { switch, fence: by });
+                // It looks like one of ours, of a generation that was.
+                let lost = if by.attempt > 0 && generation.is_some_and(|own| own < by.generation) {
+                    "; or the store has lost that generation, as one that was restored from a backup: `outplane store recover` tells"
+                } else {
+                    ""
+                };
                 let reason = format!(
                     "another program holds the switch, or held it: it has taken election id {} ({by}), which no controller \
                      of ours has; stop that program, and if this stays, restart the switch's P4Runtime server: a switch \
-                     forgets election ids only then",
+                     forgets election ids only then{lost}",
                     by.election_id()
                 );
                 self.fail(now, id, &own, &reason, actions);

@@ -13,6 +13,7 @@
 //! k/..  {"schema":1,"node":"c1","switches":[{"switch":"leaf1","generation":7,"standing":"kept","verified_ms":..,..}],"at_ms":..}
 //! p/..  {"schema":1,"network":"9c2f..","number":7,"switches":["leaf1","leaf2"],"author":"root@ops1","at_ms":..}
 //! network  {"schema":1,"network":"9c2f0d5a1b3e4f60","by":"root@ops1","at_ms":..}
+//! recovery/..  {"schema":1,"network":"51d0..","before":["9c2f0d5a1b3e4f60"],"above":7,"by":"root@ops1","at_ms":..}
 //! i/..  {"schema":1,"network":"9c2f..","generation":7,"files":[{"name":"a.yaml","text":".."}],
 //!        "desired":{"leaf1":{"sha256":"<sha256>","entries":120}},"as_of_ms":..,"author":"root@ops1","at_ms":..}
 //! t/..  {"schema":1,"switch":"leaf1","number":9,"by":"c1","rules":[{"policy":"FilterPolicy/edge","rule":"web",
@@ -38,7 +39,7 @@ use serde::{Deserialize, Serialize};
 pub use audit::{AuditEntry, KeptSwitch, KeptSwitches, PrimaryOf, Standing};
 pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
 pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
-pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, StreamEpoch};
+pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, PastAlert, Recovery, StreamEpoch};
 pub use packets::{LoggedPacket, MAX_LINES, PacketBatch, PacketLine, batch_number};
 pub use task::QueuedTask;
 pub use totals::{EntryCount, EntryReading, MOST_ENTRIES, MOST_RULES, RuleTotal, SwitchTotals};
@@ -131,6 +132,8 @@ pub enum ObjectError {
 pub enum Object {
     /// `network`.
     Network(Network),
+    /// `recovery/`.
+    Recovery(Recovery),
     /// `i/`.
     Generation(Generation),
     /// `p/`.
@@ -185,6 +188,7 @@ impl Object {
         }
         let object = match key {
             Key::Network => Self::Network(read(key, bytes)?),
+            Key::Recovery(_) => Self::Recovery(read(key, bytes)?),
             Key::Generation(_) => Self::Generation(read(key, bytes)?),
             Key::Probe(_) => Self::Probe(read(key, bytes)?),
             Key::Audit(..) => Self::Audit(read(key, bytes)?),
@@ -213,6 +217,7 @@ impl Object {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Network(object) => write(object),
+            Self::Recovery(object) => write(object),
             Self::Generation(object) => write(object),
             Self::Probe(object) => write(object),
             Self::Audit(object) => write(object),
@@ -236,6 +241,7 @@ impl Object {
     pub fn stamp(&mut self, unix_ms: u64) {
         let at = match self {
             Self::Network(object) => &mut object.at_ms,
+            Self::Recovery(object) => &mut object.at_ms,
             Self::Generation(object) => &mut object.at_ms,
             Self::Probe(object) => &mut object.at_ms,
             Self::Audit(object) => &mut object.at_ms,
@@ -258,6 +264,9 @@ impl Object {
     fn belongs_at(&self, key: &Key) -> Result<(), ObjectError> {
         let (fits, what) = match (self, key) {
             (Self::Network(_), Key::Network) => (true, String::new()),
+            (Self::Recovery(object), Key::Recovery(network)) => {
+                (object.network == *network, format!("the recovery to network {}", object.network))
+            }
             (Self::Generation(object), Key::Generation(number)) => {
                 (object.generation == *number, format!("generation {}", object.generation))
             }

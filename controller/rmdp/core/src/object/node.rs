@@ -19,6 +19,32 @@ pub struct Network {
     pub at_ms: u64,
 }
 
+/// `recovery/<network>`: somebody has recovered the store, which had gone back or was empty. Nodes of the networks that were
+/// before join this one by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The network that the store is of since.
+    #[serde(with = "network_text")]
+    pub network: NetworkId,
+    /// Those that its nodes were of before: 16 hexadecimal digits each.
+    pub before: Vec<String>,
+    /// The newest generation that anybody remembers; those of this network are above it.
+    pub above: u64,
+    /// Who recovered it: user and host, as far as known.
+    pub by: String,
+    /// When, Unix milliseconds, for people.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+impl Recovery {
+    /// Whether nodes of this network are meant.
+    pub fn follows(&self, network: NetworkId) -> bool {
+        self.before.contains(&network.to_string())
+    }
+}
+
 /// `e/<node>/<epoch>`: this start of the node has this stream epoch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,14 +84,38 @@ pub struct NodeStatus {
     pub counters: BTreeMap<String, u64>,
     /// Tasks that it has in hand: id, switch, what it does with it.
     pub tasks: Vec<String>,
-    /// Faults that it has or sees now, in words.
+    /// Faults that it has or sees now, in words; what is over stands in `past`.
     pub alerts: Vec<String>,
     /// How it hears the other members, by name.
     #[serde(default)]
     pub heard: BTreeMap<String, HeardAt>,
+    /// Ids of the keys whose secrets are in its file. Nodes of older versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<u16>>,
+    /// Why the store is not what it was for this node, if it is not: it goes on when somebody has recovered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estranged: Option<String>,
+    /// Since when each of `alerts` holds, in their order, Unix milliseconds. Nodes of older versions do not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub since_ms: Vec<u64>,
+    /// Alerts that were told once, or are over: the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<PastAlert>,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,
+}
+
+/// An alert that does not stand any more, or was about one moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PastAlert {
+    /// What was told.
+    pub text: String,
+    /// When it came, Unix milliseconds.
+    pub from_ms: u64,
+    /// When it was over; the same as `from_ms` for what was about one moment.
+    pub until_ms: u64,
 }
 
 /// How a node hears another one, as of its status.

@@ -56,12 +56,16 @@ fn every() -> Vec<(Key, Object)> {
         draining: false,
         counters: [(s("announced"), 3)].into(),
         tasks: vec![],
-        alerts: vec![],
+        alerts: vec![s("c2 is silent")],
         heard: [
             (s("c2"), HeardAt { ms: Some(40), ..HeardAt::default() }),
             (s("d1"), HeardAt { ms: None, silent: true, left: false, lost_percent: None }),
         ]
         .into(),
+        keys: Some(vec![1, 2]),
+        estranged: None,
+        since_ms: vec![5],
+        past: vec![PastAlert { text: s("the store is away"), from_ms: 1, until_ms: 4 }],
         at_ms: 1,
     };
     let alert = Alert {
@@ -86,6 +90,16 @@ fn every() -> Vec<(Key, Object)> {
     let config = StoredConfig { version: 2, toml: s("# x"), author: s("root"), at_ms: 0 };
     vec![
         (Key::Network, Object::Network(Network { network: NETWORK, by: s("root@x"), at_ms: 0 })),
+        (
+            Key::Recovery(NETWORK),
+            Object::Recovery(Recovery {
+                network: NETWORK,
+                before: vec![s("0000000000000002")],
+                above: 7,
+                by: s("root@x"),
+                at_ms: 0,
+            }),
+        ),
         (Key::Generation(7), Object::Generation(generation)),
         (
             Key::Probe(3),

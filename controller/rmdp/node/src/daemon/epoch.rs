@@ -32,6 +32,11 @@ impl Epoch {
         Ok(Self { chain: Chain::Epochs(node.to_owned()), node: node.to_owned(), nonce, tried: None })
     }
 
+    /// What tells this start's number from another's.
+    pub(crate) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// Takes it. Its number.
     ///
     /// # Errors

@@ -11,17 +11,19 @@
 //! ```
 //! One task runs the loop and owns the machine; everything else it started ends with it.
 
+mod alerts;
 mod epoch;
 mod executions;
 mod follow;
 mod inside;
 mod keys;
+mod remember;
 mod requests;
 mod shell;
 mod start;
 mod status;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -54,9 +56,11 @@ use crate::network;
 use crate::notify::Notifier;
 use crate::objects::Objects;
 use crate::packets::{self, Names, PacketLog};
+use crate::recovery::Memory;
 use crate::totals::{Totals, Wanted};
 use follow::{Entry, Event};
 use inside::Inside;
+use remember::Ahead;
 use shell::Shell;
 
 pub use epoch::Epoch;
@@ -104,12 +108,44 @@ pub struct Up {
 
 /// Runs a daemon until `stop` and then until it is drained. `up` is called once, when it does its work.
 ///
+/// When somebody has recovered the store ([`crate::recovery`]), it joins the network that the store is of then, as if it
+/// had been started again.
+///
 /// Dropping the future ends it at once: what it had claimed is left to the others.
 pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + Send) -> Result<(), Error> {
-    let started = match stop.run_until_cancelled(start::start(&setup)).await {
-        None => return Ok(()),
-        Some(started) => started?,
-    };
+    let mut memory = start::remembered(&setup.file).await;
+    let served = start::pages(&setup, memory.as_ref()).await?;
+    let mut up: Option<Tell<'_>> = Some(Box::new(up));
+    loop {
+        let started = match stop.run_until_cancelled(start::start(&setup, &served, memory.as_ref())).await {
+            None => return Ok(()),
+            Some(started) => started?,
+        };
+        match Box::pin(joined(setup.clone(), started, stop.clone(), up.take())).await? {
+            End::Left => return Ok(()),
+            End::Joins(remembered) => memory = Some(*remembered),
+        }
+    }
+}
+
+/// Whom to tell that it is up.
+type Tell<'t> = Box<dyn FnOnce(&Up) + Send + 't>;
+
+/// How a daemon has ended.
+enum End {
+    /// It was asked to.
+    Left,
+    /// Somebody has recovered the store: it begins anew, with what it remembers.
+    Joins(Box<Memory>),
+}
+
+/// From when it has joined its network until it leaves it.
+async fn joined(
+    setup: Setup,
+    started: Started,
+    stop: CancellationToken,
+    up: Option<Tell<'_>>,
+) -> Result<End, Error> {
     let me = Identity { name: setup.file.name.clone(), network: started.network, epoch: started.epoch };
     let (config, now) = (Arc::clone(&started.config), clock::instant());
     match setup.role {
@@ -137,11 +173,11 @@ pub async fn run(setup: Setup, stop: CancellationToken, up: impl FnOnce(&Up) + S
             daemon.tasks.spawn(accounts.run());
             let log = PacketLog { taken, names, intents, objects, metrics, settings: follow, node, epoch };
             daemon.tasks.spawn(log.run());
-            daemon.run(stop, up).await
+            Box::pin(daemon.run(stop, up)).await
         }
         Role::Distributor => {
             let machine = Distributor::new(me, config, now);
-            Daemon::new(setup, started, machine, None).run(stop, up).await
+            Box::pin(Daemon::new(setup, started, machine, None).run(stop, up)).await
         }
     }
 }
@@ -153,18 +189,22 @@ struct Started {
     config: Arc<SharedConfig>,
     version: u64,
     epoch: u64,
+    /// What it has written there.
+    nonce: String,
     receiver: Receiver,
     sender: outplane_rmdp_transport::Sender,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     page: Arc<Mutex<serde_json::Value>>,
     http: Option<SocketAddr>,
-    /// The HTTP server.
-    tasks: JoinSet<()>,
     /// Keys without a secret.
     missing: Vec<u16>,
     /// The newest one of the log; 0 for none.
     generation: u64,
+    /// What the node remembers.
+    memory: Memory,
+    /// What is to be said of the network that it was of before.
+    estranged: Option<String>,
 }
 
 struct Daemon<M> {
@@ -175,6 +215,7 @@ struct Daemon<M> {
     receiver: Receiver,
     version: u64,
     epoch: u64,
+    nonce: String,
     page: Arc<Mutex<serde_json::Value>>,
     http: Option<SocketAddr>,
     tasks: JoinSet<()>,
@@ -202,12 +243,36 @@ struct Daemon<M> {
     bad_config: Option<String>,
     /// The last that was told of kept switches named some.
     told_kept: bool,
+    /// What it remembers of its network.
+    memory: Memory,
+    /// The newest stream epochs that were heard, by sender: members, and commands.
+    epochs: BTreeMap<u32, u64>,
+    /// As it lies in its file.
+    written: Memory,
+    /// It is being written.
+    writing: JoinSet<(Memory, std::io::Result<()>)>,
+    /// That it could not be written was told.
+    told_unwritten: bool,
+    /// What is to be said of the network that it was of before.
+    estranged: Option<String>,
+    /// Generations that others tell of and the log does not have.
+    ahead: Ahead,
 }
 
 impl<M: Inside> Daemon<M> {
     fn new(setup: Setup, started: Started, machine: M, agent: Option<Agent>) -> Self {
         let Started {
-            objects, network, config, version, epoch, receiver, sender, metrics, readiness, ..
+            objects,
+            network,
+            config,
+            version,
+            epoch,
+            nonce,
+            receiver,
+            sender,
+            metrics,
+            readiness,
+            ..
         } = started;
         let shell = Shell::new(machine, objects.clone(), agent, sender, config, metrics, readiness);
         let mut daemon = Self {
@@ -218,9 +283,10 @@ impl<M: Inside> Daemon<M> {
             receiver,
             version,
             epoch,
+            nonce,
             page: started.page,
             http: started.http,
-            tasks: started.tasks,
+            tasks: JoinSet::new(),
             chores: JoinSet::new(),
             copies: Counters::default(),
             strangers: None,
@@ -236,13 +302,21 @@ impl<M: Inside> Daemon<M> {
             bad_generation: None,
             bad_config: None,
             told_kept: false,
+            memory: started.memory,
+            epochs: BTreeMap::new(),
+            written: Memory::default(),
+            writing: JoinSet::new(),
+            told_unwritten: false,
+            estranged: started.estranged,
+            ahead: Ahead::default(),
         };
         daemon.shell.knows(started.generation);
         daemon.secrets_missing(&started.missing);
         daemon
     }
 
-    async fn run(mut self, stop: CancellationToken, up: impl FnOnce(&Up) + Send) -> Result<(), Error> {
+    async fn run(mut self, stop: CancellationToken, up: Option<Tell<'_>>) -> Result<End, Error> {
+        let joins = CancellationToken::new();
         let (events, mut followed) = mpsc::channel(EVENTS);
         // One entry at a time: the others stay in the store until there is room.
         let (probes, mut asked) = mpsc::channel(1);
@@ -268,8 +342,9 @@ impl<M: Inside> Daemon<M> {
             self.tasks.spawn(follow::probes(self.objects.clone(), self.network, hints, probes));
         }
         drop(events);
-        let own = Key::Epoch(self.setup.file.name.clone(), self.epoch);
-        self.tasks.spawn(network::watch(self.objects.clone(), self.network, own));
+        let epoch = Key::Epoch(self.setup.file.name.clone(), self.epoch);
+        let is = network::Identity { network: self.network, epoch, nonce: self.nonce.clone() };
+        self.tasks.spawn(network::watch(self.objects.clone(), is, joins.clone()));
         self.announce_up(up);
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -284,6 +359,10 @@ impl<M: Inside> Daemon<M> {
             }
             if self.is_draining() && self.shell.machine.is_drained() {
                 break;
+            }
+            // Nothing of the network that was is to be written any more, and new fences are above these.
+            if joins.is_cancelled() && !self.is_draining() && self.shell.load().executions == 0 {
+                return Ok(self.joins());
             }
             if self.ends_by.is_some_and(|end| end <= now) {
                 self.abandon();
@@ -303,14 +382,23 @@ impl<M: Inside> Daemon<M> {
                 _ = seconds.tick() => self.every_second(),
                 _ = statuses.tick() => self.write_status(),
                 () = stop.cancelled(), if !self.is_draining() => self.drain("asked to stop"),
+                () = joins.cancelled(), if self.shell.load().executions == 0 && !self.is_draining() => {}
                 Some(_) = self.chores.join_next() => {}
             }
         }
         self.leave().await;
-        Ok(())
+        Ok(End::Left)
     }
 
-    fn announce_up(&mut self, up: impl FnOnce(&Up)) {
+    /// The store was recovered: this life of the node ends here.
+    fn joins(&mut self) -> End {
+        self.shell.readiness.lacks(Lacking::Store, "the store was recovered: joining the network anew");
+        self.remember();
+        tracing::info!(before = self.memory.network, "joins the network that the store is of now");
+        End::Joins(Box::new(self.memory.clone()))
+    }
+
+    fn announce_up(&mut self, up: Option<Tell<'_>>) {
         let is = Up {
             node: self.setup.file.name.clone(),
             role: self.setup.role,
@@ -322,11 +410,15 @@ impl<M: Inside> Daemon<M> {
         };
         tracing::info!(node = is.node, epoch = is.epoch, config = is.config, receiver = is.receiver, "up");
         self.notifier.ready(&format!("epoch {}, configuration {}", is.epoch, is.config));
-        up(&is);
+        if let Some(up) = up {
+            up(&is);
+        }
     }
 
     fn received(&mut self, received: &Received) {
         let sender = received.header.sender;
+        let epoch = self.epochs.entry(sender).or_default();
+        *epoch = received.header.epoch.max(*epoch);
         match received.payload() {
             Ok(Payload::Hint(hint)) => {
                 let hints = match hint.what {
@@ -352,6 +444,7 @@ impl<M: Inside> Daemon<M> {
             },
             Ok(Payload::Heartbeat(heartbeat)) => {
                 let heartbeat = Heartbeat::of_wire(&heartbeat);
+                self.ahead.heard(sender, heartbeat.generation, self.shell.generation);
                 if self.setup.role == Role::Controller && heartbeat.generation > *self.intent_hint.borrow() {
                     // What it should keep its switches at.
                     self.intent_hint.send_replace(heartbeat.generation);
@@ -371,6 +464,7 @@ impl<M: Inside> Daemon<M> {
                 let Compiled { generation, tasks, .. } = *compiled;
                 self.shell.knows(generation);
                 self.bad_generation = None;
+                self.keeps(&tasks);
                 let config = &self.shell.config;
                 let names = tasks.iter().map(Task::switch);
                 self.wanted.send_replace(Wanted::new(names, config.horizon() + config.grace()));
@@ -415,7 +509,15 @@ impl<M: Inside> Daemon<M> {
                 self.shell.alert(text);
             }
         }
+        self.keeps(&tasks);
         self.shell.step(Input::Emit { generation, tasks });
+    }
+
+    /// Which switches there are. One that wants nothing of any does not say that there are none.
+    fn keeps(&mut self, tasks: &[Task]) {
+        if !tasks.is_empty() {
+            self.memory.keeps(tasks.iter().map(|task| task.switch().to_owned()));
+        }
     }
 
     fn probe(&mut self, Entry { number, tasks, old }: Entry) {
@@ -526,6 +628,7 @@ impl<M: Inside> Daemon<M> {
             Err(error) => tracing::warn!(%error, "receiver"),
         }
         self.shell.feel_store(&self.objects.pulse(), self.since);
+        self.remember();
         self.publish();
         if self.shell.changed {
             self.write_status();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::io::{Action, Audit, Execution, Heartbeat, Input, Level, Note, Reply, Request};
 use outplane_rmdp_core::key::Key;
@@ -16,6 +15,7 @@ use outplane_rmdp_wire as wire;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::Alerts;
 use super::executions::{Executed, Executions};
 use super::inside::Inside;
 use super::requests::{Answered, Requests};
@@ -61,8 +61,8 @@ pub(crate) struct Shell<M> {
     pub(crate) recent: VecDeque<String>,
     /// The store is away.
     away: bool,
-    /// The last alerts and when they came, the newest last.
-    pub(crate) alerts: VecDeque<(Instant, String)>,
+    /// What is wrong, and what was.
+    pub(crate) alerts: Alerts,
     pub(crate) generation: u64,
     /// The status has something new to say.
     pub(crate) changed: bool,
@@ -103,7 +103,7 @@ impl<M: Inside> Shell<M> {
             actions: Vec::new(),
             recent: VecDeque::new(),
             away: false,
-            alerts: VecDeque::new(),
+            alerts: Alerts::default(),
             generation: 0,
             changed: false,
         }
@@ -261,10 +261,7 @@ impl<M: Inside> Shell<M> {
     pub(crate) fn alert(&mut self, text: String) {
         self.metrics.alert();
         self.changed = true;
-        self.alerts.push_back((clock::instant(), text));
-        if self.alerts.len() > RECENT {
-            self.alerts.pop_front();
-        }
+        self.alerts.news(text, clock::unix_millis());
     }
 
     fn executed(&mut self, executed: Executed) {

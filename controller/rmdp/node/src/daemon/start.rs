@@ -24,6 +24,7 @@ use crate::http::{Lacking, Pages, Readiness, Server};
 use crate::metrics::Metrics;
 use crate::network;
 use crate::objects::Objects;
+use crate::recovery::Memory;
 
 /// Sender id of commands: they send hints and nothing else, under epochs of their own.
 pub const COMMANDS: u32 = 0;
@@ -50,7 +51,18 @@ pub fn store_settings(settings: &StoreSettings) -> store::Settings {
     }
 }
 
-pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
+/// What outlives the node's joining its network anew: its pages, and what they show.
+pub(super) struct Served {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Readiness,
+    pub(super) page: Arc<Mutex<serde_json::Value>>,
+    pub(super) http: Option<SocketAddr>,
+    /// The HTTP server ends with it.
+    _tasks: JoinSet<()>,
+}
+
+/// Serves the pages of a node that starts. `memory` is what it remembers of before.
+pub(super) async fn pages(setup: &Setup, memory: Option<&Memory>) -> Result<Served, Error> {
     let file = &setup.file;
     let word = match setup.role {
         Role::Distributor => "distributor",
@@ -58,15 +70,52 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
     };
     let metrics = Arc::new(Metrics::new(&file.name, word));
     let readiness = Readiness::of_node();
-    let page = Arc::new(Mutex::new(serde_json::json!({ "node": file.name, "role": word, "starting": true })));
+    let mut page = serde_json::json!({ "node": file.name, "role": word, "starting": true });
+    if let Some(memory) = memory {
+        page["remembers"] = serde_json::to_value(memory).unwrap_or_default();
+    }
+    let page = Arc::new(Mutex::new(page));
     let mut tasks = JoinSet::new();
     let http = serve(file, &metrics, &readiness, &page, &mut tasks).await?;
+    Ok(Served { metrics, readiness, page, http, _tasks: tasks })
+}
+
+/// What the node remembers of before its start.
+pub(super) async fn remembered(file: &NodeFile) -> Option<Memory> {
+    let path = file.memory.clone()?;
+    if !path.exists() {
+        return None;
+    }
+    let read = tokio::task::spawn_blocking(move || Memory::read(&path)).await.ok()?;
+    match read {
+        Ok(memory) if memory.node == file.name => Some(memory),
+        Ok(memory) => {
+            tracing::warn!(
+                alert = true,
+                "the file of [state] memory is {}'s; it is written anew",
+                memory.node
+            );
+            None
+        }
+        Err(error) => {
+            tracing::warn!(alert = true, "{error}: what this node remembered is lost; it is written anew");
+            None
+        }
+    }
+}
+
+pub(super) async fn start(setup: &Setup, served: &Served, memory: Option<&Memory>) -> Result<Started, Error> {
+    let (file, metrics, readiness) = (&setup.file, &served.metrics, &served.readiness);
     let objects = Objects::new(store::Store::new(store_settings(&file.store))?);
-    usable(&objects, &readiness).await?;
-    let (version, config) = configuration(&objects, &readiness).await?;
+    usable(&objects, readiness).await?;
+    let (version, config) = configuration(&objects, readiness).await?;
     member(&config, version, setup)?;
-    let Joined { network, epoch, epochs, generation } =
-        identity(&objects, &config, &file.name, &readiness).await?;
+    let Joined { network, epoch, nonce, epochs, generation, estranged } =
+        identity(&objects, &config, &file.name, readiness, memory).await?;
+    let mut remembers = Memory::of_start(&file.name, network, epoch);
+    if let Some(memory) = memory {
+        remembers.join(memory);
+    }
     metrics.set_generation(generation);
     let keys = keys::of(&config, file);
     let own = member(&config, version, setup)?;
@@ -89,22 +138,24 @@ pub(super) async fn start(setup: &Setup) -> Result<Started, Error> {
         destinations: destinations(&config, &file.name),
     });
     let sender = sender.map_err(transport)?;
-    tell_members(&config, version, &metrics);
+    tell_members(&config, version, metrics);
     Ok(Started {
         objects,
         network,
         config: Arc::new(config),
         version,
         epoch,
+        nonce,
         receiver,
         sender,
-        metrics,
-        readiness,
-        page,
-        http,
-        tasks,
+        metrics: Arc::clone(metrics),
+        readiness: readiness.clone(),
+        page: Arc::clone(&served.page),
+        http: served.http,
         missing: keys.missing,
         generation,
+        memory: remembers,
+        estranged,
     })
 }
 
@@ -261,51 +312,64 @@ pub(super) async fn grace_before(objects: &Objects, version: u64) -> Option<Dura
     }
 }
 
-/// What a node joins with.
+/// Who a node is in the network that it has joined.
 struct Joined {
     network: NetworkId,
-    /// The stream epoch of this start.
     epoch: u64,
-    /// The newest ones of the others, by sender.
+    nonce: String,
+    /// The newest ones of the others.
     epochs: BTreeMap<u32, u64>,
-    /// The newest one of the log; 0 for none.
+    /// The newest generation of the log; 0 for none.
     generation: u64,
+    /// What is to be said of the network that it was of before.
+    estranged: Option<String>,
 }
 
-/// The network, the stream epoch of this start, the newest ones of the others, and the newest generation; waits for the
-/// store.
+/// The network, the stream epoch of this start, and the newest ones of the others; waits for the store, also for one that
+/// has gone back to before what this node remembers.
 async fn identity(
     objects: &Objects,
     config: &SharedConfig,
     node: &str,
     readiness: &Readiness,
+    memory: Option<&Memory>,
 ) -> Result<Joined, Error> {
     let mut epoch = Epoch::new(node)?;
+    let mut told = String::new();
     loop {
         let all = async {
             let network = network::ensure(objects, node).await?;
-            Ok(Joined {
-                network,
-                epoch: epoch.take(objects).await?,
-                epochs: epochs(objects, config).await?,
-                generation: Chain::Generations.newest(objects, 0).await?.unwrap_or(0),
-            })
+            let mut estranged = None;
+            if let Some(memory) = memory {
+                if memory.network() == Some(network)
+                    && let Some(why) = network::gone_back(objects, memory).await?
+                {
+                    return Err(Error::OtherStore(why));
+                }
+                estranged = network::other(objects, memory, network).await?;
+            }
+            let number = epoch.take(objects).await?;
+            let nonce = epoch.nonce().to_owned();
+            let epochs = epochs(objects, config).await?;
+            let generation = Chain::Generations.newest(objects, 0).await?.unwrap_or(0);
+            Ok(Joined { network, epoch: number, nonce, epochs, generation, estranged })
         };
-        match all.await {
-            Ok(identity) => {
+        let (why, level) = match all.await {
+            Ok(joined) => {
                 readiness.has(Lacking::Store);
-                return Ok(identity);
+                return Ok(joined);
             }
-            Err(Error::Store(error)) if !is_final(&error) => {
-                tracing::warn!(alert = true, %error, "waiting for the store");
-                readiness.lacks(Lacking::Store, error.to_string());
-            }
-            // One object that somebody has to put right.
-            Err(error @ (Error::Object(_) | Error::NetworkLost(_))) => {
-                tracing::error!(alert = true, "waiting: {error}");
-                readiness.lacks(Lacking::Store, error.to_string());
+            Err(Error::Store(error)) if !is_final(&error) => (error.to_string(), "waiting for the store"),
+            // What somebody has to put right.
+            Err(error @ (Error::Object(_) | Error::NetworkLost(_) | Error::OtherStore(_))) => {
+                (error.to_string(), "waiting")
             }
             Err(error) => return Err(error),
+        };
+        if why != told {
+            tracing::error!(alert = true, "{level}: {why}");
+            readiness.lacks(Lacking::Store, why.clone());
+            told = why;
         }
         tokio::time::sleep(PAUSE).await;
     }

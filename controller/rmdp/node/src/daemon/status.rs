@@ -1,7 +1,6 @@
 //! What a daemon tells of itself: its object in the store, its page, its metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use outplane_rmdp_core::Fault;
 use outplane_rmdp_core::key::Key;
@@ -19,9 +18,6 @@ use crate::metrics::{Side, Size};
 /// What stands in place of the receiver in the last status of a node.
 pub const LEFT: &str = "left";
 
-/// How long the status shows an alert that is no state.
-const FRESH: Duration = Duration::from_mins(10);
-
 /// Bytes of words about kept switches, and of each where they are more.
 const MOST_WORDS: usize = 2 << 20;
 const FEW_WORDS: usize = 100;
@@ -30,20 +26,22 @@ const FEW_WORDS: usize = 100;
 const SHOWN: usize = 20;
 
 impl<M: Inside> Daemon<M> {
-    fn status(&self) -> NodeStatus {
+    /// What is wrong now.
+    fn holding(&self) -> Vec<String> {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
         alerts.extend(self.shell.readiness.reasons());
+        alerts.extend(self.estrangements());
         alerts.extend(self.objects.strangers().all().iter().map(ToString::to_string));
-        let now = clock::instant();
-        alerts.extend(self.shell.machine.troubles(now));
-        let mut told = BTreeSet::new();
-        alerts.retain(|alert| told.insert(alert.clone()));
-        // Those above stand; these were told once, and may be over.
-        let fresh = self.shell.alerts.iter().rev().filter(|(came, _)| now.since(*came) < FRESH);
-        let fresh = fresh.filter(|(_, text)| told.insert(text.clone()));
-        alerts.extend(
-            fresh.map(|(came, text)| format!("{text} ({} s before this)", now.since(*came).as_secs())),
-        );
+        alerts.extend(self.shell.machine.troubles(clock::instant()));
+        alerts
+    }
+
+    fn status(&mut self) -> NodeStatus {
+        let (holding, now_ms) = (self.holding(), clock::unix_millis());
+        self.shell.alerts.hold(holding, now_ms);
+        let standing = self.shell.alerts.standing();
+        let (alerts, since_ms) = standing.map(|(text, since)| (text.to_owned(), since)).unzip();
+        let past = self.shell.alerts.past(now_ms).cloned().collect();
         let mut tasks = self.shell.machine.describe(SHOWN);
         tasks.extend(self.shell.recent.iter().rev().map(|line| format!("ended {line}")));
         NodeStatus {
@@ -59,11 +57,15 @@ impl<M: Inside> Daemon<M> {
             tasks,
             alerts,
             heard: self.heard(),
+            keys: Some(self.setup.file.keys.keys().copied().collect()),
+            estranged: self.objects.shut_by(),
+            since_ms,
+            past,
             at_ms: 0,
         }
     }
 
-    fn name_of(&self, sender: u32) -> String {
+    pub(super) fn name_of(&self, sender: u32) -> String {
         let member = self.shell.config.sender(sender);
         member.map_or_else(|| sender.to_string(), |member| member.name.clone())
     }
@@ -195,7 +197,8 @@ impl<M: Inside> Daemon<M> {
             status.config,
             self.shell.machine.tasks()
         ));
-        let page = serde_json::to_value(&status).unwrap_or_default();
+        let mut page = serde_json::to_value(&status).unwrap_or_default();
+        page["remembers"] = serde_json::to_value(&self.memory).unwrap_or_default();
         *self.page.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = page;
     }
 
@@ -211,7 +214,8 @@ impl<M: Inside> Daemon<M> {
         let some = !kept.switches.is_empty();
         let kept = (some || self.told_kept).then(|| (Key::Kept(kept.node.clone()), Object::Kept(kept)));
         self.told_kept = some;
-        let objects = self.objects.clone();
+        // Also where the store has gone back: who looks there is told why nothing happens.
+        let objects = self.objects.telling();
         self.chores.spawn(async move {
             for (key, mut object) in [Some(status), kept].into_iter().flatten() {
                 if let Err(error) = objects.put(&key, &mut object).await {
@@ -263,19 +267,15 @@ impl<M: Inside> Daemon<M> {
         kept
     }
 
-    fn status_object(&self) -> (Key, Object) {
+    fn status_object(&mut self) -> (Key, Object) {
         let mut status = self.status();
         // Lines are bounded each; all of them must fit into an object.
-        let lines = |lines: &mut Vec<String>| {
-            let mut left: usize = 24 * 1024;
-            lines.retain(|line| {
-                let fits = line.len() <= left;
-                left = left.saturating_sub(line.len());
-                fits
-            });
-        };
-        lines(&mut status.tasks);
-        lines(&mut status.alerts);
+        fit(&mut status.tasks, String::len, 20 * 1024);
+        fit(&mut status.alerts, String::len, 20 * 1024);
+        status.since_ms.truncate(status.alerts.len());
+        status.past.reverse();
+        fit(&mut status.past, |past| past.text.len() + 100, 8 * 1024);
+        status.past.reverse();
         (Key::Status(status.node.clone()), Object::Status(status))
     }
 
@@ -291,4 +291,16 @@ impl<M: Inside> Daemon<M> {
         }
         tracing::info!("left");
     }
+}
+
+/// Leaves as many from the beginning as fit into so many bytes.
+fn fit<T>(all: &mut Vec<T>, size: fn(&T) -> usize, most: usize) {
+    let mut left = most;
+    let fitting = all.iter().take_while(|one| {
+        let fits = size(one) <= left;
+        left = left.saturating_sub(size(one));
+        fits
+    });
+    let fitting = fitting.count();
+    all.truncate(fitting);
 }

@@ -46,6 +46,8 @@ pub struct NodeFile {
     pub log: LogSettings,
     /// Folder in a bpffs where the XDP program and its maps stay pinned between two lives of the daemon.
     pub pin_root: PathBuf,
+    /// File in which the node keeps what it remembers of its network; none: it forgets it when it ends.
+    pub memory: Option<PathBuf>,
 }
 
 /// What a person or CI needs to use the store: no node's name, and no key of datagrams.

@@ -75,14 +75,17 @@ pub(super) fn identity(
 }
 
 fn node(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> NodeFile {
+    let name = name(root, context);
+    let (pin_root, memory) = state(root.section("state", &mut context.problems), context, &name);
     NodeFile {
-        name: name(root, context),
         store: store(root.section("store", &mut context.problems), context),
         keys: keys(root.section("keys", &mut context.problems), context),
         network: network(root.section("network", &mut context.problems), &mut context.problems),
         http: http(root.section("http", &mut context.problems), context),
         log: log(root.section("log", &mut context.problems), &mut context.problems),
-        pin_root: state(root.section("state", &mut context.problems), context),
+        pin_root,
+        memory,
+        name,
     }
 }
 
@@ -427,7 +430,10 @@ fn log(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> LogSettings
     LogSettings { format: format.unwrap_or_default(), level: level.unwrap_or_default() }
 }
 
-fn state(mut section: Section<'_, '_>, context: &mut Context<'_>) -> PathBuf {
+/// Where XDP is pinned, and where the node remembers: in the folder that systemd gives it, if nothing is said.
+fn state(mut section: Section<'_, '_>, context: &mut Context<'_>, name: &str) -> (PathBuf, Option<PathBuf>) {
+    let given = (context.environment)("STATE_DIRECTORY");
+    let given = given.as_deref().and_then(|folders| folders.split(':').next()).filter(|f| !f.is_empty());
     let problems = &mut context.problems;
     let found = section.find("pin_root");
     let path = found.as_ref().and_then(|found| checked(found, problems, not_empty));
@@ -436,8 +442,15 @@ fn state(mut section: Section<'_, '_>, context: &mut Context<'_>) -> PathBuf {
         let what = format!("`{}` is no absolute path", path.display());
         problems.add(&found.span, &found.key, what, "name a folder in a bpffs, such as /sys/fs/bpf/outplane");
     }
+    let found = section.find("memory");
+    let memory = match found.as_ref().map(|found| checked(found, problems, not_empty)) {
+        Some(said) => said.filter(|said| said != "off").map(|said| context.folder.join(said)),
+        None => {
+            given.filter(|_| !name.is_empty()).map(|folder| Path::new(folder).join(format!("{name}.json")))
+        }
+    };
     section.finish(problems);
-    path
+    (path, memory)
 }
 
 impl Context<'_> {

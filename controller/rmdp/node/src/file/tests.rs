@@ -244,6 +244,7 @@ fn the_examples_are_right() {
         "format",
         "level",
         "pin_root",
+        "memory",
     ] {
         assert!(annotated.contains(&format!("{key} = ")), "the example lacks {key}");
         assert!(page.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");

@@ -8,7 +8,7 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Object, Outcome};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Lab, Node, PATIENCE, QUICK, id};
+use crate::support::{Lab, Node, PATIENCE, QUICK, id, told_of};
 
 /// Between a claim and the first write a controller waits for nothing, so the switch is made to be slow: it is there
 /// but does not answer, until the test has killed who executes.
@@ -190,7 +190,7 @@ async fn a_task_that_keeps_failing_ends_as_failed_with_an_alert() {
     let told = async {
         loop {
             if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
-                && status.alerts.iter().any(|alert| alert.contains(&task))
+                && told_of(&status, &task)
             {
                 return;
             }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::faults::follow;
-use crate::support::{Lab, PATIENCE, id, policy, record};
+use crate::support::{Lab, PATIENCE, id, policy, record, told_of};
 
 const GARBAGE: Bytes = Bytes::from_static(b"{\"schema\": 1, garbage");
 
@@ -35,7 +35,7 @@ async fn alerted(lab: &Lab, node: &str, words: &str) {
     let told = async {
         loop {
             if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
-                && status.alerts.iter().any(|alert| alert.contains(words))
+                && told_of(&status, words)
             {
                 return;
             }

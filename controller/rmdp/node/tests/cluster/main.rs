@@ -1,6 +1,7 @@
 //! Distributors and controllers in one process, with an embedded store and soft switches: real sockets, real HTTP,
 //! real gRPC.
 
+mod backup;
 mod change;
 mod epochs;
 mod expiry;
@@ -9,6 +10,7 @@ mod garbage;
 mod keep;
 mod listings;
 mod probes;
+mod recovery;
 mod retention;
 mod support;
 mod totals;

@@ -54,6 +54,10 @@ async fn what_is_old_vanishes_and_changes_go_on() {
         tasks: vec![],
         alerts: vec![],
         heard: std::collections::BTreeMap::new(),
+        keys: None,
+        estranged: None,
+        since_ms: Vec::new(),
+        past: Vec::new(),
         at_ms: 0,
     };
     lab.objects.put(&Key::Status("gone".to_owned()), &mut Object::Status(left)).await.unwrap();

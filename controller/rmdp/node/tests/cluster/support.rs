@@ -12,7 +12,7 @@ use outplane_embedded_store::{Keys, Server, Settings as StoreSettings};
 use outplane_rmdp_core::config::Role;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{
-    Claim, Decision, Generation, Network, Object, Outcome, PolicyFile, StoredConfig,
+    Claim, Decision, Generation, Network, NodeStatus, Object, Outcome, PolicyFile, StoredConfig,
 };
 use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
 use outplane_rmdp_node::append::append;
@@ -188,6 +188,13 @@ impl Lab {
         }
     }
 
+    /// It is another one at the same address all of a sudden, which is empty.
+    pub(crate) async fn empty_store(&mut self) {
+        self.stop_store().await;
+        std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
+        self.start_store().await;
+    }
+
     /// It is back, with what it had.
     pub(crate) async fn start_store(&mut self) {
         let address = self.access.endpoints[0].trim_start_matches("http://");
@@ -251,7 +258,7 @@ impl Lab {
         self.start_with_file(name, NodeFile { http, ..self.file(name) }).await
     }
 
-    async fn start_with_file(&self, name: &str, file: NodeFile) -> Node {
+    pub(crate) async fn start_with_file(&self, name: &str, file: NodeFile) -> Node {
         let member = self.members.iter().find(|member| member.name == name).unwrap();
         let setup = Setup { file, tls: self.folder.path().to_owned(), role: member.role };
         let (stop, (tell, told)) = (CancellationToken::new(), oneshot::channel());
@@ -285,6 +292,22 @@ impl Lab {
         let record = record(0, files);
         let blobs = compiled(&record).unwrap().blobs;
         append(&self.objects, &record, blobs).await.unwrap()
+    }
+
+    /// Appends a generation of a network, `rules` of them, and waits until all switches hold it.
+    pub(crate) async fn apply_in(&self, network: NetworkId, rules: usize) -> u64 {
+        let record = Generation { network, ..record(0, policy(self.switches.keys(), rules)) };
+        let blobs = compiled(&record).unwrap().blobs;
+        let generation = append(&self.objects, &record, blobs).await.unwrap();
+        for switch in self.switches.keys() {
+            let id = Event::generation(network, generation, switch).id().unwrap();
+            match self.object(&Key::Decision(id), Duration::from_millis(20)).await {
+                Some(Object::Decision(Decision { outcome: Outcome::Done { .. }, .. })) => {}
+                other => panic!("generation {generation} on {switch}: {other:?}"),
+            }
+        }
+        self.assert_holds(generation).await;
+        generation
     }
 
     /// How the task of a generation for a switch ended.
@@ -382,6 +405,12 @@ impl Lab {
             other => panic!("no claim {key}: {other:?}"),
         }
     }
+}
+
+/// Whether a node has told of something wrong, whether it still is or not.
+pub(crate) fn told_of(status: &NodeStatus, words: &str) -> bool {
+    let past = status.past.iter().map(|past| &past.text);
+    status.alerts.iter().chain(past).any(|alert| alert.contains(words))
 }
 
 /// The labs' network.

@@ -26,12 +26,12 @@ use crate::{output, runtime};
 /// How often the service manager may be told that it lives.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// Arguments of `store`.
+/// Arguments of `store` itself.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Arguments {
+pub(super) struct Serve {
     /// Folder that everything is kept in; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    dir: Option<PathBuf>,
     /// Where to serve S3; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
@@ -65,6 +65,13 @@ pub(crate) struct Arguments {
     segment: Option<u64>,
 }
 
+impl Serve {
+    /// The parser demands it where there is no subcommand.
+    fn dir(&self) -> anyhow::Result<&Path> {
+        self.dir.as_deref().context("--dir is missing")
+    }
+}
+
 /// Said once the store can be talked to.
 #[derive(Serialize)]
 struct Ready {
@@ -76,11 +83,11 @@ struct Ready {
 }
 
 /// Runs until SIGINT or SIGTERM.
-pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &Serve, format: Format) -> anyhow::Result<Exit> {
     runtime::block_on(serve(arguments, format))?
 }
 
-async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
+async fn serve(arguments: &Serve, format: Format) -> anyhow::Result<Exit> {
     let signals = runtime::Signals::new()?;
     let mut notifier = Notifier::from_environment();
     allow_open_files();
@@ -112,7 +119,7 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
         max_objects: arguments.max_objects,
         buckets: arguments.bucket.clone(),
         segment: arguments.segment,
-        ..Settings::new(&arguments.dir, keys)
+        ..Settings::new(arguments.dir()?, keys)
     };
     let server = Server::start(listener, settings).await.map_err(|error| match error {
         outplane_embedded_store::Error::BucketName(_) => Usage(error.to_string()).into(),
@@ -143,7 +150,7 @@ async fn serve(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
 }
 
 /// What others can reach in plain text.
-fn exposed(arguments: &Arguments) -> Vec<String> {
+fn exposed(arguments: &Serve) -> Vec<String> {
     let cure = "give it --tls-cert and --tls-key, or say --insecure if that is meant";
     let harm = "whoever is on the way reads policies and statuses and can forge answers, claims among them (keys are not sent)";
     let store = match arguments.tls_cert {
@@ -169,14 +176,14 @@ fn allow_open_files() {
 }
 
 /// The keys and the file they are in.
-fn keys(arguments: &Arguments) -> anyhow::Result<(Keys, Option<PathBuf>)> {
+fn keys(arguments: &Serve) -> anyhow::Result<(Keys, Option<PathBuf>)> {
     if let Some(path) = &arguments.keys {
         return Ok((Keys::from_file(path)?, Some(path.clone())));
     }
     if let Some(keys) = Keys::from_environment()? {
         return Ok((keys, None));
     }
-    let (keys, path) = Keys::in_folder(&arguments.dir)?;
+    let (keys, path) = Keys::in_folder(arguments.dir()?)?;
     Ok((keys, Some(path)))
 }
 
@@ -241,7 +248,7 @@ fn say(format: Format, ready: &Ready) -> anyhow::Result<()> {
     })
 }
 
-fn tls(arguments: &Arguments) -> anyhow::Result<Option<Tls>> {
+fn tls(arguments: &Serve) -> anyhow::Result<Option<Tls>> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) else { return Ok(None) };
     Ok(Some(Tls { certificate: read(certificate)?, key: read(key)? }))

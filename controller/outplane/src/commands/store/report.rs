@@ -1,0 +1,200 @@
+//! What `outplane store recover` has found and done.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use outplane_rmdp_node::recovery::{Memory, Plan, Remembered, StoreState, Unanswered};
+use serde::Serialize;
+
+use crate::output::{BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
+
+#[derive(Serialize)]
+pub(super) struct Recovered {
+    dry_run: bool,
+    /// Something shows that the store has gone back, or it is done anyway.
+    pub(super) needed: bool,
+    /// The new network; null: nothing was written.
+    pub(super) network: Option<String>,
+    /// Networks whose nodes join it by themselves.
+    before: Vec<String>,
+    /// Of the store.
+    newest: u64,
+    /// The newest generation that anybody remembers.
+    remembered: u64,
+    /// The next `apply` gets this one, or one above it.
+    next: u64,
+    /// Stream epochs that are lifted, by name.
+    epochs: BTreeMap<String, u64>,
+    /// What shows that the store has gone back.
+    signs: Vec<String>,
+    pub(super) nodes: Vec<NodeForm>,
+    pub(super) switches: Vec<SwitchForm>,
+    /// Who has to answer first, or be left out by name.
+    unanswered: Vec<Unanswered>,
+    /// Who was left out by name.
+    left_out: Vec<Unanswered>,
+    /// Nodes that have joined.
+    joined: Vec<String>,
+    /// Nodes that have not, and why: restart them.
+    not_joined: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NodeForm {
+    node: String,
+    network: Option<String>,
+    generation: Option<u64>,
+    config: Option<u64>,
+    epoch: Option<u64>,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SwitchForm {
+    switch: String,
+    /// Of the highest election id that it remembers; 0: none.
+    generation: Option<u64>,
+    /// In words.
+    remembers: Option<String>,
+    error: Option<String>,
+}
+
+pub(super) fn nodes_of(nodes: &BTreeMap<String, Result<Memory, String>>) -> Vec<NodeForm> {
+    let form = |(name, answer): (&String, &Result<Memory, String>)| {
+        let memory = answer.as_ref().ok();
+        NodeForm {
+            node: name.clone(),
+            network: memory.map(|memory| memory.network.clone()),
+            generation: memory.map(|memory| memory.generation),
+            config: memory.map(|memory| memory.config),
+            epoch: memory.and_then(|memory| memory.epochs.get(name).copied()),
+            error: answer.as_ref().err().cloned(),
+        }
+    };
+    nodes.iter().map(form).collect()
+}
+
+pub(super) fn switches_of(switches: &BTreeMap<String, Result<Remembered, String>>) -> Vec<SwitchForm> {
+    let form = |(name, answer): (&String, &Result<Remembered, String>)| SwitchForm {
+        switch: name.clone(),
+        generation: answer.as_ref().ok().map(|told| told.generation()),
+        remembers: answer.as_ref().ok().map(|told| match told {
+            Remembered::Fence(fence) => fence.to_string(),
+            Remembered::Nobody => "nobody".to_owned(),
+            Remembered::NoArbitration => "nobody: it takes writes from everybody".to_owned(),
+        }),
+        error: answer.as_ref().err().cloned(),
+    };
+    switches.iter().map(form).collect()
+}
+
+impl Recovered {
+    pub(super) fn new(dry_run: bool, store: &StoreState, plan: &Plan) -> Self {
+        Self {
+            dry_run,
+            needed: !plan.signs.is_empty(),
+            network: None,
+            before: plan.before.iter().map(ToString::to_string).collect(),
+            newest: store.generation,
+            remembered: plan.remembered,
+            next: plan.generation.max(store.generation).saturating_add(1),
+            epochs: plan.epochs.clone(),
+            signs: plan.signs.clone(),
+            nodes: Vec::new(),
+            switches: Vec::new(),
+            unanswered: plan.unanswered.clone(),
+            left_out: plan.left_out.clone(),
+            joined: Vec::new(),
+            not_joined: BTreeMap::new(),
+        }
+    }
+
+    /// Which of these nodes have joined.
+    pub(super) fn joins<'n>(
+        &mut self,
+        nodes: impl Iterator<Item = &'n String>,
+        missing: BTreeMap<String, String>,
+    ) {
+        self.joined = nodes.filter(|node| !missing.contains_key(*node)).cloned().collect();
+        self.not_joined = missing;
+    }
+
+    fn tables(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", styled(HEAD, "What is remembered"))?;
+        let dash = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let none = || "-".to_owned();
+        let nodes = self.nodes.iter().map(|node| {
+            let network = node.network.clone().unwrap_or_else(none);
+            let said = if node.error.is_some() { "no answer" } else { "answers" };
+            vec![node.node.clone(), said.to_owned(), dash(node.generation), dash(node.epoch), network]
+        });
+        let switches = self.switches.iter().map(|switch| {
+            let said = switch.remembers.clone().unwrap_or_else(|| "no answer".to_owned());
+            vec![switch.switch.clone(), said, dash(switch.generation), none(), none()]
+        });
+        let store = vec!["the store".to_owned(), none(), self.newest.to_string(), none(), none()];
+        let rows = std::iter::once(store).chain(nodes).chain(switches);
+        columns(out, &["who", "says", "generation", "epoch", "network"], &[2, 3], rows)
+    }
+
+    fn lacks(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (lacking, style) in [(&self.unanswered, BAD), (&self.left_out, WARN)] {
+            for Unanswered { name, what, why, risk } in lacking {
+                writeln!(out, "  {what} {}: {why}", styled(style, name))?;
+                writeln!(out, "    {}", styled(FAINT, risk))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Report for Recovered {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.tables(out)?;
+        self.lacks(out)?;
+        for sign in &self.signs {
+            writeln!(out, "  {}", styled(WARN, sign))?;
+        }
+        if !self.unanswered.is_empty() {
+            let names: Vec<String> =
+                self.unanswered.iter().map(|one| format!("--without {}", one.name)).collect();
+            let names = names.join(" ");
+            return writeln!(
+                out,
+                "{}: get the answers that are missing, or go on without them: {names}",
+                styled(BAD, "nothing was written")
+            );
+        }
+        if !self.needed {
+            return writeln!(
+                out,
+                "{}: nothing shows that the store has gone back (--anyway recovers it all the same)",
+                styled(GOOD, "nothing to recover")
+            );
+        }
+        let Some(network) = &self.network else {
+            writeln!(
+                out,
+                "{}: the store would be of a new network, and the next generation be {}",
+                styled(WARN, "not written"),
+                self.next
+            )?;
+            return Ok(());
+        };
+        writeln!(out, "{} as network {network}", styled(GOOD, "recovered"))?;
+        if !self.joined.is_empty() {
+            writeln!(out, "  joined by {}", self.joined.join(", "))?;
+        }
+        for (node, why) in &self.not_joined {
+            writeln!(out, "  {}: restart it: {why}", styled(BAD, node))?;
+        }
+        for left in self.left_out.iter().filter(|left| left.what == "node") {
+            writeln!(out, "  {} was left out: if it runs, restart it", styled(WARN, &left.name))?;
+        }
+        writeln!(
+            out,
+            "  switches hold what they held; `outplane apply` the policies that count, as generation {}",
+            self.next
+        )
+    }
+}

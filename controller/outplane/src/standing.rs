@@ -1,0 +1,176 @@
+//! Which nodes are up, by their statuses in the store, and what they say: for commands that wait for them.
+
+use std::time::Duration;
+
+use outplane_rmdp_core::config::{Role, SharedConfig};
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{NodeStatus, Object};
+use outplane_rmdp_node::clock;
+use outplane_rmdp_node::daemon::{self, LEFT};
+use outplane_rmdp_node::objects::Objects;
+
+/// A status that is older than this is stale: nodes write theirs every 5 s.
+pub(crate) const STALE: Duration = Duration::from_secs(15);
+
+/// Alerts that are quoted.
+const QUOTED: usize = 3;
+
+/// A member's status; none that can be read is none.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn status(
+    objects: &Objects,
+    member: &str,
+) -> Result<Option<NodeStatus>, outplane_rmdp_node::Error> {
+    match objects.get_readable(&Key::Status(member.to_owned())).await? {
+        Some(Object::Status(status)) => Ok(Some(status)),
+        _ => Ok(None),
+    }
+}
+
+/// How long ago, by the clocks of this machine and of who wrote it.
+pub(crate) fn age(at_ms: u64) -> Duration {
+    Duration::from_millis(clock::unix_millis().saturating_sub(at_ms))
+}
+
+/// Whether a node runs, as far as its status says.
+pub(crate) fn is_live(status: &NodeStatus) -> bool {
+    status.receiver != LEFT && age(status.at_ms) <= STALE
+}
+
+/// Why nothing happens, as far as nodes say.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Of a role that has to be there nobody is: in words, with how each of them is.
+    pub(crate) nobody: Vec<String>,
+    /// What is wrong for nodes that are up, now, each with who says so and since when.
+    pub(crate) says: Vec<String>,
+}
+
+impl Standing {
+    /// Asks the members of the newest shared configuration; who has left it says nothing.
+    pub(crate) async fn read(objects: &Objects) -> Option<Self> {
+        let (_, config) = daemon::newest_config(objects).await.ok()??;
+        let mut statuses = Vec::new();
+        for member in &config.members {
+            statuses.extend(status(objects, &member.name).await.ok()?);
+        }
+        Some(Self::of(&config, &statuses))
+    }
+
+    /// By the members' statuses.
+    fn of(config: &SharedConfig, statuses: &[NodeStatus]) -> Self {
+        let mut standing = Self { nobody: nobody(config, statuses), says: Vec::new() };
+        for status in statuses.iter().filter(|status| is_live(status)) {
+            let node = &status.node;
+            if let Some(why) = &status.estranged {
+                standing.says.push(format!("{node} says: {why}"));
+                continue;
+            }
+            for (at, alert) in status.alerts.iter().enumerate() {
+                let since = status.since_ms.get(at);
+                let since =
+                    since.map_or_else(String::new, |at_ms| format!(", since {} s", age(*at_ms).as_secs()));
+                standing.says.push(format!("{node} says{since}: {alert}"));
+            }
+        }
+        standing.says.truncate(QUOTED);
+        standing
+    }
+}
+
+/// Roles that nobody has who is up, with how each member is that has them.
+pub(crate) fn nobody(config: &SharedConfig, statuses: &[NodeStatus]) -> Vec<String> {
+    let of = |name: &str| statuses.iter().find(|status| status.node == name);
+    let mut nobody = Vec::new();
+    for (role, word) in [(Role::Distributor, "distributor"), (Role::Controller, "controller")] {
+        let of_role = || config.members.iter().filter(|member| member.role == role);
+        let works = |status: &NodeStatus| is_live(status) && !status.draining;
+        if !of_role().any(|member| of(&member.name).is_some_and(works)) {
+            let each: Vec<String> =
+                of_role().map(|member| format!("{} {}", member.name, state(of(&member.name)))).collect();
+            nobody.push(format!("no {word} is up ({})", each.join(", ")));
+        }
+    }
+    nobody
+}
+
+/// How a node is that does not work.
+fn state(status: Option<&NodeStatus>) -> String {
+    match status {
+        None => "was never seen".to_owned(),
+        Some(status) if status.receiver == LEFT => format!("left {} s ago", age(status.at_ms).as_secs()),
+        Some(status) if status.draining => "drains".to_owned(),
+        Some(status) => format!("has said nothing for {} s", age(status.at_ms).as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use outplane_rmdp_core::object::PastAlert;
+
+    use super::*;
+
+    fn config() -> SharedConfig {
+        let member = |name: &str, sender: u32, role: &str| {
+            format!(
+                "[[member]]\nname = \"{name}\"\nsender = {sender}\nrole = \"{role}\"\naddress = \"192.0.2.{sender}:1\"\n"
+            )
+        };
+        let text =
+            [member("d1", 1, "distributor"), member("c1", 2, "controller"), member("c2", 3, "controller")];
+        SharedConfig::from_toml(&text.concat()).unwrap()
+    }
+
+    fn status(node: &str, ago_ms: u64, alerts: &[&str]) -> NodeStatus {
+        let now = clock::unix_millis();
+        NodeStatus {
+            node: node.to_owned(),
+            role: Role::Controller,
+            epoch: 1,
+            version: "0".to_owned(),
+            config: 1,
+            generation: 1,
+            receiver: "socket".to_owned(),
+            draining: false,
+            counters: BTreeMap::new(),
+            tasks: Vec::new(),
+            alerts: alerts.iter().map(|alert| (*alert).to_owned()).collect(),
+            heard: BTreeMap::new(),
+            keys: None,
+            estranged: None,
+            since_ms: alerts.iter().map(|_| now - 12_000).collect(),
+            past: vec![PastAlert { text: "long over".to_owned(), from_ms: 1, until_ms: 2 }],
+            at_ms: now - ago_ms,
+        }
+    }
+
+    #[test]
+    fn who_is_not_up_is_said_once_for_each_role() {
+        let left = NodeStatus { receiver: LEFT.to_owned(), ..status("c2", 3000, &["asked to stop"]) };
+        let statuses = [status("c1", 60_000, &["old words"]), left];
+        let standing = Standing::of(&config(), &statuses);
+        assert_eq!(
+            standing.nobody,
+            [
+                "no distributor is up (d1 was never seen)",
+                "no controller is up (c1 has said nothing for 60 s, c2 left 3 s ago)"
+            ]
+        );
+        // Whoever is gone says nothing of now.
+        assert_eq!(standing.says, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_over_is_no_reason() {
+        let statuses = [status("d1", 100, &[]), status("c1", 100, &["no disk"])];
+        let standing = Standing::of(&config(), &statuses);
+        assert_eq!(
+            (standing.nobody.len(), standing.says),
+            (0, vec!["c1 says, since 12 s: no disk".to_owned()])
+        );
+    }
+}

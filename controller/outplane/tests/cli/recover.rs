@@ -1,0 +1,131 @@
+//! A store that is backed up, goes back, and is recovered: real nodes, real switches, one command line after the other.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::Lab;
+use crate::support::{Run, SoftSwitch, outplane};
+
+/// A command line of the lab's: `node.toml` and `shared.toml` are its own.
+fn run(lab: &Lab, line: &str) -> Run {
+    outplane(lab.paths(line).split(' '))
+}
+
+/// Policies for switch core, of so many rules.
+fn policy(lab: &Lab, rules: usize) -> String {
+    let mut text = "apiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {name: core}\nspec: {address: 'core.invalid:1', \
+                    ports: [1, 2]}\n---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: edge}\nspec:\n  \
+                    default: deny\n  rules:\n"
+        .to_owned();
+    for rule in 0..rules {
+        let port = 1000 + rule;
+        let _ = writeln!(
+            text,
+            "  - {{name: r{rule}, action: allow, to: [{{cidr: 10.0.{rule}.0/24}}], ports: [{{protocol: TCP, port: {port}}}]}}"
+        );
+    }
+    lab.file(&format!("policy-{rules}.yaml"), &text)
+}
+
+fn apply(lab: &Lab, rules: usize) -> u64 {
+    let line = format!("apply {} --config node.toml --output json", policy(lab, rules));
+    let applied = run(lab, &line).ends(0).json();
+    applied["generation"].as_u64().expect("a number")
+}
+
+/// Until the statuses of all these nodes are as they should be.
+fn status(lab: &Lab, what: &str, fits: impl Fn(&[Value]) -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let run = run(lab, "status --config node.toml --output json");
+        if run.code == 0 && fits(run.json()["nodes"].as_array().expect("nodes")) {
+            return;
+        }
+        assert!(Instant::now() < end, "{what}: {} {}", run.out, run.err);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml --config node.toml").ends(0);
+    let mut nodes = String::new();
+    for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
+        let _ = write!(nodes, " --node {name}={}", lab.daemon_with_pages(role, name));
+    }
+    assert_eq!(apply(&lab, 2), 1);
+    let file = lab.path("store.backup");
+    let taken = run(&lab, &format!("store backup {file} --config node.toml --output json")).ends(0).json();
+    assert_eq!((taken["generation"].as_u64(), taken["config"].as_u64()), (Some(1), Some(1)));
+    run(&lab, &format!("store backup {file} --config node.toml")).ends(1);
+    assert_eq!((apply(&lab, 3), apply(&lab, 4)), (2, 3));
+
+    // Not onto what is there, not from half a file, not into a folder with something in it.
+    let refused = run(&lab, &format!("store restore {file} --config node.toml")).ends(1);
+    assert!(refused.err.contains("not empty"), "{}", refused.err);
+    let bytes = std::fs::read(&file).unwrap();
+    let half = lab.path("half.backup");
+    std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+    let folder = lab.path("restored");
+    let refused = run(&lab, &format!("store restore {half} --dir {folder}")).ends(1);
+    assert!(refused.err.contains("cut off"), "{}", refused.err);
+    assert!(!std::path::Path::new(&folder).exists());
+    let refused = run(&lab, &format!("store restore {file} --dir {}", lab.path(""))).ends(1);
+    assert!(refused.err.contains("not empty"), "{}", refused.err);
+
+    let restored = run(&lab, &format!("store restore {file} --dir {folder}")).ends(0);
+    assert!(restored.out.contains("outplane store recover"), "{}", restored.out);
+    lab.replace_store("restored");
+    status(&lab, "nodes say that the store is not what it was", |nodes| {
+        nodes.iter().all(|node| node["estranged"].as_str().is_some_and(|why| why.contains("no network")))
+    });
+    let refused = run(&lab, &format!("apply {} --config node.toml", policy(&lab, 5))).ends(1);
+    assert!(refused.err.contains("outplane store recover"), "{}", refused.err);
+
+    // Nobody is asked who is not known: that is no answer, and it is said.
+    let unknown = run(&lab, "store recover --config node.toml").ends(1);
+    assert!(
+        unknown.out.contains("nothing was written") && unknown.out.contains("--without c1"),
+        "{}",
+        unknown.out
+    );
+    let line = format!("store recover --config node.toml{nodes} --output json");
+    let dry = run(&lab, &format!("{line} --dry-run")).ends(0).json();
+    assert_eq!((dry["needed"].as_bool(), dry["network"].as_str()), (Some(true), None));
+    assert_eq!((dry["remembered"].as_u64(), dry["next"].as_u64()), (Some(3), Some(5)));
+    let recovered = run(&lab, &line).ends(0).json();
+    assert_eq!(recovered["joined"].as_array().map(Vec::len), Some(3), "{recovered}");
+    assert_eq!(apply(&lab, 6), 5);
+    let again = run(&lab, &line).ends(0).json();
+    assert_eq!(again["needed"].as_bool(), Some(false), "{again}");
+    lab.kill_daemons();
+}
+
+#[test]
+fn an_empty_store_is_recovered_with_a_shared_configuration() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml --config node.toml").ends(0);
+    let mut nodes = String::new();
+    for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
+        let _ = write!(nodes, " --node {name}={}", lab.daemon_with_pages(role, name));
+    }
+    assert_eq!((apply(&lab, 2), apply(&lab, 3)), (1, 2));
+    lab.replace_store("empty");
+    let missing = run(&lab, &format!("store recover --config node.toml{nodes}")).ends(1);
+    assert!(missing.err.contains("--shared FILE"), "{}", missing.err);
+    let line = format!("store recover --config node.toml{nodes} --shared examples/shared.toml --output json");
+    let recovered = run(&lab, &line).ends(0).json();
+    assert_eq!(
+        (recovered["remembered"].as_u64(), recovered["next"].as_u64()),
+        (Some(2), Some(4)),
+        "{recovered}"
+    );
+    assert_eq!(recovered["not_joined"], serde_json::json!({}));
+    assert_eq!(apply(&lab, 4), 4);
+    lab.kill_daemons();
+}

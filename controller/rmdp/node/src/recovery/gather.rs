@@ -1,0 +1,123 @@
+//! Asks nodes what they remember, and the store what it has.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::Object;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::memory::{MOST, Memory};
+use super::plan::StoreState;
+use crate::chain::Chain;
+use crate::daemon::newest_readable;
+use crate::error::Error;
+use crate::hinter;
+use crate::network;
+use crate::objects::Objects;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a node's memory is to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Its HTTP pages.
+    Http(SocketAddr),
+    /// A file: its memory, or a copy of its `/status`.
+    File(PathBuf),
+}
+
+/// What each node remembers, or why it does not say.
+pub async fn ask_nodes(sources: BTreeMap<String, Source>) -> BTreeMap<String, Result<Memory, String>> {
+    let mut asked = JoinSet::new();
+    for (name, source) in sources {
+        asked.spawn(async move {
+            let answer = match source {
+                Source::Http(address) => status(address).await,
+                Source::File(path) => match tokio::task::spawn_blocking(move || Memory::read(&path)).await {
+                    Ok(read) => read,
+                    Err(error) => Err(error.to_string()),
+                },
+            };
+            let answer = answer.and_then(|memory| {
+                if memory.node == name { Ok(memory) } else { Err(format!("that is {}", memory.node)) }
+            });
+            (name, answer)
+        });
+    }
+    asked.join_all().await.into_iter().collect()
+}
+
+/// What a node at this address remembers.
+async fn status(address: SocketAddr) -> Result<Memory, String> {
+    let asked = timeout(PATIENCE, async {
+        let mut stream = TcpStream::connect(address).await?;
+        // Of HTTP 1.0 the end of the answer is the end of the connection.
+        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(MOST).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    let at = format!("http://{address}/status");
+    let answer = match asked.await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(format!("{at}: {error}")),
+        Err(_) => return Err(format!("{at}: no answer within {} s", PATIENCE.as_secs())),
+    };
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{at}: no answer of HTTP"))?;
+    let line = head.lines().next().unwrap_or_default();
+    if line.split(' ').nth(1) != Some("200") {
+        return Err(format!("{at}: {line}"));
+    }
+    Memory::parse(body).map_err(|error| format!("{at}: {error}"))
+}
+
+/// What the store has: its network, its newest numbers, its newest configuration that can be read.
+///
+/// # Errors
+/// The store's.
+pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedConfig>), Error> {
+    let network = match network::of(objects).await {
+        Err(Error::Object(error)) => {
+            tracing::warn!(%error, "the store's network cannot be read");
+            None
+        }
+        network => network?,
+    };
+    let generations = Chain::Generations.numbers(objects, 0).await?;
+    let mut before = Vec::new();
+    // Of the newest that can be read: those of one network are together.
+    for number in generations.iter().rev() {
+        if let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await? {
+            before.push(record.network);
+            break;
+        }
+    }
+    let config = newest_readable(objects).await?.config;
+    let mut epochs = BTreeMap::new();
+    let members =
+        config.iter().flat_map(|(_, config)| config.members.iter().map(|member| member.name.clone()));
+    for node in members.chain([hinter::NAME.to_owned()]) {
+        let newest = Chain::Epochs(node.clone()).newest(objects, 0).await?;
+        epochs.insert(node, newest.unwrap_or(0));
+    }
+    let (queued, _) = objects.list_all(&Prefix::Queue, 1).await?;
+    let state = StoreState {
+        network,
+        of_generations: before.first().copied(),
+        generation: generations.last().copied().unwrap_or(0),
+        config: config.as_ref().map_or(0, |(version, _)| *version),
+        epochs,
+        is_queued: !queued.is_empty(),
+    };
+    Ok((state, config.map(|(_, config)| config)))
+}

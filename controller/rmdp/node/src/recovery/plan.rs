@@ -1,0 +1,291 @@
+//! What has to be lifted: pure, from what was gathered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outplane_rmdp_core::task::NetworkId;
+use serde::Serialize;
+
+use super::memory::Memory;
+use super::switches::Remembered;
+
+/// So far above what is remembered numbers begin where somebody was left out: whoever that is may know of more.
+const MARGIN: u64 = 1000;
+/// No network of ours is so far ahead of what its nodes and its log know: such an election id is a stranger's.
+const FAR: u64 = 1_000_000;
+
+/// What the store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreState {
+    /// Its network, where it says one that can be read.
+    pub network: Option<NetworkId>,
+    /// The network of its newest generation.
+    pub of_generations: Option<NetworkId>,
+    /// Its newest generation; 0 for none.
+    pub generation: u64,
+    /// Its newest version of the shared configuration that can be read; 0 for none.
+    pub config: u64,
+    /// The newest stream epochs, by name.
+    pub epochs: BTreeMap<String, u64>,
+    /// Tasks are queued.
+    pub is_queued: bool,
+}
+
+/// Somebody who does not say what he remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unanswered {
+    /// The node, or the switch.
+    pub name: String,
+    /// `node` or `switch`.
+    pub what: &'static str,
+    /// Why not.
+    pub why: String,
+    /// What may come of going on without it.
+    pub risk: String,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Networks whose nodes are to join the new one.
+    pub before: BTreeSet<NetworkId>,
+    /// The newest generation that anybody remembers, the store included.
+    pub remembered: u64,
+    /// Generations begin above this number; it is taken by one that wants nothing. 0: there was none.
+    pub generation: u64,
+    /// Stream epochs begin above these, by name.
+    pub epochs: BTreeMap<String, u64>,
+    /// What shows that the store has gone back; empty: nothing does.
+    pub signs: Vec<String>,
+    /// Who has to answer first, or be left out by name.
+    pub unanswered: Vec<Unanswered>,
+    /// Who was left out by name.
+    pub left_out: Vec<Unanswered>,
+}
+
+/// Makes the plan. `without` names those that may be left out.
+pub fn plan(
+    store: &StoreState,
+    nodes: &BTreeMap<String, Result<Memory, String>>,
+    switches: &BTreeMap<String, Result<Remembered, String>>,
+    without: &BTreeSet<String>,
+) -> Plan {
+    let memories: Vec<&Memory> = nodes.values().filter_map(|node| node.as_ref().ok()).collect();
+    let known = memories.iter().flat_map(|memory| memory.earlier.values().chain([&memory.generation]));
+    let by_nodes = known.copied().max().unwrap_or(0).max(store.generation);
+    let (mut left_out, mut unanswered) = (Vec::new(), Vec::new());
+    let mut lacks = |one: Unanswered| {
+        if without.contains(&one.name) { left_out.push(one) } else { unanswered.push(one) }
+    };
+    for (name, node) in nodes {
+        if let Err(why) = node {
+            lacks(Unanswered::node(name, why));
+        }
+    }
+    let mut remembered = by_nodes;
+    for (name, switch) in switches {
+        match switch {
+            Ok(told) if told.generation() > by_nodes.saturating_add(FAR) => {
+                let generation = told.generation();
+                let why = format!(
+                    "it has heard of generation {generation}, far above all that nodes and store know: a stranger's election id; \
+                     restart its P4Runtime server"
+                );
+                lacks(Unanswered::switch(name, &why));
+            }
+            Ok(told) => remembered = remembered.max(told.generation()),
+            Err(why) => lacks(Unanswered::switch(name, why)),
+        }
+    }
+    let known: BTreeSet<&String> = memories.iter().flat_map(|memory| &memory.switches).collect();
+    for name in known.into_iter().filter(|name| !switches.contains_key(*name)) {
+        let why = "nodes know it, and neither the shared configuration nor a policy file says where it is";
+        lacks(Unanswered::switch(name, why));
+    }
+    let generation = match (remembered, left_out.is_empty()) {
+        (0, true) => 0,
+        (remembered, true) => remembered.saturating_add(1),
+        (remembered, false) => remembered.saturating_add(MARGIN),
+    };
+    let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, epoch) in memories.iter().flat_map(|memory| &memory.epochs) {
+        let highest = epochs.entry(name.clone()).or_default();
+        *highest = (*epoch).max(*highest);
+    }
+    for left in left_out.iter().filter(|left| left.what == NODE) {
+        let known = store.epochs.get(&left.name).copied().unwrap_or(0);
+        let highest = epochs.entry(left.name.clone()).or_default();
+        *highest = known.max(*highest).saturating_add(MARGIN);
+    }
+    epochs.retain(|name, epoch| *epoch > store.epochs.get(name).copied().unwrap_or(0));
+    let of_nodes = memories.iter().filter_map(|memory| memory.network());
+    let before = store.network.into_iter().chain(store.of_generations).chain(of_nodes).collect();
+    let signs = signs(store, &memories, switches);
+    Plan { before, remembered, generation, epochs, signs, unanswered, left_out }
+}
+
+const NODE: &str = "node";
+const SWITCH: &str = "switch";
+
+impl Unanswered {
+    fn node(name: &str, why: &str) -> Self {
+        let risk = "if it is of a network that nobody else remembers, it does not join by itself and has to be restarted";
+        Self { name: name.to_owned(), what: NODE, why: why.to_owned(), risk: risk.to_owned() }
+    }
+
+    fn switch(name: &str, why: &str) -> Self {
+        let risk = format!(
+            "if it has heard of a generation more than {MARGIN} above all that is remembered elsewhere, it refuses what comes, \
+             until its P4Runtime server is restarted"
+        );
+        Self { name: name.to_owned(), what: SWITCH, why: why.to_owned(), risk }
+    }
+}
+
+/// In words, what shows that the store is not what it was.
+fn signs(
+    store: &StoreState,
+    memories: &[&Memory],
+    switches: &BTreeMap<String, Result<Remembered, String>>,
+) -> Vec<String> {
+    let mut signs = Vec::new();
+    match (store.network, store.of_generations) {
+        (None, None) if !memories.is_empty() => signs.push("the store says no network".to_owned()),
+        (None, Some(network)) => {
+            signs.push(format!("the store has generations of network {network}, and says no network itself"));
+        }
+        _ => {}
+    }
+    for memory in memories {
+        let node = &memory.node;
+        if let (Some(its), Some(ours)) = (memory.network(), store.network)
+            && its != ours
+        {
+            signs.push(format!("{node} is of network {its}, the store of {ours}"));
+        }
+        if memory.generation > store.generation {
+            signs.push(format!(
+                "{node} knows generation {}, the store's newest is {}",
+                memory.generation, store.generation
+            ));
+        }
+        if let Some((network, newest)) = memory.earlier.iter().find(|(_, newest)| **newest > store.generation)
+        {
+            signs.push(format!(
+                "{node} was of network {network} before, with generations up to {newest}, the store's newest is {}",
+                store.generation
+            ));
+        }
+        if memory.config > store.config {
+            signs.push(format!(
+                "{node} knows version {} of the shared configuration, the store's newest is {}",
+                memory.config, store.config
+            ));
+        }
+        if let Some(epoch) = memory.epochs.get(node)
+            && let Some(newest) = store.epochs.get(node)
+            && epoch > newest
+        {
+            signs.push(format!("{node} has epoch {epoch}, the store's newest of it is {newest}"));
+        }
+    }
+    for (switch, told) in switches {
+        if let Ok(Remembered::Fence(fence)) = told
+            && fence.generation > store.generation
+        {
+            signs.push(format!("{switch} has heard of {fence}, the store's newest is {}", store.generation));
+        }
+    }
+    signs
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_rmdp_core::task::Fence;
+
+    use super::*;
+
+    const A: NetworkId = NetworkId::new(0xa);
+
+    fn memory(node: &str, generation: u64, epoch: u64) -> (String, Result<Memory, String>) {
+        let memory = Memory { generation, config: 1, ..Memory::of_start(node, A, epoch) };
+        (node.to_owned(), Ok(memory))
+    }
+
+    fn state(generation: u64) -> StoreState {
+        StoreState {
+            network: Some(A),
+            of_generations: (generation > 0).then_some(A),
+            generation,
+            config: 1,
+            epochs: [("c1".to_owned(), 1), ("c2".to_owned(), 1)].into(),
+            is_queued: false,
+        }
+    }
+
+    fn switch(name: &str, generation: u64) -> (String, Result<Remembered, String>) {
+        let fence = Fence { generation, audit: 0, attempt: 1 };
+        (name.to_owned(), Ok(Remembered::Fence(fence)))
+    }
+
+    #[test]
+    fn numbers_begin_above_what_anybody_remembers() {
+        let nodes = [memory("c1", 7, 3), memory("c2", 6, 1)].into();
+        let plan =
+            plan(&state(5), &nodes, &[switch("leaf1", 8), switch("leaf2", 0)].into(), &BTreeSet::new());
+        assert_eq!((plan.remembered, plan.generation), (8, 9));
+        assert_eq!(plan.epochs, [("c1".to_owned(), 3)].into());
+        assert_eq!(plan.before, [A].into());
+        assert!(plan.unanswered.is_empty() && plan.left_out.is_empty());
+        let signs = plan.signs.join("\n");
+        for sign in ["c1 knows generation 7", "c2 knows generation 6", "leaf1 has heard of", "c1 has epoch 3"]
+        {
+            assert!(signs.contains(sign), "{sign}: {signs}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_has_all_that_is_remembered_shows_nothing() {
+        let nodes = [memory("c1", 5, 1), memory("c2", 4, 1)].into();
+        let plan = plan(&state(5), &nodes, &[switch("leaf1", 5)].into(), &BTreeSet::new());
+        assert_eq!((plan.signs, plan.epochs), (vec![], BTreeMap::new()));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_left_out_by_name_only() {
+        let mut nodes: BTreeMap<_, _> = [memory("c1", 7, 3)].into();
+        nodes.insert("c2".to_owned(), Err("connection refused".to_owned()));
+        let switches: BTreeMap<_, _> = [("leaf1".to_owned(), Err("no route".to_owned()))].into();
+        let made = plan(&state(5), &nodes, &switches, &["c2".to_owned()].into());
+        assert_eq!(made.unanswered.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["leaf1"]);
+        let made = plan(&state(5), &nodes, &switches, &["c2".to_owned(), "leaf1".to_owned()].into());
+        assert!(made.unanswered.is_empty());
+        assert_eq!((made.generation, made.epochs["c2"], made.epochs["c1"]), (7 + MARGIN, 1 + MARGIN, 3));
+    }
+
+    #[test]
+    fn a_strangers_election_id_lifts_nothing() {
+        let nodes = [memory("c1", 7, 3)].into();
+        let far = [switch("leaf1", u64::MAX), switch("leaf2", 1 << 40)].into();
+        let made = plan(&state(5), &nodes, &far, &BTreeSet::new());
+        assert_eq!((made.remembered, made.unanswered.len()), (7, 2));
+        assert!(made.unanswered[0].why.contains("stranger"), "{made:?}");
+    }
+
+    #[test]
+    fn an_empty_store_without_any_memory_has_nothing_to_recover() {
+        let made = plan(&StoreState::default(), &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!((made.generation, made.signs.len(), made.before.len()), (0, 0, 0));
+        let nodes = [memory("c1", 7, 3)].into();
+        let made = plan(&StoreState::default(), &nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!((made.generation, made.epochs["c1"]), (8, 3));
+        assert!(made.signs[0].contains("no network"));
+    }
+
+    #[test]
+    fn a_switch_that_only_nodes_know_of_is_missed() {
+        let (name, node) = memory("c1", 7, 3);
+        let memory = Memory { switches: ["leaf1".to_owned()].into(), ..node.unwrap() };
+        let made = plan(&state(5), &[(name, Ok(memory))].into(), &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!(made.unanswered[0].name, "leaf1");
+    }
+}

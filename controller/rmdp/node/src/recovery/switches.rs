@@ -1,0 +1,142 @@
+//! Asks switches for the highest election id that they remember, and writes nothing to them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outplane_driver_p4runtime::{Backoff, Connection, Options, Pipeline, Primacy, Problem, Target};
+use outplane_intent::model::Switch;
+use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::task::Fence;
+use tokio::task::JoinSet;
+
+use crate::agent::target;
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::generation::parsed;
+use crate::objects::Objects;
+
+/// Switches that are asked at a time.
+const AT_ONCE: usize = 32;
+/// Of connecting, and of a call.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Election ids of ours that somebody else may have by chance.
+const TRIES: u32 = 4;
+
+/// What a switch remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// The highest fence that it has heard of.
+    Fence(Fence),
+    /// Nobody's: it has been started anew, or forgets whoever is not connected (docs/fence.md).
+    Nobody,
+    /// It takes writes from everybody.
+    NoArbitration,
+}
+
+impl Remembered {
+    /// The generation; 0 for none.
+    pub fn generation(self) -> u64 {
+        match self {
+            Self::Fence(fence) => fence.generation,
+            Self::Nobody | Self::NoArbitration => 0,
+        }
+    }
+}
+
+/// The switches that are known, and how to talk to them, or why that is not known: of the shared configuration, of the
+/// newest generation that describes some, and of files.
+///
+/// # Errors
+/// The store's.
+pub async fn targets(
+    objects: &Objects,
+    config: &SharedConfig,
+    of_files: &BTreeMap<String, Switch>,
+    tls: &Path,
+) -> Result<BTreeMap<String, Result<Target, String>>, Error> {
+    let mut described = BTreeMap::new();
+    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
+        let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(number)).await? else {
+            continue;
+        };
+        if record.files.is_empty() {
+            continue;
+        }
+        let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await;
+        if let Ok(Ok(loaded)) = loaded {
+            described = loaded.intent.switches;
+            break;
+        }
+    }
+    described.extend(of_files.iter().map(|(name, switch)| (name.clone(), switch.clone())));
+    let names = config.switches.keys().chain(described.keys()).cloned();
+    let names: std::collections::BTreeSet<String> = names.collect();
+    Ok(names
+        .into_iter()
+        .map(|name| {
+            let shared = config.switches.get(&name).cloned().unwrap_or_default();
+            let target = target(&name, &shared, described.get(&name), tls);
+            (name, target)
+        })
+        .collect())
+}
+
+/// What each of these remembers, or why that cannot be told.
+pub async fn ask_switches(targets: Vec<Target>) -> BTreeMap<String, Result<Remembered, String>> {
+    let mut answers = BTreeMap::new();
+    let mut waiting = targets.into_iter();
+    let mut asked = JoinSet::new();
+    loop {
+        while asked.len() < AT_ONCE
+            && let Some(target) = waiting.next()
+        {
+            asked.spawn(async move { (target.name.clone(), ask(target).await) });
+        }
+        match asked.join_next().await {
+            None => return answers,
+            Some(Ok((name, answer))) => {
+                answers.insert(name, answer);
+            }
+            // A panic, which its own message has told; the switch is then one without an answer.
+            Some(Err(error)) => tracing::error!(%error, "a switch was not asked to the end"),
+        }
+    }
+}
+
+/// Offers to be its controller under an id that is below all of ours, and hears who was above.
+async fn ask(target: Target) -> Result<Remembered, String> {
+    let pause = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+        let options = Options {
+            // Below all fences: these have a generation.
+            election_id: u128::from(u16::from_be_bytes(random)) + 1,
+            connect_deadline: DEADLINE,
+            call_deadline: DEADLINE,
+            backoff: Backoff { first: pause, limit: pause, attempts: 2 },
+            ..Options::default()
+        };
+        let pipeline = Arc::new(Pipeline::outplane().clone());
+        let error = match Connection::open(target.clone(), pipeline, options).await {
+            Ok(connection) => {
+                let open =
+                    connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::NotOffered);
+                return Ok(if open { Remembered::NoArbitration } else { Remembered::Nobody });
+            }
+            Err(error) => error,
+        };
+        match &*error.problem {
+            Problem::NotPrimary { primary: Some(id), .. } => {
+                return Ok(Remembered::Fence(Fence::from_election_id(*id)));
+            }
+            Problem::ArbitrationRefused { .. } => {}
+            _ => return Err(error.to_string()),
+        }
+    }
+    Err("it refuses each election id that was tried".to_owned())
+}

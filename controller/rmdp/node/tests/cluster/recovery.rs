@@ -1,0 +1,214 @@
+//! A store that goes back to an earlier time, or is empty all of a sudden: nodes leave it alone, and one recovery later they
+//! go on, without a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_node::backup;
+use outplane_rmdp_node::recovery::{self, Memory, Plan, Source};
+use tokio::time::{sleep, timeout};
+
+use crate::faults::page;
+use crate::support::{Lab, NETWORK, Node, PATIENCE, record};
+
+/// Where these nodes say what they remember.
+fn sources(nodes: &BTreeMap<&'static str, Node>) -> BTreeMap<String, Source> {
+    nodes.iter().map(|(name, node)| ((*name).to_owned(), Source::Http(node.up.http.unwrap()))).collect()
+}
+
+async fn start_all(lab: &Lab) -> BTreeMap<&'static str, Node> {
+    let mut nodes = BTreeMap::new();
+    for member in &lab.members {
+        nodes.insert(member.name, lab.start_with_pages(member.name).await);
+    }
+    nodes
+}
+
+async fn backed_up(lab: &Lab) -> Vec<u8> {
+    let mut file = Vec::new();
+    backup::take(&lab.objects, &mut file, "tests").await.unwrap();
+    file
+}
+
+/// Until a node is not ready, and says why with these words.
+async fn leaves_it_alone(node: &Node, words: &str) {
+    let told = async {
+        while !{
+            let page = page(node, "/ready").await;
+            page.starts_with("HTTP/1.1 503")
+                && page.contains(words)
+                && page.contains("outplane store recover")
+        } {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{} goes on", node.up.node));
+}
+
+/// What `outplane store recover` does.
+async fn recover(
+    lab: &Lab,
+    sources: &BTreeMap<String, Source>,
+    shared: Option<&str>,
+    without: &[&str],
+) -> (Plan, NetworkId) {
+    let (store, config) = recovery::read_store(&lab.objects).await.unwrap();
+    let config = config.unwrap_or_else(|| SharedConfig::from_toml(shared.unwrap()).unwrap());
+    let mut nodes = recovery::ask_nodes(sources.clone()).await;
+    for member in &config.members {
+        nodes.entry(member.name.clone()).or_insert_with(|| Err("not asked".to_owned()));
+    }
+    let targets =
+        recovery::targets(&lab.objects, &config, &BTreeMap::new(), lab.folder.path()).await.unwrap();
+    let targets = targets.into_values().collect::<Result<Vec<_>, _>>().unwrap();
+    let switches = recovery::ask_switches(targets).await;
+    let without: BTreeSet<String> = without.iter().map(|name| (*name).to_owned()).collect();
+    let plan = recovery::plan(&store, &nodes, &switches, &without);
+    assert!(plan.unanswered.is_empty(), "{plan:?}");
+    let network = recovery::carry_out(&lab.objects, &plan, shared, "tests").await.unwrap();
+    (plan, network)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_restored_from_a_backup_goes_on_after_one_recovery() {
+    let mut lab = Lab::new(&["leaf1", "leaf2"], 1, 2).await;
+    let nodes = start_all(&lab).await;
+    lab.converged(lab.apply(3).await).await;
+    let backup = backed_up(&lab).await;
+    // Two more that the backup does not have.
+    lab.converged(lab.apply(4).await).await;
+    let last = lab.apply(5).await;
+    lab.converged(last).await;
+    lab.empty_store().await;
+    let restored = backup::restore(&lab.objects, &backup[..], false).await.unwrap();
+    assert_eq!((restored.summary.generation, restored.as_it_was), (1, false));
+    for node in nodes.values() {
+        leaves_it_alone(node, "the store says no network any more").await;
+    }
+    // Who looks into the store is told, too.
+    let estranged = async {
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&Key::Status("c1".to_owned())).await
+                && status.estranged.is_some()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, estranged).await.expect("c1 says so in its status");
+    let sources = sources(&nodes);
+    let (plan, network) = recover(&lab, &sources, None, &[]).await;
+    assert_eq!((plan.remembered, plan.generation), (last, last + 1), "{plan:?}");
+    assert_ne!(network, NETWORK);
+    assert!(plan.signs.iter().any(|sign| sign.contains("leaf1 has heard of generation 3")), "{plan:?}");
+    let missing = recovery::joined(&sources, network, PATIENCE).await;
+    assert_eq!(missing, BTreeMap::new());
+    // Nobody has touched the switches: they hold what the store has lost.
+    let before = record(last, crate::support::policy(lab.switches.keys(), 5));
+    assert!(lab.holds_as_compiled(&outplane_rmdp_node::generation::compiled(&before).unwrap()).await);
+    assert_eq!(lab.apply_in(network, 6).await, last + 2);
+    assert_eq!(lab.apply_in(network, 7).await, last + 3);
+    // The next recovery has nothing to do.
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    let again =
+        recovery::plan(&store, &recovery::ask_nodes(sources).await, &BTreeMap::new(), &BTreeSet::new());
+    assert_eq!(again.signs, [""; 0]);
+    for (_, node) in nodes {
+        node.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_store_goes_on_after_one_recovery() {
+    let mut lab = Lab::new(&["leaf1", "leaf2"], 1, 2).await;
+    let nodes = start_all(&lab).await;
+    for rules in [3, 4] {
+        lab.converged(lab.apply(rules).await).await;
+    }
+    lab.empty_store().await;
+    for node in nodes.values() {
+        leaves_it_alone(node, "the store says no network any more").await;
+    }
+    let sources = sources(&nodes);
+    let (plan, network) = recover(&lab, &sources, Some(&lab.config()), &[]).await;
+    assert_eq!((plan.remembered, plan.generation), (2, 3), "{plan:?}");
+    let missing = recovery::joined(&sources, network, PATIENCE).await;
+    assert_eq!(missing, BTreeMap::new());
+    assert_eq!(lab.apply_in(network, 5).await, 4);
+    drop(nodes);
+}
+
+/// Everything was down while the store was restored, and one node remembers: it waits. Another one that is not asked is left
+/// out by name, and joins when it is started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_remembers_what_was_before() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let path = lab.folder.path().join("c1.json");
+    let file =
+        |lab: &Lab| outplane_rmdp_node::file::NodeFile { memory: Some(path.clone()), ..lab.file("c1") };
+    let nodes = [lab.start("d1").await, lab.start_with_file("c1", file(&lab)).await];
+    lab.converged(lab.apply(3).await).await;
+    let backup = backed_up(&lab).await;
+    let last = lab.apply(4).await;
+    lab.converged(last).await;
+    let written = async {
+        while !Memory::read(&path).is_ok_and(|memory| memory.generation == last) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, written).await.expect("it writes down what it knows");
+    for node in nodes {
+        node.drain().await;
+    }
+    lab.empty_store().await;
+    backup::restore(&lab.objects, &backup[..], true).await.unwrap();
+    let starts = lab.start_with_file("c1", file(&lab));
+    tokio::pin!(starts);
+    tokio::select! {
+        _ = &mut starts => panic!("it takes the store for what it was"),
+        () = sleep(Duration::from_secs(4)) => {}
+    }
+    let sources = [("c1".to_owned(), Source::File(path.clone()))].into();
+    let (plan, network) = recover(&lab, &sources, None, &["d1"]).await;
+    assert_eq!(plan.remembered, last);
+    assert!(plan.generation > last + 900, "whoever was left out may know of more: {plan:?}");
+    let (controller, distributor) = tokio::join!(starts, lab.start("d1"));
+    assert!(lab.apply_in(network, 5).await > plan.generation);
+    assert_eq!(Memory::read(&path).unwrap().network(), Some(network));
+    drop((controller, distributor));
+}
+
+/// A distributor was started again after the store was put back; the controllers, which were not, know better.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_forgotten_hears_it_from_the_others() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let controller = lab.start_with_pages("c1").await;
+    let distributor = lab.start("d1").await;
+    lab.converged(lab.apply(3).await).await;
+    let backup = backed_up(&lab).await;
+    let last = lab.apply(4).await;
+    lab.converged(last).await;
+    distributor.kill();
+    lab.empty_store().await;
+    backup::restore(&lab.objects, &backup[..], true).await.unwrap();
+    leaves_it_alone(&controller, "restored from a backup").await;
+    let distributor = lab.start("d1").await;
+    let told = async {
+        let key = Key::Status("d1".to_owned());
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&key).await
+                && status.alerts.iter().any(|alert| alert.contains(&format!("c1 tells of generation {last}")))
+            {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("d1 says what c1 knows");
+    drop((controller, distributor));
+}
