@@ -20,7 +20,7 @@ pub(super) fn read(text: &str) -> Result<SharedConfig, ConfigError> {
     if !syntax.is_empty() {
         // What is missing for want of a quote is no fault of its own.
         let problem = |error: toml::de::Error| Problem {
-            line: error.span().map_or(0, |span| line(span.start)),
+            line: error.span().map_or(1, |span| line(span.start)),
             key: String::new(),
             what: format!("{}; correct the TOML (toml.io)", error.message()),
         };
