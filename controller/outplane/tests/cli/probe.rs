@@ -21,7 +21,7 @@ fn switches_answer_or_the_exit_code_says_that_one_does_not() {
     let stranger = run(&lab, "probe core nowhere").ends(2);
     assert!(stranger.err.contains("`nowhere` is not known; there are: core"), "{}", stranger.err);
     let late = run(&lab, "probe --timeout 0.1").ends(3);
-    assert!(late.out.contains("not decided after 100ms"), "{}", late.out);
+    assert!(late.out.contains("no task after 100ms: no distributor is up"), "{}", late.out);
     for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
         lab.daemon(role, name);
     }
