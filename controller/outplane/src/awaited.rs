@@ -24,8 +24,8 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mil
 
 /// After this long without a task, somebody should be asked why.
 const SILENCE: Duration = Duration::from_secs(2);
-/// And then so often.
-const WHY: Duration = Duration::from_secs(3);
+/// And then so much less often.
+const WHY: Duration = Duration::from_secs(1);
 
 /// How to wait.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ pub(crate) async fn wait(
             () = signals.wait() => interrupted = true,
         }
     }
-    let hint = if waiting.no_wait { None } else { why(objects, &watched).await.map(|why| why.words()) };
+    let hint = if waiting.no_wait { None } else { why(objects, &watched).await.map(Why::words) };
     let end = watched.iter().filter_map(|watched| watched.seen).max();
     let seconds = rounded(end.unwrap_or_else(|| start.elapsed()));
     let done = watched.iter().all(|watched| watched.state() == "done");
@@ -182,7 +182,7 @@ async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start:
         fault = failed.unwrap_or_default();
         // Nobody at work is told as such, and not of each switch.
         if looked.elapsed() >= SILENCE && fault.is_empty() {
-            looked = Instant::now() + WHY - SILENCE;
+            looked = Instant::now() + WHY;
             let standing = Standing::read(objects).await.unwrap_or_default();
             for what in standing.nobody {
                 if said.insert(role(&what)) {

@@ -192,10 +192,8 @@ async fn served(arguments: &Arguments, folder: &Path, verified: &Verified) -> an
 }
 
 fn unfinished(folder: &Path) -> PathBuf {
-    let mut name = folder.as_os_str().to_owned();
-    while name.as_encoded_bytes().ends_with(b"/") {
-        name = PathBuf::from(&name).components().as_path().as_os_str().to_owned();
-    }
+    // Without a slash at its end.
+    let mut name = folder.components().as_path().as_os_str().to_owned();
     name.push(".unfinished");
     name.into()
 }
