@@ -68,6 +68,23 @@ const bit<2> COLOR_RED = 2;
 
 const bit<8> REASON_DENY_LOG = 1; // packet-in reason: a rule with `log` denied the packet
 
+// Why a frame is dropped: the cells of the counter `drops`.
+const bit<32> DROP_TOO_SHORT       = 0;  // the parser: the frame ends inside a header
+const bit<32> DROP_TOO_MANY_TAGS   = 1;
+const bit<32> DROP_IPV4_HEADER     = 2;
+const bit<32> DROP_IPV6_HEADER     = 3;
+const bit<32> DROP_IP_LENGTH       = 4;
+const bit<32> DROP_IPV6_EXTENSIONS = 5;
+const bit<32> DROP_PARSER          = 6;  // any other error of the parser
+const bit<32> DROP_NO_POLICY       = 7;
+const bit<32> DROP_TINY_FRAGMENT   = 8;
+const bit<32> DROP_SPOOFED         = 9;  // a source address that may not enter here
+const bit<32> DROP_DENIED          = 10; // by a policy
+const bit<32> DROP_DENIED_LOGGED   = 11; // by a policy, and told
+const bit<32> DROP_RATE_LIMITED    = 12;
+const bit<32> DROP_BLOCKED         = 13; // an entry of l2_forward
+const bit<32> DROP_NO_WAY_OUT      = 14;
+
 error {
     TooManyTags,
     IPv4HeaderInvalid,
@@ -237,6 +254,8 @@ struct metadata_t {
     bit<1>    log;
     bit<32>   rule;
     bit<2>    color;
+    bit<16>   limiter;           // the cell that has said the colour
+    bit<1>    spoofed;           // 1: its source address may not enter here
     bit<1>    same_host;         // source and destination address are one
 }
 
@@ -491,6 +510,22 @@ control OutplaneVerifyChecksum(inout headers_t hdr, inout metadata_t meta) {
 
 control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t std) {
 
+    // --- What is dropped, by reason, by segment, by rate limit --------------------------------------
+    counter(16, CounterType.packets_and_bytes) drops;
+    counter(65536, CounterType.packets_and_bytes) segment_drops; // of those that have been in a segment
+    counter(1024, CounterType.packets_and_bytes) limiter_drops;
+
+    action discard(bit<32> reason) {
+        drops.count(reason);
+        mark_to_drop(std);
+    }
+
+    action discard_in_segment(bit<32> reason) {
+        drops.count(reason);
+        segment_drops.count((bit<32>)meta.segment);
+        mark_to_drop(std);
+    }
+
     // --- Which policy version this packet sees: one default action, changed in one write ------------
     action set_version(version_t version) {
         meta.version = version;
@@ -519,6 +554,28 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         size = 4096;
     }
 
+    // --- Which source addresses may enter here: a miss passes ----------------------------------------
+    direct_counter(CounterType.packets_and_bytes) source_guard_v4_counter;
+    direct_counter(CounterType.packets_and_bytes) source_guard_v6_counter;
+
+    action source_v4_allow() {
+        source_guard_v4_counter.count();
+    }
+
+    action source_v4_deny() {
+        source_guard_v4_counter.count();
+        meta.spoofed = 1;
+    }
+
+    action source_v6_allow() {
+        source_guard_v6_counter.count();
+    }
+
+    action source_v6_deny() {
+        source_guard_v6_counter.count();
+        meta.spoofed = 1;
+    }
+
     // --- Addresses -> class ids ----------------------------------------------------------------------
     action set_src_class(class_t filter_class, class_t pod_class) {
         meta.src_class = filter_class;
@@ -532,6 +589,32 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
 
     bit<32> src_v4 = 0;
     bit<32> dst_v4 = 0;
+
+    table source_guard_v4 {
+        key = {
+            meta.version     : ternary @name("version");
+            std.ingress_port : ternary @name("ingress_port");
+            meta.segment     : ternary @name("segment");
+            src_v4           : ternary @name("address");
+        }
+        actions = { source_v4_allow; source_v4_deny; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = source_guard_v4_counter;
+        size = 16384;
+    }
+
+    table source_guard_v6 {
+        key = {
+            meta.version     : ternary @name("version");
+            std.ingress_port : ternary @name("ingress_port");
+            meta.segment     : ternary @name("segment");
+            hdr.ipv6.src     : ternary @name("address");
+        }
+        actions = { source_v6_allow; source_v6_deny; @defaultonly NoAction; }
+        const default_action = NoAction;
+        counters = source_guard_v6_counter;
+        size = 16384;
+    }
 
     table src_v4_class {
         key = {
@@ -617,6 +700,7 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
     action PERMIT_LIMITED(bit<16> limiter) {                                                            \
         COUNTER.count();                                                                                \
         rate_limiter.execute_meter((bit<32>)limiter, meta.color);                                       \
+        meta.limiter = limiter;                                                                         \
         meta.verdict = VERDICT_PERMIT;                                                                  \
     }                                                                                                   \
     action DENY() {                                                                                     \
@@ -896,19 +980,33 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             exit;
         }
         if (std.parser_error != error.NoError) {
-            drop();
+            if (std.parser_error == error.PacketTooShort) {
+                discard(DROP_TOO_SHORT);
+            } else if (std.parser_error == error.TooManyTags) {
+                discard(DROP_TOO_MANY_TAGS);
+            } else if (std.parser_error == error.IPv4HeaderInvalid) {
+                discard(DROP_IPV4_HEADER);
+            } else if (std.parser_error == error.IPv6HeaderInvalid) {
+                discard(DROP_IPV6_HEADER);
+            } else if (std.parser_error == error.IPLengthInvalid) {
+                discard(DROP_IP_LENGTH);
+            } else if (std.parser_error == error.IPv6TooManyExtensionHeaders) {
+                discard(DROP_IPV6_EXTENSIONS);
+            } else {
+                discard(DROP_PARSER);
+            }
             exit;
         }
 
         policy_version.apply();
         // Version 0: no policy has been installed yet, nothing passes.
         if (meta.version == 0) {
-            drop();
+            discard(DROP_NO_POLICY);
             exit;
         }
         // A TCP fragment at offset 1 can only serve to overwrite the flags of the first (RFC 3128).
         if (hdr.ipv4.isValid() && hdr.ipv4.fragment_offset == 1 && meta.protocol == PROTO_TCP) {
-            drop();
+            discard(DROP_TINY_FRAGMENT);
             exit;
         }
 
@@ -948,6 +1046,15 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         } else if (hdr.arp.isValid()) {
             src_v4 = hdr.arp.sender_ip;
             dst_v4 = hdr.arp.target_ip;
+        }
+        if (hdr.ipv4.isValid() || hdr.arp.isValid()) {
+            source_guard_v4.apply();
+        } else if (hdr.ipv6.isValid()) {
+            source_guard_v6.apply();
+        }
+        if (meta.spoofed == 1) {
+            discard_in_segment(DROP_SPOOFED);
+            exit;
         }
         if (hdr.ipv4.isValid() || hdr.arp.isValid()) {
             src_v4_class.apply();
@@ -1002,15 +1109,25 @@ control OutplaneIngress(inout headers_t hdr, inout metadata_t meta, inout standa
             }
         }
 
-        if (meta.verdict == VERDICT_DENY || meta.color == COLOR_RED) {
-            if (meta.verdict == VERDICT_DENY && meta.log == 1) {
+        if (meta.verdict == VERDICT_DENY) {
+            if (meta.log == 1) {
+                discard_in_segment(DROP_DENIED_LOGGED);
                 send_to_controller(REASON_DENY_LOG);
             } else {
-                drop();
+                discard_in_segment(DROP_DENIED);
             }
+        } else if (meta.color == COLOR_RED) {
+            limiter_drops.count((bit<32>)meta.limiter);
+            discard_in_segment(DROP_RATE_LIMITED);
         } else if (!cross_connect.apply().hit) {
-            if (!l2_forward.apply().hit) {
-                flood.apply();
+            switch (l2_forward.apply().action_run) {
+                forward: { }
+                drop: { discard_in_segment(DROP_BLOCKED); }
+                default: {
+                    if (!flood.apply().hit) {
+                        discard_in_segment(DROP_NO_WAY_OUT);
+                    }
+                }
             }
         }
     }

@@ -17,5 +17,24 @@ pub const SOURCE: &str = include_str!("../outplane.p4");
 /// The port number that the program takes for the controller: packet-in leaves and packet-out enters there.
 pub const CPU_PORT: u16 = 510;
 
+/// Why the program drops a frame: the cells of its counter `drops`, each with its name.
+pub const DROPS: [&str; 15] = [
+    "too_short",
+    "too_many_tags",
+    "ipv4_header",
+    "ipv6_header",
+    "ip_length",
+    "ipv6_extensions",
+    "parser",
+    "no_policy",
+    "tiny_fragment",
+    "spoofed",
+    "denied",
+    "denied_logged",
+    "rate_limited",
+    "blocked",
+    "no_way_out",
+];
+
 /// Reason of a packet-in: a rule with `log` denied the packet.
 pub const REASON_DENY_LOG: u8 = 1;

@@ -76,9 +76,11 @@ fn the_soft_switch_does_what_the_intent_means() {
                 });
                 let (passes, log) = match outcome {
                     Outcome::PacketIn(_) => (false, true),
-                    Outcome::Drop(DropReason::Denied | DropReason::Parser(ParserError::TooManyTags)) => {
-                        (false, false)
-                    }
+                    Outcome::Drop(
+                        DropReason::Denied
+                        | DropReason::Spoofed
+                        | DropReason::Parser(ParserError::TooManyTags),
+                    ) => (false, false),
                     // Permitted; what becomes of it then is not the policy's.
                     Outcome::Drop(DropReason::RateLimited | DropReason::Blocked | DropReason::NoWayOut)
                     | Outcome::Forward { .. }

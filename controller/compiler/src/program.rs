@@ -42,6 +42,8 @@ names! {
     Table {
         PolicyVersion = "policy_version",
         SegmentOf = "segment_of",
+        SourceGuardV4 = "source_guard_v4",
+        SourceGuardV6 = "source_guard_v6",
         SrcV4Class = "src_v4_class",
         DstV4Class = "dst_v4_class",
         SrcV6Class = "src_v6_class",
@@ -97,6 +99,10 @@ names! {
     ActionKind {
         SetVersion = "set_version",
         SetSegment = "set_segment",
+        SourceV4Allow = "source_v4_allow",
+        SourceV4Deny = "source_v4_deny",
+        SourceV6Allow = "source_v6_allow",
+        SourceV6Deny = "source_v6_deny",
         SetSrcClass = "set_src_class",
         SetDstClass = "set_dst_class",
         SetSportClass = "set_sport_class",
@@ -141,11 +147,24 @@ names! {
     }
 }
 
+names! {
+    /// An indexed counter of `outplane.p4`: what is dropped.
+    DropCounter {
+        Drops = "drops",
+        SegmentDrops = "segment_drops",
+        LimiterDrops = "limiter_drops",
+    }
+}
+
 /// Match fields and their widths in bits.
 type KeyFields = &'static [(Field, u32)];
 
 const SEGMENT_KEY: KeyFields =
     &[(Field::Version, 8), (Field::IngressPort, 9), (Field::VlanPresent, 1), (Field::VlanId, 12)];
+const GUARD_KEY_V4: KeyFields =
+    &[(Field::Version, 8), (Field::IngressPort, 9), (Field::Segment, 16), (Field::Address, 32)];
+const GUARD_KEY_V6: KeyFields =
+    &[(Field::Version, 8), (Field::IngressPort, 9), (Field::Segment, 16), (Field::Address, 128)];
 const CLASS_KEY_V4: KeyFields = &[(Field::Version, 8), (Field::Address, 32)];
 const CLASS_KEY_V6: KeyFields = &[(Field::Version, 8), (Field::Address, 128)];
 const PORT_KEY: KeyFields = &[(Field::Version, 8), (Field::Protocol, 8), (Field::Port, 16)];
@@ -191,6 +210,8 @@ impl Table {
         match self {
             Self::PolicyVersion => &[],
             Self::SegmentOf => SEGMENT_KEY,
+            Self::SourceGuardV4 => GUARD_KEY_V4,
+            Self::SourceGuardV6 => GUARD_KEY_V6,
             Self::SrcV4Class | Self::DstV4Class => CLASS_KEY_V4,
             Self::SrcV6Class | Self::DstV6Class => CLASS_KEY_V6,
             Self::SportClass | Self::DportClass => PORT_KEY,
@@ -212,6 +233,8 @@ impl Table {
         match self {
             Self::PolicyVersion => &[A::SetVersion],
             Self::SegmentOf => &[A::SetSegment],
+            Self::SourceGuardV4 => &[A::SourceV4Allow, A::SourceV4Deny],
+            Self::SourceGuardV6 => &[A::SourceV6Allow, A::SourceV6Deny],
             Self::SrcV4Class | Self::SrcV6Class => &[A::SetSrcClass],
             Self::DstV4Class | Self::DstV6Class => &[A::SetDstClass],
             Self::SportClass => &[A::SetSportClass],
@@ -333,6 +356,8 @@ pub struct Program {
     action_ids: BTreeMap<u32, ActionKind>,
     rate_limiter: u32,
     rate_limiter_cells: u64,
+    /// In the order of [`DropCounter::ALL`].
+    drop_counters: Vec<u32>,
 }
 
 impl Program {
@@ -367,9 +392,28 @@ impl Program {
             return Err(different("meter", "rate_limiter", "it has no index".to_owned()));
         };
         let rate_limiter = limiter.id;
+        let drop_counters = DropCounter::ALL.iter().map(|counter| {
+            let info = schema.counter_by_name(counter.name());
+            info.map(|info| info.id).ok_or_else(|| missing("counter", counter.name()))
+        });
+        let drop_counters = drop_counters.collect::<Result<Vec<_>, _>>()?;
         let table_ids = tables.iter().zip(Table::ALL).map(|(bound, table)| (bound.id, *table)).collect();
         let action_ids = actions.iter().zip(ActionKind::ALL).map(|(bound, kind)| (bound.id, *kind)).collect();
-        Ok(Self { schema, tables, actions, table_ids, action_ids, rate_limiter, rate_limiter_cells })
+        Ok(Self {
+            schema,
+            tables,
+            actions,
+            table_ids,
+            action_ids,
+            rate_limiter,
+            rate_limiter_cells,
+            drop_counters,
+        })
+    }
+
+    /// The id of a counter of drops.
+    pub fn drop_counter(&self, counter: DropCounter) -> u32 {
+        self.drop_counters[counter as usize]
     }
 
     /// The index of the P4Info behind it.
@@ -543,8 +587,8 @@ mod tests {
     fn every_table_and_action_is_bound() {
         let schema = Program::outplane().schema();
         assert_eq!(schema.tables().len(), Table::ALL.len());
-        // No entry uses NoAction and send_to_controller.
-        assert_eq!(schema.actions().len(), ActionKind::ALL.len() + 2);
+        // No entry uses NoAction, send_to_controller, discard and discard_in_segment.
+        assert_eq!(schema.actions().len(), ActionKind::ALL.len() + 4);
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Port {
     pub name: Option<String>,
     /// The port that it is transparently paired with (symmetric: the reader has checked that both say so or one does).
     pub cross_connect: Option<u16>,
+    /// Any source address may enter by it (`antiSpoofing: none`): an uplink, another switch.
+    pub trusted: bool,
 }
 
 /// A segment: a broadcast domain, where frames enter by port and VLAN.
@@ -108,6 +110,31 @@ pub struct Segment {
     pub subnets: Vec<IpNet>,
     /// Ports that belong to it, per switch. Empty: with a VLAN, every port of every switch; without one, none.
     pub ports: BTreeMap<String, Vec<u16>>,
+    /// Which source addresses may enter in it.
+    pub anti_spoofing: SegmentGuard,
+}
+
+/// Which source addresses may enter in a segment ("Spoofing" in docs/policy-semantics.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SegmentGuard {
+    /// Any.
+    None,
+    /// By ports that hosts are on, theirs and those of the subnets; theirs by no other port.
+    #[default]
+    Hosts,
+    /// That, and by all other ports those of the subnets.
+    Subnets,
+}
+
+/// Which source addresses may come from where a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostGuard {
+    /// Any: it is a router, say.
+    None,
+    /// Its own and those of its segment's subnets.
+    Hosts,
+    /// Its own, and those of other hosts on the port.
+    Strict,
 }
 
 /// A host.
@@ -123,6 +150,9 @@ pub struct Host {
     pub vlan: Option<u16>,
     /// Where it is plugged in: switch and port.
     pub port: Option<(String, u16)>,
+    /// Which source addresses may come from there. None: [`HostGuard::Hosts`], and for a node of Kubernetes, behind which
+    /// there are pods, [`HostGuard::None`].
+    pub anti_spoofing: Option<HostGuard>,
 }
 
 /// Addresses under one name; nested groups are already expanded here.

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod compiled;
 mod daemon;
+mod drops;
 mod entries;
 mod exit;
 mod expectations;

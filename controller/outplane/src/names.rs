@@ -85,6 +85,21 @@ impl Names {
         }
     }
 
+    /// A segment by its id.
+    pub(crate) fn segment(&self, id: u16) -> Option<String> {
+        self.segments.get(&id).cloned()
+    }
+
+    /// A port by its number.
+    pub(crate) fn port_name(&self, number: u16) -> Option<String> {
+        self.ports.get(&number).cloned()
+    }
+
+    /// The rule that a cell of the rate limiter is for.
+    pub(crate) fn limiter(&self, cell: u16) -> Option<String> {
+        self.limiters.get(&cell.into()).cloned()
+    }
+
     /// What the value of a match field stands for.
     pub(crate) fn of_match(&self, table: u32, field: u32, matches: Match) -> Option<String> {
         let program = Program::outplane();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outplane_compiler::plan::PlanError;
 use outplane_compiler::state::{Desired, Installed};
-use outplane_driver_p4runtime::{Connection, Error, Options, Pipeline, Problem, Target};
+use outplane_driver_p4runtime::{Connection, Drops, Error, Options, Pipeline, Problem, Target};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -79,14 +79,14 @@ pub(crate) async fn connect(target: Target, options: Options) -> Result<Connecti
     Ok(Connection::open_read_only(target, pipeline(), options).await?)
 }
 
-/// Reads what a switch holds, if it runs our program. `desired` says which multicast groups are ours besides those that
+/// Reads what a switch holds, if it runs our program; with `counters`, also what it has dropped. `desired` says which multicast groups are ours besides those that
 /// entries of ours use.
 pub(crate) async fn read(
     target: Target,
     options: Options,
     desired: &Desired,
     counters: bool,
-) -> Result<Installed, Trouble> {
+) -> Result<(Installed, Option<Drops>), Trouble> {
     let connection = connect(target, options).await?;
     match connection.cookie().await? {
         Some(cookie) if cookie == connection.pipeline().cookie => {}
@@ -97,7 +97,9 @@ pub(crate) async fn read(
         }
         None => return Err(Trouble::of("it runs no P4 program that has a cookie; `apply` pushes ours")),
     }
-    Ok(connection.read_installed(desired, counters).await?.installed)
+    let installed = connection.read_installed(desired, counters).await?.installed;
+    let drops = if counters { connection.read_drops(&installed).await? } else { None };
+    Ok((installed, drops))
 }
 
 /// Does something with every switch, several at once; the results are in the order of the targets.

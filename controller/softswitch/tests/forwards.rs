@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use outplane_softswitch::dataplane::meter::Color;
-use outplane_softswitch::dataplane::tables::{Action, Lookup, Table, Tables};
+use outplane_softswitch::dataplane::tables::{Action, IndexedCounter, Lookup, Table, Tables};
 use outplane_softswitch::dataplane::{
     Dataplane, Discard, PacketIn, PacketInHeader, PortCounters, PortSpec, Source,
 };
@@ -48,6 +48,8 @@ impl Tables for Policy {
     fn rate_limiter(&self, _: u16, _: usize, _: Duration) -> Option<Color> {
         None
     }
+
+    fn count(&self, _: IndexedCounter, _: usize, _: usize) {}
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {
         assert_eq!(group, 7);

@@ -180,11 +180,11 @@ impl Compiler<'_> {
     }
 }
 
-fn ports_here<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
+pub(super) fn ports_here<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
     segment.ports.get(switch).map_or(&[], Vec::as_slice)
 }
 
-fn is_everywhere(segment: &Segment) -> bool {
+pub(super) fn is_everywhere(segment: &Segment) -> bool {
     segment.vlan.is_some() && segment.ports.is_empty()
 }
 

@@ -5,11 +5,12 @@
 //! 2. What the rows' sets tell apart becomes classes ([`crate::classes`]).
 //! 3. Rows become entries: one for each combination of their sets' cubes (`row`); what they come to is held against
 //!    the sizes of the tables ([`crate::capacity`]) before there are any.
-//! 4. Segments and forwarding are added (`forward`).
+//! 4. Segments and forwarding are added (`forward`), and which source addresses may enter where (`guard`).
 
 mod error;
 mod filter;
 mod forward;
+mod guard;
 mod meters;
 mod notes;
 mod openings;
@@ -36,6 +37,7 @@ use crate::state::{Desired, Origin};
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP, segment_ids};
+pub use guard::SPOOFED_RULE;
 pub use notes::{Note, OpenedBy, Opening, Unread};
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
@@ -251,6 +253,7 @@ fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyS
     let forwarding = forward::compile(intent, scene.program, name, intent.switches.get(name), scene.segments);
     let mut entries = policy.entries.clone();
     entries.extend(forwarding.entries);
+    entries.extend(guard::compile(intent, scene.program, name, intent.switches.get(name), scene.segments));
     entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
     let desired = Desired { entries, groups: forwarding.groups, meters: policy.meters.clone() };
     let mut usage = capacity::measure(scene.program, &desired);

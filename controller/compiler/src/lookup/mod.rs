@@ -31,6 +31,7 @@ pub struct Lookup<'e> {
 
 /// What entries do to a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else")]
 pub struct Trace<'e> {
     /// Whether it passes.
     pub allow: bool,
@@ -48,6 +49,8 @@ pub struct Trace<'e> {
     pub hits: Vec<Hit<'e>>,
     /// No policy has been installed: everything is dropped.
     pub no_policy: bool,
+    /// Its source address may not enter there, whatever the policies say.
+    pub spoofed: bool,
 }
 
 /// A packet hits an entry.
@@ -84,8 +87,14 @@ impl<'e> Lookup<'e> {
     /// Looks up one packet. `entrance` is where it enters ([`outplane_intent::evaluate::Evaluator::entrance`]), `segments`
     /// the ids of segments ([`crate::compile::Compiled::segments`]).
     pub fn trace(&self, packet: &Packet, entrance: &Entrance, segments: &BTreeMap<String, u16>) -> Trace<'e> {
-        let mut run =
-            Run { lookup: self, seen: Seen::of(packet), hits: Vec::new(), log: false, limiter: None };
+        let mut run = Run {
+            lookup: self,
+            seen: Seen::of(packet),
+            hits: Vec::new(),
+            log: false,
+            limiter: None,
+            spoofed: false,
+        };
         let decision = run.apply(packet, entrance, segments);
         Trace {
             allow: decision.allow,
@@ -96,6 +105,7 @@ impl<'e> Lookup<'e> {
             segment: run.seen.segment,
             hits: run.hits,
             no_policy: self.version == 0,
+            spoofed: run.spoofed,
         }
     }
 
@@ -196,7 +206,10 @@ impl Seen {
     /// A field's value, as a table of this kind sees it.
     fn value(&self, table: Table, field: Field) -> u128 {
         let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
-        let source = matches!(table, Table::SrcV4Class | Table::SrcV6Class);
+        let source = matches!(
+            table,
+            Table::SrcV4Class | Table::SrcV6Class | Table::SourceGuardV4 | Table::SourceGuardV6
+        );
         match field {
             Field::Version => self.version.into(),
             Field::IngressPort => self.port.into(),
@@ -235,6 +248,7 @@ struct Run<'l, 'e> {
     hits: Vec<Hit<'e>>,
     log: bool,
     limiter: Option<u16>,
+    spoofed: bool,
 }
 
 impl Run<'_, '_> {
@@ -244,6 +258,10 @@ impl Run<'_, '_> {
             return Decision { allow: false, by: None };
         }
         self.segment(packet, entrance, segments);
+        if self.source_guard(packet) {
+            self.spoofed = true;
+            return Decision { allow: false, by: None };
+        }
         self.classes(packet);
 
         match self.said(Table::FilterAdmin) {
@@ -283,6 +301,17 @@ impl Run<'_, '_> {
             self.seen.segment = named;
             self.hits.truncate(hits);
         }
+    }
+
+    /// Whether the packet's source address may not enter where it does.
+    fn source_guard(&mut self, packet: &Packet) -> bool {
+        let table = match packet.addresses() {
+            Some((IpAddr::V4(_), _)) => Table::SourceGuardV4,
+            Some((IpAddr::V6(_), _)) => Table::SourceGuardV6,
+            None => return false,
+        };
+        let action = self.find(table).and_then(|(_, action)| self.lookup.program.action_of(action.id));
+        matches!(action, Some(ActionKind::SourceV4Deny | ActionKind::SourceV6Deny))
     }
 
     fn classes(&mut self, packet: &Packet) {

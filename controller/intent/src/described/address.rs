@@ -81,6 +81,7 @@ mod tests {
             mac: None,
             vlan: None,
             port: None,
+            anti_spoofing: None,
         };
         intent.hosts.insert("printer".into(), host(&["10.0.0.9", "fd00::9"]));
         intent.hosts.insert("silent".into(), host(&[]));

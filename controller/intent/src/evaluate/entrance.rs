@@ -1,5 +1,7 @@
 //! Where a packet enters a switch.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use super::{Evaluator, IMPLIED_SWITCH};
@@ -26,14 +28,14 @@ impl Evaluator<'_> {
         match &packet.ingress {
             Some(Ingress::Port(port)) => self.at_port(switch, *port, packet.vlan_id()),
             Some(Ingress::Segment(name)) => match self.intent.segments.get(name) {
-                Some(segment) => within(name, segment, switch),
+                Some(segment) => self.within(name, segment, switch, source_of(packet)),
                 None => Entrance { vlan: packet.vlan_id(), ..Entrance::default() },
             },
             None => self.derived(switch, packet),
         }
     }
 
-    fn at_port(&self, switch: &str, port: u16, vlan: Option<u16>) -> Entrance {
+    pub(super) fn at_port(&self, switch: &str, port: u16, vlan: Option<u16>) -> Entrance {
         let with_vlan = || self.intent.segments.iter().filter(|(_, segment)| segment.vlan == vlan);
         let named = with_vlan().find(|(_, segment)| ports(segment, switch).contains(&port));
         let anywhere = || with_vlan().find(|(_, segment)| on_every_port(segment));
@@ -48,7 +50,7 @@ impl Evaluator<'_> {
             (on_every_port(segment) || !ports(segment, switch).is_empty())
                 && (vlan.is_none() || segment.vlan == vlan)
         };
-        let source = packet.addresses().map(|(source, _)| source);
+        let source = source_of(packet);
         let segments = &self.intent.segments;
 
         if let Some((_, host)) = source.and_then(|source| self.hosts.get(&source)) {
@@ -58,7 +60,7 @@ impl Evaluator<'_> {
                 return self.at_port(switch, *port, tag);
             }
             if let Some((name, segment)) = own.filter(|(_, segment)| fits(segment)) {
-                return within(name, segment, switch);
+                return self.within(name, segment, switch, source);
             }
         }
 
@@ -72,12 +74,28 @@ impl Evaluator<'_> {
             }
         }
         if let Some((_, name, segment)) = best {
-            return within(name, segment, switch);
+            return self.within(name, segment, switch, source);
         }
 
         let by_vlan = || segments.iter().find(|(_, segment)| vlan.is_some() && fits(segment));
-        by_vlan()
-            .map_or(Entrance { vlan, ..Entrance::default() }, |(name, segment)| within(name, segment, switch))
+        by_vlan().map_or(Entrance { vlan, ..Entrance::default() }, |(name, segment)| {
+            self.within(name, segment, switch, source)
+        })
+    }
+
+    /// A frame that enters a switch in this segment: by the port of the host that has its source address, else by the
+    /// first by which such a source may enter.
+    fn within(&self, name: &str, segment: &Segment, switch: &str, source: Option<IpAddr>) -> Entrance {
+        let host = source.and_then(|source| self.hosts.get(&source));
+        let own = host.and_then(|(_, host)| self.place(switch, host));
+        let own = own.filter(|(_, at)| at.as_deref() == Some(name)).and_then(|(port, _)| port);
+        let ports = ports(segment, switch);
+        let may_enter = |port: u16| {
+            source.is_none_or(|source| self.refused(switch, Some(port), Some(name), source).is_none())
+        };
+        let port = own.or_else(|| ports.iter().copied().find(|port| may_enter(*port)));
+        let port = port.or_else(|| ports.first().copied());
+        Entrance { port, vlan: segment.vlan, segment: Some(name.to_owned()) }
     }
 }
 
@@ -90,8 +108,6 @@ pub(super) fn on_every_port(segment: &Segment) -> bool {
     segment.ports.is_empty() && segment.vlan.is_some()
 }
 
-/// A frame that enters a switch in this segment.
-fn within(name: &str, segment: &Segment, switch: &str) -> Entrance {
-    let port = ports(segment, switch).first().copied();
-    Entrance { port, vlan: segment.vlan, segment: Some(name.to_owned()) }
+fn source_of(packet: &Packet) -> Option<IpAddr> {
+    packet.addresses().map(|(source, _)| source)
 }

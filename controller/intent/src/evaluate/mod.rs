@@ -19,6 +19,7 @@ mod leaving;
 mod matching;
 mod related;
 mod side;
+mod spoofing;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -127,6 +128,10 @@ impl<'a> Evaluator<'a> {
         }
         let entrance = self.entrance(Some(switch), packet);
         let mut steps = vec![Step::entrance(&entrance)];
+        if let Some(reason) = self.spoofing(switch, &entrance, packet) {
+            steps.push(Step::spoofed(reason));
+            return Verdict { allow: false, segment: entrance.segment, steps, ..Verdict::allow(None) };
+        }
         let verdict = self.decide(switch, entrance.segment.as_deref(), at, packet, &mut steps);
         Verdict { segment: entrance.segment, steps, ..verdict }
     }

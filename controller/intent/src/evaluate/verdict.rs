@@ -53,6 +53,12 @@ impl Verdict {
         }
     }
 
+    /// Why the packet's source address may not enter where it does, if that is why it is dropped.
+    pub fn spoofed(&self) -> Option<&str> {
+        let step = self.steps.iter().find(|step| step.stage == Stage::Source);
+        step.map(|step| step.text.as_str())
+    }
+
     pub(super) fn deny(by: &Decider) -> Self {
         Self { allow: false, ..Self::allow(Some(by)) }
     }
@@ -81,6 +87,8 @@ pub enum Stage {
     Parser,
     /// Which segment it enters in.
     Segment,
+    /// Whether its source address may enter there.
+    Source,
     /// The switch cannot read what is in it.
     Unread,
     /// Filter policies of tier admin.
@@ -184,6 +192,10 @@ impl Step {
                 Self::of_side(Stage::IngressRelated, &subject, side)
             }
         }
+    }
+
+    pub(super) fn spoofed(text: String) -> Self {
+        Self { stage: Stage::Source, outcome: Outcome::Deny, policy: None, rule: None, text }
     }
 
     pub(super) fn overtagged() -> Self {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::expectation::ExpectationDecl;
 use super::source::{Place, Placed};
 use crate::model::{
-    ClusterNetworkPolicy, FilterPolicy, KubernetesDefaults, Labels, NetworkPolicy, Node, ObjectName, Pod,
-    Switch,
+    ClusterNetworkPolicy, FilterPolicy, HostGuard, KubernetesDefaults, Labels, NetworkPolicy, Node,
+    ObjectName, Pod, SegmentGuard, Switch,
 };
 
 /// All objects by name.
@@ -76,6 +76,7 @@ pub(crate) struct PortsDecl {
 #[derive(Debug, Default)]
 pub(crate) struct SegmentDecl {
     pub(crate) vlan: Option<u16>,
+    pub(crate) anti_spoofing: Option<Placed<SegmentGuard>>,
     pub(crate) subnets: Vec<Placed<IpNet>>,
     pub(crate) ports: Vec<PortsDecl>,
 }
@@ -87,6 +88,7 @@ pub(crate) struct HostDecl {
     pub(crate) mac: Option<Placed<[u8; 6]>>,
     pub(crate) vlan: Option<Placed<u16>>,
     pub(crate) port: Option<PortsDecl>,
+    pub(crate) anti_spoofing: Option<Placed<HostGuard>>,
 }
 
 #[derive(Debug, Default)]

@@ -70,6 +70,8 @@ pub enum Code {
     Expired,
     /// Warning: what a rule lets through is not answered.
     RepliesLost,
+    /// Any source address may enter.
+    Spoofing,
     /// For faults that others find in an intent: something else becomes of a packet than an Expectation says.
     ExpectationFailed,
     /// For faults that others find in an intent: it does not fit a switch.
@@ -78,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::File,
         Self::Encoding,
         Self::Syntax,
@@ -104,6 +106,7 @@ impl Code {
         Self::Unused,
         Self::Expired,
         Self::RepliesLost,
+        Self::Spoofing,
         Self::ExpectationFailed,
         Self::Capacity,
     ];
@@ -136,6 +139,7 @@ impl Code {
             Self::Unused => "unused",
             Self::Expired => "expired",
             Self::RepliesLost => "replies-lost",
+            Self::Spoofing => "spoofing",
             Self::ExpectationFailed => "expectation-failed",
             Self::Capacity => "capacity",
         }

@@ -10,7 +10,7 @@ use super::render::quoted;
 use super::source::{Place, Placed};
 use super::tree::{Cursor, Said};
 use super::values::HostBits;
-use crate::model::{Port, Switch, Tls};
+use crate::model::{HostGuard, Port, SegmentGuard, Switch, Tls};
 
 /// Highest switch port: 510 is the controller's, 511 means none (p4/outplane.p4).
 const LAST_PORT: i64 = 509;
@@ -141,8 +141,11 @@ fn switch_port(decoder: &mut Decoder<'_>, at: Cursor<'_>, declared: &mut SwitchD
         {
             declared.crosses.push((id, cross));
         }
+        let trusted = fields.get("antiSpoofing").and_then(|at| {
+            decoder.choice(at, "`antiSpoofing` of a port", &[("none", true), ("hosts", false)])
+        });
         fields.finish(decoder);
-        (id, place, Port { name, cross_connect: None })
+        (id, place, Port { name, cross_connect: None, trusted: trusted.unwrap_or(false) })
     };
     let Some(id) = id else { return };
     if let Some(first) = declared.port_places.get(&id) {
@@ -223,6 +226,15 @@ pub(crate) fn segment(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>) -> Se
             declared.ports.push(PortsDecl { switch, ports: members, at });
         }
     }
+    declared.anti_spoofing = fields.get("antiSpoofing").and_then(|at| {
+        let choices = [
+            ("none", SegmentGuard::None),
+            ("hosts", SegmentGuard::Hosts),
+            ("subnets", SegmentGuard::Subnets),
+        ];
+        let value = decoder.choice(at, "`antiSpoofing` of a segment", &choices)?;
+        Some(Placed { value, at: at.place() })
+    });
     fields.finish(decoder);
     declared
 }
@@ -256,6 +268,15 @@ pub(crate) fn host(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Plac
         }
         (None, None) => {}
     }
+    declared.anti_spoofing = fields.get("antiSpoofing").and_then(|at| {
+        let choices = [("none", HostGuard::None), ("hosts", HostGuard::Hosts), ("strict", HostGuard::Strict)];
+        let value = decoder.choice(at, "`antiSpoofing` of a host", &choices)?;
+        if declared.port.is_none() {
+            let help = "add `port`, where it is plugged in, or remove `antiSpoofing`";
+            decoder.error(Code::MissingField, at.place(), "`antiSpoofing` without `port`", help);
+        }
+        Some(Placed { value, at: at.place() })
+    });
     fields.finish(decoder);
     declared
 }

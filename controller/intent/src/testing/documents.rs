@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     AddressGroup, ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, FilterAction,
-    FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, IcmpMatch, Intent, KubernetesDefaults,
+    FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, HostGuard, IcmpMatch, Intent, KubernetesDefaults,
     LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node,
-    ObjectName, Pod, PodsAnywhere, PortProtocol, RelatedErrors, Replies, Segment, Switch, TcpFlags,
-    TrafficMatch,
+    ObjectName, Pod, PodsAnywhere, PortProtocol, RelatedErrors, Replies, Segment, SegmentGuard, Switch,
+    TcpFlags, TrafficMatch,
 };
 
 const OURS: &str = "outplane.dev/v1alpha1";
@@ -62,7 +62,12 @@ fn text(item: &impl ToString) -> Value {
 fn switch(switch: &Switch) -> Value {
     let ports = switch.ports.iter();
     let ports = ports.map(|(id, port)| {
-        fields([("id", json!(id)), ("name", json!(port.name)), ("crossConnect", json!(port.cross_connect))])
+        fields([
+            ("id", json!(id)),
+            ("name", json!(port.name)),
+            ("crossConnect", json!(port.cross_connect)),
+            ("antiSpoofing", json!(port.trusted.then_some("none"))),
+        ])
     });
     let tls = switch.tls.as_ref().map(|tls| {
         fields([
@@ -83,17 +88,28 @@ fn switch(switch: &Switch) -> Value {
 }
 
 fn segment(segment: &Segment) -> Value {
+    let guard = match segment.anti_spoofing {
+        SegmentGuard::None => Some("none"),
+        SegmentGuard::Hosts => None,
+        SegmentGuard::Subnets => Some("subnets"),
+    };
     let ports = segment.ports.iter().map(|(switch, ports)| json!({"switch": switch, "ports": ports}));
     fields([
         ("vlan", json!(segment.vlan)),
         ("subnets", list(&segment.subnets, text)),
         ("ports", ports.collect()),
+        ("antiSpoofing", json!(guard)),
     ])
 }
 
 fn host(host: &Host) -> Value {
     let mac = host.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
     let (switch, port) = host.port.clone().unzip();
+    let guard = host.anti_spoofing.map(|guard| match guard {
+        HostGuard::None => "none",
+        HostGuard::Hosts => "hosts",
+        HostGuard::Strict => "strict",
+    });
     fields([
         ("addresses", list(&host.addresses, text)),
         ("segment", json!(host.segment)),
@@ -101,6 +117,7 @@ fn host(host: &Host) -> Value {
         ("vlan", json!(host.vlan)),
         ("switch", json!(switch)),
         ("port", json!(port)),
+        ("antiSpoofing", json!(guard)),
     ])
 }
 

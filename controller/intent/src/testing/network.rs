@@ -7,7 +7,7 @@ use proptest::sample::{select, subsequence};
 
 use super::universe::{CIDRS, HOSTS, SWITCH_PORTS, address, cidr};
 use crate::evaluate::IMPLIED_SWITCH;
-use crate::model::{AddressGroup, Host, Intent, Port, Segment, Switch};
+use crate::model::{AddressGroup, Host, HostGuard, Intent, Port, Segment, SegmentGuard, Switch};
 
 /// What a segment can be.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ struct HostDraft {
     segment: Option<usize>,
     port: Option<(usize, usize)>,
     vlan: Option<u16>,
+    guard: Option<HostGuard>,
 }
 
 /// Intents that hold the network alone.
@@ -65,30 +66,43 @@ pub(super) fn networks() -> impl Strategy<Value = Intent> {
         } else {
             some.boxed()
         };
-        option::of(ports)
+        let guard = prop_oneof![
+            3 => Just(SegmentGuard::Hosts),
+            1 => Just(SegmentGuard::None),
+            1 => Just(if plan.subnets.is_empty() { SegmentGuard::Hosts } else { SegmentGuard::Subnets }),
+        ];
+        option::of((ports, guard))
     });
     let host = (
         0..3_usize,
         option::of(0..SEGMENTS.len()),
         option::of((0..2_usize, 0..SWITCH_PORTS.len())),
         option::weighted(0.2, Just(30)),
+        option::weighted(0.4, select(vec![HostGuard::None, HostGuard::Hosts, HostGuard::Strict])),
     );
-    let host = host.prop_map(|(families, segment, port, vlan)| HostDraft { families, segment, port, vlan });
+    let host = host.prop_map(|(families, segment, port, vlan, guard)| HostDraft {
+        families,
+        segment,
+        port,
+        vlan,
+        guard,
+    });
     let hosts = vec(option::of(host), HOSTS.len());
     let groups = vec(option::of(subsequence(&CIDRS[..], 1..=4)), GROUPS.len());
-    let cross_connect = any::<bool>();
-    (names, cross_connect, segments, hosts, groups).prop_map(
-        |(names, cross_connect, segments, hosts, groups)| {
+    let ports = (any::<bool>(), option::weighted(0.2, select(&SWITCH_PORTS[..])));
+    (names, ports, segments, hosts, groups).prop_map(
+        |(names, (cross_connect, trusted), segments, hosts, groups)| {
             let mut intent = Intent::default();
             for (n, name) in names.iter().enumerate() {
-                intent.switches.insert((*name).to_owned(), switch(n, cross_connect));
+                intent.switches.insert((*name).to_owned(), switch(n, cross_connect, trusted));
             }
             let names = if names.is_empty() { &[IMPLIED_SWITCH][..] } else { names };
             for (plan, ports) in SEGMENTS.into_iter().zip(segments) {
-                let Some(ports) = ports else { continue };
+                let Some((ports, anti_spoofing)) = ports else { continue };
                 let subnets = plan.subnets.iter().map(|subnet| cidr(subnet)).collect();
                 let ports = names.iter().map(|switch| (*switch).to_owned()).zip(ports).collect();
-                intent.segments.insert(plan.name.to_owned(), Segment { vlan: plan.vlan, subnets, ports });
+                let segment = Segment { vlan: plan.vlan, subnets, ports, anti_spoofing };
+                intent.segments.insert(plan.name.to_owned(), segment);
             }
             for (n, draft) in hosts.into_iter().enumerate() {
                 if let Some(draft) = draft {
@@ -106,7 +120,7 @@ pub(super) fn networks() -> impl Strategy<Value = Intent> {
     )
 }
 
-fn switch(n: usize, cross_connect: bool) -> Switch {
+fn switch(n: usize, cross_connect: bool, trusted: Option<u16>) -> Switch {
     let pair = |port: u16| match port {
         3 if cross_connect => Some(4),
         4 if cross_connect => Some(3),
@@ -114,7 +128,7 @@ fn switch(n: usize, cross_connect: bool) -> Switch {
     };
     let port = |number: u16| {
         let name = (number == 1).then(|| "uplink".to_owned());
-        (number, Port { name, cross_connect: pair(number) })
+        (number, Port { name, cross_connect: pair(number), trusted: trusted == Some(number) })
     };
     Switch {
         address: format!("127.0.0.1:{}", 9559 + n),
@@ -147,6 +161,7 @@ fn host_of(n: usize, draft: &HostDraft, intent: &Intent, switches: &[&str]) -> H
         segment: segment.and(named).map(str::to_owned),
         mac: Some([2, 0, 0, 0, 1, u8::try_from(n).unwrap_or(u8::MAX)]),
         vlan: draft.vlan.filter(|_| segment.is_none_or(|segment| segment.vlan.is_none())),
+        anti_spoofing: draft.guard.filter(|_| port.is_some()),
         port,
     }
 }

@@ -39,14 +39,15 @@ proptest! {
             for switch in [None, Some("s1"), Some("s2")] {
                 let verdict = evaluator.evaluate(switch, now(), &packet);
                 prop_assert!(names_exist(&intent, &verdict), "{:#?}", verdict);
-                prop_assert!(verdict.allow || verdict.policy.is_some() || packet.is_overtagged());
+                let unasked = packet.is_overtagged() || verdict.spoofed().is_some();
+                prop_assert!(verdict.allow || verdict.policy.is_some() || unasked);
                 prop_assert_eq!(verdict.policy.is_some(), verdict.rule.is_some());
                 prop_assert!(!(verdict.allow && verdict.log));
             }
         }
     }
 
-    /// Without policies everything passes, wherever it enters.
+    /// Without policies everything passes, wherever it enters, unless its source address may not enter there.
     #[test]
     fn no_policy_no_drop((intent, packets) in super::cases(20)) {
         let intent = Intent {
@@ -59,7 +60,7 @@ proptest! {
         for packet in packets {
             let verdict = evaluator.evaluate(None, now(), &packet);
             prop_assert!(verdict.policy.is_none(), "{:#?}", verdict);
-            prop_assert_eq!(verdict.allow, !packet.is_overtagged());
+            prop_assert_eq!(verdict.allow, !packet.is_overtagged() && verdict.spoofed().is_none());
         }
     }
 
@@ -150,6 +151,7 @@ fn everything_occurs() {
         "related",
         "filter rule with an error",
         "parser deny",
+        "source deny",
         "IPv6",
         "to itself",
         "SCTP permitted by policy",
@@ -183,7 +185,12 @@ fn unread_frames_are_no_way_around() {
                 let inside = Packet { ingress: unread.ingress.clone(), tags: Vec::new(), kind: packet.kind };
                 if matches!(inside.traffic(), Traffic::Ip | Traffic::Arp | Traffic::NeighborDiscovery) {
                     let verdict = evaluator.evaluate(switch, now(), &inside);
-                    assert!(verdict.allow, "seed {seed}, {inside:?}: {:?}", verdict.steps);
+                    // Where a frame says no source, nobody can say that it may not enter.
+                    assert!(
+                        verdict.allow || verdict.spoofed().is_some(),
+                        "seed {seed}, {inside:?}: {:?}",
+                        verdict.steps
+                    );
                     checked += 1;
                 }
             }

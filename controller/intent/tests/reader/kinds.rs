@@ -36,7 +36,11 @@ spec:
     - 5
 ",
     );
-    let port = |name: Option<&str>, cross_connect| Port { name: name.map(str::to_owned), cross_connect };
+    let port = |name: Option<&str>, cross_connect| Port {
+        name: name.map(str::to_owned),
+        cross_connect,
+        trusted: false,
+    };
     assert_eq!(
         loaded.intent.switches["leaf1"],
         Switch {
@@ -129,6 +133,7 @@ spec: {addresses: [198.51.100.0/24, 203.0.113.7, 'fd00:2::/32']}
             vlan: Some(10),
             subnets: vec![net("10.1.0.0/24"), net("fd00:1::/64"), net("10.9.9.9/32")],
             ports: [("leaf1".to_owned(), vec![1, 2])].into(),
+            ..Segment::default()
         }
     );
     assert_eq!(
@@ -139,6 +144,7 @@ spec: {addresses: [198.51.100.0/24, 203.0.113.7, 'fd00:2::/32']}
             mac: Some([2, 0, 0, 0, 0, 5]),
             vlan: Some(10),
             port: Some(("leaf1".to_owned(), 1)),
+            anti_spoofing: None,
         }
     );
     let expanded = [net("203.0.113.7/32"), net("198.51.100.0/24"), net("fd00:2::/32")];

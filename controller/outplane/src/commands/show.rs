@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use outplane_compiler::capacity::{self, ResourceUsage};
-use outplane_compiler::program::Program;
+use outplane_compiler::program::{Program, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
-use outplane_driver_p4runtime::Target;
+use outplane_driver_p4runtime::{Drops, Target};
 use outplane_intent::model::Intent;
 use outplane_p4runtime::entry::{Counter, Entry};
 use outplane_p4runtime::schema::TableInfo;
@@ -22,6 +22,7 @@ use super::compile::{entry_line, entry_text, highest_first};
 use super::plan::others;
 use crate::cli::Format;
 use crate::compiled::{by_table, schema, usage_table};
+use crate::drops::DropsForm;
 use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, meter_text, table_name};
 use crate::exit::{Exit, Usage};
 use crate::names::Names;
@@ -113,8 +114,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     match &arguments.what {
         What::Tables(arguments) => {
             let tables = arguments.table.clone();
-            show(&arguments.place, false, format, move |installed, names| {
-                Tables::new(installed, names, &tables)
+            show(&arguments.place, false, format, move |held| {
+                Tables::new(held.installed, held.names, &tables)
             })
         }
         What::Counters(arguments) => {
@@ -131,19 +132,24 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
                 }
                 return totals::run(&arguments.node, &arguments.place.targets, format);
             }
-            show(&arguments.place, true, format, move |installed, names| {
-                Counters::new(&installed, &names, entries)
-            })
+            show(&arguments.place, true, format, move |held| Counters::new(&held, entries))
         }
-        What::Capacity(place) => show(place, false, format, |installed, _| Capacity::new(&installed)),
+        What::Capacity(place) => show(place, false, format, |held| Capacity::new(&held.installed)),
     }
+}
+
+/// What a switch holds, what that is called, and what it has dropped, where that was asked for and can be read.
+struct Held {
+    installed: Installed,
+    names: Names,
+    drops: Option<Drops>,
 }
 
 fn show<T>(
     place: &Where,
     counters: bool,
     format: Format,
-    view: impl Fn(Installed, Names) -> T + Clone + Send + 'static,
+    view: impl Fn(Held) -> T + Clone + Send + 'static,
 ) -> anyhow::Result<Exit>
 where
     T: View + Serialize + Send + 'static,
@@ -154,9 +160,9 @@ where
         let (options, view, intent) = (options.clone(), view.clone(), Arc::clone(&intent));
         async move {
             let name = target.name.clone();
-            let installed = switches::read(target, options, &Desired::default(), counters).await?;
+            let (installed, drops) = switches::read(target, options, &Desired::default(), counters).await?;
             let names = Names::new(&intent, intent.switches.get(&name), &installed.entries);
-            Ok(view(installed, names))
+            Ok(view(Held { installed, names, drops }))
         }
     };
     // A switch does not know what people call it.
@@ -274,6 +280,8 @@ struct Counters {
     version: u8,
     /// Every rule that has entries in tables that count, in the order in which the switch asks them.
     rules: Vec<RuleCounter>,
+    /// What the switch has dropped; null where it does not let that be read.
+    drops: Option<DropsForm>,
     /// With --entries: every entry that counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<Vec<EntryCounter>>,
@@ -302,14 +310,20 @@ struct EntryCounter {
 }
 
 impl Counters {
-    fn new(installed: &Installed, names: &Names, entries: bool) -> Self {
+    fn new(Held { installed, names, drops }: &Held, entries: bool) -> Self {
         let counted =
             |entry: &&Entry| schema().table(entry.key.table).is_some_and(TableInfo::has_direct_counter);
         let count_of = |entry: &Entry| installed.counters.get(&entry.key).copied().unwrap_or_default();
         let mut rules: BTreeMap<(String, String), (usize, Counter)> = BTreeMap::new();
         let mut order = Order::default();
+        let guards =
+            [Table::SourceGuardV4, Table::SourceGuardV6].map(|table| Program::outplane().table(table));
         for entry in installed.entries.iter().filter(counted) {
             let Some(origin) = Origin::decode(&entry.metadata) else { continue };
+            // What source guards count stands among the drops.
+            if guards.contains(&entry.key.table) {
+                continue;
+            }
             order.note(entry, &origin);
             let Counter { packets, bytes } = count_of(entry);
             let (entries, sum) = rules.entry((origin.policy, origin.rule)).or_default();
@@ -336,6 +350,7 @@ impl Counters {
         Self {
             version: installed.version,
             rules,
+            drops: drops.as_ref().map(|drops| DropsForm::new(drops, names)),
             entries: entries.then(|| installed.entries.iter().filter(counted).map(one).collect()),
         }
     }
@@ -387,6 +402,10 @@ impl View for Counters {
             &[2, 3, 4],
             self.rules.iter().map(row),
         )?;
+        match &self.drops {
+            Some(drops) => drops.text(out)?,
+            None => writeln!(out, "\n{}: the switch does not let them be read", styled(HEAD, "Drops"))?,
+        }
         let Some(entries) = &self.entries else { return Ok(()) };
         writeln!(out)?;
         let row =

@@ -9,7 +9,7 @@ use outplane_p4runtime::Schema;
 
 use super::Source;
 use super::meter::Color;
-use super::tables::{Action, Lookup, Table, Tables};
+use super::tables::{Action, IndexedCounter, Lookup, Table, Tables};
 use crate::state::{Forwarding, Shared};
 
 /// Makes an action of its parameters, which come in the program's order.
@@ -31,10 +31,14 @@ const NO_REPLY: Decode = |_| Action::NoReply;
 const REPLY_PASS: Decode = |_| Action::ReplyPass;
 
 /// The program's actions by their aliases in the P4Info.
-const ACTIONS: [(&str, Decode); 44] = [
+const ACTIONS: [(&str, Decode); 48] = [
     ("NoAction", NO_ACTION),
     ("set_version", |params| Action::SetVersion { version: param(params, 0) }),
     ("set_segment", |params| Action::SetSegment { segment: param(params, 0) }),
+    ("source_v4_allow", |_| Action::SourceAllow),
+    ("source_v4_deny", |_| Action::SourceDeny),
+    ("source_v6_allow", |_| Action::SourceAllow),
+    ("source_v6_deny", |_| Action::SourceDeny),
     ("set_src_class", |params| Action::SetSrcClass {
         filter_class: param(params, 0),
         pod_class: param(params, 1),
@@ -90,6 +94,7 @@ struct Binding {
     tables: [u32; Table::ALL.len()],
     actions: HashMap<u32, Decode, RandomState>,
     rate_limiter: u32,
+    counters: [u32; IndexedCounter::ALL.len()],
 }
 
 impl Binding {
@@ -115,7 +120,12 @@ impl Binding {
                 actions.insert(action.id, *decode);
             }
         }
-        Some(Self { tables, actions, rate_limiter: schema.meter_by_name("rate_limiter")?.id })
+        let mut counters = [0; IndexedCounter::ALL.len()];
+        for counter in IndexedCounter::ALL {
+            counters[counter as usize] = schema.counter_by_name(counter.name())?.id;
+        }
+        let rate_limiter = schema.meter_by_name("rate_limiter")?.id;
+        Some(Self { tables, actions, rate_limiter, counters })
     }
 }
 
@@ -140,6 +150,13 @@ impl Tables for View<'_> {
     fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color> {
         let cells = self.forwarding.meter(self.binding.rate_limiter)?;
         Some(cells.get(usize::from(limiter))?.mark(now, 1, bytes as u64))
+    }
+
+    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+        let cells = self.forwarding.counter(self.binding.counters[counter as usize]);
+        if let Some(cell) = cells.and_then(|cells| cells.get(index)) {
+            cell.count(bytes as u64);
+        }
     }
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {

@@ -27,6 +27,8 @@ pub enum Discard {
     NoPolicy,
     /// A TCP fragment at offset 1.
     TinyFragment,
+    /// Its source address may not enter by this port.
+    Spoofed,
     /// A policy denies it.
     Denied,
     /// Above a rule's rate limit.
@@ -57,7 +59,7 @@ pub enum Discard {
 
 impl Discard {
     /// Every reason, in order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TooShort,
         Self::TooManyTags,
         Self::Ipv4Header,
@@ -66,6 +68,7 @@ impl Discard {
         Self::Ipv6Extensions,
         Self::NoPolicy,
         Self::TinyFragment,
+        Self::Spoofed,
         Self::Denied,
         Self::RateLimited,
         Self::Blocked,
@@ -92,6 +95,7 @@ impl Discard {
             Self::Ipv6Extensions => "ipv6_extensions",
             Self::NoPolicy => "no_policy",
             Self::TinyFragment => "tiny_fragment",
+            Self::Spoofed => "spoofed",
             Self::Denied => "denied",
             Self::RateLimited => "rate_limited",
             Self::Blocked => "blocked",
@@ -121,6 +125,9 @@ impl Discard {
             Self::Ipv6Extensions => "it has more than four IPv6 extension headers",
             Self::NoPolicy => "no policy has been installed yet: `outplane apply` does that",
             Self::TinyFragment => "it is a TCP fragment at offset 1 (RFC 3128)",
+            Self::Spoofed => {
+                "its source address may not enter by this port (antiSpoofing): `outplane trace --port` says why"
+            }
             Self::Denied => "a policy denies it: `outplane trace` says which",
             Self::RateLimited => "it is above a rule's rate limit",
             Self::Blocked => "an entry of l2_forward drops it",
@@ -161,6 +168,7 @@ impl From<DropReason> for Discard {
             DropReason::Parser(ParserError::Ipv6TooManyExtensionHeaders) => Self::Ipv6Extensions,
             DropReason::NoPolicy => Self::NoPolicy,
             DropReason::TinyFragment => Self::TinyFragment,
+            DropReason::Spoofed => Self::Spoofed,
             DropReason::Denied => Self::Denied,
             DropReason::RateLimited => Self::RateLimited,
             DropReason::Blocked => Self::Blocked,

@@ -1,10 +1,11 @@
 //! Tables for tests: a list of entries, searched from its start. The first entry that matches wins.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::meter::{Color, Marker};
-use super::tables::{Action, Lookup, Table, Tables};
+use super::tables::{Action, IndexedCounter, Lookup, Table, Tables};
 
 /// A value, a value under a mask, or a range.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Memory {
     version: u8,
     groups: Vec<(u16, Vec<u16>)>,
     limiters: RefCell<Vec<(u16, Marker)>>,
+    counters: RefCell<BTreeMap<(IndexedCounter, usize), (u64, usize)>>,
 }
 
 impl Memory {
@@ -63,6 +65,11 @@ impl Memory {
     pub(crate) fn limiter(self, limiter: u16, marker: Marker) -> Self {
         self.limiters.borrow_mut().push((limiter, marker));
         self
+    }
+
+    /// Packets and bytes of a cell.
+    pub(crate) fn cell(&self, counter: IndexedCounter, index: usize) -> (u64, usize) {
+        self.counters.borrow().get(&(counter, index)).copied().unwrap_or_default()
     }
 
     /// Packets and bytes of the `n`th entry.
@@ -102,6 +109,13 @@ impl Tables for Memory {
     fn rate_limiter(&self, limiter: u16, _: usize, now: Duration) -> Option<Color> {
         let mut limiters = self.limiters.borrow_mut();
         limiters.iter_mut().find(|(index, _)| *index == limiter).map(|(_, marker)| marker.mark(now, 1))
+    }
+
+    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+        let mut counters = self.counters.borrow_mut();
+        let (frames, sum) = counters.entry((counter, index)).or_default();
+        *frames += 1;
+        *sum += bytes;
     }
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {

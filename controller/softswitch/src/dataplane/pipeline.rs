@@ -12,7 +12,7 @@ use super::parse::{
     Fields, Headers, PACKET_OUT_BYTES, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, Parsed, ParserError, Traffic,
     parse,
 };
-use super::tables::{Action, Table, Tables};
+use super::tables::{Action, IndexedCounter, Table, Tables};
 
 const ICMP_ECHO_REPLY: u8 = 0;
 const ICMPV6_ECHO_REPLY: u8 = 129;
@@ -41,6 +41,8 @@ pub enum DropReason {
     NoPolicy,
     /// A TCP fragment at offset 1 (RFC 3128).
     TinyFragment,
+    /// Its source address may not enter there.
+    Spoofed,
     /// A policy denies it.
     Denied,
     /// Permitted, but above the rule's rate limit.
@@ -52,6 +54,22 @@ pub enum DropReason {
     /// An entry or a packet-out sends it to port 511.
     DropPort,
 }
+
+// The cells of the counter `drops`: `outplane_p4::DROPS` has their names.
+const DROP_TOO_SHORT: usize = 0;
+const DROP_TOO_MANY_TAGS: usize = 1;
+const DROP_IPV4_HEADER: usize = 2;
+const DROP_IPV6_HEADER: usize = 3;
+const DROP_IP_LENGTH: usize = 4;
+const DROP_IPV6_EXTENSIONS: usize = 5;
+const DROP_NO_POLICY: usize = 7;
+const DROP_TINY_FRAGMENT: usize = 8;
+const DROP_SPOOFED: usize = 9;
+const DROP_DENIED: usize = 10;
+const DROP_DENIED_LOGGED: usize = 11;
+const DROP_RATE_LIMITED: usize = 12;
+const DROP_BLOCKED: usize = 13;
+const DROP_NO_WAY_OUT: usize = 14;
 
 /// `packet_in_t`: why a frame goes to the controller, and whose rule sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +176,8 @@ struct Metadata {
     log: bool,
     rule: u32,
     color: Color,
+    limiter: u16,
+    spoofed: bool,
     same_host: bool,
 }
 
@@ -198,17 +218,25 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             return;
         }
         if let Some(error) = self.std.parser_error {
-            return self.drop(DropReason::Parser(error));
+            let cell = match error {
+                ParserError::PacketTooShort => DROP_TOO_SHORT,
+                ParserError::TooManyTags => DROP_TOO_MANY_TAGS,
+                ParserError::Ipv4HeaderInvalid => DROP_IPV4_HEADER,
+                ParserError::Ipv6HeaderInvalid => DROP_IPV6_HEADER,
+                ParserError::IpLengthInvalid => DROP_IP_LENGTH,
+                ParserError::Ipv6TooManyExtensionHeaders => DROP_IPV6_EXTENSIONS,
+            };
+            return self.discard(cell, DropReason::Parser(error));
         }
 
         self.policy_version();
         if self.meta.version == 0 {
-            return self.drop(DropReason::NoPolicy);
+            return self.discard(DROP_NO_POLICY, DropReason::NoPolicy);
         }
         if self.hdr.ipv4.is_some_and(|ipv4| ipv4.fragment_offset == 1)
             && self.meta.fields.protocol == PROTO_TCP
         {
-            return self.drop(DropReason::TinyFragment);
+            return self.discard(DROP_TINY_FRAGMENT, DropReason::TinyFragment);
         }
 
         if let (Some(inner), 0) = (self.hdr.vlan_inner, self.meta.fields.vlan_id) {
@@ -251,6 +279,14 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             self.meta.same_host = ipv4.src == ipv4.dst;
         } else if let Some(arp) = self.hdr.arp {
             v4 = Some((arp.sender_ip, arp.target_ip));
+        }
+        if let Some((src_v4, _)) = v4 {
+            self.source_guard(Table::SourceGuardV4, src_v4.into());
+        } else if let Some(ipv6) = self.hdr.ipv6 {
+            self.source_guard(Table::SourceGuardV6, ipv6.src);
+        }
+        if self.meta.spoofed {
+            return self.discard_in_segment(DROP_SPOOFED, DropReason::Spoofed);
         }
         if let Some((src_v4, dst_v4)) = v4 {
             self.address_class(Table::SrcV4Class, src_v4.into());
@@ -299,18 +335,27 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             }
         }
 
-        if self.meta.verdict == Verdict::Deny || self.meta.color == Color::Red {
-            if self.meta.verdict == Verdict::Deny && self.meta.log {
+        if self.meta.verdict == Verdict::Deny {
+            if self.meta.log {
+                self.discard_in_segment(DROP_DENIED_LOGGED, DropReason::Denied);
                 self.send_to_controller(REASON_DENY_LOG);
-            } else if self.meta.verdict == Verdict::Deny {
-                self.drop(DropReason::Denied);
             } else {
-                self.drop(DropReason::RateLimited);
+                self.discard_in_segment(DROP_DENIED, DropReason::Denied);
             }
-        } else if !self.forwarding(Table::CrossConnect, &[self.std.ingress_port.into()]) {
+        } else if self.meta.color == Color::Red {
+            self.tables.count(IndexedCounter::LimiterDrops, self.meta.limiter.into(), self.bytes);
+            self.discard_in_segment(DROP_RATE_LIMITED, DropReason::RateLimited);
+        } else if !self.forwarding(Table::CrossConnect, &[self.std.ingress_port.into()]).0 {
             let ethernet_dst = self.hdr.ethernet.map_or(0, |ethernet| ethernet.dst);
-            if !self.forwarding(Table::L2Forward, &[self.meta.segment.into(), ethernet_dst.into()]) {
-                self.forwarding(Table::Flood, &[self.meta.segment.into()]);
+            let to = [self.meta.segment.into(), ethernet_dst.into()];
+            match self.forwarding(Table::L2Forward, &to) {
+                (_, Action::Forward { .. }) => {}
+                (_, Action::Drop) => self.discard_in_segment(DROP_BLOCKED, DropReason::Blocked),
+                _ => {
+                    if !self.forwarding(Table::Flood, &[self.meta.segment.into()]).0 {
+                        self.discard_in_segment(DROP_NO_WAY_OUT, DropReason::NoWayOut);
+                    }
+                }
             }
         }
     }
@@ -332,6 +377,14 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         ];
         if let (_, Action::SetSegment { segment }) = self.lookup(Table::SegmentOf, &key) {
             self.meta.segment = segment;
+        }
+    }
+
+    /// `source_guard_v4`, `source_guard_v6`.
+    fn source_guard(&mut self, table: Table, source: u128) {
+        let key = [self.meta.version.into(), self.std.ingress_port.into(), self.meta.segment.into(), source];
+        if self.lookup(table, &key).1 == Action::SourceDeny {
+            self.meta.spoofed = true;
         }
     }
 
@@ -415,8 +468,8 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         action
     }
 
-    /// `cross_connect`, `l2_forward`, `flood`: whether an entry matched.
-    fn forwarding(&mut self, table: Table, key: &[u128]) -> bool {
+    /// `cross_connect`, `l2_forward`, `flood`: whether an entry matched, and the action run.
+    fn forwarding(&mut self, table: Table, key: &[u128]) -> (bool, Action) {
         let (hit, action) = self.lookup(table, key);
         match action {
             Action::Forward { port } => self.std.egress_spec = port,
@@ -424,7 +477,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             Action::Drop => self.drop(if hit { DropReason::Blocked } else { DropReason::NoWayOut }),
             _ => {}
         }
-        hit
+        (hit, action)
     }
 
     fn lookup(&self, table: Table, key: &[u128]) -> (bool, Action) {
@@ -441,6 +494,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
                 if let Some(color) = self.tables.rate_limiter(limiter, self.bytes, self.now) {
                     self.meta.color = color;
                 }
+                self.meta.limiter = limiter;
                 *self.verdict(side) = Verdict::Permit;
             }
             Action::Deny => *self.verdict(side) = Verdict::Deny,
@@ -463,6 +517,17 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             Side::Egress => &mut self.meta.egress_verdict,
             Side::Ingress => &mut self.meta.ingress_verdict,
         }
+    }
+
+    fn discard(&mut self, cell: usize, reason: DropReason) {
+        self.tables.count(IndexedCounter::Drops, cell, self.bytes);
+        self.drop(reason);
+    }
+
+    fn discard_in_segment(&mut self, cell: usize, reason: DropReason) {
+        self.tables.count(IndexedCounter::Drops, cell, self.bytes);
+        self.tables.count(IndexedCounter::SegmentDrops, self.meta.segment.into(), self.bytes);
+        self.drop(reason);
     }
 
     /// `mark_to_drop`.

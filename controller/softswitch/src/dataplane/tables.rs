@@ -11,6 +11,8 @@ use super::meter::Color;
 pub enum Table {
     PolicyVersion,
     SegmentOf,
+    SourceGuardV4,
+    SourceGuardV6,
     SrcV4Class,
     DstV4Class,
     SrcV6Class,
@@ -72,9 +74,11 @@ const REPLY_KEY: &[Field] = &[
 
 impl Table {
     /// Every table, in the program's order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::PolicyVersion,
         Self::SegmentOf,
+        Self::SourceGuardV4,
+        Self::SourceGuardV6,
         Self::SrcV4Class,
         Self::DstV4Class,
         Self::SrcV6Class,
@@ -101,6 +105,8 @@ impl Table {
         match self {
             Self::PolicyVersion => "policy_version",
             Self::SegmentOf => "segment_of",
+            Self::SourceGuardV4 => "source_guard_v4",
+            Self::SourceGuardV6 => "source_guard_v6",
             Self::SrcV4Class => "src_v4_class",
             Self::DstV4Class => "dst_v4_class",
             Self::SrcV6Class => "src_v6_class",
@@ -128,6 +134,8 @@ impl Table {
         match self {
             Self::PolicyVersion => &[],
             Self::SegmentOf => &[VERSION, ("ingress_port", 9), ("vlan_present", 1), ("vlan_id", 12)],
+            Self::SourceGuardV4 => &[VERSION, ("ingress_port", 9), ("segment", 16), ("address", 32)],
+            Self::SourceGuardV6 => &[VERSION, ("ingress_port", 9), ("segment", 16), ("address", 128)],
             Self::SrcV4Class | Self::DstV4Class => &[VERSION, ("address", 32)],
             Self::SrcV6Class | Self::DstV6Class => &[VERSION, ("address", 128)],
             Self::SportClass | Self::DportClass => &[VERSION, ("protocol", 8), ("port", 16)],
@@ -157,6 +165,8 @@ pub enum Action {
     SetSegment {
         segment: u16,
     },
+    SourceAllow,
+    SourceDeny,
     SetSrcClass {
         filter_class: u16,
         pod_class: u16,
@@ -192,6 +202,31 @@ pub enum Action {
     Drop,
 }
 
+/// An indexed counter of `outplane.p4`, in the program's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IndexedCounter {
+    /// By reason.
+    Drops,
+    /// By the segment that the frame entered in.
+    SegmentDrops,
+    /// By the cell of the rate limiter that said red.
+    LimiterDrops,
+}
+
+impl IndexedCounter {
+    /// Every counter, in the program's order.
+    pub const ALL: [Self; 3] = [Self::Drops, Self::SegmentDrops, Self::LimiterDrops];
+
+    /// The alias in the P4Info.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drops => "drops",
+            Self::SegmentDrops => "segment_drops",
+            Self::LimiterDrops => "limiter_drops",
+        }
+    }
+}
+
 /// What a lookup says: an entry's action, or the table's default action after a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
@@ -211,6 +246,9 @@ pub trait Tables {
     /// Asks cell `limiter` of the meter `rate_limiter` for the colour of a packet of `bytes` bytes at `now`. `None`,
     /// which leaves the packet as it is, when there is no such cell.
     fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color>;
+
+    /// Counts one packet of `bytes` bytes in a cell of an indexed counter; there may be no such cell.
+    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize);
 
     /// Appends the egress port of each copy that multicast group `group` makes; none when there is no such group.
     fn group(&self, group: u16, ports: &mut Vec<u16>);
@@ -255,6 +293,10 @@ impl<T: Tables + ?Sized> Tables for Traced<'_, T> {
 
     fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color> {
         self.tables.rate_limiter(limiter, bytes, now)
+    }
+
+    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+        self.tables.count(counter, index, bytes);
     }
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {

@@ -242,6 +242,31 @@ impl Device {
         counters
     }
 
+    /// Packets and bytes in some cells of an indexed counter.
+    pub(crate) fn cells(&mut self, counter: &str, indexes: &[u16]) -> BTreeMap<u16, Counter> {
+        let counter_id = self.schema.counter_by_name(counter).unwrap().id;
+        let entities = indexes.iter().map(|index| {
+            let index = Some(proto::Index { index: i64::from(*index) });
+            let entry = proto::CounterEntry { counter_id, index, data: None };
+            proto::Entity { entity: Some(Entity::CounterEntry(entry)) }
+        });
+        let read =
+            proto::ReadRequest { device_id: DEVICE, entities: entities.collect(), ..Default::default() };
+        let mut cells = BTreeMap::new();
+        self.runtime.block_on(async {
+            let mut parts = self.client.read(read).await.unwrap().into_inner();
+            while let Some(part) = parts.message().await.unwrap() {
+                for entity in part.entities {
+                    let Some(Entity::CounterEntry(entry)) = entity.entity else { panic!("{entity:?}") };
+                    let index = u16::try_from(entry.index.unwrap().index).unwrap();
+                    cells.insert(index, Counter::from(entry.data.unwrap_or_default()));
+                }
+            }
+        });
+        assert_eq!(cells.len(), indexes.len(), "{}", self.name);
+        cells
+    }
+
     pub(crate) fn send(&mut self, port: u16, frame: &[u8]) {
         self.taps[usize::from(port) - 1].send(frame);
     }

@@ -258,7 +258,15 @@ impl Connection {
         Ok(entries)
     }
 
-    fn read_error(&self, failure: ReadFailure) -> Error {
+    /// Cells of arrays, one for each question.
+    pub(crate) async fn read_cells(&self, cells: Vec<Kind>) -> Result<Vec<Entity>, ReadFailure> {
+        let entities = cells.len().saturating_add(MORE);
+        let bytes = entities.saturating_mul(ENTITY).saturating_add(SMALL);
+        let bound = Bound { entities, bytes, message: SMALL };
+        read(self.client.clone(), self.read_request(cells), self.options.read_deadline, bound).await
+    }
+
+    pub(crate) fn read_error(&self, failure: ReadFailure) -> Error {
         match failure {
             ReadFailure::TooMany(limit) => self.error(Problem::TooMany { limit }),
             ReadFailure::TooLong(limit) => self.error(Problem::TooLong { limit }),
@@ -275,7 +283,7 @@ impl Connection {
 
 /// Why a read failed.
 #[derive(Debug)]
-enum ReadFailure {
+pub(crate) enum ReadFailure {
     Status(Status),
     /// More entities than this.
     TooMany(usize),

@@ -9,6 +9,7 @@ mod ports;
 mod related;
 mod replies;
 mod segments;
+mod spoofing;
 mod trace;
 mod unread;
 mod world;

@@ -11,6 +11,7 @@ fn segment(vlan: Option<u16>, subnets: &[&str], ports: &[(&str, &[u16])]) -> Seg
         vlan,
         subnets: subnets.iter().map(|subnet| net(subnet)).collect(),
         ports: ports.iter().map(|(switch, ports)| ((*switch).to_owned(), ports.to_vec())).collect(),
+        ..Segment::default()
     }
 }
 
@@ -85,7 +86,8 @@ fn without_a_port_the_source_says_where() {
         ("10.2.0.10", None, Some(4), Some(20), Some("twice")),
         ("10.2.0.10", Some(10), Some(4), Some(10), None),
         ("10.77.0.1", None, None, Some(20), Some("everywhere")),
-        ("10.77.0.1", Some(10), Some(1), Some(10), Some("tagged")),
+        // By port 1, where there is a host, only the segment's subnets enter.
+        ("10.77.0.1", Some(10), Some(3), Some(10), Some("tagged")),
         ("10.77.0.2", None, None, None, None),
         ("10.2.0.11", None, None, Some(20), Some("everywhere")),
         ("10.1.0.1", None, Some(1), None, Some("access")),
@@ -96,7 +98,7 @@ fn without_a_port_the_source_says_where() {
         ("10.1.2.193", Some(10), Some(1), Some(10), Some("tagged")),
         ("fd02::1", None, None, Some(20), Some("everywhere")),
         ("10.99.0.1", None, None, None, None),
-        ("10.99.0.1", Some(10), Some(1), Some(10), Some("tagged")),
+        ("10.99.0.1", Some(10), Some(3), Some(10), Some("tagged")),
         ("10.99.0.1", Some(20), None, Some(20), Some("everywhere")),
         ("10.99.0.1", Some(30), None, Some(30), None),
     ];

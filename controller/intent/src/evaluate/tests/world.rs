@@ -81,9 +81,10 @@ impl World {
     pub(super) fn host(mut self, name: &str, addresses: &str, segment: Option<&str>) -> Self {
         let addresses = addresses.split_whitespace().map(ip).collect();
         let segment = segment.map(str::to_owned);
-        self.intent
-            .hosts
-            .insert(name.to_owned(), Host { addresses, segment, mac: None, vlan: None, port: None });
+        self.intent.hosts.insert(
+            name.to_owned(),
+            Host { addresses, segment, mac: None, vlan: None, port: None, anti_spoofing: None },
+        );
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use crate::model::{Host, Segment, Switch};
+use crate::model::{Host, Segment, SegmentGuard, Switch};
 use crate::reader::declared::{PortRef, PortsDecl, in_file_order};
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
@@ -156,7 +156,17 @@ pub(super) fn segments(resolver: &mut Resolver<'_>) -> BTreeMap<String, Segment>
             vlan: entry.value.vlan,
             subnets: entry.value.subnets.iter().map(|subnet| subnet.value).collect(),
             ports: BTreeMap::new(),
+            anti_spoofing: entry.value.anti_spoofing.as_ref().map(|said| said.value).unwrap_or_default(),
         };
+        if let Some(said) = &entry.value.anti_spoofing
+            && said.value == SegmentGuard::Subnets
+            && segment.subnets.is_empty()
+        {
+            let problem =
+                Problem::error(Code::Conflict, said.at, "`antiSpoofing: subnets` without `subnets`");
+            resolver
+                .report(&object, problem.help("list the segment's `subnets`, or nothing could enter in it"));
+        }
         for group in &entry.value.ports {
             let Some((switch, members)) = ports(resolver, &object, group) else { continue };
             for port in members {
@@ -269,6 +279,7 @@ pub(super) fn hosts(
             mac: said.mac.as_ref().map(|mac| mac.value),
             vlan: said.vlan.as_ref().map(|vlan| vlan.value),
             port: port.map(|(switch, port)| (switch, port.value)),
+            anti_spoofing: said.anti_spoofing.as_ref().map(|guard| guard.value),
         };
         hosts.insert(name.clone(), host);
     }

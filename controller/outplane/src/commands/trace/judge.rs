@@ -32,19 +32,26 @@ pub(crate) struct Answer {
     verdict: &'static str,
     policy: Option<String>,
     rule: Option<String>,
+    /// Why its source address may not enter there; absent if it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spoofed: Option<String>,
 }
 
 impl Answer {
     fn new(allow: bool, policy: Option<String>, rule: Option<String>) -> Self {
-        Self { verdict: if allow { "allow" } else { "deny" }, policy, rule }
+        Self { verdict: if allow { "allow" } else { "deny" }, policy, rule, spoofed: None }
     }
 
     fn of_verdict(verdict: Verdict) -> Self {
-        Self::new(verdict.allow, verdict.policy, verdict.rule)
+        let spoofed = verdict.spoofed().map(str::to_owned);
+        Self { spoofed, ..Self::new(verdict.allow, verdict.policy, verdict.rule) }
     }
 
-    fn of_trace(trace: Trace<'_>) -> Self {
-        Self::new(trace.allow, trace.policy, trace.rule)
+    /// `why` is why a source address may not enter, as the files say.
+    fn of_trace(trace: Trace<'_>, why: Option<String>) -> Self {
+        let unknown = || "its source address is not allowed there, by what the switch holds".to_owned();
+        let spoofed = trace.spoofed.then(|| why.unwrap_or_else(unknown));
+        Self { spoofed, ..Self::new(trace.allow, trace.policy, trace.rule) }
     }
 
     /// The policy that decided.
@@ -65,6 +72,7 @@ impl Answer {
     /// Who decided, for people.
     pub(super) fn by(&self) -> String {
         match (&self.policy, &self.rule) {
+            _ if self.spoofed.is_some() => self.spoofed.clone().unwrap_or_default(),
             (Some(policy), Some(rule)) => format!("{policy}, rule {rule}"),
             (Some(policy), None) => policy.clone(),
             (None, _) if self.allow() => "no policy decides".to_owned(),
@@ -176,12 +184,12 @@ impl Said {
 
 impl Explained {
     fn of_verdict(verdict: Verdict, delivery: Option<Delivery>, place: Place) -> Self {
-        let Verdict { allow, policy, rule, log, rate_limit, segment: _, steps } = verdict;
+        let (log, limited, steps) = (verdict.log, verdict.rate_limit.is_some(), verdict.steps.clone());
         Self {
-            said: Said::new(Answer::new(allow, policy, rule), delivery),
+            said: Said::new(Answer::of_verdict(verdict), delivery),
             place,
             log,
-            limited: rate_limit.is_some(),
+            limited,
             entries: None,
             lines: Vec::new(),
             steps: Some(steps),
@@ -190,7 +198,12 @@ impl Explained {
         }
     }
 
-    fn of_trace(trace: Trace<'_>, names: &Names, delivery: Option<Delivery>, place: Place) -> Self {
+    fn of_trace(
+        trace: Trace<'_>,
+        names: &Names,
+        delivery: Option<Delivery>,
+        (place, why): (Place, Option<String>),
+    ) -> Self {
         let line = |entry: &Entry| {
             let table = crate::entries::table_name(schema(), entry.key.table);
             format!("{table}: {}", entry_text(entry, names))
@@ -204,7 +217,7 @@ impl Explained {
             steps: None,
             disagreement: None,
             version: None,
-            said: Said::new(Answer::of_trace(trace), delivery),
+            said: Said::new(Answer::of_trace(trace, why), delivery),
         }
     }
 
@@ -365,7 +378,8 @@ impl<'a> Judge<'a> {
     fn said(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Said {
         let (trace, entrance) = self.trace(switch, held, packet);
         let delivery = self.delivery(switch, held, (&trace, &entrance), packet, mac);
-        Said::new(Answer::of_trace(trace), delivery)
+        let why = self.evaluator.spoofing(switch, &entrance, packet);
+        Said::new(Answer::of_trace(trace, why), delivery)
     }
 
     fn explained(&self, switch: &str, held: &Held<'a>, packet: &Packet, mac: Option<Mac>) -> Explained {
@@ -374,7 +388,8 @@ impl<'a> Judge<'a> {
         let declared = self.files.switches.get(switch);
         let names = Names::new(self.files, declared, held.entries);
         let guessed = self.is_guess(switch, packet, &entrance);
-        Explained::of_trace(trace, &names, delivery, Place::new(entrance, declared, guessed))
+        let why = self.evaluator.spoofing(switch, &entrance, packet);
+        Explained::of_trace(trace, &names, delivery, (Place::new(entrance, declared, guessed), why))
     }
 
     /// Whether the port is one of several of its segment, and neither the packet nor its host says which.

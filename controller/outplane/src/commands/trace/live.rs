@@ -52,5 +52,5 @@ pub(super) fn read(targets: Vec<Target>, options: &Options, compiled: &Compiled)
 }
 
 async fn of_switch(target: Target, options: Options, desired: Desired) -> Result<Live, Trouble> {
-    Ok(switches::read(target, options, &desired, false).await?.into())
+    Ok(switches::read(target, options, &desired, false).await?.0.into())
 }

@@ -508,6 +508,7 @@ fn the_whole_path() {
         [
             Table::PolicyVersion,
             Table::SegmentOf,
+            Table::SourceGuardV4,
             Table::SrcV4Class,
             Table::DstV4Class,
             Table::SportClass,
@@ -534,4 +535,71 @@ proptest! {
     fn no_frame_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), port in 0_u16..=511) {
         process(&open(), port, &bytes, Duration::ZERO);
     }
+}
+
+#[test]
+fn sources_that_may_not_enter() {
+    let deny = |table, source: u128| {
+        let at = [("ingress_port", Is(u128::from(PORT))), ("segment", Is(5)), ("address", Is(source))];
+        open()
+            .any(Table::SegmentOf, Action::SetSegment { segment: 5 })
+            .entry(table, &at, Action::SourceDeny)
+            .any(Table::SourceGuardV4, Action::SourceAllow)
+            .any(Table::SourceGuardV6, Action::SourceAllow)
+    };
+    let spoofed = Outcome::Drop(DropReason::Spoofed);
+    let v4_source = deny(Table::SourceGuardV4, u32::from_be_bytes(v4("10.0.0.1")).into());
+    assert_eq!(outcome(&v4_source, udp()), spoofed);
+    assert_eq!(outcome(&v4_source, Frame::new().arp(v4("10.0.0.1"), v4("10.0.0.9"))), spoofed);
+    assert_eq!(outcome(&v4_source, Frame::new().ipv4(v4("10.0.0.3"), v4("10.0.0.2")).udp(1, 2)), FORWARD);
+    assert_eq!(outcome(&v4_source, ipv6().udp(1, 2)), FORWARD);
+    assert_eq!(outcome(&v4_source, Frame::new().ether_type(0x88cc).bytes(&[0; 50])), FORWARD);
+    let v6_source = deny(Table::SourceGuardV6, v6("fd00::1"));
+    assert_eq!(outcome(&v6_source, ipv6().udp(1, 2)), spoofed);
+    assert_eq!(outcome(&v6_source, udp()), FORWARD);
+    // It is dropped before any policy is asked.
+    assert_eq!(path(&v4_source, udp()), [Table::PolicyVersion, Table::SegmentOf, Table::SourceGuardV4]);
+}
+
+#[test]
+fn drops_are_counted_by_reason_segment_and_limiter() {
+    let counted = |tables: &Memory| {
+        let cells = |counter| move |index: usize| (index, tables.cell(counter, index).0);
+        let some = |(_, frames): &(usize, u64)| *frames > 0;
+        let by = |counter, count| (0..count).map(cells(counter)).filter(some).collect::<Vec<_>>();
+        (
+            by(IndexedCounter::Drops, 16),
+            by(IndexedCounter::SegmentDrops, 10),
+            by(IndexedCounter::LimiterDrops, 10),
+        )
+    };
+    let name = |cell: usize| outplane_p4::DROPS[cell];
+    let after = |tables: Memory, frame: Frame| {
+        let tables = tables.any(Table::SegmentOf, Action::SetSegment { segment: 5 });
+        outcome(&tables, frame);
+        let (reasons, segments, limiters) = counted(&tables);
+        let reasons: Vec<&str> = reasons.into_iter().map(|(cell, _)| name(cell)).collect();
+        (reasons, segments, limiters)
+    };
+    let here = vec![(5, 1)];
+    let short = Frame::new().ether_type(0x0800).bytes(&[0x45]);
+    assert_eq!(after(open(), short), (vec!["too_short"], vec![], vec![]));
+    let tags = Frame::new().vlan(1).vlan(2).vlan(3).arp([1; 4], [2; 4]);
+    assert_eq!(after(open(), tags), (vec!["too_many_tags"], vec![], vec![]));
+    assert_eq!(after(Memory::new().version(0), udp()), (vec!["no_policy"], vec![], vec![]));
+    let denied = open().any(Table::FilterAdmin, Action::Deny);
+    assert_eq!(after(denied, udp()), (vec!["denied"], here.clone(), vec![]));
+    let logged = open().any(Table::FilterAdmin, Action::DenyLog { rule: 7 });
+    assert_eq!(after(logged, udp()), (vec!["denied_logged"], here.clone(), vec![]));
+    let spoofed = open().any(Table::SourceGuardV4, Action::SourceDeny);
+    assert_eq!(after(spoofed, udp()), (vec!["spoofed"], here.clone(), vec![]));
+    let empty = Rate { rate: 1, burst: 0 };
+    let limited = open()
+        .limiter(4, Marker::new(empty, empty, Duration::ZERO))
+        .any(Table::FilterAdmin, Action::PermitLimited { limiter: 4 });
+    assert_eq!(after(limited, udp()), (vec!["rate_limited"], here.clone(), vec![(4, 1)]));
+    let blocked = Memory::new().any(Table::L2Forward, Action::Drop);
+    assert_eq!(after(blocked, udp()), (vec!["blocked"], here.clone(), vec![]));
+    assert_eq!(after(Memory::new(), udp()), (vec!["no_way_out"], here, vec![]));
+    assert_eq!(after(open(), udp()), (vec![], vec![], vec![]));
 }
