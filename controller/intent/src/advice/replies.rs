@@ -132,12 +132,17 @@ impl<'s, 'i> Scene<'s, 'i> {
     }
 }
 
+/// What lets an answer in whose source address may not enter where it does.
+const LET_IN: &str =
+    "say `antiSpoofing: none` at the router or the port by which the answers enter, or at the segment";
+
 /// Who denies, in words.
 fn by(verdict: &Verdict) -> String {
-    match (&verdict.policy, &verdict.rule) {
-        (Some(policy), Some(rule)) => format!("{policy}, rule {rule}"),
-        (Some(policy), None) => policy.clone(),
-        _ => "the switch".to_owned(),
+    match (&verdict.policy, &verdict.rule, verdict.spoofed()) {
+        (Some(policy), Some(rule), _) => format!("{policy}, rule {rule}"),
+        (Some(policy), None, _) => policy.clone(),
+        (None, _, Some(reason)) => format!("the switch ({reason})"),
+        (None, _, None) => "the switch".to_owned(),
     }
 }
 

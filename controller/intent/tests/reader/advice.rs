@@ -324,7 +324,7 @@ fn names_that_pods_ask_for() {
     );
     let found = advice(&format!("{pods}{}{dns}", deny("")));
     let said = "NetworkPolicy/shop/dns: it lets UDP to port 53 out of a pod, and no answer back: for example, what \
-                10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/deny, isolation";
+                10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/deny, rule isolation";
     assert_eq!(found, [(Code::RepliesLost, said.to_owned())]);
     let defaults = "---\n{apiVersion: outplane.dev/v1alpha1, kind: KubernetesDefaults, metadata: {name: all}, spec: {replies: reverse}}\n";
     for cured in [
@@ -381,25 +381,25 @@ fn answers_of_pods() {
             ingress.clone(),
             format!("{ingress}{out}{reverse}"),
             "NetworkPolicy/shop/p: no policy says what the pods that it isolates may send: UDP gets out, and no answer back: for \
-             example, what 10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/p, isolation",
+             example, what 10.244.0.2 answers 10.244.0.7 is denied by NetworkPolicy/shop/p, rule isolation",
         ),
         (
             format!("{ingress}{asking}"),
             format!("{ingress}{asking}{reverse}"),
             "ClusterNetworkPolicy/c: it lets UDP to port 53 out of a pod, and no answer back: for example, what 10.244.0.2 answers \
-             10.244.0.7 is denied by NetworkPolicy/shop/p, isolation",
+             10.244.0.7 is denied by NetworkPolicy/shop/p, rule isolation",
         ),
         (
             named.clone(),
             format!("{named}{reverse}"),
             "NetworkPolicy/shop/p: it lets UDP to port 53 out of a pod, and no answer back: for example, what 10.244.0.2 answers \
-             10.244.0.7 is denied by NetworkPolicy/shop/p, isolation",
+             10.244.0.7 is denied by NetworkPolicy/shop/p, rule isolation",
         ),
         (
             server.clone(),
             format!("{server}{reverse}"),
             "NetworkPolicy/kube-system/p: it lets UDP to port 53 into a pod, and no answer back: for example, what 10.244.0.2 \
-             answers 192.0.2.1 is denied by NetworkPolicy/kube-system/p, isolation",
+             answers 192.0.2.1 is denied by NetworkPolicy/kube-system/p, rule isolation",
         ),
     ] {
         let found = advice(&format!("{pods}{text}"));

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{ANYBODY, CLIENT, DNS, MOST_FOUND, ONE_WAY, SYMMETRIC, Scene, by, example, name_of, request};
+use super::{
+    ANYBODY, CLIENT, DNS, LET_IN, MOST_FOUND, ONE_WAY, SYMMETRIC, Scene, by, example, name_of, request,
+};
 use crate::advice::addresses::{address, bits};
 use crate::advice::order::Taker;
 use crate::advice::space::{Field, Region, Set};
@@ -341,7 +343,9 @@ impl Subject<'_, '_> {
         } else {
             policy.replies == Replies::Reverse
         };
-        let help = if by_pods {
+        let help = if verdict.spoofed().is_some() {
+            LET_IN
+        } else if by_pods {
             "let policies of the pod say `outplane.dev/replies: reverse`, or allow the answers by a rule of their own"
         } else if bound {
             "this policy looks only at what enters in its segments: allow the answers where they enter"

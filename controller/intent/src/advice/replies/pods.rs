@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{ANYBODY, DNS, MOST_FOUND, ONE_WAY, Scene, client_of, name_of, request};
+use super::{ANYBODY, DNS, LET_IN, MOST_FOUND, ONE_WAY, Scene, by, client_of, name_of, request};
 use crate::advice::{Item, Kind, Lost, Work};
 use crate::evaluate::{Outcome, Stage, Verdict, is_for_many, selects};
 use crate::model::{
@@ -231,12 +231,10 @@ fn item(object: &str, rule: Option<&str>, what: &str, lost: Lost, verdict: &Verd
         .answer
         .addresses()
         .map_or_else(Default::default, |(from, to)| (from.to_string(), to.to_string()));
-    let by = match (&verdict.policy, &verdict.rule) {
-        (Some(policy), Some(rule)) => format!("{policy}, {rule}"),
-        _ => "the switch".to_owned(),
-    };
+    let by = by(verdict);
     let by_pods = verdict.policy.as_ref().is_some_and(|policy| !policy.starts_with("FilterPolicy/"));
     let help = match (by_pods, rule) {
+        _ if verdict.spoofed().is_some() => LET_IN,
         (true, None) => {
             "a switch keeps no state, and only what a rule lets out has answers: say what they may send (`policyTypes: \
              [Egress]` and `egress` rules; `egress: [{}]` is everything), and annotate a policy that isolates them with \
