@@ -8,7 +8,8 @@
 //!    work is killed. Then a switch restarts empty, and another is edited by hand: both come back to the policy without
 //!    anybody asking.
 //! 3. **operations**: the firewall's switch and hosts, driven by controllers. A packet is traced through what the switch
-//!    holds, a change is explained rule by rule and rolled back, a denied packet is named as it happens.
+//!    holds, a change is explained rule by rule and rolled back, a denied packet is named as it happens, the store is lost and
+//!    restored from a backup.
 
 mod controllers;
 mod firewall;
@@ -44,7 +45,7 @@ enum Part {
     Firewall,
     /// Controllers without a master, and faults.
     Controllers,
-    /// What those ask who run it: traced, explained, rolled back, named.
+    /// What those ask who run it: traced, explained, rolled back, named, restored.
     Operations,
 }
 

@@ -110,7 +110,8 @@ impl Demo {
         self.show(&["apply", "network.yaml", "policy.yaml"])?;
         self.traced()?;
         self.explained_and_rolled_back()?;
-        self.named()
+        self.named()?;
+        self.restored()
     }
 
     /// The files on disk say what is to come; the switch is asked what it holds now.
@@ -168,6 +169,23 @@ impl Demo {
         let status = log.wait_for_end(PATIENCE)?;
         ensure!(matches!(status.code(), Some(0 | 130)), "`outplane log` ended with {status}");
         Ok(())
+    }
+
+    /// The store's disk is lost after a backup: numbers that were given since then must not be given again.
+    fn restored(&mut self) -> Result<()> {
+        title("The store is backed up, goes on, and is lost with its disk; what was backed up comes back");
+        self.show(&["store", "backup", "monday.backup"])?;
+        self.show(&["apply", "network.yaml", "policy-changed.yaml"])?;
+        drop(self.store.take());
+        std::fs::remove_dir_all(self.lab.folder().join("objects"))?;
+        println!("\n  the store is killed, and its folder deleted; packets go on:");
+        self.flow(GUEST, WEB, 80, false)?;
+        self.show(&["store", "restore", "monday.backup", "--dir", "objects"])?;
+        self.start_store("objects")?;
+        println!("  the store runs again, without the last generation, which nodes and switch remember");
+        self.show(&["store", "recover"])?;
+        self.show(&["apply", "network.yaml", "policy.yaml"])?;
+        self.flow(GUEST, WEB, 80, true)
     }
 
     /// Tries a TCP connection, says how it went, and fails if that is not as expected.
