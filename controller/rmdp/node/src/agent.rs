@@ -7,15 +7,18 @@
 //! ```
 //! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
 
-use std::collections::{HashMap, VecDeque};
+mod seen;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use outplane_compiler::state::Installed;
 use outplane_driver_p4runtime::{
-    Ahead, Audited, Backoff, Connection, ConvergeOptions, Counted, Deadlines, Difference, Error, Options,
-    PUSH, Pipeline, Primacy, Problem, Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
+    Ahead, Audited, Backoff, ConvergeOptions, Counted, Deadlines, Difference, Error, Options, PUSH, Pipeline,
+    Problem, Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -31,6 +34,8 @@ use crate::packets::Names;
 use crate::plain;
 use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
+
+use seen::Seen;
 
 /// Most sessions that are kept.
 const MOST_SESSIONS: usize = 4096;
@@ -78,17 +83,8 @@ pub struct Agent {
     names: Names,
     /// What rules count.
     totals: Option<Totals>,
-    /// Who may write to switches, as far as we have heard.
-    primaries: Arc<Mutex<HashMap<String, Primary>>>,
-    /// Which version of the policy their packets see, as they were seen last.
-    versions: Arc<Mutex<HashMap<String, u8>>>,
-}
-
-/// Who may write to a switch.
-#[derive(Clone, Debug)]
-struct Primary {
-    ours: Option<u128>,
-    heard: tokio::sync::watch::Receiver<Primacy>,
+    /// What was seen of switches the last time.
+    seen: Seen,
 }
 
 #[derive(Clone, Debug)]
@@ -117,8 +113,7 @@ impl Agent {
             tap,
             names,
             totals: None,
-            primaries: Arc::default(),
-            versions: Arc::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -135,45 +130,31 @@ impl Agent {
 
     /// Who may write to a switch, as its stream here says it: the election id, and whether it is ours. None: nobody knows.
     pub fn primary(&self, switch: &str) -> Option<(Fence, bool)> {
-        let primaries = self.primaries.lock().unwrap_or_else(PoisonError::into_inner);
-        let Primary { ours, heard } = primaries.get(switch)?;
-        let (id, is_ours) = match &*heard.borrow() {
-            Primacy::Primary => ((*ours)?, true),
-            Primacy::Backup(Some(id)) => (*id, false),
-            Primacy::Backup(None) | Primacy::NotOffered | Primacy::Lost(_) => return None,
-        };
-        Some((Fence::from_election_id(id), is_ours))
+        self.seen.primary(switch)
     }
 
     /// The version of the policy that a switch's packets were seen to see last.
     pub fn version(&self, switch: &str) -> Option<u8> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(switch).copied()
+        self.seen.version(switch)
     }
 
-    fn see(&self, switch: &str, version: Option<u8>) {
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        if versions.len() >= MOST_SESSIONS && !versions.contains_key(switch) {
-            versions.clear();
-        }
-        match version {
-            Some(version) => drop(versions.insert(switch.to_owned(), version)),
-            None => drop(versions.remove(switch)),
-        }
+    /// The packets that a switch had dropped when it was looked at last, by reason. None: nobody knows.
+    pub fn drops(&self, switch: &str) -> Option<BTreeMap<&'static str, u64>> {
+        self.seen.drops(switch)
     }
 
     /// Whoever was at work on a switch is through.
     fn over(&self, switch: &str, session: &Session) {
         self.watch.over(switch, session.primacy());
-        let mut primaries = self.primaries.lock().unwrap_or_else(PoisonError::into_inner);
-        if primaries.len() >= MOST_SESSIONS && !primaries.contains_key(switch) {
-            primaries.clear();
-        }
-        match session.primacy() {
-            Some(heard) => {
-                let ours = session.connection().and_then(Connection::election_id);
-                primaries.insert(switch.to_owned(), Primary { ours, heard });
-            }
-            None => drop(primaries.remove(switch)),
+        self.seen.see_session(switch, session);
+    }
+
+    /// Reads what a switch has dropped, where there is a connection.
+    async fn look_at_drops(&self, switch: &str, session: &Session) {
+        let Some(connection) = session.connection() else { return };
+        match connection.read_drops(&Installed::default()).await {
+            Ok(drops) => self.seen.see_drops(switch, drops),
+            Err(error) => tracing::debug!(switch, %error, "cannot read what was dropped"),
         }
     }
 
@@ -345,7 +326,7 @@ impl Agent {
         self.account(switch, begun, &counted);
         self.over(switch, &session);
         if let Ok(report) = &report {
-            self.see(switch, Some(report.plan.to_version));
+            self.seen.see_version(switch, Some(report.plan.to_version));
         }
         if report.is_ok() {
             self.names.runs(switch, generation);
@@ -370,7 +351,10 @@ impl Agent {
             let audited = session.audit(&blob.desired).await;
             self.account(name, begun, &counted);
             self.over(name, &session);
-            self.see(name, audited.as_ref().ok().and_then(|audited| audited.version));
+            self.seen.see_version(name, audited.as_ref().ok().and_then(|audited| audited.version));
+            if audited.is_ok() {
+                self.look_at_drops(name, &session).await;
+            }
             audited.map_err(|error| error.to_string())
         };
         match stop.run_until_cancelled(look).await {

@@ -186,6 +186,11 @@ impl<M: Inside> Daemon<M> {
             let series = usize::try_from(self.shell.config.counters.rule_series).unwrap_or(usize::MAX);
             metrics.set_totals(known, series, totals.unused());
         }
+        if let Some(agent) = self.shell.agent() {
+            let kept = self.shell.machine.kept().into_iter();
+            let drops = kept.filter_map(|kept| Some((kept.switch.to_owned(), agent.drops(kept.switch)?)));
+            metrics.set_drops(drops.collect());
+        }
         metrics.set_degraded(self.degraded());
         let heard = self.shell.machine.heard(clock::instant()).into_iter();
         let heard = heard.filter_map(|heard| Some((self.name_of(heard.sender), heard.ago?)));

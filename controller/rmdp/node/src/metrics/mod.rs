@@ -420,6 +420,11 @@ impl Metrics {
         (snapshot.totals, snapshot.rule_series, snapshot.unused_readings) = (totals, series, Some(unused));
     }
 
+    /// The packets that the switches have dropped which this node keeps, by switch and reason.
+    pub fn set_drops(&self, drops: BTreeMap<String, BTreeMap<&'static str, u64>>) {
+        self.lock().drops = drops;
+    }
+
     /// Who is found to be degraded now.
     pub fn set_degraded(&self, marks: Vec<(Side, String)>) {
         self.lock().degraded = marks;

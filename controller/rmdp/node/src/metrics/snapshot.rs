@@ -47,6 +47,8 @@ pub(super) struct Snapshot {
     pub(super) totals: BTreeMap<String, Arc<SwitchTotals>>,
     pub(super) rule_series: usize,
     pub(super) unused_readings: Option<u64>,
+    /// By switch and reason.
+    pub(super) drops: BTreeMap<String, BTreeMap<&'static str, u64>>,
     pub(super) heard: Vec<(String, Duration)>,
 }
 
@@ -64,6 +66,7 @@ impl Collector for Collected {
         snapshot.store(&mut out)?;
         snapshot.switches(&mut out)?;
         snapshot.totals(&mut out)?;
+        snapshot.drops(&mut out)?;
         snapshot.node(&mut out)
     }
 }
@@ -266,6 +269,17 @@ impl Snapshot {
             .take(MAX_SWITCHES)
             .map(|kept| ([("switch", kept.switch.as_str())], kept.repairs));
         out.counters("switch_repairs", "How often a switch was brought back", repairs.collect())
+    }
+
+    /// What switches have dropped, by reason.
+    fn drops(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let series = self.drops.iter().take(MAX_SWITCHES).flat_map(|(switch, drops)| {
+            drops
+                .iter()
+                .map(|(reason, packets)| ([("switch", switch.as_str()), ("reason", *reason)], *packets))
+        });
+        let help = "Packets that a switch has dropped since its program was pushed, as it was looked at last";
+        out.counters("switch_dropped_packets", help, series.collect())
     }
 
     /// What rules have counted: of each switch together, and of as many rules as are wanted by themselves.

@@ -62,6 +62,7 @@ fn full() -> Metrics {
         ..SwitchTotals::new("leaf1")
     };
     metrics.set_totals([("leaf1".to_owned(), Arc::new(totals))].into(), 1, 4);
+    metrics.set_drops([("leaf1".to_owned(), [("denied", 12), ("spoofed", 0)].into())].into());
     metrics.set_heard(vec![("d2".to_owned(), Duration::from_millis(2500))]);
     metrics.task_ended(TaskEnd::Done);
     metrics.attempt_ended(AttemptEnd::TooLate);
@@ -121,6 +122,8 @@ fn what_was_handed_over_is_written() {
         "outplane_rule_packets_total{switch=\"leaf1\",policy=\"others\",rule=\"others\"} 67",
         "outplane_rule_bytes_total{switch=\"leaf1\",policy=\"FilterPolicy/edge\",rule=\"ssh\"} 500",
         "outplane_counter_readings_unused_total 4",
+        "outplane_switch_dropped_packets_total{switch=\"leaf1\",reason=\"denied\"} 12",
+        "outplane_switch_dropped_packets_total{switch=\"leaf1\",reason=\"spoofed\"} 0",
         "outplane_receiver_mode{mode=\"xdp-driver\"} 0.0",
         "outplane_tasks_received_total 4",
         "outplane_ring_full_total 5",
