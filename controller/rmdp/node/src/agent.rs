@@ -154,7 +154,11 @@ impl Agent {
         let Some(connection) = session.connection() else { return };
         match connection.read_drops(&Installed::default()).await {
             Ok(drops) => self.seen.see_drops(switch, drops),
-            Err(error) => tracing::debug!(switch, %error, "cannot read what was dropped"),
+            Err(error) => {
+                // Old numbers would say that nothing is dropped any more.
+                self.seen.see_drops(switch, None);
+                tracing::debug!(switch, %error, "cannot read what was dropped");
+            }
         }
     }
 

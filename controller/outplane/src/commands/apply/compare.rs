@@ -12,7 +12,7 @@ use outplane_intent::changes::{self, Change};
 use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::generation::{as_of, states};
+use outplane_rmdp_node::generation::{as_of, is_placeholder, states};
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
@@ -110,6 +110,10 @@ pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<Before>> 
         let Some(Object::Generation(record)) = objects.get_readable(&key).await? else {
             continue;
         };
+        // Switches still have what was before a recovery.
+        if is_placeholder(&record) {
+            continue;
+        }
         let work = move || {
             states(&record).map(|(compiled, intent)| {
                 let intent = without_expired(intent, as_of(&record));

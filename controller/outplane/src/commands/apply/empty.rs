@@ -12,7 +12,7 @@ use outplane_intent::expectation::Expectations;
 use outplane_intent::model::Intent;
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::generation::{parsed, states};
+use outplane_rmdp_node::generation::{is_placeholder, parsed, states};
 use outplane_rmdp_node::objects::Objects;
 
 use crate::commands::check::objects;
@@ -102,7 +102,11 @@ impl Guard {
         let Some(counts) = &self.counts else { return Ok(None) };
         for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
             let found = objects.get_readable(&Chain::Generations.key(number)).await?;
+            // What a recovery leaves wants nothing, and is no measure.
             let Some(Object::Generation(record)) = found else { continue };
+            if is_placeholder(&record) {
+                continue;
+            }
             let had =
                 move || parsed(&record).map(|loaded| self::counts(&loaded.intent, &loaded.expectations));
             let Ok(had) = tokio::task::spawn_blocking(had).await? else { continue };

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use outplane_rmdp_node::backup::{self, Summary};
 use serde::Serialize;
 use tokio::fs::{self, File};
@@ -45,13 +45,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         })
         .await
     })??;
-    let Some(summary) = taken else {
-        if !is_stdout {
-            // Half of it is of use to nobody.
-            let _ = std::fs::remove_file(unfinished(file));
-        }
-        return Ok(Exit::Interrupted);
-    };
+    let Some(summary) = taken else { return Ok(Exit::Interrupted) };
     let taken = Taken { file: file.display().to_string(), summary: summary? };
     if is_stdout {
         // Standard output has the backup.
@@ -71,19 +65,30 @@ async fn to_file(node: &Node, file: &Path) -> anyhow::Result<Summary> {
     let beside = unfinished(file);
     let name = beside.display().to_string();
     let cannot = || format!("cannot write {name}");
-    let out = File::create(&beside).await.with_context(cannot)?;
-    let written = async {
-        let mut out = BufWriter::with_capacity(1 << 20, out);
-        let summary = backup::take(&node.objects, &mut out, &node::author()).await?;
-        out.get_ref().sync_all().await.with_context(cannot)?;
-        fs::rename(&beside, file).await.with_context(cannot)?;
-        Ok(summary)
-    };
-    let written: anyhow::Result<Summary> = written.await;
-    if written.is_err() {
-        let _ = fs::remove_file(&beside).await;
+    let out = File::create_new(&beside).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow!(
+            "{name} is there: another backup is at work, or one was killed; delete it if none is, or name another file"
+        ),
+        _ => anyhow::Error::new(error).context(cannot()),
+    })?;
+    let mut half = Half(Some(beside.clone()));
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    let summary = backup::take(&node.objects, &mut out, &node::author()).await?;
+    out.get_ref().sync_all().await.with_context(cannot)?;
+    fs::rename(&beside, file).await.with_context(cannot)?;
+    half.0 = None;
+    Ok(summary)
+}
+
+/// A file of ours that is deleted unless it has become whole: half of it is of use to nobody.
+struct Half(Option<PathBuf>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
     }
-    written
 }
 
 fn unfinished(file: &Path) -> PathBuf {

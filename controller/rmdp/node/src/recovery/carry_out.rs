@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Carries a plan out, and sets a shared configuration on the way, if one is given. The new network.
 ///
 /// # Errors
-/// The store's, after which it may be done again, from gathering on.
+/// The store's, or that somebody else has changed its network meanwhile, after which it may be done again, from gathering
+/// on.
 pub async fn carry_out(
     objects: &Objects,
     plan: &Plan,
@@ -33,6 +34,7 @@ pub async fn carry_out(
     by: &str,
 ) -> Result<NetworkId, Error> {
     let new = network::random()?;
+    let was = was(objects, plan).await?;
     if let Some(toml) = shared {
         let make = |version| {
             Object::Config(StoredConfig { version, toml: toml.to_owned(), author: by.to_owned(), at_ms: 0 })
@@ -75,9 +77,44 @@ pub async fn carry_out(
     let recovery = Recovery { network: new, before, above: plan.remembered, by: by.to_owned(), at_ms: 0 };
     objects.create(&Key::Recovery(new), &mut Object::Recovery(recovery)).await?;
     // From here on it counts.
-    let network = Network { network: new, by: by.to_owned(), at_ms: 0 };
-    objects.put(&Key::Network, &mut Object::Network(network)).await?;
-    Ok(new)
+    let mut network = Object::Network(Network { network: new, by: by.to_owned(), at_ms: 0 });
+    match was {
+        Was::Nothing => _ = objects.create(&Key::Network, &mut network).await?,
+        Was::Tagged(tag) => _ = objects.replace(&Key::Network, &mut network, &tag).await?,
+        Was::Garbage => objects.put(&Key::Network, &mut network).await?,
+    }
+    // Who was refused may have been refused for a try of its own that had landed.
+    match objects.get(&Key::Network).await? {
+        Some(Object::Network(found)) if found.network == new => Ok(new),
+        _ => Err(changed()),
+    }
+}
+
+/// What `network` was before.
+enum Was {
+    Nothing,
+    Tagged(String),
+    Garbage,
+}
+
+/// What `network` is, if the plan knows of it: two recoveries at a time, or a node that has just given the store an id,
+/// must not write over each other.
+async fn was(objects: &Objects, plan: &Plan) -> Result<Was, Error> {
+    match objects.get_tagged(&Key::Network).await {
+        Ok(None) => Ok(Was::Nothing),
+        Ok(Some((Object::Network(found), tag))) if plan.before.contains(&found.network) => {
+            Ok(Was::Tagged(tag))
+        }
+        Ok(Some(_)) => Err(changed()),
+        Err(Error::Object(_)) => Ok(Was::Garbage),
+        Err(error) => Err(error),
+    }
+}
+
+fn changed() -> Error {
+    let text = "somebody else has changed the store's network meanwhile, another recovery or a node that has started: run \
+                this again";
+    Error::OtherStore(text.to_owned())
 }
 
 /// Sees to it that a chain's newest number is this one, or above: with those that lead to it.

@@ -9,6 +9,11 @@ use std::path::Path;
 use outplane_rmdp_core::task::NetworkId;
 use serde::{Deserialize, Serialize};
 
+/// No generation, epoch or start has a higher number: what says so is wrong, and nothing could be put above it.
+const HIGHEST: u64 = 1 << 48;
+/// Names of nodes and commands that have epochs, in one memory.
+const MOST_NAMES: usize = 4096;
+
 /// Most bytes of such a file, and of a node's `/status`.
 pub(crate) const MOST: u64 = 16 << 20;
 
@@ -125,6 +130,13 @@ impl Memory {
         if memory.network().is_none() {
             return Err(format!("`{}` is no network", memory.network));
         }
+        let numbers = memory.earlier.values().chain(memory.epochs.values()).chain([&memory.generation]);
+        if let Some(number) = numbers.copied().find(|number| *number > HIGHEST) {
+            return Err(format!("it tells of number {number}, which nobody has ever come to"));
+        }
+        if memory.epochs.len() > MOST_NAMES {
+            return Err(format!("it tells of {} nodes; at most {MOST_NAMES} are", memory.epochs.len()));
+        }
         Ok(memory)
     }
 
@@ -160,6 +172,9 @@ mod tests {
         assert_eq!(Memory::parse(&status.to_string()).unwrap(), memory);
         let older = Memory::parse(r#"{"node": "c1", "role": "controller"}"#).unwrap_err();
         assert!(older.contains("older version"), "{older}");
+        let wild = Memory { generation: u64::MAX, ..memory.clone() };
+        let wild = Memory::parse(&serde_json::to_string(&wild).unwrap()).unwrap_err();
+        assert!(wild.contains("nobody has ever come to"), "{wild}");
         for bad in ["", "{", "[]", r#"{"node":"c1","network":"0","generation":1,"config":1,"epochs":{}}"#] {
             Memory::parse(bad).unwrap_err();
         }

@@ -153,6 +153,11 @@ fn signs(
         (None, Some(network)) => {
             signs.push(format!("the store has generations of network {network}, and says no network itself"));
         }
+        (Some(network), Some(other)) if network != other => {
+            signs.push(format!(
+                "the store is of network {network}, and its newest generation of {other}: a recovery has not come to its end"
+            ));
+        }
         _ => {}
     }
     for memory in memories {
@@ -248,6 +253,16 @@ mod tests {
         let nodes = [memory("c1", 5, 1), memory("c2", 4, 1)].into();
         let plan = plan(&state(5), &nodes, &[switch("leaf1", 5)].into(), &BTreeSet::new());
         assert_eq!((plan.signs, plan.epochs), (vec![], BTreeMap::new()));
+    }
+
+    /// All numbers are lifted already, and `network` is the old one.
+    #[test]
+    fn a_recovery_that_was_cut_off_is_a_sign() {
+        let nodes = [memory("c1", 7, 1)].into();
+        let half = StoreState { of_generations: Some(NetworkId::new(0xb)), ..state(8) };
+        let plan = plan(&half, &nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert!(plan.signs[0].contains("has not come to its end"), "{plan:?}");
+        assert_eq!(plan.generation, 9);
     }
 
     #[test]
