@@ -13,16 +13,21 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// EtherTypes that announce a tag: 802.1Q, 802.1ad, and what was in use before 802.1ad.
 const TAGS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
 
+/// Bytes that are read of a TCP header, without options.
+const TCP_BYTES: usize = 20;
+/// Bytes that are read of a UDP or SCTP header.
+const PORTS_BYTES: usize = 8;
+
 const PROTO_HOPOPT: u8 = 0;
 pub(crate) const PROTO_ICMP: u8 = 1;
 pub(crate) const PROTO_TCP: u8 = 6;
-const PROTO_UDP: u8 = 17;
+pub(crate) const PROTO_UDP: u8 = 17;
 const PROTO_ROUTING: u8 = 43;
 const PROTO_FRAGMENT: u8 = 44;
 const PROTO_AH: u8 = 51;
 pub(crate) const PROTO_ICMPV6: u8 = 58;
 const PROTO_DSTOPTS: u8 = 60;
-const PROTO_SCTP: u8 = 132;
+pub(crate) const PROTO_SCTP: u8 = 132;
 
 /// IPv6 extension headers that the program walks.
 const MAX_EXTENSIONS: usize = 4;
@@ -221,18 +226,25 @@ pub struct Parsed {
 ///
 /// Frames from [`CPU_PORT`] start with a packet-out header; all others with Ethernet, without FCS.
 pub fn parse(frame: &[u8], ingress_port: u16) -> Parsed {
-    let mut parser = Parser {
-        left: 0,
-        packet: Packet(frame),
-        hdr: Headers::default(),
-        meta: Fields { traffic: Traffic::Unread, ..Fields::default() },
-    };
+    let mut parser = Parser::new(frame);
     let error = match ingress_port {
         CPU_PORT => parser.parse_packet_out(),
         _ => parser.parse_ethernet(),
     }
     .err();
     Parsed { hdr: parser.hdr, meta: parser.meta, error }
+}
+
+/// The protocol and the place of the transport header of a frame from a port, where the parser finds TCP, UDP or SCTP.
+pub(super) fn transport(frame: &[u8]) -> Option<(u8, usize)> {
+    let mut parser = Parser::new(frame);
+    parser.parse_ethernet().ok()?;
+    let read = match parser.hdr {
+        Headers { tcp: true, .. } => TCP_BYTES,
+        Headers { ports: true, .. } => PORTS_BYTES,
+        _ => return None,
+    };
+    Some((parser.meta.protocol, frame.len() - parser.packet.0.len() - read))
 }
 
 /// The part of the frame that has not been extracted.
@@ -268,7 +280,16 @@ struct Parser<'a> {
 
 type Step = Result<(), ParserError>;
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(frame: &'a [u8]) -> Self {
+        Self {
+            left: 0,
+            packet: Packet(frame),
+            hdr: Headers::default(),
+            meta: Fields { traffic: Traffic::Unread, ..Fields::default() },
+        }
+    }
+
     fn parse_packet_out(&mut self) -> Step {
         let bytes = self.packet.extract::<PACKET_OUT_BYTES>()?;
         self.hdr.packet_out = Some(PacketOut { egress_port: u16::from_be_bytes(*bytes) >> 7 });
@@ -480,7 +501,7 @@ impl Parser<'_> {
     }
 
     fn parse_tcp(&mut self) -> Step {
-        let bytes = self.packet.extract::<20>()?;
+        let bytes = self.packet.extract::<TCP_BYTES>()?;
         let &[s0, s1, d0, d1, _, _, _, _, _, _, _, _, _, flags, ..] = bytes;
         self.hdr.tcp = true;
         self.meta.sport = u16::from_be_bytes([s0, s1]);
@@ -491,7 +512,7 @@ impl Parser<'_> {
     }
 
     fn parse_ports(&mut self) -> Step {
-        let &[s0, s1, d0, d1, ..] = self.packet.extract::<8>()?;
+        let &[s0, s1, d0, d1, ..] = self.packet.extract::<PORTS_BYTES>()?;
         self.hdr.ports = true;
         self.meta.sport = u16::from_be_bytes([s0, s1]);
         self.meta.dport = u16::from_be_bytes([d0, d1]);

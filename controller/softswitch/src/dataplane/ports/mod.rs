@@ -200,7 +200,7 @@ impl Port {
                     if arrived.frame.len() < arrived.bytes {
                         self.discard(Discard::Truncated, arrived.frame);
                     } else {
-                        arrived.offload.complete_sctp(arrived.frame);
+                        arrived.offload.settle(arrived.frame);
                         receive(self, Frame { bytes: arrived.frame, offload: arrived.offload });
                     }
                     frames = frames.wrapping_add(1);

@@ -5,6 +5,8 @@
 //! 5.1.6), and takes the same words back with a frame to send. So a switch that passes them on leaves to the egress
 //! interface what the ingress interface was spared, as a bridge in the kernel does.
 
+use super::super::parse::{PROTO_SCTP, PROTO_TCP, PROTO_UDP, transport};
+
 /// `struct virtio_net_hdr`, bytes.
 pub const HEADER_BYTES: usize = 10;
 
@@ -13,8 +15,6 @@ const NEEDS_CHECKSUM: u8 = 1;
 
 /// Bytes that a VLAN tag takes in a frame.
 pub const TAG_BYTES: usize = 4;
-
-const PROTO_SCTP: u8 = 132;
 
 /// What is left to do on a frame. The default: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,11 +76,25 @@ impl Offload {
         self.segmentation != 0
     }
 
-    /// Computes SCTP's checksum, a CRC that the kernel's header has no word for. All else stays to be done.
-    pub fn complete_sctp(&mut self, frame: &mut [u8]) {
-        if self.needs_checksum() && !self.is_aggregate() && self.is_sctp(frame) {
+    /// Computes the checksum of a frame that has just come in, unless it is TCP's or UDP's as the switch reads the frame:
+    /// these stay to be done. The others are SCTP's, a CRC that the kernel's header has no word for, those inside of
+    /// tunnels, and whatever a sender makes up: an interface that obeyed it would write where the sender likes, into a frame
+    /// that has been judged.
+    pub fn settle(&mut self, frame: &mut [u8]) {
+        if self.needs_checksum() && !self.is_of_transport(frame) {
             self.complete(frame);
         }
+    }
+
+    fn is_of_transport(self, frame: &[u8]) -> bool {
+        let offset = |protocol| match protocol {
+            PROTO_TCP => Some(16),
+            PROTO_UDP => Some(6),
+            _ => None,
+        };
+        transport(frame).is_some_and(|(protocol, start)| {
+            start == usize::from(self.checksum_start) && offset(protocol) == Some(self.checksum_offset)
+        })
     }
 
     /// Computes the checksum of a frame that no interface will complete. Of an aggregate it is that of the whole.
@@ -109,7 +123,7 @@ impl Offload {
 
     /// Whether the checksum to compute is SCTP's. That one stands at offset 8, and no other that kernels leave out does.
     fn is_sctp(self, frame: &[u8]) -> bool {
-        self.checksum_offset == 8 && super::super::parse::parse(frame, 0).meta.protocol == PROTO_SCTP
+        self.checksum_offset == 8 && transport(frame).is_some_and(|(protocol, _)| protocol == PROTO_SCTP)
     }
 }
 
@@ -192,15 +206,30 @@ mod tests {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283); // the catalogue's check value
         let mut frame = Frame::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).sctp(1, 2).bytes(&[7; 20]).build();
         let mut offload = Offload { flags: 1, checksum_start: 34, checksum_offset: 8, ..Offload::default() };
-        offload.complete_sctp(&mut frame);
+        offload.settle(&mut frame);
         assert!(!offload.needs_checksum());
         let told = u32::from_le_bytes(frame[42..46].try_into().unwrap());
         frame[42..46].fill(0);
         assert_eq!(told, crc32c(&frame[34..]));
         // TCP's and UDP's stay with the interface.
         let (mut frame, mut offload) = udp_in_part();
-        offload.complete_sctp(&mut frame);
+        offload.settle(&mut frame);
         assert!(offload.needs_checksum());
+    }
+
+    /// The port would be another one behind the switch than the one that it has judged.
+    #[test]
+    fn nobody_has_a_frame_written_after_it_was_judged() {
+        for (start, offset) in [(34, 2), (20, 6), (30, 4), (34, 16), (38, 2)] {
+            let (mut frame, _) = udp_in_part();
+            let mut offload =
+                Offload { flags: 1, checksum_start: start, checksum_offset: offset, ..Offload::default() };
+            offload.settle(&mut frame);
+            assert!(!offload.needs_checksum(), "{start} {offset}");
+        }
+        let (frame, _) = udp_in_part();
+        assert_eq!(transport(&frame), Some((PROTO_UDP, 34)));
+        assert_eq!(transport(&frame[..40]), None);
     }
 
     #[test]
