@@ -29,6 +29,12 @@ fn alerted(status: &Value, by: &str, words: &str) -> bool {
     alerts.iter().any(|alert| alert.as_str().is_some_and(|alert| alert.contains(words)))
 }
 
+/// Of something that is over.
+fn was_alerted(status: &Value, by: &str, words: &str) -> bool {
+    let past = node(status, by)["past_alerts"].as_array().expect("a list");
+    past.iter().any(|alert| alert["text"].as_str().is_some_and(|text| text.contains(words)))
+}
+
 /// The status, once it says so.
 fn until(cluster: &Cluster, what: &str, says: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
@@ -106,7 +112,7 @@ fn in_a_network_of_two_of_each_kind_silence_and_loss_are_told() {
     assert!(degraded(&told, "c1", "silent"), "{told:#}");
     cluster.resume("c1").expect("it was stopped");
     until(&cluster, "it says that it stood still", |status| {
-        node(status, "c1")["state"] == "up" && alerted(status, "c1", "this node stood still for")
+        node(status, "c1")["state"] == "up" && was_alerted(status, "c1", "this node stood still for")
     });
 
     // Who leaves in good order is missed by nobody.
