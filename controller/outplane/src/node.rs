@@ -2,17 +2,18 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_node::daemon;
 use outplane_rmdp_node::file::{DEFAULT_PATH, Identity, NodeFile, StoreSettings, check_author};
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
-use outplane_rmdp_node::{clock, daemon};
 use outplane_rmdp_store::Store;
 
-use crate::runtime;
+use crate::{runtime, standing};
 
 /// Environment variable with the path of the node's file.
 pub(crate) const VARIABLE: &str = "OUTPLANE_CONFIG";
@@ -165,8 +166,12 @@ pub(crate) fn author() -> String {
 
 /// Seconds since then, by this machine's clock, with one digit after the point.
 pub(crate) fn age(unix_ms: u64) -> f64 {
-    let age = std::time::Duration::from_millis(clock::unix_millis().saturating_sub(unix_ms));
-    (age.as_secs_f64() * 10.0).round() / 10.0
+    tenths(standing::age(unix_ms))
+}
+
+/// Seconds with one digit after the point.
+pub(crate) fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// An age for people: `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`.

@@ -107,7 +107,7 @@ fn state(status: Option<&NodeStatus>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use outplane_rmdp_core::object::PastAlert;
@@ -125,8 +125,8 @@ mod tests {
         SharedConfig::from_toml(&text.concat()).unwrap()
     }
 
-    fn status(node: &str, ago_ms: u64, alerts: &[&str]) -> NodeStatus {
-        let now = clock::unix_millis();
+    /// The status of a controller that was written so long ago, and tells of nothing.
+    pub(crate) fn plain(node: &str, ago_ms: u64) -> NodeStatus {
         NodeStatus {
             node: node.to_owned(),
             role: Role::Controller,
@@ -138,13 +138,23 @@ mod tests {
             draining: false,
             counters: BTreeMap::new(),
             tasks: Vec::new(),
-            alerts: alerts.iter().map(|alert| (*alert).to_owned()).collect(),
+            alerts: Vec::new(),
             heard: BTreeMap::new(),
             keys: None,
             estranged: None,
+            since_ms: Vec::new(),
+            past: Vec::new(),
+            at_ms: clock::unix_millis() - ago_ms,
+        }
+    }
+
+    fn status(node: &str, ago_ms: u64, alerts: &[&str]) -> NodeStatus {
+        let now = clock::unix_millis();
+        NodeStatus {
+            alerts: alerts.iter().map(|alert| (*alert).to_owned()).collect(),
             since_ms: alerts.iter().map(|_| now - 12_000).collect(),
             past: vec![PastAlert { text: "long over".to_owned(), from_ms: 1, until_ms: 2 }],
-            at_ms: now - ago_ms,
+            ..plain(node, ago_ms)
         }
     }
 

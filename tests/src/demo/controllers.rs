@@ -385,10 +385,6 @@ impl Demo {
     }
 
     fn outplane(&self, words: &[&str]) -> Result<()> {
-        self.interrupt.check()?;
-        println!("\n  $ outplane {}", words.join(" "));
-        let status = self.interrupt.show(&mut self.command(words)?)?;
-        ensure!(status.success(), "`outplane {}` failed: {status}", words.join(" "));
-        Ok(())
+        self.interrupt.show_outplane(words, &mut self.command(words)?)
     }
 }

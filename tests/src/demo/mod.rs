@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use clap::{Parser, ValueEnum};
 use outplane_testbed::SwitchKind;
 
@@ -90,6 +90,15 @@ impl Interrupt {
     fn show(&self, command: &mut Command) -> Result<ExitStatus> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         self.follow(child.context("cannot run outplane")?, || Ok(()))
+    }
+
+    /// Runs an outplane command, given by its words too, and shows both. It has to succeed.
+    fn show_outplane(&self, words: &[&str], command: &mut Command) -> Result<()> {
+        self.check()?;
+        println!("\n  $ outplane {}", words.join(" "));
+        let status = self.show(command)?;
+        ensure!(status.success(), "`outplane {}` failed: {status}", words.join(" "));
+        Ok(())
     }
 
     /// Shows what a command says while it says it, and does something else meanwhile.

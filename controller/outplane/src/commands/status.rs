@@ -248,11 +248,6 @@ fn age(at_ms: u64, now: u64) -> Duration {
     Duration::from_millis(now.saturating_sub(at_ms))
 }
 
-/// One digit after the point.
-fn tenths(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10.0).round() / 10.0
-}
-
 /// What the statuses of the others say of a node.
 fn heard<'s>(node: &str, statuses: impl Iterator<Item = &'s NodeStatus>, now: u64) -> Heard {
     let mut heard = Heard::default();
@@ -274,7 +269,7 @@ fn heard<'s>(node: &str, statuses: impl Iterator<Item = &'s NodeStatus>, now: u6
             heard.by = Some(status.node.clone());
         }
     }
-    heard.seconds = latest.map(tenths);
+    heard.seconds = latest.map(node::tenths);
     heard
 }
 
@@ -327,7 +322,7 @@ impl NodeForm {
             role: role(status.role),
             state,
             status_at: Some(node::time(status.at_ms)),
-            age: Some(tenths(age)),
+            age: Some(node::tenths(age)),
             heard,
             epoch: Some(status.epoch),
             config: Some(status.config),
@@ -411,9 +406,9 @@ impl From<Alert> for Degraded {
             AlertOf::Receiver => "receiver",
         };
         let Alert { node, hard, reason, by, at_ms, .. } = alert;
-        let age = age(at_ms, clock::unix_millis());
+        let age = standing::age(at_ms);
         let left_behind = age > LEFT_BEHIND;
-        Self { node, of, hard, reason, by, since: node::time(at_ms), age: tenths(age), left_behind }
+        Self { node, of, hard, reason, by, since: node::time(at_ms), age: node::tenths(age), left_behind }
     }
 }
 
@@ -495,27 +490,13 @@ impl Report for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::standing::tests::plain;
 
     fn status(node: &str, ago: u64, heard: &[(&str, Option<u64>, bool)]) -> NodeStatus {
         let at = |ms, silent| HeardAt { ms, silent, ..HeardAt::default() };
         NodeStatus {
-            node: node.to_owned(),
-            role: Role::Controller,
-            epoch: 1,
-            version: "0".to_owned(),
-            config: 1,
-            generation: 1,
-            receiver: "socket".to_owned(),
-            draining: false,
-            counters: BTreeMap::new(),
-            tasks: Vec::new(),
-            alerts: Vec::new(),
             heard: heard.iter().map(|(node, ms, silent)| ((*node).to_owned(), at(*ms, *silent))).collect(),
-            keys: None,
-            estranged: None,
-            since_ms: Vec::new(),
-            past: Vec::new(),
-            at_ms: clock::unix_millis() - ago,
+            ..plain(node, ago)
         }
     }
 

@@ -80,19 +80,23 @@ impl OtherController {
             action: Action { id: action.id, params: vec![(action.params[0].id, port.into())] },
             metadata: Vec::new(),
         };
-        let entity = Entity { entity: Some(entity::Entity::TableEntry(schema.entry_to_proto(&entry))) };
+        self.write(Type::Insert, schema.entry_to_proto(&entry))
+    }
+
+    fn write(&self, change: Type, entry: TableEntry) -> Result<(), tonic::Status> {
+        let entity = Entity { entity: Some(entity::Entity::TableEntry(entry)) };
         let request = WriteRequest {
             device_id: 1,
             election_id: Some(self.election_id),
-            updates: vec![Update { r#type: Type::Insert.into(), entity: Some(entity) }],
+            updates: vec![Update { r#type: change.into(), entity: Some(entity) }],
             ..WriteRequest::default()
         };
         self.runtime.block_on(self.client.clone().write(request)).map(drop)
     }
 
-    /// Makes an entry of a rule say that it has counted so many packets of 100 bytes.
-    pub(crate) fn count(&self, rule: &str, packets: i64) {
-        let table_id = Program::outplane().schema().table_by_name("filter_admin").expect("the table").id;
+    /// All entries of a table.
+    fn entries(&self, table: &str) -> Vec<TableEntry> {
+        let table_id = Program::outplane().schema().table_by_name(table).expect("the table").id;
         let entity = entity::Entity::TableEntry(TableEntry { table_id, ..TableEntry::default() });
         let request = ReadRequest {
             device_id: 1,
@@ -101,52 +105,29 @@ impl OtherController {
         };
         self.runtime.block_on(async {
             let mut parts = self.client.clone().read(request).await.expect("the switch answers").into_inner();
-            let mut found = None;
+            let mut found = Vec::new();
             while let Some(part) = parts.next().await {
-                for entity in part.expect("no error").entities {
-                    if let Some(entity::Entity::TableEntry(entry)) = entity.entity
-                        && Origin::decode(&entry.metadata).is_some_and(|origin| origin.rule == rule)
-                    {
-                        found.get_or_insert(entry);
-                    }
-                }
+                let entities = part.expect("no error").entities.into_iter();
+                found.extend(entities.filter_map(|entity| match entity.entity {
+                    Some(entity::Entity::TableEntry(entry)) => Some(entry),
+                    _ => None,
+                }));
             }
-            let counter_data = Some(CounterData { packet_count: packets, byte_count: packets * 100 });
-            let entry = TableEntry { counter_data, ..found.expect("the rule has an entry") };
-            let entity = Entity { entity: Some(entity::Entity::TableEntry(entry)) };
-            let request = WriteRequest {
-                device_id: 1,
-                election_id: Some(self.election_id),
-                updates: vec![Update { r#type: Type::Modify.into(), entity: Some(entity) }],
-                ..WriteRequest::default()
-            };
-            self.client.clone().write(request).await.expect("the switch takes it");
-        });
+            found
+        })
+    }
+
+    /// Makes an entry of a rule say that it has counted so many packets of 100 bytes.
+    pub(crate) fn count(&self, rule: &str, packets: i64) {
+        let is_ours =
+            |entry: &TableEntry| Origin::decode(&entry.metadata).is_some_and(|origin| origin.rule == rule);
+        let entry = self.entries("filter_admin").into_iter().find(is_ours).expect("the rule has an entry");
+        let counter_data = Some(CounterData { packet_count: packets, byte_count: packets * 100 });
+        self.write(Type::Modify, TableEntry { counter_data, ..entry }).expect("the switch takes it");
     }
 
     /// Entries of the forwarding table without our mark.
     pub(crate) fn forwarding_of_others(&self) -> usize {
-        let table_id = Program::outplane().schema().table_by_name("l2_forward").expect("the table").id;
-        let entity = entity::Entity::TableEntry(TableEntry { table_id, ..TableEntry::default() });
-        let request = ReadRequest {
-            device_id: 1,
-            entities: vec![Entity { entity: Some(entity) }],
-            ..ReadRequest::default()
-        };
-        self.runtime.block_on(async {
-            let mut parts = self.client.clone().read(request).await.expect("the switch answers").into_inner();
-            let mut count = 0;
-            while let Some(part) = parts.next().await {
-                let entities = part.expect("no error").entities;
-                count += entities
-                    .iter()
-                    .filter(|entity| match &entity.entity {
-                        Some(entity::Entity::TableEntry(entry)) => entry.metadata.is_empty(),
-                        _ => false,
-                    })
-                    .count();
-            }
-            count
-        })
+        self.entries("l2_forward").iter().filter(|entry| entry.metadata.is_empty()).count()
     }
 }

@@ -48,15 +48,21 @@ fn status(lab: &Lab, what: &str, fits: impl Fn(&[Value]) -> bool) {
     }
 }
 
-#[test]
-fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
-    let switch = SoftSwitch::start();
+/// A distributor and two controllers at work, and the options that say where they tell what they remember.
+fn with_nodes(switch: &SoftSwitch) -> (Lab, String) {
     let mut lab = Lab::start(&switch.address);
     run(&lab, "config set examples/shared.toml --config node.toml").ends(0);
     let mut nodes = String::new();
     for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
         let _ = write!(nodes, " --node {name}={}", lab.daemon_with_pages(role, name));
     }
+    (lab, nodes)
+}
+
+#[test]
+fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
+    let switch = SoftSwitch::start();
+    let (mut lab, nodes) = with_nodes(&switch);
     assert_eq!(apply(&lab, 2), 1);
     let file = lab.path("store.backup");
     let taken = run(&lab, &format!("store backup {file} --config node.toml --output json")).ends(0).json();
@@ -108,12 +114,7 @@ fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
 #[test]
 fn an_empty_store_is_recovered_with_a_shared_configuration() {
     let switch = SoftSwitch::start();
-    let mut lab = Lab::start(&switch.address);
-    run(&lab, "config set examples/shared.toml --config node.toml").ends(0);
-    let mut nodes = String::new();
-    for (role, name) in [("distributor", "d1"), ("controller", "c1"), ("controller", "c2")] {
-        let _ = write!(nodes, " --node {name}={}", lab.daemon_with_pages(role, name));
-    }
+    let (mut lab, nodes) = with_nodes(&switch);
     assert_eq!((apply(&lab, 2), apply(&lab, 3)), (1, 2));
     lab.replace_store("empty");
     let missing = run(&lab, &format!("store recover --config node.toml{nodes}")).ends(1);

@@ -202,11 +202,7 @@ impl Demo {
 
     /// Runs an outplane command where the nodes are, and shows both.
     fn show(&self, words: &[&str]) -> Result<()> {
-        self.interrupt.check()?;
-        println!("\n  $ outplane {}", words.join(" "));
-        let status = self.interrupt.show(&mut self.command(words))?;
-        ensure!(status.success(), "`outplane {}` failed: {status}", words.join(" "));
-        Ok(())
+        self.interrupt.show_outplane(words, &mut self.command(words))
     }
 
     fn command(&self, words: &[&str]) -> Command {

@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use outplane_rmdp_core::key::{Key, Prefix, switch_id};
 use outplane_rmdp_core::object::{Object, RuleTotal, SwitchTotals};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::clock;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
@@ -96,13 +95,12 @@ impl From<SwitchTotals> for SwitchForm {
             let other = || "others".to_owned();
             rules.push(RuleForm { policy: other(), rule: other(), packets: others.0, bytes: others.1 });
         }
-        let age = std::time::Duration::from_millis(clock::unix_millis().saturating_sub(read_ms));
         Self {
             switch,
             counted: "totals",
             since: node::time(since_ms),
             read: node::time(read_ms),
-            age: (age.as_secs_f64() * 10.0).round() / 10.0,
+            age: node::age(read_ms),
             by,
             rules,
             left_out,

@@ -8,13 +8,13 @@ use std::time::Duration;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, Rules, WriteOptions,
+    Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::states::{
-    assert_holds, class, desired, filter, open, open_with, options, pipeline, policy, program, target,
+    VERIFY, assert_holds, class, desired, filter, open, open_with, options, pipeline, policy, program, target,
 };
 
 /// A running switch, gone when it is dropped.
@@ -22,22 +22,6 @@ pub(crate) struct Bmv2 {
     process: Child,
     pub(crate) address: SocketAddr,
 }
-
-const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
-    push: Push::IfDifferent,
-    verify: true,
-    keep_a_policy: false,
-    keep_most: false,
-    rules: Rules::Ignore,
-    write: WriteOptions {
-        progress: None,
-        cancel: None,
-        start_before: None,
-        push: None,
-        counts: None,
-        settle_by: None,
-    },
-};
 
 impl Bmv2 {
     /// None, with a word about it, where there is no BMv2.

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Aftermath, Backoff, Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, Rules,
-    WriteOptions,
+    Aftermath, Backoff, Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
 use outplane_p4runtime::p4::v1::update::Type;
@@ -17,23 +16,7 @@ use tonic::{Code, Status};
 
 use crate::fake::{Fake, Fault};
 use crate::states::{
-    assert_holds, class, desired, flood, open, open_with, options, pipeline, policy, program, target,
-};
-
-const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
-    push: Push::IfDifferent,
-    verify: true,
-    keep_a_policy: false,
-    keep_most: false,
-    rules: Rules::Ignore,
-    write: WriteOptions {
-        progress: None,
-        cancel: None,
-        start_before: None,
-        push: None,
-        counts: None,
-        settle_by: None,
-    },
+    VERIFY, assert_holds, class, desired, flood, open, open_with, options, pipeline, policy, program, target,
 };
 
 /// Converges, and sees that it is so.

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Desired, Installed, Plan, Step};
 use outplane_driver_p4runtime::{
-    Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Push, Pushed, Rules,
-    Session, WriteOptions, fence,
+    Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Pushed, Session,
+    WriteOptions, fence,
 };
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
@@ -29,7 +29,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::bmv2::Bmv2;
 use crate::fake::{Fake, Fault};
-use crate::states::{assert_holds, options, pipeline, policy, target};
+use crate::states::{VERIFY, assert_holds, options, pipeline, policy, target};
 
 /// A switch of one kind or the other.
 enum Any {
@@ -118,22 +118,6 @@ impl Watcher {
         }
     }
 }
-
-const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
-    push: Push::IfDifferent,
-    verify: true,
-    keep_a_policy: false,
-    keep_most: false,
-    rules: Rules::Ignore,
-    write: WriteOptions {
-        progress: None,
-        cancel: None,
-        start_before: None,
-        push: None,
-        counts: None,
-        settle_by: None,
-    },
-};
 
 /// One small chunk after the other.
 fn slowly() -> Options {

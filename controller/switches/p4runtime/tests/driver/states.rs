@@ -6,8 +6,27 @@ use std::time::Duration;
 
 use outplane_compiler::program::{ActionKind, Field, Program, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
-use outplane_driver_p4runtime::{Backoff, Connection, Options, Pipeline, Target};
+use outplane_driver_p4runtime::{
+    Backoff, Connection, ConvergeOptions, Options, Pipeline, Push, Rules, Target, WriteOptions,
+};
 use outplane_p4runtime::entry::{Action, Entry, Key, Match, MeterCell, MulticastGroup};
+
+/// Converges, and reads the switch again afterwards.
+pub(crate) const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
+    push: Push::IfDifferent,
+    verify: true,
+    keep_a_policy: false,
+    keep_most: false,
+    rules: Rules::Ignore,
+    write: WriteOptions {
+        progress: None,
+        cancel: None,
+        start_before: None,
+        push: None,
+        counts: None,
+        settle_by: None,
+    },
+};
 
 pub(crate) fn program() -> &'static Program {
     Program::outplane()
