@@ -1,6 +1,6 @@
 //! Three members, on loopback or in a network namespace.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,16 +38,17 @@ impl Cluster {
     /// Starts the members on loopback with etcd's own defaults (heartbeat 100 ms, election 1,000 ms) and waits for a
     /// leader.
     pub async fn start() -> Result<Self> {
-        Self::start_at(Ipv4Addr::LOCALHOST.into(), None, free_ports(Ipv4Addr::LOCALHOST.into())?).await
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None).await
     }
 
     /// The same at an address of a namespace. Whoever uses it has to be in the namespace, or to reach it.
     pub async fn start_in(namespace: &Namespace, address: IpAddr) -> Result<Self> {
-        let ports = namespace.inside(|| free_ports(address))??;
-        Self::start_at(address, Some(namespace.name().to_owned()), ports).await
+        Self::start_at(address, Some(namespace.name().to_owned())).await
     }
 
-    async fn start_at(address: IpAddr, namespace: Option<String>, ports: Vec<u16>) -> Result<Self> {
+    async fn start_at(address: IpAddr, namespace: Option<String>) -> Result<Self> {
+        // For clients and for members.
+        let ports = (0..2 * MEMBERS).map(|_| outplane_loopback::port()).collect();
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let members = (0..MEMBERS).map(|_| None).collect();
         let mut cluster = Self { address, namespace, ports, members, starter: Starter::new(), folder };
@@ -131,12 +132,4 @@ fn dying(namespace: Option<&str>, program: &Path) -> Command {
     };
     command.arg(program);
     command
-}
-
-/// Ports that are free now, for clients and for members. Between here and their use somebody else may take one; etcd
-/// says so then.
-fn free_ports(address: IpAddr) -> Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..2 * MEMBERS).map(|_| TcpListener::bind((address, 0))).collect::<Result<_, _>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -1,6 +1,6 @@
 //! Large states: writing them, and finding that there is nothing to change.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -42,9 +42,7 @@ impl Server {
                 Ok(Self { address, _process: process })
             }
             SwitchKind::Bmv2 => {
-                // The port may be taken between here and there; then BMv2 ends and the bench says so.
-                let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-                let address = format!("127.0.0.1:{port}");
+                let address = outplane_loopback::address().to_string();
                 let mut command = Command::new("simple_switch_grpc");
                 command
                     .args(["--no-p4", "--device-id", "1", "--", "--grpc-server-addr", &address])

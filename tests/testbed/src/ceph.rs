@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Ceph {
     /// Starts a store and that many gateways on loopback, waits until they serve, and makes a user. Takes 15 s or so.
     pub fn start(gateways: usize) -> Result<Self> {
         let listen: Vec<SocketAddr> =
-            free_ports(gateways)?.into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+            (0..gateways).map(|_| (Ipv4Addr::LOCALHOST, outplane_loopback::port()).into()).collect();
         Self::start_at(None, &listen)
     }
 
@@ -208,8 +208,7 @@ impl Place {
     /// Configuration and keys, then the monitor.
     fn monitor(&self, starter: &Starter) -> Result<Process> {
         let id = uuid()?;
-        let [port] = free_ports(1)?[..] else { bail!("no free port") };
-        let address = format!("v1:127.0.0.1:{port}");
+        let address = format!("v1:127.0.0.1:{}", outplane_loopback::port());
         File::create(self.path("ceph.conf"))?.write_all(self.configuration(&id, &address).as_bytes())?;
         let keyring = self.text("keyring");
         let users: [(&str, &[&str]); 4] = [
@@ -375,13 +374,6 @@ fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
 fn uuid() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make a UUID")?;
     Ok(text.trim().to_owned())
-}
-
-/// Ports that nobody listens on now: all are held until the last is found, so they differ.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// Deletes folders of owners that are gone; their programs went with them.

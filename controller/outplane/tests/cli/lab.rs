@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -23,7 +22,7 @@ impl Lab {
     /// A store, files for the nodes, and a shared configuration with free ports; no node runs yet.
     pub(crate) fn start(switch: &str) -> Self {
         let folder = folder();
-        let (store, address) = store("127.0.0.1:0", &folder.path().join("store"));
+        let (store, address) = store(&outplane_loopback::address().to_string(), &folder.path().join("store"));
         for name in ["node", "d1", "c1", "c2"] {
             let is = if name == "node" { "d1" } else { name };
             let text = format!(
@@ -34,14 +33,9 @@ impl Lab {
             file(folder.path(), &format!("{name}.toml"), &text);
         }
         let mut shared = std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
-        // Held until all are known, so that they differ.
-        let sockets = [8277, 8278, 8279].map(|port| {
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-            let free = socket.local_addr().expect("it has an address");
-            shared = shared.replace(&format!("127.0.0.1:{port}"), &free.to_string());
-            socket
-        });
-        drop(sockets);
+        for port in [8277, 8278, 8279] {
+            shared = shared.replace(&format!("127.0.0.1:{port}"), &outplane_loopback::address().to_string());
+        }
         file(folder.path(), "shared.toml", &shared.replace("127.0.0.1:9559", switch));
         Self { folder, store, address, daemons: Vec::new() }
     }

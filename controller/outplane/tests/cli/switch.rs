@@ -169,9 +169,7 @@ fn files_say_where_switches_are() {
         )
     };
     // Nobody listens at the third.
-    let gone = SoftSwitch::start();
-    let nowhere = gone.address.clone();
-    drop(gone);
+    let nowhere = outplane_loopback::address().to_string();
     let network =
         [object("one", &one.address), object("two", &two.address), object("gone", &nowhere)].concat();
     let network = file(folder.path(), "network.yaml", &network);

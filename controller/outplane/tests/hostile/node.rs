@@ -49,8 +49,7 @@ async fn a_store_of_garbage() {
     let file = node(folder.path(), &store.address);
     let shared = folder.path().join("shared.toml");
     let member = |name: &str, sender: u16, role: &str| {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let address = socket.local_addr().expect("its address");
+        let address = outplane_loopback::address();
         format!(
             "[[member]]\nname = \"{name}\"\nsender = {sender}\nrole = \"{role}\"\naddress = \"{address}\"\n"
         )

@@ -36,9 +36,9 @@ fn to_group(group: IpAddr, port: u16) -> Destinations {
     Destinations { groups: vec![group], port, ttl: 1, unicast: Vec::new() }
 }
 
-/// Two receivers that are members of a group, on a port that was free.
+/// Two receivers that are members of a group.
 async fn two_members(group: IpAddr) -> Result<(Receiver, Receiver, u16), TransportError> {
-    let port = common::free_port();
+    let port = outplane_loopback::port();
     let settings = Settings { groups: vec![group], port, ..settings() };
     Ok((Receiver::open(settings.clone()).await?, Receiver::open(settings).await?, port))
 }

@@ -7,10 +7,11 @@ use outplane_rmdp_core::object::{KeptSwitches, Standing};
 use outplane_rmdp_node::clock;
 use serde::Serialize;
 
-use super::{STALE, age};
+use super::nodes::age;
 use crate::commands::tasks::TaskLine;
 use crate::node;
 use crate::output::{HEAD, WARN, columns, styled};
+use crate::standing::STALE;
 
 /// How a switch stands that nobody looks at any more.
 const UNWATCHED: &str = "unwatched";

@@ -36,7 +36,7 @@ async fn answer(lab: &Lab, number: u64, switch: &str) -> Decision {
 async fn switches_answer_beside_changes_and_after_restarts() {
     let mut lab = Lab::new(&["leaf1", "leaf2"], 2, 2).await;
     // One that nobody can reach: it refuses connections.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = outplane_loopback::address();
     let _ = writeln!(lab.tail, "[switch.gone]\naddress = \"{nobody}\"");
     lab.set_config(&lab.config()).await;
     // Asked while no node runs: found by the first that comes.

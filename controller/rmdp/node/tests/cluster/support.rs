@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,11 +58,6 @@ backoff_max_ms = 200
 [queue]
 poll_ms = 200
 ";
-
-/// A free UDP address on loopback.
-fn free_address() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 pub(crate) struct Member {
     pub(crate) name: &'static str,
@@ -129,7 +124,7 @@ impl Lab {
         let filter = tracing_subscriber::EnvFilter::builder().with_env_var("OUTPLANE_LOG").from_env_lossy();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(outplane_loopback::address()).await.unwrap();
         let server = Server::start(listener, Self::store_settings(folder.path())).await.unwrap();
         let access = StoreAccess {
             endpoints: vec![format!("http://{}", server.address())],
@@ -154,14 +149,14 @@ impl Lab {
             name: Box::leak(format!("{prefix}{}", names[place]).into_boxed_str()),
             sender: first + u32::try_from(place).unwrap(),
             role,
-            address: free_address(),
+            address: outplane_loopback::address(),
         };
         let mut members: Vec<Member> =
             (0..distributors).map(|place| member("d", place, Role::Distributor, 1)).collect();
         members.extend((0..controllers).map(|place| member("c", place, Role::Controller, 11)));
         let mut running = BTreeMap::new();
         for name in switches {
-            running.insert((*name).to_owned(), start_switch("127.0.0.1:0").await);
+            running.insert((*name).to_owned(), start_switch(&outplane_loopback::address().to_string()).await);
         }
         let client = daemon::store_settings(&node_file("d1", &access, folder.path(), &[1]).store);
         let objects = Objects::new(Store::new(client).unwrap());

@@ -1,7 +1,6 @@
 //! What the tests of senders and receivers share.
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use outplane_rmdp_transport::{Received, Receiver, Settings, Xdp};
@@ -77,9 +76,4 @@ pub(crate) async fn receive_all(receiver: &mut Receiver, count: usize) -> Vec<Tr
     }
     ids.sort_unstable();
     ids
-}
-
-/// A UDP port that nobody used a moment ago.
-pub(crate) fn free_port() -> u16 {
-    UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,6 +1,6 @@
 //! Against BMv2's `simple_switch_grpc`, where it is on PATH.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Bmv2 {
 impl Bmv2 {
     /// None, with a word about it, where there is no BMv2.
     pub(crate) fn start() -> Option<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let address = outplane_loopback::address();
         match Self::spawn(address) {
             Ok(process) => Some(Self { process, address }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -56,12 +56,6 @@ impl Bmv2 {
         self.kill().await;
         self.process = Self::spawn(self.address).expect("it started before");
     }
-}
-
-/// A port that nobody has had a moment ago. BMv2 takes a port and nothing else.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +203,8 @@ async fn a_switch_that_restarts_is_restored() {
     switch.kill().await;
     let error = connection.converge(&state, VERIFY).await.expect_err("nobody there");
     assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
-    assert!(error.to_string().starts_with("switch leaf1 (127.0.0.1:"), "{error}");
+    let place = format!("switch leaf1 ({})", switch.address);
+    assert!(error.to_string().starts_with(&place), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
