@@ -142,6 +142,12 @@ impl fmt::Display for Overflow {
             let start = if place == 0 { "; most by " } else { ", " };
             write!(f, "{start}{policy} ({used})")?;
         }
+        if matches!(resource, Resource::Table(Table::SourceGuardV4 | Table::SourceGuardV6)) {
+            f.write_str(
+                "; a Host with a `port` takes two an address: it takes none without `port`, or in a Segment that says \
+                 `antiSpoofing: none`",
+            )?;
+        }
         Ok(())
     }
 }

@@ -132,6 +132,7 @@ fn an_empty_intent_lets_everything_through() {
 fn random_packets_run_every_action() {
     let program = Program::outplane();
     let mut run: BTreeMap<(Table, ActionKind), u32> = BTreeMap::new();
+    let mut guards: BTreeMap<(Table, i32), u32> = BTreeMap::new();
     for seed in 0..400 {
         let intent = testing::random_intent(seed);
         let compiled = compiled(&intent);
@@ -143,6 +144,9 @@ fn random_packets_run_every_action() {
                 for hit in lookup.trace(&packet, &entrance, &compiled.segments).hits {
                     let action = program.action_of(hit.entry.action.id).expect("an action of ours");
                     *run.entry((hit.table, action)).or_default() += 1;
+                    if matches!(hit.table, Table::SourceGuardV4 | Table::SourceGuardV6) {
+                        *guards.entry((hit.table, hit.entry.key.priority)).or_default() += 1;
+                    }
                 }
             }
         }
@@ -151,5 +155,6 @@ fn random_packets_run_every_action() {
         for action in table.actions() {
             assert!(run.contains_key(&(*table, *action)), "no packet has run {action} in {table}: {run:#?}");
         }
-    }
+    } // Every level of the guards (compile/guard.rs), of both families.
+    assert_eq!(guards.len(), 2 * 11, "{guards:#?}");
 }

@@ -9,9 +9,10 @@ use outplane_compiler::lookup::Lookup;
 use outplane_compiler::program::{Program, Table};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::{
-    AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, Intent, LabelOperator,
-    LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, ObjectName, Pod,
-    PortProtocol, RateLimit, RelatedErrors, Replies, Requirement, Switch, TrafficMatch,
+    AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, Intent,
+    LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort,
+    ObjectName, Pod, PortProtocol, RateLimit, RelatedErrors, Replies, Requirement, Segment, SegmentGuard,
+    Switch, TrafficMatch,
 };
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
@@ -261,4 +262,46 @@ fn too_many_rate_limits() {
     assert_eq!(cells(&limited(512, Replies::Established)), 1024);
     let found = overflows(&limited(513, Replies::Established));
     assert_eq!((found[0].used, found[0].size), (1026, 1024));
+}
+
+/// A segment's hosts, each on a port.
+fn hosts(count: u32) -> Intent {
+    let mut intent = Intent::default();
+    let ports = (1..=48).collect::<Vec<u16>>();
+    intent.segments.insert(
+        "office".to_owned(),
+        Segment {
+            vlan: None,
+            subnets: vec!["10.0.0.0/9".parse().expect("a subnet")],
+            ports: BTreeMap::from([(IMPLIED_SWITCH.to_owned(), ports)]),
+            anti_spoofing: SegmentGuard::Hosts,
+        },
+    );
+    for n in 0..count {
+        // Every other one lies outside of the subnet.
+        let address = Ipv4Addr::from_bits(0x0a00_0000 + (n % 2) * 0x0080_0000 + n);
+        let host = Host {
+            addresses: vec![IpAddr::V4(address)],
+            segment: Some("office".to_owned()),
+            mac: None,
+            vlan: None,
+            port: Some((IMPLIED_SWITCH.to_owned(), u16::try_from(n % 48).expect("a port") + 1)),
+            anti_spoofing: None,
+        };
+        intent.hosts.insert(format!("host-{n}"), host);
+    }
+    intent
+}
+
+#[test]
+fn guards_of_many_hosts() {
+    let start = std::time::Instant::now();
+    let fits = compiled(&hosts(6_000)).expect("it fits");
+    // Two a host, one for each outside, two for each port, the subnet, and hosts that start.
+    assert_eq!(entries(&fits, Table::SourceGuardV4), 12_000 + 3_000 + 48 + 1 + 1);
+    let refused = compiled(&hosts(10_000)).expect_err("it does not");
+    println!("guards of 6,000 and 10,000 hosts: {:?}", start.elapsed());
+    let text = refused.to_string();
+    assert!(text.contains("table source_guard_v4: 25050 needed, 16384 there"), "{text}");
+    assert!(text.contains("most by Segment/office (25049); a Host with a `port` takes two"), "{text}");
 }

@@ -1,10 +1,12 @@
-//! What an intent says and can hardly mean: rules that no packet reaches, and answers that have no way back.
+//! What an intent says and can hardly mean: rules that no packet reaches, answers that have no way back, and segments that
+//! nothing from elsewhere can enter.
 //!
 //! Nothing here is an error, and nothing is guessed: a rule is said to be unreached only where others take every packet
 //! before it, and an answer to be lost only with a packet that the evaluator denies. The work is bounded; where the bound
 //! is met, that is told.
 
 mod addresses;
+mod entering;
 mod order;
 mod replies;
 mod space;
@@ -53,6 +55,13 @@ pub enum Kind {
     },
     /// What it allows is not answered.
     RepliesLost(Box<Lost>),
+    /// What it lets through, or what answers that, may enter a segment by no port.
+    NoEntrance {
+        /// On this switch.
+        switch: String,
+        /// The segment.
+        segment: String,
+    },
 }
 
 /// A packet that passes, and whose answer does not.
@@ -76,7 +85,9 @@ fn find_within(intent: &Intent, at: Timestamp, work: u64) -> Advice {
     let order = Order::new(intent, at, &mut work);
     let evaluator = Evaluator::new(intent);
     let mut items = unreached::find(&order, &mut work);
-    items.extend(replies::find(&replies::Scene::new(intent, &evaluator, &order, at), &mut work));
+    let scene = replies::Scene::new(intent, &evaluator, &order, at);
+    items.extend(replies::find(&scene, &mut work));
+    items.extend(entering::find(&scene, &mut work));
     items.sort_by(|left, right| left.object.cmp(&right.object));
     let rules =
         |count: usize| if count == 1 { "1 rule was".to_owned() } else { format!("{count} rules were") };

@@ -61,8 +61,8 @@ struct OfPlace {
     port: Option<u16>,
     /// What people call the port, if the files say it.
     name: Option<String>,
-    /// 0 for none.
-    id: u16,
+    /// 0 for none. Null: any in which no host is on the port.
+    id: Option<u16>,
     /// The segment's name, if the files say it.
     segment: Option<String>,
     #[serde(flatten)]
@@ -85,7 +85,7 @@ impl DropsForm {
             port: at.port,
             name: at.port.and_then(|port| names.port_name(port)),
             id: at.segment,
-            segment: names.segment(at.segment),
+            segment: at.segment.and_then(|id| names.segment(id)),
             count: (*counter).into(),
         });
         Self {
@@ -127,7 +127,11 @@ impl DropsForm {
                 (Some(port), None) => format!("port {port}"),
                 (None, _) => "any port".to_owned(),
             };
-            row("source", format!("{port}, segment {}", segment_name(of.id, &of.segment)), of.count);
+            let segment = of.id.map_or_else(
+                || "other segments".to_owned(),
+                |id| format!("segment {}", segment_name(id, &of.segment)),
+            );
+            row("source", format!("{port}, {segment}"), of.count);
         }
         if rows.is_empty() {
             return writeln!(out, "  none");

@@ -77,7 +77,7 @@ fn one(input: &Input, judge: &Judge<'_>, object: &str, expected: &ExpectedPacket
     let answers = expected
         .packet
         .packet(&input.intent, judge.switches().filter(about))
-        .and_then(|packet| Ok((sentence(&packet), judge.answers(&packet, expected.packet.dst_mac)?)));
+        .and_then(|packet| Ok((sentence(&packet), judge.outcomes(&packet, expected.packet.dst_mac)?)));
     let (packet, answers) = match answers {
         Ok(found) => found,
         Err(message) => return Some(fault(message)),
@@ -92,8 +92,9 @@ fn one(input: &Input, judge: &Judge<'_>, object: &str, expected: &ExpectedPacket
         wanted(expected),
         said.text()
     ));
-    if let Some(policy) = said.answer.policy() {
-        error = input.sources.also(error, policy, said.answer.rule(), "this decides");
+    let (_, answer) = said.outcome();
+    if let Some(policy) = answer.policy() {
+        error = input.sources.also(error, policy, answer.rule(), "this decides");
     }
     Some(
         error
@@ -104,9 +105,8 @@ fn one(input: &Input, judge: &Judge<'_>, object: &str, expected: &ExpectedPacket
 fn holds(expected: &ExpectedPacket, said: &Said) -> bool {
     let same =
         |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|one| Some(one) == found);
-    said.fate() == expected.expect
-        && same(&expected.policy, said.answer.policy())
-        && same(&expected.rule, said.answer.rule())
+    let (fate, answer) = said.outcome();
+    fate == expected.expect && same(&expected.policy, answer.policy()) && same(&expected.rule, answer.rule())
 }
 
 /// `allow by FilterPolicy/servers, rule web`.

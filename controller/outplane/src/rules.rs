@@ -9,6 +9,10 @@ use crate::output::{BAD, FAINT, GOOD, WARN, count, styled};
 
 /// Lines that are printed for people.
 const MOST: usize = 200;
+/// Guards of source addresses that are named.
+const MOST_GUARDS: usize = 12;
+/// What the names of those begin with.
+const GUARD: &str = "anti-spoofing of ";
 
 /// A line for each rule that is added, removed, changed or moved; those that mean what they did are counted.
 pub(crate) fn rules(changes: &RuleChanges, out: &mut dyn Write) -> io::Result<()> {
@@ -29,10 +33,24 @@ pub(crate) fn rules(changes: &RuleChanges, out: &mut dyn Write) -> io::Result<()
         writeln!(out, "  {}", styled(FAINT, format_args!("= {rules}, with other entries")))?;
     }
     if !changes.shared.is_empty() {
-        let shared = changes.shared.join(", ");
+        let shared = shared(&changes.shared);
         writeln!(out, "  {}", styled(FAINT, format_args!("~ for all policies: {shared}")))?;
     }
     Ok(())
+}
+
+/// Names of what serves all policies. Of guards of source addresses whose they are, a few.
+fn shared(names: &[String]) -> String {
+    let (guards, others): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| name.starts_with(GUARD));
+    let mut whose: Vec<&str> = guards.iter().filter_map(|name| name.strip_prefix(GUARD)).collect();
+    // Ports and segments say more than the hosts there.
+    whose.sort_by_key(|whose| whose.starts_with("Host "));
+    let more = whose.len().saturating_sub(MOST_GUARDS);
+    whose.truncate(MOST_GUARDS);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let guards = (!whose.is_empty()).then(|| format!("anti-spoofing ({}{more})", whose.join(", ")));
+    others.into_iter().map(str::to_owned).chain(guards).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for each difference between two intents.

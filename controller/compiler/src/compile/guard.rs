@@ -12,25 +12,29 @@
 //! | 35 | port, segment | deny: only the hosts there |
 //! | 30 | segment, prefix | allow: the segment's subnets and hosts |
 //! | 25 | port, segment | deny: there are hosts |
+//! | 24 | segment | allow: nobody knows what belongs there |
+//! | 23 | port | deny: there are hosts, in another segment |
 //! | 20 | segment | deny: all its ports are guarded |
+
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use outplane_intent::model::{Host, HostGuard, Intent, SegmentGuard, Switch};
+use outplane_intent::model::{Intent, Segment, SegmentGuard, Switch};
 use outplane_p4runtime::entry::{Entry, Match};
 
+use super::Scene;
 use super::forward::{is_everywhere, ports_here};
 use super::row::whole;
+use crate::capacity;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
+use places::{Place, Places};
 
-/// Rule of the entries that drop packets for their source address.
-pub const SPOOFED_RULE: &str = "anti-spoofing";
-
-/// Rule of the entries that let source addresses in.
-const ALLOWED_RULE: &str = "source address";
+/// What the rule of every entry begins with; whose it is follows.
+const RULE: &str = "anti-spoofing of ";
 
 const TRUSTED: i32 = 60;
 const STARTING: i32 = 55;
@@ -40,6 +44,8 @@ const OTHERS: i32 = 40;
 const STRICT: i32 = 35;
 const SEGMENTS: i32 = 30;
 const HOSTS: i32 = 25;
+const UNKNOWN: i32 = 24;
+const ELSEWHERE: i32 = 23;
 const SUBNETS: i32 = 20;
 
 /// What an entry matches, the address aside.
@@ -57,152 +63,232 @@ pub(super) fn compile(
     switch: Option<&Switch>,
     segments: &BTreeMap<String, u16>,
 ) -> Vec<Entry> {
-    let mut guard = Guard { intent, program, name, segments, found: Vec::new() };
-    let places = guard.places();
+    let places = Places::new(intent, name, segments);
+    let ports = switch.into_iter().flat_map(|switch| &switch.ports);
+    let trusted: BTreeSet<u16> = ports.filter(|(_, port)| port.trusted).map(|(port, _)| *port).collect();
+    let mut guard =
+        Guard { program, places: &places, known: known(intent), denies: [false; 2], found: Vec::new() };
     let mut guarded: BTreeSet<u16> = BTreeSet::new();
-    for ((port, segment), hosts) in &places {
-        if guard.place(*port, *segment, hosts) {
-            guarded.insert(*segment);
+    for ((port, id), place) in &places.inhabited {
+        guard.keep(*id, place);
+        if !trusted.contains(port) && guard.place(*port, *id, place) {
+            guarded.insert(*id);
         }
+    }
+    let elsewhere = elsewhere(intent, name, segments, &places, &trusted);
+    for port in &elsewhere {
+        guard.known(ELSEWHERE, At { port: Some(*port), segment: None }, &format!("port {port}"));
+    }
+    if !elsewhere.is_empty() {
+        guard.push(UNKNOWN, At { port: None, segment: Some(0) }, None, false, "no segment");
     }
     for (segment_name, segment) in &intent.segments {
         let Some(id) = segments.get(segment_name).copied() else { continue };
-        let here = is_everywhere(segment) || !ports_here(segment, name).is_empty();
-        let all = here && segment.anti_spoofing == SegmentGuard::Subnets;
-        if all {
-            guard.deny(SUBNETS, At { port: None, segment: Some(id) }, None);
-        }
-        if all || guarded.contains(&id) {
-            let at = At { port: None, segment: Some(id) };
-            let hosts = intent.hosts.values().filter(|host| host.segment.as_ref() == Some(segment_name));
-            let addresses = hosts.flat_map(|host| &host.addresses).map(|address| IpNet::from(*address));
-            let prefixes: BTreeSet<IpNet> = segment.subnets.iter().copied().chain(addresses).collect();
-            // Of two entries of one priority no packet may match both.
-            let within =
-                |prefix: &IpNet| prefixes.iter().any(|other| other != prefix && other.contains(prefix));
-            for prefix in prefixes.iter().filter(|prefix| !within(prefix)) {
-                guard.push(SEGMENTS, at, Some(*prefix), false);
-            }
-        }
+        let ports = ports_here(segment, name);
+        let everywhere = is_everywhere(segment);
+        let beside =
+            !elsewhere.is_empty() && (everywhere || ports.iter().any(|port| elsewhere.contains(port)));
+        let here = everywhere || !ports.is_empty();
+        guard.segment((segment_name, segment, id), here, guarded.contains(&id), beside);
     }
-    if guard.found.is_empty() {
+    // Where nothing is denied, nothing need be let in.
+    if guard.denies == [false; 2] {
         return Vec::new();
     }
-    for (port, _) in switch.into_iter().flat_map(|switch| &switch.ports).filter(|(_, port)| port.trusted) {
-        guard.allow(TRUSTED, At { port: Some(*port), segment: None });
+    for port in trusted {
+        guard.push(TRUSTED, At { port: Some(port), segment: None }, None, false, &format!("port {port}"));
     }
     let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
     let unspecified = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(IpNet::from);
     let starting = IpNet::new(link_local.into(), 10).ok().into_iter().chain(unspecified);
     for prefix in starting {
-        guard.push(STARTING, At::default(), Some(prefix), false);
+        guard.push(STARTING, At::default(), Some(prefix), false, "hosts that start");
     }
+    let denies = guard.denies;
+    let families = [Table::SourceGuardV6, Table::SourceGuardV4].map(|table| program.table(table));
     let mut found = guard.found;
+    found.retain(|entry| (0..2).any(|family| denies[family] && entry.key.table == families[family]));
     found.sort_by(|left, right| left.key.cmp(&right.key));
     found.dedup_by(|later, first| later.key == first.key);
     found
 }
 
+/// Ports on which hosts are, and on which segments are, too, that hold their own addresses and have no host there.
+fn elsewhere(
+    intent: &Intent,
+    name: &str,
+    segments: &BTreeMap<String, u16>,
+    places: &Places<'_>,
+    trusted: &BTreeSet<u16>,
+) -> BTreeSet<u16> {
+    let guarded = places.ports.iter().filter(|(port, guarded)| **guarded && !trusted.contains(port));
+    let guarded: BTreeSet<u16> = guarded.map(|(port, _)| *port).collect();
+    let mut elsewhere = BTreeSet::new();
+    let own = |segment: &Segment| segment.anti_spoofing == SegmentGuard::Hosts && !segment.subnets.is_empty();
+    for (segment, id) in
+        intent.segments.iter().filter_map(|(name, segment)| Some((segment, segments.get(name)?)))
+    {
+        let empty = |port: &&u16| guarded.contains(port) && !places.inhabited.contains_key(&(**port, *id));
+        if own(segment) {
+            let listed = ports_here(segment, name);
+            let all = is_everywhere(segment).then_some(&guarded);
+            elsewhere.extend(listed.iter().chain(all.into_iter().flatten()).filter(empty));
+        }
+    }
+    elsewhere
+}
+
+/// The segments that take most of a table of guards, the biggest first.
+pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &[Entry]) -> Vec<(String, u64)> {
+    let (id, field) = (scene.program.table(table), scene.program.field(table, Field::Segment));
+    let mut counts: BTreeMap<u128, u64> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.key.table == id) {
+        let segment = entry.key.matches.iter().find(|matched| Some(matched.field) == field);
+        if let Some(Match::Ternary { value, .. }) = segment.map(|matched| &matched.matches) {
+            *counts.entry(*value).or_default() += 1;
+        }
+    }
+    let named = scene.segments.iter().map(|(name, id)| (format!("Segment/{name}"), u128::from(*id)));
+    let named = named.chain([("hosts in no segment".to_owned(), 0)]);
+    let mut users: Vec<(String, u64)> =
+        named.filter_map(|(name, id)| Some((name, *counts.get(&id)?))).collect();
+    users.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+    users.truncate(capacity::BIGGEST);
+    users
+}
+
+/// Whether the files say anything of a family, IPv6 and IPv4: where they say nothing, its addresses are guarded by those
+/// alone who ask for it.
+fn known(intent: &Intent) -> [bool; 2] {
+    let subnets = intent.segments.values().flat_map(|segment| &segment.subnets).map(IpNet::addr);
+    let hosts = intent.hosts.values().flat_map(|host| &host.addresses).copied();
+    let mut known = [false; 2];
+    for address in subnets.chain(hosts) {
+        known[usize::from(address.is_ipv4())] = true;
+    }
+    known
+}
+
 struct Guard<'g> {
-    intent: &'g Intent,
     program: &'g Program,
-    name: &'g str,
-    segments: &'g BTreeMap<String, u16>,
+    places: &'g Places<'g>,
+    known: [bool; 2],
+    /// Whether anything is denied, of IPv6 and IPv4.
+    denies: [bool; 2],
     found: Vec<Entry>,
 }
 
-impl<'g> Guard<'g> {
-    /// The hosts on each port here, by the segment that their frames enter in, where that is guarded at all.
-    fn places(&self) -> BTreeMap<(u16, u16), Vec<&'g Host>> {
-        let mut places: BTreeMap<(u16, u16), Vec<&Host>> = BTreeMap::new();
-        for host in self.intent.hosts.values() {
-            let Some((_, port)) = host.port.as_ref().filter(|(at, _)| at == self.name) else { continue };
-            let own = host.segment.as_ref().and_then(|name| self.intent.segments.get(name));
-            let tag = host.vlan.or(own.and_then(|segment| segment.vlan));
-            let with_tag = || self.intent.segments.iter().filter(|(_, segment)| segment.vlan == tag);
-            let named = with_tag().find(|(_, segment)| ports_here(segment, self.name).contains(port));
-            let entered = named.or_else(|| with_tag().find(|(_, segment)| is_everywhere(segment)));
-            if entered.is_some_and(|(_, segment)| segment.anti_spoofing == SegmentGuard::None) {
-                continue;
+impl Guard<'_> {
+    /// The addresses of a port's hosts in one segment enter there by no other port.
+    fn keep(&mut self, id: u16, place: &Place<'_>) {
+        let anywhere = At { port: None, segment: Some(id) };
+        for (name, host, _) in place.hosts.iter().filter(|(.., free)| !free) {
+            for address in &host.addresses {
+                self.push(OTHERS, anywhere, Some(IpNet::from(*address)), true, &format!("Host {name}"));
             }
-            let id = entered.and_then(|(name, _)| self.segments.get(name)).copied().unwrap_or(0);
-            places.entry((*port, id)).or_default().push(host);
         }
-        places
     }
 
-    /// Whether its port lets in certain addresses only.
-    fn place(&mut self, port: u16, segment: u16, hosts: &[&Host]) -> bool {
-        let (there, anywhere) =
-            (At { port: Some(port), segment: Some(segment) }, At { port: None, segment: Some(segment) });
-        let kept: Vec<IpAddr> = hosts
-            .iter()
-            .filter(|host| self.guard_of(host) != HostGuard::None)
-            .flat_map(|host| host.addresses.iter().copied())
-            .collect();
-        for address in kept {
-            self.deny(OTHERS, anywhere, Some(IpNet::from(address)));
-        }
-        let open = |host: &&Host| host.addresses.is_empty() || self.guard_of(host) == HostGuard::None;
-        if hosts.iter().any(open) {
-            self.allow(ANYTHING, there);
+    /// What enters by the port of hosts in one segment. Whether the segment's prefixes are to be let in.
+    fn place(&mut self, port: u16, id: u16, place: &Place<'_>) -> bool {
+        let (places, there) = (self.places, At { port: Some(port), segment: Some(id) });
+        let whose = match place.segment {
+            Some((name, _)) => format!("port {port} in segment {name}"),
+            None => format!("port {port} in no segment"),
+        };
+        if place.hosts.iter().any(|(.., free)| *free) {
+            self.push(ANYTHING, there, None, false, &whose);
             return false;
         }
-        for host in hosts {
-            let intent = self.intent;
-            let pods = intent.pods.values();
-            let pods = pods.filter(|pod| pod.node_addresses.iter().any(|node| host.addresses.contains(node)));
-            let own: BTreeSet<&IpAddr> = pods.flat_map(|pod| &pod.addresses).chain(&host.addresses).collect();
+        for (name, host, _) in &place.hosts {
+            let pods = host.addresses.iter().filter_map(|address| places.pods.get(address)).flatten();
+            let own: BTreeSet<&IpAddr> = pods.chain(&host.addresses).collect();
             for address in own {
-                self.push(OWN, there, Some(IpNet::from(*address)), false);
+                self.push(OWN, there, Some(IpNet::from(*address)), false, &format!("Host {name}"));
             }
         }
-        let strict = hosts.iter().any(|host| self.guard_of(host) == HostGuard::Strict);
-        self.deny(if strict { STRICT } else { HOSTS }, there, None);
+        if place.is_strict() {
+            self.push(STRICT, there, None, true, &whose);
+            return false;
+        }
+        let subnets = place.segment.is_some_and(|(_, segment)| !segment.subnets.is_empty());
+        if !subnets && place.hosts.iter().any(|(_, host, _)| host.addresses.is_empty()) {
+            return false;
+        }
+        self.known(HOSTS, there, &whose);
         true
     }
 
-    /// What holds for a host: what it says, else that behind nodes of Kubernetes there are pods that nobody knows yet.
-    fn guard_of(&self, host: &Host) -> HostGuard {
-        let is_node = |address: &IpAddr| {
-            self.intent.nodes.values().any(|node| node.addresses.contains(address))
-                || self.intent.pods.values().any(|pod| pod.node_addresses.contains(address))
-        };
-        host.anti_spoofing.unwrap_or_else(|| {
-            if host.addresses.iter().any(is_node) { HostGuard::None } else { HostGuard::Hosts }
-        })
+    /// What holds in a segment by whichever port. `beside`: hosts are on one of its ports, in another segment.
+    fn segment(
+        &mut self,
+        (name, segment, id): (&str, &Segment, u16),
+        here: bool,
+        guarded: bool,
+        beside: bool,
+    ) {
+        let at = At { port: None, segment: Some(id) };
+        let whose = format!("segment {name}");
+        let all = here && segment.anti_spoofing == SegmentGuard::Subnets;
+        if all {
+            self.push(SUBNETS, at, None, true, &whose);
+        }
+        let none = segment.anti_spoofing == SegmentGuard::None;
+        if beside && (none || segment.subnets.is_empty()) && !all {
+            self.push(UNKNOWN, at, None, false, &whose);
+        }
+        if none || !(all || guarded || beside && !segment.subnets.is_empty()) {
+            return;
+        }
+        let places = self.places;
+        let hosts = places.members.get(name).into_iter().flatten();
+        let addresses = hosts.flat_map(|host| &host.addresses).map(|address| IpNet::from(*address));
+        let prefixes: BTreeSet<IpNet> = segment.subnets.iter().map(IpNet::trunc).chain(addresses).collect();
+        // Of two entries of one priority no packet may match both. What lies in a prefix comes after it.
+        let mut last: Option<IpNet> = None;
+        for prefix in prefixes {
+            if last.is_none_or(|last| !last.contains(&prefix)) {
+                self.push(SEGMENTS, at, Some(prefix), false, &whose);
+                last = Some(prefix);
+            }
+        }
     }
 
-    fn allow(&mut self, priority: i32, at: At) {
-        self.push(priority, at, None, false);
-    }
-
-    fn deny(&mut self, priority: i32, at: At, prefix: Option<IpNet>) {
-        self.push(priority, at, prefix, true);
+    /// Denies what no entry above lets in, of families of which the files say something.
+    fn known(&mut self, priority: i32, at: At, whose: &str) {
+        for v4 in [true, false] {
+            if self.known[usize::from(v4)] {
+                self.one(v4, priority, at, None, true, whose);
+            }
+        }
     }
 
     /// Without a prefix: for both IP versions.
-    fn push(&mut self, priority: i32, at: At, prefix: Option<IpNet>, deny: bool) {
-        let is = |v4: bool| prefix.is_none_or(|prefix| prefix.addr().is_ipv4() == v4);
-        for (table, allows, denies) in [
-            (Table::SourceGuardV4, ActionKind::SourceV4Allow, ActionKind::SourceV4Deny),
-            (Table::SourceGuardV6, ActionKind::SourceV6Allow, ActionKind::SourceV6Deny),
-        ] {
-            if !is(table == Table::SourceGuardV4) {
-                continue;
+    fn push(&mut self, priority: i32, at: At, prefix: Option<IpNet>, deny: bool, whose: &str) {
+        for v4 in [true, false] {
+            if prefix.is_none_or(|prefix| prefix.addr().is_ipv4() == v4) {
+                self.one(v4, priority, at, prefix, deny, whose);
             }
-            let (action, rule) = if deny { (denies, SPOOFED_RULE) } else { (allows, ALLOWED_RULE) };
-            let mut matches: Vec<(Field, Match)> = Vec::new();
-            matches.extend(at.port.map(|port| whole(table, Field::IngressPort, port.into())));
-            matches.extend(at.segment.map(|segment| whole(table, Field::Segment, segment.into())));
-            matches.extend(prefix.and_then(address));
-            let origin = Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 };
-            self.found.push(Entry {
-                key: self.program.key(table, priority, matches),
-                action: self.program.action(action, &[]),
-                metadata: origin.encode(),
-            });
         }
+    }
+
+    fn one(&mut self, v4: bool, priority: i32, at: At, prefix: Option<IpNet>, deny: bool, whose: &str) {
+        let (table, allows, denies) = if v4 {
+            (Table::SourceGuardV4, ActionKind::SourceV4Allow, ActionKind::SourceV4Deny)
+        } else {
+            (Table::SourceGuardV6, ActionKind::SourceV6Allow, ActionKind::SourceV6Deny)
+        };
+        self.denies[usize::from(v4)] |= deny;
+        let mut matches: Vec<(Field, Match)> = Vec::new();
+        matches.extend(at.port.map(|port| whole(table, Field::IngressPort, port.into())));
+        matches.extend(at.segment.map(|segment| whole(table, Field::Segment, segment.into())));
+        matches.extend(prefix.and_then(address));
+        let origin = Origin { policy: Origin::COMMON.to_owned(), rule: format!("{RULE}{whose}"), order: 0 };
+        self.found.push(Entry {
+            key: self.program.key(table, priority, matches),
+            action: self.program.action(if deny { denies } else { allows }, &[]),
+            metadata: origin.encode(),
+        });
     }
 }
 

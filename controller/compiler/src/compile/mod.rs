@@ -37,7 +37,6 @@ use crate::state::{Desired, Origin};
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP, segment_ids};
-pub use guard::SPOOFED_RULE;
 pub use notes::{Note, OpenedBy, Opening, Unread};
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
@@ -121,6 +120,11 @@ pub fn compile(intent: &Intent, options: &Options) -> Result<Compiled, CompileEr
                             && let Some(users) = policy.users.get(&table)
                         {
                             overflow.biggest.clone_from(users);
+                        }
+                        if let Resource::Table(table @ (Table::SourceGuardV4 | Table::SourceGuardV6)) =
+                            overflow.resource
+                        {
+                            overflow.biggest = guard::users(&scene, table, &state.desired.entries);
                         }
                         overflow
                     },

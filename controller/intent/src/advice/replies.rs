@@ -38,9 +38,9 @@ const ANYBODY: [IpAddr; 4] = [
 
 /// What packets are judged by.
 pub(super) struct Scene<'s, 'i> {
-    intent: &'i Intent,
-    evaluator: &'s Evaluator<'i>,
-    order: &'s Order<'i>,
+    pub(super) intent: &'i Intent,
+    pub(super) evaluator: &'s Evaluator<'i>,
+    pub(super) order: &'s Order<'i>,
     at: Timestamp,
     /// Switches that differ in what is asked there, and their numbers in the order.
     switches: Vec<(&'i str, u128)>,
@@ -133,7 +133,7 @@ impl<'s, 'i> Scene<'s, 'i> {
 }
 
 /// What lets an answer in whose source address may not enter where it does.
-const LET_IN: &str =
+pub(super) const LET_IN: &str =
     "say `antiSpoofing: none` at the router or the port by which the answers enter, or at the segment";
 
 /// Who denies, in words.

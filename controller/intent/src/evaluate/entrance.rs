@@ -35,11 +35,11 @@ impl Evaluator<'_> {
         }
     }
 
-    pub(super) fn at_port(&self, switch: &str, port: u16, vlan: Option<u16>) -> Entrance {
-        let with_vlan = || self.intent.segments.iter().filter(|(_, segment)| segment.vlan == vlan);
+    pub(crate) fn at_port(&self, switch: &str, port: u16, vlan: Option<u16>) -> Entrance {
+        let with_vlan = || self.by_vlan.get(&vlan).into_iter().flatten();
         let named = with_vlan().find(|(_, segment)| ports(segment, switch).contains(&port));
         let anywhere = || with_vlan().find(|(_, segment)| on_every_port(segment));
-        let segment = named.or_else(anywhere).map(|(name, _)| name.clone());
+        let segment = named.or_else(anywhere).map(|(name, _)| (*name).to_owned());
         Entrance { port: Some(port), vlan, segment }
     }
 

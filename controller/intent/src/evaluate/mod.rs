@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use jiff::Timestamp;
 
-use crate::model::{FilterPolicy, FilterTier, Host, Intent, Node, ObjectName, Pod};
+use crate::model::{FilterPolicy, FilterTier, Host, Intent, Node, ObjectName, Pod, Segment};
 use crate::packet::{Packet, Traffic};
 
 mod entrance;
@@ -34,6 +34,7 @@ pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;
 pub(crate) use related::{answers, provokes};
 pub use side::LOCAL_NODE;
+pub(crate) use spoofing::Limit;
 pub use verdict::{Outcome, Stage, Step, Verdict};
 
 /// Name of the one switch of an intent that declares none.
@@ -54,6 +55,14 @@ pub struct Evaluator<'a> {
     /// The host that has an address, and its name.
     hosts: BTreeMap<IpAddr, (&'a str, &'a Host)>,
     segment_hosts: BTreeMap<&'a str, BTreeSet<IpAddr>>,
+    /// Segments by the tag of their frames, in the order of their names.
+    by_vlan: BTreeMap<Option<u16>, Vec<(&'a str, &'a Segment)>>,
+    /// See [`Self::inhabitants`].
+    inhabited: OnceLock<spoofing::Inhabited<'a>>,
+    /// Addresses of nodes that pods say.
+    pod_nodes: OnceLock<BTreeSet<IpAddr>>,
+    /// See [`Self::is_known_family`].
+    families: OnceLock<[bool; 2]>,
     /// Each tier's policies in the order in which they are asked.
     filters: BTreeMap<FilterTier, Vec<(&'a str, &'a FilterPolicy)>>,
     /// See [`Self::representatives`].
@@ -101,6 +110,10 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
+        let mut by_vlan = BTreeMap::<_, Vec<_>>::new();
+        for (name, segment) in &intent.segments {
+            by_vlan.entry(segment.vlan).or_default().push((name.as_str(), segment));
+        }
         let mut filters = BTreeMap::<_, Vec<_>>::new();
         for (name, policy) in &intent.filters {
             filters.entry(policy.tier).or_default().push((name.as_str(), policy));
@@ -108,8 +121,20 @@ impl<'a> Evaluator<'a> {
         for policies in filters.values_mut() {
             policies.sort_by_key(|(name, policy)| (policy.priority, *name));
         }
-        let (representatives, denial_by_pods) = Default::default();
-        Self { intent, pods, nodes, hosts, segment_hosts, filters, representatives, denial_by_pods }
+        Self {
+            intent,
+            pods,
+            nodes,
+            hosts,
+            segment_hosts,
+            by_vlan,
+            filters,
+            inhabited: OnceLock::new(),
+            pod_nodes: OnceLock::new(),
+            families: OnceLock::new(),
+            representatives: OnceLock::new(),
+            denial_by_pods: OnceLock::new(),
+        }
     }
 
     /// The pod that has an address.

@@ -70,7 +70,7 @@ pub enum Code {
     Expired,
     /// Warning: what a rule lets through is not answered.
     RepliesLost,
-    /// Any source address may enter.
+    /// Warning: any source address may enter, or one may not that can hardly be kept out on purpose.
     Spoofing,
     /// For faults that others find in an intent: something else becomes of a packet than an Expectation says.
     ExpectationFailed,

@@ -93,6 +93,7 @@ pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> (Vec<Diagnos
         let code = match item.kind {
             advice::Kind::Unreached { .. } => Code::NeverMatches,
             advice::Kind::RepliesLost(_) => Code::RepliesLost,
+            advice::Kind::NoEntrance { .. } => Code::Spoofing,
         };
         let rule = item.rule.as_deref();
         let warning = sources.diagnostic(Severity::Warning, code, &item.object, rule, item.message);

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::universe::{CIDRS, HOSTS, SWITCH_PORTS, address, cidr};
+use super::universe::{CIDRS, HOSTS, NODES, SWITCH_PORTS, address, cidr};
 use crate::evaluate::IMPLIED_SWITCH;
 use crate::model::{AddressGroup, Host, HostGuard, Intent, Port, Segment, SegmentGuard, Switch};
 
@@ -53,6 +53,8 @@ struct HostDraft {
     port: Option<(usize, usize)>,
     vlan: Option<u16>,
     guard: Option<HostGuard>,
+    /// The first two may be nodes.
+    node: bool,
 }
 
 /// Intents that hold the network alone.
@@ -74,18 +76,20 @@ pub(super) fn networks() -> impl Strategy<Value = Intent> {
         option::of((ports, guard))
     });
     let host = (
-        0..3_usize,
+        0..4_usize,
         option::of(0..SEGMENTS.len()),
         option::of((0..2_usize, 0..SWITCH_PORTS.len())),
         option::weighted(0.2, Just(30)),
         option::weighted(0.4, select(vec![HostGuard::None, HostGuard::Hosts, HostGuard::Strict])),
+        any::<bool>(),
     );
-    let host = host.prop_map(|(families, segment, port, vlan, guard)| HostDraft {
+    let host = host.prop_map(|(families, segment, port, vlan, guard, node)| HostDraft {
         families,
         segment,
         port,
         vlan,
         guard,
+        node,
     });
     let hosts = vec(option::of(host), HOSTS.len());
     let groups = vec(option::of(subsequence(&CIDRS[..], 1..=4)), GROUPS.len());
@@ -142,11 +146,13 @@ fn switch(n: usize, cross_connect: bool, trusted: Option<u16>) -> Switch {
 
 fn host_of(n: usize, draft: &HostDraft, intent: &Intent, switches: &[&str]) -> Host {
     let [v4, v6] = HOSTS[n].1.map(address);
-    let addresses = match draft.families {
+    let mut addresses = match draft.families {
         0 => vec![v4],
         1 => vec![v6],
-        _ => vec![v4, v6],
+        2 => vec![v4, v6],
+        _ => Vec::new(),
     };
+    addresses.extend(NODES.get(n).filter(|_| draft.node).map(|(_, addresses)| address(addresses[0])));
     let named = draft.segment.map(|segment| SEGMENTS[segment].name);
     let segment = named.and_then(|name| intent.segments.get(name));
     let port = draft.port.and_then(|(switch, port)| {
@@ -157,11 +163,14 @@ fn host_of(n: usize, draft: &HostDraft, intent: &Intent, switches: &[&str]) -> H
         (!allowed.is_empty()).then(|| (switch.to_owned(), allowed[port % allowed.len()]))
     });
     Host {
-        addresses,
         segment: segment.and(named).map(str::to_owned),
         mac: Some([2, 0, 0, 0, 1, u8::try_from(n).unwrap_or(u8::MAX)]),
         vlan: draft.vlan.filter(|_| segment.is_none_or(|segment| segment.vlan.is_none())),
-        anti_spoofing: draft.guard.filter(|_| port.is_some()),
+        // Nobody could enter by the port of a host that has no addresses and sends no others.
+        anti_spoofing: draft
+            .guard
+            .filter(|guard| port.is_some() && (*guard != HostGuard::Strict || !addresses.is_empty())),
+        addresses,
         port,
     }
 }

@@ -428,3 +428,52 @@ fn the_examples_need_no_advice() {
         assert_eq!((found, incomplete), (vec![], None), "{example}");
     }
 }
+
+/// Offices on ports 1 and 2 and a laptop there, servers on 3 and a web server there, a router maybe.
+fn closed(router: &str, rule: &str) -> Vec<(Code, String)> {
+    let ours = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
+        )
+    };
+    let mut text = ours("Switch", "s1", "{address: '192.0.2.1:9559', ports: [1, 2, 3, 9]}");
+    let office = "{subnets: [10.1.0.0/24], antiSpoofing: subnets, ports: [{ports: [1, 2]}]}";
+    text += &ours("Segment", "office", office);
+    text += &ours("Segment", "servers", "{vlan: 7, subnets: [10.7.0.0/24], ports: [{ports: [3, 9]}]}");
+    text += &ours("Host", "laptop", "{addresses: [10.1.0.7], segment: office, port: 1}");
+    text += &ours("Host", "web", "{addresses: [10.7.0.10], segment: servers, port: 3}");
+    text += &ours("Host", "dns", "{addresses: [10.7.0.53], segment: servers, port: 9}");
+    text += router;
+    text += &ours("FilterPolicy", "edge", &format!("{{rules: [{{name: web, action: allow, {rule}}}]}}"));
+    let loaded = read(text.trim_end().trim_end_matches("---"));
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let (found, incomplete) = outplane_intent::reader::advice(&loaded.intent, &loaded.sources, now);
+    assert_eq!(incomplete, None);
+    found.iter().map(|one| (one.code(), one.to_string())).collect()
+}
+
+#[test]
+fn segments_that_no_router_can_bring_anything_to() {
+    let to_web = "from: [{segment: office}], to: [{host: web}]";
+    let answers = "FilterPolicy/edge: rule web lets packets through from segment office and elsewhere, and no router can \
+                   bring their answers there: by no port of switch s1 that it has may 10.7.0.10 enter, for example";
+    let packets = "FilterPolicy/edge: rule web lets packets through to segment servers and elsewhere, and no router can \
+                   bring them there: by no port of switch s1 that it has may 10.1.0.1 enter, for example";
+    let told =
+        |texts: &[&str]| texts.iter().map(|text| (Code::Spoofing, (*text).to_owned())).collect::<Vec<_>>();
+    assert_eq!(closed("", to_web), told(&[answers, packets]));
+    // A router on one side, then on both.
+    let router = |name: &str, segment: &str, port: u16| {
+        format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: Host, metadata: {{name: {name}}}, spec: {{segment: {segment}, \
+             port: {port}, antiSpoofing: none}}}}\n---\n"
+        )
+    };
+    let one = router("inside", "office", 2);
+    assert_eq!(closed(&one, to_web), told(&[packets]));
+    assert_eq!(closed(&format!("{one}{}", router("outside", "servers", 9)), to_web), []);
+    // Within a segment, about all, and denied.
+    for rule in ["from: [{segment: office}], to: [{segment: office}]", "to: [{host: web}]", ""] {
+        assert_eq!(closed("", rule), [], "{rule}");
+    }
+}

@@ -240,3 +240,17 @@ fn policies_of_others() {
     let plain = read(&object("apps/v1", "Deployment"));
     assert_eq!(plain.warnings[0].message(), "Deployment (apps/v1) is not read: 1 object is skipped");
 }
+
+#[test]
+fn strict_without_addresses() {
+    let host = |spec: &str| {
+        format!(
+            "apiVersion: outplane.dev/v1alpha1\nkind: Host\nmetadata: {{name: h}}\nspec: {{port: 1, {spec}}}\n"
+        )
+    };
+    let (advice, line) = advice(&host("antiSpoofing: strict"));
+    assert!(advice.contains("list the host's `addresses`") && advice.contains("`hosts`"), "{advice}");
+    assert_eq!(line, 4);
+    read(&host("addresses: [10.0.0.1], antiSpoofing: strict"));
+    read(&host("antiSpoofing: hosts"));
+}

@@ -1,7 +1,11 @@
 //! docs/intent.md says what the reader does: its examples are read, and every field and code is in it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use jiff::Timestamp;
+use outplane_intent::evaluate::evaluate;
+use outplane_intent::packet::Packet;
 use outplane_intent::reader::{Code, parse};
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/intent.md");
@@ -144,5 +148,36 @@ fn every_code_is_described() {
     for code in Code::ALL {
         let row = format!("| `{code}` | ");
         assert!(DOCUMENTATION.lines().any(|line| line.starts_with(&row)), "{code}");
+    }
+}
+
+/// What docs/security.md has against the addresses that enter everywhere: nothing that hosts need is lost.
+#[test]
+fn the_policy_for_hosts_that_start() {
+    let text = include_str!("../../../../docs/security.md");
+    let (_, text) = text.split_once("```yaml\n").expect("an example");
+    let (text, _) = text.split_once("```").expect("its end");
+    let intent = parse([("security.md", text)]).expect("an intent").intent;
+    let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let discovery = |src: &str, dst: &str, icmp_type: u8| Packet::icmp(ip(src), ip(dst), icmp_type, 0);
+    let (printer, everybody, link) = ("2001:db8::9", "ff02::1", "fe80::1");
+    for (packet, allow) in [
+        (Packet::udp(ip("0.0.0.0"), 68, ip("255.255.255.255"), 67), true),
+        (Packet::udp(ip("0.0.0.0"), 68, ip("10.1.0.9"), 69), false),
+        (Packet::icmp(ip("0.0.0.0"), ip("10.1.0.9"), 8, 0), false),
+        (Packet::arp([0, 0, 0, 0].into(), [10, 1, 0, 9].into()), true),
+        (discovery("::", "ff02::1:ff00:9", 135), true),
+        (discovery("::", "ff02::16", 143), true),
+        (Packet::udp(ip("::"), 546, ip("ff02::1:2"), 547), false),
+        (discovery(link, printer, 135), true),
+        (discovery(link, printer, 128), false),
+        (Packet::udp(ip(link), 546, ip("ff02::1:2"), 547), true),
+        (Packet::udp(ip(link), 5353, ip(everybody), 5353), true),
+        (Packet::tcp(ip(link), 50_000, ip("fe80::9"), 22, 2), true),
+        (Packet::tcp(ip(link), 50_000, ip(printer), 22, 2), false),
+        (Packet::tcp(ip("10.1.0.7"), 50_000, ip("10.1.0.9"), 22, 2), true),
+    ] {
+        let verdict = evaluate(&intent, None, Timestamp::UNIX_EPOCH, &packet);
+        assert_eq!(verdict.allow, allow, "{packet:?}: {verdict:?}");
     }
 }

@@ -132,3 +132,59 @@ fn apply_and_plan_refuse_unless_that_is_meant() {
     assert_eq!(run.status.code(), Some(0), "{words}");
     assert!(words.contains("1 expectation does not hold, which is ignored"), "{words}");
 }
+
+/// Two segments of one switch, and a router between them that may not send what it forwards.
+const ROUTED: &str = "\
+apiVersion: outplane.dev/v1alpha1
+kind: Switch
+metadata: {name: core}
+spec: {address: 192.0.2.1:9559, ports: [1, 2, 3, 4]}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: Segment
+metadata: {name: office}
+spec: {subnets: [10.1.0.0/24], ports: [{ports: [1, 2]}]}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: Segment
+metadata: {name: servers}
+spec: {subnets: [10.2.0.0/24], ports: [{ports: [3, 4]}]}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: Host
+metadata: {name: web}
+spec: {addresses: [10.2.0.10], segment: servers, port: 3}
+---
+apiVersion: outplane.dev/v1alpha1
+kind: Host
+metadata: {name: router}
+spec: {addresses: [10.2.0.1], segment: servers, port: 4}
+";
+
+#[test]
+fn what_enters_again_is_judged_again() {
+    let folder = folder();
+    let cases = "  - {src: 10.1.0.9, dst: web, dport: 443, expect: allow}\n\
+                 \x20 - {src: 10.1.0.9, dst: web, dport: 443, expect: allow, segment: office}\n\
+                 \x20 - {src: web, dst: 10.1.0.9, sport: 443, dport: 50000, expect: allow}\n";
+    let network = file(folder.path(), "network.yaml", ROUTED);
+    let path = file(folder.path(), "wishes.yaml", &expecting(cases));
+    let found = outplane(["check", &network, &path, "-o", "json"]).ends(1).json();
+    let errors = found["errors"].as_array().expect("a list");
+    assert_eq!(errors.len(), 1, "{found}");
+    let message = errors[0]["message"].as_str().expect("text");
+    for word in ["in segment servers, where a router brings it", "source address 10.1.0.9 is not allowed"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    let trace = ["trace", &network, "--src", "10.1.0.9", "--dst", "web", "--dport", "443", "-o", "json"];
+    let traced = outplane(trace).ends(0).json();
+    let again = &traced["switches"][0]["again"];
+    assert_eq!((&traced["switches"][0]["verdict"], &again["verdict"]), (&json!("allow"), &json!("deny")));
+    assert_eq!(again["segment"], json!("servers"));
+    // Its port, said.
+    let routed = ROUTED.replace("segment: servers, port: 4", "segment: servers, port: 4, antiSpoofing: none");
+    let network = file(folder.path(), "network.yaml", &routed);
+    outplane(["check", &network, &path]).ends(0);
+    let again = &outplane(trace).ends(0).json()["switches"][0]["again"];
+    assert_eq!((&again["verdict"], &again["port"]), (&json!("allow"), &json!(4)));
+}

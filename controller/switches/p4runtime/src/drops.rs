@@ -34,8 +34,8 @@ pub struct Drops {
 pub struct Guarded {
     /// The port; none: the address is that of a host on another port, or the whole segment is guarded.
     pub port: Option<u16>,
-    /// The id of the segment, 0 for none.
-    pub segment: u16,
+    /// The id of the segment, 0 for none. None: any in which no host is on the port.
+    pub segment: Option<u16>,
 }
 
 impl Connection {
@@ -113,7 +113,7 @@ fn spoofed(program: &Program, installed: &Installed) -> BTreeMap<Guarded, Counte
                 _ => None,
             }
         };
-        let at = Guarded { port: value(Field::IngressPort), segment: value(Field::Segment).unwrap_or(0) };
+        let at = Guarded { port: value(Field::IngressPort), segment: value(Field::Segment) };
         let Some(Counter { packets, bytes }) = installed.counters.get(&entry.key).copied() else { continue };
         if packets > 0 {
             let sum = spoofed.entry(at).or_default();

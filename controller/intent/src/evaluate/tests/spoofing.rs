@@ -58,9 +58,13 @@ fn world(office: SegmentGuard, guests: SegmentGuard) -> World {
 
 /// Whether a packet with this source may enter by a port: office's untagged, guests' in their VLAN.
 fn enters(world: &World, port: u16, source: &str) -> bool {
+    enters_in(world, port, [3, 4].contains(&port).then_some(30), source)
+}
+
+fn enters_in(world: &World, port: u16, vlan: Option<u16>, source: &str) -> bool {
     let destination = if source.contains(':') { "fd99::1" } else { "10.99.0.1" };
     let packet = Packet::udp(ip(source), 1, ip(destination), 2).at_port(port);
-    let packet = if [3, 4].contains(&port) { packet.in_vlan(30) } else { packet };
+    let packet = vlan.map_or(packet.clone(), |vlan| packet.in_vlan(vlan));
     let verdict = Evaluator::new(&world.intent).evaluate(Some("s1"), noon(), &packet);
     assert_eq!(verdict.allow, verdict.spoofed().is_none(), "{:?}", verdict.steps);
     verdict.allow
@@ -149,15 +153,68 @@ fn routers_nodes_and_strict_hosts() {
 }
 
 #[test]
-fn hosts_without_addresses_or_segments() {
-    let mut world = world(SegmentGuard::Hosts, SegmentGuard::Hosts);
-    world.intent.hosts.insert("phone".to_owned(), host("", Some("office"), Some(1), None));
-    assert!(enters(&world, 1, "192.0.2.1"), "nobody knows the phone's");
+fn hosts_without_addresses() {
+    // Nobody knows the phone's, but in this segment it has one of the subnets.
+    let mut office = world(SegmentGuard::Hosts, SegmentGuard::Hosts);
+    office.intent.hosts.insert("phone".to_owned(), host("", Some("office"), Some(2), None));
+    let cases = [("10.1.0.77", true), ("10.9.9.9", true), ("192.0.2.1", false), ("10.1.0.9", false)];
+    for (source, may) in cases.into_iter().chain([("fd01::77", true), ("fd99::1", false)]) {
+        assert_eq!(enters(&office, 2, source), may, "{source}");
+    }
+    // Beside the printer it opens nothing, and takes nothing from who is strict.
+    office.intent.hosts.get_mut("phone").unwrap().port = Some(("s1".to_owned(), 1));
+    assert!(!enters(&office, 1, "192.0.2.1") && enters(&office, 1, "10.1.0.77"));
+    office.intent.hosts.get_mut("printer").unwrap().anti_spoofing = Some(HostGuard::Strict);
+    assert!(enters(&office, 1, "10.1.0.9") && !enters(&office, 1, "10.1.0.77"));
+    let all = world(SegmentGuard::Subnets, SegmentGuard::Hosts);
+    assert!(!enters(&all, 2, "192.0.2.1"));
 
+    // Without subnets it may have any, but others' here.
+    office.intent.segments.get_mut("office").unwrap().subnets.clear();
+    office.intent.hosts.get_mut("phone").unwrap().port = Some(("s1".to_owned(), 2));
+    assert!(enters(&office, 2, "192.0.2.1") && !enters(&office, 2, "10.1.0.9"));
+}
+
+#[test]
+fn hosts_without_segments() {
+    let mut world = world(SegmentGuard::Hosts, SegmentGuard::Hosts);
     world.intent.segments.clear();
     world.intent.hosts = [("one".to_owned(), host("10.0.0.1", None, Some(1), None))].into();
     assert!(enters(&world, 1, "10.0.0.1") && !enters(&world, 1, "10.0.0.2"));
     assert!(!enters(&world, 2, "10.0.0.1"), "of no segment, too");
+}
+
+#[test]
+fn the_other_segments_of_a_hosts_port() {
+    let mut world = world(SegmentGuard::Hosts, SegmentGuard::Hosts);
+    world.intent.segments.get_mut("guests").unwrap().ports.insert("s1".to_owned(), vec![1, 2, 3, 4, 9]);
+    // The printer, or who is in its place, could tag frames.
+    let cases = [("10.3.0.77", true), ("10.3.0.5", false), ("10.1.0.9", false), ("192.0.2.1", false)];
+    for (source, may) in cases {
+        assert_eq!(enters_in(&world, 1, Some(30), source), may, "{source}");
+        let nobody_is_there = source != "10.3.0.5";
+        assert_eq!(enters_in(&world, 2, Some(30), source), nobody_is_there, "{source}");
+    }
+    // Nobody says what else is behind a router, or a VLAN of no segment.
+    assert!(enters_in(&world, 1, Some(99), "192.0.2.1"));
+    world.intent.hosts.insert("router".to_owned(), host("", Some("guests"), Some(1), Some(HostGuard::None)));
+    assert!(enters_in(&world, 1, Some(30), "192.0.2.1") && !enters_in(&world, 1, None, "192.0.2.1"));
+    world.intent.segments.get_mut("guests").unwrap().vlan = Some(31);
+    assert!(enters_in(&world, 1, Some(31), "192.0.2.1"));
+}
+
+#[test]
+fn a_family_of_which_nothing_is_said() {
+    let mut world = world(SegmentGuard::Hosts, SegmentGuard::Subnets);
+    world.intent.segments.get_mut("office").unwrap().subnets.retain(|subnet| subnet.addr().is_ipv4());
+    // The printer has an IPv6 address, so what is not said is meant.
+    assert!(enters(&world, 1, "fd01::9") && !enters(&world, 1, "fd01::77"));
+    world.intent.hosts.get_mut("printer").unwrap().addresses = vec![ip("10.1.0.9")];
+    assert!(enters(&world, 1, "fd01::77") && !enters(&world, 1, "192.0.2.1"));
+    // Who asks for it gets it for both.
+    assert!(!enters(&world, 3, "fd01::77"));
+    world.intent.hosts.get_mut("printer").unwrap().anti_spoofing = Some(HostGuard::Strict);
+    assert!(!enters(&world, 1, "fd01::77"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use crate::model::{Host, Segment, SegmentGuard, Switch};
+use crate::model::{Host, HostGuard, Segment, SegmentGuard, Switch};
 use crate::reader::declared::{PortRef, PortsDecl, in_file_order};
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
@@ -272,6 +272,16 @@ pub(super) fn hosts(
                 let problem = Problem::error(Code::Overlap, mac.at, message).also(at, "first here");
                 resolver.report(&object, problem.help("correct one of them"));
             }
+        }
+        if let Some(guard) = &said.anti_spoofing
+            && guard.value == HostGuard::Strict
+            && said.addresses.is_empty()
+        {
+            let problem =
+                Problem::error(Code::Conflict, guard.at, "`antiSpoofing: strict` without `addresses`");
+            let help = "list the host's `addresses`, or nothing could enter by its port; `hosts` lets in those of its \
+                        segment's subnets";
+            resolver.report(&object, problem.help(help));
         }
         let host = Host {
             addresses: said.addresses.iter().map(|address| address.value).collect(),

@@ -1,5 +1,7 @@
 //! What is allowed and still looks like a mistake.
 
+mod spoofing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resolver;
@@ -39,57 +41,8 @@ pub(super) fn find(
     groups(resolver, intent);
     hosts(resolver, intent);
     segments(resolver, intent);
-    spoofing(resolver, intent);
+    spoofing::find(resolver, intent);
     policies(resolver, intent);
-}
-
-/// Segments with subnets, of which some port lets in any source address, where policies go by source addresses. Who says
-/// `antiSpoofing` means what it says.
-fn spoofing(resolver: &mut Resolver<'_>, intent: &Intent) {
-    let by_source =
-        intent.filters.values().flat_map(|policy| &policy.rules).any(|rule| !rule.from.is_empty());
-    if !by_source && intent.network_policies.is_empty() && intent.cluster_policies.is_empty() {
-        return;
-    }
-    let declared = resolver.declared;
-    for (name, entry) in &declared.segments {
-        let Some(segment) = intent.segments.get(name).filter(|segment| !segment.subnets.is_empty()) else {
-            continue;
-        };
-        if entry.value.anti_spoofing.is_some() {
-            continue;
-        }
-        let inhabited = |switch: &str, port: u16| {
-            intent.hosts.values().any(|host| {
-                host.segment.as_ref() == Some(name)
-                    && host.port.as_ref().is_some_and(|(at, on)| at == switch && *on == port)
-            })
-        };
-        let open = |switch: &str, port: u16| {
-            let declared = intent.switches.get(switch).and_then(|switch| switch.ports.get(&port));
-            !declared.is_some_and(|port| port.trusted) && !inhabited(switch, port)
-        };
-        let ports: Vec<String> = segment
-            .ports
-            .iter()
-            .flat_map(|(switch, ports)| ports.iter().map(move |port| (switch, *port)))
-            .filter(|(switch, port)| open(switch, *port))
-            .map(|(switch, port)| format!("{switch}:{port}"))
-            .collect();
-        let everywhere = segment.ports.is_empty() && segment.vlan.is_some();
-        let by = match ports.as_slice() {
-            [] if everywhere => "ports that no Host is on".to_owned(),
-            [] => continue,
-            [only] => format!("port {only}"),
-            [first, second] => format!("ports {first} and {second}"),
-            [first, .., last] => format!("{} of its ports ({first}, .., {last})", ports.len()),
-        };
-        let message = format!("a packet with any source address may enter by {by}");
-        let help = "`antiSpoofing: subnets` lets in its subnets' addresses only (where a router is, `antiSpoofing: none` \
-                    at the Switch's port or the Host lets all in); `hosts` says that this is meant";
-        let problem = Problem::warning(Code::Spoofing, entry.at, message);
-        resolver.report(&format!("Segment/{name}"), problem.help(help));
-    }
 }
 
 fn groups(resolver: &mut Resolver<'_>, intent: &Intent) {

@@ -10,7 +10,7 @@ use outplane_compiler::program::Program;
 use outplane_intent::described::{Fate, Mac};
 use outplane_intent::evaluate::{Addressee, Entrance, Evaluator, Step, Verdict};
 use outplane_intent::model::{Host, Intent, Switch};
-use outplane_intent::packet::{Ingress, Packet};
+use outplane_intent::packet::{Ingress, Packet, Traffic};
 use outplane_intent::reader::Sources;
 use outplane_p4runtime::entry::{Entry, MulticastGroup};
 use serde::Serialize;
@@ -157,25 +157,66 @@ pub(crate) struct Said {
     /// Absent where it is denied, and on a switch that the files do not declare.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) delivery: Option<Delivery>,
+    /// What becomes of it in the segment of its destination, where a router brings it; absent where nobody does, or
+    /// somebody says where it enters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<Again>,
     /// With --live: what the files say, where that is something else.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Box<Said>>,
 }
 
+/// A packet that enters a second time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Again {
+    segment: String,
+    /// Null where it may be any.
+    port: Option<u16>,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+impl Again {
+    fn text(&self) -> String {
+        let by = self.port.map(|port| format!(", by port {port}")).unwrap_or_default();
+        format!(
+            "in segment {}, where a router brings it{by}: {}, {}",
+            self.segment,
+            self.answer.verdict,
+            self.answer.by()
+        )
+    }
+}
+
 impl Said {
     fn new(answer: Answer, delivery: Option<Delivery>) -> Self {
-        Self { answer, delivery, files: None }
+        Self { answer, delivery, again: None, files: None }
     }
 
-    /// What becomes of the packet.
+    /// What becomes of the packet where it enters first.
     pub(crate) fn fate(&self) -> Fate {
         delivery::fate(&self.answer, self.delivery.as_ref())
+    }
+
+    /// What becomes of it in the end, and who decided.
+    pub(crate) fn outcome(&self) -> (Fate, &Answer) {
+        match &self.again {
+            Some(again) if !again.answer.allow() && self.fate() == Fate::Allow => (Fate::Deny, &again.answer),
+            _ => (self.fate(), &self.answer),
+        }
     }
 
     /// All of it, for people.
     pub(crate) fn text(&self) -> String {
         match (self.fate(), &self.delivery) {
             (Fate::Deny, _) => format!("deny, {}", self.answer.by()),
+            _ if self.outcome().0 == Fate::Deny => {
+                format!(
+                    "allow, {}; {}",
+                    self.answer.by(),
+                    self.again.as_ref().map(Again::text).unwrap_or_default()
+                )
+            }
             (_, Some(delivery)) => format!("allow, {}, and it {}", self.answer.by(), delivery.text()),
             (_, None) => format!("allow, {}", self.answer.by()),
         }
@@ -228,6 +269,9 @@ impl Explained {
         wrapped(out, 2, 4, &format!("enters in {}{limited}{log}", self.place.text))?;
         if let Some(delivery) = self.said.delivery.as_ref().filter(|delivery| delivery.leaves()) {
             wrapped(out, 2, 4, &delivery.text())?;
+        }
+        if let Some(again) = &self.said.again {
+            wrapped(out, 2, 4, &again.text())?;
         }
         if self.entries.is_some() {
             writeln!(out, "  {}", styled(HEAD, "entries that it hits"))?;
@@ -422,6 +466,36 @@ impl<'a> Judge<'a> {
         Said { files: files.filter(|files| *files != live).map(Box::new), ..live }
     }
 
+    /// What becomes of a packet that a switch lets through where it enters a second time: in the segment of its
+    /// destination, if that is another one, by a router that is not ours. None where somebody says where it enters.
+    fn again(&self, asked: &Asked<'a>, said: &Said, packet: &Packet) -> Option<Again> {
+        let (src, dst) =
+            packet.addresses().filter(|_| packet.ingress.is_none() && packet.traffic() == Traffic::Ip)?;
+        let switch = asked.switch.as_str();
+        let first = self.evaluator.entrance(Some(switch), packet).segment?;
+        let segment = self.evaluator.entrance(Some(switch), &Packet::udp(dst, 0, src, 0)).segment?;
+        if said.fate() != Fate::Allow || first == segment {
+            return None;
+        }
+        let packet = Packet { ingress: Some(Ingress::Segment(segment.clone())), ..packet.clone() };
+        let held = asked.live.as_ref().map(|(live, _)| live).or(asked.files.as_ref());
+        let answer = match held {
+            Some(held) => self.said(switch, held, &packet, None).answer,
+            None => Answer::of_verdict(self.evaluator.evaluate(Some(switch), self.at, &packet)),
+        };
+        let port = self.evaluator.entrance(Some(switch), &packet).port;
+        Some(Again { segment, port, answer })
+    }
+
+    /// The answers alone, by switch; what becomes of a packet in the end, too.
+    pub(crate) fn outcomes(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
+        let mut answers = self.answers(packet, mac)?;
+        for (asked, (_, said)) in self.switches.iter().zip(&mut answers) {
+            said.again = self.again(asked, said, packet);
+        }
+        Ok(answers)
+    }
+
     /// The answers alone, by switch.
     pub(crate) fn answers(&self, packet: &Packet, mac: Option<Mac>) -> Result<Vec<(&str, Said)>, String> {
         let answer = |asked: &Asked<'a>| {
@@ -480,6 +554,11 @@ impl<'a> Judge<'a> {
                 (entries, intent) => entries.or(intent),
             }
         };
-        self.switches.iter().filter_map(|asked| Some((asked.switch.as_str(), explain(asked)?))).collect()
+        let with_again = |asked: &'_ Asked<'a>| {
+            let mut explained = explain(asked)?;
+            explained.said.again = self.again(asked, &explained.said, packet);
+            Some(explained)
+        };
+        self.switches.iter().filter_map(|asked| Some((asked.switch.as_str(), with_again(asked)?))).collect()
     }
 }

@@ -66,7 +66,8 @@ impl Traced {
 
     /// With what should become of it on all switches; whether it does.
     pub(super) fn expecting(&mut self, fate: Option<Fate>) -> bool {
-        let other = |fate: &Fate| self.switches.iter().any(|switch| switch.explained.said.fate() != *fate);
+        let other =
+            |fate: &Fate| self.switches.iter().any(|switch| switch.explained.said.outcome().0 != *fate);
         self.expected = fate.filter(other);
         self.expected.is_none()
     }
