@@ -209,7 +209,7 @@ impl<'l> Look<'l> {
             {
                 let family = family(v4);
                 let message = format!("its {family} packets are dropped: it has no {family} address");
-                let help = format!("list it in `addresses`; `antiSpoofing: hosts` says that it has none");
+                let help = "list it in `addresses`; `antiSpoofing: hosts` says that it has none";
                 found.push((format!("Host/{name}"), spoofing(entry.at, message).help(help)));
             }
         }
