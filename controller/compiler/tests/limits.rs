@@ -295,12 +295,10 @@ fn hosts(count: u32) -> Intent {
 
 #[test]
 fn guards_of_many_hosts() {
-    let start = std::time::Instant::now();
     let fits = compiled(&hosts(6_000)).expect("it fits");
     // Two a host, one for each outside, two for each port, the subnet, and hosts that start.
     assert_eq!(entries(&fits, Table::SourceGuardV4), 12_000 + 3_000 + 48 + 1 + 1);
     let refused = compiled(&hosts(10_000)).expect_err("it does not");
-    println!("guards of 6,000 and 10,000 hosts: {:?}", start.elapsed());
     let text = refused.to_string();
     assert!(text.contains("table source_guard_v4: 25050 needed, 16384 there"), "{text}");
     assert!(text.contains("most by Segment/office (25049); a Host with a `port` takes two"), "{text}");
