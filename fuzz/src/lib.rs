@@ -48,9 +48,11 @@ static SERVER: LazyLock<(Runtime, Channel, server::Handle)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let (channel, handle) = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let handle = server::serve(listener, server::Config::new(1), switch(), PacketIo::default()).expect("a server");
+        let handle =
+            server::serve(listener, server::Config::new(1), switch(), PacketIo::default()).expect("a server");
         let address = format!("http://{}", handle.address());
-        let channel = Channel::from_shared(address).expect("an address").connect().await.expect("a connection");
+        let channel =
+            Channel::from_shared(address).expect("an address").connect().await.expect("a connection");
         (channel, handle)
     });
     (runtime, channel, handle)

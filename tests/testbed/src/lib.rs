@@ -24,7 +24,7 @@ pub use cluster::{
     StoreKind, Xdp,
 };
 pub use faults::{FaultCounts, why_no_faults};
-pub use history::{Event, History, JournalLine, ParseJournalError, TransactionId, Verdict, What};
+pub use history::{Event, History, JournalLine, ParseJournalError, Totals, TransactionId, Verdict, What};
 pub use lab::{Host, Lab};
 pub use netns::{Namespace, why_not};
 pub use process::{Process, Starter};

@@ -9,9 +9,10 @@ mod load;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use outplane_testbed::{
-    Ceph, Cluster, ClusterOptions, History, Part, Programs, SharedConfig, StoreKind, Verdict, Xdp,
+    Ceph, Cluster, ClusterOptions, History, Part, Programs, SharedConfig, StoreKind, Totals, Verdict, Xdp,
 };
 use outplane_tests::{program, skipped};
 
@@ -21,6 +22,9 @@ use load::Load;
 const SWITCHES: u8 = 25;
 /// Tasks of a case, at least.
 const TASKS: usize = 1000;
+
+/// Between two looks at what rules have counted.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One cluster at a time: they would only take the processors from each other.
 static TURN: Mutex<()> = Mutex::new(());
@@ -66,7 +70,9 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
     let faults = Faults::new(cluster, seed);
     let before = load.tasks();
     let enough = AtomicBool::new(false);
+    let totals = Mutex::new(Totals::default());
     std::thread::scope(|scope| {
+        scope.spawn(|| look_at_totals(cluster, &totals, &enough));
         let failing = scope.spawn(|| fail(&faults, &|| enough.load(Ordering::Relaxed)));
         // Whatever comes of the load: the other thread must end.
         let _end = OnDrop(&enough);
@@ -78,7 +84,9 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
     let loaded = start.elapsed();
     load.settle();
     let settled = start.elapsed();
-    let history = History::read(cluster).expect("store and journals can be read");
+    let mut history = History::read(cluster).expect("store and journals can be read");
+    history.totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    History::read_totals(cluster, &mut history.totals).expect("totals can be read");
     let verdict = history.check(&load.expected(&history));
     println!(
         "{what}: seed {seed}; {} tasks in {loaded:.1?}, decided after {settled:.1?}",
@@ -103,6 +111,16 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
     }
     assert_eq!(cluster.casualties().expect("processes can be looked at"), [""; 0], "nobody ends by itself");
     verdict
+}
+
+/// Now and then, until it is enough: what they were in between is seen by nobody else.
+fn look_at_totals(cluster: &Cluster, seen: &Mutex<Totals>, enough: &AtomicBool) {
+    while !enough.load(Ordering::Relaxed) {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // The store may be away: that is one of the faults.
+        let _ = History::read_totals(cluster, &mut seen);
+        std::thread::sleep(LOOK);
+    }
 }
 
 struct OnDrop<'a>(&'a AtomicBool);

@@ -25,18 +25,10 @@ impl Lab {
         let (store, address) = store(&outplane_loopback::address().to_string(), &folder.path().join("store"));
         for name in ["node", "d1", "c1", "c2"] {
             let is = if name == "node" { "d1" } else { name };
-            let text = format!(
-                "name = \"{is}\"\n[store]\nendpoints = [\"http://{address}\"]\nbucket = \"outplane\"\naccess_key \
-                 = \"tests\"\nsecret_key = \"{SECRET}\"\nattempt_timeout_ms = 2000\n[http]\nlisten = \
-                 \"off\"\n[log]\nlevel = \"error\"\n[keys]\n1 = \"000102030405060708090a0b0c0d0e0f\"\n"
-            );
+            let text = node_file(is, &format!("http://{address}"), "tests", SECRET);
             file(folder.path(), &format!("{name}.toml"), &text);
         }
-        let mut shared = std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
-        for port in [8277, 8278, 8279] {
-            shared = shared.replace(&format!("127.0.0.1:{port}"), &outplane_loopback::address().to_string());
-        }
-        file(folder.path(), "shared.toml", &shared.replace("127.0.0.1:9559", switch));
+        file(folder.path(), "shared.toml", &shared(switch));
         Self { folder, store, address, daemons: Vec::new() }
     }
 
@@ -109,6 +101,24 @@ impl Lab {
     }
 }
 
+/// A node's own file.
+pub(crate) fn node_file(name: &str, endpoint: &str, access: &str, secret: &str) -> String {
+    format!(
+        "name = \"{name}\"\n[store]\nendpoints = [\"{endpoint}\"]\nbucket = \"outplane\"\naccess_key = \"{access}\"\nsecret_key \
+         = \"{secret}\"\nattempt_timeout_ms = 2000\n[http]\nlisten = \"off\"\n[log]\nlevel = \"error\"\n[keys]\n1 = \
+         \"000102030405060708090a0b0c0d0e0f\"\n"
+    )
+}
+
+/// examples/shared.toml with free ports, and a switch at this address.
+pub(crate) fn shared(switch: &str) -> String {
+    let mut shared = std::fs::read_to_string(root().join("examples/shared.toml")).expect("it is there");
+    for port in [8277, 8278, 8279] {
+        shared = shared.replace(&format!("127.0.0.1:{port}"), &outplane_loopback::address().to_string());
+    }
+    shared.replace("127.0.0.1:9559", switch)
+}
+
 fn store(listen: &str, folder: &Path) -> (Child, String) {
     // Connections of the one before may hold its address for a moment.
     for _ in 0..100 {
@@ -129,7 +139,7 @@ fn store(listen: &str, folder: &Path) -> (Child, String) {
     panic!("the store does not start at {listen}");
 }
 
-fn first_line(child: &mut Child) -> String {
+pub(crate) fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     let stdout = child.stdout.take().expect("standard output is a pipe");
     BufReader::new(stdout).read_line(&mut line).expect("it says something");

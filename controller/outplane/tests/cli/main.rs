@@ -1,6 +1,7 @@
 //! The built binary on files, pipes and the embedded switch.
 
 mod alerts;
+mod ceph;
 mod check;
 mod client;
 mod compile;

@@ -1,6 +1,7 @@
 //! A store that is backed up, goes back, and is recovered: real nodes, real switches, one command line after the other.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -128,5 +129,84 @@ fn an_empty_store_is_recovered_with_a_shared_configuration() {
     );
     assert_eq!(recovered["not_joined"], serde_json::json!({}));
     assert_eq!(apply(&lab, 4), 4);
+    lab.kill_daemons();
+}
+
+/// Somebody applies while nodes are asked: they know of it before the store was looked at again, and that is no sign.
+#[test]
+fn an_apply_while_nodes_are_asked_is_no_sign() {
+    let switch = SoftSwitch::start();
+    let (mut lab, nodes) = with_nodes(&switch);
+    assert_eq!(apply(&lab, 2), 1);
+    let of_c1 = nodes.split(' ').find_map(|word| word.strip_prefix("c1=")).expect("c1 has pages").to_owned();
+    let between = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = between.local_addr().expect("it has an address");
+    let line = format!("store recover --config node.toml{nodes} --output json");
+    let line = line.replace(&of_c1, &address.to_string());
+    let recovered = std::thread::scope(|scope| {
+        let asks = scope.spawn(|| run(&lab, &line));
+        let (mut asked, _) = between.accept().expect("it asks");
+        let request = asked.read(&mut [0; 1024]).expect("it says what it wants");
+        assert!(request > 0);
+        assert_eq!(apply(&lab, 3), 2);
+        // The node has read it by then, and says so.
+        let end = Instant::now() + Duration::from_mins(1);
+        let page = loop {
+            let page = status_page(&of_c1);
+            if page.contains("\"generation\":2") {
+                break page;
+            }
+            assert!(Instant::now() < end, "{page}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        asked.write_all(page.as_bytes()).expect("it listens");
+        drop(asked);
+        asks.join().expect("it ends")
+    });
+    let recovered = recovered.ends(0).json();
+    assert_eq!(
+        (recovered["needed"].as_bool(), recovered["newest"].as_u64()),
+        (Some(false), Some(2)),
+        "{recovered}"
+    );
+    lab.kill_daemons();
+}
+
+fn status_page(address: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("it serves pages");
+    stream.write_all(b"GET /status HTTP/1.0\r\n\r\n").expect("it listens");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("it answers");
+    page
+}
+
+/// What is in nobody's file is said at once, and never waited for.
+#[test]
+fn a_pipe_is_no_memory_of_a_node() {
+    let switch = SoftSwitch::start();
+    let (mut lab, nodes) = with_nodes(&switch);
+    let pipe = lab.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let start = Instant::now();
+    let refused = run(&lab, &format!("store recover --config node.toml{nodes} --node c1={pipe}")).ends(1);
+    assert!(refused.out.contains("no regular file"), "{}", refused.out);
+    assert!(start.elapsed() < Duration::from_secs(30));
+    lab.kill_daemons();
+}
+
+/// Of two restores into one folder one is refused, and takes nothing from the other.
+#[test]
+fn a_restore_leaves_anothers_folder_alone() {
+    let switch = SoftSwitch::start();
+    let (mut lab, _) = with_nodes(&switch);
+    let file = lab.path("one.backup");
+    run(&lab, &format!("store backup {file} --config node.toml")).ends(0);
+    let folder = lab.path("into");
+    let others = format!("{folder}.unfinished");
+    std::fs::create_dir(&others).expect("made");
+    std::fs::write(format!("{others}/log"), "another's").expect("written");
+    let refused = run(&lab, &format!("store restore {file} --dir {folder}")).ends(1);
+    assert!(refused.err.contains("another restore is at work"), "{}", refused.err);
+    assert_eq!(std::fs::read_to_string(format!("{others}/log")).expect("it is there"), "another's");
     lab.kill_daemons();
 }

@@ -11,6 +11,9 @@
 /// Powers of two that are tried beyond the next one; all of them below the newest number are kept.
 const AHEAD: u32 = 8;
 
+/// No number is higher: nobody comes to it by appending, and there has to be room above what is.
+pub const HIGHEST: u64 = 1 << 48;
+
 /// Where a number above `known` would be found, ascending. None of them is there: `known` is the newest. One is: search
 /// on from the highest that is.
 pub fn places(known: u64) -> Vec<u64> {

@@ -12,9 +12,10 @@
 //! others have had, far below the newest: nobody would see its object, and two objects would have had one number. It
 //! searches once more after it has created: where a number was swept there are at least as many newer ones as are always kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use outplane_rmdp_core::chain;
+use outplane_rmdp_core::chain::{self, HIGHEST};
 use outplane_rmdp_core::config::MIN_KEPT;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
@@ -33,6 +34,31 @@ const SEARCH_EVERY: u32 = 60;
 
 /// How often an appender tries the next number.
 const TRIES: u32 = 1000;
+
+/// Numbers that count for nothing, one after the other; more are somebody's attack.
+const MOST_STRAYS: u32 = 1000;
+/// Of these are told.
+const TOLD: usize = 5;
+
+/// Nobody appends so many between two looks: what is further away has to be led to.
+const LEAP: u64 = 1 << 20;
+
+/// The highest number that is reached from one without a leap, over those that are listed.
+fn near(above: u64, listed: &[u64]) -> u64 {
+    let reach = |near: u64, number: &u64| {
+        if *number <= near { near.max(number.saturating_add(LEAP)) } else { near }
+    };
+    listed.iter().fold(above.saturating_add(LEAP), reach)
+}
+
+/// What there is of a chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Those that a listing shows, in order, and the newest.
+    pub(crate) numbers: Vec<u64>,
+    /// Above the newest: nothing leads to them, so nobody has appended them.
+    pub(crate) strays: Vec<u64>,
+}
 
 /// Which chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,27 +114,78 @@ impl Chain {
 
     /// The numbers above one that a listing shows, in order, and the newest one, which is always among them.
     pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
-        let mut numbers = self.listed(objects, above).await?;
-        while let Some(last) = numbers.last().copied()
-            && !self.follows(objects, &numbers, above).await?
-        {
-            tracing::warn!(key = %self.key(last), "nothing leads to this number: somebody else has put it there; delete it");
-            numbers.pop();
+        let Survey { numbers, strays } = self.survey(objects, above).await?;
+        for stray in strays.into_iter().take(TOLD) {
+            tracing::warn!(key = %self.key(stray), "nothing leads to this number: somebody else has put it there; delete it");
         }
-        let known = numbers.last().copied().unwrap_or(0).max(above);
-        numbers.extend(self.searched(objects, known).await?.filter(|newest| *newest > above));
         Ok(numbers)
     }
 
-    /// Whether the last of these numbers may be the newest: the one before it is never swept, so it is there. A number that
-    /// stands alone is nobody's who appends, and would hide all that are appended after it.
-    async fn follows(&self, objects: &Objects, numbers: &[u64], above: u64) -> Result<bool, Error> {
-        let [rest @ .., last] = numbers else { return Ok(true) };
-        let before = last.saturating_sub(1);
-        if before <= above || rest.last() == Some(&before) {
-            return Ok(true);
+    /// As [`Self::numbers`], and those that count for nothing.
+    pub(crate) async fn survey(&self, objects: &Objects, above: u64) -> Result<Survey, Error> {
+        let mut numbers = self.listed(objects, above).await?;
+        let mut strays = numbers.split_off(numbers.partition_point(|number| *number <= HIGHEST));
+        let mut asked = BTreeMap::new();
+        let near = near(above, &numbers);
+        let mut tries = 0..MOST_STRAYS;
+        let mut again = |key| match tries.next() {
+            Some(_) => Ok(()),
+            None => Err(Error::Contended { tries: MOST_STRAYS, last: key }),
+        };
+        while let Some(last) = numbers.last().copied()
+            && let Some(lacking) = self.lacking(objects, last, (above, near), &numbers, &mut asked).await?
+        {
+            again(self.key(last))?;
+            // Nor to those between, which would need it as well.
+            strays.extend(numbers.split_off(numbers.partition_point(|number| *number < lacking.min(last))));
         }
-        objects.has(&self.key(before)).await
+        let known = numbers.last().copied().unwrap_or(0).max(above);
+        let near = near.max(known.saturating_add(LEAP));
+        let mut below = HIGHEST + 1;
+        while let Some(found) = search_below(objects, known, below, |number| self.key(number)).await? {
+            let Some(lacking) = self.lacking(objects, found, (above, near), &numbers, &mut asked).await?
+            else {
+                numbers.extend((found > above).then_some(found));
+                break;
+            };
+            again(self.key(found))?;
+            strays.push(found);
+            below = lacking.min(found);
+        }
+        strays.sort_unstable();
+        strays.dedup();
+        Ok(Survey { numbers, strays })
+    }
+
+    /// A number that would be there if this one was the newest, and is not: the one before it is never swept. Those above
+    /// `near` are taken for appended only if their prefixes and the powers of two below them, which are never swept either,
+    /// are there, too. None up to `above` is asked for.
+    async fn lacking(
+        &self,
+        objects: &Objects,
+        number: u64,
+        (above, near): (u64, u64),
+        listed: &[u64],
+        asked: &mut BTreeMap<u64, bool>,
+    ) -> Result<Option<u64>, Error> {
+        let before = number.saturating_sub(1);
+        let path = if number > near { chain::path(number) } else { Vec::new() };
+        let needed = path.into_iter().filter(|lead| *lead < number).chain([before]);
+        let needed: Vec<u64> =
+            needed.filter(|lead| *lead > above && listed.binary_search(lead).is_err()).collect();
+        let mut asking = JoinSet::new();
+        for lead in needed.iter().copied().filter(|lead| !asked.contains_key(lead)) {
+            let (objects, key) = (objects.clone(), self.key(lead));
+            asking.spawn(async move { Ok::<_, Error>((lead, objects.has(&key).await?)) });
+        }
+        while let Some(answer) = asking.join_next().await {
+            // Only a panic ends one early; its own message has told.
+            let (lead, there) = answer.map_err(|_| Error::Ended("a request to the store"))??;
+            asked.insert(lead, there);
+        }
+        let lacks = needed.into_iter().find(|lead| asked.get(lead) == Some(&false));
+        // Only the newest needs the one before it.
+        Ok(lacks.map(|lead| if lead == before { number } else { lead }))
     }
 
     /// What a listing shows. It may lack any of them.
@@ -123,11 +200,6 @@ impl Chain {
                 None => return Ok(numbers),
             }
         }
-    }
-
-    /// The newest number above one that was there once, or above 0: asked for by its key, [`chain`].
-    async fn searched(&self, objects: &Objects, known: u64) -> Result<Option<u64>, Error> {
-        search(objects, known, |number| self.key(number)).await
     }
 
     /// The newest number above one. A listing says where to begin; what it does not show is searched for.
@@ -163,7 +235,7 @@ impl Chain {
     ) -> Result<u64, Error> {
         let mut number = known;
         for _ in 0..TRIES {
-            number = number.saturating_add(1);
+            number += 1;
             if self.append_at(objects, number, &mut make(number)).await? {
                 return Ok(number);
             }
@@ -178,6 +250,9 @@ impl Chain {
         number: u64,
         object: &mut Object,
     ) -> Result<bool, Error> {
+        if number > HIGHEST {
+            return Err(Error::EndOfNumbers(self.key(number - 1)));
+        }
         if !objects.create(&self.key(number), object).await? {
             return Ok(false);
         }
@@ -197,13 +272,23 @@ impl Chain {
 /// The newest number above one that was there once, or above 0, of whatever has these keys and is kept as a chain.
 pub(crate) async fn search(
     objects: &Objects,
+    known: u64,
+    key: impl Fn(u64) -> Key,
+) -> Result<Option<u64>, Error> {
+    search_below(objects, known, u64::MAX, key).await
+}
+
+/// The same, of those below a number.
+async fn search_below(
+    objects: &Objects,
     mut known: u64,
+    below: u64,
     key: impl Fn(u64) -> Key,
 ) -> Result<Option<u64>, Error> {
     let mut newest = None;
     loop {
         let mut asked = JoinSet::new();
-        for place in chain::places(known) {
+        for place in chain::places(known).into_iter().filter(|place| *place < below) {
             let (objects, key) = (objects.clone(), key(place));
             asked.spawn(async move { Ok::<_, Error>(objects.has(&key).await?.then_some(place)) });
         }
@@ -252,7 +337,7 @@ impl Follower {
         }
         let mut search = self.polls.is_multiple_of(SEARCH_EVERY);
         self.polls = self.polls.wrapping_add(1);
-        if hint > self.known {
+        if hint > self.known && hint <= HIGHEST && self.is_led_to(hint).await? {
             match self.objects.get(&self.chain.key(hint)).await {
                 Ok(Some(object)) => {
                     self.known = hint;
@@ -269,7 +354,10 @@ impl Follower {
         }
         let mut newer = None;
         loop {
-            match self.read(self.known.saturating_add(1)).await {
+            if self.known >= HIGHEST {
+                return Ok(newer);
+            }
+            match self.read(self.known + 1).await {
                 Ok(Some(object)) => newer = Some((self.known, object)),
                 // What was found before it counts.
                 Err(error @ Error::Object(_)) => self.fault = Some(error),
@@ -282,6 +370,12 @@ impl Follower {
                 return Err(fault);
             }
         }
+    }
+
+    /// Whether a number that somebody names may have been appended.
+    async fn is_led_to(&self, number: u64) -> Result<bool, Error> {
+        let (mut asked, reach) = (BTreeMap::new(), (self.known, self.known.saturating_add(LEAP)));
+        Ok(self.chain.lacking(&self.objects, number, reach, &[], &mut asked).await?.is_none())
     }
 
     /// The newest that can be read of those that are found: garbage at the end hides nothing.

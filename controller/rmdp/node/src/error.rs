@@ -33,6 +33,12 @@ pub enum Error {
          `outplane store recover` (docs/operations.md)"
     )]
     NetworkLost(NetworkId),
+    /// The store has what nobody writes before there is a network, and says none.
+    #[error(
+        "the store has `{0}`, and its object `network` is gone: was it restored from a backup? `outplane store recover` makes it \
+         one that nodes and switches can go on with (docs/operations.md)"
+    )]
+    NetworkGone(Key),
     /// There is no shared configuration yet.
     #[error("the store has no shared configuration yet: write one with `outplane config set FILE`")]
     NoConfig,
@@ -57,6 +63,12 @@ pub enum Error {
         /// The newest number.
         newest: u64,
     },
+    /// Nothing can be appended behind the last number that there is.
+    #[error(
+        "`{0}` has the last number that there is: nobody comes to it by appending, so somebody has put it there; delete it, and \
+         what leads to it (`outplane store recover --dry-run` says what nodes know)"
+    )]
+    EndOfNumbers(Key),
     /// No nonce can be made.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Network, Object};
 use outplane_rmdp_core::task::NetworkId;
 use tokio::time::sleep;
@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
 use crate::error::Error;
+use crate::hinter;
 use crate::objects::Objects;
-use crate::recovery::Memory;
+use crate::recovery::{Earlier, Memory};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -47,9 +48,10 @@ pub async fn ensure(objects: &Objects, by: &str) -> Result<NetworkId, Error> {
         if let Some(network) = of(objects).await? {
             return Ok(network);
         }
-        // A new one would have all nodes wait for their own store, and leave out what the log has.
-        if let Some(network) = before(objects).await? {
-            return Err(Error::NetworkLost(network));
+        // A new one would have all nodes wait for their own store, leave out what the log has, and give numbers again.
+        if let Some(lost) = before(objects, by).await? {
+            // Somebody may have issued it meanwhile, and gone on.
+            return of(objects).await?.ok_or(lost);
         }
         let network = random()?;
         let mut object = Object::Network(Network { network, by: by.to_owned(), at_ms: 0 });
@@ -73,8 +75,31 @@ pub(crate) fn random() -> Result<NetworkId, Error> {
     }
 }
 
+/// Why no network is to be issued, if that is so: nothing is written before there is one, so it was lost where there is
+/// anything.
+async fn before(objects: &Objects, by: &str) -> Result<Option<Error>, Error> {
+    if let Some(network) = of_generations(objects).await? {
+        return Ok(Some(Error::NetworkLost(network)));
+    }
+    // What is first is never swept. A listing may lack it.
+    let first = [Key::Generation(1), Key::Config(1), Key::Probe(1), Key::Epoch(hinter::NAME.to_owned(), 1)];
+    let own = Key::parse(&Key::Epoch(by.to_owned(), 1).path());
+    // Who is no node has none.
+    for key in first.into_iter().chain(own) {
+        if objects.has(&key).await? {
+            return Ok(Some(Error::NetworkGone(key)));
+        }
+    }
+    for prefix in [Prefix::Generations, Prefix::Configs, Prefix::Epochs] {
+        if let Some(listed) = objects.list(&prefix, None).await?.keys.into_iter().next() {
+            return Ok(Some(Error::NetworkGone(listed.key)));
+        }
+    }
+    Ok(None)
+}
+
 /// The network of the newest generation that can be read.
-async fn before(objects: &Objects) -> Result<Option<NetworkId>, Error> {
+async fn of_generations(objects: &Objects) -> Result<Option<NetworkId>, Error> {
     for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
         let found = objects.get_readable(&Chain::Generations.key(number)).await?;
         if let Some(Object::Generation(record)) = found {
@@ -158,12 +183,12 @@ async fn recovered(objects: &Objects, now: NetworkId, before: NetworkId) -> Resu
     Ok(matches!(found, Some(Object::Recovery(recovery)) if recovery.follows(before)))
 }
 
-/// What a node remembers of before its start, and the store does not have, if anything: it has gone back. Of another
-/// network than the store's a memory says nothing; what is of use then is told by [`other`].
+/// What a node remembers of this network from before its start, and the store does not have, if anything: it has gone
+/// back. What it remembers of others is told by [`other`].
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn gone_back(objects: &Objects, memory: &Memory) -> Result<Option<String>, Error> {
+pub(crate) async fn gone_back(objects: &Objects, node: &str, seen: Earlier) -> Result<Option<String>, Error> {
     let since = |what: String, newest: u64| {
         Ok(Some(format!(
             "the store has gone back: before its start this node knew {what}, and the store's newest is {newest}: was it \
@@ -171,23 +196,31 @@ pub(crate) async fn gone_back(objects: &Objects, memory: &Memory) -> Result<Opti
         )))
     };
     let newest = Chain::Generations.newest(objects, 0).await?.unwrap_or(0);
-    if newest < memory.generation {
-        return since(format!("generation {}", memory.generation), newest);
+    if newest < seen.generation {
+        return since(format!("generation {}", seen.generation), newest);
     }
     let newest = Chain::Configs.newest(objects, 0).await?.unwrap_or(0);
-    if newest < memory.config {
-        return since(format!("version {} of the shared configuration", memory.config), newest);
+    if newest < seen.config {
+        return since(format!("version {} of the shared configuration", seen.config), newest);
     }
-    if let Some(epoch) = memory.epochs.get(&memory.node) {
-        let newest = Chain::Epochs(memory.node.clone()).newest(objects, 0).await?.unwrap_or(0);
-        if newest < *epoch {
-            return since(format!("its epoch {epoch}"), newest);
-        }
+    let newest = Chain::Epochs(node.to_owned()).newest(objects, 0).await?.unwrap_or(0);
+    if newest < seen.epoch {
+        return since(format!("its epoch {}", seen.epoch), newest);
     }
     Ok(None)
 }
 
-/// What is to be said where a node was of another network before its start, and nobody has recovered the store.
+/// What is to be said of networks that a node was of before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Estranged {
+    /// In words.
+    pub(crate) why: String,
+    /// It is over once the store's newest generation is above this one.
+    pub(crate) until: u64,
+}
+
+/// What is to be said where a node knew newer generations of other networks before its start than the store has, and
+/// nobody has recovered the store.
 ///
 /// # Errors
 /// The store's.
@@ -195,19 +228,24 @@ pub(crate) async fn other(
     objects: &Objects,
     memory: &Memory,
     now: NetworkId,
-) -> Result<Option<String>, Error> {
-    match memory.network() {
-        Some(before)
-            if before != now && memory.generation > 0 && !recovered(objects, now, before).await? =>
-        {
-            Ok(Some(format!(
-                "this node was of network {before} before, with generations up to {}, and the store is of network {now}: switches \
-                 that remember refuse its generations; {CURE}",
-                memory.generation
-            )))
+) -> Result<Option<Estranged>, Error> {
+    let newest = Chain::Generations.newest(objects, 0).await?.unwrap_or(0);
+    let mut known: Vec<(NetworkId, u64)> = memory
+        .networks()
+        .filter_map(|(before, generation)| Some((before.parse().ok()?, generation)))
+        .filter(|(before, generation)| *before != now && *generation > 0 && *generation >= newest)
+        .collect();
+    known.sort_by_key(|(_, generation)| std::cmp::Reverse(*generation));
+    for (before, until) in known {
+        if !recovered(objects, now, before).await? {
+            let why = format!(
+                "this node was of network {before} before, with generations up to {until}, and the store is of network {now}: \
+                 switches that remember refuse its generations; {CURE}"
+            );
+            return Ok(Some(Estranged { why, until }));
         }
-        _ => Ok(None),
     }
+    Ok(None)
 }
 
 /// Who a node is in its store.

@@ -384,3 +384,6 @@ fn hash(key: &EntryKey) -> u64 {
     let digest = hasher.finalize();
     digest.iter().take(8).fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests;

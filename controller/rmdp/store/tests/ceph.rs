@@ -83,31 +83,40 @@ async fn versioned_buckets_are_refused(ceph: &Ceph) {
 /// What each role may write by the policy that docs/store-access.md hands out.
 const POLICY: &str = include_str!("../../../../packaging/ceph/bucket-policy.json");
 
-/// Keys of every prefix, and who may write them: client, distributor, controller, operator.
-const WRITERS: [(&str, &str); 16] = [
-    ("network", "dco"),
-    ("i/00000000000000000001", "kdo"),
-    ("p/00000000000000000001", "o"),
-    ("a/00000000000000000001/0", "c"),
-    ("b/00", "dco"),
-    ("q/00/00", "d"),
-    ("c/00/000001", "c"),
-    ("r/00/000001", "c"),
-    ("d/00", "c"),
-    ("h/intent/1", "c"),
-    ("config/1", "o"),
-    ("e/c1/1", "dco"),
-    ("n/c1", "dc"),
-    ("k/c1", "c"),
-    ("degraded/c1", "c"),
-    ("l/c1/1", "c"),
+/// Keys of every prefix, and who may write them: client, distributor, controller, operator, recovery; a reader nothing.
+const WRITERS: [(&str, &str); 18] = [
+    ("network", "dcor"),
+    ("i/00000000000000000001", "kdor"),
+    ("p/00000000000000000001", "or"),
+    ("a/00000000000000000001/0", "cr"),
+    ("b/00", "dcor"),
+    ("q/00/00", "dr"),
+    ("c/00/000001", "cr"),
+    ("r/00/000001", "cr"),
+    ("d/00", "cr"),
+    ("h/intent/1", "cr"),
+    ("config/1", "or"),
+    ("e/c1/1", "dcor"),
+    ("n/c1", "dcr"),
+    ("k/c1", "cr"),
+    ("degraded/c1", "cr"),
+    ("l/c1/1", "cr"),
+    ("t/00", "cr"),
+    ("recovery/0000000000001abe", "r"),
 ];
 
 async fn roles_write_what_is_theirs(ceph: &Ceph) {
     const BUCKET: &str = "outplane";
     let owner = Store::new(settings(ceph, BUCKET)).expect("good settings");
     owner.ensure_bucket().await.expect("made");
-    let roles = [('k', "client"), ('d', "distributor"), ('c', "controller"), ('o', "operator")];
+    let roles = [
+        ('k', "client"),
+        ('d', "distributor"),
+        ('c', "controller"),
+        ('o', "operator"),
+        ('r', "recovery"),
+        ('v', "reader"),
+    ];
     let mut stores = Vec::new();
     for (letter, role) in roles {
         let (user, secret) = (format!("outplane-{role}"), format!("the-secret-of-a-{role}"));
@@ -136,13 +145,15 @@ async fn roles_write_what_is_theirs(ceph: &Ceph) {
     // An object is its writer's, so the bucket's owner, whom the policy does not name, does not read it.
     let reader = &stores[3].2;
     assert!(owner.get("d/00-controller").await.is_err());
-    // Only controllers delete: one after the other of everything that is there.
-    for (letter, role, store) in stores.iter().filter(|(letter, ..)| *letter != 'c') {
+    // Only controllers delete, and who recovers: one after the other of everything that is there.
+    for (letter, role, store) in stores.iter().filter(|(letter, ..)| !"cr".contains(*letter)) {
         for victim in ["i/00000000000000000001-client", "d/00-controller", "e/c1/1-operator"] {
             let deleted = store.delete(&[victim.to_owned()]).await;
             assert!(deleted.is_err(), "{role} ({letter}) deletes {victim}");
             assert!(reader.get(victim).await.expect("read").is_some(), "{role}: {victim} is still there");
         }
+    }
+    for (_, role, _) in &stores {
         let policy = raw_as(ceph, role).put_bucket_policy().bucket(BUCKET).policy(POLICY).send().await;
         assert!(policy.is_err(), "{role} changes the policy");
     }
@@ -152,6 +163,15 @@ async fn roles_write_what_is_theirs(ceph: &Ceph) {
     for key in &keys {
         assert!(reader.get(key).await.expect("read").is_none(), "{key}");
     }
+    // Totals are written in place of what they were, by whichever controller has read them.
+    let (controller, recovers) = (&stores[2].2, &stores[4].2);
+    let (_, tag) = controller.get_tagged("t/00-controller").await.expect("read").expect("it is there");
+    let replaced =
+        controller.replace("t/00-controller", Bytes::from_static(b"67"), &tag).await.expect("replaced");
+    assert!(replaced.is_some());
+    // Who restores empties the bucket first.
+    recovers.delete(&["t/00-controller".to_owned()]).await.expect("deleted");
+    assert!(reader.get("t/00-controller").await.expect("read").is_none());
     // A node makes sure that the store creates once before it claims.
     for (_, role, store) in stores.iter().filter(|(letter, ..)| "dc".contains(*letter)) {
         let probe = store.probe().await.unwrap_or_else(|error| panic!("{role}: {error}"));

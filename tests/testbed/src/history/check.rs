@@ -90,6 +90,7 @@ impl History {
         }
         hardest.sort_unstable_by(|one, other| other.cmp(one));
         verdict.hardest = hardest.into_iter().map(|(_, id)| id).take(HARDEST).collect();
+        self.judge_totals(&mut verdict);
         let writings = self.writings(&mut verdict);
         for (switch, writings) in &writings {
             judge_writings((self.network, switch), writings, &lives, &mut verdict);

@@ -9,10 +9,12 @@
 //! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
 //! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k |
 //! | doubled | the same change brought about twice for one task; a write after the decision, or after a higher fence |
+//! | miscounted | totals of a switch that went down, were written twice under one number, or by nobody who keeps switches |
 
 mod check;
 mod journal;
 mod read;
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,6 +26,7 @@ use outplane_rmdp_core::task::NetworkId;
 
 pub use journal::{JournalLine, ParseJournalError, What};
 pub use outplane_rmdp_core::task::{Event, TransactionId};
+pub use totals::Totals;
 
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub struct History {
     pub generations: BTreeSet<u64>,
     /// The store's `q/`, `c/`, `r/` and `d/`.
     pub objects: BTreeMap<Key, Object>,
+    /// The store's `t/`, as often as it was read.
+    pub totals: Totals,
     /// How many objects were in no listing.
     pub unlisted: usize,
     /// Objects that could not be read.
@@ -71,6 +76,8 @@ pub struct Verdict {
     pub idle: usize,
     /// Requests that switches refused because the writer had been overtaken.
     pub fenced: usize,
+    /// Totals of switches that were looked at.
+    pub totals: usize,
     /// Attempts by controller.
     pub by_owner: BTreeMap<String, usize>,
     /// How the owners of claims had learnt of their tasks: by which sender's copy, or from the `queue`.
@@ -87,6 +94,8 @@ pub struct Verdict {
     pub too_early: Vec<String>,
     /// What must not be: an effect that showed twice.
     pub doubled: Vec<String>,
+    /// What must not be: totals that lost something.
+    pub miscounted: Vec<String>,
     /// Objects or lines that make no sense.
     pub nonsense: Vec<String>,
 }
@@ -105,7 +114,7 @@ impl History {
 impl Verdict {
     /// Everything that must not be.
     pub fn faults(&self) -> impl Iterator<Item = &str> {
-        [&self.lost, &self.two_owners, &self.too_early, &self.doubled, &self.nonsense]
+        [&self.lost, &self.two_owners, &self.too_early, &self.doubled, &self.miscounted, &self.nonsense]
             .into_iter()
             .flatten()
             .map(String::as_str)
@@ -140,12 +149,14 @@ impl fmt::Display for Verdict {
         )?;
         write!(
             f,
-            "{} lost, {} attempts with two owners, {} attempts before their time, {} effects doubled, {} objects or lines \
-             without sense",
+            "{} lost, {} attempts with two owners, {} attempts before their time, {} effects doubled, {} of {} totals \
+             miscounted, {} objects or lines without sense",
             self.lost.len(),
             self.two_owners.len(),
             self.too_early.len(),
             self.doubled.len(),
+            self.miscounted.len(),
+            self.totals,
             self.nonsense.len()
         )?;
         if !self.reasons.is_empty() {

@@ -190,7 +190,7 @@ async fn is_there(store: &Store, keys: &[Key]) -> Result<bool> {
     Ok(false)
 }
 
-async fn list(store: &Store, prefix: &Prefix) -> Result<Vec<String>> {
+pub(super) async fn list(store: &Store, prefix: &Prefix) -> Result<Vec<String>> {
     let mut keys: Vec<String> = Vec::new();
     loop {
         let page = store.list(&prefix.path(), keys.last().map(String::as_str), 1000).await?;
@@ -202,7 +202,10 @@ async fn list(store: &Store, prefix: &Prefix) -> Result<Vec<String>> {
 }
 
 /// Does something with the store, from within the cluster.
-fn with_store(cluster: &Cluster, work: impl AsyncFnOnce(Store) -> Result<()> + Send) -> Result<()> {
+pub(super) fn with_store(
+    cluster: &Cluster,
+    work: impl AsyncFnOnce(Store) -> Result<()> + Send,
+) -> Result<()> {
     let access = cluster.store();
     let secret = Secret::new(access.secret_key.clone());
     let mut settings =

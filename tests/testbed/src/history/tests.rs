@@ -1,6 +1,7 @@
 //! Every kind of fault is found, and a clean history has none.
 
-use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Outcome, Steps};
+use outplane_rmdp_core::key::switch_id;
+use outplane_rmdp_core::object::{AttemptResult, Claim, Decision, Outcome, RuleTotal, Steps, SwitchTotals};
 use outplane_rmdp_core::task::{Digest, NetworkId, Work};
 
 use super::*;
@@ -73,6 +74,7 @@ fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -
         network: NETWORK,
         generations: BTreeSet::from([7]),
         objects: objects.into_iter().collect(),
+        totals: Totals::new(),
         unlisted: 0,
         unreadable: Vec::new(),
         journals: BTreeMap::from([("s1".to_owned(), journal)]),
@@ -226,4 +228,40 @@ fn nonsense() {
     assert!(
         JournalLine::parse_all(&write(1, 1, 1, "OK", &[]).replace("\"schema\":1", "\"schema\":2")).is_err()
     );
+}
+
+/// Totals only grow, whoever writes them.
+#[test]
+fn miscounted() {
+    let totals = |number: u64, by: &str, packets: u64| SwitchTotals {
+        number,
+        by: by.to_owned(),
+        since_ms: 1,
+        read_ms: number,
+        rules: vec![RuleTotal {
+            policy: "FilterPolicy/edge".into(),
+            rule: "web".into(),
+            packets,
+            bytes: packets,
+        }],
+        ..SwitchTotals::new("s1")
+    };
+    let key = Key::Totals(switch_id("s1").unwrap());
+    let judged = |readings: Vec<SwitchTotals>| {
+        let mut history = history([], &[]);
+        history.totals = [(key.clone(), readings)].into();
+        let verdict = history.check(&[]);
+        assert_eq!(verdict.faults().count(), verdict.miscounted.len(), "{verdict}");
+        verdict.miscounted.len()
+    };
+    let first = totals(1, "c1", 60);
+    assert_eq!(judged(vec![first.clone(), totals(2, "c2", 67), totals(9, "c1", 67)]), 0);
+    assert_eq!(judged(vec![first.clone(), totals(2, "c2", 59)]), 1);
+    assert_eq!(judged(vec![first.clone(), SwitchTotals { rules: vec![], ..totals(2, "c1", 0) }]), 1);
+    assert_eq!(judged(vec![first.clone(), totals(1, "c2", 67)]), 1);
+    assert_eq!(judged(vec![first.clone(), SwitchTotals { since_ms: 2, ..totals(2, "c1", 67) }]), 1);
+    assert_eq!(judged(vec![first.clone(), SwitchTotals { read_ms: 0, ..totals(2, "c1", 67) }]), 1);
+    assert_eq!(judged(vec![SwitchTotals { others: (5, 5), ..first.clone() }, totals(2, "c1", 67)]), 1);
+    assert_eq!(judged(vec![totals(1, "d1", 60)]), 1);
+    assert_eq!(judged(vec![SwitchTotals { switch: "s2".to_owned(), ..first }]), 1);
 }

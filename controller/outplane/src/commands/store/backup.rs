@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use outplane_rmdp_node::backup::{self, Summary};
 use serde::Serialize;
-use tokio::fs::{self, File};
+use tokio::fs::File;
 use tokio::io::BufWriter;
 
 use crate::cli::Format;
@@ -75,9 +75,25 @@ async fn to_file(node: &Node, file: &Path) -> anyhow::Result<Summary> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let summary = backup::take(&node.objects, &mut out, &node::author()).await?;
     out.get_ref().sync_all().await.with_context(cannot)?;
-    fs::rename(&beside, file).await.with_context(cannot)?;
+    // Another may have been written there meanwhile, which stays.
+    let (from, to) = (beside.clone(), file.to_owned());
+    let moved = tokio::task::spawn_blocking(move || move_to(&from, &to)).await.with_context(cannot)?;
+    moved.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow!("{} is there already; name another file", file.display()),
+        _ => anyhow::Error::new(error).context(cannot()),
+    })?;
     half.0 = None;
     Ok(summary)
+}
+
+/// Gives a file its name, unless that is taken.
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => std::fs::remove_file(from),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Not every file system has links; there it was looked at before.
+        Err(_) => std::fs::rename(from, to),
+    }
 }
 
 /// A file of ours that is deleted unless it has become whole: half of it is of use to nobody.

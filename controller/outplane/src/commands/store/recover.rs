@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::MAX_CONFIG;
-use outplane_rmdp_node::recovery::{self, Plan, Source, StoreState};
+use outplane_rmdp_node::recovery::{self, Carried, Memory, Plan, Remembered, Source, StoreState};
 use outplane_rmdp_store::Error as StoreError;
 
 use super::report::{Recovered, nodes_of, switches_of};
@@ -20,6 +20,8 @@ use crate::output;
 use crate::runtime;
 use crate::targets::seconds;
 
+/// How often everybody is asked while the shared configuration changes.
+const TRIES: u32 = 3;
 /// How long nodes may take to join.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -101,40 +103,8 @@ async fn recover(
     if !arguments.dry_run {
         objects.store().ensure_bucket().await?;
     }
-    let (store, of_store) = state(arguments, node).await?;
-    let (toml, config) = match (of_store, shared) {
-        (Some(_), Some(_)) => bail!(
-            "the store has a shared configuration, version {}: --shared is for one that has none; `outplane config set` changes it \
-             after the recovery",
-            store.config
-        ),
-        (Some(config), None) => (None, config),
-        (None, Some((toml, config))) => (Some(toml), config),
-        (None, None) => bail!(
-            "the store has no shared configuration, so nobody knows whom to ask: give it with --shared FILE, which sets it on the way"
-        ),
-    };
-    let sources = sources(arguments, &config)?;
-    let mut nodes = recovery::ask_nodes(sources.clone()).await;
-    for member in &config.members {
-        nodes.entry(member.name.clone()).or_insert_with(|| {
-            Err("nobody says where it is to be asked: `http` in the shared configuration, or --node NAME=HOST:PORT".to_owned())
-        });
-    }
-    let tls = arguments.tls.clone().unwrap_or_else(|| beside(&arguments.config.path()));
-    let known = recovery::targets(objects, &config, &files, &tls).await?;
-    let (mut targets, mut switches) = (Vec::new(), BTreeMap::new());
-    for (name, target) in known {
-        let why = match target {
-            Ok(target) => {
-                targets.push(target);
-                "it was not asked to the end".to_owned()
-            }
-            Err(why) => why,
-        };
-        switches.insert(name, Err(why));
-    }
-    switches.extend(recovery::ask_switches(targets).await);
+    let Gathered { store, nodes, switches, sources, toml } =
+        gather(arguments, node, shared.as_ref(), &files).await?;
     let without: BTreeSet<String> = arguments.without.iter().cloned().collect();
     let plan = recovery::plan(&store, &nodes, &switches, &without);
     meant(&without, &plan)?;
@@ -147,17 +117,107 @@ async fn recover(
     if arguments.dry_run || !recovered.needed {
         return Ok((recovered, Exit::Done));
     }
-    let network = recovery::carry_out(objects, &plan, toml.as_deref(), &node::author()).await?;
+    let Carried { network, is_set } =
+        recovery::carry_out(objects, &plan, toml.as_deref(), &node::author()).await?;
     recovered.network = Some(network.to_string());
+    recovered.shared_set = is_set;
     let asked = sources.into_iter().filter(|(name, source)| {
         matches!(source, Source::Http(_)) && nodes.get(name).is_some_and(Result::is_ok)
     });
     let asked: BTreeMap<String, Source> = asked.collect();
     let patience = arguments.timeout.unwrap_or(PATIENCE);
     let missing = recovery::joined(&asked, network, patience).await;
-    let exit = if missing.is_empty() { Exit::Done } else { Exit::Failed };
+    let exit = if missing.is_empty() && is_set != Some(false) { Exit::Done } else { Exit::Failed };
     recovered.joins(asked.keys(), missing);
     Ok((recovered, exit))
+}
+
+/// What everybody says.
+struct Gathered {
+    /// Read after the others were asked: what they know by then it has, unless it has gone back.
+    store: StoreState,
+    nodes: BTreeMap<String, Result<Memory, String>>,
+    switches: BTreeMap<String, Result<Remembered, String>>,
+    /// Where nodes were asked.
+    sources: BTreeMap<String, Source>,
+    /// The shared configuration that is to be set.
+    toml: Option<String>,
+}
+
+/// Asks everybody. The store's configuration says whom; if that changes meanwhile, once more.
+async fn gather(
+    arguments: &Arguments,
+    node: &Node,
+    shared: Option<&(String, SharedConfig)>,
+    files: &BTreeMap<String, Switch>,
+) -> anyhow::Result<Gathered> {
+    let mut before = state(arguments, node).await?;
+    for _ in 0..TRIES {
+        let (toml, config) = followed(&before, shared)?;
+        let mut sources = sources(arguments, &config);
+        let mut nodes = recovery::ask_nodes(sources.clone()).await;
+        // A configuration that the store has lost may have had more members.
+        let more = recovery::also_to_ask(&before.0, &nodes).into_iter();
+        let more: BTreeMap<String, Source> = more.map(|(name, http)| (name, Source::Http(http))).collect();
+        nodes.extend(recovery::ask_nodes(more.clone()).await);
+        sources.extend(more);
+        for member in &config.members {
+            nodes.entry(member.name.clone()).or_insert_with(|| {
+                Err("nobody says where it is to be asked: `http` in the shared configuration, or --node NAME=HOST:PORT".to_owned())
+            });
+        }
+        let switches = switches(arguments, node, &config, files).await?;
+        // An apply that came meanwhile is in the store before anybody knows of it.
+        let after = state(arguments, node).await?;
+        if after.0.config == before.0.config {
+            return Ok(Gathered { store: after.0, nodes, switches, sources, toml });
+        }
+        before = after;
+    }
+    bail!("the shared configuration changes all the time: run this again when it has been set")
+}
+
+/// The configuration that says who is to be asked, and its text if it is to be set.
+fn followed(
+    (store, of_store): &(StoreState, Option<SharedConfig>),
+    shared: Option<&(String, SharedConfig)>,
+) -> anyhow::Result<(Option<String>, SharedConfig)> {
+    match (of_store, shared) {
+        (Some(_), Some(_)) => bail!(
+            "the store has a shared configuration, version {}: --shared is for one that has none; `outplane config set` changes it \
+             after the recovery",
+            store.config
+        ),
+        (Some(config), None) => Ok((None, config.clone())),
+        (None, Some((toml, config))) => Ok((Some(toml.clone()), config.clone())),
+        (None, None) => bail!(
+            "the store has no shared configuration, so nobody knows whom to ask: give it with --shared FILE, which sets it on the way"
+        ),
+    }
+}
+
+/// What all switches remember that anybody knows of.
+async fn switches(
+    arguments: &Arguments,
+    node: &Node,
+    config: &SharedConfig,
+    files: &BTreeMap<String, Switch>,
+) -> anyhow::Result<BTreeMap<String, Result<Remembered, String>>> {
+    let tls = arguments.tls.clone().unwrap_or_else(|| beside(&arguments.config.path()));
+    let known = recovery::targets(&node.objects, config, files, &tls).await?;
+    let (mut targets, mut switches) = (Vec::new(), BTreeMap::new());
+    for (name, target) in known {
+        let why = match target {
+            Ok(target) => {
+                targets.push(target);
+                "it was not asked to the end".to_owned()
+            }
+            Err(why) => why,
+        };
+        switches.insert(name, Err(why));
+    }
+    switches.extend(recovery::ask_switches(targets).await);
+    Ok(switches)
 }
 
 /// What the store has. A bucket that is not there has nothing.
@@ -172,24 +232,19 @@ async fn state(arguments: &Arguments, node: &Node) -> anyhow::Result<(StoreState
     }
 }
 
-/// Where each node is asked.
-fn sources(arguments: &Arguments, config: &SharedConfig) -> anyhow::Result<BTreeMap<String, Source>> {
+/// Where each node is asked. One that is no member may be one by a configuration that the store has lost.
+fn sources(arguments: &Arguments, config: &SharedConfig) -> BTreeMap<String, Source> {
     let of_config = config.members.iter().filter_map(|member| Some((member.name.clone(), member.http?)));
     let mut sources: BTreeMap<String, Source> =
         of_config.map(|(name, http)| (name, Source::Http(http))).collect();
     for (name, place) in &arguments.node {
-        if config.member(name).is_none() {
-            return Err(
-                Usage(format!("--node {name}: the shared configuration has no member `{name}`")).into()
-            );
-        }
         let source = match place.parse() {
             Ok(address) => Source::Http(address),
             Err(_) => Source::File(place.into()),
         };
         sources.insert(name.clone(), source);
     }
-    Ok(sources)
+    sources
 }
 
 /// Whoever is to be left out is one that has not answered.
@@ -204,7 +259,7 @@ fn meant(without: &BTreeSet<String>, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As daemons have it.
+/// Where daemons have it.
 fn beside(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join("tls")
 }

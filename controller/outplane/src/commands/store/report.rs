@@ -29,6 +29,14 @@ pub(super) struct Recovered {
     signs: Vec<String>,
     pub(super) nodes: Vec<NodeForm>,
     pub(super) switches: Vec<SwitchForm>,
+    /// Keys that nobody has appended: to be deleted.
+    strays: Vec<String>,
+    /// The newest version of the shared configuration that nodes hold, if the store's is older.
+    config_lost: Option<u64>,
+    /// The store's version of it.
+    config: u64,
+    /// Whether the shared configuration that was given was set; null: none was given, or nothing was written.
+    pub(super) shared_set: Option<bool>,
     /// Who has to answer first, or be left out by name.
     unanswered: Vec<Unanswered>,
     /// Who was left out by name.
@@ -100,6 +108,10 @@ impl Recovered {
             next: plan.generation.max(store.generation).saturating_add(1),
             epochs: plan.epochs.clone(),
             signs: plan.signs.clone(),
+            strays: store.strays.iter().map(ToString::to_string).collect(),
+            config_lost: plan.config_lost,
+            config: store.config,
+            shared_set: None,
             nodes: Vec::new(),
             switches: Vec::new(),
             unanswered: plan.unanswered.clone(),
@@ -155,6 +167,13 @@ impl Report for Recovered {
         for sign in &self.signs {
             writeln!(out, "  {}", styled(WARN, sign))?;
         }
+        for key in &self.strays {
+            writeln!(
+                out,
+                "  {}: nothing leads to this number, somebody else has put it there: delete it",
+                styled(WARN, key)
+            )?;
+        }
         if !self.unanswered.is_empty() {
             let names: Vec<String> =
                 self.unanswered.iter().map(|one| format!("--without {}", one.name)).collect();
@@ -185,11 +204,26 @@ impl Report for Recovered {
         if !self.joined.is_empty() {
             writeln!(out, "  joined by {}", self.joined.join(", "))?;
         }
+        if self.shared_set == Some(false) {
+            writeln!(
+                out,
+                "  {}: somebody else has set one meanwhile, which counts; see `outplane config get`",
+                styled(BAD, "the shared configuration was not set")
+            )?;
+        }
         for (node, why) in &self.not_joined {
             writeln!(out, "  {}: restart it: {why}", styled(BAD, node))?;
         }
         for left in self.left_out.iter().filter(|left| left.what == "node") {
             writeln!(out, "  {} was left out: if it runs, restart it", styled(WARN, &left.name))?;
+        }
+        if let (Some(held), None) = (self.config_lost, self.shared_set) {
+            writeln!(
+                out,
+                "  nodes held version {held} of the shared configuration, the store's is {}: set it again \
+                 (`outplane config set FILE`) where they differ",
+                styled(WARN, self.config.to_string())
+            )?;
         }
         writeln!(
             out,

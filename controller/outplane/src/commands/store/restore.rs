@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use outplane_embedded_store::{Keys, Server, Settings};
 use outplane_rmdp_core::object::MAX_BLOB;
 use outplane_rmdp_node::backup::{self, BackupError, Restored, Verified};
@@ -74,12 +74,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         })
         .await
     })??;
-    let Some(done) = done else {
-        if let Some(folder) = &arguments.dir {
-            let _ = std::fs::remove_dir_all(unfinished(folder));
-        }
-        return Ok(Exit::Interrupted);
-    };
+    let Some(done) = done else { return Ok(Exit::Interrupted) };
     output::print(format, &done?)?;
     Ok(Exit::Done)
 }
@@ -138,36 +133,36 @@ fn done(arguments: &Arguments, into: String, verified: Verified, restored: Resto
 async fn into_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<Done> {
     let name = folder.display().to_string();
     let verified = verified(&arguments.file).await?;
-    let is_there = match fs::read_dir(folder).await {
+    match fs::read_dir(folder).await {
         Ok(mut entries) => {
             if entries.next_entry().await.with_context(|| format!("cannot read {name}"))?.is_some() {
                 bail!("{name} is not empty: a backup is restored into a folder that is empty, or not there");
             }
-            true
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
-    };
+    }
     let beside = unfinished(folder);
     if fs::try_exists(&beside).await.unwrap_or(true) {
-        bail!("{} is left of a restore that was cut off: delete it first", beside.display());
+        bail!(is_left(&beside));
     }
     if arguments.dry_run {
         let restored = Restored { summary: verified.summary.clone(), as_it_was: arguments.as_it_was };
         return Ok(done(arguments, name, verified, restored));
     }
-    let restored = served(arguments, &beside, &verified).await;
-    let restored = match restored {
-        Ok(restored) => restored,
-        Err(error) => {
-            let _ = fs::remove_dir_all(&beside).await;
-            return Err(error);
-        }
-    };
-    if is_there {
-        fs::remove_dir(folder).await.with_context(|| format!("cannot write {name}"))?;
+    // Whoever makes it owns it: of two restores at a time one is refused.
+    if let Some(parents) = beside.parent() {
+        fs::create_dir_all(parents).await.with_context(|| format!("cannot write {}", parents.display()))?;
     }
+    fs::create_dir(&beside).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow!(is_left(&beside)),
+        _ => anyhow::Error::new(error).context(format!("cannot write {}", beside.display())),
+    })?;
+    let mut half = Half(Some(beside.clone()));
+    let restored = served(arguments, &beside, &verified).await?;
+    // Over an empty folder, and over no other.
     fs::rename(&beside, folder).await.with_context(|| format!("cannot write {name}"))?;
+    half.0 = None;
     Ok(done(arguments, name, verified, restored))
 }
 
@@ -189,6 +184,24 @@ async fn served(arguments: &Arguments, folder: &Path, verified: &Verified) -> an
     let restored = restored(arguments, &objects, verified).await;
     server.shutdown().await?;
     restored
+}
+
+/// A folder of ours that is removed unless it has become whole.
+struct Half(Option<PathBuf>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn is_left(beside: &Path) -> String {
+    format!(
+        "{} is there: another restore is at work, or one was cut off; delete it if none is",
+        beside.display()
+    )
 }
 
 fn unfinished(folder: &Path) -> PathBuf {

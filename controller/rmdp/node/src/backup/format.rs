@@ -269,6 +269,8 @@ pub(super) fn network_of(bytes: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn written() -> Vec<u8> {
@@ -314,6 +316,32 @@ mod tests {
         more.push(b'x');
         assert!(verify(&more[..]).await.unwrap_err().to_string().contains("after the end"));
         assert!(verify(&b"apiVersion: v1\n"[..]).await.unwrap_err().to_string().contains("no backup"));
+    }
+
+    proptest! {
+        /// Whatever bytes: read to their end, or an error in words.
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            place in any::<prop::sample::Index>(),
+            length in 0usize..20,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let good = written().await;
+                // Put in place of a part of a good one, too.
+                let at = place.index(good.len());
+                let mut mixed = good.clone();
+                mixed.splice(at..(at + length).min(good.len()), bytes.iter().copied());
+                for file in [&bytes, &mixed] {
+                    match verify(&file[..]).await {
+                        Ok(_) => prop_assert_eq!(file, &good),
+                        Err(error) => prop_assert!(!error.to_string().is_empty()),
+                    }
+                }
+                Ok(())
+            })?;
+        }
     }
 
     #[tokio::test]

@@ -105,6 +105,15 @@ pub enum BackupError {
         /// For example.
         key: String,
     },
+    /// Two restores at a time would mix.
+    #[error(
+        "another backup is being restored into this store, or was not to its end: the store has {key}; if none is at work, \
+         empty the bucket, {key} included, and restore again"
+    )]
+    Restoring {
+        /// The mark of the other.
+        key: &'static str,
+    },
     /// Somebody else writes to the store.
     #[error(
         "{key} was written by somebody else meanwhile: stop all nodes and commands, empty the bucket, and restore again"

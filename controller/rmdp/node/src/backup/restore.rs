@@ -1,5 +1,6 @@
 //! Writes a backup into a store that is empty.
 
+use bytes::Bytes;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_store::Created;
 use serde::Serialize;
@@ -7,10 +8,13 @@ use tokio::io::AsyncBufRead;
 
 use super::{BackupError, Reader, Summary};
 use crate::error::Error;
+use crate::network;
 use crate::objects::{Objects, PAGE};
 
 /// What the store's own probe leaves.
 const PROBE: &str = "probe/";
+/// There while a backup is restored, so that two are not mixed; under what a store may have that is empty.
+const MARKER: &str = "probe/restore";
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -50,8 +54,30 @@ pub async fn is_empty(objects: &Objects) -> Result<(), BackupError> {
 /// left out: nobody works with the store then until it was recovered.
 ///
 /// # Errors
-/// The store's; the file's; [`BackupError::Contended`].
+/// The store's; the file's; [`BackupError::NotEmpty`], [`BackupError::Restoring`], [`BackupError::Contended`].
 pub async fn restore(
+    objects: &Objects,
+    input: impl AsyncBufRead + Unpin,
+    as_it_was: bool,
+) -> Result<Restored, BackupError> {
+    let mine = Bytes::from(format!("{} of {}", network::random()?, std::process::id()));
+    let created = Box::pin(objects.store().create(MARKER, mine)).await.map_err(Error::from)?;
+    if !matches!(created, Created::Ours) {
+        return Err(BackupError::Restoring { key: MARKER });
+    }
+    let restored = match is_empty(objects).await {
+        Ok(()) => written(objects, input, as_it_was).await,
+        Err(error) => Err(error),
+    };
+    // Half a restore is not empty, with its marker or without.
+    let deleted = Box::pin(objects.store().delete(&[MARKER.to_owned()])).await;
+    if let Err(error) = deleted {
+        tracing::warn!(%error, key = MARKER, "the mark of this restore cannot be deleted: delete it");
+    }
+    restored
+}
+
+async fn written(
     objects: &Objects,
     input: impl AsyncBufRead + Unpin,
     as_it_was: bool,

@@ -11,6 +11,26 @@ const SHOWN_MS: u64 = 10 * 60 * 1000;
 /// What was told as news and stands so soon after it, milliseconds, is one alert.
 const SAME_MS: u64 = 5000;
 
+/// What is wrong, in words, and what makes it the same although numbers in the words change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Alert {
+    kind: String,
+    text: String,
+}
+
+impl Alert {
+    /// One that is told from others by this, whatever its words are.
+    pub(crate) fn of(kind: String, text: String) -> Self {
+        Self { kind, text }
+    }
+}
+
+impl From<String> for Alert {
+    fn from(text: String) -> Self {
+        Self { kind: kind(&text), text }
+    }
+}
+
 /// The alerts of a node. Times are Unix milliseconds, for people.
 #[derive(Debug, Default)]
 pub(crate) struct Alerts {
@@ -22,12 +42,11 @@ pub(crate) struct Alerts {
 
 impl Alerts {
     /// What holds now; whatever held before and is not among it is over.
-    pub(crate) fn hold(&mut self, texts: Vec<String>, now_ms: u64) {
+    pub(crate) fn hold(&mut self, alerts: Vec<Alert>, now_ms: u64) {
         let mut before: BTreeMap<String, (String, u64)> =
             self.standing.drain(..).map(|(kind, text, since)| (kind, (text, since))).collect();
         let mut told = BTreeSet::new();
-        for text in texts {
-            let kind = kind(&text);
+        for Alert { kind, text } in alerts {
             if told.insert(kind.clone()) {
                 let since = match before.remove(&kind) {
                     Some((_, since)) => since,
@@ -78,12 +97,14 @@ impl Alerts {
 }
 
 /// The text without its numbers: how long somebody has been silent changes, and that he is silent stays. Digits of names
-/// stay.
+/// stay, and so does the first word: it says whose trouble it is, and may be a number, or an address.
 fn kind(text: &str) -> String {
+    let (first, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
     let mut kind = String::with_capacity(text.len());
+    kind.push_str(first);
     let mut before = ' ';
     let mut in_number = false;
-    for letter in text.chars() {
+    for letter in rest.chars() {
         in_number = if in_number {
             letter.is_ascii_digit() || letter == '.'
         } else {
@@ -101,8 +122,8 @@ fn kind(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn texts(all: &[&str]) -> Vec<String> {
-        all.iter().map(|text| (*text).to_owned()).collect()
+    fn texts(all: &[&str]) -> Vec<Alert> {
+        all.iter().map(|text| Alert::from((*text).to_owned())).collect()
     }
 
     #[test]
@@ -114,6 +135,20 @@ mod tests {
         let past = PastAlert { text: "c3 is silent for 3.5 s".to_owned(), from_ms: 1000, until_ms: 2000 };
         assert_eq!(alerts.past(2000).collect::<Vec<_>>(), [&past]);
         assert_eq!(alerts.past(2000 + SHOWN_MS).count(), 0);
+    }
+
+    /// Nodes may be called by numbers; how many keys there are is no name.
+    #[test]
+    fn whose_trouble_it_is_tells_alerts_apart() {
+        let mut alerts = Alerts::default();
+        alerts.hold(texts(&["7 is silent for 3.5 s", "8 is silent for 3.5 s"]), 1000);
+        assert_eq!(alerts.standing().count(), 2);
+        alerts.hold(texts(&["8 is silent for 4.5 s"]), 2000);
+        assert_eq!(alerts.standing().collect::<Vec<_>>(), [("8 is silent for 4.5 s", 1000)]);
+        let keys = |count: u32| Alert::of("strangers i/".to_owned(), format!("{count} keys under i/"));
+        let mut alerts = Alerts::default();
+        (1..4).for_each(|count| alerts.hold(vec![keys(count)], count.into()));
+        assert_eq!(alerts.standing().collect::<Vec<_>>(), [("3 keys under i/", 1)]);
     }
 
     #[test]

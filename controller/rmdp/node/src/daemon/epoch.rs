@@ -1,5 +1,6 @@
 //! The stream epoch of a start: a number that nobody had before, whatever becomes of requests.
 
+use outplane_rmdp_core::chain::HIGHEST;
 use outplane_rmdp_core::object::{Object, StreamEpoch};
 
 use crate::chain::Chain;
@@ -46,8 +47,11 @@ impl Epoch {
         for _ in 0..TRIES {
             let number = match self.tried {
                 Some(number) => number,
-                None => self.chain.newest(objects, 0).await?.unwrap_or(0).saturating_add(1),
+                None => self.chain.newest(objects, 0).await?.unwrap_or(0) + 1,
             };
+            if number > HIGHEST {
+                return Err(Error::EndOfNumbers(self.chain.key(number - 1)));
+            }
             self.tried = Some(number);
             let (node, nonce) = (self.node.clone(), self.nonce.clone());
             let epoch = StreamEpoch { node, epoch: number, nonce, at_ms: 0 };

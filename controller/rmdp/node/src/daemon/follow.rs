@@ -107,7 +107,12 @@ pub(crate) async fn generations(
 
 /// For controllers: the newest generation, once it has been the newest for a moment. Nobody waits for it: whoever keeps a
 /// switch looks at it after the change. Ends when the loop takes no events any more.
-pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+pub(crate) async fn wanted(
+    objects: Objects,
+    network: NetworkId,
+    mut hints: watch::Receiver<u64>,
+    events: mpsc::Sender<Event>,
+) {
     let mut follower = Follower::new(objects, Chain::Generations, 0).every(WANTED_POLL);
     let mut faults = Faults::default();
     let mut newest = None;
@@ -130,6 +135,11 @@ pub(crate) async fn wanted(objects: Objects, mut hints: watch::Receiver<u64>, ev
             }
         };
         match found {
+            // It counts for nothing: what was the newest before it still is.
+            Ok((number, Object::Generation(record))) if record.network != network => {
+                let why = foreign(&Key::Generation(number), record.network);
+                let _ = events.send(Event::BadGeneration(number, why)).await;
+            }
             Ok((number, Object::Generation(record))) => newest = Some((number, record)),
             Ok(_) => {}
             Err(error) => {

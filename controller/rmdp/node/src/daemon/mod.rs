@@ -52,7 +52,7 @@ use crate::generation::Compiled;
 use crate::http::{Lacking, Readiness};
 use crate::intents::Intents;
 use crate::metrics::{Metrics, Step};
-use crate::network;
+use crate::network::{self, Estranged};
 use crate::notify::Notifier;
 use crate::objects::Objects;
 use crate::packets::{self, Names, PacketLog};
@@ -203,8 +203,8 @@ struct Started {
     generation: u64,
     /// What the node remembers.
     memory: Memory,
-    /// What is to be said of the network that it was of before.
-    estranged: Option<String>,
+    /// What is to be said of the networks that it was of before.
+    estranged: Option<Estranged>,
 }
 
 struct Daemon<M> {
@@ -253,8 +253,8 @@ struct Daemon<M> {
     writing: JoinSet<(Memory, std::io::Result<()>)>,
     /// That it could not be written was told.
     told_unwritten: bool,
-    /// What is to be said of the network that it was of before.
-    estranged: Option<String>,
+    /// What is to be said of the networks that it was of before.
+    estranged: Option<Estranged>,
     /// Generations that others tell of and the log does not have.
     ahead: Ahead,
 }
@@ -324,7 +324,7 @@ impl<M: Inside> Daemon<M> {
         self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
         if self.setup.role == Role::Controller {
             let hints = self.intent_hint.subscribe();
-            self.tasks.spawn(follow::wanted(self.objects.clone(), hints, events.clone()));
+            self.tasks.spawn(follow::wanted(self.objects.clone(), self.network, hints, events.clone()));
         }
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();
@@ -572,6 +572,7 @@ impl<M: Inside> Daemon<M> {
             self.shell.sender.set_key(key);
         }
         start::tell_members(&config, version, &self.shell.metrics);
+        self.memory.follows(&config);
         if let Some(settings) = &self.packet_settings {
             settings.send_replace(config.packet_log.clone());
         }

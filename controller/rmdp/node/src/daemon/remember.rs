@@ -62,7 +62,11 @@ impl<M: Inside> Daemon<M> {
             // A panic, which its own message has told.
             let Ok((memory, outcome)) = written else { continue };
             match outcome {
-                Ok(()) => self.told_unwritten = false,
+                Ok(()) => {
+                    self.told_unwritten = false;
+                    self.written = memory;
+                }
+                // Tried again a second later.
                 Err(error) => {
                     if !std::mem::replace(&mut self.told_unwritten, true) {
                         tracing::warn!(
@@ -74,8 +78,6 @@ impl<M: Inside> Daemon<M> {
                     }
                 }
             }
-            // Tried again when there is more to say.
-            self.written = memory;
         }
         let Some(path) = self.setup.file.memory.clone() else { return };
         if self.written != self.memory && self.writing.is_empty() {
@@ -97,6 +99,7 @@ impl<M: Inside> Daemon<M> {
                 self.name_of(sender)
             )
         });
-        self.estranged.iter().cloned().chain(ahead).collect()
+        let before = self.estranged.iter().filter(|before| known <= before.until);
+        before.map(|before| before.why.clone()).chain(ahead).collect()
     }
 }

@@ -22,7 +22,7 @@ use crate::file::{NodeFile, StoreSettings, XdpChoice};
 use crate::hinter;
 use crate::http::{Lacking, Pages, Readiness, Server};
 use crate::metrics::Metrics;
-use crate::network;
+use crate::network::{self, Estranged};
 use crate::objects::Objects;
 use crate::recovery::Memory;
 
@@ -116,6 +116,7 @@ pub(super) async fn start(setup: &Setup, served: &Served, memory: Option<&Memory
     if let Some(memory) = memory {
         remembers.join(memory);
     }
+    remembers.follows(&config);
     metrics.set_generation(generation);
     let keys = keys::of(&config, file);
     let own = member(&config, version, setup)?;
@@ -321,8 +322,8 @@ struct Joined {
     epochs: BTreeMap<u32, u64>,
     /// The newest generation of the log; 0 for none.
     generation: u64,
-    /// What is to be said of the network that it was of before.
-    estranged: Option<String>,
+    /// What is to be said of the networks that it was of before.
+    estranged: Option<Estranged>,
 }
 
 /// The network, the stream epoch of this start, and the newest ones of the others; waits for the store, also for one that
@@ -341,8 +342,8 @@ async fn identity(
             let network = network::ensure(objects, node).await?;
             let mut estranged = None;
             if let Some(memory) = memory {
-                if memory.network() == Some(network)
-                    && let Some(why) = network::gone_back(objects, memory).await?
+                if let Some(seen) = memory.seen_in(network)
+                    && let Some(why) = network::gone_back(objects, node, seen).await?
                 {
                     return Err(Error::OtherStore(why));
                 }
@@ -361,9 +362,12 @@ async fn identity(
             }
             Err(Error::Store(error)) if !is_final(&error) => (error.to_string(), "waiting for the store"),
             // What somebody has to put right.
-            Err(error @ (Error::Object(_) | Error::NetworkLost(_) | Error::OtherStore(_))) => {
-                (error.to_string(), "waiting")
-            }
+            Err(
+                error @ (Error::Object(_)
+                | Error::NetworkLost(_)
+                | Error::NetworkGone(_)
+                | Error::OtherStore(_)),
+            ) => (error.to_string(), "waiting"),
             Err(error) => return Err(error),
         };
         if why != told {

@@ -10,6 +10,7 @@ use outplane_rmdp_core::object::{
 };
 
 use super::Daemon;
+use super::alerts::Alert;
 use super::inside::Inside;
 use crate::agent::Agent;
 use crate::clock;
@@ -27,13 +28,15 @@ const SHOWN: usize = 20;
 
 impl<M: Inside> Daemon<M> {
     /// What is wrong now.
-    fn holding(&self) -> Vec<String> {
+    fn holding(&self) -> Vec<Alert> {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
         alerts.extend(self.shell.readiness.reasons());
         alerts.extend(self.estrangements());
-        alerts.extend(self.objects.strangers().all().iter().map(ToString::to_string));
         alerts.extend(self.shell.machine.troubles(clock::instant()));
-        alerts
+        let strangers = self.objects.strangers().all().into_iter();
+        // How many there are changes, and comes first.
+        let strangers = strangers.map(|of| Alert::of(format!("strangers {}", of.prefix), of.to_string()));
+        alerts.into_iter().map(Alert::from).chain(strangers).collect()
     }
 
     fn status(&mut self) -> NodeStatus {

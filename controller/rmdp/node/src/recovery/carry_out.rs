@@ -13,16 +13,26 @@ use tokio::time::{Instant, sleep};
 use super::gather::{Source, ask_nodes};
 use super::plan::Plan;
 use crate::chain::Chain;
+use crate::daemon::newest_readable;
 use crate::error::Error;
 use crate::network;
 use crate::objects::Objects;
 
-/// Keys that are deleted at a time.
-const AT_ONCE: usize = 1000;
+/// How often something is done again that others undo meanwhile.
+const PASSES: u32 = 10;
 /// From one look at nodes to the next.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Carries a plan out, and sets a shared configuration on the way, if one is given. The new network.
+/// What was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The new network.
+    pub network: NetworkId,
+    /// The shared configuration that was given is the store's. None: none was given; false: somebody else had set one.
+    pub is_set: Option<bool>,
+}
+
+/// Carries a plan out, and sets a shared configuration at its end, if one is given and there is none still.
 ///
 /// # Errors
 /// The store's, or that somebody else has changed its network meanwhile, after which it may be done again, from gathering
@@ -32,15 +42,9 @@ pub async fn carry_out(
     plan: &Plan,
     shared: Option<&str>,
     by: &str,
-) -> Result<NetworkId, Error> {
+) -> Result<Carried, Error> {
     let new = network::random()?;
     let was = was(objects, plan).await?;
-    if let Some(toml) = shared {
-        let make = |version| {
-            Object::Config(StoredConfig { version, toml: toml.to_owned(), author: by.to_owned(), at_ms: 0 })
-        };
-        Chain::Configs.append(objects, make).await?;
-    }
     for (node, epoch) in &plan.epochs {
         let taken = |epoch| {
             Object::Epoch(StreamEpoch {
@@ -65,14 +69,8 @@ pub async fn carry_out(
         })
     };
     lift(objects, &Chain::Generations, plan.generation, placeholder).await?;
-    // Tasks of the network that was: nobody of the new one may execute them, and they would hold up its sweeps.
-    loop {
-        let (queued, _) = objects.list_all(&Prefix::Queue, AT_ONCE).await?;
-        if queued.is_empty() {
-            break;
-        }
-        objects.delete(&queued).await?;
-    }
+    cover(objects, new, placeholder).await?;
+    clear_queue(objects).await?;
     let before = plan.before.iter().map(ToString::to_string).collect();
     let recovery = Recovery { network: new, before, above: plan.remembered, by: by.to_owned(), at_ms: 0 };
     objects.create(&Key::Recovery(new), &mut Object::Recovery(recovery)).await?;
@@ -85,9 +83,71 @@ pub async fn carry_out(
     }
     // Who was refused may have been refused for a try of its own that had landed.
     match objects.get(&Key::Network).await? {
-        Some(Object::Network(found)) if found.network == new => Ok(new),
-        _ => Err(changed()),
+        Some(Object::Network(found)) if found.network == new => {}
+        _ => return Err(changed()),
     }
+    // Nodes that wait for a configuration start with it: not before all numbers are lifted, and there is a network.
+    let is_set = match shared {
+        Some(toml) => Some(set(objects, toml, by).await?),
+        None => None,
+    };
+    Ok(Carried { network: new, is_set })
+}
+
+/// Sets the shared configuration where there is none that can be read. Whether it was us.
+async fn set(objects: &Objects, toml: &str, by: &str) -> Result<bool, Error> {
+    if newest_readable(objects).await?.config.is_some() {
+        return Ok(false);
+    }
+    let version = Chain::Configs.newest(objects, 0).await?.unwrap_or(0) + 1;
+    let config = StoredConfig { version, toml: toml.to_owned(), author: by.to_owned(), at_ms: 0 };
+    Chain::Configs.append_at(objects, version, &mut Object::Config(config)).await
+}
+
+/// Deletes tasks of the network that was: nobody of the new one may execute them, and they would hold up its sweeps.
+async fn clear_queue(objects: &Objects) -> Result<(), Error> {
+    for _ in 0..PASSES {
+        let mut after: Option<String> = None;
+        let mut is_empty = true;
+        loop {
+            let page = objects.list(&Prefix::Queue, after.as_deref()).await?;
+            let queued: Vec<Key> = page.keys.into_iter().map(|listed| listed.key).collect();
+            if !queued.is_empty() {
+                objects.delete(&queued).await?;
+                is_empty = false;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        if is_empty {
+            return Ok(());
+        }
+    }
+    // A listing may show for a while what is gone.
+    let (left, _) = objects.list_all(&Prefix::Queue, 1).await?;
+    match left.first() {
+        Some(left) if objects.has(left).await? => Err(Error::OtherStore(format!(
+            "{left} is queued again and again: does a distributor still work with this store? Stop it, and run this again"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Sees to it that the newest generation, if there is one, is the new network's: somebody may have appended meanwhile who
+/// took the store for what it was.
+async fn cover(objects: &Objects, new: NetworkId, make: impl Fn(u64) -> Object) -> Result<(), Error> {
+    for _ in 0..PASSES {
+        let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(()) };
+        let there = objects.get_readable(&Key::Generation(newest)).await?;
+        if matches!(there, Some(Object::Generation(record)) if record.network == new) {
+            return Ok(());
+        }
+        Chain::Generations.append_at(objects, newest + 1, &mut make(newest + 1)).await?;
+    }
+    let text = "generations are appended again and again meanwhile: stop whoever applies, and run this again";
+    Err(Error::OtherStore(text.to_owned()))
 }
 
 /// What `network` was before.

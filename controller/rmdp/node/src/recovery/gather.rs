@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::memory::{MOST, Memory};
 use super::plan::StoreState;
-use crate::chain::Chain;
+use crate::chain::{Chain, Survey};
 use crate::daemon::newest_readable;
 use crate::error::Error;
 use crate::hinter;
@@ -24,6 +24,8 @@ use crate::objects::Objects;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Most keys that are named as somebody's garbage.
+const MOST_STRAYS: usize = 20;
 
 /// Where a node's memory is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +43,7 @@ pub async fn ask_nodes(sources: BTreeMap<String, Source>) -> BTreeMap<String, Re
         asked.spawn(async move {
             let answer = match source {
                 Source::Http(address) => status(address).await,
-                Source::File(path) => match tokio::task::spawn_blocking(move || Memory::read(&path)).await {
-                    Ok(read) => read,
-                    Err(error) => Err(error.to_string()),
-                },
+                Source::File(path) => read(path).await,
             };
             let answer = answer.and_then(|memory| {
                 if memory.node == name { Ok(memory) } else { Err(format!("that is {}", memory.node)) }
@@ -55,6 +54,17 @@ pub async fn ask_nodes(sources: BTreeMap<String, Source>) -> BTreeMap<String, Re
     asked.join_all().await.into_iter().collect()
 }
 
+/// What a node's file says. A file system may hang.
+async fn read(path: PathBuf) -> Result<Memory, String> {
+    let name = path.display().to_string();
+    let read = tokio::task::spawn_blocking(move || Memory::read(&path));
+    match timeout(PATIENCE, read).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => Err(format!("{name}: {error}")),
+        Err(_) => Err(format!("{name} cannot be read within {} s", PATIENCE.as_secs())),
+    }
+}
+
 /// What a node at this address remembers.
 async fn status(address: SocketAddr) -> Result<Memory, String> {
     let asked = timeout(PATIENCE, async {
@@ -63,7 +73,7 @@ async fn status(address: SocketAddr) -> Result<Memory, String> {
         let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        stream.take(MOST).read_to_end(&mut answer).await?;
+        stream.take(MOST + 1).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     });
     let at = format!("http://{address}/status");
@@ -72,6 +82,9 @@ async fn status(address: SocketAddr) -> Result<Memory, String> {
         Ok(Err(error)) => return Err(format!("{at}: {error}")),
         Err(_) => return Err(format!("{at}: no answer within {} s", PATIENCE.as_secs())),
     };
+    if answer.len() as u64 > MOST {
+        return Err(format!("{at}: more than {MOST} bytes: no status of a node"));
+    }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{at}: no answer of HTTP"))?;
     let line = head.lines().next().unwrap_or_default();
@@ -93,7 +106,16 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
         }
         network => network?,
     };
-    let generations = Chain::Generations.numbers(objects, 0).await?;
+    let mut strays = Vec::new();
+    let mut survey = async |chain: Chain| {
+        let Survey { numbers, strays: more } = chain.survey(objects, 0).await?;
+        let room = MOST_STRAYS.saturating_sub(strays.len());
+        strays.extend(more.into_iter().take(room).map(|stray| chain.key(stray)));
+        Ok::<_, Error>(numbers)
+    };
+    let generations = survey(Chain::Generations).await?;
+    survey(Chain::Configs).await?;
+    survey(Chain::Probes).await?;
     let mut before = Vec::new();
     // Of the newest that can be read: those of one network are together.
     for number in generations.iter().rev() {
@@ -107,7 +129,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     let members =
         config.iter().flat_map(|(_, config)| config.members.iter().map(|member| member.name.clone()));
     for node in members.chain([hinter::NAME.to_owned()]) {
-        let newest = Chain::Epochs(node.clone()).newest(objects, 0).await?;
+        let newest = survey(Chain::Epochs(node.clone())).await?.last().copied();
         epochs.insert(node, newest.unwrap_or(0));
     }
     let (queued, _) = objects.list_all(&Prefix::Queue, 1).await?;
@@ -118,6 +140,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
         config: config.as_ref().map_or(0, |(version, _)| *version),
         epochs,
         is_queued: !queued.is_empty(),
+        strays,
     };
     Ok((state, config.map(|(_, config)| config)))
 }

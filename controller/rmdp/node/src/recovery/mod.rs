@@ -18,8 +18,8 @@ mod memory;
 mod plan;
 mod switches;
 
-pub use carry_out::{carry_out, joined};
+pub use carry_out::{Carried, carry_out, joined};
 pub use gather::{Source, ask_nodes, read_store};
-pub use memory::Memory;
-pub use plan::{Plan, StoreState, Unanswered, plan};
+pub use memory::{Earlier, Memory};
+pub use plan::{Plan, StoreState, Unanswered, also_to_ask, plan};
 pub use switches::{Remembered, ask_switches, targets};

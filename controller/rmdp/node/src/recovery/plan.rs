@@ -1,7 +1,9 @@
 //! What has to be lifted: pure, from what was gathered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
+use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::task::NetworkId;
 use serde::Serialize;
 
@@ -28,6 +30,8 @@ pub struct StoreState {
     pub epochs: BTreeMap<String, u64>,
     /// Tasks are queued.
     pub is_queued: bool,
+    /// Numbers that nothing leads to: somebody else has put them there, and they are to be deleted.
+    pub strays: Vec<Key>,
 }
 
 /// Somebody who does not say what he remembers.
@@ -54,6 +58,8 @@ pub struct Plan {
     pub generation: u64,
     /// Stream epochs begin above these, by name.
     pub epochs: BTreeMap<String, u64>,
+    /// The newest version of the shared configuration that nodes hold, if the store's is older.
+    pub config_lost: Option<u64>,
     /// What shows that the store has gone back; empty: nothing does.
     pub signs: Vec<String>,
     /// Who has to answer first, or be left out by name.
@@ -70,8 +76,8 @@ pub fn plan(
     without: &BTreeSet<String>,
 ) -> Plan {
     let memories: Vec<&Memory> = nodes.values().filter_map(|node| node.as_ref().ok()).collect();
-    let known = memories.iter().flat_map(|memory| memory.earlier.values().chain([&memory.generation]));
-    let by_nodes = known.copied().max().unwrap_or(0).max(store.generation);
+    let known = memories.iter().flat_map(|memory| memory.networks().map(|(_, newest)| newest));
+    let by_nodes = known.max().unwrap_or(0).max(store.generation);
     let (mut left_out, mut unanswered) = (Vec::new(), Vec::new());
     let mut lacks = |one: Unanswered| {
         if without.contains(&one.name) { left_out.push(one) } else { unanswered.push(one) }
@@ -79,6 +85,15 @@ pub fn plan(
     for (name, node) in nodes {
         if let Err(why) = node {
             lacks(Unanswered::node(name, why));
+        }
+    }
+    for (name, (version, _)) in members_lost(store, &memories) {
+        if !nodes.contains_key(name) {
+            let why = format!(
+                "a member by version {version} of the shared configuration, which the store does not have, and nobody says where it \
+                 is to be asked: --node {name}=HOST:PORT"
+            );
+            lacks(Unanswered::node(name, &why));
         }
     }
     let mut remembered = by_nodes;
@@ -120,7 +135,35 @@ pub fn plan(
     let of_nodes = memories.iter().filter_map(|memory| memory.network());
     let before = store.network.into_iter().chain(store.of_generations).chain(of_nodes).collect();
     let signs = signs(store, &memories, switches);
-    Plan { before, remembered, generation, epochs, signs, unanswered, left_out }
+    let config_lost = memories.iter().map(|memory| memory.config).max().filter(|held| *held > store.config);
+    Plan { before, remembered, generation, epochs, config_lost, signs, unanswered, left_out }
+}
+
+/// Members of newer versions of the shared configuration than the store has, as nodes remember them: the version, and
+/// where their pages are.
+fn members_lost<'m>(
+    store: &StoreState,
+    memories: &[&'m Memory],
+) -> BTreeMap<&'m String, (u64, Option<SocketAddr>)> {
+    let mut lost = BTreeMap::new();
+    let mut newer: Vec<&&Memory> = memories.iter().filter(|memory| memory.config > store.config).collect();
+    // The newest one's word counts.
+    newer.sort_by_key(|memory| memory.config);
+    for memory in newer {
+        lost.extend(memory.members.iter().map(|(name, http)| (name, (memory.config, *http))));
+    }
+    lost
+}
+
+/// Nodes that are to be asked as well, and where, since others remember that they are members.
+pub fn also_to_ask(
+    store: &StoreState,
+    nodes: &BTreeMap<String, Result<Memory, String>>,
+) -> BTreeMap<String, SocketAddr> {
+    let memories: Vec<&Memory> = nodes.values().filter_map(|node| node.as_ref().ok()).collect();
+    let lost = members_lost(store, &memories).into_iter();
+    let unknown = lost.filter(|(name, _)| !nodes.contains_key(*name));
+    unknown.filter_map(|(name, (_, http))| Some((name.clone(), http?))).collect()
 }
 
 const NODE: &str = "node";
@@ -149,7 +192,12 @@ fn signs(
 ) -> Vec<String> {
     let mut signs = Vec::new();
     match (store.network, store.of_generations) {
-        (None, None) if !memories.is_empty() => signs.push("the store says no network".to_owned()),
+        // Nobody is given a start, or a configuration, before there is a network.
+        (None, None)
+            if !memories.is_empty() || store.config > 0 || store.epochs.values().any(|epoch| *epoch > 0) =>
+        {
+            signs.push("the store says no network".to_owned());
+        }
         (None, Some(network)) => {
             signs.push(format!("the store has generations of network {network}, and says no network itself"));
         }
@@ -173,7 +221,9 @@ fn signs(
                 memory.generation, store.generation
             ));
         }
-        if let Some((network, newest)) = memory.earlier.iter().find(|(_, newest)| **newest > store.generation)
+        if let Some((network, newest)) = memory
+            .networks()
+            .find(|(network, newest)| *network != memory.network && *newest > store.generation)
         {
             signs.push(format!(
                 "{node} was of network {network} before, with generations up to {newest}, the store's newest is {}",
@@ -224,6 +274,7 @@ mod tests {
             config: 1,
             epochs: [("c1".to_owned(), 1), ("c2".to_owned(), 1)].into(),
             is_queued: false,
+            strays: Vec::new(),
         }
     }
 
@@ -294,6 +345,32 @@ mod tests {
         let made = plan(&StoreState::default(), &nodes, &BTreeMap::new(), &BTreeSet::new());
         assert_eq!((made.generation, made.epochs["c1"]), (8, 3));
         assert!(made.signs[0].contains("no network"));
+    }
+
+    /// Before the first generation nothing but starts and a configuration tells that there was a network.
+    #[test]
+    fn starts_without_a_network_are_a_sign() {
+        let half = StoreState { network: None, of_generations: None, ..state(0) };
+        let made = plan(&half, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!((made.signs.len(), made.generation), (1, 0), "{made:?}");
+    }
+
+    /// The store's configuration is older than what a node holds, and knows fewer members.
+    #[test]
+    fn members_of_a_configuration_that_is_lost_are_asked() {
+        let (name, node) = memory("c1", 7, 3);
+        let http = "192.0.2.9:80".parse().unwrap();
+        let members = [("c1".to_owned(), None), ("c9".to_owned(), Some(http)), ("d9".to_owned(), None)];
+        let memory = Memory { config: 2, members: members.into(), ..node.unwrap() };
+        let mut nodes: BTreeMap<_, _> = [(name, Ok(memory))].into();
+        assert_eq!(also_to_ask(&state(5), &nodes), [("c9".to_owned(), http)].into());
+        nodes.insert("c9".to_owned(), Err("no route".to_owned()));
+        let made = plan(&state(5), &nodes, &BTreeMap::new(), &BTreeSet::new());
+        let missing: Vec<_> = made.unanswered.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!((missing, made.config_lost), (vec!["c9", "d9"], Some(2)));
+        let same = StoreState { config: 2, ..state(5) };
+        let made = plan(&same, &nodes, &BTreeMap::new(), &["c9".to_owned()].into());
+        assert_eq!((made.unanswered.len(), made.config_lost), (0, None));
     }
 
     #[test]

@@ -90,12 +90,20 @@ async fn a_store_moves_by_a_backup() {
     // Onto what is there nothing is restored, nor from what is damaged.
     let before = lab.objects.list_all(&Prefix::Generations, 100).await.unwrap();
     let clash = backup::restore(&lab.objects, &file[..], true).await;
-    assert!(matches!(clash, Err(BackupError::Contended { .. })) || clash.is_ok(), "{clash:?}");
+    assert!(matches!(clash, Err(BackupError::NotEmpty { .. })), "{clash:?}");
     assert_eq!(lab.objects.list_all(&Prefix::Generations, 100).await.unwrap(), before);
     lab.empty_store().await;
+    // Another restore is at work: two would mix.
+    let mark = "probe/restore";
+    lab.objects.store().create(mark, "another".into()).await.unwrap();
+    let two = backup::restore(&lab.objects, &file[..], true).await;
+    assert!(matches!(two, Err(BackupError::Restoring { .. })), "{two:?}");
+    assert_eq!(lab.objects.get(&Key::Network).await.unwrap(), None);
+    lab.objects.store().delete(&[mark.to_owned()]).await.unwrap();
     backup::is_empty(&lab.objects).await.unwrap();
     let restored = backup::restore(&lab.objects, &file[..], true).await.unwrap();
     assert_eq!((restored.summary.objects, restored.summary.bytes), (taken.objects, taken.bytes));
+    assert!(!lab.objects.store().exists(mark).await.unwrap());
     assert_eq!(Chain::Generations.newest(&lab.objects, 0).await.unwrap(), Some(3));
     let nodes = lab.start_all().await;
     let next = lab.apply(4).await;

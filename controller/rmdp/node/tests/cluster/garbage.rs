@@ -1,17 +1,22 @@
 //! One bad object, one refusal: nothing stops by it, and somebody is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use outplane_rmdp_core::chain;
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::object::{Generation, Object};
+use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::chain::{Chain, Follower};
 use outplane_rmdp_node::daemon::newest_readable;
 use outplane_rmdp_node::generation::compiled;
 use outplane_rmdp_node::intents::Intents;
+use outplane_rmdp_node::recovery;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -125,6 +130,13 @@ async fn a_number_that_stands_alone_is_not_the_newest() {
     for key in [
         Key::Generation(u64::MAX),
         Key::Generation(1_000_003),
+        // Where a search looks.
+        Key::Generation(256),
+        Key::Generation(1 << 17),
+        Key::Config(64),
+        // Led to by the one before it alone.
+        Key::Generation((1 << 40) - 1),
+        Key::Generation(1 << 40),
         Key::Config(u64::MAX),
         Key::Config(70),
         Key::Probe(u64::MAX),
@@ -140,6 +152,12 @@ async fn a_number_that_stands_alone_is_not_the_newest() {
     lab.converged(2).await;
     let version = lab.set_config(&lab.config()).await;
     assert!(version < 5, "{version}");
+    // Recovery names what is to be deleted.
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    assert_eq!(store.generation, 2);
+    for key in [Key::Generation(256), Key::Generation(1 << 40), Key::Config(64)] {
+        assert!(store.strays.contains(&key), "{key}: {:?}", store.strays);
+    }
 }
 
 /// Garbage under the name of a queued task is written over by whoever queues that task: nobody else could say what it was.
@@ -223,4 +241,33 @@ async fn a_store_that_refuses_at_start_is_waited_for() {
     let _nodes = lab.start_all().await;
     assert!(later.is_finished());
     lab.converged(lab.apply(2).await).await;
+}
+
+/// All that leads to the last number is there: nothing can be appended behind it, and that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_numbers_is_named() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    for number in chain::path(chain::HIGHEST).into_iter().chain([chain::HIGHEST - 1]) {
+        put(&lab, &Key::Generation(number), GARBAGE).await;
+    }
+    let record = record(0, policy(lab.switches.keys(), 1));
+    let error = append(&lab.objects, &record, BTreeMap::new()).await.unwrap_err().to_string();
+    assert!(error.contains(&Key::Generation(chain::HIGHEST).path()), "{error}");
+}
+
+/// A generation that was copied from another store is neither carried out nor what switches are kept at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_of_another_network_is_left_out() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let _nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    let record = record(2, policy(lab.switches.keys(), 5));
+    let foreign = Generation { network: NetworkId::new(0xf), ..record };
+    assert!(lab.objects.create(&Key::Generation(2), &mut Object::Generation(foreign)).await.unwrap());
+    for node in ["d1", "c1"] {
+        alerted(&lab, node, "is of network 000000000000000f").await;
+    }
+    lab.assert_holds(1).await;
+    assert_eq!(lab.apply(4).await, 3);
+    lab.converged(3).await;
 }

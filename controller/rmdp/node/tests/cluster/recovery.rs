@@ -8,7 +8,8 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 use outplane_rmdp_core::task::NetworkId;
-use outplane_rmdp_node::backup;
+use outplane_rmdp_node::backup::{self, BackupError, Restored};
+use outplane_rmdp_node::network;
 use outplane_rmdp_node::recovery::{self, Memory, Plan, Source};
 use tokio::time::{sleep, timeout};
 
@@ -32,6 +33,20 @@ async fn backed_up(lab: &Lab) -> Vec<u8> {
     let mut file = Vec::new();
     backup::take(&lab.objects, &mut file, "tests").await.unwrap();
     file
+}
+
+/// The store is what it was then. Nodes that run write into it meanwhile, what they tell of themselves: that is found out,
+/// and it is done again.
+async fn put_back(lab: &mut Lab, backup: &[u8], as_it_was: bool) -> Restored {
+    for _ in 0..10 {
+        lab.empty_store().await;
+        match backup::restore(&lab.objects, backup, as_it_was).await {
+            Ok(restored) => return restored,
+            Err(BackupError::NotEmpty { .. } | BackupError::Contended { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("nodes write all the time");
 }
 
 /// Until a node is not ready, and says why with these words.
@@ -69,8 +84,9 @@ async fn recover(
     let without: BTreeSet<String> = without.iter().map(|name| (*name).to_owned()).collect();
     let plan = recovery::plan(&store, &nodes, &switches, &without);
     assert!(plan.unanswered.is_empty(), "{plan:?}");
-    let network = recovery::carry_out(&lab.objects, &plan, shared, "tests").await.unwrap();
-    (plan, network)
+    let carried = recovery::carry_out(&lab.objects, &plan, shared, "tests").await.unwrap();
+    assert_eq!(carried.is_set, shared.map(|_| true));
+    (plan, carried.network)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,8 +99,7 @@ async fn a_store_restored_from_a_backup_goes_on_after_one_recovery() {
     lab.converged(lab.apply(4).await).await;
     let last = lab.apply(5).await;
     lab.converged(last).await;
-    lab.empty_store().await;
-    let restored = backup::restore(&lab.objects, &backup[..], false).await.unwrap();
+    let restored = put_back(&mut lab, &backup, false).await;
     assert_eq!((restored.summary.generation, restored.as_it_was), (1, false));
     for node in nodes.values() {
         leaves_it_alone(node, "the store says no network any more").await;
@@ -165,8 +180,7 @@ async fn a_node_that_starts_remembers_what_was_before() {
     for node in nodes {
         node.drain().await;
     }
-    lab.empty_store().await;
-    backup::restore(&lab.objects, &backup[..], true).await.unwrap();
+    put_back(&mut lab, &backup, true).await;
     let starts = lab.start_with_file("c1", file(&lab));
     tokio::pin!(starts);
     tokio::select! {
@@ -194,8 +208,7 @@ async fn who_has_forgotten_hears_it_from_the_others() {
     let last = lab.apply(4).await;
     lab.converged(last).await;
     distributor.kill();
-    lab.empty_store().await;
-    backup::restore(&lab.objects, &backup[..], true).await.unwrap();
+    put_back(&mut lab, &backup, true).await;
     leaves_it_alone(&controller, "restored from a backup").await;
     let distributor = lab.start("d1").await;
     let told = async {
@@ -211,4 +224,78 @@ async fn who_has_forgotten_hears_it_from_the_others() {
     };
     timeout(PATIENCE, told).await.expect("d1 says what c1 knows");
     drop((controller, distributor));
+}
+
+/// Nothing was applied yet: starts and a configuration are all that tells that there was a network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_from_before_the_first_generation_waits_for_a_recovery() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    let (controller, distributor) = (lab.start("c1").await, lab.start("d1").await);
+    let backup = backed_up(&lab).await;
+    let last = lab.apply(3).await;
+    lab.converged(last).await;
+    controller.drain().await;
+    distributor.drain().await;
+    put_back(&mut lab, &backup, false).await;
+    let error = network::ensure(&lab.objects, "tests").await.unwrap_err().to_string();
+    assert!(error.contains("outplane store recover"), "{error}");
+    let starts = lab.start("c1");
+    tokio::pin!(starts);
+    tokio::select! {
+        _ = &mut starts => panic!("it gives the store a network, and numbers again"),
+        () = sleep(Duration::from_secs(3)) => {}
+    }
+    assert_eq!(lab.objects.get(&Key::Network).await.unwrap(), None);
+    let (plan, network) = recover(&lab, &BTreeMap::new(), None, &["c1", "d1"]).await;
+    assert_eq!(plan.remembered, last, "the switch knows");
+    let (controller, distributor) = tokio::join!(starts, lab.start("d1"));
+    assert!(lab.apply_in(network, 5).await > last);
+    drop((controller, distributor));
+}
+
+/// Nodes that wait for a configuration start when one is set: not before the numbers are lifted. One that is set by another
+/// meanwhile stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_is_set_last_and_over_no_other() {
+    let mut lab = Lab::new(&["leaf1"], 1, 1).await;
+    lab.empty_store().await;
+    let plan = |lab: &Lab| {
+        let objects = lab.objects.clone();
+        async move {
+            let (store, _) = recovery::read_store(&objects).await.unwrap();
+            recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new())
+        }
+    };
+    let made = plan(&lab).await;
+    // The node has no network, no epoch and no configuration.
+    let waits = lab.start("c1");
+    let recovers = async {
+        sleep(Duration::from_secs(1)).await;
+        recovery::carry_out(&lab.objects, &made, Some(&lab.config()), "tests").await.unwrap()
+    };
+    let (node, carried) = tokio::join!(waits, recovers);
+    assert_eq!(carried.is_set, Some(true));
+    assert_eq!(network::of(&lab.objects).await.unwrap(), Some(carried.network));
+    let made = plan(&lab).await;
+    let again = recovery::carry_out(&lab.objects, &made, Some("other"), "tests").await.unwrap();
+    assert_eq!(again.is_set, Some(false));
+    let (_, config) = recovery::read_store(&lab.objects).await.unwrap();
+    assert_eq!(config.unwrap().members.len(), lab.members.len());
+    drop(node);
+}
+
+/// Somebody applies while the store is recovered, who still takes it for what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_amid_a_recovery_is_covered() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    for rules in 1..=3 {
+        lab.apply(rules).await;
+    }
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    let plan = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+    assert_eq!(plan.generation, 4);
+    assert_eq!(lab.apply(4).await, 4);
+    let carried = recovery::carry_out(&lab.objects, &plan, None, "tests").await.unwrap();
+    let (after, _) = recovery::read_store(&lab.objects).await.unwrap();
+    assert_eq!((after.generation, after.of_generations), (5, Some(carried.network)));
 }
