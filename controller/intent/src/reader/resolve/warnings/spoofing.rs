@@ -11,6 +11,9 @@ use crate::reader::diagnostic::Code;
 use crate::reader::resolve::Resolver;
 use crate::reader::source::Place;
 
+/// A port of a switch, and a MAC address there.
+type Interface<'i> = (&'i (String, u16), [u8; 6]);
+
 pub(super) fn find(resolver: &mut Resolver<'_>, intent: &Intent) {
     let paired = || intent.switches.values().flat_map(|switch| switch.ports.values());
     if intent.segments.is_empty()
@@ -217,7 +220,7 @@ impl<'l> Look<'l> {
 
     /// Hosts that look like routers: what they forward is dropped.
     fn routers(&self, resolver: &Resolver<'_>, found: &mut Vec<(String, Problem)>) {
-        let mut macs: BTreeMap<(&(String, u16), [u8; 6]), BTreeSet<Option<String>>> = BTreeMap::new();
+        let mut macs: BTreeMap<Interface<'_>, BTreeSet<Option<String>>> = BTreeMap::new();
         for (name, host) in &self.intent.hosts {
             if let (Some(port), Some(mac)) = (&host.port, host.mac) {
                 macs.entry((port, mac)).or_default().insert(self.entered(name));
