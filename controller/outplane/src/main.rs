@@ -17,6 +17,7 @@ mod logging;
 mod names;
 mod node;
 mod output;
+mod plain;
 mod progress;
 mod requests;
 mod rules;
@@ -112,7 +113,7 @@ fn failed(format: Format, error: &anyhow::Error) {
 }
 
 fn said(format: Format, text: &str) {
-    let mut stderr = anstream::AutoStream::auto(std::io::stderr().lock());
+    let mut stderr = plain::Plain(anstream::AutoStream::auto(std::io::stderr().lock()));
     let _ = match format {
         Format::Text => writeln!(stderr, "{}: {text}", output::styled(output::BAD, "error")),
         Format::Json => writeln!(stderr, "{}", serde_json::json!({ "error": text })),

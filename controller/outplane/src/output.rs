@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
 use crate::cli::Format;
+use crate::plain::Plain;
 
 /// What was allowed.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -39,7 +40,7 @@ pub(crate) fn print(format: Format, report: &impl Report) -> anyhow::Result<()> 
             out.flush()
         }
         Format::Text => {
-            let mut out = BufWriter::new(anstream::AutoStream::auto(stdout));
+            let mut out = Plain(BufWriter::new(anstream::AutoStream::auto(stdout)));
             report.text(&mut out)?;
             out.flush()
         }
@@ -173,7 +174,8 @@ pub(crate) fn columns(
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().copied());
     for row in rows {
-        table.add_row(row);
+        // A cell is one line, whoever has written it.
+        table.add_row(row.into_iter().map(|cell| cell.replace(['\n', '\r'], " ")));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 2 } else { 0 }, 2));

@@ -2,11 +2,15 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output;
+
+/// How long work that blocks a thread may go on after its command's end.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// Runs a command's asynchronous part to its end; tasks that are left end with it.
 pub(crate) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
@@ -14,7 +18,10 @@ pub(crate) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    Ok(runtime.block_on(future))
+    let result = runtime.block_on(future);
+    // What waits for a file system that does not answer is left behind.
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    Ok(result)
 }
 
 /// Runs something until it ends, or until a signal: then there is no result.

@@ -126,6 +126,16 @@ impl Finder<'_> {
                     self.folder(&path, depth + 1);
                 }
             } else if path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known)) {
+                // A pipe that nobody writes would be waited for without end. On the command line one is meant.
+                if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+                    let shown = path.display().to_string();
+                    let message = format!("{shown} is no regular file");
+                    self.sink.push(
+                        fault(&shown, Code::File, message)
+                            .help("name it on the command line, or take it away"),
+                    );
+                    continue;
+                }
                 self.real_file(&path);
             }
         }

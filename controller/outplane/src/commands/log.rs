@@ -15,6 +15,7 @@ use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::node::{self, NodeArguments};
 use crate::output::{self, FAINT, HEAD, WARN, styled};
+use crate::plain::Plain;
 use crate::targets::Targets;
 
 /// Arguments of `log`.
@@ -105,7 +106,7 @@ fn print(format: Format, node: Option<&str>, line: PacketLine) -> anyhow::Result
         Format::Text => text(&shown),
     };
     output::write(|out| {
-        let mut out = anstream::AutoStream::auto(out);
+        let mut out = Plain(anstream::AutoStream::auto(out));
         writeln!(out, "{text}")?;
         out.flush()
     })

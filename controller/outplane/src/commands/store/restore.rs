@@ -80,6 +80,11 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 }
 
 async fn open(file: &Path) -> anyhow::Result<BufReader<File>> {
+    // A pipe would be waited for without end.
+    let metadata = fs::metadata(file).await.with_context(|| format!("cannot read {}", file.display()))?;
+    if !metadata.is_file() {
+        bail!("cannot read {}: it is no regular file", file.display());
+    }
     let opened = File::open(file).await.with_context(|| format!("cannot read {}", file.display()))?;
     Ok(BufReader::with_capacity(1 << 20, opened))
 }

@@ -12,7 +12,8 @@ use super::switches::Remembered;
 
 /// So far above what is remembered numbers begin where somebody was left out: whoever that is may know of more.
 const MARGIN: u64 = 1000;
-/// No network of ours is so far ahead of what its nodes and its log know: such an election id is a stranger's.
+/// Nobody of ours is so far ahead of all others: such a number is a mistake or a stranger's, and would leave few for those that
+/// come.
 const FAR: u64 = 1_000_000;
 
 /// What the store has.
@@ -75,17 +76,13 @@ pub fn plan(
     switches: &BTreeMap<String, Result<Remembered, String>>,
     without: &BTreeSet<String>,
 ) -> Plan {
-    let memories: Vec<&Memory> = nodes.values().filter_map(|node| node.as_ref().ok()).collect();
-    let known = memories.iter().flat_map(|memory| memory.networks().map(|(_, newest)| newest));
-    let by_nodes = known.max().unwrap_or(0).max(store.generation);
     let (mut left_out, mut unanswered) = (Vec::new(), Vec::new());
     let mut lacks = |one: Unanswered| {
         if without.contains(&one.name) { left_out.push(one) } else { unanswered.push(one) }
     };
-    for (name, node) in nodes {
-        if let Err(why) = node {
-            lacks(Unanswered::node(name, why));
-        }
+    let (memories, by_nodes, refused) = believed(store, nodes, without);
+    for (name, why) in refused {
+        lacks(Unanswered::node(name, &why));
     }
     for (name, (version, _)) in members_lost(store, &memories) {
         if !nodes.contains_key(name) {
@@ -107,6 +104,7 @@ pub fn plan(
                 );
                 lacks(Unanswered::switch(name, &why));
             }
+            Ok(_) if without.contains(name) => lacks(Unanswered::switch(name, LEFT_OUT)),
             Ok(told) => remembered = remembered.max(told.generation()),
             Err(why) => lacks(Unanswered::switch(name, why)),
         }
@@ -137,6 +135,54 @@ pub fn plan(
     let signs = signs(store, &memories, switches);
     let config_lost = memories.iter().map(|memory| memory.config).max().filter(|held| *held > store.config);
     Plan { before, remembered, generation, epochs, config_lost, signs, unanswered, left_out }
+}
+
+/// Whoever answers and is to be left out all the same.
+const LEFT_OUT: &str = "it has answered, and is left out";
+
+/// The memories that count, the newest generation that they or the store know, and why the other nodes' do not. One that is
+/// far above all others is believed by nobody: each may tell of a little more than those before it.
+fn believed<'n>(
+    store: &StoreState,
+    nodes: &'n BTreeMap<String, Result<Memory, String>>,
+    without: &BTreeSet<String>,
+) -> (Vec<&'n Memory>, u64, Vec<(&'n String, String)>) {
+    let (mut believed, mut refused, mut answered) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, node) in nodes {
+        match node {
+            Ok(_) if without.contains(name) => refused.push((name, LEFT_OUT.to_owned())),
+            Ok(memory) => answered.push((name, memory)),
+            Err(why) => refused.push((name, why.clone())),
+        }
+    }
+    let newest = |memory: &Memory| memory.networks().map(|(_, newest)| newest).max().unwrap_or(0);
+    let most = |memory: &Memory| memory.epochs.values().copied().max().unwrap_or(0);
+    answered.sort_by_key(|(name, memory)| (newest(memory), most(memory), *name));
+    let (mut generation, mut epochs) = (store.generation, store.epochs.clone());
+    for (name, memory) in answered {
+        let far = memory
+            .epochs
+            .iter()
+            .find(|(node, epoch)| **epoch > epochs.get(*node).copied().unwrap_or(0).saturating_add(FAR));
+        let why = match far {
+            _ if newest(memory) > generation.saturating_add(FAR) => format!("generation {}", newest(memory)),
+            Some((node, epoch)) => format!("epoch {epoch} of {node}"),
+            None => {
+                generation = generation.max(newest(memory));
+                for (node, epoch) in &memory.epochs {
+                    let known = epochs.entry(node.clone()).or_default();
+                    *known = (*epoch).max(*known);
+                }
+                believed.push(memory);
+                continue;
+            }
+        };
+        refused.push((
+            name,
+            format!("it tells of {why}, far above all that others know: that is nobody's of ours"),
+        ));
+    }
+    (believed, generation, refused)
 }
 
 /// Members of newer versions of the shared configuration than the store has, as nodes remember them: the version, and
@@ -335,6 +381,29 @@ mod tests {
         let made = plan(&state(5), &nodes, &far, &BTreeSet::new());
         assert_eq!((made.remembered, made.unanswered.len()), (7, 2));
         assert!(made.unanswered[0].why.contains("stranger"), "{made:?}");
+    }
+
+    #[test]
+    fn a_number_that_nobody_else_comes_near_lifts_nothing() {
+        for (generation, epoch) in [(1 << 47, 3), (7, 1 << 47)] {
+            let nodes = [memory("c1", 7, 3), memory("c2", generation, epoch)].into();
+            let made = plan(&state(5), &nodes, &BTreeMap::new(), &BTreeSet::new());
+            assert_eq!((made.remembered, made.generation), (7, 8));
+            assert_eq!(made.epochs, [("c1".to_owned(), 3)].into());
+            assert!(
+                made.unanswered[0].name == "c2" && made.unanswered[0].why.contains("far above"),
+                "{made:?}"
+            );
+        }
+    }
+
+    /// Whoever answers wrongly can be left out like one that does not answer.
+    #[test]
+    fn an_answer_can_be_taken_away() {
+        let nodes = [memory("c1", 7, 3), memory("c2", 9000, 1)].into();
+        let switches = [switch("leaf1", 9000)].into();
+        let made = plan(&state(5), &nodes, &switches, &["c2".to_owned(), "leaf1".to_owned()].into());
+        assert_eq!((made.remembered, made.generation, made.left_out.len()), (7, 7 + MARGIN, 2));
     }
 
     #[test]
