@@ -26,7 +26,7 @@ fuzz_target!(|packets: &str| {
         Ok(loaded) => {
             for expected in loaded.expectations.values().flat_map(|expectation| &expectation.packets) {
                 let packet =
-                    expected.packet.packet(&loaded.intent, loaded.intent.switches.keys().map(String::as_str));
+                    expected.packet.packets(&loaded.intent, loaded.intent.switches.keys().map(String::as_str));
                 // More documents may have come, with other switches.
                 assert!(
                     packet.is_ok() || loaded.intent.switches.len() > 1,

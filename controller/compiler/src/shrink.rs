@@ -28,7 +28,10 @@ pub fn is_much_less(before: usize, after: usize) -> bool {
     fewer >= FEW && fewer * 2 > before
 }
 
-/// The first kind of which there would be much less.
+/// Kinds whose last object is never lost unasked: a dump that forgot one looks as if nobody had any.
+const POLICIES: [&str; 3] = ["ClusterNetworkPolicies", "FilterPolicies", "NetworkPolicies"];
+
+/// The first kind of which there would be much less, or, of policies, none any more.
 pub fn between<K: AsRef<str> + Ord>(
     before: &BTreeMap<K, usize>,
     after: &BTreeMap<K, usize>,
@@ -36,7 +39,8 @@ pub fn between<K: AsRef<str> + Ord>(
     before.iter().find_map(|(kind, before)| {
         let after = after.get(kind).copied().unwrap_or(0);
         let what = kind.as_ref().to_owned();
-        is_much_less(*before, after).then_some(Shrunk { what, before: *before, after })
+        let last = *before > 0 && after == 0 && POLICIES.contains(&what.as_str());
+        (last || is_much_less(*before, after)).then_some(Shrunk { what, before: *before, after })
     })
 }
 
@@ -97,6 +101,20 @@ mod tests {
             (3, 100, false),
         ] {
             assert_eq!(is_much_less(before, after), much, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn the_last_policy_of_a_kind_is_much() {
+        let counts = |pairs: &[(&'static str, usize)]| pairs.iter().copied().collect::<BTreeMap<_, _>>();
+        let before = counts(&[("ClusterNetworkPolicies", 1), ("NetworkPolicies", 2), ("Hosts", 1)]);
+        for (after, lost) in [
+            (counts(&[("NetworkPolicies", 2), ("Hosts", 1)]), Some("ClusterNetworkPolicies")),
+            (counts(&[("ClusterNetworkPolicies", 1), ("Hosts", 1)]), Some("NetworkPolicies")),
+            (counts(&[("ClusterNetworkPolicies", 1), ("NetworkPolicies", 1)]), None),
+        ] {
+            let found = between(&before, &after);
+            assert_eq!(found.as_ref().map(|shrunk| shrunk.what.as_str()), lost);
         }
     }
 

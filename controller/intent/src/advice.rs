@@ -12,6 +12,7 @@ mod replies;
 mod space;
 #[cfg(test)]
 mod tests;
+mod twice;
 mod unreached;
 
 use jiff::Timestamp;
@@ -55,6 +56,11 @@ pub enum Kind {
     },
     /// What it allows is not answered.
     RepliesLost(Box<Lost>),
+    /// Its rate limit counts a packet twice, on the way through a router that is not ours.
+    CountedTwice {
+        /// The segments of the source and of the destination.
+        segments: [String; 2],
+    },
     /// What it lets through, or what answers that, may enter a segment by no port.
     NoEntrance {
         /// On this switch.
@@ -88,6 +94,7 @@ fn find_within(intent: &Intent, at: Timestamp, work: u64) -> Advice {
     let scene = replies::Scene::new(intent, &evaluator, &order, at);
     items.extend(replies::find(&scene, &mut work));
     items.extend(entering::find(&scene, &mut work));
+    items.extend(twice::find(&scene, &mut work));
     items.sort_by(|left, right| left.object.cmp(&right.object));
     let rules =
         |count: usize| if count == 1 { "1 rule was".to_owned() } else { format!("{count} rules were") };

@@ -91,7 +91,7 @@ spec:
         match reader::parse([("fuzz.yaml", format!("{BEFORE}{packets}"))]) {
             Ok(loaded) => {
                 for expected in loaded.expectations.values().flat_map(|expectation| &expectation.packets) {
-                    let packet = expected.packet.packet(&loaded.intent, std::iter::once("core"));
+                    let packet = expected.packet.packets(&loaded.intent, std::iter::once("core"));
                     prop_assert!(packet.is_ok(), "{packet:?}: {packets}");
                 }
                 Ok(true)

@@ -14,7 +14,7 @@ use crate::exit;
 /// Files and folders with policies are positional everywhere, in any order; folders are read recursively, `-` is
 /// standard input.
 #[derive(Debug, Parser)]
-#[command(name = "outplane", version, max_term_width = 110, after_help = exit::HELP, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "outplane", version, max_term_width = 110, after_help = exit::HELP, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

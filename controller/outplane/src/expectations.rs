@@ -33,7 +33,10 @@ pub(crate) struct Failed {
 
 /// Judges every packet on the switches that it is about, by what they should hold.
 pub(crate) fn failed(input: &Input, compiled: &Compiled) -> Failed {
-    let mut failed = Failed::default();
+    let mut failed = Failed {
+        errors: input.unjudged.iter().take(TOLD).cloned().collect(),
+        omitted: input.unjudged.len().saturating_sub(TOLD),
+    };
     if input.expectations.is_empty() {
         return failed;
     }
@@ -62,7 +65,9 @@ pub(crate) fn require(input: &Input, compiled: &Compiled, ignoring: Ignoring) ->
     }
     let number = count(errors.len() + omitted, "expectation does", "expectations do");
     let place = first.location().map(|place| format!(" ({place})")).unwrap_or_default();
-    tracing::warn!("{number} not hold, which is ignored, as asked for; the first: {first}{place}");
+    tracing::warn!(
+        "{number} not hold or cannot be judged, which is ignored, as asked for; the first: {first}{place}"
+    );
     Ok(())
 }
 
@@ -73,20 +78,26 @@ fn one(input: &Input, judge: &Judge<'_>, object: &str, expected: &ExpectedPacket
         let (severity, code) = (Severity::Error, Code::ExpectationFailed);
         input.sources.diagnostic(severity, code, object, Some(&expected.name), message)
     };
-    // The reader has made sure that it is a packet.
-    let answers = expected
-        .packet
-        .packet(&input.intent, judge.switches().filter(about))
-        .and_then(|packet| Ok((sentence(&packet), judge.outcomes(&packet, expected.packet.dst_mac)?)));
-    let (packet, answers) = match answers {
-        Ok(found) => found,
+    // The reader has made sure that it is a packet, or one for each pair of pods.
+    let packets = match expected.packet.packets(&input.intent, judge.switches().filter(about)) {
+        Ok(packets) => packets,
         Err(message) => return Some(fault(message)),
     };
-    let mut wrong = answers.iter().filter(|(switch, said)| about(switch) && !holds(expected, said));
-    let (switch, said) = wrong.next()?;
-    let others = wrong.count();
-    let likewise =
-        if others > 0 { format!(", and on {others} more otherwise than expected") } else { String::new() };
+    let mut wrong = Vec::new();
+    for packet in packets {
+        let answers = match judge.outcomes(&packet, expected.packet.dst_mac) {
+            Ok(answers) => answers,
+            Err(message) => return Some(fault(message)),
+        };
+        let other = answers.into_iter().filter(|(switch, said)| about(switch) && !holds(expected, said));
+        wrong.extend(other.map(|(switch, said)| (sentence(&packet), switch, said)));
+    }
+    let ((packet, switch, said), others) = wrong.split_first()?;
+    let likewise = match (others.len(), others.iter().any(|(other, ..)| other != packet)) {
+        (0, _) => String::new(),
+        (more, false) => format!(", and on {more} more otherwise than expected"),
+        (_, true) => format!(", and {} otherwise than expected", count(others.len(), "more is", "more are")),
+    };
     let mut error = fault(format!(
         "{packet}: expected {}; on switch {switch} it is {}{likewise}",
         wanted(expected),

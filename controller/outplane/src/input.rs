@@ -19,6 +19,8 @@ pub(crate) struct Input {
     pub(crate) intent: Intent,
     /// What should become of which packets.
     pub(crate) expectations: Expectations,
+    /// Why others of them cannot be judged.
+    pub(crate) unjudged: Vec<Diagnostic>,
     /// Where it was said.
     pub(crate) sources: Sources,
     /// Some of it came through a pipe, which may have ended early.
@@ -39,6 +41,7 @@ impl Input {
         Self {
             intent: loaded.intent,
             expectations: loaded.expectations,
+            unjudged: loaded.unjudged,
             sources: loaded.sources,
             piped: false,
             at,

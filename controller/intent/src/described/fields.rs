@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::reader::service;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 /// TCP flags by bit, from CWR (bit 7) down to FIN (bit 0), with the letters that tcpdump prints for them.
@@ -75,6 +76,17 @@ impl<'de> Deserialize<'de> for Protocol {
         }
         deserializer.deserialize_any(Names)
     }
+}
+
+/// A port's number.
+///
+/// # Errors
+/// What is wrong, and what the name of a service stands for.
+pub fn port_number(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| match service(text) {
+        Some(number) => format!("`{text}` is no number: the port of {text} is {number}"),
+        None => format!("`{text}` is no port: a number from 0 to 65535"),
+    })
 }
 
 /// TCP flags, as the byte in the header has them.

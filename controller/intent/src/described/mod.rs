@@ -6,12 +6,13 @@ mod fields;
 mod form;
 mod link;
 mod place;
+mod side;
 mod spec;
 
-use self::address::addresses;
 pub use fate::Fate;
-pub use fields::{Protocol, TcpFlags};
+pub use fields::{Protocol, TcpFlags, port_number};
 pub use form::{PacketForm, sentence};
 pub use link::{EtherType, LlcSpec, Snap, TagSpec};
 pub use place::{Mac, PortSpec};
+pub use side::Side;
 pub use spec::PacketSpec;

@@ -6,10 +6,38 @@ use crate::model::Intent;
 use crate::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
 
-use super::{EtherType, Fate, LlcSpec, Mac, PortSpec, Protocol, Snap, TagSpec, TcpFlags, addresses};
+use super::fields::port_number;
+use super::{EtherType, Fate, LlcSpec, Mac, PortSpec, Protocol, Side, Snap, TagSpec, TcpFlags};
 
 /// Source port of a packet that does not say: the first of the dynamic ports (RFC 6335), where clients' ports are.
 const SOURCE_PORT: u16 = 49_152;
+
+/// A port in JSON: a number, or its digits.
+fn port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    #[derive(Deserialize)]
+    struct Port(#[serde(deserialize_with = "number_or_text")] u16);
+    Ok(Option::<Port>::deserialize(deserializer)?.map(|Port(port)| port))
+}
+
+fn number_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    struct Form;
+    impl serde::de::Visitor<'_> for Form {
+        type Value = u16;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a port from 0 to 65535")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u16, E> {
+            number.try_into().map_err(|_| E::custom(format!("{number} is no port: they end at 65535")))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u16, E> {
+            port_number(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Form)
+}
 
 /// A packet as users describe it. What stands in for absent fields is said in docs/command.md.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -17,15 +45,17 @@ const SOURCE_PORT: u16 = 49_152;
 pub struct PacketSpec {
     /// What should become of it; in batches.
     pub expect: Option<Fate>,
-    /// Source: an address, a pod as `namespace/name`, or a host.
-    pub src: Option<String>,
+    /// Source: an address, a pod as `namespace/name`, a host, a node, or pods by their labels.
+    pub src: Option<Side>,
     /// Destination, likewise.
-    pub dst: Option<String>,
+    pub dst: Option<Side>,
     /// Protocol.
     pub proto: Option<Protocol>,
     /// Source port.
+    #[serde(default, deserialize_with = "port")]
     pub sport: Option<u16>,
     /// Destination port.
+    #[serde(default, deserialize_with = "port")]
     pub dport: Option<u16>,
     /// ICMP type.
     pub icmp_type: Option<u8>,
@@ -53,17 +83,48 @@ pub struct PacketSpec {
     pub segment: Option<String>,
 }
 
+/// Packets that are judged at most where sides mean several pods.
+const MOST_PACKETS: usize = 4096;
+
 impl PacketSpec {
-    /// The packet, as it is asked about on these switches. Names of pods and hosts become addresses.
+    /// The packet, as it is asked about on these switches; one for each pair of pods where its sides mean several. Names of
+    /// pods and hosts become addresses.
     ///
     /// # Errors
     /// What is wrong with it and the cure, in words.
-    pub fn packet<'s>(
+    pub fn packets<'s>(
         &self,
         intent: &Intent,
         switches: impl Iterator<Item = &'s str>,
-    ) -> Result<Packet, String> {
-        Ok(Packet { ingress: self.ingress(intent, switches)?, tags: self.tags()?, kind: self.kind(intent)? })
+    ) -> Result<Vec<Packet>, String> {
+        let (ingress, tags) = (self.ingress(intent, switches)?, self.tags()?);
+        let packet = |kind| Packet { ingress: ingress.clone(), tags: tags.clone(), kind };
+        Ok(self.kinds(intent)?.into_iter().map(packet).collect())
+    }
+
+    /// All that is wrong with it, each with the field that it is about, where it is about one.
+    pub fn problems<'s>(
+        &self,
+        intent: &Intent,
+        switches: impl Iterator<Item = &'s str>,
+    ) -> Vec<(Option<&'static str>, String)> {
+        let sides = [("src", &self.src), ("dst", &self.dst)];
+        let side = |(name, side): (&'static str, &Option<Side>)| {
+            let error = side.as_ref()?.addresses(intent).err()?;
+            Some((Some(name), format!("{name}: {error}")))
+        };
+        let mut problems: Vec<(Option<&'static str>, String)> = sides.into_iter().filter_map(side).collect();
+        let place = match (&self.port, &self.segment) {
+            (Some(_), None) => Some("port"),
+            (None, Some(_)) => Some("segment"),
+            _ => None,
+        };
+        problems.extend(self.ingress(intent, switches).err().map(|error| (place, error)));
+        problems.extend(self.tags().err().map(|error| (None, error)));
+        if !problems.iter().any(|(field, _)| matches!(field, Some("src" | "dst"))) {
+            problems.extend(self.kinds(intent).err().map(|error| (None, error)));
+        }
+        problems
     }
 
     fn tags(&self) -> Result<Vec<Tag>, String> {
@@ -99,17 +160,20 @@ impl PacketSpec {
         }
     }
 
-    fn kind(&self, intent: &Intent) -> Result<Kind, String> {
+    fn kinds(&self, intent: &Intent) -> Result<Vec<Kind>, String> {
         match (self.ether_type, self.llc, self.snap) {
             (None, None, None) => {}
-            (Some(EtherType(ether_type)), None, None) => return self.other(ether_type),
+            (Some(EtherType(ether_type)), None, None) => return Ok(vec![self.other(ether_type)?]),
             (None, Some(LlcSpec(llc)), None) | (None, None, Some(Snap(llc))) => {
                 self.addressless()?;
-                return Ok(Kind::Llc(llc));
+                return Ok(vec![Kind::Llc(llc)]);
             }
             _ => return Err("a frame has one of `ether_type`, `llc` and `snap`".to_owned()),
         }
-        let (src, dst) = self.pair(intent)?;
+        self.pairs(intent)?.into_iter().map(|(src, dst)| self.between(src, dst)).collect()
+    }
+
+    fn between(&self, src: IpAddr, dst: IpAddr) -> Result<Kind, String> {
         let protocol = match self.proto {
             Some(Protocol::Arp) => return self.arp(src, dst),
             // Who says ICMP means that of the addresses' family.
@@ -190,21 +254,37 @@ impl PacketSpec {
         self.whole("a frame that is not IP")
     }
 
-    /// The addresses: of the first family that both sides have.
-    fn pair(&self, intent: &Intent) -> Result<(IpAddr, IpAddr), String> {
-        let side = |name: &str, word: &Option<String>| {
-            let word = word
-                .as_deref()
+    /// The addresses of each pair of sides: of the first family that both have.
+    fn pairs(&self, intent: &Intent) -> Result<Vec<(IpAddr, IpAddr)>, String> {
+        let side = |name: &str, side: &Option<Side>| {
+            let side = side
+                .as_ref()
                 .ok_or_else(|| format!("`{name}` is missing: an address, namespace/pod or host"))?;
-            addresses(intent, word).map_err(|error| format!("{name}: {error}"))
+            side.addresses(intent).map_err(|error| format!("{name}: {error}"))
         };
         let (sources, destinations) = (side("src", &self.src)?, side("dst", &self.dst)?);
-        for source in &sources {
-            if let Some(destination) = destinations.iter().find(|d| d.is_ipv4() == source.is_ipv4()) {
-                return Ok((*source, *destination));
-            }
+        let number = sources.len().saturating_mul(destinations.len());
+        if number > MOST_PACKETS {
+            return Err(format!(
+                "src and dst mean {number} pairs of pods, and at most {MOST_PACKETS} are judged: say fewer"
+            ));
         }
-        Err("src and dst have no address family in common: one is IPv4, the other IPv6".to_owned())
+        let several =
+            matches!((&self.src, &self.dst), (Some(Side::Pods { .. }), _) | (_, Some(Side::Pods { .. })));
+        let mut pairs = Vec::new();
+        for (source, destination) in
+            sources.iter().flat_map(|source| destinations.iter().map(move |other| (source, other)))
+        {
+            // A pod's packets to itself are on no wire.
+            if several && source == destination {
+                continue;
+            }
+            pairs.push(pair(source, destination)?);
+        }
+        if pairs.is_empty() {
+            return Err("src and dst are the same pod, whose packets to itself reach no switch".to_owned());
+        }
+        Ok(pairs)
     }
 
     /// The protocol of a packet that does not say: what its other fields belong to, or TCP.
@@ -238,13 +318,24 @@ impl PacketSpec {
     }
 }
 
+/// Of the first family that both have.
+fn pair(sources: &[IpAddr], destinations: &[IpAddr]) -> Result<(IpAddr, IpAddr), String> {
+    let found = sources.iter().find_map(|source| {
+        let same = destinations.iter().find(|other| other.is_ipv4() == source.is_ipv4())?;
+        Some((*source, *same))
+    });
+    found
+        .ok_or_else(|| "src and dst have no address family in common: one is IPv4, the other IPv6".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<Packet, String> {
         let spec: PacketSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        spec.packet(&Intent::default(), std::iter::empty())
+        let mut packets = spec.packets(&Intent::default(), std::iter::empty())?;
+        packets.pop().ok_or_else(|| "none".to_owned())
     }
 
     fn v4(last: u8) -> IpAddr {

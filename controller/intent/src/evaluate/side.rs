@@ -166,7 +166,7 @@ impl<'a> Evaluator<'a> {
     /// None: no NetworkPolicy isolates the pod for this direction.
     fn isolation(&self, pod: &PodEntry<'a>, direction: Direction, packet: &Packet) -> Option<Side> {
         let peer = direction.peer(packet)?;
-        let mut isolated = None;
+        let mut isolated: Option<(&ObjectName, bool, bool)> = None;
         for (name, policy) in &self.policies(pod).network {
             let Some(rules) = network_rules(policy, direction) else { continue };
             for (n, rule) in rules.iter().enumerate() {
@@ -177,10 +177,14 @@ impl<'a> Evaluator<'a> {
                     return Some(Side::Allow { by: network_decider(name, format!("{direction}[{n}]")) });
                 }
             }
-            let (_, log) = isolated.get_or_insert((*name, false));
+            // One that lets nothing through is what people take the isolation from: it is named before the others.
+            let (known, bare, log) = isolated.get_or_insert((*name, rules.is_empty(), false));
+            if rules.is_empty() && !*bare {
+                (*known, *bare) = (*name, true);
+            }
             *log |= policy.log;
         }
-        let (name, log) = isolated?;
+        let (name, _, log) = isolated?;
         // "OR if the traffic source is the pod's local node" (NetworkPolicySpec.ingress).
         if direction == Direction::Ingress && pod.pod.node_addresses.contains(&peer) {
             return Some(Side::Allow { by: network_decider(name, LOCAL_NODE.to_owned()) });

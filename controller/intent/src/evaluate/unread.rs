@@ -144,11 +144,12 @@ impl Evaluator<'_> {
                 let isolating: Vec<_> = isolating
                     .filter_map(|(name, policy)| Some((*name, *policy, network_rules(policy, direction)?)))
                     .collect();
-                let (first, ..) = isolating.first()?;
+                // Who is named for an isolation is the first without rules, or else the first.
+                let (named, ..) = isolating.iter().min_by_key(|(.., rules)| !rules.is_empty())?;
                 let mut rules = isolating.iter().flat_map(|(.., rules)| *rules);
                 let everything = rules.any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
                 let log = isolating.iter().any(|(_, policy, _)| policy.log);
-                (!everything).then(|| (network_decider(first, "isolation".to_owned()), log))
+                (!everything).then(|| (network_decider(named, "isolation".to_owned()), log))
             })
         };
         of_cluster(ClusterTier::Admin).or_else(by_isolation).or_else(|| of_cluster(ClusterTier::Baseline))

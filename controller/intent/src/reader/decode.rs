@@ -224,6 +224,10 @@ impl Decoder<'_> {
         choices: &[(&str, T)],
         same: fn(&str, &str) -> bool,
     ) -> Option<T> {
+        if let Said::Boolean(_) | Said::Twofold(..) = at.said() {
+            self.no_word(at, what, choices.iter().map(|(word, _)| *word));
+            return None;
+        }
         let text = self.text(at, what)?;
         let found = choices.iter().find(|(word, _)| same(word, text));
         if let Some((_, value)) = found {
@@ -234,6 +238,14 @@ impl Decoder<'_> {
         let help = self.suggest(text, words).map(|word| format!("did you mean {word}?")).unwrap_or_default();
         self.error(Code::InvalidValue, at.place(), message, &help);
         None
+    }
+
+    /// `no` or `true` where one of some words is wanted: quotes are no cure.
+    fn no_word<'w>(&mut self, at: Cursor<'_>, what: &str, words: impl Iterator<Item = &'w str> + Clone) {
+        let said = at.raw().unwrap_or_default();
+        let code = if matches!(at.said(), Said::Twofold(..)) { Code::Ambiguous } else { Code::WrongType };
+        let message = format!("{what} must be {}, not {said}", one_of(words));
+        self.error(code, at.place(), message, "");
     }
 
     /// The word that was probably meant. Not looked for when nobody will see it: input can be nothing but typos.

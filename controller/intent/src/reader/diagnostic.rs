@@ -70,6 +70,8 @@ pub enum Code {
     Expired,
     /// Warning: what a rule lets through is not answered.
     RepliesLost,
+    /// Warning: a rate limit counts a packet twice.
+    RateLimit,
     /// Warning: any source address may enter, or one may not that can hardly be kept out on purpose.
     Spoofing,
     /// For faults that others find in an intent: something else becomes of a packet than an Expectation says.
@@ -80,7 +82,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::File,
         Self::Encoding,
         Self::Syntax,
@@ -106,6 +108,7 @@ impl Code {
         Self::Unused,
         Self::Expired,
         Self::RepliesLost,
+        Self::RateLimit,
         Self::Spoofing,
         Self::ExpectationFailed,
         Self::Capacity,
@@ -139,6 +142,7 @@ impl Code {
             Self::Unused => "unused",
             Self::Expired => "expired",
             Self::RepliesLost => "replies-lost",
+            Self::RateLimit => "rate-limit",
             Self::Spoofing => "spoofing",
             Self::ExpectationFailed => "expectation-failed",
             Self::Capacity => "capacity",

@@ -6,9 +6,11 @@ use std::str::FromStr;
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
 use super::network::spec_fields;
+use super::selector::selector;
 use super::source::{Place, Placed};
 use super::tree::{Cursor, Said};
-use crate::described::{EtherType, Fate, PacketSpec, TagSpec, TcpFlags};
+use crate::described::{EtherType, Fate, PacketSpec, Side, TagSpec, TcpFlags};
+use crate::model::LabelSelector;
 use crate::packet::TPIDS;
 
 /// An `Expectation` as it was said.
@@ -26,7 +28,9 @@ pub(crate) struct PacketDecl {
     pub(crate) expect: Option<Fate>,
     pub(crate) switch: Option<Placed<String>>,
     pub(crate) policy: Option<Placed<String>>,
-    pub(crate) rule: Option<String>,
+    pub(crate) rule: Option<Placed<String>>,
+    /// Errors were found in it: what follows from its fields would only be noise.
+    pub(crate) broken: bool,
     /// Where its fields are.
     pub(crate) places: BTreeMap<&'static str, Place>,
 }
@@ -69,6 +73,7 @@ pub(crate) fn expectation(
 }
 
 fn packet(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<PacketDecl> {
+    let before = decoder.sink.error_count();
     let fields = decoder.fields(at, "a packet")?;
     let mut said = Packet { decoder, at: fields.place(), fields, places: BTreeMap::new() };
     let name = said.text("name").unwrap_or_else(|| format!("packet-{number}"));
@@ -76,8 +81,8 @@ fn packet(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<Pa
     let expect = expect.and_then(|at| said.decoder.choice(at, "`expect`", &Fate::WORDS));
     let packet = PacketSpec {
         expect: None,
-        src: said.text("src"),
-        dst: said.text("dst"),
+        src: said.side("src"),
+        dst: said.side("dst"),
         proto: said.parsed("proto"),
         sport: said.number("sport", 0..=65535),
         dport: said.number("dport", 0..=65535),
@@ -96,14 +101,15 @@ fn packet(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<Pa
     };
     let switch = said.placed("switch");
     let policy = said.placed("policy");
-    let rule = said.text("rule");
-    if let (Some(at), None) = (said.places.get("rule").filter(|_| rule.is_some()), &policy) {
+    let rule = said.placed("rule");
+    if let (Some(rule), None) = (&rule, &policy) {
         let help = "say whose rule it is, as in `policy: FilterPolicy/edge`";
-        said.decoder.error(Code::MissingField, *at, "`rule` without `policy`", help);
+        said.decoder.error(Code::MissingField, rule.at, "`rule` without `policy`", help);
     }
     let Packet { decoder, at, fields, places } = said;
     fields.finish(decoder);
-    Some(PacketDecl { name, at, packet, expect, switch, policy, rule, places })
+    let broken = decoder.sink.error_count() > before;
+    Some(PacketDecl { name, at, packet, expect, switch, policy, rule, broken, places })
 }
 
 /// A packet's fields on the way to its values.
@@ -123,6 +129,22 @@ impl<'d> Packet<'_, '_, 'd> {
 
     fn text(&mut self, name: &'static str) -> Option<String> {
         self.placed(name).map(|placed| placed.value)
+    }
+
+    /// A word, or `{namespace: shop, podSelector: {matchLabels: {app: api}}}`.
+    fn side(&mut self, name: &'static str) -> Option<Side> {
+        let at = self.get(name)?;
+        let what = format!("`{name}`");
+        let Said::Mapping(_) = at.said() else { return self.decoder.text(at, &what).map(Side::from) };
+        let mut fields = self.decoder.fields(at, &what)?;
+        let namespace = fields.require(self.decoder, "namespace", "shop");
+        let namespace = namespace.and_then(|at| self.decoder.text(at, "`namespace`"));
+        let selected = match fields.get("podSelector") {
+            Some(at) => selector(self.decoder, at, "`podSelector`"),
+            None => Some(LabelSelector::default()),
+        };
+        fields.finish(self.decoder);
+        Some(Side::Pods { namespace: namespace?.to_owned(), selector: selected? })
     }
 
     fn placed(&mut self, name: &'static str) -> Option<Placed<String>> {

@@ -73,7 +73,7 @@ pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Pl
             }
         }
     }
-    if rules_at.is_none() && policy.default.is_none() {
+    if rules_at.is_none() && declared.default.is_none() {
         let help = "add `rules: [...]`, or `default: deny`";
         decoder.error(
             Code::MissingField,

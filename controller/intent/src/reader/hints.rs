@@ -231,6 +231,11 @@ pub(crate) fn protocol(text: &str) -> Option<String> {
         .map(|port| format!("write {{protocol: {}, port: {port}}}", protocol.to_uppercase()))
 }
 
+/// The port of a service.
+pub(crate) fn service(name: &str) -> Option<u16> {
+    SERVICES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, number)| *number)
+}
+
 /// What a port may mean that is no number: a service's name, or a range as others write it.
 pub(crate) fn port(text: &str) -> Option<String> {
     let known = SERVICES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));

@@ -45,6 +45,7 @@ pub use self::values::parse_mac;
 
 use self::decode::Problem;
 use self::diagnostic::Sink;
+pub(crate) use self::hints::service;
 use self::objects::Objects;
 use crate::advice;
 use crate::expectation::Expectations;
@@ -57,6 +58,8 @@ pub struct Loaded {
     pub intent: Intent,
     /// What should become of which packets.
     pub expectations: Expectations,
+    /// Why packets of Expectations cannot be judged: what they name is not there. Whoever judges them has to tell it.
+    pub unjudged: Vec<Diagnostic>,
     /// Where its objects and rules were said.
     pub sources: Sources,
     /// What looks like a mistake, in order of files and places.
@@ -93,6 +96,7 @@ pub fn advice(intent: &Intent, sources: &Sources, at: Timestamp) -> (Vec<Diagnos
         let code = match item.kind {
             advice::Kind::Unreached { .. } => Code::NeverMatches,
             advice::Kind::RepliesLost(_) => Code::RepliesLost,
+            advice::Kind::CountedTwice { .. } => Code::RateLimit,
             advice::Kind::NoEntrance { .. } => Code::Spoofing,
         };
         let rule = item.rule.as_deref();
@@ -163,8 +167,12 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
         }
         complete &= documents(&mut objects, &source, file, limits, &mut documents_left);
     }
-    let (intent, expectations) = resolve::resolve(&mut objects, limits, complete);
+    let (intent, expectations, mut unjudged) = resolve::resolve(&mut objects, limits, complete);
     let Objects { mut sink, sources, .. } = objects;
+    if !sink.errors.is_empty() {
+        sink.errors.append(&mut unjudged);
+    }
+    in_order(&mut unjudged, &sources);
     in_order(&mut sink.errors, &sources);
     in_order(&mut sink.warnings, &sources);
     if !sink.errors.is_empty() {
@@ -175,7 +183,7 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
         });
     }
     let (warnings, omitted_warnings) = (sink.warnings, sink.omitted_warnings);
-    Ok(Loaded { intent, expectations, sources, warnings, omitted_warnings })
+    Ok(Loaded { intent, expectations, unjudged, sources, warnings, omitted_warnings })
 }
 
 /// Reads a file's documents; whether all of them could be read.

@@ -175,6 +175,11 @@ impl Sources {
         self.objects.keys().map(String::as_str)
     }
 
+    /// The names of the rules that an object says, in order.
+    pub fn rules(&self, object: &str) -> impl Iterator<Item = &str> {
+        self.objects.get(object).into_iter().flat_map(|places| places.rules.keys().map(String::as_str))
+    }
+
     /// Where an object was said: its name's place.
     pub fn object(&self, object: &str) -> Option<Location> {
         self.location(self.objects.get(object)?.at)

@@ -406,6 +406,15 @@ fn answers_of_pods() {
         assert_eq!(found, [(Code::RepliesLost, said.to_owned())]);
         assert_eq!(advice(&format!("{pods}{cured}")), [], "{cured}");
     }
+    // A name server is said to be asked by all, itself too: it asks others outside all the same.
+    let open =
+        policy("kube-system", "{podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: 53}]}]}");
+    let all = asking.replace("{matchLabels: {kubernetes.io/metadata.name: shop}}}, egress", "{}}, egress");
+    for text in [open.clone(), format!("{open}{all}")] {
+        let found = advice(&format!("{pods}{text}"));
+        let said = "NetworkPolicy/kube-system/p: no policy says what the pods that it isolates may send: UDP gets out";
+        assert!(found.iter().any(|(_, one)| one.starts_with(said)), "{found:?}");
+    }
     // TCP's answers come back, and what a policy denies by name is meant so.
     let tcp = policy(
         "shop",

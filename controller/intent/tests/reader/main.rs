@@ -10,6 +10,7 @@ mod hostile;
 mod kinds;
 mod kubernetes;
 mod places;
+mod rates;
 mod yaml_versions;
 
 use outplane_intent::reader::{Loaded, parse};

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     /// With --dry-run: show every write, and how many there are by table
     #[arg(long, requires = "dry_run")]
     entries: bool,
-    /// With --dry-run: end with 2 if something would change
+    /// With --dry-run: end with 2 if something would change (and with 1, as always, if apply would refuse it)
     #[arg(long, requires = "dry_run")]
     detailed_exitcode: bool,
     /// P4Runtime election id; the controller with the highest one may write [default: microseconds since 1970, so that
@@ -193,7 +193,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let mut options = arguments.targets.options();
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
-        return plan::dry_run(targets, &options, compiled, push, &guard, show, format);
+        let plans = plan::dry_run(targets, &options, compiled, push, &guard, show, format)?;
+        return Ok(plans.exit_of_apply(show));
     }
     if arguments.force_pipeline {
         let empties = |target: &Target| {

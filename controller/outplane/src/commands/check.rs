@@ -197,6 +197,9 @@ impl Report for Checked {
         let found = input::found(self.errors.len() + more_errors, self.warnings.len() + more_warnings);
         match (self.ok, self.errors.is_empty(), self.warnings.is_empty()) {
             (true, _, true) => writeln!(out, "{}", styled(GOOD, "ok")),
+            (true, _, false) if self.objects.is_empty() => {
+                writeln!(out, "{}: {found}", styled(WARN, "nothing to apply"))
+            }
             (true, _, false) => writeln!(out, "{}: {found}", styled(WARN, "ok")),
             (false, true, _) => {
                 writeln!(out, "{}: {found}, and --strict lets none pass", styled(BAD, "failed"))

@@ -4,6 +4,7 @@
 mod store;
 mod switch;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -95,6 +96,35 @@ impl Arguments {
         (self.policy.is_empty() || self.policy.iter().any(policy))
             && (self.rule.is_empty() || self.rule.iter().any(rule))
             && self.targets.wants(&line.switch)
+    }
+}
+
+impl Arguments {
+    /// Says on standard error that of these lines none is of the policies and rules that are asked for, and of which they
+    /// are: a name that nobody has looks like one that denied nothing.
+    fn tell_if_none<'l>(&self, lines: impl Iterator<Item = &'l PacketLine>) {
+        const TOLD: usize = 10;
+        if self.policy.is_empty() && self.rule.is_empty() {
+            return;
+        }
+        let mut others = BTreeSet::new();
+        for line in lines {
+            if self.wants(line) {
+                return;
+            }
+            if let (Some(policy), Some(rule)) = (&line.policy, &line.rule) {
+                others.insert(format!("{policy}, rule {rule}"));
+            }
+        }
+        let more = others.len().saturating_sub(TOLD);
+        let told: Vec<String> = others.into_iter().take(TOLD).collect();
+        let there = match (told.is_empty(), more) {
+            (true, _) => "there are none at all".to_owned(),
+            (false, 0) => format!("there are some of {}", told.join("; ")),
+            (false, more) => format!("there are some of {}; and {more} more", told.join("; ")),
+        };
+        let text = format!("no packet that is asked for has a line: {there}");
+        let _ = writeln!(anstream::stderr(), "{}", styled(WARN, text));
     }
 }
 

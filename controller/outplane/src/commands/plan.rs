@@ -126,7 +126,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let compiled = compiled::compile(&input)?;
     expectations::require(&input, &compiled, arguments.ignoring)?;
     let (options, guard) = (arguments.targets.options(), Guard::new(&input, Allowed::default()));
-    dry_run(targets, &options, compiled, arguments.force_pipeline, &guard, arguments.show, format)
+    let push = arguments.force_pipeline;
+    let plans = dry_run(targets, &options, compiled, push, &guard, arguments.show, format)?;
+    Ok(plans.exit(arguments.show))
 }
 
 /// What `plan` and `apply --dry-run` do once they know what is desired.
@@ -138,7 +140,7 @@ pub(crate) fn dry_run(
     guard: &Guard,
     show: Show,
     format: Format,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Plans> {
     let one = |target: Target| {
         let state = compiled.switches.remove(&target.name);
         let digest = state.as_ref().map(compiled::digest).unwrap_or_default();
@@ -150,13 +152,7 @@ pub(crate) fn dry_run(
     let writes = switches.iter().filter_map(|about| about.result.as_ref()).map(|plan| plan.writes).sum();
     let plans = Plans { writes, switches };
     output::print(format, &plans)?;
-    Ok(if plans.switches.iter().any(|about| about.error.is_some()) {
-        Exit::Switch
-    } else if show.detailed_exitcode && plans.would_change() {
-        Exit::Changes
-    } else {
-        Exit::Done
-    })
+    Ok(plans)
 }
 
 /// What is asked about a switch.
@@ -203,6 +199,24 @@ fn changes(plan: &Plan) -> Vec<ChangeForm> {
 }
 
 impl Plans {
+    /// How `plan` ends.
+    fn exit(&self, show: Show) -> Exit {
+        if self.switches.iter().any(|about| about.error.is_some()) {
+            Exit::Switch
+        } else if show.detailed_exitcode && self.would_change() {
+            Exit::Changes
+        } else {
+            Exit::Done
+        }
+    }
+
+    /// How `apply --dry-run` ends: as `apply` would where that refuses the input.
+    pub(crate) fn exit_of_apply(&self, show: Show) -> Exit {
+        let refused = |plan: &SwitchPlan| plan.refused.is_some();
+        let mut plans = self.switches.iter().filter_map(|about| about.result.as_ref());
+        if plans.any(refused) { Exit::Failed } else { self.exit(show) }
+    }
+
     fn would_change(&self) -> bool {
         let change = |plan: &SwitchPlan| plan.writes > 0 || plan.pipeline == "push";
         self.switches.iter().filter_map(|about| about.result.as_ref()).any(change)

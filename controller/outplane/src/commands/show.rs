@@ -287,6 +287,15 @@ struct Counters {
     entries: Option<Vec<EntryCounter>>,
 }
 
+/// What stands below counters of pods' policies.
+const ISOLATION: &str = "rule isolation counts what it takes, also the answers that pass it in the end; what was denied is among the \
+                         drops";
+
+/// Whether a rule counts answers that pass it in the end, too.
+fn counts_answers(policy: &str, rule: &str) -> bool {
+    rule == "isolation" && policy.starts_with("NetworkPolicy/")
+}
+
 /// A rule's counter.
 #[derive(Serialize)]
 struct RuleCounter {
@@ -402,6 +411,9 @@ impl View for Counters {
             &[2, 3, 4],
             self.rules.iter().map(row),
         )?;
+        if self.rules.iter().any(|rule| counts_answers(&rule.policy, &rule.rule)) {
+            wrapped(out, 2, 4, &styled(FAINT, ISOLATION).to_string())?;
+        }
         match &self.drops {
             Some(drops) => drops.text(out)?,
             None => writeln!(out, "\n{}: the switch does not let them be read", styled(HEAD, "Drops"))?,

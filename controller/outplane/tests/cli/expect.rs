@@ -62,7 +62,18 @@ fn what_cannot_be_judged_is_an_error_with_its_place() {
         ("{src: 10.0.0.1, dst: web, tcp_flags: [SYN, OCK], expect: deny}", "invalid-value", "no TCP flags"),
         ("{src: 10.0.0.1, dst: web, tags: [{vlan: 4096}], expect: deny}", "invalid-value", "0 to 4095"),
         ("{src: 10.0.0.1, dst: web, switch: cor, expect: deny}", "unknown-reference", "did you mean core?"),
-        ("{src: 10.0.0.1, dst: web, policy: servers, expect: deny}", "unknown-reference", "no policy"),
+        (
+            "{src: 10.0.0.1, dst: web, policy: servers, expect: deny}",
+            "unknown-reference",
+            "did you mean FilterPolicy/servers?",
+        ),
+        (
+            "{src: 10.0.0.1, dst: web, policy: FilterPolicy/servers, rule: wob, expect: deny}",
+            "unknown-reference",
+            "did you mean web?",
+        ),
+        ("{src: {namespace: shop}, dst: web, expect: deny}", "unknown-reference", "no namespace `shop`"),
+        ("{src: {podSelector: {}}, dst: web, expect: deny}", "missing-field", "namespace"),
         ("{src: 10.0.0.1, dst: web, rule: web, expect: deny}", "missing-field", "`rule` without `policy`"),
         ("{src: 10.0.0.1, dst: web, port: nowhere, expect: deny}", "invalid-value", "nowhere"),
         ("{src: 10.0.0.1, dst: web, segment: offices, expect: deny}", "invalid-value", "no segment"),
@@ -84,6 +95,49 @@ fn what_cannot_be_judged_is_an_error_with_its_place() {
     let path = file(folder.path(), "wishes.yaml", &expecting("    []\n"));
     let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
     assert_eq!(found["errors"][0]["code"], "invalid-value", "{found}");
+}
+
+/// All that is wrong is told at once, and whoever knows it goes on.
+#[test]
+fn what_cannot_be_judged_is_ignored_where_that_is_said() {
+    let switch = SoftSwitch::start();
+    let folder = folder();
+    let wishes = expecting(
+        "  - {src: webb, dst: wob, switch: cor, policy: servers, expect: allow}\n\
+         \x20 - {src: 10.1.0.9, dst: web, dport: 443, expect: allow}\n\
+         \x20 - {src: shop/api-5d8f7b9c4-bbb0, dst: web, expect: allow}\n\
+         \x20 - {src: 10.0.0.1, dst: web, expect: allow, policy: FilterPolicy/gone, rule: web}\n",
+    );
+    let path = file(folder.path(), "wishes.yaml", &wishes);
+    let found = outplane(["check", CAMPUS, &path, "-o", "json"]).ends(1).json();
+    let lines: Vec<&Value> =
+        found["errors"].as_array().expect("a list").iter().map(|one| &one["line"]).collect();
+    assert_eq!(lines, [&json!(6), &json!(6), &json!(6), &json!(6), &json!(8), &json!(9)], "{found}");
+    assert_eq!(found["objects"]["FilterPolicy"], json!(5), "the rest is looked at all the same");
+    let run = outplane(["apply", CAMPUS, &path, "--address", &switch.address]).ends(1);
+    assert!(run.err.contains("no running pod `shop/api-5d8f7b9c4-bbb0`"), "{}", run.err);
+    outplane(["apply", CAMPUS, &path, "--address", &switch.address, "--ignore-expectations"]).ends(0);
+}
+
+/// A Deployment's pods have new names at each rollout.
+#[test]
+fn pods_are_meant_by_their_labels() {
+    let folder = folder();
+    let pods = "examples/kubernetes";
+    let expecting_api = |expect: &str, more: &str| {
+        let api = "{namespace: shop, podSelector: {matchLabels: {app: api}}}";
+        expecting(&format!("  - {{src: {api}, dst: shop/db-0, dport: 5432, expect: {expect}{more}}}\n"))
+    };
+    let path = file(folder.path(), "wishes.yaml", &expecting_api("allow", ", policy: NetworkPolicy/shop/db"));
+    outplane(["check", pods, &path]).ends(0);
+    let path = file(folder.path(), "wishes.yaml", &expecting_api("deny", ""));
+    let found = outplane(["check", pods, &path, "-o", "json"]).ends(1).json();
+    let message = found["errors"][0]["message"].as_str().expect("text");
+    assert!(message.contains("expected deny; on switch default it is allow"), "{found}");
+    let none = expecting_api("allow", "").replace("app: api", "app: nobody");
+    let path = file(folder.path(), "wishes.yaml", &none);
+    let found = outplane(["check", pods, &path, "-o", "json"]).ends(1).json();
+    assert_eq!(found["errors"][0]["code"], "unknown-reference", "{found}");
 }
 
 #[test]
@@ -130,7 +184,7 @@ fn apply_and_plan_refuse_unless_that_is_meant() {
     let run = command(with("apply", &["--ignore-expectations"])).output().expect("the binary starts");
     let words = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(0), "{words}");
-    assert!(words.contains("1 expectation does not hold, which is ignored"), "{words}");
+    assert!(words.contains("1 expectation does not hold or cannot be judged, which is ignored"), "{words}");
 }
 
 /// Two segments of one switch, and a router between them that may not send what it forwards.

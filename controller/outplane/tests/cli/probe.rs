@@ -107,7 +107,7 @@ fn nothing_is_no_intention_in_the_log() {
     let refused = |files: &str, what: &str| {
         let run = self::run(&lab, &format!("apply {files} --no-wait")).ends(1);
         assert!(run.err.contains(what) && run.err.contains("--allow-empty"), "{}", run.err);
-        let dry = self::run(&lab, &format!("apply {files} --dry-run")).ends(0).out;
+        let dry = self::run(&lab, &format!("apply {files} --dry-run")).ends(1).out;
         assert!(dry.contains("apply would refuse this: ") && dry.contains(what), "{dry}");
         let meant = self::run(&lab, &format!("apply {files} --dry-run --allow-empty -o json")).ends(0).json();
         assert!(meant["refused"].is_null() && meant["switches"][0]["refused"].is_null(), "{meant}");
@@ -154,7 +154,7 @@ fn much_less_out_of_a_pipe_has_to_be_meant_in_the_log() {
     for word in ["generation 1 has 9 Pods, and the input has 4", "--allow-shrink", "nothing was appended"] {
         assert!(refused.err.contains(word), "{word}: {}", refused.err);
     }
-    let dry = piped("--dry-run -o json", 4).ends(0).json();
+    let dry = piped("--dry-run -o json", 4).ends(1).json();
     assert!(dry["refused"].as_str().is_some_and(|why| why.contains("9 Pods")), "{dry}");
     piped("--no-wait", 5).ends(0);
     piped("--no-wait --allow-shrink", 1).ends(0);

@@ -104,7 +104,7 @@ fn a_batch_answers_every_line_in_order() {
         (r#"{"src":"10.1.0.9","dst":"10.2.0.10","ttl":3}"#, json!("unknown field `ttl`")),
         (
             r#"{"src":"10.1.0.9","dst":"10.2.0.10","icmp_type":8,"tcp_flags":null}"#,
-            json!(["allow", "FilterPolicy/servers", "ping"]),
+            json!(["allow", "FilterPolicy/pings", "ping"]),
         ),
     ];
     let input: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();

@@ -139,7 +139,8 @@ pub(super) fn compile(
 /// What concerns each pod in one direction.
 struct Concern {
     direction: Direction,
-    /// The first NetworkPolicy by name that isolates a pod, and whether any of them logs.
+    /// The NetworkPolicy that is named for the isolation of a pod, the first without rules or else the first by name, and
+    /// whether any of them logs.
     isolated: BTreeMap<PodIndex, (ObjectName, bool)>,
     /// Isolated pods that some rule lets everything pass to or from all the same.
     unrestricted: BTreeSet<PodIndex>,
@@ -170,8 +171,13 @@ impl Concern {
             said.replies = stricter(said.replies, replies);
             said.related_errors = stricter(said.related_errors, errors);
         };
-        for (name, policy) in &intent.network_policies {
-            let Some(rules) = network_rules(policy, direction) else { continue };
+        let policies = intent.network_policies.iter();
+        let mut policies: Vec<_> = policies
+            .filter_map(|(name, policy)| Some((name, policy, network_rules(policy, direction)?)))
+            .collect();
+        // Those that let nothing through are named before the others; within both, by name.
+        policies.sort_by_key(|(_, _, rules)| !rules.is_empty());
+        for (name, policy, rules) in policies {
             let everything = rules.iter().any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
             for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
                 isolated.entry(*pod).or_insert_with(|| (name.clone(), false)).1 |= policy.log;

@@ -119,7 +119,9 @@ impl<'i> Scene<'_, 'i> {
         if servers.is_empty() {
             servers.extend(ANYBODY);
         }
-        for (own, peer) in pairs(pods, &servers) {
+        // Who answers names asks others outside, whatever is said of those that ask it.
+        let resolvers: Vec<&Pod> = pods.iter().copied().filter(answers_names).collect();
+        for (own, peer) in pairs(pods, &servers).into_iter().chain(pairs(&resolvers, &ANYBODY)) {
             let Some((lost, verdict)) = self.ask(PortProtocol::Udp, own, peer, DNS, work) else { continue };
             let isolated =
                 verdict.policy.as_deref() == Some(object) && verdict.rule.as_deref() == Some("isolation");

@@ -92,7 +92,7 @@ fn allow_all_adds_up_with_deny_all() {
 }
 
 #[test]
-fn who_is_named_first_policy_by_name_first_rule() {
+fn who_is_named_first_policy_by_name_first_rule_and_a_default_deny() {
     let web = [rule(&[pods("pod=b")], "TCP/80"), rule(&[], "TCP/80"), rule(&[], "TCP/81")];
     nine_pods()
         .policy("x/2", ingress("", &web))
@@ -106,6 +106,11 @@ fn who_is_named_first_policy_by_name_first_rule() {
             ("y/b x/a tcp 82", "deny NetworkPolicy/x/1 isolation"),
             ("y/b x/b tcp 82", "deny NetworkPolicy/x/2 isolation"),
         ]);
+    // A default deny is what people take the isolation from, whatever it is called.
+    nine_pods().policy("x/allow", ingress("", &web)).policy("x/deny", ingress("", &[])).check(&[
+        ("y/b x/a tcp 81", "allow NetworkPolicy/x/allow ingress[2]"),
+        ("y/b x/a tcp 82", "deny NetworkPolicy/x/deny isolation"),
+    ]);
 }
 
 #[test]

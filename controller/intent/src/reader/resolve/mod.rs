@@ -80,7 +80,12 @@ impl Resolver<'_> {
 }
 
 /// Resolves everything that was read. What it finds wrong goes to the sink; the intent counts only without errors.
-pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) -> (Intent, Expectations) {
+/// Expectations that name what is not there come last, apart from the errors: they keep nobody from the rest.
+pub(crate) fn resolve(
+    objects: &mut Objects,
+    limits: &Limits,
+    complete: bool,
+) -> (Intent, Expectations, Vec<Diagnostic>) {
     let Objects { sink, sources, declared, skipped } = objects;
     let mut resolver = Resolver { sink, sources, declared, complete };
     let mut intent = Intent {
@@ -92,8 +97,12 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     intent.hosts = network::hosts(&mut resolver, &intent.segments);
     let lost = addresses::check(&mut resolver);
     filters::check(&mut resolver, &intent);
-    if resolver.sink.error_count() > 0 {
-        return (intent, Expectations::new());
+    // Faults of Expectations are faults of nothing else: all of theirs are told at once.
+    let of_expectation =
+        |error: &Diagnostic| error.object().is_some_and(|object| object.starts_with("Expectation/"));
+    let alone = resolver.sink.omitted_errors == 0 && resolver.sink.errors.iter().all(of_expectation);
+    if !alone {
+        return (intent, Expectations::new(), Vec::new());
     }
 
     intent.filters =
@@ -104,16 +113,18 @@ pub(crate) fn resolve(objects: &mut Objects, limits: &Limits, complete: bool) ->
     intent.defaults = declared.defaults.as_ref().map(|entry| entry.value).unwrap_or_default();
     intent.pods = pods(declared, &lost);
     intent.namespaces = namespaces(declared, &intent);
+    let before = resolver.sink.errors.len();
     let expectations = expectations::check(&mut resolver, &intent);
+    let unjudged = resolver.sink.errors.split_off(before);
     warnings::find(&mut resolver, &intent, skipped);
     // Skipped ones have been told, and folders without files.
-    let nothing = intent == Intent::default() && expectations.is_empty();
+    let nothing = intent == Intent::default() && expectations.is_empty() && unjudged.is_empty();
     if nothing && complete && skipped.is_empty() && !resolver.sources.files().is_empty() {
         let message = "there is no object in the input: nothing is meant by it";
         let warning = Diagnostic::new(Severity::Warning, Code::SelectsNothing, message);
         resolver.sink.push(warning.help("did the command that should have written it fail?"));
     }
-    (intent, expectations)
+    (intent, expectations, unjudged)
 }
 
 fn values<K: Ord + Clone, T: Clone>(map: &BTreeMap<K, super::declared::Entry<T>>) -> BTreeMap<K, T> {

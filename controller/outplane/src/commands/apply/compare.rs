@@ -92,7 +92,14 @@ pub(super) fn run(
         switch.refused = refused.remove(&switch.switch).map(said);
     }
     output::print(format, &compared)?;
-    Ok(if show.detailed_exitcode && compared.differences > 0 { Exit::Changes } else { Exit::Done })
+    let is_refused = compared.refused.is_some() || compared.switches.iter().any(|of| of.refused.is_some());
+    Ok(if is_refused {
+        Exit::Failed
+    } else if show.detailed_exitcode && compared.differences > 0 {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }
 
 /// The newest generation that can be carried out.

@@ -33,7 +33,7 @@ pub(crate) struct Allowed {
     #[arg(long)]
     pub(crate) allow_empty: bool,
     /// Apply input from a pipe that has much less than there was: of some kind of object (directly: of policies or rules
-    /// of a switch) less than half, and three fewer at least
+    /// of a switch) less than half, and three fewer at least, or of a kind of policy none any more
     #[arg(long)]
     pub(crate) allow_shrink: bool,
 }

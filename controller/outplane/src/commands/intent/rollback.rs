@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
             difference.refused = refused.into_values().next();
         }
         output::print(format, &difference)?;
-        return Ok(Exit::Done);
+        return Ok(if difference.refused.is_some() { Exit::Failed } else { Exit::Done });
     }
     if let Some(refused) = difference.refused {
         bail!(refused);

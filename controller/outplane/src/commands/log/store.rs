@@ -35,6 +35,7 @@ async fn show(arguments: &Arguments, format: Format, objects: &Objects) -> anyho
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     let (keys, _) = objects.list_all(&Prefix::Packets, MOST).await?;
     let batches = read(objects, keys, &mut last).await?;
+    arguments.tell_if_none(batches.iter().flat_map(|batch| &batch.lines));
     show_batches(arguments, format, batches, arguments.lines)?;
     if !arguments.follow {
         return Ok(());

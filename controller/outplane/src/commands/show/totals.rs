@@ -10,10 +10,11 @@ use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
+use super::{ISOLATION, counts_answers};
 use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::node::{self, NodeArguments};
-use crate::output::{self, FAINT, HEAD, Report, columns, grouped, styled};
+use crate::output::{self, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
 use crate::runtime;
 use crate::targets::Targets;
 
@@ -131,6 +132,9 @@ impl Report for Totals {
                 vec![rule.policy.clone(), rule.rule.clone(), grouped(rule.packets), grouped(rule.bytes)]
             };
             columns(out, &["policy", "rule", "packets", "bytes"], &[2, 3], switch.rules.iter().map(row))?;
+            if switch.rules.iter().any(|rule| counts_answers(&rule.policy, &rule.rule)) {
+                wrapped(out, 2, 4, &styled(FAINT, ISOLATION).to_string())?;
+            }
             if switch.left_out > 0 {
                 let left_out = grouped(switch.left_out);
                 writeln!(

@@ -217,6 +217,9 @@ impl Said {
                     self.again.as_ref().map(Again::text).unwrap_or_default()
                 )
             }
+            (Fate::Drop, Some(delivery)) => {
+                format!("drop: no policy denies it ({}), and it {}", self.answer.by(), delivery.text())
+            }
             (_, Some(delivery)) => format!("allow, {}, and it {}", self.answer.by(), delivery.text()),
             (_, None) => format!("allow, {}", self.answer.by()),
         }

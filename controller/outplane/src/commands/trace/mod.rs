@@ -12,7 +12,8 @@ use std::io::BufWriter;
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use outplane_intent::described::{
-    EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Snap, TagSpec, TcpFlags,
+    EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Side, Snap, TagSpec, TcpFlags,
+    port_number, sentence,
 };
 use outplane_intent::model::Intent;
 use serde::Serialize;
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
 #[group(id = "packet", multiple = true)]
 #[command(next_help_heading = "Packet")]
 struct PacketArguments {
-    /// Source: an address, a pod as NAMESPACE/POD, or a host of the files
+    /// Source: an address, a pod as NAMESPACE/POD, or a host or node of the files
     #[arg(long, value_name = "ADDRESS")]
     src: Option<String>,
     /// Destination, likewise
@@ -67,10 +68,10 @@ struct PacketArguments {
     #[arg(long, value_name = "PROTOCOL")]
     proto: Option<Protocol>,
     /// Source port [default: 49152]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port_number)]
     sport: Option<u16>,
     /// Destination port [default: 0]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port_number)]
     dport: Option<u16>,
     /// TCP flags, as in SYN,ACK [default: SYN, a new connection]
     #[arg(long, value_name = "FLAGS")]
@@ -122,8 +123,8 @@ impl PacketArguments {
     fn spec(&self) -> PacketSpec {
         PacketSpec {
             expect: None,
-            src: self.src.clone(),
-            dst: self.dst.clone(),
+            src: self.src.as_deref().map(Side::from),
+            dst: self.dst.as_deref().map(Side::from),
             proto: if self.arp { Some(Protocol::Arp) } else { self.proto },
             sport: self.sport,
             dport: self.dport,
@@ -188,7 +189,13 @@ fn one(
     format: Format,
 ) -> anyhow::Result<Exit> {
     let spec = arguments.packet.spec();
-    let packet = spec.packet(&input.intent, asked.iter().map(String::as_str)).map_err(Usage)?;
+    let packets = spec.packets(&input.intent, asked.iter().map(String::as_str)).map_err(Usage)?;
+    // Words mean one packet.
+    let packet = packets.into_iter().next().context("a packet has two sides")?;
+    let no_port = packet.ports().is_some() && arguments.packet.dport.is_none();
+    if no_port {
+        tracing::warn!("without --dport the packet is one to port 0, which hardly a rule names");
+    }
     let mut traced = report::Traced::new(&packet, judge.explain(&packet, spec.dst_mac), &input.sources);
     traced.unread(missing);
     let wanted = traced.expecting(arguments.expect);
@@ -204,9 +211,33 @@ struct Line {
     /// What should have become of it, where that is something else.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<Fate>,
+    /// Where sides mean several pods.
+    #[serde(flatten)]
+    pair: Option<Pair>,
     /// Only where switches differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     switches: Vec<SwitchLine>,
+}
+
+/// Which of several packets is told.
+#[derive(Serialize)]
+struct Pair {
+    /// How many were judged.
+    packets: usize,
+    /// This one, in words.
+    packet: String,
+}
+
+impl Line {
+    /// What is told first of several.
+    fn weight(&self) -> (bool, u8) {
+        let fate = match self.said.fate() {
+            Fate::Deny => 2,
+            Fate::Drop => 1,
+            Fate::Allow => 0,
+        };
+        (self.expected.is_some(), fate)
+    }
 }
 
 #[derive(Serialize)]
@@ -224,11 +255,23 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
             return Err("this is no JSON object: a packet is {\"src\": .., \"dst\": .., ..}".to_owned());
         }
         let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
-        let packet = spec.packet(intent, judge.switches())?;
-        let answers = judge.answers(&packet, spec.dst_mac)?;
-        let expected = spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.fate() != *expect));
-        unexpected.set(unexpected.get() + u64::from(expected.is_some()));
-        Ok(Line { expected, ..merged(answers) })
+        let packets = spec.packets(intent, judge.switches())?;
+        let number = packets.len();
+        let mut told: Option<Line> = None;
+        for packet in packets {
+            let answers = judge.answers(&packet, spec.dst_mac)?;
+            let expected =
+                spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.fate() != *expect));
+            let pair = (number > 1).then(|| Pair { packets: number, packet: sentence(&packet) });
+            let line = Line { expected, pair, ..merged(answers) };
+            // Of several the first is told that is not as expected, or else that passes least.
+            if told.as_ref().is_none_or(|told| line.weight() > told.weight()) {
+                told = Some(line);
+            }
+        }
+        let line = told.ok_or_else(|| "no packet is meant".to_owned())?;
+        unexpected.set(unexpected.get() + u64::from(line.expected.is_some()));
+        Ok(line)
     };
     let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     match batch::converse(std::io::stdin().lock(), output, answer) {
@@ -264,5 +307,5 @@ fn merged(answers: Vec<(&str, Said)>) -> Line {
         Vec::new()
     };
     let said = answers.into_iter().nth(decisive).map(|(_, said)| said).unwrap_or_default();
-    Line { said, expected: None, switches }
+    Line { said, expected: None, pair: None, switches }
 }
