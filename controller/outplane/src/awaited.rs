@@ -11,7 +11,7 @@ use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::output::{BAD, FAINT, GOOD, WARN, styled};
+use crate::output::{BAD, FAINT, GOOD, WARN, styled, wrapped};
 use crate::progress::{Line, Lines};
 use crate::runtime::Signals;
 use crate::standing::Standing;
@@ -74,6 +74,7 @@ pub(crate) async fn wait(
             switch,
             life: Life::new(id),
             told: String::new(),
+            reasons: BTreeSet::new(),
             seen: None,
         })
         .collect();
@@ -142,6 +143,8 @@ struct Watched {
     line: Line,
     /// The last news that were shown.
     told: String,
+    /// Why attempts have failed, as far as that was shown: each reason once.
+    reasons: BTreeSet<String>,
     /// When its decision was seen, since the append.
     seen: Option<Duration>,
 }
@@ -213,7 +216,7 @@ async fn why(objects: &Objects, watched: &[Watched]) -> Option<Why> {
     if watched.iter().all(|one| one.seen.is_some()) {
         return None;
     }
-    let Standing { nobody, says } = Standing::read(objects).await?;
+    let Standing { nobody, says } = Standing::asked(objects).await?;
     Some(Why { nobody, says })
 }
 
@@ -259,9 +262,15 @@ impl Watched {
                 }
                 Outcome::Done { .. } => format!("done by {} in {}", decision.owner, millis(since)),
                 Outcome::Superseded { by } => format!("superseded by generation {by}"),
+                Outcome::Failed { attempts, reason } if self.reasons.contains(reason) => {
+                    self.wish.failed(*attempts, "as said above")
+                }
                 Outcome::Failed { attempts, reason } => self.wish.failed(*attempts, reason),
             },
             (None, Some(attempt), _) => match &attempt.result {
+                Some(result) if self.is_told(attempts, &result.reason) => {
+                    format!("attempt {attempts} by {} failed likewise", result.owner)
+                }
                 Some(result) => format!("attempt {attempts} by {} failed: {}", result.owner, result.reason),
                 None => format!("claimed by {}, attempt {attempts}", attempt.claim.owner),
             },
@@ -272,8 +281,16 @@ impl Watched {
         self.tell(&text);
     }
 
+    /// Whether an attempt before this one has failed for the same reason.
+    fn is_told(&self, attempts: usize, reason: &str) -> bool {
+        let before = self.life.attempts.iter().take(attempts.saturating_sub(1));
+        before.filter_map(|attempt| attempt.result.as_ref()).any(|result| result.reason == reason)
+    }
+
     fn tell(&mut self, text: &str) {
         if self.told != text {
+            let results = self.life.attempts.iter().filter_map(|attempt| attempt.result.as_ref());
+            self.reasons.extend(results.map(|result| result.reason.clone()));
             text.clone_into(&mut self.told);
             self.line.news(text);
         }
@@ -369,13 +386,26 @@ impl SwitchEnd {
             (None, state) => writeln!(out, "  {name}: {state}")?,
             (Some(error), "superseded") => writeln!(out, "  {name}: {}", styled(WARN, error))?,
             (Some(error), _) if self.wish == Wish::Answered => {
-                writeln!(out, "  {name}: {}", styled(BAD, error))?;
+                wrapped(out, 2, 4, &format!("{name}: {}", styled(BAD, error)))?;
             }
-            (Some(error), _) => writeln!(out, "  {name}: {}: {error}", styled(BAD, "not converged"))?,
+            (Some(error), _) => {
+                wrapped(out, 2, 4, &format!("{name}: {}: {error}", styled(BAD, "not converged")))?;
+            }
         }
-        for failed in &self.failed_attempts {
-            let Failed { attempt, by, reason } = failed;
-            writeln!(out, "    attempt {attempt} by {by} failed: {reason}")?;
+        let mut told = self.error.clone().unwrap_or_default();
+        for Failed { attempt, by, reason } in &self.failed_attempts {
+            // A reason is told once.
+            if told.contains(reason.as_str()) {
+                writeln!(out, "    attempt {attempt} by {by} failed likewise")?;
+            } else {
+                wrapped(out, 4, 6, &format!("attempt {attempt} by {by} failed: {reason}"))?;
+                told.push_str(reason);
+            }
+        }
+        if *state == "failed" && self.wish == Wish::Converged {
+            let goes_on =
+                "its keeper goes on trying by itself, until a newer generation: `outplane status` shows it";
+            writeln!(out, "    {}", styled(FAINT, goes_on))?;
         }
         if let Some(report) = &self.report {
             writeln!(out, "    {}", styled(FAINT, report))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::unistd::{Uid, User};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::daemon;
@@ -157,8 +158,12 @@ pub(crate) fn author_name(text: &str) -> Result<String, String> {
 
 /// User and host, as far as known: who set or applied something.
 pub(crate) fn author() -> String {
-    let user =
-        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let named = |variable: &str| std::env::var(variable).ok().filter(|user| !user.is_empty());
+    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| {
+        let uid = Uid::effective();
+        let user = User::from_uid(uid).ok().flatten();
+        user.map_or_else(|| format!("uid-{uid}"), |user| user.name)
+    });
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     if host.is_empty() { user } else { format!("{user}@{host}") }

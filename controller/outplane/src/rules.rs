@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use outplane_compiler::rules::{RuleChange, RuleChanged, RuleChanges};
 use outplane_intent::changes::{Change, Changed};
 
-use crate::output::{BAD, FAINT, GOOD, WARN, count, styled};
+use crate::output::{BAD, FAINT, GOOD, WARN, count, styled, wrapped};
 
 /// Lines that are printed for people.
 const MOST: usize = 200;
@@ -34,7 +34,7 @@ pub(crate) fn rules(changes: &RuleChanges, out: &mut dyn Write) -> io::Result<()
     }
     if !changes.shared.is_empty() {
         let shared = shared(&changes.shared);
-        writeln!(out, "  {}", styled(FAINT, format_args!("~ for all policies: {shared}")))?;
+        wrapped(out, 2, 4, &styled(FAINT, format_args!("~ for all policies: {shared}")))?;
     }
     Ok(())
 }

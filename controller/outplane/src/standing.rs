@@ -1,5 +1,7 @@
-//! Which nodes are up, by their statuses in the store, and what they say: for commands that wait for them.
+//! Which nodes are up, by their statuses in the store, and what they say: for commands that wait for them. Nodes that wait
+//! write no status: they are asked themselves, where the shared configuration says where their pages are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
@@ -7,13 +9,62 @@ use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{NodeStatus, Object};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::{self, LEFT};
+use outplane_rmdp_node::http;
+use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 
 /// A status that is older than this is stale: nodes write theirs every 5 s.
 pub(crate) const STALE: Duration = Duration::from_secs(15);
 
+/// Nodes write their statuses so often.
+const WRITTEN: Duration = Duration::from_secs(5);
+
 /// Alerts that are quoted.
 const QUOTED: usize = 3;
+
+/// How long a node may take to say how it is.
+const ASKED: Duration = Duration::from_secs(1);
+
+/// What to do where the store is not the nodes' any more.
+const CURE: &str = "`outplane store recover` says who remembers what (docs/operations.md)";
+
+/// Why the store is not one that anybody can work with, if that shows in it.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn of_store(objects: &Objects) -> Result<Option<String>, outplane_rmdp_node::Error> {
+    match network::of(objects).await {
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => Ok(Some(format!(
+            "the store says no network (its object `network` is gone): nodes wait; was it restored from a backup? {CURE}"
+        ))),
+        Err(outplane_rmdp_node::Error::Object(error)) => {
+            Ok(Some(format!("the store's network cannot be read: {error}; {CURE}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Why members do not work with this store, in their own words, by name: asked at their pages, a second at most. Who says
+/// nothing of the kind, or does not answer, is not in it.
+pub(crate) async fn waits(objects: &Objects, config: &SharedConfig) -> BTreeMap<String, Vec<String>> {
+    let pages = config.members.iter().filter_map(|member| Some((member.name.clone(), member.http?)));
+    let (told, store) = tokio::join!(http::told(pages.collect(), ASKED), network::of(objects));
+    let store = store.ok().flatten().map(|network| network.to_string());
+    let why = |told: http::Told| {
+        let other = match (&store, &told.network) {
+            (Some(store), Some(own)) if store != own => Some(format!(
+                "it is of network {own}, and the store is of network {store}: was the bucket made anew, or does an endpoint lead to \
+                 another store? {CURE}"
+            )),
+            _ => None,
+        };
+        // What it says itself has the cure.
+        if told.lacks.is_empty() { other.into_iter().collect() } else { told.lacks }
+    };
+    let waits = told.into_iter().map(|(name, told)| (name, why(told)));
+    waits.filter(|(_, why)| !why.is_empty()).collect()
+}
 
 /// A member's status; none that can be read is none.
 ///
@@ -59,6 +110,28 @@ impl Standing {
         Some(Self::of(&config, &statuses))
     }
 
+    /// The same, and what those say themselves that are not up.
+    pub(crate) async fn asked(objects: &Objects) -> Option<Self> {
+        let mut standing = Self::read(objects).await?;
+        let (_, config) = daemon::newest_config(objects).await.ok()??;
+        let mut statuses = Vec::new();
+        for member in &config.members {
+            statuses.extend(status(objects, &member.name).await.ok()?);
+        }
+        standing.nobody.extend(controllers(&config, &statuses));
+        let waits = waits(objects, &config).await;
+        for (name, why) in
+            waits.into_iter().flat_map(|(name, all)| all.into_iter().map(move |why| (name.clone(), why)))
+        {
+            // What a status has told already is told once.
+            let is_told = standing.says.iter().any(|said| said.starts_with(&name) && said.ends_with(&why));
+            if standing.says.len() < QUOTED && !is_told {
+                standing.says.push(format!("{name} says: {why}"));
+            }
+        }
+        Some(standing)
+    }
+
     /// By the members' statuses.
     fn of(config: &SharedConfig, statuses: &[NodeStatus]) -> Self {
         let mut standing = Self { nobody: nobody(config, statuses), says: Vec::new() };
@@ -94,6 +167,40 @@ pub(crate) fn nobody(config: &SharedConfig, statuses: &[NodeStatus]) -> Vec<Stri
         }
     }
     nobody
+}
+
+/// How long ago controllers were heard, by their own statuses and by the others'; none: of them nobody is up, as
+/// [`nobody`] says.
+fn controllers(config: &SharedConfig, statuses: &[NodeStatus]) -> Option<String> {
+    let of_role = || config.members.iter().filter(|member| member.role == Role::Controller);
+    let live = |name: &str| statuses.iter().any(|status| status.node == name && is_live(status));
+    if !of_role().any(|member| live(&member.name)) {
+        return None;
+    }
+    let heard: Vec<(&str, Option<u64>)> = of_role()
+        .map(|member| {
+            let name = member.name.as_str();
+            let ago = |status: &NodeStatus| {
+                if status.node == name {
+                    return (status.receiver != LEFT).then(|| age(status.at_ms));
+                }
+                let ms = status.heard.get(name)?.ms?;
+                Some(Duration::from_millis(ms) + age(status.at_ms))
+            };
+            (name, statuses.iter().filter_map(ago).min().map(|ago| ago.as_secs()))
+        })
+        .collect();
+    let last = heard.iter().filter_map(|(_, ago)| *ago).min()?;
+    let each: Vec<String> = heard
+        .iter()
+        .map(|(name, ago)| ago.map_or_else(|| format!("{name} never"), |ago| format!("{name} {ago} s ago")))
+        .collect();
+    let each = each.join(", ");
+    Some(if last > WRITTEN.as_secs() {
+        format!("no controller has been heard for {last} s ({each})")
+    } else {
+        format!("controllers were heard: {each}")
+    })
 }
 
 /// How a node is that does not work.
@@ -172,6 +279,26 @@ pub(crate) mod tests {
         );
         // Whoever is gone says nothing of now.
         assert_eq!(standing.says, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_known_of_controllers_is_said() {
+        let heard = |ms| {
+            let at = outplane_rmdp_core::object::HeardAt { ms: Some(ms), ..Default::default() };
+            NodeStatus { heard: [("c1".to_owned(), at)].into(), ..status("d1", 1100, &[]) }
+        };
+        let dead = [status("c1", 9100, &[]), status("c2", 6100, &[]), heard(6000)];
+        assert_eq!(
+            controllers(&config(), &dead).as_deref(),
+            Some("no controller has been heard for 6 s (c1 7 s ago, c2 6 s ago)")
+        );
+        let up = [status("c1", 4100, &[]), heard(100)];
+        assert_eq!(
+            controllers(&config(), &up).as_deref(),
+            Some("controllers were heard: c1 1 s ago, c2 never")
+        );
+        // That is told as such.
+        assert_eq!(controllers(&config(), &[status("c1", 60_000, &[]), heard(50_000)]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod store;
 mod switch;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use outplane_rmdp_core::object::PacketLine;
@@ -136,8 +136,14 @@ fn print(format: Format, node: Option<&str>, line: PacketLine) -> anyhow::Result
         Format::Text => text(&shown),
     };
     output::write(|out| {
+        let person = format == Format::Text && out.is_terminal();
         let mut out = Plain(anstream::AutoStream::auto(out));
-        writeln!(out, "{text}")?;
+        // A line for a packet stays whole for programs.
+        if person {
+            output::wrapped(&mut out, 0, 4, &text)?;
+        } else {
+            writeln!(out, "{text}")?;
+        }
         out.flush()
     })
 }

@@ -18,11 +18,11 @@ use serde::Serialize;
 use self::nodes::{NodeForm, nodes};
 use self::packets::Packets;
 use self::switches::SwitchForm;
-use super::tasks::{TaskLine, recent, table};
+use super::tasks::{Recent, TaskLine, recent, table};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
-use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, styled, wrapped};
 use crate::runtime;
 use crate::standing;
 
@@ -46,10 +46,15 @@ struct Status {
     at: String,
     /// Version of the shared configuration.
     config: u64,
+    /// Why nobody can work with the store as it is, in words; null: they can.
+    unusable: Option<String>,
     /// Roles that nobody up has, in words.
     lacking: Vec<String>,
     nodes: Vec<NodeForm>,
     switches: Vec<SwitchForm>,
+    /// The newest generation, if a recovery has left it: it wants nothing, and switches hold what they held. Null: there is
+    /// none, or it wants something.
+    placeholder: Option<u64>,
     packets: Packets,
     endpoints: Vec<EndpointForm>,
     degraded: Vec<Degraded>,
@@ -111,7 +116,9 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         _ => None,
     });
     let (packets, tasks) = (Packets::read(objects), recent(objects, GENERATIONS));
-    let (statuses, alerts, kept, packets, tasks) = tokio::join!(statuses, alerts, kept, packets, tasks);
+    let (unusable, waits) = (standing::of_store(objects), standing::waits(objects, &config));
+    let (statuses, alerts, kept, packets, tasks, unusable, waits) =
+        tokio::join!(statuses, alerts, kept, packets, tasks, unusable, waits);
     let endpoints = objects.store().endpoints().into_iter().map(|stats| EndpointForm {
         state: match stats.state {
             EndpointState::Avoided(_) => "avoided",
@@ -126,17 +133,20 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     });
     let statuses = statuses?;
     let lacking = standing::nobody(&config, &statuses);
-    let nodes = nodes(&config, statuses);
+    let nodes = nodes(&config, statuses, waits);
     let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
+    let unusable = unusable?;
     degraded.extend(alerts?.into_iter().map(Degraded::from));
-    let (at, tasks) = (node::time(clock::unix_millis()), tasks?);
+    let (at, Recent { lines: tasks, placeholder }) = (node::time(clock::unix_millis()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), switches::forms(kept?, &tasks));
     Ok(Status {
         at,
         config: version,
+        unusable,
         lacking,
         nodes,
         switches,
+        placeholder,
         packets: packets?,
         endpoints,
         degraded,
@@ -180,8 +190,11 @@ impl Report for Status {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Nodes (configuration {})", self.config)))?;
         writeln!(out, "  {}", styled(FAINT, format_args!("as of {}", self.at)))?;
-        nodes::text(&self.nodes, &self.lacking, out)?;
-        switches::text(&self.switches, out)?;
+        if let Some(unusable) = &self.unusable {
+            wrapped(out, 2, 4, &styled(BAD, unusable))?;
+        }
+        nodes::text(&self.nodes, &self.lacking, &switches::reasons(&self.switches), out)?;
+        switches::text(&self.switches, self.placeholder, out)?;
         self.packets.text(out)?;
         writeln!(out, "\n{}", styled(HEAD, "Store"))?;
         let rows = self.endpoints.iter().map(|endpoint| {
@@ -195,7 +208,11 @@ impl Report for Status {
         });
         columns(out, &["endpoint", "state", "p50, ms", "failures", "timeouts"], &[2, 3, 4], rows)?;
         writeln!(out, "\n{}", styled(HEAD, "Degraded"))?;
-        if self.degraded.is_empty() {
+        let waiting = self.nodes.iter().filter(|node| node.is_waiting()).count();
+        if waiting > 0 {
+            let wait = count(waiting, "node waits", "nodes wait");
+            writeln!(out, "  {}", styled(BAD, format_args!("{wait}, see above")))?;
+        } else if self.degraded.is_empty() && self.unusable.is_none() && self.lacking.is_empty() {
             writeln!(out, "  {}", styled(GOOD, "nobody"))?;
         }
         for Degraded { node, of, hard, reason, by, since, age, left_behind } in &self.degraded {
@@ -209,7 +226,7 @@ impl Report for Status {
             };
             let told = styled(FAINT, told);
             let what = if *of == "silent" { "is silent".to_owned() } else { format!("as {of}") };
-            writeln!(out, "  {node} {what} ({mark}): {reason}; {told}")?;
+            wrapped(out, 2, 4, &format!("{node} {what} ({mark}): {reason}; {told}"))?;
         }
         writeln!(out, "\n{}", styled(HEAD, "Last tasks"))?;
         if self.tasks.is_empty() {

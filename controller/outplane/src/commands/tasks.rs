@@ -9,7 +9,7 @@ use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
 use outplane_rmdp_core::task::{Event, TransactionId, Work};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::generation::parsed;
+use outplane_rmdp_node::generation::{is_placeholder, parsed};
 use outplane_rmdp_node::life::{self, Life};
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
@@ -29,6 +29,9 @@ const GENERATIONS: usize = 3;
 /// Entries of the log of audits that are listed to find the newest, and those that are shown.
 const MOST_AUDITS: usize = 10_000;
 const RECENT_AUDITS: usize = 5;
+
+/// Generations that recoveries have left, which are passed over: each leaves one.
+const MOST_PLACEHOLDERS: usize = 8;
 
 /// Tasks that are listed as recent, of generations and of probes each.
 const MOST_RECENT: usize = 200;
@@ -173,18 +176,33 @@ async fn tasks(node: &Node) -> anyhow::Result<Tasks> {
             pending.push(TaskLine::of(&life, None));
         }
     }
-    let recent = recent(objects, GENERATIONS).await?;
+    let recent = recent(objects, GENERATIONS).await?.lines;
     Ok(Tasks { complete, pending, recent })
 }
 
-/// The tasks of the newest generations, of as many probes, and of a few audits.
-pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Vec<TaskLine>> {
+/// What the newest entries of the logs have come to.
+pub(crate) struct Recent {
+    pub(crate) lines: Vec<TaskLine>,
+    /// The newest generation, if it only takes its number: a recovery has left it, and nobody has to hold anything by it.
+    pub(crate) placeholder: Option<u64>,
+}
+
+/// The tasks of the newest generations that want something, of as many probes, and of a few audits.
+pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Recent> {
     let numbers = Chain::Generations.numbers(objects, 0).await?;
-    let mut lines = Vec::new();
-    'generations: for number in numbers.iter().rev().take(generations) {
+    let (mut lines, mut placeholder, mut wanted) = (Vec::new(), None, 0);
+    'generations: for number in numbers.iter().rev().take(generations + MOST_PLACEHOLDERS) {
+        if wanted == generations {
+            break;
+        }
         let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await? else {
             continue;
         };
+        if is_placeholder(&record) {
+            placeholder = placeholder.or((Some(number) == numbers.last()).then_some(*number));
+            continue;
+        }
+        wanted += 1;
         let network = record.network;
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
         // A bad generation has no tasks; the distributors' status tells why.
@@ -219,7 +237,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         let life = Life::read(objects, task.id()).await?;
         lines.push(TaskLine::of(&life, Some(task.event())));
     }
-    Ok(lines)
+    Ok(Recent { lines, placeholder })
 }
 
 impl TaskLine {

@@ -86,12 +86,20 @@ fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
 
     let restored = run(&lab, &format!("store restore {file} --dir {folder}")).ends(0);
     assert!(restored.out.contains("outplane store recover"), "{}", restored.out);
+    assert!(restored.out.contains("restored/keys: give them to the nodes"), "{}", restored.out);
     lab.replace_store("restored");
     status(&lab, "nodes say that the store is not what it was", |nodes| {
         nodes.iter().all(|node| node["estranged"].as_str().is_some_and(|why| why.contains("no network")))
     });
     let refused = run(&lab, &format!("apply {} --config node.toml", policy(&lab, 5))).ends(1);
-    assert!(refused.err.contains("outplane store recover"), "{}", refused.err);
+    // By hand nobody is to write what nodes wait for.
+    assert!(
+        refused.err.contains("outplane store recover") && !refused.err.contains("schema"),
+        "{}",
+        refused.err
+    );
+    let told = run(&lab, "status --config node.toml").ends(0).out;
+    assert!(told.contains("the store says no network") && !told.contains("  nobody\n"), "{told}");
 
     // Nobody is asked who is not known: that is no answer, and it is said.
     let unknown = run(&lab, "store recover --config node.toml").ends(1);
@@ -106,7 +114,23 @@ fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
     assert_eq!((dry["remembered"].as_u64(), dry["next"].as_u64()), (Some(3), Some(5)));
     let recovered = run(&lab, &line).ends(0).json();
     assert_eq!(recovered["joined"].as_array().map(Vec::len), Some(3), "{recovered}");
+    // What the recovery has left has no tasks, and nobody has to hold anything by it.
+    let left = run(&lab, "status --config node.toml --output json").ends(0).json();
+    assert_eq!((left["placeholder"].as_u64(), left["unusable"].as_str()), (Some(4), None), "{left}");
+    let tasks = left["tasks"].as_array().expect("tasks");
+    assert!(tasks.iter().all(|task| task["occurrence"].as_u64() < Some(4)), "{left}");
     assert_eq!(apply(&lab, 6), 5);
+    // Its keeper may not have told of it yet: the decision has.
+    let done = run(&lab, "status --config node.toml --output json").ends(0).json();
+    assert_eq!(done["placeholder"].as_u64(), None, "{done}");
+    assert!(
+        done["switches"]
+            .as_array()
+            .expect("switches")
+            .iter()
+            .all(|switch| switch["desired"].as_u64() == Some(5)),
+        "{done}"
+    );
     let again = run(&lab, &line).ends(0).json();
     assert_eq!(again["needed"].as_bool(), Some(false), "{again}");
     lab.kill_daemons();
@@ -121,6 +145,16 @@ fn an_empty_store_is_recovered_with_a_shared_configuration() {
     let missing = run(&lab, &format!("store recover --config node.toml{nodes}")).ends(1);
     assert!(missing.err.contains("--shared FILE"), "{}", missing.err);
     let line = format!("store recover --config node.toml{nodes} --shared examples/shared.toml --output json");
+    // A bucket that is not there is an empty one, and stays away.
+    let file = std::fs::read_to_string(lab.path("node.toml")).expect("it is there");
+    let gone = lab.file("gone.toml", &file.replace("\"outplane\"", "\"gone\""));
+    let of_gone = line.replace("node.toml", &gone);
+    for _ in 0..2 {
+        let dry = run(&lab, &format!("{of_gone} --dry-run")).ends(0).json();
+        assert_eq!((dry["needed"].as_bool(), dry["remembered"].as_u64()), (Some(true), Some(2)), "{dry}");
+    }
+    let away = run(&lab, &format!("status --config {gone}")).ends(4);
+    assert!(away.err.contains("`outplane config set` creates it"), "{}", away.err);
     let recovered = run(&lab, &line).ends(0).json();
     assert_eq!(
         (recovered["remembered"].as_u64(), recovered["next"].as_u64()),

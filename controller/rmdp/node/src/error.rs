@@ -28,9 +28,8 @@ pub enum Error {
     OtherStore(String),
     /// The store's generations are of a network, and nothing says that the store still is.
     #[error(
-        "the store has generations of network {0}, and its object `network` is gone: put it there again, \
-         {{\"schema\": 1, \"network\": \"{0}\", \"by\": \"your name\"}}; if the store was restored from a backup, or has lost more, \
-         `outplane store recover` (docs/operations.md)"
+        "the store has generations of network {0}, and its object `network` is gone: was it restored from a backup? \
+         `outplane store recover` makes it one that nodes and switches can go on with (docs/operations.md)"
     )]
     NetworkLost(NetworkId),
     /// The store has what nobody writes before there is a network, and says none.

@@ -56,6 +56,8 @@ struct Base {
     /// From this number on nobody but us has written it.
     since: u64,
     at: Instant,
+    /// When the switch was read last and had counted nothing more, Unix milliseconds; 0: not since it was written.
+    unchanged_ms: u64,
 }
 
 /// A reading may be accounted on top of this.
@@ -133,6 +135,13 @@ impl Totals {
         known.collect()
     }
 
+    /// As of when the totals of a switch are, Unix milliseconds: when it was read last, also where it had counted nothing.
+    pub(crate) fn read_at(&self, switch: &str) -> Option<u64> {
+        let bases = self.bases();
+        let base = bases.get(switch).filter(|base| base.totals.number > 0)?;
+        Some(base.totals.read_ms.max(base.unchanged_ms))
+    }
+
     /// Readings that were not accounted.
     pub(crate) fn unused(&self) -> u64 {
         self.unused.load(Ordering::Relaxed)
@@ -162,7 +171,10 @@ impl Totals {
             Err(_) => return None,
         };
         let number = totals.number;
-        self.keep(switch, Base { totals: Arc::new(totals), tag, since: number, at: Instant::now() });
+        self.keep(
+            switch,
+            Base { totals: Arc::new(totals), tag, since: number, at: Instant::now(), unchanged_ms: 0 },
+        );
         Some(Begun { number, anew: true })
     }
 
@@ -216,9 +228,18 @@ impl Totals {
         let (node, before) = (self.node.clone(), Arc::clone(&base.totals));
         let work = move || added(&before, &node, readings, read_ms);
         let Ok(after) = tokio::task::spawn_blocking(work).await else { return };
-        let Some(totals) = after else {
-            // As it was: nobody else has written, as far as we know, and the next reading is compared with the same.
-            return;
+        let totals = match after {
+            Added::Same => {
+                // Nobody else has written, as far as we know, and the next reading is compared with the same.
+                if let Some(base) =
+                    self.bases().get_mut(&switch).filter(|now| now.totals.number == base.totals.number)
+                {
+                    base.unchanged_ms = read_ms;
+                }
+                return;
+            }
+            Added::TooMany => return,
+            Added::Totals(totals) => totals,
         };
         match self.write(&base, totals).await {
             Ok(Some(written)) => self.keep(&switch, written),
@@ -256,7 +277,7 @@ impl Totals {
             None => None,
         };
         let (totals, since, at) = (Arc::new(totals), base.since, Instant::now());
-        Ok(tag.map(|tag| Base { totals, tag: Some(tag), since, at }))
+        Ok(tag.map(|tag| Base { totals, tag: Some(tag), since, at, unchanged_ms: 0 }))
     }
 
     /// Removes what belongs to switches that are gone.
@@ -328,15 +349,24 @@ impl Accounts {
     }
 }
 
-/// What is to be written; none: nothing came, and what is there is young.
-fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64) -> Option<SwitchTotals> {
+/// What came of a reading.
+enum Added {
+    /// It is to be written.
+    Totals(SwitchTotals),
+    /// Nothing came, and what is there is young.
+    Same,
+    /// They do not fit.
+    TooMany,
+}
+
+fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64) -> Added {
     let mut totals = before.clone();
     let mut differs = totals.number == 0;
     for Reading(entries) in readings {
         differs |= totals.add(entries.into_iter().map(read).collect());
     }
     if !differs && read_ms.saturating_sub(before.read_ms) < REWRITE_MS {
-        return None;
+        return Added::Same;
     }
     totals.number = before.number.saturating_add(1);
     node.clone_into(&mut totals.by);
@@ -347,9 +377,9 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
     let bytes = Object::Totals(totals.clone()).encode().len();
     if bytes > MAX_TOTALS {
         tracing::warn!(switch = totals.switch, bytes, "the totals of its rules are too many to be kept");
-        return None;
+        return Added::TooMany;
     }
-    Some(totals)
+    Added::Totals(totals)
 }
 
 fn read(entry: CountedEntry) -> EntryReading {

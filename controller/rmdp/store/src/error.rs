@@ -47,7 +47,8 @@ pub enum Error {
 
     /// There is no such bucket.
     #[error(
-        "store {endpoint}: there is no bucket `{bucket}`: create it, unversioned, or correct the setting"
+        "store {endpoint}: there is no bucket `{bucket}`: `outplane config set` creates it for a new network, `outplane store \
+         recover` for one that has lost it; or create it, unversioned, or correct the setting"
     )]
     NoBucket {
         /// Who said so.

@@ -81,7 +81,11 @@ pub(super) fn run(
 ) -> anyhow::Result<Exit> {
     let objects = &node.objects;
     let work = async {
-        tokio::try_join!(before(objects), guard.of_log(compiled, objects), guard.of_generation(objects))
+        tokio::try_join!(
+            before(objects, u64::MAX),
+            guard.of_log(compiled, objects),
+            guard.of_generation(objects)
+        )
     };
     let (before, mut refused, shrinks) = runtime::block_on(work)??;
     let intent = before.as_ref().map(|before| before.intent.clone()).unwrap_or_default();
@@ -110,9 +114,18 @@ pub(super) struct Before {
     pub(super) intent: Intent,
 }
 
-/// The newest generation that can be carried out, and what it wants.
-pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<Before>> {
-    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
+impl Before {
+    /// Its switches that others do not name any more: they keep what they have.
+    pub(super) fn left_alone(&self, compiled: &Compiled) -> Vec<String> {
+        let left = self.compiled.switches.keys().filter(|name| !compiled.switches.contains_key(*name));
+        left.cloned().collect()
+    }
+}
+
+/// The newest generation below this number that can be carried out, and what it wants.
+pub(super) async fn before(objects: &Objects, below: u64) -> anyhow::Result<Option<Before>> {
+    let numbers = Chain::Generations.numbers(objects, 0).await?;
+    for number in numbers.into_iter().rev().filter(|number| *number < below) {
         let key = Chain::Generations.key(number);
         let Some(Object::Generation(record)) = objects.get_readable(&key).await? else {
             continue;
@@ -137,6 +150,7 @@ pub(super) async fn before(objects: &Objects) -> anyhow::Result<Option<Before>> 
 }
 
 fn compared(compiled: &Compiled, chosen: &[String], before: Option<Before>, entries: bool) -> Compared {
+    let left_alone = before.as_ref().map(|before| before.left_alone(compiled)).unwrap_or_default();
     let (record, before) = before.map(|before| (before.record, before.compiled.switches)).unzip();
     let before = before.unwrap_or_default();
     let none = Desired::default();
@@ -164,7 +178,6 @@ fn compared(compiled: &Compiled, chosen: &[String], before: Option<Before>, entr
     };
     let switches: Vec<_> =
         compiled.switches.iter().filter(|(name, _)| chosen.contains(name)).map(one).collect();
-    let left_alone = before.keys().filter(|name| !compiled.switches.contains_key(*name));
     Compared {
         generation: record.as_ref().map(|record| record.generation),
         appended: record.as_ref().map(|record| node::time(record.at_ms)),
@@ -172,7 +185,7 @@ fn compared(compiled: &Compiled, chosen: &[String], before: Option<Before>, entr
         changes: Vec::new(),
         author: record.map(|record| record.author),
         differences: switches.iter().map(|switch| switch.differences).sum(),
-        left_alone: left_alone.cloned().collect(),
+        left_alone,
         switches,
     }
 }
@@ -217,6 +230,15 @@ fn differences(old: &Desired, new: &Desired) -> Vec<Update> {
     changes
 }
 
+/// Switches that policies do not name any more.
+pub(super) fn left(switches: &[String], out: &mut dyn Write) -> io::Result<()> {
+    for switch in switches {
+        let note = "is not in the policies any more: it keeps what it has";
+        writeln!(out, "{} {note}", styled(WARN, format_args!("Switch {switch}")))?;
+    }
+    Ok(())
+}
+
 impl Report for Compared {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let with = match (self.generation, &self.author, &self.appended) {
@@ -247,10 +269,7 @@ impl Report for Compared {
                 writeln!(out, "  {}", change.text())?;
             }
         }
-        for switch in &self.left_alone {
-            let note = "is not in the policies any more: it keeps what it has";
-            writeln!(out, "{} {note}", styled(WARN, format_args!("Switch {switch}")))?;
-        }
+        left(&self.left_alone, out)?;
         if self.switches.is_empty() && self.left_alone.is_empty() {
             writeln!(out, "{}", styled(FAINT, "no switch"))?;
         }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
 use outplane_intent::changes::{self, Change};
-use outplane_intent::model::Intent;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event, NetworkId};
@@ -20,7 +19,7 @@ use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
 use super::super::intent::diff::without_expired;
-use super::compare;
+use super::compare::{self, Before};
 use super::empty::{Guard, said};
 use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
@@ -47,6 +46,8 @@ struct Applied {
     /// True if all switches hold the generation.
     converged: bool,
     switches: Vec<SwitchEnd>,
+    /// Switches of the generation before it that it does not name any more: they keep what they have.
+    left_alone: Vec<String>,
 }
 
 /// Appends and waits.
@@ -110,11 +111,6 @@ async fn apply(
     addresses(input, compiled, &config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
-    let before = before(objects).await;
-    let first = before.as_ref().is_some_and(Option::is_none);
-    let changes = before.map(|before| {
-        changes::between(&before.unwrap_or_default(), &without_expired(input.intent.clone(), input.at))
-    });
     let named = compiled.switches.values().map(|switch| blob::named(&switch.desired));
     // A client appends, and nothing else: what it has compiled the distributors store.
     let (own, blobs) = match node.if_node() {
@@ -140,16 +136,23 @@ async fn apply(
     let id = |switch: &String| Ok((switch.clone(), Event::generation(network, generation, switch).id()?));
     let tasks = compiled.switches.keys().map(id).collect::<Result<Vec<_>, BadEvent>>()?;
     let lines = Lines::new(format);
-    let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start).await;
+    let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start);
+    // Somebody else may have appended since the files were checked: it is the generation before this one that counts.
+    let (ended, before) = tokio::join!(ended, before(objects, generation));
+    let first = before.as_ref().is_some_and(Option::is_none);
+    let left_alone = before.iter().flatten().flat_map(|before| before.left_alone(compiled)).collect();
+    let changes = before.map(|before| {
+        let before = before.map(|before| before.intent).unwrap_or_default();
+        changes::between(&before, &without_expired(input.intent.clone(), input.at))
+    });
     let Ended { switches, seconds, done: converged, exit } = ended;
-    Ok((Applied { generation, changes, first, told, seconds, converged, switches }, exit))
+    Ok((Applied { generation, changes, first, told, seconds, converged, switches, left_alone }, exit))
 }
 
-/// What the newest generation says, if there is one. It is told to people: without it the files are applied all the same.
-async fn before(objects: &Objects) -> Option<Option<Intent>> {
-    let before = compare::before(objects).await;
-    let before = before.inspect_err(|error| tracing::debug!(%error, "what changes is not told")).ok()?;
-    Some(before.map(|before| before.intent))
+/// The generation before this one, if there is one. It is told to people: without it the files are applied all the same.
+async fn before(objects: &Objects, generation: u64) -> Option<Option<Before>> {
+    let before = compare::before(objects, generation).await;
+    before.inspect_err(|error| tracing::debug!(%error, "what changes is not told")).ok()
 }
 
 /// Every switch must be found by the controllers.
@@ -175,6 +178,7 @@ impl Report for Applied {
             Some(changes) => rules::changes(changes, out)?,
             None => writeln!(out, "  {}", styled(FAINT, "the generation before it cannot be read"))?,
         }
-        self.switches.iter().try_for_each(|switch| switch.text(out))
+        self.switches.iter().try_for_each(|switch| switch.text(out))?;
+        compare::left(&self.left_alone, out)
     }
 }

@@ -1,7 +1,7 @@
 //! `outplane show counters` through the store: what rules have counted over the lives of their entries, as controllers
 //! added it up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use outplane_rmdp_core::key::{Key, Prefix, switch_id};
@@ -21,6 +21,9 @@ use crate::targets::Targets;
 /// Switches whose totals are listed at most.
 const MOST: usize = 20_000;
 
+/// Nodes that are asked at most: a site has 64.
+const MOST_NODES: usize = 1000;
+
 /// All switches.
 #[derive(Serialize)]
 struct Totals {
@@ -35,7 +38,7 @@ struct SwitchForm {
     counted: &'static str,
     /// Since when is counted, RFC 3339.
     since: String,
-    /// When the switch was read, RFC 3339, and how many seconds ago that is.
+    /// When the switch was read last, RFC 3339, and how many seconds ago that is.
     read: String,
     age: f64,
     /// Who read it.
@@ -56,7 +59,13 @@ struct RuleForm {
 
 pub(super) fn run(node: &NodeArguments, targets: &Targets, format: Format) -> anyhow::Result<Exit> {
     let node = node.open()?;
-    let mut found = runtime::block_on(read(&node.objects))??;
+    let (mut found, read) =
+        runtime::block_on(async { tokio::try_join!(read(&node.objects), read_at(&node.objects)) })??;
+    // What has counted nothing is read all the same, and not written each time.
+    for totals in &mut found {
+        let read = read.get(&totals.switch).copied().unwrap_or(0);
+        totals.read_ms = totals.read_ms.max(read);
+    }
     if let Some(unknown) = targets.switches().iter().find(|name| found.iter().all(|of| of.switch != **name)) {
         let known: Vec<&str> = found.iter().map(|totals| totals.switch.as_str()).collect();
         let known =
@@ -85,6 +94,19 @@ async fn read(objects: &Objects) -> anyhow::Result<Vec<SwitchTotals>> {
     }
     found.sort_by(|one, other| one.switch.cmp(&other.switch));
     Ok(found)
+}
+
+/// As of when the totals of switches are, as those say that keep them.
+async fn read_at(objects: &Objects) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut read = BTreeMap::new();
+    for key in objects.list_all(&Prefix::Kept, MOST_NODES).await?.0 {
+        let Some(Object::Kept(kept)) = objects.get_readable(&key).await? else { continue };
+        for kept in kept.switches {
+            let at: &mut u64 = read.entry(kept.switch).or_default();
+            *at = kept.counted_ms.unwrap_or(0).max(*at);
+        }
+    }
+    Ok(read)
 }
 
 impl From<SwitchTotals> for SwitchForm {

@@ -12,18 +12,22 @@ use serde::Serialize;
 
 use super::Degraded;
 use crate::node;
-use crate::output::{BAD, FAINT, WARN, columns, styled};
+use crate::output::{BAD, FAINT, WARN, columns, styled, wrapped};
 use crate::standing::STALE;
 
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
+
+/// How a node is that runs and does not work.
+const WAITING: &str = "waiting";
 
 /// A node, by its last word and by what others have heard of it.
 #[derive(Serialize)]
 pub(super) struct NodeForm {
     node: String,
     role: &'static str,
-    /// `up`, `silent`, `overdue`, `draining`, `left`, `stale`, `absent`, `stranger` (not in the configuration).
+    /// `up`, `waiting` (it says itself why it does not work), `silent`, `overdue`, `draining`, `left`, `stale`, `absent`,
+    /// `stranger` (not in the configuration).
     state: &'static str,
     /// When it wrote its last status, by its clock, RFC 3339.
     status_at: Option<String>,
@@ -37,6 +41,8 @@ pub(super) struct NodeForm {
     receiver: Option<String>,
     version: Option<String>,
     tasks: Vec<String>,
+    /// Why it does not work with this store, as its own page says; empty where it does, or does not say.
+    waits: Vec<String>,
     /// What is wrong now, by the node's last word.
     alerts: Vec<String>,
     /// Since when, in the order of `alerts`, RFC 3339; fewer where its version does not tell.
@@ -75,7 +81,12 @@ struct Heard {
 }
 
 /// The members in the order of the configuration, then whoever else has a status.
-pub(super) fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<NodeForm> {
+/// What they say themselves why they wait counts for more than a status that they wrote before.
+pub(super) fn nodes(
+    config: &SharedConfig,
+    statuses: Vec<NodeStatus>,
+    mut waits: BTreeMap<String, Vec<String>>,
+) -> Vec<NodeForm> {
     let now = clock::unix_millis();
     let mut statuses: BTreeMap<String, NodeStatus> =
         statuses.into_iter().map(|status| (status.node.clone(), status)).collect();
@@ -93,6 +104,11 @@ pub(super) fn nodes(config: &SharedConfig, statuses: Vec<NodeStatus>) -> Vec<Nod
             None => NodeForm::absent(&member.name, member.role, of(&member.name)),
         })
         .collect();
+    for node in nodes.iter_mut().filter(|node| !["draining", "left"].contains(&node.state)) {
+        if let Some(why) = waits.remove(&node.node) {
+            (node.state, node.waits) = (WAITING, why);
+        }
+    }
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
     nodes
 }
@@ -148,6 +164,7 @@ impl NodeForm {
             receiver: None,
             version: None,
             tasks: Vec::new(),
+            waits: Vec::new(),
             alerts: Vec::new(),
             alerts_since: Vec::new(),
             past_alerts: Vec::new(),
@@ -183,6 +200,7 @@ impl NodeForm {
             receiver: Some(status.receiver),
             version: Some(status.version),
             tasks: status.tasks,
+            waits: Vec::new(),
             alerts: status.alerts,
             alerts_since: status.since_ms.into_iter().map(node::time).collect(),
             past_alerts: status.past.into_iter().map(Past::from).collect(),
@@ -193,16 +211,37 @@ impl NodeForm {
         }
     }
 
+    pub(super) fn is_waiting(&self) -> bool {
+        self.state == WAITING
+    }
+
     /// What is wrong with it since when, and what was until when.
-    fn alerts(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (at, alert) in self.alerts.iter().enumerate() {
+    /// Long `reasons` of switches stand with these.
+    fn alerts(&self, reasons: &[&str], out: &mut dyn Write) -> io::Result<()> {
+        for why in &self.waits {
+            wrapped(out, 2, 4, &format!("{} waits: {why}", styled(BAD, &self.node)))?;
+        }
+        if self.is_waiting() {
+            return Ok(());
+        }
+        let brief = |text: &String| {
+            let said = |text: String, reason: &&str| text.replace(*reason, "see Switches");
+            reasons.iter().fold(text.clone(), said)
+        };
+        for (at, alert) in self.alerts.iter().map(brief).enumerate() {
             let since =
                 self.alerts_since.get(at).map_or_else(String::new, |since| format!(" (since {since})"));
-            writeln!(out, "  {}: {alert}{}", styled(WARN, &self.node), styled(FAINT, since))?;
+            wrapped(out, 2, 4, &format!("{}: {alert}{}", styled(WARN, &self.node), styled(FAINT, since)))?;
         }
         for Past { text, from, until } in &self.past_alerts {
+            let text = brief(text);
             let when = if from == until { format!("at {from}") } else { format!("over: {from} to {until}") };
-            writeln!(out, "  {}: {}", self.node, styled(FAINT, format_args!("{text} ({when})")))?;
+            wrapped(
+                out,
+                2,
+                4,
+                &format!("{}: {}", self.node, styled(FAINT, format_args!("{text} ({when})"))),
+            )?;
         }
         Ok(())
     }
@@ -236,7 +275,7 @@ impl NodeForm {
     /// In words: who has heard it when.
     fn heard_words(&self) -> String {
         match (&self.heard.seconds, &self.heard.by) {
-            (Some(seconds), Some(by)) => format!("{seconds:.1} s ago by {by}"),
+            (Some(seconds), Some(by)) => format!("{seconds:.1} s by {by}"),
             _ if self.heard.listeners == 0 => "nobody listens".to_owned(),
             _ => "never".to_owned(),
         }
@@ -251,7 +290,12 @@ impl From<PastAlert> for Past {
 }
 
 /// A table, the roles that nobody up has, and what is wrong.
-pub(super) fn text(nodes: &[NodeForm], lacking: &[String], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn text(
+    nodes: &[NodeForm],
+    lacking: &[String],
+    reasons: &[&str],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let rows = nodes.iter().map(|node| {
         vec![
@@ -270,20 +314,20 @@ pub(super) fn text(nodes: &[NodeForm], lacking: &[String], out: &mut dyn Write) 
         "node",
         "role",
         "state",
-        "heard",
-        "status age",
+        "heard, ago",
+        "status, ago",
         "epoch",
-        "configuration",
+        "config",
         "generation",
         "receives by",
     ];
     columns(out, &head, &[4, 5, 6, 7], rows)?;
     for lacking in lacking {
-        writeln!(out, "  {}", styled(BAD, lacking))?;
+        wrapped(out, 2, 4, &styled(BAD, lacking))?;
     }
     // What the last word of one says that is gone is not so now.
     for node in nodes.iter().filter(|node| !["left", "stale"].contains(&node.state)) {
-        node.alerts(out)?;
+        node.alerts(reasons, out)?;
     }
     Ok(())
 }
@@ -321,7 +365,7 @@ mod tests {
             // Stale: says nothing of anybody any more.
             status("c3", 60_000, &[("c1", Some(1), false)]),
         ];
-        let nodes = nodes(&config(&["d1", "c1", "c2", "c3", "c4"]), statuses);
+        let nodes = nodes(&config(&["d1", "c1", "c2", "c3", "c4"]), statuses, BTreeMap::new());
         let states: Vec<_> = nodes.iter().map(|node| (node.node.as_str(), node.state)).collect();
         assert_eq!(states, [("d1", "up"), ("c1", "silent"), ("c2", "up"), ("c3", "stale"), ("c4", "absent")]);
         let heard = &nodes[1].heard;
@@ -335,7 +379,7 @@ mod tests {
         );
         assert_eq!(degraded.by, "c2, d1");
         assert!(nodes[0].silence().is_none());
-        assert!(nodes[0].heard_words().ends_with("s ago by c2"), "{}", nodes[0].heard_words());
+        assert!(nodes[0].heard_words().ends_with("s by c2"), "{}", nodes[0].heard_words());
         assert_eq!(nodes[4].heard_words(), "nobody listens");
     }
 
@@ -348,9 +392,21 @@ mod tests {
             status("d1", 7600, &[("c1", Some(10), false)]),
             status("d2", 4000, &[("c2", Some(10), false)]),
         ];
-        let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses);
+        let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses, BTreeMap::new());
         let states: Vec<_> = nodes.iter().map(|node| node.state).collect();
         assert_eq!(states, ["overdue", "up", "overdue", "up"]);
+    }
+
+    #[test]
+    fn who_waits_is_not_up_whatever_its_last_status_says() {
+        let statuses = vec![status("c1", 100, &[]), status("c2", 100, &[])];
+        let waits = [("c1".to_owned(), vec!["the store says no network any more".to_owned()])].into();
+        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, waits);
+        assert_eq!((nodes[1].state, nodes[2].state), ("waiting", "up"));
+        let mut out = Vec::new();
+        text(&nodes, &[], &[], &mut out).unwrap();
+        let text = anstream::adapter::strip_bytes(&out).into_vec();
+        assert!(String::from_utf8(text).unwrap().contains("c1 waits: the store says no network"));
     }
 
     #[test]
@@ -360,7 +416,7 @@ mod tests {
             status("c2", 100, &[("c1", Some(9000), true)]),
             status("d1", 100, &[("c1", Some(50), false)]),
         ];
-        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses);
+        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, BTreeMap::new());
         assert_eq!(nodes[1].state, "up");
         let degraded = nodes[1].silence().unwrap();
         assert!(!degraded.hard && degraded.reason.contains("1 of 2 do not"), "{}", degraded.reason);

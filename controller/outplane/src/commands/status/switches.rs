@@ -5,28 +5,35 @@ use std::io::{self, Write};
 
 use outplane_rmdp_core::object::{KeptSwitches, Standing};
 use outplane_rmdp_node::clock;
+use outplane_rmdp_node::daemon::VAIN;
 use serde::Serialize;
 
 use super::nodes::age;
 use crate::commands::tasks::TaskLine;
 use crate::node;
-use crate::output::{HEAD, WARN, columns, styled};
+use crate::output::{FAINT, HEAD, WARN, columns, styled, wrapped};
 use crate::standing::STALE;
 
 /// How a switch stands that nobody looks at any more.
 const UNWATCHED: &str = "unwatched";
 
+/// How a switch stands that a newer generation wants something else of.
+const PENDING: &str = "pending";
+/// Reasons that are longer are told once.
+const LONG: usize = 40;
+
 /// How a switch stands to what it should hold, as the controller says that keeps it.
 #[derive(Serialize)]
 pub(super) struct SwitchForm {
     switch: String,
-    /// The generation that it is kept at.
+    /// The newest generation that wants something of it, as far as the last ones tell; else the one that it is kept at.
     desired: u64,
     /// What it was seen to hold at the last look.
     seen: String,
     /// The version of the policy that its packets were seen to see.
     version: Option<u8>,
-    /// `kept`, `drifted`, `unreachable`, `unknown` (nobody has looked yet), `unwatched` (nobody looks any more).
+    /// `kept`, `pending` (what its keeper has told is older than what is desired, and that is not done yet), `drifted`,
+    /// `unreachable`, `unknown` (nobody has looked yet), `unwatched` (nobody looks any more).
     standing: &'static str,
     /// What differs, or why it cannot be looked at.
     what: String,
@@ -94,7 +101,46 @@ pub(super) fn forms(mut kept: Vec<KeptSwitches>, tasks: &[TaskLine]) -> Vec<Swit
             switches.insert(kept.switch, form);
         }
     }
-    switches.into_values().collect()
+    let mut switches: Vec<SwitchForm> = switches.into_values().collect();
+    for switch in &mut switches {
+        switch.newer(tasks);
+    }
+    switches
+}
+
+impl SwitchForm {
+    /// A keeper tells of its switches every few seconds, and begins with nothing: what the log and its decisions say counts
+    /// for more where it is newer.
+    fn newer(&mut self, tasks: &[TaskLine]) {
+        let own = |task: &&TaskLine| task.switch == self.switch && task.kind.as_deref() == Some("generation");
+        let newest = tasks.iter().filter(own).max_by_key(|task| task.occurrence);
+        let Some(newest) = newest.filter(|task| task.occurrence > self.desired) else { return };
+        self.desired = newest.occurrence;
+        let is_watched = self.standing != UNWATCHED;
+        // Whoever cannot reach it since then knows better.
+        let unreachable =
+            self.standing == Standing::Unreachable.word() && newest.age.is_none_or(|age| age > self.told_age);
+        if newest.state == "done" && !unreachable {
+            self.seen = format!("generation {}", newest.occurrence);
+            (self.verified, self.verified_age) = (newest.decided.clone(), newest.age);
+            if is_watched {
+                self.standing = Standing::Kept.word();
+                self.what.clear();
+            }
+        } else if is_watched && !unreachable {
+            self.standing = PENDING;
+            self.what = format!("generation {} is not done yet: {}", newest.occurrence, newest.state);
+        }
+    }
+}
+
+/// What is wrong with switches, in long words.
+pub(super) fn reasons(switches: &[SwitchForm]) -> Vec<&str> {
+    let mut reasons: Vec<&str> = switches.iter().flat_map(|switch| switch.what.split(VAIN)).collect();
+    reasons.retain(|reason| reason.len() > LONG);
+    // One may be a part of another.
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.len()));
+    reasons
 }
 
 /// The last task that changed something there.
@@ -116,8 +162,15 @@ fn written(switch: &str, tasks: &[TaskLine]) -> Option<Written> {
 }
 
 /// All of them for people.
-pub(super) fn text(switches: &[SwitchForm], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", styled(HEAD, "Switches"))?;
+    if let Some(newest) = placeholder {
+        let note = format!(
+            "the newest generation, {newest}, was left by `outplane store recover` and wants nothing: nobody keeps switches, which \
+             hold what they held, until the next `outplane apply`"
+        );
+        wrapped(out, 2, 4, &styled(WARN, note))?;
+    }
     if switches.is_empty() {
         return writeln!(out, "  none is kept yet");
     }
@@ -158,17 +211,21 @@ pub(super) fn text(switches: &[SwitchForm], out: &mut dyn Write) -> io::Result<(
         let SwitchForm { what, by, told_age, .. } = switch;
         let name = styled(WARN, &switch.switch);
         if switch.standing == UNWATCHED {
-            writeln!(
-                out,
-                "  {name}: {by} has told nothing of it for {told_age:.0} s, and nobody else looks"
-            )?;
+            let text =
+                format!("{name}: {by} has told nothing of it for {told_age:.0} s, and nobody else looks");
+            wrapped(out, 2, 4, &text)?;
         } else if switch.standing != kept && !what.is_empty() {
-            writeln!(out, "  {name}: {what}")?;
+            wrapped(out, 2, 4, &format!("{name}: {what}"))?;
+            if switch.standing == Standing::Unreachable.word() {
+                let goes_on = format!("{by} goes on trying by itself");
+                writeln!(out, "    {}", styled(FAINT, goes_on))?;
+            }
         }
         if let Some(primary) =
             switch.primary.as_ref().filter(|_| switch.fenced && switch.standing != UNWATCHED)
         {
-            writeln!(out, "  {name}: fenced: it takes writes under {primary}, which is not {by}'s")?;
+            let text = format!("{name}: fenced: it takes writes under {primary}, which is not {by}'s");
+            wrapped(out, 2, 4, &text)?;
         }
     }
     Ok(())
@@ -214,6 +271,7 @@ mod tests {
                 repairs: 0,
                 version: None,
                 primary: None,
+                counted_ms: None,
             }],
         };
         let told = |of: [KeptSwitches; 2]| {

@@ -223,9 +223,7 @@ async fn switches(
 /// What the store has. A bucket that is not there has nothing.
 async fn state(arguments: &Arguments, node: &Node) -> anyhow::Result<(StoreState, Option<SharedConfig>)> {
     match recovery::read_store(&node.objects).await {
-        Err(outplane_rmdp_node::Error::Store(StoreError::Refused { code, .. }))
-            if arguments.dry_run && code == "NoSuchBucket" =>
-        {
+        Err(outplane_rmdp_node::Error::Store(StoreError::NoBucket { .. })) if arguments.dry_run => {
             Ok((StoreState::default(), None))
         }
         state => Ok(state?),

@@ -18,7 +18,7 @@ use super::backup::{left_out, words};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
-use crate::output::{self, GOOD, Report, WARN, styled};
+use crate::output::{self, GOOD, Report, WARN, styled, wrapped};
 use crate::runtime;
 
 #[derive(clap::Args, Debug)]
@@ -55,6 +55,8 @@ struct Done {
     /// RFC 3339.
     taken: String,
     by: String,
+    /// The file with the keys that clients of the new store have to have; null: the store was there before.
+    keys: Option<String>,
     #[serde(flatten)]
     restored: Restored,
 }
@@ -113,7 +115,7 @@ async fn into_store(arguments: &Arguments, node: &Node) -> anyhow::Result<Done> 
 
 /// The bucket is not there: so it is empty.
 fn is_no_bucket(error: &client::Error) -> bool {
-    matches!(error, client::Error::Refused { code, .. } if code == "NoSuchBucket")
+    matches!(error, client::Error::NoBucket { .. })
 }
 
 async fn restored(arguments: &Arguments, objects: &Objects, verified: &Verified) -> anyhow::Result<Restored> {
@@ -131,7 +133,9 @@ async fn restored(arguments: &Arguments, objects: &Objects, verified: &Verified)
 
 fn done(arguments: &Arguments, into: String, verified: Verified, restored: Restored) -> Done {
     let Verified { at_ms, by, .. } = verified;
-    Done { into, dry_run: arguments.dry_run, taken: node::time(at_ms), by, restored }
+    let keys = arguments.dir.as_ref().filter(|_| !arguments.dry_run);
+    let keys = keys.map(|folder| folder.join("keys").display().to_string());
+    Done { into, dry_run: arguments.dry_run, taken: node::time(at_ms), by, keys, restored }
 }
 
 /// Beside the folder, which gets its name when all is there.
@@ -218,12 +222,19 @@ fn unfinished(folder: &Path) -> PathBuf {
 
 impl Report for Done {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { into, dry_run, taken, by, restored } = self;
+        let Self { into, dry_run, taken, by, keys, restored } = self;
         let did =
             if *dry_run { styled(WARN, "would be restored into") } else { styled(GOOD, "restored into") };
         writeln!(out, "{did} {into}")?;
         writeln!(out, "  taken {taken} by {by}; {}", words(&restored.summary))?;
         left_out(out, &restored.summary)?;
+        if let Some(keys) = keys {
+            let keys = format!(
+                "a store on this folder takes the keys of {keys}: give them to the nodes, or start it with those that the nodes \
+                 have (`outplane store --keys FILE`)"
+            );
+            wrapped(out, 2, 4, &keys)?;
+        }
         if restored.as_it_was {
             return Ok(());
         }

@@ -164,6 +164,40 @@ pub struct KeptView<'a> {
     pub vain: Option<&'a str>,
     /// How often it differed and was brought back.
     pub repairs: u64,
+    /// It could not be looked at so often that somebody has to look.
+    pub lasts: bool,
+}
+
+impl KeptView<'_> {
+    /// What somebody has to look after, while it is so.
+    pub fn trouble(&self, now: Instant) -> Option<String> {
+        match self.standing {
+            Standing::Drifted => {
+                Some(differs(self.switch, self.generation, self.verified, now, self.what, self.seen))
+            }
+            Standing::Unreachable if self.lasts => Some(unreachable(self.switch, self.generation, self.what)),
+            _ => None,
+        }
+    }
+}
+
+fn differs(
+    name: &str,
+    generation: u64,
+    verified: Option<Instant>,
+    now: Instant,
+    what: &str,
+    seen: &str,
+) -> String {
+    let since = match verified {
+        Some(at) => format!("since at most {:.1} s", now.since(at).as_secs_f64()),
+        None => "since nobody knows when".to_owned(),
+    };
+    format!("{name} does not hold generation {generation}, {since}: {what}; it holds {seen}")
+}
+
+fn unreachable(name: &str, generation: u64, reason: &str) -> String {
+    format!("{name} cannot be looked at, whether it holds generation {generation}: {reason}")
 }
 
 impl Controller {
@@ -177,9 +211,10 @@ impl Controller {
                 Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
             };
             let vain = kept.vain.as_deref().filter(|_| standing == Standing::Drifted);
-            let Kept { ref task, verified, repairs, ref seen, .. } = *kept;
+            let Kept { ref task, verified, repairs, ref seen, failures, .. } = *kept;
+            let lasts = failures >= ALERT_AFTER;
             let generation = task.work().generation().unwrap_or(0);
-            KeptView { switch, generation, standing, seen, verified, what, vain, repairs }
+            KeptView { switch, generation, standing, seen, verified, what, vain, repairs, lasts }
         })
     }
 
@@ -341,16 +376,10 @@ impl Controller {
                 self.bring_back(name, actions);
             }
             Audit::Differs { seen, what } => {
-                let since = match kept.verified {
-                    Some(at) => format!("since at most {:.1} s", now.since(at).as_secs_f64()),
-                    None => "since nobody knows when".to_owned(),
-                };
                 let (seen, what) = (text(&seen), text(&what));
                 self.counters.drifts += 1;
                 if kept.found != Found::Differs(what.clone()) {
-                    let told = format!(
-                        "{name} does not hold generation {generation}, {since}: {what}; it holds {seen}"
-                    );
+                    let told = differs(name, generation, kept.verified, now, &what, &seen);
                     note(Level::Alert, None, told, actions);
                 }
                 kept.why.clone_from(&what);
@@ -364,13 +393,12 @@ impl Controller {
             Audit::Failed { reason } => {
                 self.counters.audits_failed += 1;
                 kept.failures += 1;
+                let reason = text(&reason);
+                // It stands in the status until it can be looked at.
                 if kept.failures == ALERT_AFTER {
-                    let told = format!(
-                        "{name} cannot be looked at, whether it holds generation {generation}: {reason}"
-                    );
-                    note(Level::Alert, None, told, actions);
+                    note(Level::State, None, unreachable(name, generation, &reason), actions);
                 }
-                kept.found = Found::Failed(text(&reason));
+                kept.found = Found::Failed(reason);
                 self.keep_rests(now, name);
             }
         }

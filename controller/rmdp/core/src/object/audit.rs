@@ -103,12 +103,15 @@ pub struct KeptSwitch {
     /// How often this controller has brought it back since its start.
     pub repairs: u64,
     /// The version of the policy that its packets were seen to see last; none: nobody has looked, or it has another program.
-    /// A program that does not know this field or the next leaves an object out that has them.
+    /// A program that does not know this field or the next ones leaves an object out that has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u8>,
     /// Who may write to it, as the switch has told this controller; none: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<PrimaryOf>,
+    /// When its counters were read last and were, or went, into the totals, Unix milliseconds; none: not since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_ms: Option<u64>,
 }
 
 /// Who may write to a switch: who has the highest election id.

@@ -143,6 +143,7 @@ fn every() -> Vec<(Key, Object)> {
                         fence: s("generation 7, attempt 1"),
                         ours: true,
                     }),
+                    counted_ms: Some(6),
                 }],
                 at_ms: 0,
             }),

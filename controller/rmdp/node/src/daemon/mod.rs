@@ -65,7 +65,7 @@ use shell::Shell;
 
 pub use epoch::Epoch;
 pub use start::{COMMANDS, Readable, newest_config, newest_readable, store_settings};
-pub use status::LEFT;
+pub use status::{LEFT, VAIN};
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.
 const EVENTS: usize = 4;

@@ -11,7 +11,7 @@ use outplane_rmdp_core::task::TransactionId;
 use tokio::task::{Id, JoinSet};
 
 use crate::error::Error;
-use crate::metrics::{ClaimOutcome, Metrics, Step, TaskEnd};
+use crate::metrics::{ClaimOutcome, Metrics, Step, TaskEnd, TaskKind};
 use crate::objects::Objects;
 
 /// How a request ended.
@@ -31,7 +31,7 @@ pub(crate) struct About {
     pub(crate) id: Option<TransactionId>,
     step: Option<Step>,
     claim: bool,
-    end: Option<(TaskEnd, Option<Duration>)>,
+    end: Option<(TaskEnd, TaskKind, Option<Duration>)>,
 }
 
 type Done = (Reply, Duration, Option<String>);
@@ -140,13 +140,14 @@ impl About {
                     Object::Claim(_) => (about.step, about.claim) = (Some(Step::Claim), true),
                     Object::Decision(decision) => {
                         about.step = Some(Step::Decide);
-                        about.end = Some(match &decision.outcome {
+                        let (end, executed) = match &decision.outcome {
                             Outcome::Done { steps, .. } => {
                                 (TaskEnd::Done, Some(Duration::from_micros(steps.executed_us)))
                             }
                             Outcome::Superseded { .. } => (TaskEnd::Superseded, None),
                             Outcome::Failed { .. } => (TaskEnd::Failed, None),
-                        });
+                        };
+                        about.end = Some((end, TaskKind::of(&decision.event.kind), executed));
                     }
                     _ => {}
                 }
@@ -172,8 +173,8 @@ impl About {
                 _ => ClaimOutcome::Unknown,
             });
         }
-        if let (Some((end, executed)), Reply::Created) = (self.end, reply) {
-            metrics.task_ended(end);
+        if let (Some((end, kind, executed)), Reply::Created) = (self.end, reply) {
+            metrics.task_ended(end, kind);
             if let Some(executed) = executed {
                 metrics.step(Step::Total, executed + took);
             }

@@ -92,13 +92,19 @@ pub(super) async fn remembered(file: &NodeFile) -> Option<Memory> {
         Ok(memory) => {
             tracing::warn!(
                 alert = true,
-                "the file of [state] memory is {}'s; it is written anew",
+                "the file of [state] memory is {}'s, and this node is {}: what it says is not taken over, and it is written over \
+                 once this node has joined; name another file if {} still runs",
+                memory.node,
+                file.name,
                 memory.node
             );
             None
         }
         Err(error) => {
-            tracing::warn!(alert = true, "{error}: what this node remembered is lost; it is written anew");
+            tracing::warn!(
+                alert = true,
+                "{error}: what this node remembered is lost; the file is written over once it has joined"
+            );
             None
         }
     }

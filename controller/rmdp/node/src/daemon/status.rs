@@ -19,6 +19,9 @@ use crate::metrics::{Side, Size};
 /// What stands in place of the receiver in the last status of a node.
 pub const LEFT: &str = "left";
 
+/// What stands between what differs on a switch, and why it could not be brought back.
+pub const VAIN: &str = "; the last try to bring it back has failed: ";
+
 /// Bytes of words about kept switches, and of each where they are more.
 const MOST_WORDS: usize = 2 << 20;
 const FEW_WORDS: usize = 100;
@@ -33,6 +36,8 @@ impl<M: Inside> Daemon<M> {
         alerts.extend(self.shell.readiness.reasons());
         alerts.extend(self.estrangements());
         alerts.extend(self.shell.machine.troubles(clock::instant()));
+        let now = clock::instant();
+        alerts.extend(self.shell.machine.kept().into_iter().filter_map(|kept| kept.trouble(now)));
         let strangers = self.objects.strangers().all().into_iter();
         // How many there are changes, and comes first.
         let strangers = strangers.map(|of| Alert::of(format!("strangers {}", of.prefix), of.to_string()));
@@ -248,10 +253,15 @@ impl<M: Inside> Daemon<M> {
                 },
                 verified_ms: kept.verified.map(|at| unix_ms.saturating_sub(age(at))),
                 what: match kept.vain {
-                    Some(vain) => format!("{}; the last try to bring it back has failed: {vain}", kept.what),
+                    Some(vain) => format!("{}{VAIN}{vain}", kept.what),
                     None => kept.what.to_owned(),
                 },
                 repairs: kept.repairs,
+                counted_ms: self
+                    .shell
+                    .agent()
+                    .and_then(Agent::totals)
+                    .and_then(|totals| totals.read_at(kept.switch)),
                 version: self.shell.agent().and_then(|agent| agent.version(kept.switch)),
                 primary: self.shell.agent().and_then(|agent| agent.primary(kept.switch)).map(
                     |(fence, ours)| PrimaryOf {

@@ -9,6 +9,7 @@
 //!
 //! There is no password: it listens on loopback unless the node's file says otherwise, and no answer has a secret.
 
+pub(crate) mod ask;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::CONTENT_TYPE;
+pub use ask::{Told, told};
 use listener::{At, Bounded};
 
 /// Connections at a time; an idle one makes room for a newcomer, and one peer has a quarter of them.

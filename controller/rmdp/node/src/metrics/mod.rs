@@ -65,6 +65,27 @@ macro_rules! words {
 }
 
 words! {
+    /// What a task is because of.
+    TaskKind {
+        /// A generation of the intent.
+        Generation = "generation",
+        /// Somebody asks whether the switch answers.
+        Probe = "probe",
+        /// A switch that did not hold what it should.
+        Audit = "audit",
+        /// Something else.
+        Other = "other",
+    }
+}
+
+impl TaskKind {
+    /// By the kind of its event.
+    pub fn of(kind: &str) -> Self {
+        Self::ALL.iter().copied().find(|known| known.word() == kind).unwrap_or(Self::Other)
+    }
+}
+
+words! {
     /// How a task ended, as this node wrote in its decision.
     TaskEnd {
         /// The switch is as desired.
@@ -160,6 +181,7 @@ pub struct Size {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndLabel {
     end: TaskEnd,
+    kind: TaskKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -243,7 +265,9 @@ impl Metrics {
     fn register(&mut self) {
         // Series that are there from the start: a rate over them sees the first one.
         for end in TaskEnd::ALL {
-            drop(self.tasks.get_or_create(&EndLabel { end: *end }));
+            for kind in [TaskKind::Generation, TaskKind::Probe, TaskKind::Audit] {
+                drop(self.tasks.get_or_create(&EndLabel { end: *end, kind }));
+            }
         }
         for end in AttemptEnd::ALL {
             drop(self.attempts.get_or_create(&AttemptLabel { end: *end }));
@@ -267,7 +291,7 @@ impl Metrics {
         );
         registry.register(
             "tasks_ended",
-            "Decisions that this node wrote, by how the task ended",
+            "Decisions that this node wrote, by how the task ended and what it was because of",
             self.tasks.clone(),
         );
         registry.register(
@@ -309,8 +333,8 @@ impl Metrics {
     }
 
     /// A decision was written.
-    pub fn task_ended(&self, end: TaskEnd) {
-        self.tasks.get_or_create(&EndLabel { end }).inc();
+    pub fn task_ended(&self, end: TaskEnd, kind: TaskKind) {
+        self.tasks.get_or_create(&EndLabel { end, kind }).inc();
     }
 
     /// An attempt of this node is over.

@@ -47,6 +47,7 @@ fn full() -> Metrics {
         repairs: 2,
         version: None,
         primary: None,
+        counted_ms: None,
     };
     metrics.set_kept(vec![kept], vec![("looked", 3)]);
     let rule = |rule: &str, packets| RuleTotal {
@@ -64,7 +65,7 @@ fn full() -> Metrics {
     metrics.set_totals([("leaf1".to_owned(), Arc::new(totals))].into(), 1, 4);
     metrics.set_drops([("leaf1".to_owned(), [("denied", 12), ("spoofed", 0)].into())].into());
     metrics.set_heard(vec![("d2".to_owned(), Duration::from_millis(2500))]);
-    metrics.task_ended(TaskEnd::Done);
+    metrics.task_ended(TaskEnd::Done, TaskKind::of("generation"));
     metrics.attempt_ended(AttemptEnd::TooLate);
     metrics.claimed(ClaimOutcome::Won);
     metrics.step(Step::Claim, Duration::from_millis(3));
@@ -133,8 +134,8 @@ fn what_was_handed_over_is_written() {
         "outplane_store_endpoint_healthy{endpoint=\"http://127.0.0.1:9000\"} 0.0",
         "outplane_store_operations_total{operation=\"create\"} 6",
         "outplane_store_strangers{prefix=\"q/\"} 3.0",
-        "outplane_tasks_ended_total{end=\"done\"} 1",
-        "outplane_tasks_ended_total{end=\"failed\"} 0",
+        "outplane_tasks_ended_total{end=\"done\",kind=\"generation\"} 1",
+        "outplane_tasks_ended_total{end=\"failed\",kind=\"probe\"} 0",
         "outplane_attempts_total{end=\"too_late\"} 1",
         "outplane_claims_total{outcome=\"won\"} 1",
         "outplane_step_seconds_bucket{le=\"0.005\",step=\"claim\"} 1",

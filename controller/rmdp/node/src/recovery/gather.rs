@@ -8,17 +8,16 @@ use std::time::Duration;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::memory::{MOST, Memory};
+use super::memory::Memory;
 use super::plan::StoreState;
 use crate::chain::{Chain, Survey};
 use crate::daemon::newest_readable;
 use crate::error::Error;
 use crate::hinter;
+use crate::http::ask;
 use crate::network;
 use crate::objects::Objects;
 
@@ -67,31 +66,12 @@ async fn read(path: PathBuf) -> Result<Memory, String> {
 
 /// What a node at this address remembers.
 async fn status(address: SocketAddr) -> Result<Memory, String> {
-    let asked = timeout(PATIENCE, async {
-        let mut stream = TcpStream::connect(address).await?;
-        // Of HTTP 1.0 the end of the answer is the end of the connection.
-        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(MOST + 1).read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    });
     let at = format!("http://{address}/status");
-    let answer = match asked.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(format!("{at}: {error}")),
-        Err(_) => return Err(format!("{at}: no answer within {} s", PATIENCE.as_secs())),
-    };
-    if answer.len() as u64 > MOST {
-        return Err(format!("{at}: more than {MOST} bytes: no status of a node"));
+    let page = ask::page(address, "/status", PATIENCE).await?;
+    if page.status != 200 {
+        return Err(format!("{at}: HTTP status {}", page.status));
     }
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{at}: no answer of HTTP"))?;
-    let line = head.lines().next().unwrap_or_default();
-    if line.split(' ').nth(1) != Some("200") {
-        return Err(format!("{at}: {line}"));
-    }
-    Memory::parse(body).map_err(|error| format!("{at}: {error}"))
+    Memory::parse(&page.body).map_err(|error| format!("{at}: {error}"))
 }
 
 /// What the store has: its network, its newest numbers, its newest configuration that can be read.

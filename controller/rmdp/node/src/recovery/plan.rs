@@ -111,7 +111,8 @@ pub fn plan(
     }
     let known: BTreeSet<&String> = memories.iter().flat_map(|memory| &memory.switches).collect();
     for name in known.into_iter().filter(|name| !switches.contains_key(*name)) {
-        let why = "nodes know it, and neither the shared configuration nor a policy file says where it is";
+        let why = "nodes know it, and neither the shared configuration nor a policy file that was given says where it is: give the \
+                   files with its Switch object (`outplane store recover FILES ..`)";
         lacks(Unanswered::switch(name, why));
     }
     let generation = match (remembered, left_out.is_empty()) {

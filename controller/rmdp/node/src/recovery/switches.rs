@@ -11,6 +11,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 use outplane_rmdp_core::task::Fence;
+use outplane_rmdp_store::Error as StoreError;
 use tokio::task::JoinSet;
 
 use crate::agent::target;
@@ -59,7 +60,12 @@ pub async fn targets(
     tls: &Path,
 ) -> Result<BTreeMap<String, Result<Target, String>>, Error> {
     let mut described = BTreeMap::new();
-    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
+    let numbers = match Chain::Generations.numbers(objects, 0).await {
+        // A bucket that is not there has none.
+        Err(Error::Store(StoreError::NoBucket { .. })) => Vec::new(),
+        numbers => numbers?,
+    };
+    for number in numbers.into_iter().rev() {
         let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(number)).await? else {
             continue;
         };
