@@ -207,7 +207,7 @@ fn role(nobody: &str) -> String {
 struct Why {
     /// Nobody is up who would do it.
     nobody: Vec<String>,
-    /// What nodes say, if there is not even a task.
+    /// What nodes say, if there is not even a task, or a claim.
     says: Vec<String>,
 }
 
@@ -221,7 +221,7 @@ async fn why(objects: &Objects, watched: &[Watched]) -> Option<Why> {
 }
 
 impl Why {
-    /// For tasks that nobody knows of, and for those that are under way.
+    /// For tasks that nobody knows of or has claimed, and for those that are under way.
     fn words(self) -> [Option<String>; 2] {
         let join = |words: &[String]| (!words.is_empty()).then(|| words.join("; "));
         let all: Vec<String> = self.nobody.iter().chain(&self.says).cloned().collect();
@@ -325,6 +325,8 @@ impl Watched {
             };
             match (state, why) {
                 ("waiting", Some([Some(why), _])) => format!("no task {told}: {why}"),
+                // Nobody has even claimed it: what nodes say may be why.
+                ("queued", Some([Some(why), _])) => format!("not decided {told}: {}; {why}", self.told),
                 (_, Some([_, Some(nobody)])) => format!("not decided {told}: {}; {nobody}", self.told),
                 _ => format!("not decided {told}: {}", self.told),
             }

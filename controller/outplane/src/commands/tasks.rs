@@ -355,6 +355,8 @@ impl Story {
                 known.as_str(),
                 match received.as_str() {
                     "queue" => format!("found in the queue by {by}"),
+                    "log" => format!("taken from the log by {by}"),
+                    "audit" => format!("begun by an audit of {by}"),
                     sender => format!("announced by {sender}, as {by} heard first"),
                 },
             ));

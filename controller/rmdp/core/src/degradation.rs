@@ -43,6 +43,8 @@ struct Seen {
     late: VecDeque<bool>,
     /// (tasks, copies) of each round, newest last.
     rounds: VecDeque<(u32, u32)>,
+    /// When there was a task last: what is older says nothing of now.
+    touched: Option<Instant>,
 }
 
 impl Seen {
@@ -209,10 +211,14 @@ impl Degradation {
         for sender in &self.senders {
             let seen = copies.senders.iter().find(|seen| seen.sender == *sender);
             let (count, lateness) = seen.map_or((0, &[][..]), |seen| (seen.copies, &seen.lateness_us[..]));
-            self.own.entry(*sender).or_default().observe(copies.tasks, count, lateness, &self.config);
+            let own = self.own.entry(*sender).or_default();
+            if copies.tasks > 0 || !lateness.is_empty() {
+                own.touched = Some(now);
+            }
+            own.observe(copies.tasks, count, lateness, &self.config);
         }
         if let Some(me) = self.me {
-            let rows = self.rows().into_iter().map(|row| (row.sender, row)).collect();
+            let rows = self.rows(now).into_iter().map(|row| (row.sender, row)).collect();
             self.matrix.insert(me, (now, rows));
         }
     }
@@ -226,9 +232,11 @@ impl Degradation {
         self.matrix.insert(receiver, (now, known.map(|row| (row.sender, *row)).collect()));
     }
 
-    /// This receiver's rows, for its heartbeats.
-    pub fn rows(&self) -> Vec<Row> {
-        self.own.iter().map(|(sender, seen)| seen.row(*sender)).collect()
+    /// This receiver's rows, for its heartbeats: what it has seen just now. An idle network judges nobody by what came long
+    /// ago.
+    pub fn rows(&self, now: Instant) -> Vec<Row> {
+        let fresh = |seen: &Seen| seen.touched.is_some_and(|touched| now.since(touched) <= STALE);
+        self.own.iter().filter(|(_, seen)| fresh(seen)).map(|(sender, seen)| seen.row(*sender)).collect()
     }
 
     /// Whether a node stands at the end of the ranks.
@@ -253,6 +261,22 @@ impl Degradation {
         let missing =
             u64::from(row.missing) * 100 > u64::from(tasks) * u64::from(self.config.missing_percent);
         row.late >= self.config.late_of_20 || tasks >= TASKS && missing
+    }
+
+    /// What is wrong with copies, and what of it was measured: so many late ones of the last 20, the median, percent missing.
+    fn words(&self, late: u8, median_us: u32, lost: u64) -> (&'static str, String) {
+        let (are_late, are_lost) =
+            (late >= self.config.late_of_20, lost > u64::from(self.config.missing_percent));
+        let median = f64::from(median_us) / 1e3;
+        let lateness = format!(
+            "{late} of the last 20 came more than {} ms after the first copy (median {median:.1} ms)",
+            self.config.late_ms
+        );
+        match (are_late, are_lost) {
+            (true, false) => ("come late", lateness),
+            (false, _) => ("do not come", format!("{lost} % of the last {TASKS} tasks' are missing")),
+            (true, true) => ("come late or not at all", format!("{lateness}, {lost} % are missing")),
+        }
     }
 
     fn is_hard(&self, row: &Row) -> bool {
@@ -316,20 +340,21 @@ impl Degradation {
                 let hard = bad.iter().filter(|row| self.is_hard(row)).count() * 2 > judges.len();
                 let worst = bad.iter().map(|row| row.median_us).max().unwrap_or(0);
                 let lost = bad.iter().map(|row| missing_percent(row)).max().unwrap_or(0);
+                let late = bad.iter().map(|row| row.late).max().unwrap_or(0);
                 (!bad.is_empty() && bad.len() * 2 > judges.len()).then_some((
                     bad.len(),
                     worst,
                     lost,
+                    late,
                     *sender,
                     hard,
                 ))
             })
             .collect();
         rows.sort_unstable_by(|a, b| b.cmp(a));
-        let row = |(bad, worst, lost, node, hard)| {
-            let how = late_or_lost(worst, lost);
-            let reason =
-                format!("its copies come late or not at all at {bad} of {} receivers, {how}", judges.len());
+        let row = |(bad, worst, lost, late, node, hard)| {
+            let (come, how) = self.words(late, worst, lost);
+            let reason = format!("its copies {come} at {bad} of {} receivers: {how}", judges.len());
             Found { node, of: Fault::Sender, hard, reason }
         };
         rows.into_iter().map(row).collect()
@@ -344,8 +369,8 @@ impl Degradation {
         let rows = rows.values().filter(|row| self.is_bad(row) && row.sender != *me);
         let rows = rows.filter(|row| found.iter().all(|found| found.node != row.sender));
         let path = |row: &Row| {
-            let how = late_or_lost(row.median_us, missing_percent(row));
-            let reason = format!("its copies come late or not at all here, {how}; others get them in time");
+            let (come, how) = self.words(row.late, row.median_us, missing_percent(row));
+            let reason = format!("its copies {come} here: {how}; others get them in time");
             Found { node: row.sender, of: Fault::Path, hard: self.is_hard(row), reason }
         };
         rows.map(path).collect()
@@ -388,10 +413,6 @@ impl Degradation {
 fn missing_percent(row: &Row) -> u64 {
     let tasks = u64::from(row.copies) + u64::from(row.missing);
     if tasks < u64::from(TASKS) { 0 } else { u64::from(row.missing) * 100 / tasks }
-}
-
-fn late_or_lost(median_us: u32, lost: u64) -> String {
-    format!("median up to {:.1} ms, {lost} % missing", f64::from(median_us) / 1e3)
 }
 
 /// The largest minority of so many.

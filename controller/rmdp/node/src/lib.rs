@@ -52,6 +52,7 @@ pub mod packets;
 pub mod plain;
 pub mod probes;
 pub mod recovery;
+pub mod refusals;
 pub mod strangers;
 pub mod totals;
 pub mod watch;

@@ -15,6 +15,7 @@ use outplane_rmdp_store::{Created, Error as StoreError, Store};
 use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
+use crate::refusals::{Refusals, Right};
 use crate::strangers::Strangers;
 
 /// Most keys of a page.
@@ -27,6 +28,7 @@ pub const PAGE: usize = 1000;
 pub struct Objects {
     store: Store,
     strangers: Strangers,
+    refusals: Refusals,
     /// Why nothing is asked now: see [`crate::network`].
     shut: Arc<RwLock<Option<Shut>>>,
     pulse: Arc<Mutex<Pulse>>,
@@ -80,6 +82,7 @@ impl Objects {
         Self {
             store,
             strangers: Strangers::default(),
+            refusals: Refusals::default(),
             shut: Arc::default(),
             pulse: Arc::default(),
             newest: Arc::default(),
@@ -128,10 +131,8 @@ impl Objects {
     }
 
     /// Remembers what an answer says of the store.
-    fn felt<T>(
-        &self,
-        answer: Result<T, outplane_rmdp_store::Error>,
-    ) -> Result<T, outplane_rmdp_store::Error> {
+    fn felt<T>(&self, right: Right, path: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.refusals.felt(right, path, &answer);
         match &answer {
             Ok(_) => *self.lock() = Pulse { answered: Some(clock::now()), ..Pulse::default() },
             Err(error) => self.lock().fault = Some(error.to_string()),
@@ -147,7 +148,8 @@ impl Objects {
     /// The object at a key.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
         self.is_open()?;
-        let bytes = match self.felt(Box::pin(self.store.get(&key.path())).await) {
+        let path = key.path();
+        let bytes = match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {
             // No more of it was read: as unreadable as any other garbage.
             Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
             bytes => bytes?,
@@ -222,15 +224,16 @@ impl Objects {
     pub async fn delete(&self, keys: &[Key]) -> Result<(), Error> {
         self.is_open()?;
         let keys: Vec<String> = keys.iter().map(Key::path).collect();
-        Ok(self.felt(Box::pin(self.store.delete(&keys)).await)?)
+        let first = keys.first().map_or("", String::as_str);
+        Ok(self.felt(Right::Delete, first, Box::pin(self.store.delete(&keys)).await)?)
     }
 
     /// Writes an object once, stamped with the time of day. Whether it was us.
     pub async fn create(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        let bytes = Bytes::from(object.encode());
-        match self.felt(Box::pin(self.store.create(&key.path(), bytes.clone())).await) {
+        let (path, bytes) = (key.path(), Bytes::from(object.encode()));
+        match self.felt(Right::Write, &path, Box::pin(self.store.create(&path, bytes.clone())).await) {
             // What is there is too large to be ours.
             Err(StoreError::TooLarge { .. }) => Ok(false),
             created => {
@@ -247,13 +250,16 @@ impl Objects {
     pub async fn put(&self, key: &Key, object: &mut Object) -> Result<(), Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        Ok(self.felt(Box::pin(self.store.put(&key.path(), object.encode().into())).await)?)
+        let path = key.path();
+        let put = Box::pin(self.store.put(&path, object.encode().into())).await;
+        Ok(self.felt(Right::Write, &path, put)?)
     }
 
     /// The object at a key, and what stands for it as it is now.
     pub async fn get_tagged(&self, key: &Key) -> Result<Option<(Object, String)>, Error> {
         self.is_open()?;
-        let found = match self.felt(Box::pin(self.store.get_tagged(&key.path())).await) {
+        let path = key.path();
+        let found = match self.felt(Right::Read, &path, Box::pin(self.store.get_tagged(&path)).await) {
             Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
             found => found?,
         };
@@ -266,14 +272,17 @@ impl Objects {
     pub async fn replace(&self, key: &Key, object: &mut Object, tag: &str) -> Result<Option<String>, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        Ok(self.felt(Box::pin(self.store.replace(&key.path(), object.encode().into(), tag)).await)?)
+        let path = key.path();
+        let replaced = Box::pin(self.store.replace(&path, object.encode().into(), tag)).await;
+        Ok(self.felt(Right::Write, &path, replaced)?)
     }
 
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.is_open()?;
         let key = Key::Blob(digest);
-        match self.felt(Box::pin(self.store.get(&key.path())).await) {
+        let path = key.path();
+        match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {
             Err(StoreError::TooLarge { size, .. }) => Err(too_large(&key, size).into()),
             bytes => Ok(bytes?),
         }
@@ -283,26 +292,36 @@ impl Objects {
     /// belong there, and whoever else writes it writes the same.
     pub async fn replace_blob(&self, digest: Digest, blob: Bytes) -> Result<(), Error> {
         self.is_open()?;
-        Ok(self.felt(Box::pin(self.store.put(&Key::Blob(digest).path(), blob)).await)?)
+        let path = Key::Blob(digest).path();
+        Ok(self.felt(Right::Write, &path, Box::pin(self.store.put(&path, blob)).await)?)
     }
 
     /// Sees to it that an object is there, whoever wrote it, stamped with the time of day. Whether it was surely us.
     pub async fn ensure(&self, key: &Key, object: &mut Object) -> Result<bool, Error> {
         self.is_open()?;
         object.stamp(clock::unix_millis());
-        Ok(self.felt(Box::pin(self.store.ensure(&key.path(), object.encode().into())).await)?)
+        let path = key.path();
+        let ensured = Box::pin(self.store.ensure(&path, object.encode().into())).await;
+        Ok(self.felt(Right::Write, &path, ensured)?)
     }
 
     /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
     pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
         self.is_open()?;
-        Ok(self.felt(Box::pin(self.store.ensure(&Key::Blob(digest).path(), blob)).await)?)
+        let path = Key::Blob(digest).path();
+        Ok(self.felt(Right::Write, &path, Box::pin(self.store.ensure(&path, blob)).await)?)
     }
 
     /// Whether something is there, whether it can be read or not.
     pub async fn has(&self, key: &Key) -> Result<bool, Error> {
         self.is_open()?;
-        Ok(self.felt(Box::pin(self.store.exists(&key.path())).await)?)
+        let path = key.path();
+        Ok(self.felt(Right::Read, &path, Box::pin(self.store.exists(&path)).await)?)
+    }
+
+    /// Rights that the store refuses to these credentials.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Keys of others that listings have shown.
@@ -314,7 +333,8 @@ impl Objects {
     /// same.
     pub async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, Error> {
         self.is_open()?;
-        let page = self.felt(Box::pin(self.store.list(&prefix.path(), after, PAGE)).await)?;
+        let path = prefix.path();
+        let page = self.felt(Right::Read, &path, Box::pin(self.store.list(&path, after, PAGE)).await)?;
         let next = page.entries.last().filter(|_| page.truncated).map(|last| last.key.clone());
         let (mut strangers, mut example) = (0, None);
         let now = SystemTime::now();

@@ -33,10 +33,12 @@ pub enum Error {
     },
 
     /// The store refuses our credentials or our rights (HTTP 401 and 403).
-    #[error("store {endpoint}: access to bucket `{bucket}` denied ({code}): {cure}")]
+    #[error("store {endpoint}: {call} in bucket `{bucket}` denied ({code}): {cure}")]
     Denied {
         /// Who said so.
         endpoint: String,
+        /// `create c/1/000001`
+        call: String,
         /// The configured bucket.
         bucket: String,
         /// The store's code, for instance `SignatureDoesNotMatch`.
@@ -113,4 +115,15 @@ pub enum Error {
         /// The store's code.
         code: String,
     },
+}
+
+impl Error {
+    /// Whether the credentials are good and lack a right: the store would take the same of somebody else.
+    pub fn lacks_right(&self) -> bool {
+        match self {
+            Self::Denied { code, .. } => code == "AccessDenied" || code.starts_with("HTTP "),
+            Self::NotDeleted { code, .. } => code == "AccessDenied",
+            _ => false,
+        }
+    }
 }

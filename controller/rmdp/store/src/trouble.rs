@@ -117,7 +117,7 @@ impl Status {
             (401 | 403, code) => {
                 let cure = cure(code).to_owned();
                 let code = if code.is_empty() { format!("HTTP {}", self.http) } else { self.code };
-                Error::Denied { endpoint, bucket, code, cure }
+                Error::Denied { endpoint, call: call.to_owned(), bucket, code, cure }
             }
             (404, "NoSuchBucket") => Error::NoBucket { endpoint, bucket },
             _ => Error::Refused {
@@ -138,8 +138,8 @@ fn cure(code: &str) -> &'static str {
         "RequestTimeTooSkewed" => "this machine's clock and the store's differ too much: set them by NTP",
         "AuthorizationHeaderMalformed" => "the region is not the store's: correct it",
         _ => {
-            "allow these credentials to get, put, list and delete objects in it, and to read its versioning; \
-             or correct them"
+            "these credentials may not do that: docs/store-access.md says whose right it is; give them the right, or \
+             use those of the role"
         }
     }
 }
@@ -157,7 +157,10 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         let text = status(403, "").refuse("http://e", "tasks", "get k").to_string();
-        assert!(text.contains("HTTP 403") && text.contains("allow"), "{text}");
+        assert!(
+            text.contains("HTTP 403") && text.contains("get k") && text.contains("store-access"),
+            "{text}"
+        );
         let error = status(404, "NoSuchBucket").refuse("http://e", "tasks", "get k");
         assert!(matches!(&error, Error::NoBucket { .. }));
         assert!(error.to_string().contains("create it"), "{error}");

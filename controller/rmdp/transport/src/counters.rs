@@ -44,6 +44,8 @@ pub struct SenderCounters {
     pub hints: TypeCounters,
     /// How late its copies were.
     pub lateness: Lateness,
+    /// Datagrams in its name whose tag was wrong, as far as they came by sockets: whose they are nobody knows.
+    pub forged: u64,
 }
 
 impl SenderCounters {

@@ -146,6 +146,7 @@ impl Controller {
         let received = match entry.origin {
             Origin::Queue => "queue".to_owned(),
             Origin::Audit => "audit".to_owned(),
+            Origin::Log => "log".to_owned(),
             Origin::Sender(sender) => {
                 self.config.sender(sender).map_or_else(|| sender.to_string(), |member| member.name.clone())
             }

@@ -27,6 +27,8 @@ pub(super) enum Origin {
     Queue,
     /// By an audit of its own.
     Audit,
+    /// From the intent log, where nobody else has brought it.
+    Log,
 }
 
 /// An attempt that is, or may be, this controller's.

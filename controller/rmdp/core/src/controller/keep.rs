@@ -3,10 +3,12 @@
 //!
 //! ```text
 //!          due, stirred                holds, and we are primary
-//!  Idle ───────────────► Auditing ───────────────────────────────► Idle, for the interval
+//!  Idle ───────────────► Auditing ─► [Noting: is d/ there, too?] ─► Idle, for the interval
 //!   ▲ ▲                     │ differs, or nobody of ours is primary
 //!   │ └── not decided, ─ Deciding: d/ of the newest generation's task
-//!   │     or just now       │ and what differs is drift
+//!   │     or just now       ▼
+//!   │ └── claimed ────── Overtaking: c/ of the next generation's task
+//!   │                       │ and what differs is drift
 //!   │                       ▼
 //!   │                    Listing a/ ─► Earlier: an audit that somebody has left undone? ─► Fetching
 //!   │                       ▼                                                                │
@@ -19,6 +21,9 @@
 //! controllers that both think they keep a switch take turns and do not fight: each repair makes the same of the switch,
 //! one that was left undone is taken up instead of begun anew, and a switch that holds what it should is only taken over
 //! once in an interval.
+//!
+//! A task of the newest generation that is not decided, and that nobody has brought here for a while, is taken from the
+//! log: no distributor may be alive, and a switch that has restarted empty waits for nobody.
 //!
 //! Without the store it is still looked at and told what differs; nothing is written then.
 
@@ -47,6 +52,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// So many failures in a row are an alert.
 const ALERT_AFTER: u32 = 4;
+/// So many looks in a row at a switch whose task is not decided: then the task is taken from the log.
+const UNBROUGHT: u32 = 3;
 /// Whether it has become the first in rank for a switch is asked so often in an interval.
 const RANK_LOOKS: u32 = 8;
 
@@ -57,8 +64,12 @@ enum Step {
     Idle,
     /// The agent looks.
     Auditing(u64),
+    /// It holds what it should: is the generation's own task decided?
+    Noting,
     /// Is the generation's own task decided? Before, the switch is its.
     Deciding,
+    /// Has somebody begun with the next generation, of which nobody has told here yet?
+    Overtaking,
     /// The log of audits: its highest number so far, this switch's, and where the listing goes on.
     Listing(u64, u64, Option<String>),
     /// Is this switch's last audit decided?
@@ -78,6 +89,8 @@ const LIST: Step = Step::Listing(0, 0, None);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Found {
     Nothing,
+    /// It was reached; the generation's own task has it.
+    Awaits,
     Holds,
     Differs(String),
     Failed(String),
@@ -107,6 +120,8 @@ struct Kept {
     seen: String,
     /// Why it is brought back.
     why: String,
+    /// What differs, until it is known that nobody has begun with the next generation.
+    differing: Option<(String, String)>,
     /// The repair at hand brings it back, and does not only take it over.
     differs: bool,
     /// Why the last repair that was tried here did not bring it back, if one has not.
@@ -206,6 +221,7 @@ impl Controller {
         self.keep.kept.iter().filter(|(_, kept)| kept.mine).map(|(switch, kept)| {
             let (standing, what) = match &kept.found {
                 Found::Nothing => (Standing::Unknown, ""),
+                Found::Awaits => (Standing::Unknown, "its own task is not decided yet"),
                 Found::Holds => (Standing::Kept, ""),
                 Found::Differs(what) => (Standing::Drifted, what.as_str()),
                 Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
@@ -254,6 +270,7 @@ impl Controller {
                 found: if verified.is_some() { Found::Holds } else { Found::Nothing },
                 seen: String::new(),
                 why: String::new(),
+                differing: None,
                 differs: false,
                 vain: None,
                 repairs: old.as_ref().map_or(0, |old| old.repairs),
@@ -331,7 +348,9 @@ impl Controller {
             Step::Repairing(id) if self.tasks.contains_key(&id) => self.keep.set_due(name, now + SOON * 10),
             Step::Repairing(_) => self.keep_rests(now, name),
             // A request that had no answer.
-            Step::Deciding
+            Step::Noting
+            | Step::Deciding
+            | Step::Overtaking
             | Step::Listing(..)
             | Step::Earlier(..)
             | Step::Fetching(..)
@@ -349,6 +368,7 @@ impl Controller {
         actions: &mut Vec<Action>,
     ) {
         self.keep.auditing.remove(&number);
+        let mutated = self.is_mutated();
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
         if kept.step != Step::Auditing(number) {
             return;
@@ -356,35 +376,36 @@ impl Controller {
         let generation = kept.task.work().generation().unwrap_or(0);
         match outcome {
             Audit::Holds { primary } => {
-                let back = !matches!(kept.found, Found::Holds | Found::Nothing);
+                let back = !matches!(kept.found, Found::Holds | Found::Nothing | Found::Awaits);
                 (kept.verified, kept.found, kept.seen) = (Some(kept.began), Found::Holds, String::new());
                 kept.vain = None;
                 if back {
                     note(Level::Info, None, format!("{name} holds generation {generation}"), actions);
                 }
-                if primary {
+                kept.decided |= self.decided.has(kept.task.id(), now);
+                if primary && (kept.decided || mutated) {
                     kept.failures = 0;
                     self.keep_rests(now, name);
+                } else if primary {
+                    self.keep_goes_on(name, Step::Noting, actions);
                 } else {
                     "nobody of ours is its primary".clone_into(&mut kept.why);
                     self.bring_back(name, actions);
                 }
             }
             // Is the generation's own task still at work? Then this is no drift; if it has just ended, this is old.
-            Audit::Differs { .. } if !kept.decided => {
+            Audit::Differs { seen, .. } if !kept.decided => {
                 kept.stirred = true;
+                (kept.found, kept.seen) = (Found::Awaits, text(&seen));
                 self.bring_back(name, actions);
             }
             Audit::Differs { seen, what } => {
-                let (seen, what) = (text(&seen), text(&what));
-                self.counters.drifts += 1;
-                if kept.found != Found::Differs(what.clone()) {
-                    let told = differs(name, generation, kept.verified, now, &what, &seen);
-                    note(Level::Alert, None, told, actions);
+                kept.differing = Some((text(&seen), text(&what)));
+                if mutated {
+                    self.drifted(now, name, actions);
+                } else {
+                    self.keep_goes_on(name, Step::Overtaking, actions);
                 }
-                kept.why.clone_from(&what);
-                (kept.found, kept.seen) = (Found::Differs(what), seen);
-                self.bring_back(name, actions);
             }
             Audit::Stopped => {
                 kept.stirred = true;
@@ -395,12 +416,54 @@ impl Controller {
                 kept.failures += 1;
                 let reason = text(&reason);
                 // It stands in the status until it can be looked at.
-                if kept.failures == ALERT_AFTER {
+                let told = kept.failures > ALERT_AFTER && matches!(kept.found, Found::Failed(_));
+                if kept.failures >= ALERT_AFTER && !told {
                     note(Level::State, None, unreachable(name, generation, &reason), actions);
                 }
                 kept.found = Found::Failed(reason);
                 self.keep_rests(now, name);
             }
+        }
+    }
+
+    /// Deliberate faults are to be found in how tasks come and end, and not to be mended here.
+    fn is_mutated(&self) -> bool {
+        cfg!(feature = "sim") && self.mutant.is_some()
+    }
+
+    /// What differs is drift: the generation's own task is decided, and nobody has begun with the next one.
+    fn drifted(&mut self, now: Instant, name: &str, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        let Some((seen, what)) = kept.differing.take() else {
+            self.keep_rests(now, name);
+            return;
+        };
+        let generation = kept.task.work().generation().unwrap_or(0);
+        self.counters.drifts += 1;
+        if kept.found != Found::Differs(what.clone()) {
+            let told = differs(name, generation, kept.verified, now, &what, &seen);
+            note(Level::Alert, None, told, actions);
+        }
+        kept.why.clone_from(&what);
+        (kept.found, kept.seen) = (Found::Differs(what), seen);
+        self.bring_back(name, actions);
+    }
+
+    /// The generation's own task is not decided. Its attempts end, and then the switch is looked at again. What nobody has
+    /// brought here by then is taken from the log.
+    fn own_task(&mut self, now: Instant, name: &str, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        (kept.failures, kept.stirred) = (kept.failures.saturating_add(1), false);
+        let (task, waited) = (kept.task.clone(), kept.failures >= UNBROUGHT);
+        self.keep_rests(now, name);
+        if waited && !self.is_mutated() && !self.tasks.contains_key(&task.id()) {
+            let generation = task.work().generation().unwrap_or(0);
+            let told = format!(
+                "nobody has brought the task of generation {generation} for {name}: it is taken from the log; does a \
+                 distributor run?"
+            );
+            note(Level::Warn, Some(task.id()), told, actions);
+            self.take(now, task, Origin::Log, actions);
         }
     }
 
@@ -442,7 +505,14 @@ impl Controller {
         let Some(kept) = self.keep.kept.get(name) else { return };
         let Some(switch) = switch_id(name) else { return };
         let request = match kept.step {
-            Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
+            Step::Noting | Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
+            Step::Overtaking => {
+                let next = kept.task.work().generation().unwrap_or(0).saturating_add(1);
+                match Event::generation(self.me.network, next, name).id() {
+                    Ok(id) => Request::Get(Key::Claim(id, 1)),
+                    Err(_) => return,
+                }
+            }
             Step::Listing(_, _, ref after) => Request::List { prefix: Prefix::Audits, after: after.clone() },
             Step::Earlier(_, own) => match Event::audit(self.me.network, own, name).id() {
                 Ok(id) => Request::Get(Key::Decision(id)),
@@ -485,18 +555,32 @@ impl Controller {
         };
         kept.token = None;
         if reply == Reply::Unknown {
-            self.keep.set_due(name, now + FIRST_PAUSE * 2);
+            match kept.step {
+                // It is looked at all the same.
+                Step::Noting => self.keep_rests(now, name),
+                Step::Overtaking => self.drifted(now, name, actions),
+                _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
+            }
             return;
         }
         let generation = kept.task.work().generation().unwrap_or(0);
         match (kept.step.clone(), reply) {
-            (Step::Deciding, Reply::Missing)
+            (Step::Noting | Step::Deciding, Reply::Missing)
                 if !self.horizons.is_closed(&kept.task.event().source, generation) =>
             {
-                // Its own attempts have the switch. They end, and then it is looked at again.
-                (kept.failures, kept.stirred) = (kept.failures + 1, false);
+                self.own_task(now, name, actions);
+            }
+            (Step::Noting, _) => {
+                (kept.decided, kept.failures) = (true, 0);
                 self.keep_rests(now, name);
             }
+            // Its task goes before, and tells of it soon.
+            (Step::Overtaking, Reply::Found(_) | Reply::Foreign(_)) => {
+                kept.differing = None;
+                kept.failures = kept.failures.saturating_add(1);
+                self.keep_rests(now, name);
+            }
+            (Step::Overtaking, _) => self.drifted(now, name, actions),
             (Step::Deciding, _) if kept.stirred => {
                 (kept.decided, kept.step) = (true, Step::Idle);
                 self.keep.set_due(name, now);

@@ -113,7 +113,7 @@ impl Controller {
             self.tell(now, &change, actions);
         }
         self.tell_store(now, actions);
-        let lateness = self.degradation.rows();
+        let lateness = self.degradation.rows(now);
         let heard = self.freshness.rows();
         let room = outplane_rmdp_wire::notices_that_fit(lateness.len(), heard.len());
         let leaving = self.beats.leaves();

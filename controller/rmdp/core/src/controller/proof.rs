@@ -214,6 +214,7 @@ impl Controller {
         match origin {
             Origin::Queue => "the queue".to_owned(),
             Origin::Audit => "an audit".to_owned(),
+            Origin::Log => "the log".to_owned(),
             Origin::Sender(sender) => {
                 self.config.sender(sender).map_or_else(|| sender.to_string(), |member| member.name.clone())
             }

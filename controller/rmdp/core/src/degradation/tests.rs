@@ -31,7 +31,7 @@ fn rows(lateness: &[Option<u32>]) -> Vec<Row> {
     let config = config(u32::try_from(lateness.len()).unwrap(), 4);
     let mut there = Degradation::new("c1", &config);
     (0..3).for_each(|_| there.observe(at(0), &copies(lateness)));
-    there.rows()
+    there.rows(at(0))
 }
 
 const FINE: Option<u32> = Some(100);
@@ -155,7 +155,7 @@ fn late_is_later_than_the_usual() {
         let mut degradation = Degradation::new("c1", &config);
         let senders = vec![SenderCopies { sender: 1, copies: 1, lateness_us: values.to_vec() }];
         degradation.observe(at(0), &Copies { tasks: 1, senders });
-        degradation.rows()[0]
+        degradation.rows(at(0))[0]
     };
     // (lateness, late of the last 20, median): 5 ms are always allowed.
     let spread =
@@ -184,7 +184,7 @@ fn missing_copies_need_enough_tasks() {
     };
     let mut bad = |tasks, copies| {
         degradation.observe(at(0), &seen(tasks, copies));
-        let row = degradation.rows()[0];
+        let row = degradation.rows(at(0))[0];
         (row.copies, row.missing, degradation.is_bad(&row))
     };
     assert_eq!(bad(40, 0), (0, 40, false), "too few tasks to tell");
@@ -232,4 +232,24 @@ fn strangers_and_silent_ones_count_nothing() {
     }
     assert!(degradation.judge(at(5001)).is_empty(), "too old");
     assert_eq!(degradation.judge(at(5000)).len(), 1);
+}
+
+/// Others' rows come with each heartbeat, whether there was a task or not.
+#[test]
+fn what_came_long_ago_is_not_told_of_again() {
+    let mut there = Degradation::new("c2", &config(4, 1));
+    there.observe(at(0), &copies(&[FINE, LATE, FINE, FINE]));
+    assert_eq!(there.rows(at(5000)).len(), 4);
+    there.observe(at(5001), &Copies { tasks: 0, senders: Vec::new() });
+    assert!(there.rows(at(5001)).is_empty() && there.judge(at(5001)).is_empty());
+}
+
+#[test]
+fn the_words_say_what_was_measured() {
+    let reason = |seen: &[Option<u32>]| changes(&[seen, seen, seen], 3)[0].reason.clone();
+    let late = "its copies come late at 3 of 3 receivers: 20 of the last 20 came more than 5 ms after the first copy \
+                (median 8.0 ms)";
+    assert_eq!(reason(&[FINE, LATE, FINE, FINE]), late);
+    let lost = "its copies do not come at 3 of 3 receivers: 100 % of the last 50 tasks' are missing";
+    assert_eq!(reason(&[FINE, None, FINE, FINE]), lost);
 }

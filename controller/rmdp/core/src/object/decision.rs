@@ -21,7 +21,7 @@ pub struct Claim {
     pub occurrence: u64,
     /// Of the task.
     pub switch: String,
-    /// How the owner learnt of the task: the sender of the first copy, or `queue`. For people.
+    /// How the owner learnt of the task: the sender of the first copy, `queue`, `audit`, or `log`. For people.
     pub received: String,
     /// How long the owner had known of the task when it sent this, microseconds. For people.
     #[serde(default)]

@@ -15,6 +15,7 @@ mod alerts;
 mod epoch;
 mod executions;
 mod follow;
+mod forged;
 mod inside;
 mod keys;
 mod remember;
@@ -23,7 +24,7 @@ mod shell;
 mod start;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,7 @@ use crate::packets::{self, Names, PacketLog};
 use crate::recovery::Memory;
 use crate::totals::{Totals, Wanted};
 use follow::{Entry, Event};
+use forged::Forged;
 use inside::Inside;
 use remember::Ahead;
 use shell::Shell;
@@ -69,6 +71,9 @@ pub use status::{LEFT, VAIN};
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.
 const EVENTS: usize = 4;
+
+/// How long whoever drains goes on asking for what the store refuses.
+const REFUSED: Duration = Duration::from_secs(5);
 
 /// Another network's datagrams are in the log this often at most.
 const STRANGERS: Duration = Duration::from_mins(1);
@@ -257,6 +262,9 @@ struct Daemon<M> {
     estranged: Option<Estranged>,
     /// Generations that others tell of and the log does not have.
     ahead: Ahead,
+    /// In whose name datagrams are refused as forged, and of whom that was told.
+    forged: Forged,
+    told_forged: BTreeSet<u32>,
 }
 
 impl<M: Inside> Daemon<M> {
@@ -309,6 +317,8 @@ impl<M: Inside> Daemon<M> {
             told_unwritten: false,
             estranged: started.estranged,
             ahead: Ahead::default(),
+            forged: Forged::default(),
+            told_forged: BTreeSet::new(),
         };
         daemon.shell.knows(started.generation);
         daemon.secrets_missing(&started.missing);
@@ -605,6 +615,7 @@ impl<M: Inside> Daemon<M> {
         }
         match self.receiver.counters() {
             Ok(counters) => {
+                self.see_forged(&counters);
                 let datagrams = &self.shell.config.datagrams;
                 let ways = self.receiver.groups().count()
                     + usize::from(datagrams.fan_out || datagrams.groups.is_empty());
@@ -629,6 +640,13 @@ impl<M: Inside> Daemon<M> {
             Err(error) => tracing::warn!(%error, "receiver"),
         }
         self.shell.feel_store(&self.objects.pulse(), self.since);
+        let refusals = self.objects.refusals().all();
+        self.shell.metrics.set_refused(&refusals);
+        self.shell.feel_rights(refusals);
+        if self.shell.is_refused() && self.shell.load().executions == 0 {
+            // What is left waits for a right, and not for the store.
+            self.ends_by = self.ends_by.map(|end| end.min(clock::instant() + REFUSED));
+        }
         self.remember();
         self.publish();
         if self.shell.changed {

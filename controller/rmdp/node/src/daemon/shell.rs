@@ -24,6 +24,7 @@ use crate::clock;
 use crate::http::{Lacking, Readiness};
 use crate::metrics::{AttemptEnd, Metrics, Step};
 use crate::objects::{Objects, Pulse};
+use crate::refusals::{Refusal, Right};
 use crate::watch::Watch;
 
 /// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
@@ -61,6 +62,8 @@ pub(crate) struct Shell<M> {
     pub(crate) recent: VecDeque<String>,
     /// The store is away.
     away: bool,
+    /// Rights that it refuses, in words; those that a role has to have.
+    refused: Vec<String>,
     /// What is wrong, and what was.
     pub(crate) alerts: Alerts,
     pub(crate) generation: u64,
@@ -103,6 +106,7 @@ impl<M: Inside> Shell<M> {
             actions: Vec::new(),
             recent: VecDeque::new(),
             away: false,
+            refused: Vec::new(),
             alerts: Alerts::default(),
             generation: 0,
             changed: false,
@@ -256,6 +260,31 @@ impl<M: Inside> Shell<M> {
             tracing::error!(alert = true, "{text}");
             self.alert(text);
         }
+    }
+
+    /// Which rights the store refuses: a node without them does not do its work, whatever else it does.
+    pub(crate) fn feel_rights(&mut self, refusals: Vec<Refusal>) {
+        let controller = self.executions.is_some();
+        // Distributors need not delete.
+        let needed = refusals.into_iter().filter(|refusal| controller || refusal.right != Right::Delete);
+        let words: Vec<String> = needed.map(|refusal| refusal.to_string()).collect();
+        for text in words.iter().filter(|text| !self.refused.contains(text)) {
+            tracing::error!(alert = true, "{text}");
+            self.metrics.alert();
+            self.changed = true;
+        }
+        if words.is_empty() {
+            self.readiness.has(Lacking::Rights);
+        } else {
+            self.readiness.lacks(Lacking::Rights, words.join("\n"));
+        }
+        self.changed |= words.len() != self.refused.len();
+        self.refused = words;
+    }
+
+    /// Whether something cannot be written that this node has to write.
+    pub(crate) fn is_refused(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     pub(crate) fn alert(&mut self, text: String) {

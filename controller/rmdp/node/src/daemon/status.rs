@@ -11,6 +11,7 @@ use outplane_rmdp_core::object::{
 
 use super::Daemon;
 use super::alerts::Alert;
+use super::forged::RECENT;
 use super::inside::Inside;
 use crate::agent::Agent;
 use crate::clock;
@@ -33,8 +34,9 @@ impl<M: Inside> Daemon<M> {
     /// What is wrong now.
     fn holding(&self) -> Vec<Alert> {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
-        alerts.extend(self.shell.readiness.reasons());
+        alerts.extend(self.shell.readiness.reasons().iter().flat_map(|why| why.lines().map(str::to_owned)));
         alerts.extend(self.estrangements());
+        alerts.extend(self.forgeries());
         alerts.extend(self.shell.machine.troubles(clock::instant()));
         let now = clock::instant();
         alerts.extend(self.shell.machine.kept().into_iter().filter_map(|kept| kept.trouble(now)));
@@ -80,9 +82,13 @@ impl<M: Inside> Daemon<M> {
 
     fn heard(&self) -> BTreeMap<String, HeardAt> {
         let heard = self.shell.machine.heard(clock::instant()).into_iter();
+        let forged = self.forged.standing(clock::now());
         let at = |heard: Heard| {
             let ms = heard.ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
-            let at = HeardAt { ms, left: heard.left, silent: heard.silent, lost_percent: heard.lost };
+            // Whoever has left does not send; what comes is refused, so it is not heard.
+            let comes = forged.contains_key(&heard.sender) && heard.ago.is_none_or(|ago| ago >= RECENT);
+            let (left, silent) = (heard.left && !comes, heard.silent || comes);
+            let at = HeardAt { ms, left, silent, lost_percent: heard.lost };
             (self.name_of(heard.sender), at)
         };
         heard.map(at).collect()

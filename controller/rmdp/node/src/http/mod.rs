@@ -54,6 +54,8 @@ pub enum Lacking {
     Configuration,
     /// The store.
     Store,
+    /// Rights in the store.
+    Rights,
     /// Datagrams, ring or sockets.
     Datagrams,
     /// The will: it is draining.

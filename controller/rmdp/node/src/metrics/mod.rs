@@ -421,6 +421,12 @@ impl Metrics {
         snapshot.requests = requests;
     }
 
+    /// Rights that the store refuses.
+    pub fn set_refused(&self, refusals: &[crate::refusals::Refusal]) {
+        let refused = refusals.iter().map(|refusal| (refusal.right.word(), refusal.prefix.clone()));
+        self.lock().refused = refused.collect();
+    }
+
     /// Keys in the bucket that are not ours.
     pub fn set_strangers(&self, strangers: Vec<StrangersOf>) {
         self.lock().strangers = strangers;

@@ -38,6 +38,8 @@ pub(super) struct Snapshot {
     pub(super) endpoints: Vec<EndpointStats>,
     pub(super) requests: RequestCounts,
     pub(super) strangers: Vec<StrangersOf>,
+    /// Right and prefix.
+    pub(super) refused: Vec<(&'static str, String)>,
     pub(super) sizes: Vec<Size>,
     pub(super) degraded: Vec<(Side, String)>,
     pub(super) kept: Vec<KeptSwitch>,
@@ -235,6 +237,12 @@ impl Snapshot {
         let strangers = self.strangers.iter().map(|of| ([("prefix", of.prefix)], of.count as f64));
         let help = "Keys in the bucket that are not Outplane's, by the last listings";
         out.gauges("store_strangers", help, strangers.collect())?;
+        let refused = self
+            .refused
+            .iter()
+            .map(|(right, prefix)| ([("right", *right), ("prefix", prefix.as_str())], 1.0));
+        let help = "1 for a right that the store refuses to this node's credentials";
+        out.gauges("store_refused", help, refused.collect())?;
         let help = "Requests that waited since too many were under way";
         out.counter("store_waited", help, waited)
     }

@@ -148,6 +148,35 @@ async fn a_missing_secret_is_told() {
     lab.converged(lab.apply(2).await).await;
 }
 
+/// A node with another secret under the same key id: everybody says whose it is, and it says that it is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_is_told_by_everybody() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let mut nodes = lab.start_all().await;
+    lab.converged(lab.apply(2).await).await;
+    nodes.remove("c2").unwrap().drain().await;
+    let _c2 = lab.start_with_file("c2", lab.file_with_secret("c2", 1, "77")).await;
+    let until = async |node: &str, words: &str| {
+        let says = async {
+            loop {
+                if let Ok(Some(Object::Status(status))) = lab.objects.get(&Key::Status(node.to_owned())).await
+                    && status.alerts.iter().any(|alert| alert.contains(words))
+                {
+                    return status;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, says).await.unwrap_or_else(|_| panic!("{node} never says {words}"))
+    };
+    for node in ["d1", "c1"] {
+        let status = until(node, "datagrams of c2 are refused as forged").await;
+        let heard = &status.heard["c2"];
+        assert_eq!((heard.left, heard.silent), (false, true), "{status:?}");
+    }
+    until("c2", "this node's secret is not theirs").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overtaken_generation_is_superseded_or_done_and_the_newest_stands() {
     let lab = Lab::new(&["leaf1", "leaf2"], 2, 3).await;

@@ -176,6 +176,26 @@ async fn controllers_that_start_later_look_at_every_switch() {
     lab.told("leaf1", |kept| kept.standing == Standing::Kept).await;
 }
 
+/// A generation that no distributor has emitted is no reason to leave a switch empty: who keeps it takes the task from the
+/// log, also after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_distributor_switches_get_and_keep_the_newest_generation() {
+    let mut lab = Lab::new(&["leaf1", "leaf2"], 1, 2).await;
+    let mut nodes = lab.start_all().await;
+    lab.converged(lab.apply(5).await).await;
+    nodes.remove("d1").unwrap().kill();
+    for name in ["c1", "c2"] {
+        nodes.remove(name).unwrap().drain().await;
+    }
+    let generation = lab.apply(6).await;
+    lab.restart("leaf1").await;
+    let _controllers = [lab.start("c1").await, lab.start("c2").await];
+    lab.converged(generation).await;
+    assert_eq!(lab.claim(generation, "leaf1", 1).await.received, "log");
+    lab.restart("leaf1").await;
+    lab.comes_to_hold(generation).await;
+}
+
 /// Without the store nothing is written, but whoever looks learns what is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_store_a_switch_is_looked_at_all_the_same() {

@@ -12,6 +12,7 @@ mod listings;
 mod probes;
 mod recovery;
 mod retention;
+mod rights;
 mod support;
 mod totals;
 mod truth;

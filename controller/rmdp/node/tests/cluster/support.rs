@@ -231,6 +231,12 @@ impl Lab {
         node_file(name, &self.access, self.folder.path(), &[1])
     }
 
+    /// The same, with another secret under a key id: this byte.
+    pub(crate) fn file_with_secret(&self, name: &str, key: u16, byte: &str) -> NodeFile {
+        let text = node_text(name, &self.access, &[]) + &format!("{key} = \"{}\"\n", byte.repeat(16));
+        NodeFile::parse(&text, &self.folder.path().join("node.toml"), &|_| None).unwrap().file
+    }
+
     /// Appends a version of the shared configuration.
     pub(crate) async fn set_config(&self, toml: &str) -> u64 {
         let make = |version| {
@@ -455,6 +461,11 @@ pub(crate) fn policy<'s>(switches: impl Iterator<Item = &'s String>, rules: usiz
 }
 
 fn node_file(name: &str, access: &StoreAccess, folder: &Path, keys: &[u16]) -> NodeFile {
+    let path: PathBuf = folder.join("node.toml");
+    NodeFile::parse(&node_text(name, access, keys), &path, &|_| None).unwrap().file
+}
+
+fn node_text(name: &str, access: &StoreAccess, keys: &[u16]) -> String {
     let StoreAccess { endpoints, access_key, secret_key } = access;
     let mut text = format!(
         "name = \"{name}\"\n[store]\nendpoints = {endpoints:?}\nbucket = \"outplane\"\naccess_key = \
@@ -464,6 +475,5 @@ fn node_file(name: &str, access: &StoreAccess, folder: &Path, keys: &[u16]) -> N
     for key in keys {
         let _ = writeln!(text, "{key} = \"{}\"", format!("{key:02x}").repeat(16));
     }
-    let path: PathBuf = folder.join("node.toml");
-    NodeFile::parse(&text, &path, &|_| None).unwrap().file
+    text
 }

@@ -189,10 +189,16 @@ impl Filter {
         if !self.senders.get(&header.sender).is_some_and(|sender| sender.active) {
             return Err(Refused::UnknownSender);
         }
-        datagram.verify(&self.keys).map_err(|forged| match forged {
-            Forged::UnknownKey(_) => Refused::UnknownKey,
-            Forged::WrongTag => Refused::Forged,
-        })?;
+        match datagram.verify(&self.keys) {
+            Ok(()) => {}
+            Err(Forged::UnknownKey(_)) => return Err(Refused::UnknownKey),
+            Err(Forged::WrongTag) => {
+                if let Some(sender) = self.senders.get_mut(&header.sender) {
+                    sender.counters.forged += 1;
+                }
+                return Err(Refused::Forged);
+            }
+        }
         self.authentic(header, now, kernel(header.sender))?;
         Ok(datagram)
     }

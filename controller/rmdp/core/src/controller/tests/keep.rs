@@ -46,6 +46,13 @@ fn drifts(bench: &mut Bench, task: &Task) {
     answer(bench, task, differs());
     decided(bench, task);
     answer(bench, task, differs());
+    not_overtaken(bench, task);
+}
+
+/// Nobody has begun with the next generation.
+fn not_overtaken(bench: &mut Bench, task: &Task) {
+    let next = task.work().generation().unwrap() + 1;
+    bench.reply_get(&Key::Claim(converge(next, task.switch()).id(), 1), Reply::Missing);
 }
 
 /// It drifts, and this controller owns the first repair.
@@ -156,6 +163,50 @@ fn a_change_goes_before_an_audit() {
     }
 }
 
+/// No distributor is alive: whoever keeps a switch carries the newest generation out by itself.
+#[test]
+fn a_task_that_nobody_brings_is_taken_from_the_log() {
+    for empty in [true, false] {
+        let (mut bench, task) = keeper();
+        for _ in 0..3 {
+            assert!(bench.claims(&task, 1).is_none());
+            bench.alive();
+            bench.pass(Duration::from_millis(900));
+            answer(&mut bench, &task, if empty { differs() } else { Audit::Holds { primary: true } });
+            bench.reply_get(&Key::Decision(task.id()), Reply::Missing);
+        }
+        let kept = bench.controller.kept().next().unwrap();
+        assert_eq!(kept.standing, if empty { Standing::Unknown } else { Standing::Kept });
+        assert_eq!(bench.own(&task, 1).received, "log");
+        assert!(bench.executes(&task).is_some());
+        bench.executed(&task, 1, done());
+        let (token, _) = bench.decision(&task);
+        bench.reply(token, Reply::Created);
+        assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Kept);
+    }
+}
+
+/// Who stood still has not heard of the generation after, which the switch holds.
+#[test]
+fn what_the_next_generation_has_changed_is_no_drift() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, differs());
+    decided(&mut bench, &task);
+    answer(&mut bench, &task, differs());
+    let next = converge(4, task.switch());
+    bench.reply_get(&Key::Claim(next.id(), 1), claim_of(&next, 1, "c2/1/1", 3000));
+    let alert =
+        |action: &Action| matches!(action, Action::Note(Note { text, .. }) if text.contains("does not hold"));
+    assert!(!bench.actions.iter().any(alert), "{:?}", bench.actions);
+    assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_none());
+    assert_ne!(bench.controller.kept().next().unwrap().standing, Standing::Drifted);
+    // It was another who claimed, and left: without the store, too, what differs is told.
+    bench.pass(Duration::from_secs(1));
+    answer(&mut bench, &task, differs());
+    bench.reply_get(&Key::Claim(next.id(), 1), Reply::Unknown);
+    assert!(bench.actions.iter().any(alert), "{:?}", bench.actions);
+}
+
 #[test]
 fn a_change_that_another_has_done_is_looked_at_when_it_is_heard_of() {
     let mut bench = Bench::new(|_| ());
@@ -215,6 +266,7 @@ fn whoever_is_not_the_first_in_rank_does_not_look() {
 fn a_switch_that_stirs_is_looked_at_and_one_that_nobody_is_primary_of_is_taken_over() {
     let (mut bench, task) = keeper();
     answer(&mut bench, &task, Audit::Holds { primary: true });
+    decided(&mut bench, &task);
     bench.pass(Duration::from_secs(1));
     assert_eq!(audit(&mut bench, &task), None);
     bench.input(Input::Stirred { switch: task.switch().to_owned() });
@@ -222,7 +274,6 @@ fn a_switch_that_stirs_is_looked_at_and_one_that_nobody_is_primary_of_is_taken_o
     assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Unreachable);
     bench.pass(Duration::from_millis(250));
     answer(&mut bench, &task, Audit::Holds { primary: false });
-    decided(&mut bench, &task);
     assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_some());
 }
 
@@ -235,6 +286,7 @@ fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
             bench.reply(token, Reply::Foreign("any".to_owned()));
             answer(bench, &task, differs());
         }
+        not_overtaken(bench, &task);
         bench.reply_list(&Prefix::Audits, listed);
         let key = Key::Audit(number, switch_id(task.switch()).unwrap());
         let (token, _) = bench
