@@ -71,7 +71,8 @@ mod tests {
             assert_eq!(plain(text), shown);
         }
         let mut written = Vec::new();
-        write!(Plain(&mut written), "{}: {}", "x\u{1b}c", 7).unwrap();
+        let (name, number) = ("x\u{1b}c", 7);
+        write!(Plain(&mut written), "{name}: {number}").unwrap();
         assert_eq!(written, "x\u{fffd}c: 7".as_bytes());
     }
 }

@@ -145,7 +145,6 @@ impl<'de> Deserialize<'de> for Side {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::described::PacketSpec;
     use crate::reader;
 

@@ -412,7 +412,7 @@ impl View for Counters {
             self.rules.iter().map(row),
         )?;
         if self.rules.iter().any(|rule| counts_answers(&rule.policy, &rule.rule)) {
-            wrapped(out, 2, 4, &styled(FAINT, ISOLATION).to_string())?;
+            wrapped(out, 2, 4, &styled(FAINT, ISOLATION))?;
         }
         match &self.drops {
             Some(drops) => drops.text(out)?,

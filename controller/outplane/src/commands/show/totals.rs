@@ -155,7 +155,7 @@ impl Report for Totals {
             };
             columns(out, &["policy", "rule", "packets", "bytes"], &[2, 3], switch.rules.iter().map(row))?;
             if switch.rules.iter().any(|rule| counts_answers(&rule.policy, &rule.rule)) {
-                wrapped(out, 2, 4, &styled(FAINT, ISOLATION).to_string())?;
+                wrapped(out, 2, 4, &styled(FAINT, ISOLATION))?;
             }
             if switch.left_out > 0 {
                 let left_out = grouped(switch.left_out);

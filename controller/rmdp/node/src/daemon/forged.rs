@@ -59,10 +59,10 @@ impl Forged {
 
 /// What is to be said of it: senders by name with their counts, and of each whether its own datagrams are heard, too.
 /// `alone`: no other member is heard at all.
-fn words(names: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
-    let named: Vec<&str> = names.iter().filter_map(|(name, ..)| *name).collect();
+fn words(senders: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
+    let named: Vec<&str> = senders.iter().filter_map(|(name, ..)| *name).collect();
     if alone && named.len() > 1 {
-        let count: u64 = names.iter().map(|(_, count, _)| count).sum();
+        let count: u64 = senders.iter().map(|(_, count, _)| count).sum();
         return vec![format!(
             "all datagrams of others ({}) are refused as forged, {count} so far, and none is taken: this node's secret is not \
              theirs under the same key id; correct it in [keys] and restart the node",
@@ -83,7 +83,7 @@ fn words(names: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
              else sends them, or it has just got another secret"
         ),
     };
-    names.iter().map(one).collect()
+    senders.iter().map(one).collect()
 }
 
 impl<M: Inside> Daemon<M> {

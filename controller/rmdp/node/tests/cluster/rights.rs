@@ -42,17 +42,17 @@ const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Err
 
 async fn carry(mut client: TcpStream, store: SocketAddr, refuses: Arc<AtomicBool>) {
     let mut store = TcpStream::connect(store).await.unwrap();
-    let (mut up, mut down, mut refused) = (vec![0; 65_536], vec![0; 65_536], false);
+    let (mut up, mut down, mut cut) = (vec![0; 65_536], vec![0; 65_536], false);
     loop {
         let carried = tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let head = String::from_utf8_lossy(&up[..length]);
-                if refused {
+                if cut {
                     // What is left of the body.
                     Ok(())
                 } else if head.starts_with("PUT /outplane/c/") && refuses.load(Ordering::Relaxed) {
-                    refused = true;
+                    cut = true;
                     let length = DENIED.len();
                     let head = format!(
                         "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n"
@@ -62,7 +62,7 @@ async fn carry(mut client: TcpStream, store: SocketAddr, refuses: Arc<AtomicBool
                     store.write_all(&up[..length]).await
                 }
             }
-            read = store.read(&mut down), if !refused => {
+            read = store.read(&mut down), if !cut => {
                 let Ok(length @ 1..) = read else { return };
                 client.write_all(&down[..length]).await
             }
@@ -73,7 +73,7 @@ async fn carry(mut client: TcpStream, store: SocketAddr, refuses: Arc<AtomicBool
     }
 }
 
-/// A controller whose claims are refused does no work, and says so.
+/// A controller whose claims are cut does no work, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_claims_are_told_until_they_are_taken() {
     let lab = Lab::new(&["leaf1"], 1, 1).await;
