@@ -80,6 +80,16 @@ pub(crate) async fn status(
     }
 }
 
+/// The newest shared configuration, and what its members have written of themselves.
+async fn members(objects: &Objects) -> Option<(SharedConfig, Vec<NodeStatus>)> {
+    let (_, config) = daemon::newest_config(objects).await.ok()??;
+    let mut statuses = Vec::new();
+    for member in &config.members {
+        statuses.extend(status(objects, &member.name).await.ok()?);
+    }
+    Some((config, statuses))
+}
+
 /// How long ago, by the clocks of this machine and of who wrote it.
 pub(crate) fn age(at_ms: u64) -> Duration {
     Duration::from_millis(clock::unix_millis().saturating_sub(at_ms))
@@ -102,22 +112,14 @@ pub(crate) struct Standing {
 impl Standing {
     /// Asks the members of the newest shared configuration; who has left it says nothing.
     pub(crate) async fn read(objects: &Objects) -> Option<Self> {
-        let (_, config) = daemon::newest_config(objects).await.ok()??;
-        let mut statuses = Vec::new();
-        for member in &config.members {
-            statuses.extend(status(objects, &member.name).await.ok()?);
-        }
+        let (config, statuses) = members(objects).await?;
         Some(Self::of(&config, &statuses))
     }
 
     /// The same, and what those say themselves that are not up.
     pub(crate) async fn asked(objects: &Objects) -> Option<Self> {
-        let mut standing = Self::read(objects).await?;
-        let (_, config) = daemon::newest_config(objects).await.ok()??;
-        let mut statuses = Vec::new();
-        for member in &config.members {
-            statuses.extend(status(objects, &member.name).await.ok()?);
-        }
+        let (config, statuses) = members(objects).await?;
+        let mut standing = Self::of(&config, &statuses);
         standing.nobody.extend(controllers(&config, &statuses));
         let waits = waits(objects, &config).await;
         for (name, why) in

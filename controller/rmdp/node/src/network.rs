@@ -100,8 +100,13 @@ async fn before(objects: &Objects, by: &str) -> Result<Option<Error>, Error> {
 
 /// The network of the newest generation that can be read.
 async fn of_generations(objects: &Objects) -> Result<Option<NetworkId>, Error> {
-    for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
-        let found = objects.get_readable(&Chain::Generations.key(number)).await?;
+    of_newest(objects, &Chain::Generations.numbers(objects, 0).await?).await
+}
+
+/// The network of the newest of these generations that can be read: those of one network are together. `numbers` ascend.
+pub(crate) async fn of_newest(objects: &Objects, numbers: &[u64]) -> Result<Option<NetworkId>, Error> {
+    for number in numbers.iter().rev() {
+        let found = objects.get_readable(&Key::Generation(*number)).await?;
         if let Some(Object::Generation(record)) = found {
             return Ok(Some(record.network));
         }

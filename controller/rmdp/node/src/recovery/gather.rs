@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outplane_rmdp_core::config::SharedConfig;
-use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::Object;
+use outplane_rmdp_core::key::Prefix;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -96,14 +95,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     let generations = survey(Chain::Generations).await?;
     survey(Chain::Configs).await?;
     survey(Chain::Probes).await?;
-    let mut before = Vec::new();
-    // Of the newest that can be read: those of one network are together.
-    for number in generations.iter().rev() {
-        if let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await? {
-            before.push(record.network);
-            break;
-        }
-    }
+    let of_generations = network::of_newest(objects, &generations).await?;
     let config = newest_readable(objects).await?.config;
     let mut epochs = BTreeMap::new();
     let members =
@@ -115,7 +107,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     let (queued, _) = objects.list_all(&Prefix::Queue, 1).await?;
     let state = StoreState {
         network,
-        of_generations: before.first().copied(),
+        of_generations,
         generation: generations.last().copied().unwrap_or(0),
         config: config.as_ref().map_or(0, |(version, _)| *version),
         epochs,

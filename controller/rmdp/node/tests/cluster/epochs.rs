@@ -11,57 +11,39 @@ use outplane_rmdp_node::Error;
 use outplane_rmdp_node::daemon::{Epoch, store_settings};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::proxy::{Pass, Piece, Proxy};
 use crate::support::Lab;
 
-/// Between client and store: the first so many creations of epochs land, and their answers are lost.
+/// The first so many creations of epochs land, and their answers are lost.
 struct Lossy {
-    address: SocketAddr,
+    proxy: Proxy,
     left: Arc<AtomicU64>,
-    _tasks: JoinSet<()>,
 }
 
 impl Lossy {
     async fn new(lab: &Lab, lose: u64) -> Self {
-        let store = lab.access.endpoints[0].strip_prefix("http://").unwrap().parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, left) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(lose)));
-        let (mut tasks, counter) = (JoinSet::new(), Arc::clone(&left));
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(carry(client, store, Arc::clone(&counter)));
-            }
-        });
-        Self { address, left, _tasks: tasks }
-    }
-}
-
-async fn carry(mut client: TcpStream, store: SocketAddr, left: Arc<AtomicU64>) {
-    let mut store = TcpStream::connect(store).await.unwrap();
-    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-    let mut loses = false;
-    loop {
-        tokio::select! {
-            read = client.read(&mut up) => {
-                let Ok(length @ 1..) = read else { return };
-                let creates = up[..length].starts_with(b"PUT /outplane/e/");
-                let one_less = |left: u64| left.checked_sub(1);
-                if creates && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
-                    loses = true;
+        let left = Arc::new(AtomicU64::new(lose));
+        let counter = Arc::clone(&left);
+        let proxy = Proxy::new(lab, move || {
+            let (left, mut loses) = (Arc::clone(&counter), false);
+            move |piece: Piece<'_>| match piece {
+                Piece::FromClient(request) => {
+                    let creates = request.starts_with(b"PUT /outplane/e/");
+                    let one_less = |left: u64| left.checked_sub(1);
+                    if creates && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                        loses = true;
+                    }
+                    Pass::On
                 }
-                if store.write_all(&up[..length]).await.is_err() { return }
-            }
-            read = store.read(&mut down) => {
-                let Ok(length @ 1..) = read else { return };
                 // It has landed: what comes back now is its answer, unless it only asks for the body.
-                if loses && !down[..length].starts_with(b"HTTP/1.1 100") { return }
-                if client.write_all(&down[..length]).await.is_err() { return }
+                Piece::FromStore(answer) if loses && !answer.starts_with(b"HTTP/1.1 100") => Pass::End,
+                Piece::FromStore(_) => Pass::On,
             }
-        }
+        })
+        .await;
+        Self { proxy, left }
     }
 }
 
@@ -99,7 +81,7 @@ async fn take(objects: &Objects, node: &str) -> (u64, u32) {
 async fn a_lost_answer_costs_no_epoch() {
     let lab = Lab::new(&[], 1, 1).await;
     let lossy = Lossy::new(&lab, 1).await;
-    let (number, _) = take(&through(&lab, lossy.address), "c1").await;
+    let (number, _) = take(&through(&lab, lossy.proxy.address), "c1").await;
     assert_eq!((number, lossy.left.load(Ordering::SeqCst)), (1, 0));
     assert_eq!(nonces(&lab, "c1").await.len(), 1, "the one that it made is the one that it took");
     assert_eq!(take(&lab.objects, "c1").await.0, 2);
@@ -111,7 +93,7 @@ async fn processes_of_one_name_never_share_an_epoch() {
     let lossy = Lossy::new(&lab, 12).await;
     let mut starts = JoinSet::new();
     for _ in 0..8 {
-        let objects = through(&lab, lossy.address);
+        let objects = through(&lab, lossy.proxy.address);
         starts.spawn(async move { take(&objects, "c1").await.0 });
     }
     let mut numbers = starts.join_all().await;

@@ -17,11 +17,10 @@ use outplane_rmdp_node::daemon::newest_readable;
 use outplane_rmdp_node::generation::compiled;
 use outplane_rmdp_node::intents::Intents;
 use outplane_rmdp_node::recovery;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::faults::follow;
+use crate::proxy::{Pass, Piece, Proxy, last_response};
 use crate::support::{Lab, PATIENCE, id, policy, record, told_of};
 
 const GARBAGE: Bytes = Bytes::from_static(b"{\"schema\": 1, garbage");
@@ -197,40 +196,24 @@ async fn objects_that_are_too_long_are_unreadable() {
     assert!(!lab.objects.create(&Key::Config(9), &mut object).await.unwrap());
 }
 
-/// A store in front of the store, which refuses everything until it is told otherwise.
-async fn refusing(real: String, refuses: Arc<AtomicBool>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let (real, refuses) = (real.clone(), Arc::clone(&refuses));
-            tokio::spawn(async move {
-                if refuses.load(Ordering::Relaxed) {
-                    let _ = near.read(&mut [0; 16_384]).await;
-                    let body = "<Error><Code>QuotaExceeded</Code><Message>full</Message></Error>";
-                    let head = format!(
-                        "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                        body.len()
-                    );
-                    let _ = near.write_all(format!("{head}{body}").as_bytes()).await;
-                    let _ = near.shutdown().await;
-                    return;
-                }
-                let mut far = TcpStream::connect(real).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-            });
-        }
-    });
-    format!("http://{address}")
-}
-
 /// A store that is full, or a clock that is wrong, when a node starts: it waits and says so, and works when it may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_refuses_at_start_is_waited_for() {
     let mut lab = Lab::new(&["leaf1"], 1, 1).await;
     let refuses = Arc::new(AtomicBool::new(true));
-    let real = lab.access.endpoints[0].trim_start_matches("http://").to_owned();
-    lab.access.endpoints = vec![refusing(real, Arc::clone(&refuses)).await];
+    let told = Arc::clone(&refuses);
+    let proxy = Proxy::new(&lab, move || {
+        let refuses = Arc::clone(&told);
+        move |piece: Piece<'_>| match piece {
+            Piece::FromClient(_) if refuses.load(Ordering::Relaxed) => {
+                let body = "<Error><Code>QuotaExceeded</Code><Message>full</Message></Error>";
+                Pass::LastAnswer(last_response("403 Forbidden", body))
+            }
+            _ => Pass::On,
+        }
+    })
+    .await;
+    lab.access.endpoints = vec![proxy.endpoint()];
     let later = tokio::spawn({
         let refuses = Arc::clone(&refuses);
         async move {

@@ -1,7 +1,5 @@
 //! Listings that lack what is there, and buckets that others write to, too.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::Object;
@@ -10,65 +8,40 @@ use outplane_rmdp_node::daemon::{Epoch, newest_config, store_settings};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::probes::{self, ProbeFollower};
 use outplane_rmdp_store::Store;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::proxy::{Pass, Piece, Proxy, response};
 use crate::support::{Lab, NETWORK, policy, record};
 
-/// Between client and store: every listing is empty.
+/// A client for which every listing is empty.
 struct Blind {
     objects: Objects,
-    _tasks: JoinSet<()>,
+    _proxy: Proxy,
 }
 
 impl Blind {
     async fn new(lab: &Lab) -> Self {
-        let store = lab.access.endpoints[0].strip_prefix("http://").unwrap().parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut settings = store_settings(&lab.file("d1").store);
-        settings.endpoints = vec![format!("http://{}", listener.local_addr().unwrap())];
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(carry(client, store));
+        let proxy = Proxy::new(lab, || {
+            |piece: Piece<'_>| match piece {
+                Piece::FromClient(request) if lists(request) => Pass::Answer(response("200 OK", NOTHING)),
+                _ => Pass::On,
             }
-        });
-        Self { objects: Objects::new(Store::new(settings).unwrap()), _tasks: tasks }
+        })
+        .await;
+        let mut settings = store_settings(&lab.file("d1").store);
+        settings.endpoints = vec![proxy.endpoint()];
+        Self { objects: Objects::new(Store::new(settings).unwrap()), _proxy: proxy }
     }
+}
+
+fn lists(request: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(request);
+    head.starts_with("GET ") && head.contains("list-type=2")
 }
 
 const NOTHING: &str =
     "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
-
-async fn carry(mut client: TcpStream, store: SocketAddr) {
-    let mut store = TcpStream::connect(store).await.unwrap();
-    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        let carried = tokio::select! {
-            read = client.read(&mut up) => {
-                let Ok(length @ 1..) = read else { return };
-                let head = String::from_utf8_lossy(&up[..length]);
-                if head.starts_with("GET ") && head.contains("list-type=2") {
-                    let length = NOTHING.len();
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n");
-                    client.write_all(format!("{head}{NOTHING}").as_bytes()).await
-                } else {
-                    store.write_all(&up[..length]).await
-                }
-            }
-            read = store.read(&mut down) => {
-                let Ok(length @ 1..) = read else { return };
-                client.write_all(&down[..length]).await
-            }
-        };
-        if carried.is_err() {
-            return;
-        }
-    }
-}
 
 /// What every appender and follower needs to know is asked for by its key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ mod garbage;
 mod keep;
 mod listings;
 mod probes;
+mod proxy;
 mod recovery;
 mod retention;
 mod rights;
