@@ -7,6 +7,7 @@
 //! ```
 //! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
 
+mod outcome;
 mod seen;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -35,6 +36,7 @@ use crate::plain;
 use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
 
+use outcome::{outcome, probe_text, report_text};
 use seen::Seen;
 
 /// Most sessions that are kept.
@@ -497,61 +499,4 @@ pub(crate) fn target(
         role: shared.role.clone().or_else(|| intent.and_then(|switch| switch.role.clone())),
         tls: of_config.or(of_intent),
     })
-}
-
-fn outcome(error: &Error, stopped: bool) -> Execution {
-    let fenced = |primary: u128| Execution::Fenced { by: Fence::from_election_id(primary) };
-    match &*error.problem {
-        Problem::NotPrimary { primary: Some(primary), .. }
-        | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
-        Problem::NoPipeline => Execution::NeedsPush,
-        Problem::Cancelled { .. } if stopped => Execution::Stopped,
-        Problem::LeaseOver { done, total } | Problem::Cancelled { done, total } => {
-            Execution::Slow { reason: slow_text(*done, *total) }
-        }
-        // Also one that hangs: that cannot be told apart, and costs no more than waiting longer for it.
-        Problem::UnderWay => Execution::Slow { reason: text(&error.to_string()) },
-        Problem::Deadline { call, .. } if *call != PUSH => {
-            Execution::Slow { reason: text(&error.to_string()) }
-        }
-        _ => Execution::Failed { reason: text(&error.to_string()) },
-    }
-}
-
-/// How far an attempt came whose time was over.
-fn slow_text(done: usize, total: usize) -> String {
-    match total {
-        0 => "its time had passed before the switch was read".to_owned(),
-        total => {
-            format!("its time had passed after {done} of {total} writes; the next attempt goes on from there")
-        }
-    }
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{:.1}", duration.as_secs_f64() * 1000.0)
-}
-
-fn report_text(report: &Report) -> String {
-    let writes = match report.plan.total {
-        0 => "nothing to change".to_owned(),
-        1 => "1 write".to_owned(),
-        many => format!("{many} writes"),
-    };
-    format!(
-        "{writes}; {} ms: fence {}, read {}{}, plan {}, write {}",
-        millis(report.elapsed),
-        millis(report.connecting),
-        millis(report.reading),
-        if report.read_ahead { " ahead" } else { "" },
-        millis(report.planning),
-        millis(report.written.elapsed)
-    )
-}
-
-fn probe_text(probe: &outplane_driver_p4runtime::Probe) -> String {
-    let version =
-        probe.api_version.as_deref().map_or_else(String::new, |version| format!(", P4Runtime {version}"));
-    let pipeline = if probe.is_ours { "our program" } else { "another program, or none" };
-    format!("answers in {} ms{version}, {pipeline}", millis(probe.elapsed))
 }

@@ -7,7 +7,13 @@ const SEEDS: u64 = 2000;
 /// Seeds in which each mutant has to be found.
 const MUTANT_SEEDS: u64 = 10_000;
 /// What is rare is looked for from where it was found last, to save time.
-const FROM: [(Mutant, u64); 1] = [(Mutant::QueueAlwaysSeen, 7400)];
+const FROM: [(Mutant, u64); 5] = [
+    (Mutant::RecordedLate, 1100),
+    (Mutant::ToldUndecided, 3000),
+    (Mutant::NoSecondLook, 3700),
+    (Mutant::QueueAlwaysSeen, 9700),
+    (Mutant::AgeIsGrace, 15_300),
+];
 /// Not found in that many: it takes one who claims by the old configuration in the very second in which another deletes by the
 /// new one. `OUTPLANE_MUTANT` tries it all the same; a test of the controller has the rule.
 const TOO_SELDOM: [Mutant; 1] = [Mutant::GraceAtOnce];

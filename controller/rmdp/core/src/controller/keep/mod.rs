@@ -27,20 +27,24 @@
 //!
 //! Without the store it is still looked at and told what differs; nothing is written then.
 
+mod repair;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::MAX_SWITCHES;
-use crate::io::{Action, Audit, Level, Listed, Reply, Request, Token};
-use crate::key::{Key, Prefix, switch_id};
+use crate::io::{Action, Audit, Level, Token};
 use crate::mutant::Mutant;
-use crate::object::{AuditEntry, Object, Standing, text};
+use crate::object::text;
 use crate::rank::weight;
-use crate::task::{AUDITS, Event, Task, TransactionId, Work};
+use crate::task::{Task, TransactionId};
 use crate::time::Instant;
 
 use super::entry::Origin;
-use super::{Controller, For, note};
+use super::{Controller, note};
+pub use view::KeptView;
+use view::{differs, unreachable};
 
 /// Audits of a controller at a time.
 const AUDITS_AT_ONCE: usize = 16;
@@ -160,80 +164,7 @@ impl Keep {
     }
 }
 
-/// A switch that a controller keeps, for status pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptView<'a> {
-    /// Its name.
-    pub switch: &'a str,
-    /// What it should hold.
-    pub generation: u64,
-    /// How it stands to that.
-    pub standing: Standing,
-    /// What it was seen to hold last, in words; empty where it holds what it should.
-    pub seen: &'a str,
-    /// When it was last seen to hold what it should.
-    pub verified: Option<Instant>,
-    /// What differs, or why it cannot be looked at.
-    pub what: &'a str,
-    /// Why it could not be brought back, where it differs and that was tried.
-    pub vain: Option<&'a str>,
-    /// How often it differed and was brought back.
-    pub repairs: u64,
-    /// It could not be looked at so often that somebody has to look.
-    pub lasts: bool,
-}
-
-impl KeptView<'_> {
-    /// What somebody has to look after, while it is so.
-    pub fn trouble(&self, now: Instant) -> Option<String> {
-        match self.standing {
-            Standing::Drifted => {
-                Some(differs(self.switch, self.generation, self.verified, now, self.what, self.seen))
-            }
-            Standing::Unreachable if self.lasts => Some(unreachable(self.switch, self.generation, self.what)),
-            _ => None,
-        }
-    }
-}
-
-fn differs(
-    name: &str,
-    generation: u64,
-    verified: Option<Instant>,
-    now: Instant,
-    what: &str,
-    seen: &str,
-) -> String {
-    let since = match verified {
-        Some(at) => format!("since at most {:.1} s", now.since(at).as_secs_f64()),
-        None => "since nobody knows when".to_owned(),
-    };
-    format!("{name} does not hold generation {generation}, {since}: {what}; it holds {seen}")
-}
-
-fn unreachable(name: &str, generation: u64, reason: &str) -> String {
-    format!("{name} cannot be looked at, whether it holds generation {generation}: {reason}")
-}
-
 impl Controller {
-    /// The switches that this controller keeps, by name.
-    pub fn kept(&self) -> impl Iterator<Item = KeptView<'_>> {
-        self.keep.kept.iter().filter(|(_, kept)| kept.mine).map(|(switch, kept)| {
-            let (standing, what) = match &kept.found {
-                Found::Nothing => (Standing::Unknown, ""),
-                Found::Awaits => (Standing::Unknown, "its own task is not decided yet"),
-                Found::Holds => (Standing::Kept, ""),
-                Found::Differs(what) => (Standing::Drifted, what.as_str()),
-                Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
-            };
-            let vain = kept.vain.as_deref().filter(|_| standing == Standing::Drifted);
-            let Kept { ref task, verified, repairs, ref seen, failures, .. } = *kept;
-            let lasts = failures >= ALERT_AFTER;
-            let generation = task.work().generation().unwrap_or(0);
-            KeptView { switch, generation, standing, seen, verified, what, vain, repairs, lasts }
-        })
-    }
-
     /// The newest generation, compiled: its switches are those that are kept.
     pub(super) fn wanted(&mut self, now: Instant, generation: u64, tasks: Vec<Task>) {
         if generation <= self.keep.generation || self.is(Mutant::NotKept) {
@@ -368,7 +299,6 @@ impl Controller {
         actions: &mut Vec<Action>,
     ) {
         self.keep.auditing.remove(&number);
-        let mutated = self.is_mutated();
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
         if kept.step != Step::Auditing(number) {
             return;
@@ -383,7 +313,7 @@ impl Controller {
                     note(Level::Info, None, format!("{name} holds generation {generation}"), actions);
                 }
                 kept.decided |= self.decided.has(kept.task.id(), now);
-                if primary && (kept.decided || mutated) {
+                if primary && kept.decided {
                     kept.failures = 0;
                     self.keep_rests(now, name);
                 } else if primary {
@@ -401,11 +331,7 @@ impl Controller {
             }
             Audit::Differs { seen, what } => {
                 kept.differing = Some((text(&seen), text(&what)));
-                if mutated {
-                    self.drifted(now, name, actions);
-                } else {
-                    self.keep_goes_on(name, Step::Overtaking, actions);
-                }
+                self.keep_goes_on(name, Step::Overtaking, actions);
             }
             Audit::Stopped => {
                 kept.stirred = true;
@@ -424,11 +350,6 @@ impl Controller {
                 self.keep_rests(now, name);
             }
         }
-    }
-
-    /// Deliberate faults are to be found in how tasks come and end, and not to be mended here.
-    fn is_mutated(&self) -> bool {
-        cfg!(feature = "sim") && self.mutant.is_some()
     }
 
     /// What differs is drift: the generation's own task is decided, and nobody has begun with the next one.
@@ -456,7 +377,7 @@ impl Controller {
         (kept.failures, kept.stirred) = (kept.failures.saturating_add(1), false);
         let (task, waited) = (kept.task.clone(), kept.failures >= UNBROUGHT);
         self.keep_rests(now, name);
-        if waited && !self.is_mutated() && !self.tasks.contains_key(&task.id()) {
+        if waited && !self.tasks.contains_key(&task.id()) {
             let generation = task.work().generation().unwrap_or(0);
             let told = format!(
                 "nobody has brought the task of generation {generation} for {name}: it is taken from the log; does a \
@@ -488,173 +409,6 @@ impl Controller {
         interval * 3 / 4 + interval / 1024 * u32::try_from(chance).unwrap_or(0)
     }
 
-    fn bring_back(&mut self, name: &str, actions: &mut Vec<Action>) {
-        let Some(kept) = self.keep.kept.get_mut(name) else { return };
-        kept.step = if kept.decided { LIST } else { Step::Deciding };
-        self.keep_asks(name, actions);
-    }
-
-    fn keep_goes_on(&mut self, name: &str, step: Step, actions: &mut Vec<Action>) {
-        let Some(kept) = self.keep.kept.get_mut(name) else { return };
-        kept.step = step;
-        self.keep_asks(name, actions);
-    }
-
-    /// The request of the step at hand.
-    fn keep_asks(&mut self, name: &str, actions: &mut Vec<Action>) {
-        let Some(kept) = self.keep.kept.get(name) else { return };
-        let Some(switch) = switch_id(name) else { return };
-        let request = match kept.step {
-            Step::Noting | Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
-            Step::Overtaking => {
-                let next = kept.task.work().generation().unwrap_or(0).saturating_add(1);
-                match Event::generation(self.me.network, next, name).id() {
-                    Ok(id) => Request::Get(Key::Claim(id, 1)),
-                    Err(_) => return,
-                }
-            }
-            Step::Listing(_, _, ref after) => Request::List { prefix: Prefix::Audits, after: after.clone() },
-            Step::Earlier(_, own) => match Event::audit(self.me.network, own, name).id() {
-                Ok(id) => Request::Get(Key::Decision(id)),
-                Err(_) => return,
-            },
-            Step::Fetching(_, own) => Request::Get(Key::Audit(own, switch)),
-            Step::Appending(number) => {
-                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
-                let entry = AuditEntry {
-                    network: self.me.network,
-                    number,
-                    switch: name.to_owned(),
-                    generation,
-                    desired,
-                    entries,
-                    why: kept.why.clone(),
-                    by: self.me.name.clone(),
-                    at_ms: 0,
-                };
-                Request::Create { key: Key::Audit(number, switch), object: Object::Audit(entry) }
-            }
-            Step::Idle | Step::Auditing(_) | Step::Repairing(_) => return,
-        };
-        let token = self.ask(For::Keep(name.to_owned()), request, actions);
-        if let Some(kept) = self.keep.kept.get_mut(name) {
-            kept.token = Some(token);
-        }
-    }
-
-    pub(super) fn keep_reply(
-        &mut self,
-        now: Instant,
-        name: &str,
-        token: Token,
-        reply: Reply,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(kept) = self.keep.kept.get_mut(name).filter(|kept| kept.token == Some(token)) else {
-            return;
-        };
-        kept.token = None;
-        if reply == Reply::Unknown {
-            match kept.step {
-                // It is looked at all the same.
-                Step::Noting => self.keep_rests(now, name),
-                Step::Overtaking => self.drifted(now, name, actions),
-                _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
-            }
-            return;
-        }
-        let generation = kept.task.work().generation().unwrap_or(0);
-        match (kept.step.clone(), reply) {
-            (Step::Noting | Step::Deciding, Reply::Missing)
-                if !self.horizons.is_closed(&kept.task.event().source, generation) =>
-            {
-                self.own_task(now, name, actions);
-            }
-            (Step::Noting, _) => {
-                (kept.decided, kept.failures) = (true, 0);
-                self.keep_rests(now, name);
-            }
-            // Its task goes before, and tells of it soon.
-            (Step::Overtaking, Reply::Found(_) | Reply::Foreign(_)) => {
-                kept.differing = None;
-                kept.failures = kept.failures.saturating_add(1);
-                self.keep_rests(now, name);
-            }
-            (Step::Overtaking, _) => self.drifted(now, name, actions),
-            (Step::Deciding, _) if kept.stirred => {
-                (kept.decided, kept.step) = (true, Step::Idle);
-                self.keep.set_due(name, now);
-            }
-            (Step::Deciding, _) => {
-                kept.decided = true;
-                self.keep_goes_on(name, LIST, actions);
-            }
-            (Step::Listing(mut highest, mut own, _), Reply::Page { keys, next }) => {
-                for Listed { key, .. } in &keys {
-                    if let Key::Audit(number, switch) = key {
-                        highest = highest.max(*number);
-                        own = if Some(*switch) == switch_id(name) { own.max(*number) } else { own };
-                    }
-                }
-                let (finished, above) = (kept.finished, kept.above);
-                let step = match next {
-                    Some(next) => Step::Listing(highest, own, Some(next)),
-                    _ if own > finished => Step::Earlier(highest, own),
-                    _ => Step::Appending(highest.max(above).saturating_add(1)),
-                };
-                self.keep_goes_on(name, step, actions);
-            }
-            (Step::Earlier(highest, own), Reply::Missing) if !self.horizons.is_closed(AUDITS, own) => {
-                self.keep_goes_on(name, Step::Fetching(highest, own), actions);
-            }
-            (Step::Fetching(_, own), Reply::Found(object)) => {
-                let entry = match *object {
-                    Object::Audit(entry)
-                        if entry.task().is_ok_and(|task| task.work() == kept.task.work()) =>
-                    {
-                        entry
-                    }
-                    // Of an older generation.
-                    _ => {
-                        kept.finished = own;
-                        self.keep_goes_on(name, LIST, actions);
-                        return;
-                    }
-                };
-                self.repair(now, name, &entry, actions);
-            }
-            (Step::Earlier(_, own) | Step::Fetching(_, own), _) => {
-                kept.finished = own;
-                self.keep_goes_on(name, LIST, actions);
-            }
-            (Step::Appending(number), Reply::Created) => {
-                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
-                let (why, by) = (kept.why.clone(), self.me.name.clone());
-                let (switch, network) = (name.to_owned(), self.me.network);
-                let entry =
-                    AuditEntry { network, number, switch, generation, desired, entries, why, by, at_ms: 0 };
-                self.repair(now, name, &entry, actions);
-            }
-            // Somebody else has the number.
-            (Step::Appending(_), _) => self.keep_goes_on(name, LIST, actions),
-            _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
-        }
-    }
-
-    fn repair(&mut self, now: Instant, name: &str, entry: &AuditEntry, actions: &mut Vec<Action>) {
-        let (Some(kept), Ok(task)) = (self.keep.kept.get_mut(name), entry.task()) else { return };
-        let id = task.id();
-        (kept.step, kept.done) = (Step::Repairing(id), false);
-        // Otherwise it is only taken over.
-        kept.differs = matches!(kept.found, Found::Differs(_));
-        self.counters.repairs += 1;
-        let told =
-            format!("audit {} brings {name} to generation {}: {}", entry.number, entry.generation, entry.why);
-        note(Level::Info, Some(id), told, actions);
-        self.keep.set_due(name, now + SOON * 10);
-        self.take(now, task, Origin::Audit, actions);
-    }
-
     /// A switch was seen to hold a generation, by a task that was done here.
     pub(super) fn keep_done(&mut self, name: &str, generation: u64, at: Instant) {
         let mut wait = self.interval(name, self.keep.next_number);
@@ -679,36 +433,6 @@ impl Controller {
         let name = entry.task.switch().to_owned();
         if self.keep.kept.get(&name).is_some_and(|kept| !kept.decided && kept.task.id() == id) {
             self.look_soon(now, &name);
-        }
-    }
-
-    /// A task is out of mind: if it was a repair, the switch waits for its next time.
-    pub(super) fn keep_ended(&mut self, now: Instant, task: &Task, failed: Option<String>) {
-        let name = task.switch();
-        let Some(kept) = self.keep.kept.get_mut(name) else { return };
-        if kept.step != Step::Repairing(task.id()) {
-            return;
-        }
-        if task.event().occurrence > kept.finished && self.decided.has(task.id(), now) {
-            kept.finished = task.event().occurrence;
-        }
-        if kept.done {
-            kept.failures = 0;
-            kept.repairs += u64::from(kept.differs);
-        } else {
-            kept.failures += 1;
-            kept.vain = failed.or(kept.vain.take());
-        }
-        self.keep_rests(now, name);
-    }
-
-    /// A stranger's election id stands above our fences: audits have to have higher numbers, as far as that helps.
-    pub(super) fn keep_above(&mut self, name: &str, generation: u64, audit: u64) {
-        if let Some(kept) = self.keep.kept.get_mut(name)
-            && kept.task.work().generation() == Some(generation)
-            && audit < crate::task::MAX_AUDIT
-        {
-            kept.above = kept.above.max(audit);
         }
     }
 }
