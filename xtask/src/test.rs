@@ -11,6 +11,9 @@ use crate::{ebpf, p4, setup};
 /// How a test says that it cannot run here: `SKIPPED: <what>: <why>` on its standard output.
 const SKIPPED: &str = "SKIPPED";
 
+/// Characters of a panic's message that are said once more at the end.
+const MESSAGE: usize = 600;
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only tests whose name contains this; no other checks.
@@ -28,6 +31,8 @@ struct Summary {
     passed: u64,
     failed: u64,
     skipped: Vec<String>,
+    /// Why tests failed, a line each.
+    reasons: Vec<String>,
 }
 
 pub(crate) fn task(arguments: &Arguments) -> Result<()> {
@@ -52,6 +57,12 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     if !summary.skipped.is_empty() {
         println!("\nskipped:");
         for line in &summary.skipped {
+            println!("  {line}");
+        }
+    }
+    if !summary.reasons.is_empty() {
+        println!("\nfailed:");
+        for line in &summary.reasons {
             println!("  {line}");
         }
     }
@@ -90,6 +101,7 @@ fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
         summary.failed += count(result, "failed");
         if !result.starts_with("ok") {
             println!("{}", binary.join("\n"));
+            summary.reasons.extend(reasons(&binary));
         }
         println!("{line}");
         binary.clear();
@@ -100,6 +112,23 @@ fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
         bail!("cargo test failed: {status}");
     }
     Ok(())
+}
+
+/// What each test that failed said when it panicked, from a binary's output: `<test>: <place>: <message>`.
+fn reasons(lines: &[String]) -> Vec<String> {
+    let failures = lines.iter().position(|line| line == "failures:").unwrap_or(lines.len());
+    let (mut test, mut reasons) = ("", Vec::new());
+    let mut lines = lines[failures..].iter();
+    while let Some(line) = lines.next() {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+            test = name;
+        } else if let Some((_, place)) = line.split_once(" panicked at ") {
+            let message = lines.next().map_or("", |line| line.as_str());
+            let shown: String = message.chars().take(MESSAGE).collect();
+            reasons.push(format!("{test}: {place} {shown}"));
+        }
+    }
+    reasons
 }
 
 /// The number before `what` in `ok. 5 passed; 0 failed; ..`.
@@ -115,11 +144,40 @@ fn count(result: &str, what: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{count, reasons};
 
     #[test]
     fn counts_are_read_from_the_result_line() {
         let result = "FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
         assert_eq!((count(result, "passed"), count(result, "failed"), count(result, "nonsense")), (12, 3, 0));
+    }
+
+    #[test]
+    fn failures_are_told_with_what_they_said() {
+        let output = "\
+running 2 tests
+test good ... ok
+test bad ... FAILED
+
+successes:
+
+---- good stdout ----
+thread 'good' (7) panicked at src/lib.rs:1:1:
+this was expected
+
+failures:
+
+---- bad stdout ----
+seed 3
+thread 'bad' (8) panicked at src/lib.rs:9:5:
+two are not three
+note: run with `RUST_BACKTRACE=1`
+
+failures:
+    bad
+";
+        let lines: Vec<String> = output.lines().map(str::to_owned).collect();
+        assert_eq!(reasons(&lines), ["bad: src/lib.rs:9:5: two are not three"]);
+        assert_eq!(reasons(&[]), [""; 0]);
     }
 }

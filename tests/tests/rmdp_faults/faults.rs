@@ -20,7 +20,7 @@ impl<'a> Faults<'a> {
     }
 
     /// What was done, and when.
-    pub(crate) fn told(&self) -> Vec<String> {
+    fn told(&self) -> Vec<String> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -125,8 +125,9 @@ impl<'a> Faults<'a> {
 
     /// Nobody is ready before the store is, and that may take a while of its own.
     fn await_store(&self) {
-        let took = History::await_store(self.cluster)
-            .unwrap_or_else(|error| panic!("after {}: {error:#}", self.last()));
+        let took = History::await_store(self.cluster).unwrap_or_else(|error| {
+            panic!("after {}: {error:#}; {}", self.last(), self.cluster.store_state());
+        });
         if took > Duration::from_secs(1) {
             self.tell(format!("the store took {took:.1?} to answer"));
         }

@@ -92,9 +92,6 @@ fn case<'a>(cluster: &'a Cluster, what: &str, load: &mut Load<'a>, fail: Fail<'a
         "{what}: seed {seed}; {} tasks in {loaded:.1?}, decided after {settled:.1?}",
         load.tasks() - before
     );
-    for line in faults.told() {
-        println!("  {line}");
-    }
     println!("{verdict}");
     if history.unlisted > 0 {
         println!("  {} objects were there, and in no listing", history.unlisted);

@@ -45,6 +45,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// How the store is, in words, for whoever waits for it in vain.
+    pub fn store_state(&self) -> String {
+        match self.ceph() {
+            Some(mut ceph) => ceph.state(),
+            None => format!("ended by themselves: {:?}", self.casualties()),
+        }
+    }
+
     pub(super) fn ceph(&self) -> Option<MutexGuard<'_, Ceph>> {
         self.ceph.as_ref().map(|ceph| ceph.lock().unwrap_or_else(PoisonError::into_inner))
     }
