@@ -69,6 +69,12 @@ impl Lab {
         up["http"].as_str().expect("it serves pages").to_owned()
     }
 
+    /// The process of the node that was started last.
+    pub(crate) fn newest_daemon(&self) -> nix::unistd::Pid {
+        let id = self.daemons.last().expect("one was started").id();
+        nix::unistd::Pid::from_raw(i32::try_from(id).expect("a process's number"))
+    }
+
     /// All nodes end at once.
     pub(crate) fn kill_daemons(&mut self) {
         for child in &mut self.daemons {

@@ -13,6 +13,7 @@ mod intent;
 mod journal;
 mod lab;
 mod other;
+mod pause;
 mod probe;
 mod recover;
 mod softswitch;

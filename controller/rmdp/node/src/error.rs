@@ -78,3 +78,13 @@ pub enum Error {
     #[error("{0} has ended, so the node ends")]
     Ended(&'static str),
 }
+
+impl Error {
+    /// What is wrong, whichever request has met it: the same for each of an outage.
+    pub fn trouble(&self) -> String {
+        match self {
+            Self::Store(error) => error.trouble(),
+            other => other.to_string(),
+        }
+    }
+}

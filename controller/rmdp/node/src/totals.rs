@@ -21,7 +21,7 @@ use outplane_driver_p4runtime::{CountedEntry, Reading};
 use outplane_p4runtime::entry::{Key as EntryKey, Match};
 use outplane_rmdp_core::io::Listed;
 use outplane_rmdp_core::key::{Key, Prefix, switch_id};
-use outplane_rmdp_core::object::{EntryReading, MAX_TOTALS, Object, SwitchTotals};
+use outplane_rmdp_core::object::{EntryReading, MAX_TOTALS, Object, ObjectError, SwitchTotals};
 use outplane_rmdp_core::task::TransactionId;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -85,8 +85,8 @@ pub struct Totals {
     send: mpsc::Sender<Account>,
     /// One object is read at a time: it may be large, and what it decodes to is larger.
     reads: Arc<tokio::sync::Mutex<()>>,
-    /// Switches whose object cannot be read.
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// Switches whose object cannot be read, and why.
+    told: Arc<Mutex<BTreeMap<String, String>>>,
     /// Readings that were not accounted, since another was faster, the store did not answer, or there were too many.
     unused: Arc<AtomicU64>,
 }
@@ -161,7 +161,7 @@ impl Totals {
             Ok(Ok(Some((Object::Totals(totals), tag)))) => (totals, Some(tag)),
             Ok(Ok(_)) => (SwitchTotals::new(switch), None),
             Ok(Err(Error::Object(error))) => {
-                self.tell(switch, &error.to_string());
+                self.tell(switch, &error);
                 return None;
             }
             Ok(Err(error)) => {
@@ -170,6 +170,7 @@ impl Totals {
             }
             Err(_) => return None,
         };
+        self.told().remove(switch);
         let number = totals.number;
         self.keep(
             switch,
@@ -195,11 +196,22 @@ impl Totals {
     }
 
     /// Once a switch: garbage stays.
-    fn tell(&self, switch: &str, fault: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < MOST_SWITCHES && told.insert(switch.to_owned()) {
-            tracing::warn!(switch, "what its rules count is not added up: {fault}");
+    fn tell(&self, switch: &str, fault: &ObjectError) {
+        let mut told = self.told();
+        let why = unreadable(fault);
+        if told.get(switch) != Some(&why) && (told.len() < MOST_SWITCHES || told.contains_key(switch)) {
+            tracing::warn!(switch, "what its rules count is not added up: {why}");
+            told.insert(switch.to_owned(), why);
         }
+    }
+
+    /// Why what the rules of a switch count is not added up, if its object cannot be read.
+    pub(crate) fn unreadable(&self, switch: &str) -> Option<String> {
+        self.told().get(switch).cloned()
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, switch: &str, base: Base) {
@@ -229,7 +241,7 @@ impl Totals {
         let work = move || added(&before, &node, readings, read_ms);
         let Ok(after) = tokio::task::spawn_blocking(work).await else { return };
         let totals = match after {
-            Added::Same => {
+            Outcome::Same => {
                 // Nobody else has written, as far as we know, and the next reading is compared with the same.
                 if let Some(base) =
                     self.bases().get_mut(&switch).filter(|now| now.totals.number == base.totals.number)
@@ -238,8 +250,8 @@ impl Totals {
                 }
                 return;
             }
-            Added::TooMany => return,
-            Added::Totals(totals) => totals,
+            Outcome::TooMany => return,
+            Outcome::Totals(totals) => totals,
         };
         match self.write(&base, totals).await {
             Ok(Some(written)) => self.keep(&switch, written),
@@ -349,8 +361,13 @@ impl Accounts {
     }
 }
 
+/// Why an object with totals is not read, and the cure.
+pub fn unreadable(fault: &ObjectError) -> String {
+    format!("{fault}; delete the object, and the rules are counted from then on")
+}
+
 /// What came of a reading.
-enum Added {
+enum Outcome {
     /// It is to be written.
     Totals(SwitchTotals),
     /// Nothing came, and what is there is young.
@@ -359,14 +376,24 @@ enum Added {
     TooMany,
 }
 
-fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64) -> Added {
+fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64) -> Outcome {
     let mut totals = before.clone();
     let mut differs = totals.number == 0;
+    let mut behind = 0;
     for Reading(entries) in readings {
-        differs |= totals.add(entries.into_iter().map(read).collect());
+        let added = totals.add(entries.into_iter().map(read).collect());
+        (differs, behind) = (differs | added.differs, added.behind);
+    }
+    if behind > 0 {
+        // Each look says so as long as it is so, which is no news to most.
+        tracing::debug!(
+            switch = totals.switch,
+            behind,
+            "entries count less than before; they add nothing until they have passed it"
+        );
     }
     if !differs && read_ms.saturating_sub(before.read_ms) < REWRITE_MS {
-        return Added::Same;
+        return Outcome::Same;
     }
     totals.number = before.number.saturating_add(1);
     node.clone_into(&mut totals.by);
@@ -377,9 +404,9 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
     let bytes = Object::Totals(totals.clone()).encode().len();
     if bytes > MAX_TOTALS {
         tracing::warn!(switch = totals.switch, bytes, "the totals of its rules are too many to be kept");
-        return Added::TooMany;
+        return Outcome::TooMany;
     }
-    Added::Totals(totals)
+    Outcome::Totals(totals)
 }
 
 fn read(entry: CountedEntry) -> EntryReading {

@@ -118,6 +118,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong, whichever request has met it: the same for each of an outage.
+    pub fn trouble(&self) -> String {
+        match self {
+            Self::Unavailable { .. } | Self::Unknown { .. } => "the store does not answer".to_owned(),
+            Self::Denied { endpoint, bucket, code, .. } => format!("{endpoint} denies {bucket}: {code}"),
+            Self::Refused { endpoint, status, code, .. } => format!("{endpoint} refuses: {status} {code}"),
+            Self::NotDeleted { code, .. } => format!("what is deleted stays: {code}"),
+            Self::Settings(_)
+            | Self::NoBucket { .. }
+            | Self::Versioned { .. }
+            | Self::Dishonest { .. }
+            | Self::TooLarge { .. } => self.to_string(),
+        }
+    }
+
     /// Whether the credentials are good and lack a right: the store would take the same of somebody else.
     pub fn lacks_right(&self) -> bool {
         match self {
@@ -125,5 +140,35 @@ impl Error {
             Self::NotDeleted { code, .. } => code == "AccessDenied",
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_one_trouble_whatever_was_asked() {
+        let away = |call: &str, last: &str| Error::Unavailable {
+            call: call.to_owned(),
+            deadline: Duration::from_secs(1),
+            last: last.to_owned(),
+        };
+        let unknown =
+            Error::Unknown { call: "create c/1/000001".to_owned(), last: "http://s: cut off".to_owned() };
+        let troubles = [away("get n/c1", "http://s: timeout"), away("list i/", "http://t: refused"), unknown];
+        assert!(troubles.iter().all(|error| error.trouble() == troubles[0].trouble()));
+        let denied = |call: &str, code: &str| Error::Denied {
+            endpoint: "http://s".to_owned(),
+            call: call.to_owned(),
+            bucket: "b".to_owned(),
+            code: code.to_owned(),
+            cure: "none".to_owned(),
+        };
+        assert_eq!(denied("get a", "AccessDenied").trouble(), denied("get b", "AccessDenied").trouble());
+        assert_ne!(
+            denied("get a", "AccessDenied").trouble(),
+            denied("get a", "InvalidAccessKeyId").trouble()
+        );
     }
 }

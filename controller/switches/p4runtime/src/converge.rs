@@ -229,8 +229,11 @@ impl Connection {
         // Where there is much to read, the switch may answer the small question after the large one.
         let cookie = self.cookie_within(self.options.read_deadline.max(self.options.call_deadline));
         let (cookie, read) = tokio::join!(cookie, self.read_all(self.options.counted.is_some()));
-        // What was read of another program means nothing.
+        // What was read of another program means nothing, and what ours had counted is gone.
         if cookie? != Some(self.pipeline.cookie) {
+            if let Some(counted) = &self.options.counted {
+                counted.put_nothing();
+            }
             return Ok(None);
         }
         let read = read?;

@@ -21,7 +21,7 @@ pub struct CountedEntry {
 }
 
 /// All entries of a switch that have counted something, as of one moment. What is not among them has counted nothing, or
-/// is not there.
+/// is not there. None at all: the switch has not our program, so whatever it had counted is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading(pub Vec<CountedEntry>);
 
@@ -44,11 +44,25 @@ pub struct Counted(Arc<Mutex<VecDeque<Reading>>>);
 
 impl Counted {
     pub(crate) fn put(&self, installed: &Installed) {
-        let reading = Reading::of(installed);
+        self.push(Reading::of(installed));
+    }
+
+    /// The switch has not our program: its entries count anew, whoever writes them.
+    pub(crate) fn put_nothing(&self) {
+        self.push(Reading::default());
+    }
+
+    /// Where there are too many the oldest gives way, but for one without entries: that it was empty tells what was written
+    /// anew since then.
+    fn push(&self, reading: Reading) {
         let mut readings = self.lock();
+        if reading.0.is_empty() && readings.back().is_some_and(|last| last.0.is_empty()) {
+            return;
+        }
         readings.push_back(reading);
         if readings.len() > MOST {
-            readings.pop_front();
+            let oldest = readings.iter().position(|reading| !reading.0.is_empty()).unwrap_or(0);
+            readings.remove(oldest);
         }
     }
 
@@ -59,5 +73,30 @@ impl Counted {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Reading>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(packets: u64) -> Reading {
+        let key = Key { table: 1, matches: Vec::new(), priority: 0 };
+        let origin = Origin { policy: "FilterPolicy/edge".to_owned(), rule: "web".to_owned(), order: 0 };
+        Reading(vec![CountedEntry { key, origin, counter: Counter { packets, bytes: packets * 100 } }])
+    }
+
+    /// What comes after it is counted from nothing, however often the switch is read then.
+    #[test]
+    fn that_a_switch_was_empty_is_not_forgotten() {
+        let counted = Counted::default();
+        counted.push(reading(100));
+        counted.put_nothing();
+        counted.put_nothing();
+        for packets in 1..=6 {
+            counted.push(reading(packets));
+        }
+        let taken = counted.take();
+        assert_eq!(taken, [Reading::default(), reading(4), reading(5), reading(6)]);
     }
 }

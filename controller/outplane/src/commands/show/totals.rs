@@ -1,20 +1,21 @@
 //! `outplane show counters` through the store: what rules have counted over the lives of their entries, as controllers
 //! added it up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use outplane_rmdp_core::key::{Key, Prefix, switch_id};
 use outplane_rmdp_core::object::{Object, RuleTotal, SwitchTotals};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::objects::Objects;
+use outplane_rmdp_node::{Error, totals};
 use serde::Serialize;
 
 use super::{ISOLATION, counts_answers};
 use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::node::{self, NodeArguments};
-use crate::output::{self, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
+use crate::output::{self, BAD, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
 use crate::runtime;
 use crate::targets::Targets;
 
@@ -28,6 +29,18 @@ const MOST_NODES: usize = 1000;
 #[derive(Serialize)]
 struct Totals {
     switches: Vec<SwitchForm>,
+    /// What is there for others and cannot be read.
+    unreadable: Vec<Unreadable>,
+}
+
+/// An object with totals that cannot be read.
+#[derive(Serialize)]
+struct Unreadable {
+    /// Whose it is; null: of no switch of the newest generation.
+    switch: Option<String>,
+    key: String,
+    /// Why, and the cure.
+    why: String,
 }
 
 /// A switch.
@@ -59,41 +72,58 @@ struct RuleForm {
 
 pub(super) fn run(node: &NodeArguments, targets: &Targets, format: Format) -> anyhow::Result<Exit> {
     let node = node.open()?;
-    let (mut found, read) =
+    let ((mut found, mut unreadable), read) =
         runtime::block_on(async { tokio::try_join!(read(&node.objects), read_at(&node.objects)) })??;
     // What has counted nothing is read all the same, and not written each time.
     for totals in &mut found {
         let read = read.get(&totals.switch).copied().unwrap_or(0);
         totals.read_ms = totals.read_ms.max(read);
     }
-    if let Some(unknown) = targets.switches().iter().find(|name| found.iter().all(|of| of.switch != **name)) {
+    // Of which switch one is that cannot be read is known of the newest generation's alone.
+    let is_known = |name: &str| {
+        let key = switch_id(name).map(|id| Key::Totals(id).path());
+        found.iter().any(|of| of.switch == name)
+            || unreadable
+                .iter()
+                .any(|one| one.switch.as_deref() == Some(name) || key.as_ref() == Some(&one.key))
+    };
+    if let Some(unknown) = targets.switches().iter().find(|name| !is_known(name)) {
         let known: Vec<&str> = found.iter().map(|totals| totals.switch.as_str()).collect();
         let known =
             if known.is_empty() { "of none yet".to_owned() } else { format!("of {}", known.join(", ")) };
         return Err(Usage(format!("the store has no totals of a switch `{unknown}`, but {known}")).into());
     }
     found.retain(|totals| targets.wants(&totals.switch));
-    let totals = Totals { switches: found.into_iter().map(SwitchForm::from).collect() };
+    let wanted: Vec<_> = targets.switches().iter().filter_map(|name| switch_id(name)).collect();
+    unreadable.retain(|one| wanted.is_empty() || wanted.iter().any(|id| Key::Totals(*id).path() == one.key));
+    let totals = Totals { switches: found.into_iter().map(SwitchForm::from).collect(), unreadable };
     output::print(format, &totals)?;
     Ok(Exit::Done)
 }
 
-/// The totals of the switches of the newest generation, and of those that a listing shows.
-async fn read(objects: &Objects) -> anyhow::Result<Vec<SwitchTotals>> {
-    let mut keys: BTreeSet<Key> = objects.list_all(&Prefix::Totals, MOST).await?.0.into_iter().collect();
+/// The totals of the switches of the newest generation, and of those that a listing shows; those that cannot be read.
+async fn read(objects: &Objects) -> anyhow::Result<(Vec<SwitchTotals>, Vec<Unreadable>)> {
+    let listed = objects.list_all(&Prefix::Totals, MOST).await?.0;
+    let mut keys: BTreeMap<Key, Option<String>> = listed.into_iter().map(|key| (key, None)).collect();
     if let Some(number) = Chain::Generations.numbers(objects, 0).await?.last()
         && let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await?
     {
-        keys.extend(record.desired.keys().filter_map(|switch| Some(Key::Totals(switch_id(switch)?))));
+        let named = |switch: &String| Some((Key::Totals(switch_id(switch)?), Some(switch.clone())));
+        keys.extend(record.desired.keys().filter_map(named));
     }
-    let mut found = Vec::new();
-    for key in keys {
-        if let Some(Object::Totals(totals)) = objects.get_readable(&key).await? {
-            found.push(totals);
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for (key, switch) in keys {
+        match objects.get(&key).await {
+            Ok(Some(Object::Totals(totals))) => found.push(totals),
+            Ok(_) => {}
+            Err(Error::Object(error)) => {
+                unreadable.push(Unreadable { switch, key: key.path(), why: totals::unreadable(&error) });
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     found.sort_by(|one, other| one.switch.cmp(&other.switch));
-    Ok(found)
+    Ok((found, unreadable))
 }
 
 /// As of when the totals of switches are, as those say that keep them.
@@ -133,19 +163,26 @@ impl From<SwitchTotals> for SwitchForm {
 
 impl Report for Totals {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for Unreadable { switch, key, why } in &self.unreadable {
+            let switch = switch.as_ref().map_or_else(|| format!("a switch of {key}"), Clone::clone);
+            wrapped(out, 0, 2, &format!("{}: totals that cannot be read: {why}", styled(BAD, switch)))?;
+        }
         if self.switches.is_empty() {
+            if !self.unreadable.is_empty() {
+                return Ok(());
+            }
             return writeln!(
                 out,
                 "the store has no totals yet: whoever keeps a switch reads its counters at each look (`audit.interval_s`)"
             );
         }
         for (place, switch) in self.switches.iter().enumerate() {
-            if place > 0 {
+            if place > 0 || !self.unreadable.is_empty() {
                 writeln!(out)?;
             }
             let name = styled(HEAD, format_args!("Switch {}", switch.switch));
             let SwitchForm { since, read, age, by, .. } = switch;
-            writeln!(out, "{name}: totals since {since}, as of {read} ({age:.0} s ago), by {by}")?;
+            writeln!(out, "{name}: totals since {since}, as of {read} ({}), by {by}", node::ago(*age))?;
             if switch.rules.is_empty() {
                 writeln!(out, "  no rule has counted anything")?;
                 continue;

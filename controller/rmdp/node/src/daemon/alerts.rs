@@ -25,6 +25,11 @@ impl Alert {
     }
 }
 
+/// One outage of the store, whichever requests have met it.
+pub(crate) fn away(text: String) -> Alert {
+    Alert::of("the store is away".to_owned(), text)
+}
+
 impl From<String> for Alert {
     fn from(text: String) -> Self {
         Self { kind: kind(&text), text }
@@ -36,8 +41,8 @@ impl From<String> for Alert {
 pub(crate) struct Alerts {
     /// Those that hold, in order, by what makes them the same although numbers in them change.
     standing: Vec<(String, String, u64)>,
-    /// The oldest first.
-    past: VecDeque<PastAlert>,
+    /// The oldest first, each with what makes it the same.
+    past: VecDeque<(String, PastAlert)>,
 }
 
 impl Alerts {
@@ -55,31 +60,29 @@ impl Alerts {
                 self.standing.push((kind, text, since));
             }
         }
-        for (text, since) in before.into_values() {
-            self.push(PastAlert { text, from_ms: since, until_ms: now_ms });
+        for (kind, (text, since)) in before {
+            self.push(kind, PastAlert { text, from_ms: since, until_ms: now_ms });
         }
     }
 
     /// News of a moment.
-    pub(crate) fn news(&mut self, text: String, now_ms: u64) {
-        let kind = kind(&text);
+    pub(crate) fn news(&mut self, alert: impl Into<Alert>, now_ms: u64) {
+        let Alert { kind, text } = alert.into();
         if !self.standing.iter().any(|(standing, ..)| *standing == kind) {
-            self.push(PastAlert { text, from_ms: now_ms, until_ms: now_ms });
+            self.push(kind, PastAlert { text, from_ms: now_ms, until_ms: now_ms });
         }
     }
 
     /// When it was told as news, just before it stood.
     fn told(&mut self, of: &str, now_ms: u64) -> Option<u64> {
-        let at = self.past.iter().position(|past| {
-            past.from_ms == past.until_ms
-                && now_ms.saturating_sub(past.from_ms) <= SAME_MS
-                && kind(&past.text) == of
+        let at = self.past.iter().position(|(kind, past)| {
+            past.from_ms == past.until_ms && now_ms.saturating_sub(past.from_ms) <= SAME_MS && kind == of
         })?;
-        self.past.remove(at).map(|past| past.from_ms)
+        self.past.remove(at).map(|(_, past)| past.from_ms)
     }
 
-    fn push(&mut self, alert: PastAlert) {
-        self.past.push_back(alert);
+    fn push(&mut self, kind: String, alert: PastAlert) {
+        self.past.push_back((kind, alert));
         if self.past.len() > PAST {
             self.past.pop_front();
         }
@@ -92,7 +95,10 @@ impl Alerts {
 
     /// Those that are over since a short while, the newest last.
     pub(crate) fn past(&self, now_ms: u64) -> impl Iterator<Item = &PastAlert> {
-        self.past.iter().filter(move |past| now_ms.saturating_sub(past.until_ms) < SHOWN_MS)
+        self.past
+            .iter()
+            .map(|(_, past)| past)
+            .filter(move |past| now_ms.saturating_sub(past.until_ms) < SHOWN_MS)
     }
 }
 
@@ -154,11 +160,17 @@ mod tests {
     #[test]
     fn what_is_news_and_stands_is_one_alert() {
         let mut alerts = Alerts::default();
-        alerts.news("the store is away: timeout".to_owned(), 900);
-        alerts.hold(texts(&["the store is away: timeout"]), 1000);
-        alerts.news("the store is away: timeout".to_owned(), 1100);
-        assert_eq!(alerts.standing().collect::<Vec<_>>(), [("the store is away: timeout", 900)]);
-        assert_eq!(alerts.past(1100).count(), 0);
+        let timeout = |key: &str| away(format!("the store is away: get {key}: timeout"));
+        alerts.news(timeout("n/c1"), 900);
+        alerts.hold(vec![timeout("n/c1")], 1000);
+        alerts.news(timeout("i/7"), 1100);
+        // Whichever request has failed last: it is one outage.
+        alerts.hold(vec![timeout("c/1/000001")], 1200);
+        assert_eq!(
+            alerts.standing().collect::<Vec<_>>(),
+            [("the store is away: get c/1/000001: timeout", 900)]
+        );
+        assert_eq!(alerts.past(1200).count(), 0);
         // A task that failed is over as it is told.
         alerts.news("task 7 failed".to_owned(), 1200);
         assert_eq!(alerts.past(1200).count(), 1);

@@ -20,6 +20,9 @@ const WANTED_POLL: Duration = Duration::from_secs(5);
 /// So long it has to be the newest before a controller compiles it.
 const SETTLES: Duration = Duration::from_secs(1);
 
+/// A fault that was not met again for so long is over: chains are asked for more often than that.
+const OVER: Duration = Duration::from_secs(30);
+
 /// News of the chains.
 pub(crate) enum Event {
     /// A version of the shared configuration, and its text.
@@ -197,19 +200,48 @@ fn foreign(key: &Key, network: NetworkId) -> String {
     )
 }
 
-/// A fault that stays is told once.
+/// A fault that stays is told once, whichever requests meet it.
 #[derive(Default)]
 struct Faults {
-    last: String,
+    last: Option<(String, Instant)>,
 }
 
 impl Faults {
     fn fresh(&mut self, error: &Error) -> Option<Event> {
-        let text = error.to_string();
-        if text == self.last {
-            return None;
+        self.fresh_at(error, Instant::now())
+    }
+
+    fn fresh_at(&mut self, error: &Error, now: Instant) -> Option<Event> {
+        let trouble = error.trouble();
+        let last = self.last.replace((trouble.clone(), now));
+        let stays =
+            last.is_some_and(|(last, at)| last == trouble && now.saturating_duration_since(at) < OVER);
+        (!stays).then(|| Event::Fault(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_rmdp_store::Error as StoreError;
+
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_once_and_the_next_one_again() {
+        let away = |call: &str| {
+            Error::from(StoreError::Unavailable {
+                call: call.to_owned(),
+                deadline: Duration::from_secs(1),
+                last: "http://s: timeout".to_owned(),
+            })
+        };
+        let mut faults = Faults::default();
+        let mut now = Instant::now();
+        assert!(matches!(faults.fresh_at(&away("get i/7"), now), Some(Event::Fault(_))));
+        for call in ["get i/7", "list i/", "get i/8"] {
+            now += OVER / 2;
+            assert!(faults.fresh_at(&away(call), now).is_none(), "{call}");
         }
-        self.last.clone_from(&text);
-        Some(Event::Fault(text))
+        assert!(faults.fresh_at(&away("list i/"), now + OVER).is_some());
     }
 }

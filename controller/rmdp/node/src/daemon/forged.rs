@@ -57,6 +57,13 @@ impl Forged {
     }
 }
 
+/// How many were refused of each sender, and of nobody by name: XDP counts them together.
+fn by_sender(counters: &Counters) -> impl Iterator<Item = (u32, u64)> {
+    let named: u64 = counters.senders.values().map(|sender| sender.forged).sum();
+    let unnamed = (SOMEBODY, counters.drops.forged.saturating_sub(named));
+    counters.senders.iter().map(|(sender, counts)| (*sender, counts.forged)).chain([unnamed])
+}
+
 /// What is to be said of it: senders by name with their counts, and of each whether its own datagrams are heard, too.
 /// `alone`: no other member is heard at all.
 fn words(senders: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
@@ -71,8 +78,9 @@ fn words(senders: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
     }
     let one = |(name, count, heard): &(Option<&str>, u64, bool)| match (name, heard) {
         (None, _) => format!(
-            "datagrams are refused as forged, {count} so far; XDP does not tell in whose name: has one of those that are not \
-             heard another secret under the same key id?"
+            "datagrams are refused as forged, {count} so far; XDP does not tell in whose name, nor from which address: has one of \
+             those that are not heard another secret under the same key id? `xdp = \"off\"` in [network] of this node's file names \
+             them after a restart"
         ),
         (Some(name), false) => format!(
             "datagrams of {name} are refused as forged, {count} so far: its secret and this node's are not the same under one \
@@ -89,11 +97,8 @@ fn words(senders: &[(Option<&str>, u64, bool)], alone: bool) -> Vec<String> {
 impl<M: Inside> Daemon<M> {
     /// Whose datagrams are refused as forged.
     pub(super) fn see_forged(&mut self, counters: &Counters) {
-        let (now, senders) = (clock::now(), &counters.senders);
-        let named: u64 = senders.values().map(|sender| sender.forged).sum();
-        let unnamed = (SOMEBODY, counters.drops.forged.saturating_sub(named));
-        let by_name = senders.iter().map(|(sender, counts)| (*sender, counts.forged));
-        self.forged.see(now, by_name.chain([unnamed]));
+        let now = clock::now();
+        self.forged.see(now, by_sender(counters));
         let standing = self.forged.standing(now);
         let told = std::mem::replace(&mut self.told_forged, standing.keys().copied().collect());
         if self.told_forged.iter().any(|sender| !told.contains(sender)) {
@@ -145,6 +150,22 @@ mod tests {
         // And one more, much later, is one.
         forged.see(at(100), [(3, 31)].into_iter());
         assert_eq!(forged.standing(at(100)), BTreeMap::new());
+    }
+
+    /// What the kernel drops comes without a name, and is told of all the same.
+    #[test]
+    fn what_xdp_drops_is_counted_without_a_name() {
+        use outplane_rmdp_transport::SenderCounters;
+
+        let at = Duration::from_secs;
+        let mut counters = Counters::default();
+        counters.senders.insert(3, SenderCounters { forged: 2, ..SenderCounters::default() });
+        let mut forged = Forged::default();
+        for second in 1..=5 {
+            counters.drops.forged = 2 + second * 10;
+            forged.see(at(second), by_sender(&counters));
+        }
+        assert_eq!(forged.standing(at(5)), BTreeMap::from([(SOMEBODY, 50)]));
     }
 
     #[test]

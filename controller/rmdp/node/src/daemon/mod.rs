@@ -18,6 +18,7 @@ mod follow;
 mod forged;
 mod inside;
 mod keys;
+mod quiet;
 mod remember;
 mod requests;
 mod shell;

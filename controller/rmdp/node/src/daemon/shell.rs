@@ -15,9 +15,10 @@ use outplane_rmdp_wire as wire;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::alerts::Alerts;
+use super::alerts::{Alert, Alerts, away};
 use super::executions::{Executed, Executions};
 use super::inside::Inside;
+use super::quiet::Quiet;
 use super::requests::{Answered, Requests};
 use crate::agent::{Agent, Job};
 use crate::clock;
@@ -60,6 +61,8 @@ pub(crate) struct Shell<M> {
     actions: Vec<Action>,
     /// Ended tasks, the newest last.
     pub(crate) recent: VecDeque<String>,
+    /// For how long the store has given no useful answer.
+    quiet: Quiet,
     /// The store is away.
     away: bool,
     /// Rights that it refuses, in words; those that a role has to have.
@@ -105,6 +108,7 @@ impl<M: Inside> Shell<M> {
             audits: JoinSet::new(),
             actions: Vec::new(),
             recent: VecDeque::new(),
+            quiet: Quiet::default(),
             away: false,
             refused: Vec::new(),
             alerts: Alerts::default(),
@@ -244,7 +248,7 @@ impl<M: Inside> Shell<M> {
 
     /// Whether the store answers anybody in this node: its claims, the chains that it follows, its status.
     pub(crate) fn feel_store(&mut self, pulse: &Pulse, since: Duration) {
-        let quiet = clock::now().saturating_sub(pulse.answered.unwrap_or(since));
+        let quiet = self.quiet.of(clock::now(), pulse.answered.unwrap_or(since));
         if quiet < AWAY && pulse.shut.is_none() {
             if std::mem::take(&mut self.away) {
                 tracing::info!("the store answers again");
@@ -258,7 +262,7 @@ impl<M: Inside> Shell<M> {
         self.readiness.lacks(Lacking::Store, text.clone());
         if !std::mem::replace(&mut self.away, true) {
             tracing::error!(alert = true, "{text}");
-            self.alert(text);
+            self.alert(away(text));
         }
     }
 
@@ -287,10 +291,10 @@ impl<M: Inside> Shell<M> {
         !self.refused.is_empty()
     }
 
-    pub(crate) fn alert(&mut self, text: String) {
+    pub(crate) fn alert(&mut self, alert: impl Into<Alert>) {
         self.metrics.alert();
         self.changed = true;
-        self.alerts.news(text, clock::unix_millis());
+        self.alerts.news(alert, clock::unix_millis());
     }
 
     fn executed(&mut self, executed: Executed) {

@@ -213,11 +213,12 @@ async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
         if is_final(&error) {
             return Err(error.into());
         }
-        let text = error.to_string();
-        if text != told {
-            tracing::warn!(alert = true, "waiting for the store: {text}");
-            readiness.lacks(Lacking::Store, text.clone());
-            told = text;
+        // The probe's keys are others each time.
+        let trouble = error.trouble();
+        if trouble != told {
+            tracing::warn!(alert = true, "waiting for the store: {error}");
+            readiness.lacks(Lacking::Store, error.to_string());
+            told = trouble;
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -238,7 +239,7 @@ fn is_final(error: &store::Error) -> bool {
 async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64, SharedConfig), Error> {
     let mut told = String::new();
     loop {
-        let why = match newest_readable(objects).await {
+        let (why, trouble) = match newest_readable(objects).await {
             Ok(Readable { config: Some(config), .. }) => {
                 readiness.has(Lacking::Store);
                 return Ok(config);
@@ -248,18 +249,18 @@ async fn configuration(objects: &Objects, readiness: &Readiness) -> Result<(u64,
                 let none = Error::NoConfig.to_string();
                 let why = if passed.is_empty() { none } else { format!("{none}; {passed}") };
                 readiness.lacks(Lacking::Configuration, why.clone());
-                why
+                (why.clone(), why)
             }
             Err(Error::Store(error)) if !is_final(&error) => {
                 let why = error.to_string();
                 readiness.lacks(Lacking::Store, why.clone());
-                why
+                (why, error.trouble())
             }
             Err(error) => return Err(error),
         };
-        if why != told {
+        if trouble != told {
             tracing::warn!(alert = true, "waiting: {why}");
-            told = why;
+            told = trouble;
         }
         tokio::time::sleep(POLL).await;
     }
@@ -366,20 +367,23 @@ async fn identity(
                 readiness.has(Lacking::Store);
                 return Ok(joined);
             }
-            Err(Error::Store(error)) if !is_final(&error) => (error.to_string(), "waiting for the store"),
+            Err(error @ Error::Store(_)) if !matches!(&error, Error::Store(error) if is_final(error)) => {
+                (error, "waiting for the store")
+            }
             // What somebody has to put right.
             Err(
                 error @ (Error::Object(_)
                 | Error::NetworkLost(_)
                 | Error::NetworkGone(_)
                 | Error::OtherStore(_)),
-            ) => (error.to_string(), "waiting"),
+            ) => (error, "waiting"),
             Err(error) => return Err(error),
         };
-        if why != told {
+        let trouble = why.trouble();
+        if trouble != told {
             tracing::error!(alert = true, "{level}: {why}");
-            readiness.lacks(Lacking::Store, why.clone());
-            told = why;
+            readiness.lacks(Lacking::Store, why.to_string());
+            told = trouble;
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -10,11 +10,12 @@ use outplane_rmdp_core::object::{
 };
 
 use super::Daemon;
-use super::alerts::Alert;
+use super::alerts::{Alert, away};
 use super::forged::RECENT;
 use super::inside::Inside;
 use crate::agent::Agent;
 use crate::clock;
+use crate::http::Lacking;
 use crate::metrics::{Side, Size};
 
 /// What stands in place of the receiver in the last status of a node.
@@ -34,16 +35,24 @@ impl<M: Inside> Daemon<M> {
     /// What is wrong now.
     fn holding(&self) -> Vec<Alert> {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
-        alerts.extend(self.shell.readiness.reasons().iter().flat_map(|why| why.lines().map(str::to_owned)));
+        let mut lacking = self.shell.readiness.each();
+        // Why it is so for the request that was made last is another each time.
+        let store = lacking.remove(&Lacking::Store).map(away);
+        alerts.extend(lacking.values().flat_map(|why| why.lines().map(str::to_owned)));
         alerts.extend(self.estrangements());
         alerts.extend(self.forgeries());
         alerts.extend(self.shell.machine.troubles(clock::instant()));
         let now = clock::instant();
-        alerts.extend(self.shell.machine.kept().into_iter().filter_map(|kept| kept.trouble(now)));
+        let kept = self.shell.machine.kept();
+        alerts.extend(kept.iter().filter_map(|kept| {
+            let why = self.shell.agent()?.totals()?.unreadable(kept.switch)?;
+            Some(format!("{}: what its rules count is not added up: {why}", kept.switch))
+        }));
+        alerts.extend(kept.into_iter().filter_map(|kept| kept.trouble(now)));
         let strangers = self.objects.strangers().all().into_iter();
         // How many there are changes, and comes first.
         let strangers = strangers.map(|of| Alert::of(format!("strangers {}", of.prefix), of.to_string()));
-        alerts.into_iter().map(Alert::from).chain(strangers).collect()
+        alerts.into_iter().map(Alert::from).chain(store).chain(strangers).collect()
     }
 
     fn status(&mut self) -> NodeStatus {
@@ -198,7 +207,9 @@ impl<M: Inside> Daemon<M> {
             let kept = self.shell.machine.kept();
             let known = totals.known(kept.iter().map(|kept| kept.switch));
             let series = usize::try_from(self.shell.config.counters.rule_series).unwrap_or(usize::MAX);
-            metrics.set_totals(known, series, totals.unused());
+            let unreadable = kept.iter().filter(|kept| totals.unreadable(kept.switch).is_some());
+            let unreadable = unreadable.map(|kept| kept.switch.to_owned()).collect();
+            metrics.set_totals(known, series, totals.unused(), unreadable);
         }
         if let Some(agent) = self.shell.agent() {
             let kept = self.shell.machine.kept().into_iter();

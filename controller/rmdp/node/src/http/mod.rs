@@ -98,6 +98,11 @@ impl Readiness {
         self.lock().values().cloned().collect()
     }
 
+    /// What is lacking, and why.
+    pub(crate) fn each(&self) -> BTreeMap<Lacking, String> {
+        self.lock().clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Lacking, String>> {
         self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }

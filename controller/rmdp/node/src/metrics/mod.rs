@@ -444,10 +444,18 @@ impl Metrics {
     }
 
     /// What the rules of the switches have counted that this node keeps, by switch; `series` of the rules have series of
-    /// their own. `unused` readings of counters were not added up.
-    pub fn set_totals(&self, totals: BTreeMap<String, Arc<SwitchTotals>>, series: usize, unused: u64) {
+    /// their own. `unused` readings of counters were not added up, and the totals of `unreadable` switches cannot be
+    /// read.
+    pub fn set_totals(
+        &self,
+        totals: BTreeMap<String, Arc<SwitchTotals>>,
+        series: usize,
+        unused: u64,
+        unreadable: Vec<String>,
+    ) {
         let mut snapshot = self.lock();
         (snapshot.totals, snapshot.rule_series, snapshot.unused_readings) = (totals, series, Some(unused));
+        snapshot.unreadable_totals = unreadable;
     }
 
     /// The packets that the switches have dropped which this node keeps, by switch and reason.

@@ -47,6 +47,7 @@ pub(super) struct Snapshot {
     pub(super) generation: Option<u64>,
     /// By switch.
     pub(super) totals: BTreeMap<String, Arc<SwitchTotals>>,
+    pub(super) unreadable_totals: Vec<String>,
     pub(super) rule_series: usize,
     pub(super) unused_readings: Option<u64>,
     /// By switch and reason.
@@ -296,6 +297,10 @@ impl Snapshot {
         let help =
             "Readings of counters that were not added up: another was faster, the store did not answer";
         out.counter("counter_readings_unused", help, unused)?;
+        let help = "Switches whose totals in the store cannot be read, so that what their rules count is not added up";
+        let unreadable = self.unreadable_totals.iter().take(MAX_SWITCHES);
+        let unreadable = unreadable.map(|switch| ([("switch", switch.as_str())], 1.0));
+        out.gauges("switch_totals_unreadable", help, unreadable.collect())?;
         let switches = || self.totals.iter().take(MAX_SWITCHES);
         let sum = |of: fn(&RuleTotal) -> u64, other: fn(&SwitchTotals) -> u64| {
             let all = switches().map(|(switch, totals)| {

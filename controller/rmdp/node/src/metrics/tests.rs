@@ -62,7 +62,7 @@ fn full() -> Metrics {
         read_ms: 2_500,
         ..SwitchTotals::new("leaf1")
     };
-    metrics.set_totals([("leaf1".to_owned(), Arc::new(totals))].into(), 1, 4);
+    metrics.set_totals([("leaf1".to_owned(), Arc::new(totals))].into(), 1, 4, vec!["leaf2".to_owned()]);
     metrics.set_drops([("leaf1".to_owned(), [("denied", 12), ("spoofed", 0)].into())].into());
     metrics.set_heard(vec![("d2".to_owned(), Duration::from_millis(2500))]);
     metrics.task_ended(TaskEnd::Done, TaskKind::of("generation"));
@@ -92,7 +92,7 @@ fn a_generation_is_said_once_it_is_known() {
 fn rules_have_no_series_unless_wanted() {
     let metrics = Metrics::new("c1", "controller");
     let totals = Arc::new(SwitchTotals::new("leaf1"));
-    metrics.set_totals([("leaf1".to_owned(), totals)].into(), 0, 0);
+    metrics.set_totals([("leaf1".to_owned(), totals)].into(), 0, 0, Vec::new());
     let text = metrics.encode();
     assert!(text.contains("outplane_switch_packets_total") && !text.contains("outplane_rule_"), "{text}");
 }
@@ -101,6 +101,7 @@ fn rules_have_no_series_unless_wanted() {
 fn what_was_handed_over_is_written() {
     let text = full().encode();
     for line in [
+        "outplane_switch_totals_unreadable{switch=\"leaf2\"} 1.0",
         "outplane_node_info{node=\"c1\",role=\"controller\",version=\"0.1.0\"} 1",
         "outplane_datagrams_total{sender=\"d1\",type=\"task\",verdict=\"first\"} 1",
         "outplane_datagrams_total{sender=\"9\",type=\"task\",verdict=\"duplicate\"} 2",

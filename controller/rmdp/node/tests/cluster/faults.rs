@@ -276,8 +276,28 @@ async fn without_a_store_nobody_is_ready() {
     until("200", "ready").await;
     lab.stop_store().await;
     until("503", "the store is away").await;
+    // Whatever is asked for meanwhile has its own key.
+    sleep(Duration::from_secs(4)).await;
     lab.start_store().await;
     until("200", "ready").await;
+    for node in &nodes {
+        let one = async {
+            loop {
+                let page = page(node, "/status").await;
+                let (_, body) = page.split_once("\r\n\r\n").unwrap();
+                let status: serde_json::Value = serde_json::from_str(body).unwrap();
+                let past = status["past"].as_array().cloned().unwrap_or_default();
+                let away = |past: &&serde_json::Value| past["text"].to_string().contains("the store is away");
+                let told = past.iter().filter(away).count();
+                assert!(told <= 1, "one outage is told once: {past:?}");
+                if told == 1 && !status["alerts"].to_string().contains("the store is away") {
+                    return;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, one).await.unwrap_or_else(|_| panic!("{} does not tell of it", node.up.node));
+    }
 }
 
 /// What is claimed is finished, nothing new is claimed, and the status says that it has left.

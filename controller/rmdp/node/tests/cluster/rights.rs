@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{NodeStatus, Object};
 use outplane_rmdp_node::file::NodeFile;
 use tokio::time::{sleep, timeout};
 
+use crate::faults::page;
 use crate::proxy::{Pass, Piece, Proxy, last_response};
 use crate::support::{Lab, PATIENCE};
 
@@ -36,7 +37,10 @@ async fn refused_claims_are_told_until_they_are_taken() {
     let _distributor = lab.start("d1").await;
     let mut file: NodeFile = lab.file("c1");
     file.store.endpoints = vec![proxy.endpoint()];
+    file.http = Some("127.0.0.1:0".parse().unwrap());
     let controller = lab.start_with_file("c1", file).await;
+    let is_told = async || page(&controller, "/metrics").await.contains("outplane_store_refused{");
+    assert!(!is_told().await, "nothing is refused yet");
     let generation = lab.apply(3).await;
     let until = async |wanted: &dyn Fn(&NodeStatus) -> bool| {
         let says = async {
@@ -55,8 +59,51 @@ async fn refused_claims_are_told_until_they_are_taken() {
     let [alert] = &status.alerts[..] else { panic!("{status:?}") };
     assert!(alert.starts_with("may not write c/: ") && alert.contains("create c/"), "{alert}");
     assert!(alert.contains("(AccessDenied)") && alert.contains("docs/store-access.md"), "{alert}");
+    let metrics = page(&controller, "/metrics").await;
+    let line = "outplane_store_refused{right=\"write\",prefix=\"c/\"} 1.0";
+    assert!(metrics.contains(line), "{metrics}");
     refuses.store(false, Ordering::Relaxed);
     lab.converged(generation).await;
     until(&|status| status.alerts.is_empty()).await;
+    assert!(!is_told().await, "it is over");
     controller.drain().await;
+}
+
+/// What it has done it cannot say any more: it ends when its longest lease is over, and leaves the rest to another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_is_cut_at_its_limit() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&done);
+    // Decisions have no answer, and nothing else has from then on.
+    let proxy = Proxy::new(&lab, move || {
+        let seen = Arc::clone(&seen);
+        move |piece: Piece<'_>| match piece {
+            Piece::FromClient(request) if request.starts_with(b"PUT /outplane/d/") => {
+                seen.store(true, Ordering::Relaxed);
+                Pass::End
+            }
+            _ if seen.load(Ordering::Relaxed) => Pass::End,
+            _ => Pass::On,
+        }
+    })
+    .await;
+    let _distributor = lab.start("d1").await;
+    let mut file: NodeFile = lab.file("c1");
+    file.store.endpoints = vec![proxy.endpoint()];
+    let controller = lab.start_with_file("c1", file).await;
+    let generation = lab.apply(3).await;
+    let executes = async {
+        while !done.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, executes).await.expect("it executes");
+    let (start, limit) = (Instant::now(), Duration::from_secs(5));
+    controller.drain().await;
+    let took = start.elapsed();
+    // Its last words to the store have a deadline of their own.
+    assert!((limit * 4 / 5..limit * 3).contains(&took), "{took:?}");
+    let _other = lab.start("c2").await;
+    lab.converged(generation).await;
 }

@@ -137,4 +137,18 @@ async fn garbage_in_place_of_totals_is_in_nobodys_way() {
     lab.converged(lab.apply(4).await).await;
     let found = lab.objects.store().get(&key.path()).await.unwrap().unwrap();
     assert_eq!(&found[..], b"{\"schema\":9}");
+    // Its keeper says so in its status, by the object's name.
+    let told = async {
+        loop {
+            let status = lab.objects.get(&Key::Status("c1".to_owned())).await;
+            if let Ok(Some(Object::Status(status))) = status
+                && status.alerts.iter().any(|alert| alert.starts_with("leaf1: what its rules count is not"))
+            {
+                return status.alerts;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let alerts = timeout(PATIENCE, told).await.expect("it is told");
+    assert!(alerts.iter().any(|alert| alert.contains(&key.path())), "{alerts:?}");
 }
