@@ -179,7 +179,7 @@ pub(crate) fn chosen(intent: &Intent, wanted: &[String]) -> anyhow::Result<Vec<S
 }
 
 /// `host:port`, `[v6]:port`.
-fn host_and_port(text: &str) -> Result<String, String> {
+pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     let help =
         "a switch's address is HOST:PORT, as in 192.0.2.1:9559, [2001:db8::1]:9559 or leaf1.example:9559";
     let (host, port) = text.rsplit_once(':').ok_or(help)?;

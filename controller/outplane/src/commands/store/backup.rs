@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::fs::File;
 use tokio::io::BufWriter;
 
+use super::half::{Half, unfinished};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
@@ -47,6 +48,14 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     })??;
     let Some(summary) = taken else { return Ok(Exit::Interrupted) };
     let taken = Taken { file: file.display().to_string(), summary: summary? };
+    if taken.summary.objects == 0 {
+        let store = node.store();
+        tracing::warn!(
+            bucket = store.bucket,
+            prefix = store.prefix,
+            "the store has nothing of Outplane's: is this the right bucket, and the right prefix?"
+        );
+    }
     if is_stdout {
         // Standard output has the backup.
         tracing::info!(objects = taken.summary.objects, bytes = taken.summary.bytes, "written");
@@ -71,7 +80,7 @@ async fn to_file(node: &Node, file: &Path) -> anyhow::Result<Summary> {
         ),
         _ => anyhow::Error::new(error).context(cannot()),
     })?;
-    let mut half = Half(Some(beside.clone()));
+    let half = Half::of(&beside);
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let summary = backup::take(&node.objects, &mut out, &node::author()).await?;
     out.get_ref().sync_all().await.with_context(cannot)?;
@@ -82,7 +91,7 @@ async fn to_file(node: &Node, file: &Path) -> anyhow::Result<Summary> {
         io::ErrorKind::AlreadyExists => anyhow!("{} is there already; name another file", file.display()),
         _ => anyhow::Error::new(error).context(cannot()),
     })?;
-    half.0 = None;
+    half.keep();
     Ok(summary)
 }
 
@@ -94,23 +103,6 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
         // Not every file system has links; there it was looked at before.
         Err(_) => std::fs::rename(from, to),
     }
-}
-
-/// A file of ours that is deleted unless it has become whole: half of it is of use to nobody.
-struct Half(Option<PathBuf>);
-
-impl Drop for Half {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn unfinished(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".unfinished");
-    name.into()
 }
 
 /// What a backup has, for people.

@@ -1,6 +1,7 @@
 //! `outplane store`: the embedded store, and what is done with any store: backups, and recovery.
 
 mod backup;
+mod half;
 mod recover;
 mod report;
 mod restore;

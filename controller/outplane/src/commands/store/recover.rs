@@ -18,7 +18,7 @@ use crate::input;
 use crate::node::{self, Node, NodeArguments};
 use crate::output;
 use crate::runtime;
-use crate::targets::seconds;
+use crate::targets::{host_and_port, seconds};
 
 /// How often everybody is asked while the shared configuration changes.
 const TRIES: u32 = 3;
@@ -33,8 +33,8 @@ pub(super) struct Arguments {
     /// Ask everybody and show what would be done; nothing is written
     #[arg(long)]
     dry_run: bool,
-    /// Where a node says what it remembers: HOST:PORT of its [http] pages, or a file (its [state] memory, a copy of its
-    /// /status); may be repeated [default: `http` of the member in the shared configuration]
+    /// Where a node says what it remembers: HOST:PORT of its [http] pages (a name or an address), or a file (its [state]
+    /// memory, a copy of its /status); may be repeated [default: `http` of the member in the shared configuration]
     #[arg(long, value_name = "NAME=WHERE", value_parser = named)]
     node: Vec<(String, String)>,
     /// Go on without the answer of this node or switch, and accept what that risks; may be repeated
@@ -158,7 +158,8 @@ async fn gather(
         let mut nodes = recovery::ask_nodes(sources.clone()).await;
         // A configuration that the store has lost may have had more members.
         let more = recovery::also_to_ask(&before.0, &nodes).into_iter();
-        let more: BTreeMap<String, Source> = more.map(|(name, http)| (name, Source::Http(http))).collect();
+        let more: BTreeMap<String, Source> =
+            more.map(|(name, http)| (name, Source::Http(http.to_string()))).collect();
         nodes.extend(recovery::ask_nodes(more.clone()).await);
         sources.extend(more);
         for member in &config.members {
@@ -232,17 +233,22 @@ async fn state(arguments: &Arguments, node: &Node) -> anyhow::Result<(StoreState
 
 /// Where each node is asked. One that is no member may be one by a configuration that the store has lost.
 fn sources(arguments: &Arguments, config: &SharedConfig) -> BTreeMap<String, Source> {
-    let of_config = config.members.iter().filter_map(|member| Some((member.name.clone(), member.http?)));
+    let of_config =
+        config.members.iter().filter_map(|member| Some((member.name.clone(), member.http?.to_string())));
     let mut sources: BTreeMap<String, Source> =
         of_config.map(|(name, http)| (name, Source::Http(http))).collect();
     for (name, place) in &arguments.node {
-        let source = match place.parse() {
-            Ok(address) => Source::Http(address),
-            Err(_) => Source::File(place.into()),
-        };
-        sources.insert(name.clone(), source);
+        sources.insert(name.clone(), source(place));
     }
     sources
+}
+
+/// HOST:PORT, or a file; with a slash it is a file whatever its name is.
+fn source(place: &str) -> Source {
+    match host_and_port(place) {
+        Ok(place) => Source::Http(place),
+        Err(_) => Source::File(place.into()),
+    }
 }
 
 /// Whoever is to be left out is one that has not answered.
@@ -260,4 +266,19 @@ fn meant(without: &BTreeSet<String>, plan: &Plan) -> anyhow::Result<()> {
 /// Where daemons have it.
 fn beside(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join("tls")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_asked_by_name_by_address_or_in_a_file() {
+        for place in ["c1.example:9090", "localhost:9090", "192.0.2.1:9090", "[2001:db8::1]:9090"] {
+            assert_eq!(source(place), Source::Http(place.to_owned()));
+        }
+        for place in ["c1.json", "/var/lib/outplane/c1.json", "./c1:9090", "c1:status", "c1"] {
+            assert_eq!(source(place), Source::File(place.into()));
+        }
+    }
 }

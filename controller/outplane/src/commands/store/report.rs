@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::output::{BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
 
+/// Who has not answered, one by one: a node may tell of any.
+const MOST_TOLD: usize = 50;
+
 #[derive(Serialize)]
 pub(super) struct Recovered {
     dry_run: bool,
@@ -151,9 +154,13 @@ impl Recovered {
 
     fn lacks(&self, out: &mut dyn Write) -> io::Result<()> {
         for (lacking, style) in [(&self.unanswered, BAD), (&self.left_out, WARN)] {
-            for Unanswered { name, what, why, risk } in lacking {
+            for Unanswered { name, what, why, risk } in lacking.iter().take(MOST_TOLD) {
                 writeln!(out, "  {what} {}: {why}", styled(style, name))?;
                 writeln!(out, "    {}", styled(FAINT, risk))?;
+            }
+            if lacking.len() > MOST_TOLD {
+                let more = lacking.len() - MOST_TOLD;
+                writeln!(out, "  and {more} more, which `--output json` lists")?;
             }
         }
         Ok(())
@@ -175,8 +182,11 @@ impl Report for Recovered {
             )?;
         }
         if !self.unanswered.is_empty() {
-            let names: Vec<String> =
-                self.unanswered.iter().map(|one| format!("--without {}", one.name)).collect();
+            let told = self.unanswered.iter().take(MOST_TOLD);
+            let mut names: Vec<String> = told.map(|one| format!("--without {}", one.name)).collect();
+            if self.unanswered.len() > MOST_TOLD {
+                names.push("..".to_owned());
+            }
             let names = names.join(" ");
             return writeln!(
                 out,

@@ -15,6 +15,7 @@ use tokio::io::BufReader;
 use tokio::net::TcpListener;
 
 use super::backup::{left_out, words};
+use super::half::{Half, unfinished};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
@@ -39,6 +40,9 @@ pub(super) struct Arguments {
     /// `outplane store recover` was run
     #[arg(long)]
     as_it_was: bool,
+    /// Restore a backup that has nothing, or numbers that nobody comes to by working with the store
+    #[arg(long)]
+    anyway: bool,
     /// Check the backup and whether the store is empty, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -57,6 +61,8 @@ struct Done {
     by: String,
     /// The file with the keys that clients of the new store have to have; null: the store was there before.
     keys: Option<String>,
+    /// What is strange about the backup, which was restored anyway.
+    doubts: Vec<String>,
     #[serde(flatten)]
     restored: Restored,
 }
@@ -91,14 +97,25 @@ async fn open(file: &Path) -> anyhow::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, opened))
 }
 
-/// Reads the whole file first: what is damaged restores nothing.
-async fn verified(file: &Path) -> anyhow::Result<Verified> {
-    let verified = backup::verify(open(file).await?).await;
-    verified.with_context(|| file.display().to_string())
+/// Reads the whole file first: what is damaged restores nothing, nor what no store of ours has come to, unless that is
+/// meant.
+async fn verified(arguments: &Arguments) -> anyhow::Result<Verified> {
+    let file = arguments.file.display();
+    let verified = backup::verify(open(&arguments.file).await?).await.with_context(|| file.to_string())?;
+    if !verified.doubts.is_empty() && !arguments.anyway {
+        bail!(
+            "{file}: {}; restore another backup, or this one with --anyway if that is what the store is to have",
+            verified.doubts.join("; ")
+        );
+    }
+    for doubt in &verified.doubts {
+        tracing::warn!("{doubt}");
+    }
+    Ok(verified)
 }
 
 async fn into_store(arguments: &Arguments, node: &Node) -> anyhow::Result<Done> {
-    let verified = verified(&arguments.file).await?;
+    let verified = verified(arguments).await?;
     let settings = &node.own("store restore")?.store;
     let into = format!("bucket {} at {}", settings.bucket, settings.endpoints.join(", "));
     if !arguments.dry_run {
@@ -132,16 +149,16 @@ async fn restored(arguments: &Arguments, objects: &Objects, verified: &Verified)
 }
 
 fn done(arguments: &Arguments, into: String, verified: Verified, restored: Restored) -> Done {
-    let Verified { at_ms, by, .. } = verified;
+    let Verified { at_ms, by, doubts, .. } = verified;
     let keys = arguments.dir.as_ref().filter(|_| !arguments.dry_run);
     let keys = keys.map(|folder| folder.join("keys").display().to_string());
-    Done { into, dry_run: arguments.dry_run, taken: node::time(at_ms), by, keys, restored }
+    Done { into, dry_run: arguments.dry_run, taken: node::time(at_ms), by, keys, doubts, restored }
 }
 
 /// Beside the folder, which gets its name when all is there.
 async fn into_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<Done> {
     let name = folder.display().to_string();
-    let verified = verified(&arguments.file).await?;
+    let verified = verified(arguments).await?;
     match fs::read_dir(folder).await {
         Ok(mut entries) => {
             if entries.next_entry().await.with_context(|| format!("cannot read {name}"))?.is_some() {
@@ -167,11 +184,11 @@ async fn into_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<Don
         io::ErrorKind::AlreadyExists => anyhow!(is_left(&beside)),
         _ => anyhow::Error::new(error).context(format!("cannot write {}", beside.display())),
     })?;
-    let mut half = Half(Some(beside.clone()));
+    let half = Half::of(&beside);
     let restored = served(arguments, &beside, &verified).await?;
     // Over an empty folder, and over no other.
     fs::rename(&beside, folder).await.with_context(|| format!("cannot write {name}"))?;
-    half.0 = None;
+    half.keep();
     Ok(done(arguments, name, verified, restored))
 }
 
@@ -195,17 +212,6 @@ async fn served(arguments: &Arguments, folder: &Path, verified: &Verified) -> an
     restored
 }
 
-/// A folder of ours that is removed unless it has become whole.
-struct Half(Option<PathBuf>);
-
-impl Drop for Half {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_dir_all(path);
-        }
-    }
-}
-
 fn is_left(beside: &Path) -> String {
     format!(
         "{} is there: another restore is at work, or one was cut off; delete it if none is",
@@ -213,16 +219,9 @@ fn is_left(beside: &Path) -> String {
     )
 }
 
-fn unfinished(folder: &Path) -> PathBuf {
-    // Without a slash at its end.
-    let mut name = folder.components().as_path().as_os_str().to_owned();
-    name.push(".unfinished");
-    name.into()
-}
-
 impl Report for Done {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { into, dry_run, taken, by, keys, restored } = self;
+        let Self { into, dry_run, taken, by, keys, doubts: _, restored } = self;
         let did =
             if *dry_run { styled(WARN, "would be restored into") } else { styled(GOOD, "restored into") };
         writeln!(out, "{did} {into}")?;

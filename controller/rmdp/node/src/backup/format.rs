@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::doubts::Numbers;
 use super::{BackupError, Summary};
 
 /// Most bytes of a line.
@@ -239,6 +240,8 @@ pub struct Verified {
     /// What it has.
     #[serde(flatten)]
     pub summary: Summary,
+    /// What no store of ours has come to, in words; empty: nothing is strange.
+    pub doubts: Vec<String>,
 }
 
 /// Reads a backup to its end.
@@ -249,14 +252,16 @@ pub async fn verify(input: impl AsyncBufRead + Unpin) -> Result<Verified, Backup
     let mut reader = Reader::new(input).await?;
     let (at_ms, by) = reader.taken();
     let by = by.to_owned();
-    let mut network = None;
+    let (mut network, mut numbers) = (None, Numbers::default());
     while let Some((key, bytes)) = reader.next().await? {
+        numbers.count(&key);
         if key == Key::Network {
             network = network_of(&bytes);
         }
     }
     let summary = Summary { network, ..reader.summary };
-    Ok(Verified { at_ms, by, summary })
+    let doubts = numbers.doubts(summary.objects);
+    Ok(Verified { at_ms, by, summary, doubts })
 }
 
 /// The network that an object `network` says.

@@ -17,6 +17,7 @@
 //! `network`, unless somebody says that nothing was written since: without it nobody works with the store until
 //! [`crate::recovery`] has lifted its numbers.
 
+mod doubts;
 mod format;
 mod restore;
 mod take;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 pub(crate) const MOST: u64 = 4 << 20;
 /// Nodes that are asked at a time.
 const AT_ONCE: usize = 32;
+/// Addresses of a name that are tried.
+const MOST_ADDRESSES: usize = 8;
 /// Most reasons of a node that are passed on, and most bytes of each.
 const MOST_REASONS: usize = 4;
 const MOST_BYTES: usize = 1000;
@@ -25,18 +27,18 @@ pub(crate) struct Page {
     pub(crate) body: String,
 }
 
-/// A page of who listens there; else why not, in words that begin with the page's address.
-pub(crate) async fn page(address: SocketAddr, path: &str, within: Duration) -> Result<Page, String> {
+/// A page of who listens at HOST:PORT; else why not, in words that begin with the page's address.
+pub(crate) async fn page(place: &str, path: &str, within: Duration) -> Result<Page, String> {
     let asked = timeout(within, async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = connected(place, Instant::now() + within).await?;
         // Of HTTP 1.0 the end of the answer is the end of the connection.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {place}\r\nAccept: application/json\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(MOST + 1).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     });
-    let at = format!("http://{address}{path}");
+    let at = format!("http://{place}{path}");
     let answer = match asked.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(format!("{at}: {error}")),
@@ -51,6 +53,28 @@ pub(crate) async fn page(address: SocketAddr, path: &str, within: Duration) -> R
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| format!("{at}: no answer of HTTP"))?;
     Ok(Page { status, body: body.to_owned() })
+}
+
+/// A connection to HOST:PORT. All addresses of a name are tried, each for its share of what is left.
+async fn connected(place: &str, end: Instant) -> std::io::Result<TcpStream> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in lookup_host(place).await? {
+        if addresses.len() < MOST_ADDRESSES && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    let count = addresses.len();
+    for (place, address) in addresses.into_iter().enumerate() {
+        let left = end.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(count - place).unwrap_or(u32::MAX);
+        last = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => std::io::Error::new(error.kind(), format!("{address}: {error}")),
+            Err(_) => std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{address}: no answer")),
+        };
+    }
+    Err(last)
 }
 
 /// What a node says of itself, whatever store it is of.
@@ -97,7 +121,8 @@ pub async fn told(nodes: BTreeMap<String, SocketAddr>, within: Duration) -> BTre
 }
 
 async fn of(name: &str, address: SocketAddr, within: Duration) -> Option<Told> {
-    let (ready, status) = tokio::join!(page(address, "/ready", within), page(address, "/status", within));
+    let place = address.to_string();
+    let (ready, status) = tokio::join!(page(&place, "/ready", within), page(&place, "/status", within));
     let status: Status = serde_json::from_str(&status.ok()?.body).ok()?;
     // An address may be another's by now.
     if status.node != name {
@@ -157,5 +182,16 @@ mod tests {
         let of_c1 =
             Told { lacks: vec!["the store has gone back".to_owned()], network: Some("17".to_owned()) };
         assert_eq!(told, [("c1".to_owned(), of_c1), ("c2".to_owned(), Told::default())].into());
+    }
+
+    /// `localhost` may have two addresses, of which one listens.
+    #[tokio::test]
+    async fn a_name_is_asked_at_all_its_addresses() {
+        let ready = "HTTP/1.0 200 OK\r\n\r\nready\n";
+        let port = serve(ready, ready).await.port();
+        let found = page(&format!("localhost:{port}"), "/ready", Duration::from_secs(5)).await.unwrap();
+        assert_eq!((found.status, found.body.as_str()), (200, "ready\n"));
+        let nowhere = page("nobody.invalid:80", "/ready", Duration::from_secs(5)).await.err().unwrap();
+        assert!(nowhere.starts_with("http://nobody.invalid:80/ready: "), "{nowhere}");
     }
 }

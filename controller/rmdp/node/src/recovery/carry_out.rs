@@ -56,20 +56,8 @@ pub async fn carry_out(
         };
         lift(objects, &Chain::Epochs(node.clone()), *epoch, taken).await?;
     }
-    // It wants nothing of any switch: what they hold stays until somebody applies.
-    let placeholder = |generation| {
-        Object::Generation(Generation {
-            network: new,
-            generation,
-            files: Vec::new(),
-            desired: BTreeMap::new(),
-            as_of_ms: 0,
-            author: format!("{by}, recovery"),
-            at_ms: 0,
-        })
-    };
-    lift(objects, &Chain::Generations, plan.generation, placeholder).await?;
-    cover(objects, new, placeholder).await?;
+    lift(objects, &Chain::Generations, plan.generation, placeholder(new, by)).await?;
+    cover(objects, new, by).await?;
     clear_queue(objects).await?;
     let before = plan.before.iter().map(ToString::to_string).collect();
     let recovery = Recovery { network: new, before, above: plan.remembered, by: by.to_owned(), at_ms: 0 };
@@ -83,7 +71,15 @@ pub async fn carry_out(
     }
     // Who was refused may have been refused for a try of its own that had landed.
     match objects.get(&Key::Network).await? {
-        Some(Object::Network(found)) if found.network == new => {}
+        // Another that ran beside this one, and lost, may have left something above.
+        Some(Object::Network(found)) if found.network == new => cover(objects, new, by).await?,
+        // And so may this one, now that it has lost.
+        Some(Object::Network(found)) => {
+            if let Err(error) = cover(objects, found.network, by).await {
+                tracing::warn!(%error, "what this recovery has left is the newest generation, of network {new}");
+            }
+            return Err(changed());
+        }
         _ => return Err(changed()),
     }
     // Nodes that wait for a configuration start with it: not before all numbers are lifted, and there is a network.
@@ -92,6 +88,21 @@ pub async fn carry_out(
         None => None,
     };
     Ok(Carried { network: new, is_set })
+}
+
+/// A generation that wants nothing of any switch: what they hold stays until somebody applies.
+fn placeholder(network: NetworkId, by: &str) -> impl Fn(u64) -> Object {
+    move |generation| {
+        Object::Generation(Generation {
+            network,
+            generation,
+            files: Vec::new(),
+            desired: BTreeMap::new(),
+            as_of_ms: 0,
+            author: format!("{by}, recovery"),
+            at_ms: 0,
+        })
+    }
 }
 
 /// Sets the shared configuration where there is none that can be read. Whether it was us.
@@ -137,7 +148,8 @@ async fn clear_queue(objects: &Objects) -> Result<(), Error> {
 
 /// Sees to it that the newest generation, if there is one, is the new network's: somebody may have appended meanwhile who
 /// took the store for what it was.
-async fn cover(objects: &Objects, new: NetworkId, make: impl Fn(u64) -> Object) -> Result<(), Error> {
+async fn cover(objects: &Objects, new: NetworkId, by: &str) -> Result<(), Error> {
+    let make = placeholder(new, by);
     for _ in 0..PASSES {
         let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(()) };
         let there = objects.get_readable(&Key::Generation(newest)).await?;

@@ -1,12 +1,12 @@
 //! Asks nodes what they remember, and the store what it has.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use outplane_rmdp_core::config::SharedConfig;
-use outplane_rmdp_core::key::Prefix;
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::Object;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,34 +22,45 @@ use crate::objects::Objects;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Nodes that are asked at a time.
+const AT_ONCE: usize = 32;
 /// Most keys that are named as somebody's garbage.
 const MOST_STRAYS: usize = 20;
 
 /// Where a node's memory is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Its HTTP pages.
-    Http(SocketAddr),
+    /// Its HTTP pages, at HOST:PORT.
+    Http(String),
     /// A file: its memory, or a copy of its `/status`.
     File(PathBuf),
 }
 
 /// What each node remembers, or why it does not say.
 pub async fn ask_nodes(sources: BTreeMap<String, Source>) -> BTreeMap<String, Result<Memory, String>> {
-    let mut asked = JoinSet::new();
-    for (name, source) in sources {
-        asked.spawn(async move {
-            let answer = match source {
-                Source::Http(address) => status(address).await,
-                Source::File(path) => read(path).await,
-            };
-            let answer = answer.and_then(|memory| {
-                if memory.node == name { Ok(memory) } else { Err(format!("that is {}", memory.node)) }
+    let (mut waiting, mut asked, mut answers) = (sources.into_iter(), JoinSet::new(), BTreeMap::new());
+    loop {
+        while asked.len() < AT_ONCE
+            && let Some((name, source)) = waiting.next()
+        {
+            asked.spawn(async move {
+                let answer = match source {
+                    Source::Http(place) => status(&place).await,
+                    Source::File(path) => read(path).await,
+                };
+                let answer = answer.and_then(|memory| {
+                    if memory.node == name { Ok(memory) } else { Err(format!("that is {}", memory.node)) }
+                });
+                (name, answer)
             });
-            (name, answer)
-        });
+        }
+        match asked.join_next().await {
+            None => return answers,
+            Some(Ok((name, answer))) => drop(answers.insert(name, answer)),
+            // A panic, which its own message has told.
+            Some(Err(_)) => {}
+        }
     }
-    asked.join_all().await.into_iter().collect()
 }
 
 /// What a node's file says. A file system may hang.
@@ -63,10 +74,10 @@ async fn read(path: PathBuf) -> Result<Memory, String> {
     }
 }
 
-/// What a node at this address remembers.
-async fn status(address: SocketAddr) -> Result<Memory, String> {
-    let at = format!("http://{address}/status");
-    let page = ask::page(address, "/status", PATIENCE).await?;
+/// What a node at HOST:PORT remembers.
+async fn status(place: &str) -> Result<Memory, String> {
+    let at = format!("http://{place}/status");
+    let page = ask::page(place, "/status", PATIENCE).await?;
     if page.status != 200 {
         return Err(format!("{at}: HTTP status {}", page.status));
     }
@@ -96,6 +107,14 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     survey(Chain::Configs).await?;
     survey(Chain::Probes).await?;
     let of_generations = network::of_newest(objects, &generations).await?;
+    let is_abandoned = match (network, of_generations) {
+        (Some(network), Some(other)) if network != other => {
+            let found = objects.get_readable(&Key::Recovery(other)).await?;
+            // It began with another network than the store is of: one that ran beside it was faster.
+            matches!(found, Some(Object::Recovery(recovery)) if !recovery.follows(network))
+        }
+        _ => false,
+    };
     let config = newest_readable(objects).await?.config;
     let mut epochs = BTreeMap::new();
     let members =
@@ -108,6 +127,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     let state = StoreState {
         network,
         of_generations,
+        is_abandoned,
         generation: generations.last().copied().unwrap_or(0),
         config: config.as_ref().map_or(0, |(version, _)| *version),
         epochs,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use outplane_rmdp_core::chain::HIGHEST;
-use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::config::{MAX_MEMBERS, SharedConfig};
 use outplane_rmdp_core::task::NetworkId;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -217,7 +217,7 @@ impl Memory {
         }
         for (of, bound, what) in [
             (memory.epochs.len(), MOST_NAMES, "nodes"),
-            (memory.members.len(), MOST_NAMES, "members"),
+            (memory.members.len(), MAX_MEMBERS, "members"),
             (memory.switches.len(), MOST_SWITCHES, "switches"),
             // One more while it is asked from another network than it was of.
             (memory.earlier.len(), MOST_EARLIER + 1, "earlier networks"),

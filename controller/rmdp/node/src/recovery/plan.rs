@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use outplane_rmdp_core::config::MAX_MEMBERS;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::task::NetworkId;
 use serde::Serialize;
@@ -16,6 +17,9 @@ const MARGIN: u64 = 1000;
 /// come.
 const FAR: u64 = 1_000_000;
 
+/// Nodes that are asked since others remember them.
+const MOST_MORE: usize = MAX_MEMBERS;
+
 /// What the store has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
@@ -23,6 +27,8 @@ pub struct StoreState {
     pub network: Option<NetworkId>,
     /// The network of its newest generation.
     pub of_generations: Option<NetworkId>,
+    /// That is another one, and of a recovery that another one beside it has overtaken: nothing is missing.
+    pub is_abandoned: bool,
     /// Its newest generation; 0 for none.
     pub generation: u64,
     /// Its newest version of the shared configuration that can be read; 0 for none.
@@ -84,11 +90,15 @@ pub fn plan(
     for (name, why) in refused {
         lacks(Unanswered::node(name, &why));
     }
-    for (name, (version, _)) in members_lost(store, &memories) {
+    for (name, (version, http)) in members_lost(store, &memories) {
         if !nodes.contains_key(name) {
+            let whom = match http {
+                Some(_) => format!("it was not asked, as {MOST_MORE} others were that only nodes know of"),
+                None => "nobody says where it is to be asked".to_owned(),
+            };
             let why = format!(
-                "a member by version {version} of the shared configuration, which the store does not have, and nobody says where it \
-                 is to be asked: --node {name}=HOST:PORT"
+                "a member by version {version} of the shared configuration, which the store does not have, and {whom}: --node \
+                 {name}=HOST:PORT"
             );
             lacks(Unanswered::node(name, &why));
         }
@@ -202,7 +212,8 @@ fn members_lost<'m>(
     lost
 }
 
-/// Nodes that are to be asked as well, and where, since others remember that they are members.
+/// Nodes that are to be asked as well, and where, since others remember that they are members; no more than a site has:
+/// what a page says may be anything.
 pub fn also_to_ask(
     store: &StoreState,
     nodes: &BTreeMap<String, Result<Memory, String>>,
@@ -210,7 +221,7 @@ pub fn also_to_ask(
     let memories: Vec<&Memory> = nodes.values().filter_map(|node| node.as_ref().ok()).collect();
     let lost = members_lost(store, &memories).into_iter();
     let unknown = lost.filter(|(name, _)| !nodes.contains_key(*name));
-    unknown.filter_map(|(name, (_, http))| Some((name.clone(), http?))).collect()
+    unknown.filter_map(|(name, (_, http))| Some((name.clone(), http?))).take(MOST_MORE).collect()
 }
 
 const NODE: &str = "node";
@@ -248,7 +259,7 @@ fn signs(
         (None, Some(network)) => {
             signs.push(format!("the store has generations of network {network}, and says no network itself"));
         }
-        (Some(network), Some(other)) if network != other => {
+        (Some(network), Some(other)) if network != other && !store.is_abandoned => {
             signs.push(format!(
                 "the store is of network {network}, and its newest generation of {other}: a recovery has not come to its end"
             ));
@@ -317,6 +328,7 @@ mod tests {
         StoreState {
             network: Some(A),
             of_generations: (generation > 0).then_some(A),
+            is_abandoned: false,
             generation,
             config: 1,
             epochs: [("c1".to_owned(), 1), ("c2".to_owned(), 1)].into(),
@@ -361,6 +373,14 @@ mod tests {
         let plan = plan(&half, &nodes, &BTreeMap::new(), &BTreeSet::new());
         assert!(plan.signs[0].contains("has not come to its end"), "{plan:?}");
         assert_eq!(plan.generation, 9);
+    }
+
+    /// Of two at a time one has come to its end: what the other has left is no sign.
+    #[test]
+    fn a_recovery_that_was_overtaken_is_no_sign() {
+        let nodes = [memory("c1", 7, 1)].into();
+        let left = StoreState { of_generations: Some(NetworkId::new(0xb)), is_abandoned: true, ..state(8) };
+        assert_eq!(plan(&left, &nodes, &BTreeMap::new(), &BTreeSet::new()).signs, [""; 0]);
     }
 
     #[test]
@@ -441,6 +461,27 @@ mod tests {
         let same = StoreState { config: 2, ..state(5) };
         let made = plan(&same, &nodes, &BTreeMap::new(), &["c9".to_owned()].into());
         assert_eq!((made.unanswered.len(), made.config_lost), (0, None));
+    }
+
+    /// A page may list whatever it likes: not each of them is connected to, and who was not is said.
+    #[test]
+    fn no_more_members_are_asked_than_a_site_has() {
+        let lists = |node: &str, from: u8| {
+            let member = |number: u8| (format!("x{number:03}"), Some(([192, 0, 2, number], 80).into()));
+            let (name, memory) = memory(node, 7, 3);
+            (
+                name,
+                Ok(Memory { config: 2, members: (from..from + 60).map(member).collect(), ..memory.unwrap() }),
+            )
+        };
+        let nodes: BTreeMap<_, _> = [lists("c1", 1), lists("c2", 101)].into();
+        let more = also_to_ask(&state(5), &nodes);
+        assert_eq!(more.len(), MOST_MORE);
+        let mut asked = nodes.clone();
+        asked.extend(more.into_keys().map(|name| (name, Err("no route".to_owned()))));
+        let made = plan(&state(5), &asked, &BTreeMap::new(), &BTreeSet::new());
+        let not_asked = made.unanswered.iter().filter(|one| one.why.contains("was not asked")).count();
+        assert_eq!((made.unanswered.len(), not_asked), (120, 120 - MOST_MORE));
     }
 
     #[test]

@@ -18,7 +18,10 @@ use crate::support::{Lab, NETWORK, Node, PATIENCE, record};
 
 /// Where these nodes say what they remember.
 fn sources(nodes: &BTreeMap<&'static str, Node>) -> BTreeMap<String, Source> {
-    nodes.iter().map(|(name, node)| ((*name).to_owned(), Source::Http(node.up.http.unwrap()))).collect()
+    nodes
+        .iter()
+        .map(|(name, node)| ((*name).to_owned(), Source::Http(node.up.http.unwrap().to_string())))
+        .collect()
 }
 
 async fn start_all(lab: &Lab) -> BTreeMap<&'static str, Node> {
@@ -298,4 +301,48 @@ async fn an_apply_amid_a_recovery_is_covered() {
     let carried = recovery::carry_out(&lab.objects, &plan, None, "tests").await.unwrap();
     let (after, _) = recovery::read_store(&lab.objects).await.unwrap();
     assert_eq!((after.generation, after.of_generations), (5, Some(carried.network)));
+}
+
+/// Two at a time: one network counts, its generations are the newest, and nothing looks as if a recovery had been cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_recoveries_at_once_one_counts_and_nothing_is_left_of_the_other() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    for rules in 1..=3 {
+        lab.apply(rules).await;
+    }
+    for _ in 0..5 {
+        let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+        let plan = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+        let recover = async |by: &str| recovery::carry_out(&lab.objects, &plan, None, by).await;
+        let (one, other, third) = tokio::join!(recover("one"), recover("other"), recover("third"));
+        let done = [one, other, third].into_iter().filter_map(Result::ok).collect::<Vec<_>>();
+        assert_eq!(done.len(), 1, "one counts");
+        let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+        assert_eq!((store.network, store.of_generations), (Some(done[0].network), Some(done[0].network)));
+        let again = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!(again.signs, [""; 0]);
+    }
+    // One that lost and was killed has covered nothing.
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    let (lost, before) = (NetworkId::new(0x1057), store.of_generations.unwrap());
+    let newest = store.generation + 1;
+    let left = outplane_rmdp_core::object::Generation { network: lost, ..record(newest, Vec::new()) };
+    assert!(lab.objects.create(&Key::Generation(newest), &mut Object::Generation(left)).await.unwrap());
+    let signs = async || {
+        let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+        recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new()).signs
+    };
+    assert!(signs().await[0].contains("has not come to its end"), "nobody knows of which it is");
+    let recovery = |of: NetworkId| outplane_rmdp_core::object::Recovery {
+        network: lost,
+        before: vec![of.to_string()],
+        above: 3,
+        by: "tests".to_owned(),
+        at_ms: 0,
+    };
+    let key = Key::Recovery(lost);
+    lab.objects.put(&key, &mut Object::Recovery(recovery(before))).await.unwrap();
+    assert!(signs().await[0].contains("has not come to its end"), "it began with what the store still is");
+    lab.objects.put(&key, &mut Object::Recovery(recovery(NETWORK))).await.unwrap();
+    assert_eq!(signs().await, [""; 0]);
 }
