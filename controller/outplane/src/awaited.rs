@@ -10,6 +10,7 @@ use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
+use crate::alike::{Told, alike};
 use crate::exit::Exit;
 use crate::output::{BAD, FAINT, GOOD, WARN, styled, wrapped};
 use crate::progress::{Line, Lines};
@@ -153,6 +154,7 @@ struct Watched {
 async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start: Instant) {
     let mut pause = LOOK.0;
     let (mut fault, mut looked, mut said) = (String::new(), start, BTreeSet::new());
+    let mut told = Told::default();
     loop {
         let mut news = false;
         let mut undecided = 0;
@@ -172,7 +174,7 @@ async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start:
             } else {
                 undecided += 1;
             }
-            one.news(start.elapsed());
+            one.news(start.elapsed(), &mut told);
         }
         if undecided == 0 {
             return;
@@ -253,8 +255,12 @@ impl Watched {
         }
     }
 
-    fn news(&mut self, since: Duration) {
+    fn news(&mut self, since: Duration, told: &mut Told) {
         let attempts = self.life.attempts.len();
+        // Of several switches that have the same trouble it is told once.
+        let mut first = |reason: &str, owner: &str| {
+            told.before(&self.switch, alike(reason, &[&self.switch, owner])).map(str::to_owned)
+        };
         let text = match (&self.life.decision, self.life.attempts.last(), &self.life.queued) {
             (Some(decision), ..) => match &decision.outcome {
                 Outcome::Done { .. } if self.wish == Wish::Answered => {
@@ -271,7 +277,15 @@ impl Watched {
                 Some(result) if self.is_told(attempts, &result.reason) => {
                     format!("attempt {attempts} by {} failed likewise", result.owner)
                 }
-                Some(result) => format!("attempt {attempts} by {} failed: {}", result.owner, result.reason),
+                Some(result) => match first(&result.reason, &result.owner) {
+                    Some(first) => {
+                        format!(
+                            "attempt {attempts} by {} failed for the same reason as {first}",
+                            result.owner
+                        )
+                    }
+                    None => format!("attempt {attempts} by {} failed: {}", result.owner, result.reason),
+                },
                 None => format!("claimed by {}, attempt {attempts}", attempt.claim.owner),
             },
             (None, None, Some(queued)) => format!("queued by {}", queued.by),
@@ -371,9 +385,44 @@ fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
+/// For people: what several have in common is told of the first.
+pub(crate) fn text(switches: &[SwitchEnd], out: &mut dyn Write) -> io::Result<()> {
+    let mut told = Told::default();
+    for switch in switches {
+        let first = switch.trouble().and_then(|trouble| told.before(&switch.switch, trouble));
+        match first {
+            Some(first) => switch.likewise(first, out)?,
+            None => switch.text(out)?,
+        }
+    }
+    Ok(())
+}
+
 impl SwitchEnd {
-    /// For people.
-    pub(crate) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// What went wrong, without the names of who it went wrong for.
+    fn trouble(&self) -> Option<String> {
+        let error = self.error.as_deref()?;
+        let owners = self.failed_attempts.iter().map(|failed| failed.by.as_str()).chain(self.by.as_deref());
+        let names: Vec<&str> = owners.chain([self.switch.as_str()]).collect();
+        let mut trouble = format!("{} {}", self.state, alike(error, &names));
+        for Failed { reason, .. } in &self.failed_attempts {
+            trouble.push('\n');
+            trouble.push_str(&alike(reason, &names));
+        }
+        Some(trouble)
+    }
+
+    /// As another, which was told of.
+    fn likewise(&self, first: &str, out: &mut dyn Write) -> io::Result<()> {
+        let is = match self.wish {
+            Wish::Converged => "not converged",
+            Wish::Answered => "does not answer",
+        };
+        writeln!(out, "  {}: {}: for the same reason as {first}", self.switch, styled(BAD, is))?;
+        writeln!(out, "    {}", styled(FAINT, format_args!("task {}", self.task)))
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { switch: name, task, state, by, attempt, seconds, .. } = self;
         let by = by.as_deref().unwrap_or("nobody");
         match (&self.error, *state) {
@@ -414,5 +463,44 @@ impl SwitchEnd {
         }
         writeln!(out, "    {}", styled(FAINT, format_args!("task {task}")))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead(switch: &str, address: &str, by: &str, why: &str) -> SwitchEnd {
+        let reason = format!("switch {switch} ({address}): cannot connect: {why}");
+        SwitchEnd {
+            wish: Wish::Converged,
+            switch: switch.to_owned(),
+            task: format!("task-of-{switch}"),
+            state: "failed",
+            by: Some(by.to_owned()),
+            attempt: 2,
+            seconds: Some(1.0),
+            report: None,
+            failed_attempts: vec![Failed { attempt: 1, by: by.to_owned(), reason: reason.clone() }],
+            error: Some(Wish::Converged.failed(2, &reason)),
+        }
+    }
+
+    #[test]
+    fn what_two_switches_fail_for_is_told_once() {
+        let switches = [
+            dead("leaf1", "192.0.2.1:9559", "c1", "refused"),
+            dead("leaf2", "192.0.2.2:9559", "c2", "refused"),
+            dead("leaf3", "192.0.2.3:9559", "c1", "timeout"),
+        ];
+        let mut out = Vec::new();
+        text(&switches, &mut out).unwrap();
+        let out = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
+        assert_eq!(out.matches("refused").count(), 1, "{out}");
+        assert!(
+            out.contains("leaf2: not converged: for the same reason as leaf1\n    task task-of-leaf2"),
+            "{out}"
+        );
+        assert!(out.contains("timeout"), "{out}");
     }
 }

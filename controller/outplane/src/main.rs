@@ -3,6 +3,7 @@
 //! Everything is decided in the crates below it (intent, compiler, driver, soft switch); here are the command
 //! line, the results' shapes and the exit codes. docs/command.md is the reference.
 
+mod alike;
 mod awaited;
 mod cli;
 mod commands;

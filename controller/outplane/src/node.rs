@@ -169,9 +169,13 @@ pub(crate) fn author() -> String {
     if host.is_empty() { user } else { format!("{user}@{host}") }
 }
 
-/// Seconds since then, by this machine's clock, with one digit after the point.
+/// Seconds since then, by this machine's clock, with one digit after the point; less than 0: it is of the future, so that
+/// a clock is wrong.
 pub(crate) fn age(unix_ms: u64) -> f64 {
-    tenths(standing::age(unix_ms))
+    match standing::ahead(unix_ms, Some(Duration::ZERO)) {
+        Some(future) => -tenths(future),
+        None => tenths(standing::age(unix_ms)),
+    }
 }
 
 /// Seconds with one digit after the point.
@@ -179,9 +183,10 @@ pub(crate) fn tenths(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// An age for people: `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`.
+/// An age for people: `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`; of the future: by which clock.
 pub(crate) fn ago(seconds: f64) -> String {
     match seconds {
+        future if future < 0.0 => format!("by a clock that is {:.0} s ahead", -future),
         under if under < 120.0 => format!("{under:.0} s ago"),
         under if under < 7200.0 => format!("{:.0} min ago", under / 60.0),
         under if under < 172_800.0 => format!("{:.0} h ago", under / 3600.0),

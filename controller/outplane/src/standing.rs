@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
-use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{NodeStatus, Object};
+use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::{self, LEFT};
 use outplane_rmdp_node::http;
@@ -18,6 +19,12 @@ pub(crate) const STALE: Duration = Duration::from_secs(15);
 
 /// Nodes write their statuses so often.
 const WRITTEN: Duration = Duration::from_secs(5);
+
+/// Clocks differ by so much.
+const TOLERATED: Duration = Duration::from_secs(2);
+
+/// Objects of nodes that are listed at most.
+const MOST_LISTED: usize = 1000;
 
 /// Alerts that are quoted.
 const QUOTED: usize = 3;
@@ -66,28 +73,116 @@ pub(crate) async fn waits(objects: &Objects, config: &SharedConfig) -> BTreeMap<
     waits.filter(|(_, why)| !why.is_empty()).collect()
 }
 
-/// A member's status; none that can be read is none.
+/// Of which networks members are, as they say themselves, by name; who does not answer within this is not in it.
+pub(crate) async fn networks(config: &SharedConfig, within: Duration) -> BTreeMap<String, NetworkId> {
+    let pages = config.members.iter().filter_map(|member| Some((member.name.clone(), member.http?)));
+    let told = http::told(pages.collect(), within).await.into_iter();
+    told.filter_map(|(name, told)| Some((name, told.network?.parse().ok()?))).collect()
+}
+
+/// Whether nodes of a network join the store's by themselves, since somebody has recovered it.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn status(
+pub(crate) async fn joins(
     objects: &Objects,
-    member: &str,
-) -> Result<Option<NodeStatus>, outplane_rmdp_node::Error> {
-    match objects.get_readable(&Key::Status(member.to_owned())).await? {
-        Some(Object::Status(status)) => Ok(Some(status)),
-        _ => Ok(None),
+    store: NetworkId,
+    before: NetworkId,
+) -> Result<bool, outplane_rmdp_node::Error> {
+    let found = objects.get_readable(&Key::Recovery(store)).await?;
+    Ok(matches!(found, Some(Object::Recovery(recovery)) if recovery.follows(before)))
+}
+
+/// Of members that do not run, as far as their statuses say, those that cannot be asked why: with what would mend that.
+pub(crate) fn unasked(config: &SharedConfig, statuses: &[NodeStatus]) -> Option<String> {
+    let live = |name: &str| statuses.iter().any(|status| status.node == name && is_live(status));
+    let mute = config.members.iter().filter(|member| member.http.is_none() && !live(&member.name));
+    let mute: Vec<&str> = mute.map(|member| member.name.as_str()).collect();
+    let (is, its) = match mute.len() {
+        0 => return None,
+        1 => ("does not run, as far as the store says, and cannot be asked", "its"),
+        _ => ("do not run, as far as the store says, and cannot be asked", "their"),
+    };
+    Some(format!(
+        "{} {is}: `http = \"ADDRESS:PORT\"` of {its} [[member]] in the shared configuration says where {its} pages are ([http] \
+         `listen` in {its} own file)",
+        mute.join(", ")
+    ))
+}
+
+/// The members' statuses; none that can be read is none. Whose clock is ahead is set right, and told by how much.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn statuses(
+    objects: &Objects,
+    config: &SharedConfig,
+) -> Result<(Vec<NodeStatus>, Ahead), outplane_rmdp_node::Error> {
+    let taken = taken(objects, &Prefix::Statuses).await?;
+    let (mut statuses, mut ahead) = (Vec::new(), Ahead::new());
+    for member in &config.members {
+        let key = Key::Status(member.name.clone());
+        if let Some(Object::Status(mut status)) = objects.get_readable(&key).await? {
+            ahead
+                .extend(set_right(&mut status, taken.get(&key).copied()).map(|by| (member.name.clone(), by)));
+            statuses.push(status);
+        }
     }
+    Ok((statuses, ahead))
+}
+
+/// How long ago the store took the objects under a prefix, by a listing.
+pub(crate) async fn taken(
+    objects: &Objects,
+    prefix: &Prefix,
+) -> Result<BTreeMap<Key, Duration>, outplane_rmdp_node::Error> {
+    let listed = objects.list_aged(prefix, MOST_LISTED).await?.0;
+    Ok(listed.into_iter().map(|listed| (listed.key, listed.age)).collect())
 }
 
 /// The newest shared configuration, and what its members have written of themselves.
-async fn members(objects: &Objects) -> Option<(SharedConfig, Vec<NodeStatus>)> {
+async fn members(objects: &Objects) -> Option<(SharedConfig, Vec<NodeStatus>, Ahead)> {
     let (_, config) = daemon::newest_config(objects).await.ok()??;
-    let mut statuses = Vec::new();
-    for member in &config.members {
-        statuses.extend(status(objects, &member.name).await.ok()?);
+    let (statuses, ahead) = statuses(objects, &config).await.ok()?;
+    Some((config, statuses, ahead))
+}
+
+/// Nodes whose clocks are ahead of this machine's, and by how much.
+pub(crate) type Ahead = BTreeMap<String, Duration>;
+
+/// By how much the clock was ahead by which something was written at `at_ms`, if it is of the future. The store has taken
+/// it so long ago: as far as it says, that is how old it is, and else it counts as stale.
+pub(crate) fn ahead(at_ms: u64, taken: Option<Duration>) -> Option<Duration> {
+    let future = Duration::from_millis(at_ms.checked_sub(clock::unix_millis())?);
+    (future > TOLERATED).then(|| future + taken.unwrap_or(STALE + WRITTEN))
+}
+
+/// Earlier by so much.
+pub(crate) fn earlier(at_ms: &mut u64, by: Duration) {
+    *at_ms = at_ms.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+}
+
+/// Takes the times of a status of the future for as much earlier as its node's clock is ahead, which is told.
+pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Option<Duration> {
+    let by = ahead(status.at_ms, taken)?;
+    earlier(&mut status.at_ms, by);
+    for at in &mut status.since_ms {
+        earlier(at, by);
     }
-    Some((config, statuses))
+    status
+        .past
+        .iter_mut()
+        .flat_map(|past| [&mut past.from_ms, &mut past.until_ms])
+        .for_each(|at| earlier(at, by));
+    Some(by)
+}
+
+/// That a clock is ahead, in words that go on after a name.
+pub(crate) fn ahead_words(by: Duration) -> String {
+    format!(
+        "its clock is {} s ahead of this machine's: what it tells is taken for as old as the store has it; set the clock (NTP)",
+        by.as_secs()
+    )
 }
 
 /// How long ago, by the clocks of this machine and of who wrote it.
@@ -112,15 +207,16 @@ pub(crate) struct Standing {
 impl Standing {
     /// Asks the members of the newest shared configuration; who has left it says nothing.
     pub(crate) async fn read(objects: &Objects) -> Option<Self> {
-        let (config, statuses) = members(objects).await?;
-        Some(Self::of(&config, &statuses))
+        let (config, statuses, ahead) = members(objects).await?;
+        Some(Self::of(&config, &statuses, &ahead))
     }
 
     /// The same, and what those say themselves that are not up.
     pub(crate) async fn asked(objects: &Objects) -> Option<Self> {
-        let (config, statuses) = members(objects).await?;
-        let mut standing = Self::of(&config, &statuses);
+        let (config, statuses, ahead) = members(objects).await?;
+        let mut standing = Self::of(&config, &statuses, &ahead);
         standing.nobody.extend(controllers(&config, &statuses));
+        standing.says.extend(unasked(&config, &statuses));
         let waits = waits(objects, &config).await;
         for (name, why) in
             waits.into_iter().flat_map(|(name, all)| all.into_iter().map(move |why| (name.clone(), why)))
@@ -135,7 +231,7 @@ impl Standing {
     }
 
     /// By the members' statuses.
-    fn of(config: &SharedConfig, statuses: &[NodeStatus]) -> Self {
+    fn of(config: &SharedConfig, statuses: &[NodeStatus], ahead: &Ahead) -> Self {
         let mut standing = Self { nobody: nobody(config, statuses), says: Vec::new() };
         for status in statuses.iter().filter(|status| is_live(status)) {
             let node = &status.node;
@@ -151,6 +247,7 @@ impl Standing {
             }
         }
         standing.says.truncate(QUOTED);
+        standing.says.extend(ahead.iter().map(|(node, by)| format!("{node}: {}", ahead_words(*by))));
         standing
     }
 }
@@ -271,7 +368,7 @@ pub(crate) mod tests {
     fn who_is_not_up_is_said_once_for_each_role() {
         let left = NodeStatus { receiver: LEFT.to_owned(), ..status("c2", 3000, &["asked to stop"]) };
         let statuses = [status("c1", 60_000, &["old words"]), left];
-        let standing = Standing::of(&config(), &statuses);
+        let standing = Standing::of(&config(), &statuses, &Ahead::new());
         assert_eq!(
             standing.nobody,
             [
@@ -306,10 +403,52 @@ pub(crate) mod tests {
     #[test]
     fn what_is_over_is_no_reason() {
         let statuses = [status("d1", 100, &[]), status("c1", 100, &["no disk"])];
-        let standing = Standing::of(&config(), &statuses);
+        let standing = Standing::of(&config(), &statuses, &Ahead::new());
         assert_eq!(
             (standing.nobody.len(), standing.says),
             (0, vec!["c1 says, since 12 s: no disk".to_owned()])
         );
+    }
+
+    /// Also one that is gone looked fresh for as long as its clock was ahead.
+    #[test]
+    fn what_is_of_the_future_is_as_old_as_the_store_has_it() {
+        let of = |taken| {
+            let mut status = status("c1", 0, &["no disk"]);
+            (status.at_ms, status.since_ms[0]) =
+                (clock::unix_millis() + 3_600_000, clock::unix_millis() + 3_590_000);
+            let by = set_right(&mut status, taken).unwrap();
+            (
+                is_live(&status),
+                age(status.at_ms).as_secs(),
+                age(status.since_ms[0]).as_secs(),
+                by.as_secs() / 60,
+            )
+        };
+        assert_eq!(of(Some(Duration::from_secs(3))), (true, 3, 13, 60));
+        assert_eq!(of(Some(Duration::from_secs(40))), (false, 40, 50, 60));
+        // Nobody knows when it was written.
+        assert!(!of(None).0);
+        // Clocks differ.
+        let mut little = status("c1", 0, &[]);
+        little.at_ms += 1000;
+        assert_eq!(set_right(&mut little, None), None);
+        let ahead = [("c1".to_owned(), Duration::from_hours(1))].into();
+        let says = Standing::of(&config(), &[], &ahead).says;
+        assert!(says[0].starts_with("c1: its clock is 3600 s ahead"), "{says:?}");
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_named_with_the_cure() {
+        let left = [status("d1", 100, &[]), status("c1", 60_000, &[])];
+        let words = unasked(&config(), &left).unwrap();
+        assert!(words.starts_with("c1, c2 do not run") && words.contains("`http = "), "{words}");
+        let up = [status("d1", 100, &[]), status("c1", 100, &[]), status("c2", 100, &[])];
+        assert_eq!(unasked(&config(), &up), None);
+        let mut config = config();
+        for member in &mut config.members {
+            member.http = Some(([192, 0, 2, 1], 80).into());
+        }
+        assert_eq!(unasked(&config, &left), None);
     }
 }

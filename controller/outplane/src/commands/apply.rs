@@ -3,6 +3,7 @@
 mod compare;
 pub(crate) mod empty;
 pub(crate) mod log;
+mod unchanged;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::empty::{Allowed, Guard};
 use super::plan::{self, Changes, Show};
+use crate::alike::{Told, alike};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::cli::{Format, Sources};
 use crate::exit::{Exit, Usage};
@@ -77,6 +79,10 @@ pub(crate) struct Arguments {
     /// With --config: do not wait for the switches
     #[arg(long)]
     no_wait: bool,
+    /// With --config: append a generation although nothing has changed since the newest one, or although all nodes that answer
+    /// say that the store is another network's
+    #[arg(long, conflicts_with = "dry_run")]
+    anyway: bool,
     #[command(flatten)]
     targets: Targets,
 }
@@ -185,7 +191,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
         let waiting = Waiting { no_wait: arguments.no_wait, timeout };
-        return log::run(&input, &compiled, (&node, &arguments.author), &guard, waiting, format);
+        let anyway = arguments.anyway;
+        return log::run(&input, &compiled, (&node, &arguments.author), &guard, (waiting, anyway), format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
@@ -239,6 +246,13 @@ impl Arguments {
         if path.is_none() && self.no_wait {
             return Err(Usage(
                 "--no-wait goes with --config: without it this command does the work itself".into(),
+            )
+            .into());
+        }
+        if path.is_none() && self.anyway {
+            return Err(Usage(
+                "--anyway goes with --config: without it this command writes what differs in the switches"
+                    .into(),
             )
             .into());
         }
@@ -374,6 +388,7 @@ impl Applied {
 
 impl Report for Applied {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut told = Told::default();
         for about in &self.switches {
             let name = styled(HEAD, format_args!("Switch {}", about.switch));
             let name = format!("{name} at {}", about.address);
@@ -382,7 +397,11 @@ impl Report for Applied {
                 (None, error) => {
                     let failed =
                         if about.interrupted { styled(WARN, "stopped") } else { styled(BAD, "failed") };
-                    writeln!(out, "{name}: {failed}: {}", error.as_deref().unwrap_or_default())?;
+                    let error = error.as_deref().unwrap_or_default();
+                    match told.before(&about.switch, alike(error, &[&about.switch])) {
+                        Some(first) => writeln!(out, "{name}: {failed}: for the same reason as {first}")?,
+                        None => writeln!(out, "{name}: {failed}: {error}")?,
+                    }
                 }
             }
         }

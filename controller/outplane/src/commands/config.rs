@@ -2,7 +2,6 @@
 
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -10,7 +9,6 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{MAX_CONFIG, Object, StoredConfig};
 use outplane_rmdp_node::chain::Chain;
-use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use outplane_rmdp_node::file::StoreSettings;
 use outplane_rmdp_node::hinter::Hinter;
@@ -213,13 +211,10 @@ async fn set(node: Node, file: &Path, toml: String, unproven_keys: bool) -> anyh
 /// live must follow the version before.
 async fn all_follow(objects: &Objects, before: &SharedConfig, version: u64) -> anyhow::Result<()> {
     let mut behind = Vec::new();
-    for member in &before.members {
-        let Some(Object::Status(status)) = objects.get(&Key::Status(member.name.clone())).await? else {
-            continue;
-        };
-        let age = Duration::from_millis(clock::unix_millis().saturating_sub(status.at_ms));
+    for status in standing::statuses(objects, before).await?.0 {
+        let age = standing::age(status.at_ms);
         if status.config < version && status.receiver != LEFT && age < before.grace() {
-            behind.push(format!("{} follows {}", member.name, status.config));
+            behind.push(format!("{} follows {}", status.node, status.config));
         }
     }
     if !behind.is_empty() {
@@ -246,9 +241,11 @@ async fn client(node: Node, name: Option<String>) -> anyhow::Result<Client> {
 async fn all_verify(objects: &Objects, config: &SharedConfig, unproven: bool) -> anyhow::Result<()> {
     let id = config.keys.sign_with;
     let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
+    let (mut statuses, _) = standing::statuses(objects, config).await?;
     for member in &config.members {
         let name = &member.name;
-        let Some(status) = standing::status(objects, name).await? else {
+        let at = statuses.iter().position(|status| status.node == *name);
+        let Some(status) = at.map(|at| statuses.swap_remove(at)) else {
             unknown.push(format!("{name} (no status)"));
             continue;
         };

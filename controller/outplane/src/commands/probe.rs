@@ -113,6 +113,6 @@ async fn switches(arguments: &Arguments, node: &Node, config: &SharedConfig) -> 
 impl Report for Probed {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Probe {}", self.probe)))?;
-        self.switches.iter().try_for_each(|switch| switch.text(out))
+        awaited::text(&self.switches, out)
     }
 }

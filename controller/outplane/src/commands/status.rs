@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{Alert, AlertOf, Object};
+use outplane_rmdp_core::object::{Alert, AlertOf, NodeStatus, Object};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::EndpointState;
@@ -24,7 +24,7 @@ use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, styled, wrapped};
 use crate::runtime;
-use crate::standing;
+use crate::standing::{self, Ahead};
 
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
@@ -50,6 +50,8 @@ struct Status {
     unusable: Option<String>,
     /// Roles that nobody up has, in words.
     lacking: Vec<String>,
+    /// Members that do not run and cannot be asked why, in words, with the cure; null: there are none.
+    unasked: Option<String>,
     nodes: Vec<NodeForm>,
     switches: Vec<SwitchForm>,
     /// The newest generation, if a recovery has left it: it wants nothing, and switches hold what they held. Null: there is
@@ -119,6 +121,12 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     let (unusable, waits) = (standing::of_store(objects), standing::waits(objects, &config));
     let (statuses, alerts, kept, packets, tasks, unusable, waits) =
         tokio::join!(statuses, alerts, kept, packets, tasks, unusable, waits);
+    let mut ahead = Ahead::new();
+    let set_right = |(mut status, taken): (NodeStatus, _)| {
+        ahead.extend(standing::set_right(&mut status, taken).map(|by| (status.node.clone(), by)));
+        status
+    };
+    let statuses: Vec<NodeStatus> = statuses?.into_iter().map(set_right).collect();
     let endpoints = objects.store().endpoints().into_iter().map(|stats| EndpointForm {
         state: match stats.state {
             EndpointState::Avoided(_) => "avoided",
@@ -131,12 +139,17 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         timeouts: stats.timeouts,
         p50_ms: stats.p50.map(|p50| (p50.as_secs_f64() * 10_000.0).round() / 10.0),
     });
-    let statuses = statuses?;
     let lacking = standing::nobody(&config, &statuses);
-    let nodes = nodes(&config, statuses, waits);
+    let unasked = standing::unasked(&config, &statuses);
+    let nodes = nodes(&config, statuses, waits, &ahead);
     let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
     let unusable = unusable?;
-    degraded.extend(alerts?.into_iter().map(Degraded::from));
+    degraded.extend(alerts?.into_iter().map(|(mut alert, taken)| {
+        if let Some(by) = standing::ahead(alert.at_ms, taken) {
+            standing::earlier(&mut alert.at_ms, by);
+        }
+        Degraded::from(alert)
+    }));
     let (at, Recent { lines: tasks, placeholder }) = (node::time(clock::unix_millis()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), switches::forms(kept?, &tasks));
     Ok(Status {
@@ -144,6 +157,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         config: version,
         unusable,
         lacking,
+        unasked,
         nodes,
         switches,
         placeholder,
@@ -154,18 +168,20 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     })
 }
 
-/// All objects under a prefix, these among them. Those that cannot be read are told and left out.
+/// All objects under a prefix, these among them, and how long ago the store took each, as far as a listing says. Those that
+/// cannot be read are told and left out.
 async fn read<T>(
     objects: &Objects,
     prefix: &Prefix,
     mut all: BTreeSet<Key>,
     pick: fn(Object) -> Option<T>,
-) -> anyhow::Result<Vec<T>> {
-    all.extend(objects.list_all(prefix, 1000).await?.0);
+) -> anyhow::Result<Vec<(T, Option<Duration>)>> {
+    let taken = standing::taken(objects, prefix).await?;
+    all.extend(taken.keys().cloned());
     let mut found = Vec::new();
     for key in all {
         match objects.get(&key).await {
-            Ok(object) => found.extend(object.and_then(pick)),
+            Ok(object) => found.extend(object.and_then(pick).map(|one| (one, taken.get(&key).copied()))),
             Err(outplane_rmdp_node::Error::Object(error)) => tracing::warn!(%error, "left out"),
             Err(error) => return Err(error.into()),
         }
@@ -194,6 +210,9 @@ impl Report for Status {
             wrapped(out, 2, 4, &styled(BAD, unusable))?;
         }
         nodes::text(&self.nodes, &self.lacking, &switches::reasons(&self.switches), out)?;
+        if let Some(unasked) = &self.unasked {
+            wrapped(out, 2, 4, &styled(FAINT, unasked))?;
+        }
         switches::text(&self.switches, self.placeholder, out)?;
         self.packets.text(out)?;
         writeln!(out, "\n{}", styled(HEAD, "Store"))?;

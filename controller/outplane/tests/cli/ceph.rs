@@ -159,10 +159,10 @@ fn each_role_does_its_work_on_ceph_and_no_others() {
         site.run("reader", line).ends(0);
     }
     // Who reads writes nothing, and that is said.
-    is_denied(&site.run("reader", "apply examples/campus --no-wait"));
+    is_denied(&site.run("reader", "apply examples/campus --anyway --no-wait"));
 
     site.run("reader", "store backup DIR/one.backup").ends(0);
-    let applied = site.run("client", "apply examples/campus --no-wait -o json").ends(0).json();
+    let applied = site.run("client", "apply examples/campus --anyway --no-wait -o json").ends(0).json();
     assert_eq!(applied["generation"], json!(2), "{applied}");
     site.stop();
     runtime.block_on(Box::pin(empty(&ceph)));

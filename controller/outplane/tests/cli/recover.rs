@@ -131,7 +131,8 @@ fn a_backup_is_restored_and_one_command_later_the_next_apply_is_done() {
             .all(|switch| switch["desired"].as_u64() == Some(5)),
         "{done}"
     );
-    let again = run(&lab, &line).ends(0).json();
+    // By a name as well as by an address.
+    let again = run(&lab, &line.replace("127.0.0.1", "localhost")).ends(0).json();
     assert_eq!(again["needed"].as_bool(), Some(false), "{again}");
     lab.kill_daemons();
 }
@@ -242,5 +243,55 @@ fn a_restore_leaves_anothers_folder_alone() {
     let refused = run(&lab, &format!("store restore {file} --dir {folder}")).ends(1);
     assert!(refused.err.contains("another restore is at work"), "{}", refused.err);
     assert_eq!(std::fs::read_to_string(format!("{others}/log")).expect("it is there"), "another's");
+    lab.kill_daemons();
+}
+
+/// A backup of a bucket, or under a prefix, that has nothing of Outplane's restores nothing: that is said.
+#[test]
+fn a_backup_without_objects_is_restored_only_if_that_is_meant() {
+    let switch = SoftSwitch::start();
+    let lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml --config node.toml").ends(0);
+    let file = std::fs::read_to_string(lab.path("node.toml")).expect("it is there");
+    let other = lab.file("other.toml", &file.replace("[store]\n", "[store]\nprefix = \"other/\"\n"));
+    let (backup, folder) = (lab.path("empty.backup"), lab.path("restored"));
+    let taken = run(&lab, &format!("store backup {backup} --config {other}")).ends(0);
+    assert!(taken.err.contains("the right prefix?"), "{}", taken.err);
+    for more in ["", " --dry-run"] {
+        let refused = run(&lab, &format!("store restore {backup} --dir {folder}{more}")).ends(1);
+        assert!(refused.err.contains("no objects") && refused.err.contains("--anyway"), "{}", refused.err);
+    }
+    assert!(!std::path::Path::new(&folder).exists());
+    let restored =
+        run(&lab, &format!("store restore {backup} --dir {folder} --anyway -o json")).ends(0).json();
+    assert!(restored["doubts"][0].as_str().is_some_and(|doubt| doubt.contains("no objects")), "{restored}");
+}
+
+/// The store was made anew beside the nodes: they are asked before anything is appended, not after.
+#[test]
+fn nothing_is_appended_to_another_networks_store() {
+    let switch = SoftSwitch::start();
+    let (mut lab, nodes) = with_nodes(&switch);
+    assert_eq!(apply(&lab, 2), 1);
+    lab.replace_store("another");
+    let shared = std::fs::read_to_string(lab.path("shared.toml")).expect("it is there");
+    let mut with_pages = String::new();
+    for line in shared.lines() {
+        let _ = writeln!(with_pages, "{line}");
+        let name = line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"'));
+        let page =
+            name.and_then(|name| nodes.split(' ').find_map(|word| word.strip_prefix(&format!("{name}="))));
+        if let Some(page) = page {
+            let _ = writeln!(with_pages, "http = \"{page}\"");
+        }
+    }
+    let with_pages = lab.file("pages.toml", &with_pages);
+    run(&lab, &format!("config set {with_pages} --config node.toml")).ends(0);
+    let line = format!("apply {} --config node.toml --no-wait", policy(&lab, 3));
+    let refused = run(&lab, &line).ends(1).err;
+    assert!(refused.contains("nothing was appended") && refused.contains("another store"), "{refused}");
+    run(&lab, "intent show 1 --config node.toml").ends(1);
+    run(&lab, &format!("{line} --anyway")).ends(0);
+    run(&lab, "intent show 1 --config node.toml").ends(0);
     lab.kill_daemons();
 }

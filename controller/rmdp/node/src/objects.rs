@@ -354,10 +354,16 @@ impl Objects {
 
     /// All keys under a prefix, at most `limit`; whether that is all of them.
     pub async fn list_all(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Key>, bool), Error> {
+        let (keys, all) = self.list_aged(prefix, limit).await?;
+        Ok((keys.into_iter().map(|listed| listed.key).collect(), all))
+    }
+
+    /// The same, with how long ago the store took each.
+    pub async fn list_aged(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Listed>, bool), Error> {
         let (mut keys, mut after) = (Vec::new(), None);
         loop {
             let page = self.list(prefix, after.as_deref()).await?;
-            keys.extend(page.keys.into_iter().map(|listed| listed.key));
+            keys.extend(page.keys);
             if keys.len() > limit {
                 keys.truncate(limit);
                 return Ok((keys, false));

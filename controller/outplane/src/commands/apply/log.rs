@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::super::intent::diff::without_expired;
 use super::compare::{self, Before};
 use super::empty::{Guard, said};
+use super::unchanged::{self, Same};
 use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
 use crate::cli::Format;
 use crate::exit::Exit;
@@ -34,6 +35,8 @@ use crate::{rules, runtime};
 #[derive(Serialize)]
 struct Applied {
     generation: u64,
+    /// False: it was appended now.
+    unchanged: bool,
     /// What it says otherwise than the generation before it; null where that could not be read.
     changes: Option<Vec<Change>>,
     /// There is none before it that could be carried out.
@@ -56,7 +59,7 @@ pub(crate) fn run(
     compiled: &Compiled,
     (node, author): (&Node, &Author),
     guard: &Guard,
-    waiting: Waiting,
+    (waiting, anyway): (Waiting, bool),
     format: Format,
 ) -> anyhow::Result<Exit> {
     let record = record(input, compiled, node.author(author))?;
@@ -67,11 +70,35 @@ pub(crate) fn run(
         if let Some(refused) = guard.of_generation(&node.objects).await? {
             bail!("{refused}; nothing was appended");
         }
-        apply(input, compiled, node, record, waiting, format).await
+        let ((_, config), network) = tokio::try_join!(node.shared(), node.network())?;
+        let record = Generation { network, ..record };
+        if !anyway {
+            if let Some(why) = unchanged::another_network(node, &config, network).await? {
+                bail!("{why}; nothing was appended (--anyway appends all the same)");
+            }
+            if let Some(unchanged) = unchanged::since(input, &node.objects, &record).await? {
+                return Ok(Done::Unchanged(unchanged));
+            }
+        }
+        let (applied, exit) = apply(input, compiled, (node, &config), record, waiting, format).await?;
+        Ok(Done::Applied(Box::new(applied), exit))
     };
-    let (applied, exit) = runtime::block_on(work)??;
-    output::print(format, &applied)?;
-    Ok(exit)
+    match runtime::block_on(work)?? {
+        Done::Unchanged(unchanged) => {
+            output::print(format, &unchanged)?;
+            Ok(Exit::Done)
+        }
+        Done::Applied(applied, exit) => {
+            output::print(format, &*applied)?;
+            Ok(exit)
+        }
+    }
+}
+
+/// What was done.
+enum Done {
+    Unchanged(Same),
+    Applied(Box<Applied>, Exit),
 }
 
 /// The files as a record of the log, without its network and number.
@@ -101,14 +128,13 @@ fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<
 async fn apply(
     input: &Input,
     compiled: &Compiled,
-    node: &Node,
+    (node, config): (&Node, &SharedConfig),
     record: Generation,
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<(Applied, Exit)> {
-    let ((_, config), network) = tokio::try_join!(node.shared(), node.network())?;
-    let record = Generation { network, ..record };
-    addresses(input, compiled, &config)?;
+    let network = record.network;
+    addresses(input, compiled, config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
     let named = compiled.switches.values().map(|switch| blob::named(&switch.desired));
@@ -119,7 +145,7 @@ async fn apply(
     };
     let hinter = async {
         match own {
-            Some(file) => Hinter::new(objects, file, &config).await.map(Some),
+            Some(file) => Hinter::new(objects, file, config).await.map(Some),
             None => Ok(None),
         }
     };
@@ -146,7 +172,20 @@ async fn apply(
         changes::between(&before, &without_expired(input.intent.clone(), input.at))
     });
     let Ended { switches, seconds, done: converged, exit } = ended;
-    Ok((Applied { generation, changes, first, told, seconds, converged, switches, left_alone }, exit))
+    Ok((
+        Applied {
+            generation,
+            unchanged: false,
+            changes,
+            first,
+            told,
+            seconds,
+            converged,
+            switches,
+            left_alone,
+        },
+        exit,
+    ))
 }
 
 /// The generation before this one, if there is one. It is told to people: without it the files are applied all the same.
@@ -178,7 +217,7 @@ impl Report for Applied {
             Some(changes) => rules::changes(changes, out)?,
             None => writeln!(out, "  {}", styled(FAINT, "the generation before it cannot be read"))?,
         }
-        self.switches.iter().try_for_each(|switch| switch.text(out))?;
+        awaited::text(&self.switches, out)?;
         compare::left(&self.left_alone, out)
     }
 }

@@ -74,13 +74,13 @@ async fn difference(objects: &Objects, from: u64, to: u64) -> anyhow::Result<Dif
 }
 
 /// What a generation says, without the rules that had expired by its time. Takes as long as the policy is large.
-pub(super) fn in_force(record: &Generation) -> anyhow::Result<(Intent, Expectations)> {
+pub(crate) fn in_force(record: &Generation) -> anyhow::Result<(Intent, Expectations)> {
     let loaded = parsed(record)?;
     Ok((without_expired(loaded.intent, as_of(record)), loaded.expectations))
 }
 
 /// All that differs: the intent first.
-pub(super) fn differences(before: &(Intent, Expectations), after: &(Intent, Expectations)) -> Vec<Change> {
+pub(crate) fn differences(before: &(Intent, Expectations), after: &(Intent, Expectations)) -> Vec<Change> {
     let mut found = changes::between(&before.0, &after.0);
     found.extend(changes::between_expectations(&before.1, &after.1));
     found

@@ -85,7 +85,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         );
     }
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
-    log::run(&input, &compiled, (&node, &arguments.author), &guard, waiting, format)
+    // That something differs was looked at.
+    log::run(&input, &compiled, (&node, &arguments.author), &guard, (waiting, false), format)
 }
 
 /// The generation, and the newest.

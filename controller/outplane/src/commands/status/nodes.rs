@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Degraded;
 use crate::node;
 use crate::output::{BAD, FAINT, WARN, columns, styled, wrapped};
-use crate::standing::STALE;
+use crate::standing::{Ahead, STALE, ahead_words};
 
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
@@ -31,8 +31,11 @@ pub(super) struct NodeForm {
     state: &'static str,
     /// When it wrote its last status, by its clock, RFC 3339.
     status_at: Option<String>,
-    /// Seconds since then, by the clocks of this machine and the node.
+    /// Seconds since then, by the clocks of this machine and the node; by the store's where the node's is ahead.
     age: Option<f64>,
+    /// By how many seconds the node's clock is ahead of this machine's, if it writes of the future; `status_at`,
+    /// `alerts_since` and `past_alerts` are taken for as much earlier.
+    clock_ahead: Option<f64>,
     /// Who has heard it how long ago.
     heard: Heard,
     epoch: Option<u64>,
@@ -86,6 +89,7 @@ pub(super) fn nodes(
     config: &SharedConfig,
     statuses: Vec<NodeStatus>,
     mut waits: BTreeMap<String, Vec<String>>,
+    ahead: &Ahead,
 ) -> Vec<NodeForm> {
     let now = clock::unix_millis();
     let mut statuses: BTreeMap<String, NodeStatus> =
@@ -110,6 +114,9 @@ pub(super) fn nodes(
         }
     }
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
+    for node in &mut nodes {
+        node.clock_ahead = ahead.get(&node.node).copied().map(node::tenths);
+    }
     nodes
 }
 
@@ -158,6 +165,7 @@ impl NodeForm {
             state: "absent",
             status_at: None,
             age: None,
+            clock_ahead: None,
             epoch: None,
             config: None,
             generation: None,
@@ -193,6 +201,7 @@ impl NodeForm {
             state,
             status_at: Some(node::time(status.at_ms)),
             age: Some(node::tenths(age)),
+            clock_ahead: None,
             heard,
             epoch: Some(status.epoch),
             config: Some(status.config),
@@ -325,6 +334,12 @@ pub(super) fn text(
     for lacking in lacking {
         wrapped(out, 2, 4, &styled(BAD, lacking))?;
     }
+    for node in nodes {
+        if let Some(by) = node.clock_ahead {
+            let words = ahead_words(Duration::from_secs_f64(by));
+            wrapped(out, 2, 4, &format!("{}: {words}", styled(WARN, &node.node)))?;
+        }
+    }
     // What the last word of one says that is gone is not so now.
     for node in nodes.iter().filter(|node| !["left", "stale"].contains(&node.state)) {
         node.alerts(reasons, out)?;
@@ -365,7 +380,7 @@ mod tests {
             // Stale: says nothing of anybody any more.
             status("c3", 60_000, &[("c1", Some(1), false)]),
         ];
-        let nodes = nodes(&config(&["d1", "c1", "c2", "c3", "c4"]), statuses, BTreeMap::new());
+        let nodes = nodes(&config(&["d1", "c1", "c2", "c3", "c4"]), statuses, BTreeMap::new(), &Ahead::new());
         let states: Vec<_> = nodes.iter().map(|node| (node.node.as_str(), node.state)).collect();
         assert_eq!(states, [("d1", "up"), ("c1", "silent"), ("c2", "up"), ("c3", "stale"), ("c4", "absent")]);
         let heard = &nodes[1].heard;
@@ -392,7 +407,7 @@ mod tests {
             status("d1", 7600, &[("c1", Some(10), false)]),
             status("d2", 4000, &[("c2", Some(10), false)]),
         ];
-        let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses, BTreeMap::new());
+        let nodes = nodes(&config(&["c1", "c2", "d1", "d2"]), statuses, BTreeMap::new(), &Ahead::new());
         let states: Vec<_> = nodes.iter().map(|node| node.state).collect();
         assert_eq!(states, ["overdue", "up", "overdue", "up"]);
     }
@@ -401,7 +416,7 @@ mod tests {
     fn who_waits_is_not_up_whatever_its_last_status_says() {
         let statuses = vec![status("c1", 100, &[]), status("c2", 100, &[])];
         let waits = [("c1".to_owned(), vec!["the store says no network any more".to_owned()])].into();
-        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, waits);
+        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, waits, &Ahead::new());
         assert_eq!((nodes[1].state, nodes[2].state), ("waiting", "up"));
         let mut out = Vec::new();
         text(&nodes, &[], &[], &mut out).unwrap();
@@ -416,7 +431,7 @@ mod tests {
             status("c2", 100, &[("c1", Some(9000), true)]),
             status("d1", 100, &[("c1", Some(50), false)]),
         ];
-        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, BTreeMap::new());
+        let nodes = nodes(&config(&["d1", "c1", "c2"]), statuses, BTreeMap::new(), &Ahead::new());
         assert_eq!(nodes[1].state, "up");
         let degraded = nodes[1].silence().unwrap();
         assert!(!degraded.hard && degraded.reason.contains("1 of 2 do not"), "{}", degraded.reason);

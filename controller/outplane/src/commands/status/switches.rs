@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use outplane_rmdp_core::object::{KeptSwitches, Standing};
 use outplane_rmdp_node::clock;
@@ -9,10 +10,11 @@ use outplane_rmdp_node::daemon::VAIN;
 use serde::Serialize;
 
 use super::nodes::age;
+use crate::alike::{Told, alike};
 use crate::commands::tasks::TaskLine;
 use crate::node;
 use crate::output::{FAINT, HEAD, WARN, columns, styled, wrapped};
-use crate::standing::STALE;
+use crate::standing::{self, STALE};
 
 /// How a switch stands that nobody looks at any more.
 const UNWATCHED: &str = "unwatched";
@@ -67,8 +69,9 @@ struct Written {
 }
 
 /// By name. Whoever told of a switch last keeps it; those that are not kept are told again, last.
-pub(super) fn forms(mut kept: Vec<KeptSwitches>, tasks: &[TaskLine]) -> Vec<SwitchForm> {
+pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, tasks: &[TaskLine]) -> Vec<SwitchForm> {
     let now = clock::unix_millis();
+    let mut kept: Vec<KeptSwitches> = kept.into_iter().map(set_right).collect();
     kept.sort_by_key(|kept| kept.at_ms);
     let mut switches: BTreeMap<String, SwitchForm> = BTreeMap::new();
     for KeptSwitches { node, switches: those, at_ms } in kept {
@@ -106,6 +109,16 @@ pub(super) fn forms(mut kept: Vec<KeptSwitches>, tasks: &[TaskLine]) -> Vec<Swit
         switch.newer(tasks);
     }
     switches
+}
+
+/// Times of the future are taken for as much earlier as the keeper's clock is ahead, and those that are of the future still
+/// say so.
+fn set_right((mut kept, taken): (KeptSwitches, Option<Duration>)) -> KeptSwitches {
+    if let Some(by) = standing::ahead(kept.at_ms, taken) {
+        standing::earlier(&mut kept.at_ms, by);
+        kept.switches.iter_mut().flat_map(|of| &mut of.verified_ms).for_each(|at| standing::earlier(at, by));
+    }
+    kept
 }
 
 impl SwitchForm {
@@ -206,14 +219,20 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
         "brought back",
     ];
     columns(out, &head, &[1, 3, 8], rows)?;
-    let kept = Standing::Kept.word();
+    let (kept, mut told) = (Standing::Kept.word(), Told::default());
     for switch in switches {
         let SwitchForm { what, by, told_age, .. } = switch;
+        let said = format!("{} {}", switch.standing, alike(what, &[&switch.switch]));
         let name = styled(WARN, &switch.switch);
         if switch.standing == UNWATCHED {
             let text =
                 format!("{name}: {by} has told nothing of it for {told_age:.0} s, and nobody else looks");
             wrapped(out, 2, 4, &text)?;
+        } else if switch.standing != kept
+            && what.len() > LONG
+            && let Some(first) = told.before(&switch.switch, said)
+        {
+            writeln!(out, "  {name}: {}, for the same reason as {first}", switch.standing)?;
         } else if switch.standing != kept && !what.is_empty() {
             wrapped(out, 2, 4, &format!("{name}: {what}"))?;
             if switch.standing == Standing::Unreachable.word() {
@@ -275,7 +294,8 @@ mod tests {
             }],
         };
         let told = |of: [KeptSwitches; 2]| {
-            let form = forms(of.to_vec(), &[]).remove(0);
+            let of = of.into_iter().map(|kept| (kept, None)).collect();
+            let form = forms(of, &[]).remove(0);
             (form.by, form.desired, form.standing)
         };
         let frozen = kept("c2", 100, 11, Standing::Drifted);
@@ -284,5 +304,34 @@ mod tests {
         // Whoever told of the newer one is gone: what is left is the older word.
         let gone = told([kept("c1", 60_000, 12, Standing::Kept), frozen]);
         assert_eq!(gone, ("c2".to_owned(), 11, "drifted"));
+    }
+
+    /// Its keeper is gone, and its clock was an hour ahead: nobody has verified it now.
+    #[test]
+    fn what_was_verified_in_the_future_was_verified_when_it_was_written() {
+        let ahead = clock::unix_millis() + 3_600_000;
+        let kept = |at_ms, taken| {
+            let switch = KeptSwitch {
+                switch: "core".to_owned(),
+                generation: 7,
+                standing: Standing::Kept,
+                seen: String::new(),
+                verified_ms: Some(ahead - 30_000),
+                what: String::new(),
+                repairs: 0,
+                version: None,
+                primary: None,
+                counted_ms: None,
+            };
+            let kept = KeptSwitches { node: "c1".to_owned(), at_ms, switches: vec![switch] };
+            let form = forms(vec![(kept, taken)], &[]).remove(0);
+            (form.standing, form.verified_age.unwrap().round())
+        };
+        assert_eq!(kept(ahead, Some(Duration::from_secs(4))), ("kept", 34.0));
+        assert_eq!(kept(ahead, Some(Duration::from_secs(100))), (UNWATCHED, 130.0));
+        assert_eq!(kept(ahead, None).0, UNWATCHED);
+        // The clock was set right since then.
+        let (standing, age) = kept(clock::unix_millis(), None);
+        assert_eq!((standing, node::ago(age)), ("kept", "by a clock that is 3570 s ahead".to_owned()));
     }
 }
