@@ -1,11 +1,13 @@
 //! Whether what should be is much less than what there is: half an input looks like this.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use outplane_p4runtime::entry::Entry;
 
 use crate::plan::seen;
-use crate::program::Program;
+use crate::program::{ActionKind, Field, Program, Table};
+use crate::rules::{self, RuleChange, RuleChanged, RuleChanges};
 use crate::state::{Desired, Installed, Origin};
 
 /// Fewer than these are never much fewer: people remove one or two things, of two or three.
@@ -20,6 +22,82 @@ pub struct Shrunk {
     pub before: usize,
     /// How many there would be.
     pub after: usize,
+}
+
+/// What is known of the input that says less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// It has an end, but whoever wrote it may have had half of what there is.
+    Whole,
+    /// It may have been cut off anywhere after a line.
+    Cut {
+        /// The last rule that it says, policy and rule: its end may be missing.
+        last: Option<(&'a str, &'a str)>,
+        /// It lets everything through: its conditions may be missing.
+        open: bool,
+    },
+}
+
+/// What a switch would have less of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Less {
+    /// Much less of a kind.
+    Much(Shrunk),
+    /// Nothing that it does not have, and less of that.
+    Only(Shrunk),
+    /// A policy's default.
+    Default {
+        /// `FilterPolicy/edge`.
+        policy: String,
+    },
+    /// A rule that is new, and lets everything through.
+    Open {
+        /// `FilterPolicy/edge`.
+        policy: String,
+        /// Its rule.
+        rule: String,
+    },
+    /// The rule that the input ends with, which is there and says something else.
+    Last {
+        /// `FilterPolicy/edge`.
+        policy: String,
+        /// Its rule.
+        rule: String,
+    },
+    /// A condition of a rule, so that it matches more.
+    Condition {
+        /// `FilterPolicy/edge`.
+        policy: String,
+        /// Its rule.
+        rule: String,
+    },
+}
+
+impl fmt::Display for Less {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Much(Shrunk { what, before, after }) => {
+                write!(f, "packets see {before} {what} there, and the input has {after} for it")
+            }
+            Self::Only(Shrunk { what, before, after }) => write!(
+                f,
+                "the input has no rule for it that is not there, and less of those: {after} of {before} {what}"
+            ),
+            Self::Default { policy } => write!(f, "{policy} has lost its `default` there, or what it denies"),
+            Self::Open { policy, rule } => {
+                write!(
+                    f,
+                    "the input ends with {policy}, rule {rule}, which is new there and has no condition"
+                )
+            }
+            Self::Last { policy, rule } => {
+                write!(f, "the input ends with {policy}, rule {rule}, which is another one there")
+            }
+            Self::Condition { policy, rule } => {
+                write!(f, "{policy}, rule {rule}, has lost a condition there, and matches more")
+            }
+        }
+    }
 }
 
 /// Whether a number would shrink by more than half, and by three at least.
@@ -64,10 +142,126 @@ pub fn counted<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<Str
     counts
 }
 
-/// What a switch would have much less of than packets see there now.
-pub fn of_switch(program: &Program, installed: &Installed, desired: &Desired) -> Option<Shrunk> {
-    let now = installed.entries.iter().filter(|entry| seen(program, entry, installed.version));
-    between(&counted(now), &counted(&desired.entries))
+/// What a switch would have less of than packets see there now: much less, or (of input that may be cut off) what such a
+/// cut takes away.
+pub fn of_switch(
+    program: &Program,
+    installed: &Installed,
+    desired: &Desired,
+    input: Input<'_>,
+) -> Option<Less> {
+    let now: Vec<_> =
+        installed.entries.iter().filter(|entry| seen(program, entry, installed.version)).collect();
+    let much = between(&counted(now.iter().copied()), &counted(&desired.entries)).map(Less::Much);
+    let (None, Input::Cut { last, open }) = (&much, input) else { return much };
+    let before = by_rule(now);
+    let after = by_rule(&desired.entries);
+    let last = last.map(|(policy, rule)| (policy.to_owned(), rule.to_owned()));
+    let opens = || {
+        let (policy, rule) = last.clone().filter(|_| open)?;
+        let is_new = !before.contains_key(&(policy.clone(), rule.clone()));
+        let any = before.keys().any(|(policy, _)| policy != Origin::COMMON);
+        (is_new && any).then_some(Less::Open { policy, rule })
+    };
+    let meters = (installed.meters.len(), desired.meters.len());
+    opens()
+        .or_else(|| condition(program, &before, &after))
+        .or_else(|| only_less(&before, &after, meters))
+        .or_else(|| ends_otherwise(last.as_ref()?, &rules::between(program, installed, desired)))
+}
+
+/// The last rule says something else; of policies of Kubernetes any of them, since what all of them depend on comes behind.
+fn ends_otherwise((policy, rule): &(String, String), changes: &RuleChanges) -> Option<Less> {
+    let of_ours = policy.starts_with("FilterPolicy/");
+    let is_changed = |change: &RuleChange| {
+        let named = change.rule.as_ref().is_some_and(|changed| !of_ours || changed == rule);
+        change.policy == *policy && named && change.change == RuleChanged::Changed
+    };
+    let found = changes.rules.iter().any(is_changed);
+    found.then(|| Less::Last { policy: policy.clone(), rule: rule.clone() })
+}
+
+/// Entries by policy and rule.
+type ByRule<'e> = BTreeMap<(String, String), Vec<&'e Entry>>;
+
+fn by_rule<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> ByRule<'e> {
+    let mut rules = ByRule::new();
+    for entry in entries {
+        if let Some(Origin { policy, rule, .. }) = Origin::decode(&entry.metadata) {
+            rules.entry((policy, rule)).or_default().push(entry);
+        }
+    }
+    rules
+}
+
+/// The first policy that lost its default, or rule that lost a condition.
+fn condition(program: &Program, before: &ByRule<'_>, after: &ByRule<'_>) -> Option<Less> {
+    let stays: BTreeSet<&str> = after.keys().map(|(policy, _)| policy.as_str()).collect();
+    before.iter().find_map(|((policy, rule), before)| {
+        let (policy, rule) = (policy.clone(), rule.clone());
+        let Some(after) = after.get(&(policy.clone(), rule.clone())) else {
+            let lost = rule == DEFAULT && policy != Origin::COMMON && stays.contains(policy.as_str());
+            return lost.then_some(Less::Default { policy });
+        };
+        if policy == Origin::COMMON {
+            return None;
+        }
+        if rule == DEFAULT && denies(program, before) && !denies(program, after) {
+            return Some(Less::Default { policy });
+        }
+        let (before, after) = (shapes(program, before), shapes(program, after));
+        let wider = |shape: &Shape| {
+            let within = |other: &&Shape| other.0 == shape.0 && shape.1.is_subset(&other.1);
+            before.iter().any(|other| within(&other) && other != shape)
+                && !before.iter().any(|other| other.0 == shape.0 && other.1.is_subset(&shape.1))
+        };
+        after.iter().any(wider).then_some(Less::Condition { policy, rule })
+    })
+}
+
+fn denies(program: &Program, entries: &[&Entry]) -> bool {
+    let is_denial = |kind| matches!(kind, ActionKind::AdminDeny | ActionKind::BaselineDeny);
+    entries.iter().any(|entry| program.action_of(entry.action.id).is_some_and(is_denial))
+}
+
+/// What verdicts call a policy's default.
+const DEFAULT: &str = "default";
+
+/// A table, and which of its fields are matched.
+type Shape = (u32, BTreeSet<u32>);
+
+fn shapes(program: &Program, entries: &[&Entry]) -> BTreeSet<Shape> {
+    let shape = |entry: &&Entry| {
+        let table = entry.key.table;
+        let version = program.table_of(table).and_then(|of: Table| program.field(of, Field::Version));
+        let fields = entry.key.matches.iter().map(|matched| matched.field);
+        (table, fields.filter(|field| Some(*field) != version).collect())
+    };
+    entries.iter().map(shape).collect()
+}
+
+/// No rule is new, and there are fewer of them, of their entries or of what they limit.
+fn only_less(
+    before: &ByRule<'_>,
+    after: &ByRule<'_>,
+    (meters, meters_after): (usize, usize),
+) -> Option<Less> {
+    // What serves all policies is no rule, and there may be more of it where a policy goes.
+    if meters_after > meters
+        || after.keys().any(|rule| rule.0 != Origin::COMMON && !before.contains_key(rule))
+    {
+        return None;
+    }
+    let all = |rules: &ByRule<'_>| rules.values().map(Vec::len).sum::<usize>();
+    let (rules, entries) = ((before.len(), after.len()), (all(before), all(after)));
+    for (what, (before, after)) in
+        [("rules", rules), ("entries", entries), ("rate limits", (meters, meters_after))]
+    {
+        if after < before {
+            return Some(Less::Only(Shrunk { what: what.to_owned(), before, after }));
+        }
+    }
+    None
 }
 
 /// `FilterPolicies`, `Pods`.
@@ -83,7 +277,6 @@ pub fn plural(kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::{ActionKind, Table};
 
     #[test]
     fn more_than_half_and_three_at_least() {

@@ -23,8 +23,8 @@ pub(crate) struct Input {
     pub(crate) unjudged: Vec<Diagnostic>,
     /// Where it was said.
     pub(crate) sources: Sources,
-    /// Some of it came through a pipe, which may have ended early.
-    pub(crate) piped: bool,
+    /// What came through pipes, by the names of the sources: they may have ended early.
+    pub(crate) pipes: Vec<String>,
     /// As of when.
     pub(crate) at: Timestamp,
     /// Warnings, in order of files and places.
@@ -43,7 +43,7 @@ impl Input {
             expectations: loaded.expectations,
             unjudged: loaded.unjudged,
             sources: loaded.sources,
-            piped: false,
+            pipes: Vec::new(),
             at,
             warnings,
             omitted_warnings: loaded.omitted_warnings,
@@ -64,13 +64,17 @@ impl Input {
 /// Reads everything. Warnings are left to `check`.
 pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
     let at = sources.when.timestamp();
-    let piped = sources.files.iter().any(|file| is_pipe(file));
-    Ok(Input { piped, ..Input::of(read(&sources.files)?, at) })
+    let pipes = sources.files.iter().filter_map(|file| pipe(file)).collect();
+    Ok(Input { pipes, ..Input::of(read(&sources.files)?, at) })
 }
 
-/// Standard input, or a pipe by its name, as shells write `<(command)`.
-fn is_pipe(file: &Path) -> bool {
-    file.as_os_str() == "-" || std::fs::metadata(file).is_ok_and(|about| about.file_type().is_fifo())
+/// What a pipe is called: standard input, or one by its name, as shells write `<(command)`.
+fn pipe(file: &Path) -> Option<String> {
+    if file.as_os_str() == "-" {
+        return Some(reader::STDIN.to_owned());
+    }
+    let is_pipe = std::fs::metadata(file).is_ok_and(|about| about.file_type().is_fifo());
+    is_pipe.then(|| file.display().to_string())
 }
 
 /// Reads files and folders.

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::render::quoted;
 
 /// What standard input is called.
-pub(crate) const STDIN: &str = "<stdin>";
+pub const STDIN: &str = "<stdin>";
 
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 

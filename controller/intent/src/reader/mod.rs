@@ -7,6 +7,7 @@
 
 mod cluster_policy;
 mod cure;
+mod cut;
 mod declared;
 mod decode;
 mod defaults;
@@ -38,7 +39,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::cut::{Cut, End, cut, end, last_rule};
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub use self::files::STDIN;
 pub use self::limits::Limits;
 pub use self::source::{Location, SourceFile, Sources};
 pub use self::values::parse_mac;

@@ -221,6 +221,26 @@ impl Sources {
         }
     }
 
+    /// Every object and where it was said.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&str, Place)> {
+        self.objects.iter().map(|(name, places)| (name.as_str(), places.at))
+    }
+
+    pub(crate) fn place_of(&self, object: &str) -> Option<Place> {
+        Some(self.objects.get(object)?.at)
+    }
+
+    /// The last object of a file.
+    pub(crate) fn last_of(&self, file: u32) -> Option<(&str, Place)> {
+        self.places().filter(|(_, place)| place.file == file).max_by_key(|(_, place)| place.start)
+    }
+
+    /// The rule of an object that is said last.
+    pub(crate) fn last_rule_of(&self, object: &str) -> Option<&str> {
+        let rules = &self.objects.get(object)?.rules;
+        rules.iter().max_by_key(|(_, place)| place.start).map(|(rule, _)| rule.as_str())
+    }
+
     pub(crate) fn label(&self, place: Place) -> Option<Label> {
         let file = self.files.get(place.file as usize)?;
         Some(Label::new(file.clone(), file.byte_of(place.start), file.byte_of(place.end)))

@@ -305,6 +305,7 @@ async fn apply(
         }
     });
     let lines = Arc::new(Lines::new(format));
+    let guard = Arc::new(guard.clone());
     let push = if arguments.force_pipeline { Push::Always } else { Push::IfDifferent };
     let one = |target: Target| {
         let state = compiled.switches.remove(&target.name);
@@ -315,7 +316,7 @@ async fn apply(
             push,
             verify: arguments.verify,
             allow_empty: arguments.allowed.allow_empty,
-            keep_most: guard.keeps_most(),
+            guard: Arc::clone(&guard),
             cancel: cancel.clone(),
         };
         async move {
@@ -340,7 +341,7 @@ struct Job {
     push: Push,
     verify: bool,
     allow_empty: bool,
-    keep_most: bool,
+    guard: Arc<Guard>,
     cancel: CancellationToken,
 }
 
@@ -355,9 +356,9 @@ impl Job {
         let progress = |progress: Progress| self.line.progress(progress);
         let write =
             WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
-        let (keep_a_policy, keep_most) = (!self.allow_empty, self.keep_most);
+        let (keep_a_policy, keep) = (!self.allow_empty, self.guard.keep());
         let (push, verify, rules) = (self.push, self.verify, Rules::Carry);
-        let options = ConvergeOptions { push, verify, keep_a_policy, keep_most, rules, write };
+        let options = ConvergeOptions { push, verify, keep_a_policy, keep, rules, write };
         let digest = compiled::digest(&state);
         match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),

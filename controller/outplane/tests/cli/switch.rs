@@ -413,8 +413,19 @@ fn much_less_out_of_a_pipe_has_to_be_meant() {
             run.out
         );
     }
-    // Half, a file, and who means it.
-    piped(&["apply", "-"], 5).ends(0);
+    // YAML may have been cut off anywhere: nothing new, and less, looks so. What is new is no part of what there was.
+    let run = piped(&["apply", "-"], 9).ends(1);
+    assert!(
+        run.out.contains("no rule for it that is not there") && run.out.contains("--allow-shrink"),
+        "{}",
+        run.out
+    );
+    let whole = big_policy("p", 10, 100);
+    let cut = outplane_reading([&["apply", "-"], &address[..]].concat(), whole.trim_end().as_bytes()).ends(1);
+    assert!((cut.out + &cut.err).contains("the last line of <stdin> is not complete"), "{}", cut.code);
+    assert_eq!(held(&switch), before);
+    piped(&["apply", "-"], 11).ends(0);
+    // A file, and who means it.
     let less = file(folder.path(), "less.yaml", &big_policy("p", 2, 100));
     outplane([&["apply", &less], &address[..]].concat()).ends(0);
     apply(&file(folder.path(), "whole.yaml", &big_policy("p", 10, 100)), &switch);

@@ -29,9 +29,9 @@ pub struct ConvergeOptions<'a> {
     pub verify: bool,
     /// Refuse to take the last policy from a switch that has some: without any, everything passes.
     pub keep_a_policy: bool,
-    /// Refuse to leave much less than packets see now ([`outplane_compiler::shrink`]): the input may be half of what it
-    /// should be.
-    pub keep_most: bool,
+    /// Refuse to leave less than packets see now ([`outplane_compiler::shrink`]), as far as such input makes one doubt that
+    /// it is all.
+    pub keep: Option<shrink::Input<'a>>,
     /// What is done rule by rule.
     pub rules: Rules,
     /// Progress, cancellation, and until when writes may start.
@@ -169,10 +169,9 @@ impl Connection {
                 return Err(self.error(Problem::LastPolicy { policies, first }));
             }
         }
-        if options.keep_most
-            && let Some(shrunk) = shrink::of_switch(&self.pipeline.program, &read.installed, desired)
-        {
-            return Err(self.error(Problem::Shrinks(shrunk)));
+        let less = |input| shrink::of_switch(&self.pipeline.program, &read.installed, desired, input);
+        if let Some(less) = options.keep.and_then(less) {
+            return Err(self.error(Problem::Shrinks(less)));
         }
         let start = Instant::now();
         let program = &self.pipeline.program;

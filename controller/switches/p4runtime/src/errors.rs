@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outplane_compiler::plan::PlanError;
-use outplane_compiler::shrink::Shrunk;
+use outplane_compiler::shrink::Less;
 use outplane_compiler::state::Origin;
 use outplane_p4runtime::EntryError;
 use thiserror::Error;
@@ -217,9 +217,9 @@ pub enum Problem {
         /// The first by name.
         first: String,
     },
-    /// It would hold much less than packets see now: see [`ConvergeOptions::keep_most`](crate::ConvergeOptions).
-    #[error("packets see {} {} there, and the input has {} for it; nothing was written", .0.before, .0.what, .0.after)]
-    Shrinks(Shrunk),
+    /// It would hold less than packets see now: see [`ConvergeOptions::keep`](crate::ConvergeOptions).
+    #[error("{0}; nothing was written")]
+    Shrinks(Less),
     /// There is no way from what it holds to what it should hold.
     #[error(transparent)]
     Plan(#[from] PlanError),

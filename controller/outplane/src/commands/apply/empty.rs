@@ -9,7 +9,9 @@ use outplane_compiler::shrink::{self, Shrunk};
 use outplane_compiler::state::{Desired, Installed, policies};
 use outplane_driver_p4runtime::Problem;
 use outplane_intent::expectation::Expectations;
+use outplane_intent::loosened::{ends_open, loosened};
 use outplane_intent::model::Intent;
+use outplane_intent::reader::{self, End, Loaded, Sources};
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::generation::{is_placeholder, parsed, states};
@@ -32,8 +34,8 @@ pub(crate) struct Allowed {
     /// everything passes. Says --allow-shrink, too
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Apply input from a pipe that has much less than there was: of some kind of object (directly: of policies or rules
-    /// of a switch) less than half, and three fewer at least, or of a kind of policy none any more
+    /// Apply input from a pipe that looks as if a part were missing: its last line does not end, or it has much less than
+    /// there was, or YAML that lacks the end of what there was, a default or the conditions of a rule
     #[arg(long)]
     pub(crate) allow_shrink: bool,
 }
@@ -43,17 +45,32 @@ pub(crate) struct Allowed {
 pub(crate) struct Guard {
     /// Nothing may be meant.
     allowed: bool,
-    /// Less may be missing input: how much there is, by kind.
-    counts: Option<BTreeMap<String, usize>>,
+    /// Less may be missing input.
+    piped: Option<Piped>,
     /// The input is refused as it is, whatever switches hold.
-    no_objects: Option<String>,
+    refused: Option<String>,
+}
+
+/// What came through a pipe.
+#[derive(Clone, Debug)]
+struct Piped {
+    /// How much there is, by kind.
+    counts: BTreeMap<String, usize>,
+    intent: Intent,
+    sources: Sources,
+    /// Pipes that may have been cut off after a line, by the names of the sources.
+    open: Vec<String>,
+    /// The last rule of what they say: policy and rule.
+    last: Option<(String, String)>,
+    /// It lets everything through.
+    is_open: bool,
 }
 
 impl Guard {
     pub(crate) fn new(input: &Input, allowed: Allowed) -> Self {
         let Allowed { allow_empty: allowed, allow_shrink } = allowed;
-        let counts =
-            (input.piped && !allow_shrink && !allowed).then(|| counts(&input.intent, &input.expectations));
+        let may_be_less = !input.pipes.is_empty() && !allow_shrink && !allowed;
+        let piped = may_be_less.then(|| Piped::new(input));
         let nothing = !allowed && input.intent == Intent::default();
         let no_objects = nothing.then(|| {
             format!(
@@ -61,17 +78,21 @@ impl Guard {
                 input.skipped()
             )
         });
-        Self { allowed, counts, no_objects }
+        let refused = no_objects.or_else(|| piped.as_ref()?.unfinished());
+        Self { allowed, piped, refused }
     }
 
-    /// Whether a switch has to keep most of its policies and rules.
-    pub(crate) fn keeps_most(&self) -> bool {
-        self.counts.is_some()
+    /// How much a switch has to keep.
+    pub(crate) fn keep(&self) -> Option<shrink::Input<'_>> {
+        let piped = self.piped.as_ref()?;
+        let last = piped.last.as_ref().map(|(policy, rule)| (policy.as_str(), rule.as_str()));
+        let cut = shrink::Input::Cut { last, open: piped.is_open };
+        Some(if piped.open.is_empty() { shrink::Input::Whole } else { cut })
     }
 
     /// Why the input is refused without a look at any switch.
     pub(crate) fn of_input(&self) -> Option<String> {
-        self.no_objects.clone()
+        self.refused.clone()
     }
 
     /// Why a push of the pipeline into a switch is refused, which empties it.
@@ -90,16 +111,16 @@ impl Guard {
             Some(said(Problem::LastPolicy { policies: has.len(), first }))
         };
         let shrinks = || {
-            let shrunk = shrink::of_switch(Program::outplane(), installed, desired)?;
-            Some(less(Problem::Shrinks(shrunk)))
+            let found = shrink::of_switch(Program::outplane(), installed, desired, self.keep()?)?;
+            Some(less(Problem::Shrinks(found)))
         };
         let nothing = if self.allowed { None } else { self.of_input().or_else(last) };
-        nothing.or_else(|| if self.keeps_most() { shrinks() } else { None })
+        nothing.or_else(shrinks)
     }
 
-    /// Why the input is refused beside what the newest generation has that can be carried out: it has much less.
+    /// Why the input is refused beside what the newest generation has that can be carried out: it has less.
     pub(crate) async fn of_generation(&self, objects: &Objects) -> anyhow::Result<Option<String>> {
-        let Some(counts) = &self.counts else { return Ok(None) };
+        let Some(piped) = &self.piped else { return Ok(None) };
         for number in Chain::Generations.numbers(objects, 0).await?.into_iter().rev() {
             let found = objects.get_readable(&Chain::Generations.key(number)).await?;
             // What a recovery leaves wants nothing, and is no measure.
@@ -107,12 +128,10 @@ impl Guard {
             if is_placeholder(&record) {
                 continue;
             }
-            let had =
-                move || parsed(&record).map(|loaded| self::counts(&loaded.intent, &loaded.expectations));
-            let Ok(had) = tokio::task::spawn_blocking(had).await? else { continue };
-            return Ok(shrink::between(&had, counts).map(|Shrunk { what, before, after }| {
-                less(format_args!("generation {number} has {before} {what}, and the input has {after}"))
-            }));
+            let piped = piped.clone();
+            let compared = move || parsed(&record).map(|had| piped.beside(&had, number));
+            let Ok(found) = tokio::task::spawn_blocking(compared).await? else { continue };
+            return Ok(found.map(less));
         }
         Ok(None)
     }
@@ -160,6 +179,75 @@ impl Guard {
     }
 }
 
+impl Piped {
+    fn new(input: &Input) -> Self {
+        let (intent, sources) = (&input.intent, &input.sources);
+        let ends = || {
+            let pipe = |name: &String| sources.files().iter().find(|file| file.name() == name);
+            input.pipes.iter().filter_map(pipe).map(|file| (file, reader::end(file)))
+        };
+        let open: Vec<_> =
+            ends().filter(|(_, end)| *end != End::Whole).map(|(file, _)| file.name().to_owned()).collect();
+        let last = open.iter().find_map(|file| {
+            let (policy, rule) = reader::last_rule(sources, file)?;
+            Some((policy.to_owned(), rule.unwrap_or("isolation").to_owned()))
+        });
+        let is_open = last.as_ref().is_some_and(|last| open.iter().any(|file| is_open(input, file, last)));
+        let counts = counts(intent, &input.expectations);
+        Self { counts, intent: intent.clone(), sources: sources.clone(), open, last, is_open }
+    }
+
+    /// Why the input is refused whatever there was: its end is missing.
+    fn unfinished(&self) -> Option<String> {
+        let pipe = |name: &String| self.sources.files().iter().find(|file| file.name() == name);
+        self.open.iter().filter_map(pipe).find_map(|file| {
+            let why = match reader::end(file) {
+                End::NoLineFeed => "the last line of",
+                End::NoValue => "the last value of",
+                End::Whole | End::Open => return None,
+            };
+            Some(less(format_args!(
+                "{why} {} is not complete: YAML ends with a line feed, and a key with a value",
+                file.name()
+            )))
+        })
+    }
+
+    /// What there is less of than in a generation.
+    fn beside(&self, had: &Loaded, number: u64) -> Option<String> {
+        let counted = shrink::between(&counts(&had.intent, &had.expectations), &self.counts);
+        let much = counted.map(|Shrunk { what, before, after }| {
+            format!("generation {number} has {before} {what}, and the input has {after}")
+        });
+        if much.is_some() || self.open.is_empty() {
+            return much;
+        }
+        let beside = |why: &dyn std::fmt::Display| format!("{why}, beside generation {number}");
+        let lost = loosened(&had.intent, &self.intent).map(|lost| beside(&lost));
+        let cut = || {
+            let cut = |file: &String| reader::cut(&had.sources, &self.sources, file);
+            self.open.iter().find_map(cut).map(|cut| beside(&cut))
+        };
+        let open = || {
+            let (policy, rule) = self.last.as_ref().filter(|_| self.is_open)?;
+            let is_known = had.sources.rule(policy, rule).is_some();
+            let has_policies = had.sources.objects().any(|object| object.contains("Policy/"));
+            (has_policies && !is_known).then(|| {
+                format!("the input ends with {policy}, rule {rule}, which generation {number} does not have, and which has no condition")
+            })
+        };
+        lost.or_else(cut).or_else(open)
+    }
+}
+
+/// Whether the last rule of a text lets everything through, and says so over several lines.
+fn is_open(input: &Input, file: &str, (policy, rule): &(String, String)) -> bool {
+    let text = input.sources.files().iter().find(|source| source.name() == file).map(|source| source.text());
+    let is_block = text.is_some_and(|text| !text.trim_end().ends_with(['}', ']']));
+    let policy = policy.strip_prefix("FilterPolicy/").and_then(|name| input.intent.filters.get(name));
+    is_block && policy.and_then(ends_open).is_some_and(|last| last.name == *rule)
+}
+
 /// Objects and rules by kind.
 fn counts(intent: &Intent, expectations: &Expectations) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<String, usize> = objects(intent, expectations)
@@ -187,3 +275,6 @@ async fn named(objects: &Objects, number: u64, switches: &[&String]) -> anyhow::
     let Some(Object::Generation(record)) = found else { return Ok(None) };
     Ok(switches.iter().any(|switch| record.desired.contains_key(*switch)).then_some(record))
 }
+
+#[cfg(test)]
+mod tests;

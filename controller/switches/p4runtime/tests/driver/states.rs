@@ -16,7 +16,7 @@ pub(crate) const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     push: Push::IfDifferent,
     verify: true,
     keep_a_policy: false,
-    keep_most: false,
+    keep: None,
     rules: Rules::Ignore,
     write: WriteOptions {
         progress: None,
