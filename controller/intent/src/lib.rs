@@ -10,6 +10,7 @@ pub mod changes;
 pub mod described;
 pub mod evaluate;
 pub mod expectation;
+pub mod frame;
 pub mod loosened;
 pub mod model;
 pub mod packet;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::Intent;
+use crate::model::{Intent, Port};
 use crate::reader::parse_mac;
 use serde::de::{Deserialize, Deserializer};
 
@@ -64,15 +64,40 @@ impl<'de> Deserialize<'de> for PortSpec {
     }
 }
 
+/// So many ports are named at most.
+const TOLD: usize = 20;
+
+/// `3 (uplink)`.
+fn told((number, port): (&u16, &Port)) -> String {
+    port.name.as_ref().map_or_else(|| number.to_string(), |name| format!("{number} ({name})"))
+}
+
 impl PortSpec {
-    /// Its number. A name has to mean the same on all of these switches.
+    /// Its number. A name has to mean the same on all of these switches, and a number has to be a port of each that lists
+    /// its ports: by another nothing enters.
     pub(super) fn number<'s>(
         &self,
         intent: &Intent,
-        switches: impl Iterator<Item = &'s str>,
+        mut switches: impl Iterator<Item = &'s str>,
     ) -> Result<u16, String> {
         let name = match self {
-            Self::Number(port @ 1..=509) => return Ok(*port),
+            Self::Number(port @ 1..=509) => {
+                let listed = |switch: &'s str| Some((switch, &intent.switches.get(switch)?.ports));
+                let lacks = |switch: &'s str| {
+                    listed(switch).filter(|(_, ports)| !ports.is_empty() && !ports.contains_key(port))
+                };
+                return match switches.find_map(lacks) {
+                    None => Ok(*port),
+                    Some((switch, ports)) => {
+                        let known: Vec<_> = ports.iter().take(TOLD).map(told).collect();
+                        let more = if ports.len() > TOLD { ", .." } else { "" };
+                        Err(format!(
+                            "switch `{switch}` has no port {port}; it has {}{more}",
+                            known.join(", ")
+                        ))
+                    }
+                };
+            }
             Self::Number(port) => return Err(format!("port {port}: switch ports are 1 to 509")),
             Self::Name(name) => name,
         };
@@ -84,7 +109,16 @@ impl PortSpec {
         let known = || found.iter().filter_map(|(switch, port)| Some((switch, (*port)?)));
         match known().next() {
             None => {
-                Err(format!("no switch that is asked has a port with the name `{name}`: give its number"))
+                let ports = found.iter().filter_map(|(switch, _)| intent.switches.get(*switch));
+                let known: Vec<_> = ports.flat_map(|switch| &switch.ports).take(TOLD).map(told).collect();
+                let known = if known.is_empty() {
+                    String::new()
+                } else {
+                    format!("; they have {}", known.join(", "))
+                };
+                Err(format!(
+                    "no switch that is asked has a port with the name `{name}`: give its number{known}"
+                ))
             }
             Some((_, port)) if found.iter().all(|(_, other)| *other == Some(port)) => Ok(port),
             Some(_) => {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::evaluate::can_enter;
 use crate::model::Intent;
 use crate::packet::{ICMP, ICMPV6, Ingress, Kind, L4, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use serde::Deserialize;
@@ -98,6 +99,7 @@ impl PacketSpec {
         switches: impl Iterator<Item = &'s str>,
     ) -> Result<Vec<Packet>, String> {
         let (ingress, tags) = (self.ingress(intent, switches)?, self.tags()?);
+        self.enters(intent, &tags)?;
         let packet = |kind| Packet { ingress: ingress.clone(), tags: tags.clone(), kind };
         Ok(self.kinds(intent)?.into_iter().map(packet).collect())
     }
@@ -120,7 +122,12 @@ impl PacketSpec {
             _ => None,
         };
         problems.extend(self.ingress(intent, switches).err().map(|error| (place, error)));
-        problems.extend(self.tags().err().map(|error| (None, error)));
+        match self.tags() {
+            Ok(tags) => {
+                problems.extend(self.enters(intent, &tags).err().map(|error| (Some("segment"), error)));
+            }
+            Err(error) => problems.push((None, error)),
+        }
         if !problems.iter().any(|(field, _)| matches!(field, Some("src" | "dst"))) {
             problems.extend(self.kinds(intent).err().map(|error| (None, error)));
         }
@@ -138,18 +145,50 @@ impl PacketSpec {
         }
     }
 
+    /// A frame that says its tags enters in segments of their VLAN alone.
+    fn enters(&self, intent: &Intent, tags: &[Tag]) -> Result<(), String> {
+        let named = self.segment.as_ref().filter(|_| self.port.is_none() && !tags.is_empty());
+        let Some((name, segment)) = named.and_then(|name| intent.segments.get_key_value(name)) else {
+            return Ok(());
+        };
+        let vlan = Packet { tags: tags.to_vec(), ..Packet::other(0) }.vlan_id();
+        if vlan == segment.vlan {
+            return Ok(());
+        }
+        let frames = vlan.map_or("frames without a VLAN".to_owned(), |vlan| format!("frames of VLAN {vlan}"));
+        let of = segment.vlan.map_or("has none".to_owned(), |vlan| format!("has VLAN {vlan}"));
+        Err(format!(
+            "{frames} do not enter in segment `{name}`, which {of}: leave the tag out, or say another segment"
+        ))
+    }
+
     fn ingress<'s>(
         &self,
         intent: &Intent,
-        switches: impl Iterator<Item = &'s str>,
+        mut switches: impl Iterator<Item = &'s str>,
     ) -> Result<Option<Ingress>, String> {
         match (&self.port, &self.segment) {
             (Some(_), Some(_)) => {
                 Err("a packet enters by a `port` or in a `segment`: give one of them".to_owned())
             }
             (Some(port), None) => Ok(Some(Ingress::Port(port.number(intent, switches)?))),
-            (None, Some(segment)) if intent.segments.contains_key(segment) => {
-                Ok(Some(Ingress::Segment(segment.clone())))
+            (None, Some(name)) if intent.segments.contains_key(name) => {
+                let here = |switch: &str| {
+                    intent.segments.get(name).is_some_and(|segment| can_enter(segment, switch))
+                };
+                let mut asked = Vec::new();
+                // Whoever asks about no switch asks what is written alone.
+                if switches.any(|switch| {
+                    asked.push(switch);
+                    here(switch)
+                }) || asked.is_empty()
+                {
+                    return Ok(Some(Ingress::Segment(name.clone())));
+                }
+                Err(format!(
+                    "no frame enters in segment `{name}` on {}: it has no port there",
+                    asked.join(", ")
+                ))
             }
             (None, Some(segment)) => {
                 let known: Vec<_> = intent.segments.keys().map(String::as_str).take(20).collect();
@@ -397,6 +436,52 @@ mod tests {
                 .tagged(0x88a8, 7)
                 .in_vlan(9))
         );
+    }
+
+    /// A packet that could not come in where it is said to: whatever became of it would hold.
+    #[test]
+    fn places_where_it_cannot_enter_are_refused() {
+        let text = "\
+{apiVersion: outplane.dev/v1alpha1, kind: Switch, metadata: {name: core}, spec: {address: 'a:1', ports: [1, {id: 2, name: desk}]}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Switch, metadata: {name: leaf}, spec: {address: 'a:2'}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Segment, metadata: {name: office}, spec: {vlan: 10, ports: [{switch: core, ports: [1]}]}}
+---
+{apiVersion: outplane.dev/v1alpha1, kind: Segment, metadata: {name: bare}, spec: {ports: [{switch: core, ports: [2]}]}}
+";
+        let intent = crate::reader::parse([("a.yaml", text)]).unwrap().intent;
+        let asked = |place: &str, switch: &str| {
+            let json = format!(r#"{{"src":"10.0.0.1","dst":"10.0.0.2",{place}}}"#);
+            let spec: PacketSpec = serde_json::from_str(&json).unwrap();
+            let problems = spec.problems(&intent, std::iter::once(switch));
+            let packets = spec.packets(&intent, std::iter::once(switch));
+            assert_eq!(packets.is_err(), !problems.is_empty(), "{place}: {problems:?}");
+            packets.map(|_| ())
+        };
+        let vlan_20 = "frames of VLAN 20 do not enter in segment `office`, which has VLAN 10";
+        for (place, switch, words) in [
+            (r#""segment":"office""#, "core", None),
+            (r#""segment":"office","vlan":10"#, "core", None),
+            (r#""segment":"office","tags":[0,10]"#, "core", None),
+            (r#""segment":"office","vlan":20"#, "core", Some(vlan_20)),
+            (r#""segment":"office","tags":["0x88a8:20",10]"#, "core", Some(vlan_20)),
+            (r#""segment":"office","vlan":0"#, "core", Some("frames without a VLAN do not enter")),
+            (r#""segment":"bare","vlan":0"#, "core", None),
+            (r#""segment":"bare","vlan":7"#, "core", Some("which has none")),
+            (r#""segment":"office""#, "leaf", Some("no frame enters in segment `office` on leaf")),
+            (r#""port":1,"vlan":20"#, "core", None),
+            (r#""port":"desk""#, "core", None),
+            (r#""port":3"#, "core", Some("switch `core` has no port 3; it has 1, 2 (desk)")),
+            (r#""port":"dask""#, "core", Some("give its number; they have 1, 2 (desk)")),
+            (r#""port":3"#, "leaf", None),
+        ] {
+            match (asked(place, switch), words) {
+                (Ok(()), None) => {}
+                (Err(error), Some(words)) => assert!(error.contains(words), "{place}: {error}"),
+                (found, _) => panic!("{place} on {switch}: {found:?}"),
+            }
+        }
     }
 
     #[test]

@@ -46,10 +46,7 @@ impl Evaluator<'_> {
     fn derived(&self, switch: &str, packet: &Packet) -> Entrance {
         let vlan = packet.vlan_id();
         // Segments that frames with this tag, if they have one, can enter in here.
-        let fits = |segment: &Segment| {
-            (on_every_port(segment) || !ports(segment, switch).is_empty())
-                && (vlan.is_none() || segment.vlan == vlan)
-        };
+        let fits = |segment: &Segment| can_enter(segment, switch) && (vlan.is_none() || segment.vlan == vlan);
         let source = source_of(packet);
         let segments = &self.intent.segments;
 
@@ -102,6 +99,11 @@ impl Evaluator<'_> {
 /// The ports of a segment on a switch.
 pub(super) fn ports<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
     segment.ports.get(switch).map_or(&[], Vec::as_slice)
+}
+
+/// Whether frames can enter in a segment on a switch.
+pub(crate) fn can_enter(segment: &Segment, switch: &str) -> bool {
+    on_every_port(segment) || !ports(segment, switch).is_empty()
 }
 
 pub(super) fn on_every_port(segment: &Segment) -> bool {

@@ -29,6 +29,7 @@ use side::{Direction, PodPolicies, Side};
 use verdict::Decider;
 
 pub use entrance::Entrance;
+pub(crate) use entrance::can_enter;
 pub(crate) use leaving::is_for_many;
 pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;

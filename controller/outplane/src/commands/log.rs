@@ -45,13 +45,19 @@ pub(crate) struct Arguments {
 
 /// A packet, and which controller had it from the switch.
 #[derive(Clone, Debug, Serialize)]
-struct Shown {
+pub(crate) struct Shown {
     /// The controller; null with `--address`: this command.
     node: Option<String>,
     /// When, RFC 3339.
     at: String,
     #[serde(flatten)]
     line: PacketLine,
+}
+
+impl Shown {
+    pub(crate) fn new(node: Option<&str>, line: PacketLine) -> Self {
+        Self { node: node.map(str::to_owned), at: node::time(line.at_ms), line }
+    }
 }
 
 /// Packets that have no line.
@@ -130,7 +136,7 @@ impl Arguments {
 
 /// Prints a packet: a line of text or of JSON, at once.
 fn print(format: Format, node: Option<&str>, line: PacketLine) -> anyhow::Result<()> {
-    let shown = Shown { node: node.map(str::to_owned), at: node::time(line.at_ms), line };
+    let shown = Shown::new(node, line);
     let text = match format {
         Format::Json => serde_json::to_string(&shown)?,
         Format::Text => text(&shown),

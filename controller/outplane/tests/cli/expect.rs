@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{SoftSwitch, command, file, folder, outplane};
+use crate::support::{SoftSwitch, command, file, folder, outplane, outplane_reading};
 
 const CAMPUS: &str = "examples/campus";
 
@@ -216,6 +216,21 @@ spec: {addresses: [10.2.0.1], segment: servers, port: 4}
 ";
 
 #[test]
+fn what_enters_nowhere_cannot_be_judged() {
+    let folder = folder();
+    let network = file(folder.path(), "network.yaml", ROUTED);
+    for (place, why) in [
+        ("port: 77", "has no port 77; it has"),
+        ("segment: office, vlan: 3999", "frames of VLAN 3999 do not enter in segment `office`"),
+    ] {
+        let cases = format!("  - {{src: 10.1.0.9, dst: web, dport: 443, expect: drop, {place}}}\n");
+        let path = file(folder.path(), "wishes.yaml", &expecting(&cases));
+        let found = outplane(["check", &network, &path, "-o", "json"]).ends(1).json();
+        assert!(found["errors"][0]["message"].as_str().is_some_and(|said| said.contains(why)), "{found}");
+    }
+}
+
+#[test]
 fn what_enters_again_is_judged_again() {
     let folder = folder();
     let cases = "  - {src: 10.1.0.9, dst: web, dport: 443, expect: allow}\n\
@@ -235,6 +250,11 @@ fn what_enters_again_is_judged_again() {
     let again = &traced["switches"][0]["again"];
     assert_eq!((&traced["switches"][0]["verdict"], &again["verdict"]), (&json!("allow"), &json!("deny")));
     assert_eq!(again["segment"], json!("servers"));
+    // A batch judges it there, too.
+    let asked = br#"{"src":"10.1.0.9","dst":"web","dport":443,"expect":"allow"}"#;
+    let batch = outplane_reading(["trace", &network, "--batch"], asked).ends(1).json();
+    assert_eq!((&batch["verdict"], &batch["again"]["verdict"]), (&json!("allow"), &json!("deny")), "{batch}");
+    assert_eq!(batch["expected"], json!("allow"));
     // Its port, said.
     let routed = ROUTED.replace("segment: servers, port: 4", "segment: servers, port: 4, antiSpoofing: none");
     let network = file(folder.path(), "network.yaml", &routed);

@@ -18,14 +18,15 @@ struct Bad<'a> {
     line: u64,
 }
 
-/// Answers each line of `input` on `output` and returns how many were bad. Blank lines are ignored.
+/// Answers each line of `input` on `output` and returns how many were bad. Blank lines are ignored, and those that are answered
+/// with nothing.
 ///
 /// The output is flushed whenever the input has no complete line left to read, so that whoever writes one line and
 /// waits for its answer gets it, and whoever writes many is served fast.
 pub(super) fn converse<A: Serialize>(
     input: impl Read,
     mut output: impl Write,
-    mut answer: impl FnMut(&[u8]) -> Result<A, String>,
+    mut answer: impl FnMut(&[u8]) -> Result<Option<A>, String>,
 ) -> io::Result<u64> {
     let mut lines = Lines { input: BufReader::with_capacity(READ_AHEAD, input), line: Vec::new() };
     let (mut number, mut bad) = (0, 0);
@@ -43,7 +44,8 @@ pub(super) fn converse<A: Serialize>(
             continue;
         }
         match line.and_then(&mut answer) {
-            Ok(found) => serde_json::to_writer(&mut output, &found)?,
+            Ok(None) => continue,
+            Ok(Some(found)) => serde_json::to_writer(&mut output, &found)?,
             Err(error) => {
                 bad += 1;
                 serde_json::to_writer(&mut output, &Bad { error: &error, line: number })?;
@@ -114,9 +116,13 @@ mod tests {
 
     use super::*;
 
-    fn echo(line: &[u8]) -> Result<String, String> {
+    fn echo(line: &[u8]) -> Result<Option<String>, String> {
         let text = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
-        if text == "bad" { Err("bad".to_owned()) } else { Ok(text.to_owned()) }
+        match text {
+            "bad" => Err("bad".to_owned()),
+            "none" => Ok(None),
+            text => Ok(Some(text.to_owned())),
+        }
     }
 
     fn run(input: &[u8]) -> (String, u64) {
@@ -128,7 +134,7 @@ mod tests {
     #[test]
     fn every_line_is_answered_in_order() {
         assert_eq!(
-            run(b"a\nbad\n\n  \r\nb"),
+            run(b"a\nbad\n\n  \r\nnone\nb"),
             ("\"a\"\n{\"error\":\"bad\",\"line\":2}\n\"b\"\n".to_owned(), 1)
         );
         assert_eq!(run(b""), (String::new(), 0));

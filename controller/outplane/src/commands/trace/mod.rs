@@ -4,6 +4,7 @@ mod batch;
 mod delivery;
 pub(crate) mod judge;
 mod live;
+mod logged;
 mod report;
 
 use std::cell::Cell;
@@ -231,7 +232,7 @@ struct Pair {
 impl Line {
     /// What is told first of several.
     fn weight(&self) -> (bool, u8) {
-        let fate = match self.said.fate() {
+        let fate = match self.said.outcome().0 {
             Fate::Deny => 2,
             Fate::Drop => 1,
             Fate::Allow => 0,
@@ -249,19 +250,36 @@ struct SwitchLine {
 
 fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
     let unexpected = Cell::new(0);
-    let answer = |line: &[u8]| -> Result<Line, String> {
+    let answer = |line: &[u8]| -> Result<Option<Line>, String> {
         // Lists of a struct's fields are JSON to serde, but no packets to us.
         if line.first() != Some(&b'{') {
             return Err("this is no JSON object: a packet is {\"src\": .., \"dst\": .., ..}".to_owned());
         }
-        let spec: PacketSpec = serde_json::from_slice(line).map_err(|error| unread(&error))?;
-        let packets = spec.packets(intent, judge.switches())?;
+        let logged::Asked { spec, switch } = match serde_json::from_slice(line) {
+            Ok(spec) => logged::Asked { spec, switch: None },
+            Err(error) => match logged::read(line) {
+                None => return Err(unread(&error)),
+                Some(Ok(Some(asked))) => asked,
+                Some(Ok(None)) => return Ok(None),
+                Some(Err(error)) => return Err(unread(&error)),
+            },
+        };
+        // Switches that no file says have no names to compare.
+        let switch = switch.filter(|_| !intent.switches.is_empty());
+        let is_asked = |name: &&str| switch.as_deref().is_none_or(|only| only == *name);
+        if !judge.switches().any(|name| is_asked(&name)) {
+            let known: Vec<&str> = judge.switches().collect();
+            let switch = switch.unwrap_or_default();
+            return Err(format!("no switch `{switch}` is asked; there are {}", known.join(", ")));
+        }
+        let packets = spec.packets(intent, judge.switches().filter(is_asked))?;
         let number = packets.len();
         let mut told: Option<Line> = None;
         for packet in packets {
-            let answers = judge.answers(&packet, spec.dst_mac)?;
+            let mut answers = judge.outcomes(&packet, spec.dst_mac)?;
+            answers.retain(|(name, _)| is_asked(name));
             let expected =
-                spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.fate() != *expect));
+                spec.expect.filter(|expect| answers.iter().any(|(_, said)| said.outcome().0 != *expect));
             let pair = (number > 1).then(|| Pair { packets: number, packet: sentence(&packet) });
             let line = Line { expected, pair, ..merged(answers) };
             // Of several the first is told that is not as expected, or else that passes least.
@@ -271,7 +289,7 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
         }
         let line = told.ok_or_else(|| "no packet is meant".to_owned())?;
         unexpected.set(unexpected.get() + u64::from(line.expected.is_some()));
-        Ok(line)
+        Ok(Some(line))
     };
     let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     match batch::converse(std::io::stdin().lock(), output, answer) {
@@ -297,7 +315,7 @@ fn unread(error: &serde_json::Error) -> String {
 /// so says who decided.
 fn merged(answers: Vec<(&str, Said)>) -> Line {
     let differ = answers.windows(2).any(|pair| pair[0].1 != pair[1].1);
-    let first = |fate| answers.iter().position(|(_, said)| said.fate() == fate);
+    let first = |fate| answers.iter().position(|(_, said)| said.outcome().0 == fate);
     let decisive = first(Fate::Deny).or_else(|| first(Fate::Drop)).unwrap_or(0);
     let switches = if differ {
         let line =

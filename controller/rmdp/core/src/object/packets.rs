@@ -88,9 +88,15 @@ pub struct LoggedPacket {
     /// Of frames that are neither IP nor ARP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ether_type: Option<u16>,
-    /// The outer tag's VLAN.
+    /// Of frames without an EtherType: LLC and what follows it, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llc: Option<String>,
+    /// The VLAN of its one tag, where that is an 802.1Q tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// Of other tagged frames: the tags, from the outermost inwards, as `0x88a8:10`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// The port that it came in by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{
-    IpNumber, Ipv6FragmentHeaderSlice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice,
-    TransportSlice,
-};
+use outplane_intent::described::TcpFlags;
+use outplane_intent::frame::{self, Macs};
+use outplane_intent::packet::{ICMP, ICMPV6, Kind, L4, Llc, Packet, SCTP, TCP, TPIDS, Tag, UDP};
 use outplane_rmdp_core::object::{LoggedPacket, PacketLine};
 
 use super::Resolved;
@@ -42,110 +41,70 @@ pub fn line(
 
 /// Sender's and receiver's MAC address, and the rest. What cannot be read is left out.
 fn read(frame: &[u8]) -> (Option<(String, String)>, LoggedPacket) {
-    let mut packet = LoggedPacket::default();
-    let Ok(sliced) = LaxSlicedPacket::from_ethernet(frame) else { return (None, packet) };
-    let Some(LinkSlice::Ethernet2(ethernet)) = &sliced.link else { return (None, packet) };
-    let macs = Some((mac(ethernet.source()), mac(ethernet.destination())));
-    let mut ether_type = ethernet.ether_type().0;
-    for tag in &sliced.link_exts {
-        let LaxLinkExtSlice::Vlan(vlan) = tag else { continue };
-        packet.vlan.get_or_insert(vlan.vlan_identifier().value());
-        ether_type = vlan.ether_type().0;
-    }
-    match &sliced.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            let header = ip.header();
-            packet.src = Some(header.source_addr().to_string());
-            packet.dst = Some(header.destination_addr().to_string());
-            packet.fragment = header.fragments_offset().value() > 0;
-            packet.proto = Some(protocol(ip.payload().ip_number));
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let header = ip.header();
-            packet.src = Some(header.source_addr().to_string());
-            packet.dst = Some(header.destination_addr().to_string());
-            packet.fragment = is_later_fragment(ip);
-            packet.proto = Some(protocol(ip.payload().ip_number));
-        }
-        Some(LaxNetSlice::Arp(arp)) => {
-            packet.proto = Some("arp".to_owned());
-            let address =
-                |bytes: &[u8]| <[u8; 4]>::try_from(bytes).ok().map(|bytes| IpAddr::from(bytes).to_string());
-            (packet.src, packet.dst) =
-                (address(arp.sender_protocol_addr()), address(arp.target_protocol_addr()));
-        }
-        None => packet.ether_type = Some(ether_type),
-    }
-    match &sliced.transport {
-        Some(TransportSlice::Tcp(tcp)) => {
-            (packet.sport, packet.dport) = (Some(tcp.source_port()), Some(tcp.destination_port()));
-            packet.tcp_flags = Some(flags(tcp));
-        }
-        Some(TransportSlice::Udp(udp)) => {
-            (packet.sport, packet.dport) = (Some(udp.source_port()), Some(udp.destination_port()));
-        }
-        Some(TransportSlice::Icmpv4(icmp)) => {
-            (packet.icmp_type, packet.icmp_code) = (Some(icmp.type_u8()), Some(icmp.code_u8()));
-        }
-        Some(TransportSlice::Icmpv6(icmp)) => {
-            (packet.icmp_type, packet.icmp_code) = (Some(icmp.type_u8()), Some(icmp.code_u8()));
-        }
-        Some(TransportSlice::Igmp(_)) => {}
-        // etherparse has no SCTP; its ports stand where UDP's do.
-        None => {
-            if packet.proto.as_deref() == Some("sctp")
-                && !packet.fragment
-                && let Some(payload) = sliced.net.as_ref().and_then(LaxNetSlice::ip_payload_ref)
-                && let [a, b, c, d, ..] = *payload.payload
-            {
-                (packet.sport, packet.dport) =
-                    (Some(u16::from_be_bytes([a, b])), Some(u16::from_be_bytes([c, d])));
+    let (macs, packet) = frame::read(frame);
+    let macs = macs.map(|Macs { source, destination }| (mac(source), mac(destination)));
+    (macs, packet.as_ref().map(logged).unwrap_or_default())
+}
+
+fn logged(packet: &Packet) -> LoggedPacket {
+    let addresses = packet.addresses();
+    let (vlan, tags) = match packet.tags.as_slice() {
+        [Tag { tpid, vlan }] if *tpid == TPIDS[0] => (Some(*vlan), Vec::new()),
+        tags => (None, tags.iter().map(|Tag { tpid, vlan }| format!("{tpid:#06x}:{vlan}")).collect()),
+    };
+    let mut line = LoggedPacket {
+        src: addresses.map(|(src, _)| src.to_string()),
+        dst: addresses.map(|(_, dst)| dst.to_string()),
+        fragment: packet.is_later_fragment(),
+        vlan,
+        tags,
+        ..LoggedPacket::default()
+    };
+    match packet.kind {
+        Kind::Ip { src, protocol, l4, .. } => {
+            line.proto = Some(self::protocol(protocol, src));
+            match l4 {
+                L4::Ports { source, destination, tcp_flags } => {
+                    (line.sport, line.dport) = (Some(source), Some(destination));
+                    line.tcp_flags = (protocol == TCP).then(|| flags(tcp_flags));
+                }
+                L4::Icmp { icmp_type, code } => {
+                    (line.icmp_type, line.icmp_code) = (Some(icmp_type), Some(code));
+                }
+                L4::None => {}
             }
         }
+        Kind::Arp { .. } => line.proto = Some("arp".to_owned()),
+        Kind::Other { ether_type } => line.ether_type = Some(ether_type),
+        Kind::Llc(llc) => line.llc = Some(llc_text(llc)),
     }
-    (macs, packet)
-}
-
-fn is_later_fragment(ip: &etherparse::LaxIpv6Slice<'_>) -> bool {
-    let fragments = ip.extensions().clone().into_iter();
-    fragments.into_iter().any(|extension| match extension {
-        etherparse::Ipv6ExtensionSlice::Fragment(fragment) => offset(&fragment) > 0,
-        _ => false,
-    })
-}
-
-fn offset(fragment: &Ipv6FragmentHeaderSlice<'_>) -> u16 {
-    fragment.fragment_offset().value()
+    line
 }
 
 fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn protocol(number: IpNumber) -> String {
+/// A name means the protocol of its own IP version.
+fn protocol(number: u8, src: IpAddr) -> String {
     match number {
-        IpNumber::ICMP => "icmp".to_owned(),
-        IpNumber::TCP => "tcp".to_owned(),
-        IpNumber::UDP => "udp".to_owned(),
-        IpNumber::IPV6_ICMP => "icmpv6".to_owned(),
-        IpNumber::SCTP => "sctp".to_owned(),
-        other => other.0.to_string(),
+        ICMP if src.is_ipv4() => "icmp".to_owned(),
+        ICMPV6 if src.is_ipv6() => "icmpv6".to_owned(),
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        SCTP => "sctp".to_owned(),
+        other => other.to_string(),
     }
 }
 
-fn flags(tcp: &etherparse::TcpSlice<'_>) -> String {
-    let flags = [
-        (tcp.syn(), "SYN"),
-        (tcp.fin(), "FIN"),
-        (tcp.rst(), "RST"),
-        (tcp.psh(), "PSH"),
-        (tcp.ack(), "ACK"),
-        (tcp.urg(), "URG"),
-        (tcp.ece(), "ECE"),
-        (tcp.cwr(), "CWR"),
-    ];
-    let set: Vec<_> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
-    if set.is_empty() { "none".to_owned() } else { set.join(",") }
+fn flags(flags: u8) -> String {
+    if flags == 0 { "none".to_owned() } else { TcpFlags(flags).to_string() }
+}
+
+/// LLC and what follows it, in hexadecimal.
+fn llc_text(llc: Llc) -> String {
+    let Llc { dsap, ssap, control, oui: [o0, o1, o2], protocol } = llc;
+    format!("{dsap:02x}{ssap:02x}{control:02x}{o0:02x}{o1:02x}{o2:02x}{protocol:04x}")
 }
 
 /// `TCP SYN 10.0.0.1:49152 -> 10.0.0.2:80, VLAN 20`.
@@ -156,7 +115,10 @@ pub fn sentence(packet: &LoggedPacket) -> String {
         }
         (Some(proto), _) => proto.to_uppercase(),
         (None, Some(ether_type)) => format!("EtherType {ether_type:#06x}"),
-        (None, None) => "a frame that cannot be read".to_owned(),
+        (None, None) => match &packet.llc {
+            Some(llc) => format!("LLC {llc}"),
+            None => "a frame that cannot be read".to_owned(),
+        },
     };
     if packet.fragment {
         text.push_str(" later fragment");
@@ -176,6 +138,8 @@ pub fn sentence(packet: &LoggedPacket) -> String {
     }
     if let Some(vlan) = packet.vlan {
         let _ = write!(text, ", VLAN {vlan}");
+    } else if !packet.tags.is_empty() {
+        let _ = write!(text, ", tags {}", packet.tags.join(" "));
     }
     text
 }

@@ -40,6 +40,9 @@ pub const QUEUE: usize = 2048;
 /// How often a batch is written, at most.
 const WRITE: Duration = Duration::from_secs(1);
 
+/// So many times a batch waits for the names of segments at most.
+const NAMES_WAIT: u32 = 5;
+
 /// Batches that are deleted at a time.
 const DELETES: usize = 500;
 
@@ -61,6 +64,10 @@ struct Batch {
     lines: Vec<PacketLine>,
     bytes: usize,
     left_out: u64,
+    /// Lines whose segment has its number still: by their place, the generation that has its name, and the number.
+    unnamed: Vec<(usize, u64, u16)>,
+    /// How often it has waited for names.
+    waited: u32,
 }
 
 impl Batch {
@@ -78,6 +85,34 @@ impl Batch {
 
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.left_out == 0
+    }
+
+    /// Names the segments whose names are known by now; whether it may be written: none is left, or they are waited for no
+    /// longer.
+    fn name(&mut self, known: impl Fn(u64, u16) -> Option<String>) -> bool {
+        let (lines, bytes) = (&mut self.lines, &mut self.bytes);
+        self.unnamed.retain(|(at, generation, id)| {
+            let Some(name) = known(*generation, *id) else { return true };
+            if let Some(line) = lines.get_mut(*at).filter(|_| *bytes + name.len() <= MAX_LINES) {
+                *bytes += name.len();
+                line.segment = Some(name);
+            }
+            false
+        });
+        self.waited += 1;
+        self.unnamed.is_empty() || self.waited > NAMES_WAIT
+    }
+
+    /// Puts what has come since behind it.
+    fn append(&mut self, newer: Self) {
+        self.left_out += newer.left_out;
+        for (at, line) in newer.lines.into_iter().enumerate() {
+            let place = self.lines.len();
+            if self.add(line) {
+                let unnamed = newer.unnamed.iter().filter(|(of, ..)| *of == at);
+                self.unnamed.extend(unnamed.map(|(_, generation, id)| (place, *generation, *id)));
+            }
+        }
     }
 }
 
@@ -109,10 +144,7 @@ impl PacketLog {
                     if let Some(rest) = written.rest {
                         // Not written: it waits for the next time, before what has come since.
                         let newer = std::mem::replace(&mut batch, rest);
-                        batch.left_out += newer.left_out;
-                        newer.lines.into_iter().for_each(|line| {
-                            batch.add(line);
-                        });
+                        batch.append(newer);
                     }
                 }
                 _ = seconds.tick() => {
@@ -126,6 +158,11 @@ impl PacketLog {
                     }
                     let surplus = kept.len().saturating_sub(keep).min(DELETES);
                     if !writes.is_empty() || (batch.is_empty() && surplus == 0 && listed) {
+                        continue;
+                    }
+                    // What is named by a number alone is of no use to who reads it: names are there in a moment.
+                    let intents = &self.intents;
+                    if !batch.name(|generation, id| intents.segment(generation, id)) && listed {
                         continue;
                     }
                     let number = (!batch.is_empty()).then(|| {
@@ -159,19 +196,18 @@ impl PacketLog {
             return;
         }
         let segment = field("segment").and_then(|id| u16::try_from(id).ok()).filter(|id| *id != 0);
-        let segment = segment.map(|id| self.segment(&resolved, id));
+        let generation = resolved.newest;
+        let named = segment.map(|id| generation.and_then(|generation| self.intents.segment(generation, id)));
+        let unnamed = segment.zip(generation).filter(|_| named == Some(None));
+        let segment = segment.map(|id| named.flatten().unwrap_or_else(|| id.to_string()));
         let port = field("ingress_port").and_then(|port| u16::try_from(port).ok());
         let line = frame::line(&switch, tag, resolved, port, segment, &packet.payload, length);
         tell(&line);
         if !batch.add(line) {
             self.metrics.packets_left_out("batch", 1);
+        } else if let Some((id, generation)) = unnamed {
+            batch.unnamed.push((batch.lines.len() - 1, generation, id));
         }
-    }
-
-    /// The segment's name, once the generation was read that the switch runs; its number until then.
-    fn segment(&self, resolved: &Resolved, id: u16) -> String {
-        let known = resolved.newest.and_then(|generation| self.intents.segment(generation, id));
-        known.unwrap_or_else(|| id.to_string())
     }
 }
 
@@ -198,7 +234,9 @@ fn tell(line: &PacketLine) {
         icmp_type = packet.icmp_type,
         icmp_code = packet.icmp_code,
         ether_type = packet.ether_type,
+        llc = packet.llc.as_deref(),
         vlan = packet.vlan,
+        tags = packet.tags.join(" "),
         src_mac = src_mac.as_deref(),
         dst_mac = dst_mac.as_deref(),
         length,
