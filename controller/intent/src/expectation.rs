@@ -32,14 +32,9 @@ pub struct ExpectedPacket {
     pub rule: Option<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use crate::reader;
-
-    /// A switch and a segment, and an object whose packets come next.
-    const BEFORE: &str = "apiVersion: outplane.dev/v1alpha1
+/// A switch and a segment, and the beginning of an object whose packets come next: what is put before packets that are
+/// tried out by themselves.
+pub const BEFORE_PACKETS: &str = "apiVersion: outplane.dev/v1alpha1
 kind: Switch
 metadata: {name: core}
 spec: {address: 192.0.2.1:9559, ports: [1, 2]}
@@ -55,6 +50,13 @@ metadata: {name: fuzz}
 spec:
   packets:
 ";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::BEFORE_PACKETS;
+    use crate::reader;
 
     /// Values that are near to good ones, and others.
     fn value() -> impl Strategy<Value = String> {
@@ -88,7 +90,7 @@ spec:
 
     /// Any packets are refused in words, or are packets on the switch.
     fn judged(packets: &str) -> Result<bool, TestCaseError> {
-        match reader::parse([("fuzz.yaml", format!("{BEFORE}{packets}"))]) {
+        match reader::parse([("fuzz.yaml", format!("{BEFORE_PACKETS}{packets}"))]) {
             Ok(loaded) => {
                 for expected in loaded.expectations.values().flat_map(|expectation| &expectation.packets) {
                     let packet = expected.packet.packets(&loaded.intent, std::iter::once("core"));

@@ -133,7 +133,7 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, peers: &'static str) -> Optio
     let name_at = fields.get("name");
     // The empty name is none.
     let name_at = name_at.filter(|at| !matches!(at.said(), Said::Text("")));
-    let name = name_at.and_then(|at| decoder.text(at, "`name`")).map(str::to_owned);
+    let name = name_at.and_then(|at| decoder.plain_name(at, "`name`")).map(str::to_owned);
     if let (Some(at), Some(name)) = (name_at, &name)
         && name.chars().count() > LONGEST
     {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use super::cure;
 use super::diagnostic::{Code, Diagnostic, Severity, Sink};
 use super::hints::{self, similar};
-use super::render::quoted;
+use super::render::{is_hidden, quoted};
 use super::scalar::{Old, Plain};
 use super::source::{Place, Placed, Sources};
 use super::tree::{Cursor, Items, Said};
@@ -145,6 +145,19 @@ impl Decoder<'_> {
             return None;
         };
         Some(items)
+    }
+
+    /// A name that is shown as it is: without characters that would show something else.
+    pub(crate) fn plain_name<'d>(&mut self, at: Cursor<'d>, what: &str) -> Option<&'d str> {
+        let name = self.text(at, what)?;
+        if !name.chars().any(is_hidden) {
+            return Some(name);
+        }
+        let message = format!("{} is no name: it has characters that do not show", quoted(name));
+        let help =
+            "write it without control characters, those that turn the direction of text, and line breaks";
+        self.error(Code::InvalidValue, at.place(), message, help);
+        None
     }
 
     /// Text that is not empty.

@@ -76,7 +76,8 @@ fn packet(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<Pa
     let before = decoder.sink.error_count();
     let fields = decoder.fields(at, "a packet")?;
     let mut said = Packet { decoder, at: fields.place(), fields, places: BTreeMap::new() };
-    let name = said.text("name").unwrap_or_else(|| format!("packet-{number}"));
+    let name = said.get("name").and_then(|at| said.decoder.plain_name(at, "`name`"));
+    let name = name.map_or_else(|| format!("packet-{number}"), str::to_owned);
     let expect = said.fields.require(said.decoder, "expect", "allow");
     let expect = expect.and_then(|at| said.decoder.choice(at, "`expect`", &Fate::WORDS));
     let packet = PacketSpec {

@@ -201,13 +201,13 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<(Fil
 
 fn rule_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>) -> Option<&'d str> {
     const LONGEST: usize = 100;
-    let name = decoder.text(at, "`name`")?;
+    let name = decoder.plain_name(at, "`name`")?;
     let why = if name == DEFAULT_RULE {
         "verdicts call the policy's default so"
     } else if name.chars().count() > LONGEST {
         "names of rules have at most 100 characters"
-    } else if name.chars().any(|character| character.is_control() || character == '/') {
-        "names of rules have no `/`, line breaks and the like"
+    } else if name.contains('/') {
+        "names of rules have no `/`"
     } else {
         return Some(name);
     };

@@ -159,7 +159,7 @@ fn switch_port(decoder: &mut Decoder<'_>, at: Cursor<'_>, declared: &mut SwitchD
 
 /// Names of ports must not look like numbers.
 fn port_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>) -> Option<&'d str> {
-    let name = decoder.text(at, "`name`")?;
+    let name = decoder.plain_name(at, "`name`")?;
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         let message = format!("{} is no name for a port", quoted(name));
         decoder.error(

@@ -89,7 +89,7 @@ fn named_ports(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>) -> BTreeMap<
         for port in items(field(Some(container), "ports")) {
             let Some(name_at) = field(Some(port), "name") else { continue };
             let Some(number) = field(Some(port), "containerPort") else { continue };
-            let name = decoder.text(name_at, "a port's `name`");
+            let name = decoder.plain_name(name_at, "a port's `name`");
             let number = decoder.number::<u16>(number, "`containerPort`", 1..=65535);
             let protocol = match field(Some(port), "protocol") {
                 Some(at) => decoder.word(at, "`protocol`", &PROTOCOLS),

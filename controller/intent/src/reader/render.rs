@@ -159,11 +159,16 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{shown}\"")
 }
 
+/// Whether a character shows as nothing, or makes a terminal or page show something else than what is there: controls, those
+/// of direction, line breaks, and what has no width.
+pub(crate) fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 fn escape(character: char) -> impl Iterator<Item = char> {
-    // Bidirectional controls can make a terminal show something else than what is there.
-    let hidden =
-        matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let escaped = (character.is_control() || hidden).then(|| character.escape_default());
+    let escaped = is_hidden(character).then(|| character.escape_default());
     let plain = escaped.is_none().then_some(character);
     escaped.into_iter().flatten().chain(plain)
 }

@@ -360,3 +360,47 @@ proptest! {
         survive(&text);
     }
 }
+
+/// A name that shows as another, or as nothing, is none: verdicts, logs and pages name rules by it.
+#[test]
+fn names_that_show_something_else_are_refused_with_their_object() {
+    let rule = |name: &str| {
+        format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: FilterPolicy, metadata: {{name: p}}, spec: {{rules: [{{name: \"{name}\", action: deny}}]}}}}\n"
+        )
+    };
+    let cluster = |name: &str| {
+        format!(
+            "{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: p}}, spec: {{tier: Admin, \
+             priority: 1, subject: {{namespaces: {{}}}}, ingress: [{{name: \"{name}\", action: Deny, from: [{{namespaces: {{}}}}]}}]}}}}\n"
+        )
+    };
+    let port = |name: &str| {
+        format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: Switch, metadata: {{name: p}}, spec: {{address: 'a:1', ports: [{{id: 1, name: \"{name}\"}}]}}}}\n"
+        )
+    };
+    let packet = |name: &str| {
+        format!(
+            "{{apiVersion: outplane.dev/v1alpha1, kind: Expectation, metadata: {{name: p}}, spec: {{packets: [{{name: \"{name}\", src: 10.0.0.1, dst: \
+             10.0.0.2, expect: allow}}]}}}}\n"
+        )
+    };
+    let said = |text: String| parse([("a.yaml", text)]).err().map(|error| error.render(false));
+    let kinds: [(&str, &dyn Fn(&str) -> String); 4] = [
+        ("FilterPolicy/p", &rule),
+        ("ClusterNetworkPolicy/p", &cluster),
+        ("Switch/p", &port),
+        ("Expectation/p", &packet),
+    ];
+    for (object, text) in kinds {
+        assert_eq!(said(text("grüße an 世界")), None, "{object}");
+        for hidden in
+            ['\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}', '\u{200b}', '\u{feff}', '\u{2028}', '\u{7f}']
+        {
+            let escaped = format!("web\\u{:04x}", u32::from(hidden));
+            let error = said(text(&escaped)).unwrap_or_else(|| panic!("{object} takes {hidden:?}"));
+            assert!(error.contains(object) && error.contains("do not show"), "{hidden:?}: {error}");
+        }
+    }
+}
