@@ -2,27 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use outplane_intent::expectation::BEFORE_PACKETS;
 use outplane_intent::reader;
 
-const BEFORE: &str = "apiVersion: outplane.dev/v1alpha1
-kind: Switch
-metadata: {name: core}
-spec: {address: 192.0.2.1:9559, ports: [1, 2]}
----
-apiVersion: outplane.dev/v1alpha1
-kind: Segment
-metadata: {name: office}
-spec: {vlan: 20, subnets: [10.1.0.0/16]}
----
-apiVersion: outplane.dev/v1alpha1
-kind: Expectation
-metadata: {name: fuzz}
-spec:
-  packets:
-";
-
 fuzz_target!(|packets: &str| {
-    match reader::parse([("fuzz.yaml", format!("{BEFORE}{packets}"))]) {
+    match reader::parse([("fuzz.yaml", format!("{BEFORE_PACKETS}{packets}"))]) {
         Ok(loaded) => {
             for expected in loaded.expectations.values().flat_map(|expectation| &expectation.packets) {
                 let packet =
