@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use nix::unistd::Pid;
+
 use crate::support::{command, file, folder, root};
 
 const SECRET: &str = "a-secret-of-tests";
@@ -70,9 +72,13 @@ impl Lab {
     }
 
     /// The process of the node that was started last.
-    pub(crate) fn newest_daemon(&self) -> nix::unistd::Pid {
-        let id = self.daemons.last().expect("one was started").id();
-        nix::unistd::Pid::from_raw(i32::try_from(id).expect("a process's number"))
+    pub(crate) fn newest_daemon(&self) -> Pid {
+        pid(self.daemons.last().expect("one was started"))
+    }
+
+    /// The store's process.
+    pub(crate) fn store_process(&self) -> Pid {
+        pid(&self.store)
     }
 
     /// All nodes end at once.
@@ -105,6 +111,10 @@ impl Lab {
         self.daemons.push(child);
         line
     }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a process's number"))
 }
 
 /// A node's own file.

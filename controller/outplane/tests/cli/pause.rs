@@ -22,9 +22,16 @@ fn a_pause_is_told_as_the_nodes_own_and_once() {
     let controller = lab.newest_daemon();
     let run = |line: &str| outplane(lab.paths(line).split(' ').chain(["--config", &node]));
     run("apply examples/campus").ends(0);
-    kill(controller, Signal::SIGSTOP).expect("it runs");
+    // The store goes on a little later: nobody has answered when the node looks first.
+    let both = [controller, lab.store_process()];
+    for process in both {
+        kill(process, Signal::SIGSTOP).expect("it runs");
+    }
     sleep(Duration::from_secs(7));
-    kill(controller, Signal::SIGCONT).expect("it is there");
+    for process in both {
+        kill(process, Signal::SIGCONT).expect("it is there");
+        sleep(Duration::from_millis(600));
+    }
     let told = || {
         let status = run("status -o json").ends(0).json();
         let nodes = status["nodes"].as_array().expect("nodes").iter();

@@ -20,10 +20,16 @@ const AUDITS: &str = "[audit]\ninterval_s = 1\n";
 impl Lab {
     /// So many packets that hit an entry of a rule.
     async fn hit(&self, switch: &str, rule: &str, packets: u64) {
+        let hit = self.try_hit(switch, rule, packets).await;
+        hit.unwrap_or_else(|| panic!("{rule} has an entry that counts"));
+    }
+
+    /// None: there is no such entry that packets see.
+    async fn try_hit(&self, switch: &str, rule: &str, packets: u64) -> Option<()> {
         let pipeline = Arc::new(Pipeline::outplane().clone());
         let connection =
-            Connection::open_read_only(self.target(switch), pipeline, Options::default()).await.unwrap();
-        let installed = connection.read_installed(&Desired::default(), false).await.unwrap().installed;
+            Connection::open_read_only(self.target(switch), pipeline, Options::default()).await.ok()?;
+        let installed = connection.read_installed(&Desired::default(), false).await.ok()?.installed;
         let schema = Pipeline::outplane().schema();
         let of_rule = installed.entries.iter().filter(|entry| {
             Origin::decode(&entry.metadata).is_some_and(|origin| origin.rule == rule)
@@ -43,8 +49,11 @@ impl Lab {
             let key: Vec<u128> = table.fields.iter().map(field).collect();
             state.lookup(entry.key.table, &key).filter(outplane_softswitch::state::Lookup::is_hit)
         });
-        let found = found.unwrap_or_else(|| panic!("{rule} has an entry that counts"));
-        (0..packets).for_each(|_| found.entry().count(100));
+        let found = found?;
+        for _ in 0..packets {
+            found.entry().count(100);
+        }
+        Some(())
     }
 
     /// The totals, once a rule has counted so many packets; never more than that.
@@ -123,6 +132,26 @@ async fn totals_go_on_through_changes_and_restarts() {
     let totals = lab.counts("leaf1", "r0", 87).await;
     lab.counts("leaf1", "r1", 5).await;
     assert_eq!(totals.others, (0, 0));
+}
+
+/// Its keeper writes the same entries as before, in the same version of the policy: that it was empty tells that they began
+/// anew, and not what they say, which is less than before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_entries_of_a_switch_that_restarted_count_anew() {
+    let mut lab = Lab::with(&["leaf1"], 1, 1, &format!("{QUICK}{AUDITS}")).await;
+    let _nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    lab.hit("leaf1", "r0", 50).await;
+    lab.counts("leaf1", "r0", 50).await;
+    lab.restart("leaf1").await;
+    // Until it is brought back.
+    let back = async {
+        while lab.try_hit("leaf1", "r0", 2).await.is_none() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, back).await.expect("its keeper brings it back");
+    lab.counts("leaf1", "r0", 52).await;
 }
 
 /// What is there under the key and cannot be read is left alone, and changes are made all the same.
