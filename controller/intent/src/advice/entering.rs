@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::addresses::{Side, address};
-use super::replies::{LET_IN, Scene};
+use super::addresses::{Side, address, bits};
+use super::replies::{LET_IN, Scene, let_through};
 use super::space::{Field, Region, Set};
 use super::{Item, Kind, Work};
 use crate::evaluate::{IMPLIED_SWITCH, Limit};
@@ -34,24 +34,18 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
         }
         closed.retain(|segment| {
             let refused = taker.direct.iter().find_map(|region| segment.refused(scene, region, work));
-            let Some((source, answers)) = refused else { return true };
-            let what = if answers { "their answers" } else { "them" };
-            let message = format!(
-                "rule {} lets packets through {} segment {} and elsewhere, and no router can bring {what} there: by no \
-                 port of switch {} that it has may {source} enter, for example",
-                rule.name,
-                if answers { "from" } else { "to" },
-                segment.name,
-                segment.switch,
-            );
-            found.push(Item {
-                object: format!("FilterPolicy/{}", taker.name),
-                rule: Some(rule.name.clone()),
-                kind: Kind::NoEntrance { switch: segment.switch.to_owned(), segment: segment.name.to_owned() },
-                message,
-                help: LET_IN.to_owned(),
-            });
+            let Some(refused) = refused else { return true };
+            found.push(segment.item(&format!("FilterPolicy/{}", taker.name), &rule.name, refused));
             false
+        });
+    }
+    if !closed.is_empty() {
+        let_through(scene, work, |object, rule, ends, work| {
+            closed.retain(|segment| {
+                let Some(refused) = segment.refused_between(scene, ends, work) else { return true };
+                found.push(segment.item(object, rule, refused));
+                false
+            });
         });
     }
     found
@@ -106,10 +100,46 @@ impl Closed<'_> {
             _ => return None,
         };
         let source = some_of(other, region.v4)?;
+        self.keeps_out(scene, source, work).then_some((source, answers))
+    }
+
+    /// The same of a packet between two addresses.
+    fn refused_between(
+        &self,
+        scene: &Scene<'_, '_>,
+        (src, dst): (IpAddr, IpAddr),
+        work: &mut Work,
+    ) -> Option<(IpAddr, bool)> {
+        let own = &self.own[usize::from(src.is_ipv4())];
+        work.step(1);
+        let (other, answers) = match (own.has(bits(src)), own.has(bits(dst))) {
+            (false, true) => (src, false),
+            (true, false) => (dst, true),
+            _ => return None,
+        };
+        self.keeps_out(scene, other, work).then_some((other, answers))
+    }
+
+    fn keeps_out(&self, scene: &Scene<'_, '_>, source: IpAddr, work: &mut Work) -> bool {
         work.step(self.ports.len());
         let refused =
             |port: &u16| scene.evaluator.refused(self.switch, Some(*port), Some(self.name), source).is_some();
-        self.ports.iter().all(refused).then_some((source, answers))
+        self.ports.iter().all(refused)
+    }
+
+    fn item(&self, object: &str, rule: &str, (source, answers): (IpAddr, bool)) -> Item {
+        let (way, what) = if answers { ("from", "their answers") } else { ("to", "them") };
+        let (segment, switch) = (self.name, self.switch);
+        Item {
+            object: object.to_owned(),
+            rule: Some(rule.to_owned()),
+            kind: Kind::NoEntrance { switch: switch.to_owned(), segment: segment.to_owned() },
+            message: format!(
+                "rule {rule} lets packets through {way} segment {segment} and elsewhere, and no router can bring {what} \
+                 there: by no port of switch {switch} that it has may {source} enter, for example"
+            ),
+            help: LET_IN.to_owned(),
+        }
     }
 }
 

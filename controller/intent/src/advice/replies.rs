@@ -3,6 +3,8 @@
 mod filters;
 mod pods;
 
+pub(super) use pods::let_through;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;

@@ -481,6 +481,40 @@ fn segments_that_no_router_can_bring_anything_to() {
     let one = router("inside", "office", 2);
     assert_eq!(closed(&one, to_web), told(&[packets]));
     assert_eq!(closed(&format!("{one}{}", router("outside", "servers", 9)), to_web), []);
+    // Pods that are behind a port of a closed segment, and what their own policies let through.
+    let node = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop, labels: {app: p}}, status: {podIP: 10.7.0.77}}\n---\n";
+    let of_pods = |spec: &str| {
+        let policy = format!(
+            "{node}{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: np, namespace: shop}}, spec: \
+             {{podSelector: {{}}, {spec}}}}}\n---\n"
+        );
+        closed(&policy, "from: [{segment: servers}], to: [{segment: servers}]")
+            .into_iter()
+            .filter(|(code, _)| *code == Code::Spoofing)
+            .collect::<Vec<_>>()
+    };
+    let into_pods = "NetworkPolicy/shop/np: rule ingress[0] lets packets through to segment servers and elsewhere, and no \
+                     router can bring them there: by no port of switch s1 that it has may 203.0.113.1 enter, for example";
+    let from_outside = "ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}], ports: [{port: 80}]}]";
+    assert_eq!(of_pods(from_outside), told(&[into_pods]));
+    assert_eq!(of_pods("ingress: [{ports: [{port: 80}]}]"), [], "whoever it is");
+    assert_eq!(
+        of_pods("ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]"),
+        [],
+        "within the segment"
+    );
+    let cluster = format!(
+        "{node}{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: out}}, spec: \
+         {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, egress: [{{name: feed, action: Accept, to: [{{networks: \
+         [203.0.113.0/24]}}]}}]}}}}\n---\n"
+    );
+    let out_of_pods = "ClusterNetworkPolicy/out: rule feed lets packets through from segment servers and elsewhere, and no \
+                       router can bring their answers there: by no port of switch s1 that it has may 203.0.113.1 enter, for \
+                       example";
+    assert_eq!(
+        closed(&cluster, "from: [{segment: servers}], to: [{segment: servers}]"),
+        told(&[out_of_pods])
+    );
     // Within a segment, about all, and denied.
     for rule in ["from: [{segment: office}], to: [{segment: office}]", "to: [{host: web}]", ""] {
         assert_eq!(closed("", rule), [], "{rule}");

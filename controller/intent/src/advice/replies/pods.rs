@@ -77,6 +77,52 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
     found
 }
 
+/// Packets that rules of pods' policies let through, by object and rule: between some of their pods and some of the peers that
+/// they name. Rules about everybody say nothing of others that come from elsewhere.
+pub(in crate::advice) fn let_through(
+    scene: &Scene<'_, '_>,
+    work: &mut Work,
+    mut each: impl FnMut(&str, &str, (IpAddr, IpAddr), &mut Work),
+) {
+    let mut tell = |object: &str, rule: &Rule<'_>, pods: &[&Pod], work: &mut Work| {
+        for (own, peer) in pairs(pods, &rule.peers) {
+            let ends = if rule.egress { (own, peer) } else { (peer, own) };
+            each(object, &rule.name, ends, work);
+        }
+    };
+    for (name, policy) in &scene.intent.network_policies {
+        if !work.next() {
+            return;
+        }
+        let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+        let pods = scene.pods_of(&name.namespace, &policy.pods, work);
+        for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
+            for (n, rule) in own.iter().flatten().enumerate() {
+                let peers =
+                    rule.peers.iter().flat_map(|peer| scene.network_peer(&name.namespace, peer, work));
+                let peers = peers.take(PEERS).collect();
+                let rule = Rule { name: rule_name(egress, n), egress, peers, ports: &rule.ports };
+                tell(&object, &rule, &pods, work);
+            }
+        }
+    }
+    for (name, policy) in &scene.intent.cluster_policies {
+        if !work.next() {
+            return;
+        }
+        let object = format!("ClusterNetworkPolicy/{name}");
+        let pods = scene.pods_anywhere(&policy.subject, work);
+        for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
+            for (n, rule) in own.iter().enumerate().filter(|(_, rule)| rule.action == ClusterAction::Accept) {
+                let peers = rule.peers.iter().flat_map(|peer| scene.cluster_peer(peer, work));
+                let peers = peers.take(PEERS).collect();
+                let name = rule.name.clone().unwrap_or_else(|| rule_name(egress, n));
+                tell(&object, &Rule { name, egress, peers, ports: &rule.ports }, &pods, work);
+            }
+        }
+    }
+}
+
 fn may_go_on(found: &[Item], work: &mut Work) -> bool {
     if found.len() >= MOST_FOUND {
         work.spare();
