@@ -364,6 +364,7 @@ proptest! {
 /// A name that shows as another, or as nothing, is none: verdicts, logs and pages name rules by it.
 #[test]
 fn names_that_show_something_else_are_refused_with_their_object() {
+    type Written<'w> = (&'w str, &'w dyn Fn(&str) -> String);
     let rule = |name: &str| {
         format!(
             "{{apiVersion: outplane.dev/v1alpha1, kind: FilterPolicy, metadata: {{name: p}}, spec: {{rules: [{{name: \"{name}\", action: deny}}]}}}}\n"
@@ -387,7 +388,7 @@ fn names_that_show_something_else_are_refused_with_their_object() {
         )
     };
     let said = |text: String| parse([("a.yaml", text)]).err().map(|error| error.render(false));
-    let kinds: [(&str, &dyn Fn(&str) -> String); 4] = [
+    let kinds: [Written<'_>; 4] = [
         ("FilterPolicy/p", &rule),
         ("ClusterNetworkPolicy/p", &cluster),
         ("Switch/p", &port),

@@ -222,8 +222,9 @@ fn what_has_an_end_of_its_own_is_cut_off_nowhere() {
         serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects(number)}).to_string()
     };
     let yaml = |number: usize| {
-        let items: String = objects(number).iter().map(|object| format!("- {object}\n")).collect();
-        format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata:\n  resourceVersion: \"\"\n")
+        let items: Vec<String> = objects(number).iter().map(|object| format!("- {object}")).collect();
+        let items = items.join("\n");
+        format!("apiVersion: v1\nitems:\n{items}\nkind: List\nmetadata:\n  resourceVersion: \"\"\n")
     };
     for list in [&json as &dyn Fn(usize) -> String, &yaml] {
         let text = list(4);
