@@ -5,7 +5,7 @@ use outplane_p4runtime::entry::{Action, Entry, Key as EntryKey};
 use outplane_rmdp_core::object::PacketLine;
 
 use super::limit::Limits;
-use super::{Names, Resolved, frame, tags};
+use super::{Batch, NAMES_WAIT, Names, Resolved, frame, tags};
 
 fn origin(policy: &str, rule: &str) -> Origin {
     Origin { policy: policy.to_owned(), rule: rule.to_owned(), order: 0 }
@@ -131,4 +131,32 @@ fn frames_of_every_kind() {
         read(&udp[..length]);
     }
     assert_eq!(frame::sentence(&read(&[1, 2, 3]).packet), "a frame that cannot be read");
+}
+
+/// Who reads a line finds the segment by its name, not by a number that the switch gave it.
+#[test]
+fn batches_wait_for_the_names_of_segments() {
+    let line = |segment: &str| PacketLine { segment: Some(segment.to_owned()), ..PacketLine::default() };
+    let named = |batch: &Batch| -> Vec<String> {
+        batch.lines.iter().filter_map(|line| line.segment.clone()).collect()
+    };
+    let known = |generation: u64, id: u16| (generation == 3 && id == 7).then(|| "office".to_owned());
+    let batch = |unnamed: &[(usize, u64, u16)]| {
+        let mut batch = Batch { unnamed: unnamed.to_vec(), ..Batch::default() };
+        assert!(batch.add(line("guests")) && batch.add(line("7")));
+        batch
+    };
+    let mut waiting = batch(&[(1, 3, 7)]);
+    assert!(!waiting.name(|_, _| None), "not read yet");
+    assert!(waiting.name(known));
+    assert_eq!(named(&waiting), ["guests", "office"]);
+    // What nobody knows does not keep the others for ever.
+    let mut unknown = batch(&[(1, 4, 7)]);
+    assert!((0..NAMES_WAIT).all(|_| !unknown.name(known)) && unknown.name(known));
+    assert_eq!(named(&unknown), ["guests", "7"]);
+    // A write that failed goes before what has come since, whose places move.
+    let mut rest = batch(&[]);
+    rest.append(batch(&[(1, 3, 7)]));
+    assert!(rest.name(known));
+    assert_eq!(named(&rest), ["guests", "7", "guests", "office"]);
 }
