@@ -12,15 +12,18 @@
 //! One task runs the loop and owns the machine; everything else it started ends with it.
 
 mod alerts;
+mod configured;
 mod epoch;
 mod executions;
 mod follow;
 mod forged;
+mod heard;
 mod inside;
 mod keys;
 mod quiet;
 mod remember;
 mod requests;
+mod seconds;
 mod shell;
 mod start;
 mod status;
@@ -33,12 +36,11 @@ use std::time::Duration;
 
 use outplane_driver_p4runtime::{Pipeline, Tap};
 use outplane_rmdp_core::config::{PacketLogConfig, Role, SharedConfig};
-use outplane_rmdp_core::io::{Heartbeat, Identity, Input};
+use outplane_rmdp_core::io::{Identity, Input};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::task::{NetworkId, Task};
 use outplane_rmdp_core::{Controller, Distributor, Instant};
-use outplane_rmdp_transport::{Counters, Received, Receiver, copies_between, monotonic_nanos};
-use outplane_rmdp_wire::{HintOf, Payload};
+use outplane_rmdp_transport::{Counters, Receiver};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -72,12 +74,6 @@ pub use status::{LEFT, VAIN};
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.
 const EVENTS: usize = 4;
-
-/// How long whoever drains goes on asking for what the store refuses.
-const REFUSED: Duration = Duration::from_secs(5);
-
-/// Another network's datagrams are in the log this often at most.
-const STRANGERS: Duration = Duration::from_mins(1);
 
 /// How often a node writes its status.
 const STATUS: Duration = Duration::from_secs(5);
@@ -426,47 +422,6 @@ impl<M: Inside> Daemon<M> {
         }
     }
 
-    fn received(&mut self, received: &Received) {
-        let sender = received.header.sender;
-        let epoch = self.epochs.entry(sender).or_default();
-        *epoch = received.header.epoch.max(*epoch);
-        match received.payload() {
-            Ok(Payload::Hint(hint)) => {
-                let hints = match hint.what {
-                    HintOf::Intent => &self.intent_hint,
-                    HintOf::Config => &self.config_hint,
-                    HintOf::Probes => &self.probe_hint,
-                };
-                tracing::debug!(sender, what = ?hint.what, number = hint.number, "hint");
-                // Numbers that are nonsense cost a GET.
-                hints.send_replace(hint.number);
-                if hint.what == HintOf::Intent {
-                    self.shell.step(Input::Logged { generation: hint.number });
-                }
-            }
-            // Commands have nothing else to say.
-            Ok(_) if sender == COMMANDS => {}
-            Ok(Payload::Announce(announce)) => match Task::of_announce(&announce) {
-                Ok(task) => {
-                    tracing::debug!(task = %task.id(), sender, switch = task.switch(), "first copy");
-                    self.shell.step(Input::Announced { task, sender });
-                }
-                Err(error) => tracing::warn!(sender, %error, "an announce that is none"),
-            },
-            Ok(Payload::Heartbeat(heartbeat)) => {
-                let heartbeat = Heartbeat::of_wire(&heartbeat);
-                self.ahead.heard(sender, heartbeat.generation, self.shell.generation);
-                if self.setup.role == Role::Controller && heartbeat.generation > *self.intent_hint.borrow() {
-                    // What it should keep its switches at.
-                    self.intent_hint.send_replace(heartbeat.generation);
-                }
-                let (epoch, sequence) = (received.header.epoch, received.header.sequence);
-                self.shell.step(Input::Heartbeat { sender, epoch, sequence, heartbeat });
-            }
-            Err(error) => tracing::warn!(sender, %error, "an authentic datagram with nonsense in it"),
-        }
-    }
-
     async fn event(&mut self, event: Event) {
         match event {
             Event::Config(version, toml) => self.config(version, &toml).await,
@@ -490,15 +445,6 @@ impl<M: Inside> Daemon<M> {
             Event::BadConfig(why) => self.bad_config(&why),
             Event::Fault(what) => tracing::warn!("{what}"),
         }
-    }
-
-    /// A version of the shared configuration that cannot be followed; the one before stays.
-    fn bad_config(&mut self, why: &str) {
-        let version = self.version;
-        let text = format!("the shared configuration stays at version {version}: {why}; set it again");
-        tracing::error!(alert = true, "{text}");
-        self.shell.alert(text.clone());
-        self.bad_config = Some(text);
     }
 
     fn compiled(&mut self, compiled: Compiled, took: Duration) {
@@ -543,115 +489,6 @@ impl<M: Inside> Daemon<M> {
         if room > 0 {
             let (tasks, old) = (tasks.drain(..room).collect(), *old);
             self.shell.step(Input::Probe { tasks, old });
-        }
-    }
-
-    async fn config(&mut self, version: u64, toml: &str) {
-        let config = match SharedConfig::from_toml(toml) {
-            Ok(config) => Arc::new(config),
-            Err(error) => {
-                let text = format!("version {version} of the shared configuration is not followed: {error}");
-                tracing::error!(alert = true, "{text}");
-                self.shell.alert(text.clone());
-                self.bad_config = Some(text);
-                return;
-            }
-        };
-        self.version = version;
-        self.bad_config = None;
-        if let Err(error) = start::member(&config, version, &self.setup) {
-            tracing::error!(alert = true, %error, "no member any more");
-            self.shell.readiness.lacks(Lacking::Configuration, error.to_string());
-            self.drain("no member any more");
-            return;
-        }
-        let keys = keys::of(&config, &self.setup.file);
-        let senders = start::senders(&config);
-        let datagrams = &config.datagrams;
-        let results = [
-            self.receiver.set_keys(&keys.accept).await,
-            self.receiver.set_senders(&senders).await,
-            self.receiver.set_groups(&datagrams.groups, datagrams.port).await,
-            self.shell.sender.set_destinations(&start::destinations(&config, &self.setup.file.name)),
-        ];
-        for error in results.into_iter().filter_map(Result::err) {
-            let text = format!("version {version} of the shared configuration is followed in part: {error}");
-            tracing::error!(alert = true, "{text}");
-            self.shell.alert(text);
-        }
-        if let Some(key) = keys.sign {
-            self.shell.sender.set_key(key);
-        }
-        start::tell_members(&config, version, &self.shell.metrics);
-        self.memory.follows(&config);
-        if let Some(settings) = &self.packet_settings {
-            settings.send_replace(config.packet_log.clone());
-        }
-        self.shell.step(Input::Config(config));
-        self.secrets_missing(&keys.missing);
-        tracing::info!(config = version, "the shared configuration is followed");
-        self.write_status();
-    }
-
-    /// Keys that the configuration names and the node's file does not have.
-    fn secrets_missing(&mut self, missing: &[u16]) {
-        if missing.is_empty() {
-            self.shell.readiness.has(Lacking::Configuration);
-            return;
-        }
-        let text = format!(
-            "the shared configuration uses key {}, whose secret is not in this node's file: datagrams under it are \
-             lost here; add it to [keys] and restart the node",
-            missing.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
-        );
-        tracing::error!(alert = true, "{text}");
-        self.shell.readiness.lacks(Lacking::Configuration, text.clone());
-        self.shell.alert(text.clone());
-        self.bad_config = Some(text);
-    }
-
-    fn every_second(&mut self) {
-        if let Err(error) = self.receiver.tick(monotonic_nanos()) {
-            tracing::warn!(%error, "receiver");
-        }
-        match self.receiver.counters() {
-            Ok(counters) => {
-                self.see_forged(&counters);
-                let datagrams = &self.shell.config.datagrams;
-                let ways = self.receiver.groups().count()
-                    + usize::from(datagrams.fan_out || datagrams.groups.is_empty());
-                let per_task = u32::try_from(ways.max(1)).unwrap_or(1) * u32::from(datagrams.burst.max(1));
-                let copies = copies_between(&self.copies, &counters, per_task);
-                self.shell.metrics.set_receiver(counters.clone(), self.receiver.mode());
-                let strangers = counters.drops.foreign_network
-                    - self.copies.drops.foreign_network.min(counters.drops.foreign_network);
-                if strangers > 0 && self.strangers.is_none_or(|told| told.elapsed() >= STRANGERS) {
-                    self.strangers = Some(std::time::Instant::now());
-                    tracing::warn!(
-                        datagrams = strangers,
-                        "another network sends to the same group and port, or a node of this one has not been restarted since \
-                         its store was made anew; its datagrams are dropped"
-                    );
-                }
-                self.copies = counters;
-                if copies.tasks > 0 || !copies.senders.is_empty() {
-                    self.shell.step(Input::Copies(copies));
-                }
-            }
-            Err(error) => tracing::warn!(%error, "receiver"),
-        }
-        self.shell.feel_store(&self.objects.pulse(), self.since);
-        let refusals = self.objects.refusals().all();
-        self.shell.metrics.set_refused(&refusals);
-        self.shell.feel_rights(refusals);
-        if self.shell.is_refused() && self.shell.load().executions == 0 {
-            // What is left waits for a right, and not for the store.
-            self.ends_by = self.ends_by.map(|end| end.min(clock::instant() + REFUSED));
-        }
-        self.remember();
-        self.publish();
-        if self.shell.changed {
-            self.write_status();
         }
     }
 
