@@ -113,7 +113,8 @@ pub(crate) struct SwitchEnd {
     switch: String,
     /// The task's transaction id: `outplane tasks ID` tells its life.
     task: String,
-    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
+    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`; where nothing was appended also, as
+    /// its keeper tells: `kept`, `drifted`, `unreachable`.
     state: &'static str,
     /// The controller that has it, or had it.
     by: Option<String>,
@@ -386,7 +387,10 @@ fn millis(duration: Duration) -> String {
 }
 
 /// For people: what several have in common is told of the first.
-pub(crate) fn text(switches: &[SwitchEnd], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn text<'s>(
+    switches: impl IntoIterator<Item = &'s SwitchEnd>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut told = Told::default();
     for switch in switches {
         let first = switch.trouble().and_then(|trouble| told.before(&switch.switch, trouble));
@@ -399,6 +403,36 @@ pub(crate) fn text(switches: &[SwitchEnd], out: &mut dyn Write) -> io::Result<()
 }
 
 impl SwitchEnd {
+    /// How a switch stands to a generation whose task nobody waits for.
+    pub(crate) fn stands(
+        switch: String,
+        task: TransactionId,
+        state: &'static str,
+        error: Option<String>,
+    ) -> Self {
+        Self {
+            wish: Wish::Converged,
+            switch,
+            task: task.to_string(),
+            state,
+            by: None,
+            attempt: 0,
+            seconds: None,
+            report: None,
+            failed_attempts: Vec::new(),
+            error,
+        }
+    }
+
+    pub(crate) fn switch(&self) -> &str {
+        &self.switch
+    }
+
+    /// Whether it holds what it should, as far as is known.
+    pub(crate) fn is_converged(&self) -> bool {
+        self.error.is_none() && matches!(self.state, "done" | "kept")
+    }
+
     /// What went wrong, without the names of who it went wrong for.
     fn trouble(&self) -> Option<String> {
         let error = self.error.as_deref()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{NodeStatus, Object};
+use outplane_rmdp_core::object::{KeptSwitch, NodeStatus, Object};
 use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::{self, LEFT};
@@ -175,6 +175,34 @@ pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Opt
         .flat_map(|past| [&mut past.from_ms, &mut past.until_ms])
         .for_each(|at| earlier(at, by));
     Some(by)
+}
+
+/// What controllers tell of the switches that they keep, by switch: who told last of the newest generation, and not too long
+/// ago.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn kept(
+    objects: &Objects,
+) -> Result<BTreeMap<String, KeptSwitch>, outplane_rmdp_node::Error> {
+    let mut told = Vec::new();
+    for (key, taken) in taken(objects, &Prefix::Kept).await? {
+        if let Some(Object::Kept(mut kept)) = objects.get_readable(&key).await? {
+            if let Some(by) = ahead(kept.at_ms, Some(taken)) {
+                earlier(&mut kept.at_ms, by);
+            }
+            told.push(kept);
+        }
+    }
+    told.retain(|kept| age(kept.at_ms) <= STALE);
+    told.sort_by_key(|kept| kept.at_ms);
+    let mut switches: BTreeMap<String, KeptSwitch> = BTreeMap::new();
+    for kept in told.into_iter().flat_map(|kept| kept.switches) {
+        if switches.get(&kept.switch).is_none_or(|other| other.generation <= kept.generation) {
+            switches.insert(kept.switch.clone(), kept);
+        }
+    }
+    Ok(switches)
 }
 
 /// That a clock is ahead, in words that go on after a name.

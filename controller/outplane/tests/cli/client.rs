@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -43,7 +44,7 @@ fn a_client_applies_and_reads_and_is_no_node() {
     // Once more, also with other comments, or under another name: nothing has changed.
     let same = run(&ci, "apply examples/campus -o json --author alice").ends(0).json();
     assert_eq!((&same["generation"], &same["unchanged"]), (&applied["generation"], &json!(true)), "{same}");
-    assert_eq!((&applied["unchanged"], &same["converged"]), (&json!(false), &json!(null)), "{same}");
+    assert_eq!((&applied["unchanged"], &same["converged"]), (&json!(false), &json!(true)), "{same}");
     let comment = file(folder.path(), "comment.yaml", "# nothing\n");
     let same = run(&ci, &format!("apply examples/campus {comment}")).ends(0);
     assert!(same.out.contains("nothing has changed since generation 1"), "{}", same.out);
@@ -76,6 +77,34 @@ fn a_client_applies_and_reads_and_is_no_node() {
     let direct = ["apply", "examples/campus", "--address", &switch.address, "--author", "eve"];
     let refused = outplane(direct).ends(2);
     assert!(refused.err.contains("--author goes with --config"), "{}", refused.err);
+}
+
+/// Who asks again after a failure is told of the failure again, or makes another attempt.
+#[test]
+fn an_unchanged_policy_is_as_good_as_its_switches() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    let node = lab.paths("node.toml");
+    run(&node, &lab.paths("config set examples/shared.toml")).ends(0);
+    for (role, name) in [("distributor", "d1"), ("controller", "c1")] {
+        lab.daemon(role, name);
+    }
+    run(&node, "apply examples/campus").ends(0);
+    drop(switch);
+    // Its keeper tells that it cannot be reached, soon or at the next look; before, a new attempt is made and fails.
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let again = run(&node, "apply examples/campus -o json --timeout 30");
+        if again.code == 3 {
+            let answer = again.json();
+            assert_eq!(answer["converged"], json!(false), "{answer}");
+            let switch = &answer["switches"][0];
+            assert!(switch["error"].as_str().is_some_and(|error| error.contains("connect")), "{answer}");
+            break;
+        }
+        assert!(Instant::now() < end, "{}", again.out);
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]

@@ -388,8 +388,10 @@ impl Agent {
     async fn target(&self, task: &Task, config: &SharedConfig) -> Result<Target, String> {
         let name = task.switch();
         let shared = config.switches.get(name).cloned().unwrap_or_default();
-        // The intent need not be asked where the configuration says it all.
-        if shared.address.is_some() {
+        // The intent need not be asked where the configuration says it all: what it leaves open is the Switch object's.
+        if let SwitchConfig { address: Some(_), device_id: Some(_), role: Some(_), tls: Some(_), .. } =
+            &shared
+        {
             return target(name, &shared, None, &self.tls);
         }
         let intent = match task.work().generation() {

@@ -1,15 +1,15 @@
 //! What the entries of a switch have counted, as it was read on the way.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outplane_compiler::state::{Installed, Origin};
+use outplane_compiler::state::{Change, Installed, Origin, Step};
 use outplane_p4runtime::entry::{Counter, Key};
 
 /// Readings that wait for whoever takes them.
 const MOST: usize = 4;
 
-/// An entry that has counted something.
+/// An entry, and what it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedEntry {
     /// What identifies it.
@@ -20,22 +20,48 @@ pub struct CountedEntry {
     pub counter: Counter,
 }
 
-/// All entries of a switch that have counted something, as of one moment. What is not among them has counted nothing, or
-/// is not there. None at all: the switch has not our program, so whatever it had counted is gone.
+/// All entries of a switch that have counted something, as of one moment, and amid an update some that have not yet. What is
+/// not among them has counted nothing, or is not there. None at all: the switch has not our program, so whatever it had counted is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading(pub Vec<CountedEntry>);
 
 impl Reading {
     /// What was read with counters.
     pub fn of(installed: &Installed) -> Self {
+        Self::with_new(installed, &HashSet::new())
+    }
+
+    /// The same amid an update that deletes entries of these rules: what stands beside them and has counted nothing yet is
+    /// among it, so that what it counts later is not taken for what the old ones have counted.
+    fn with_new(installed: &Installed, rules: &HashSet<(String, String)>) -> Self {
         let counted = installed.entries.iter().filter_map(|entry| {
             let counter = *installed.counters.get(&entry.key)?;
             let some = counter.packets > 0 || counter.bytes > 0;
-            let origin = Origin::decode(&entry.metadata).filter(|_| some)?;
-            Some(CountedEntry { key: entry.key.clone(), origin, counter })
+            if !some && rules.is_empty() {
+                return None;
+            }
+            let origin = Origin::decode(&entry.metadata)?;
+            let rule = (origin.policy, origin.rule);
+            let told = some || rules.contains(&rule);
+            let origin = Origin { policy: rule.0, rule: rule.1, order: origin.order };
+            told.then(|| CountedEntry { key: entry.key.clone(), origin, counter })
         });
         Self(counted.collect())
     }
+}
+
+/// The rules of entries that a step deletes.
+fn deleted(installed: &Installed, step: &Step) -> HashSet<(String, String)> {
+    let keys: HashSet<&Key> = step
+        .changes
+        .iter()
+        .filter_map(|change| if let Change::Delete(key) = change { Some(key) } else { None })
+        .collect();
+    let deleted = installed.entries.iter().filter(|entry| keys.contains(&entry.key));
+    deleted
+        .filter_map(|entry| Origin::decode(&entry.metadata))
+        .map(|origin| (origin.policy, origin.rule))
+        .collect()
 }
 
 /// Where readings go whenever a switch is read that is to be compared or changed. Clones share them; the oldest gives way.
@@ -45,6 +71,11 @@ pub struct Counted(Arc<Mutex<VecDeque<Reading>>>);
 impl Counted {
     pub(crate) fn put(&self, installed: &Installed) {
         self.push(Reading::of(installed));
+    }
+
+    /// Before a step deletes entries.
+    pub(crate) fn put_before(&self, installed: &Installed, step: &Step) {
+        self.push(Reading::with_new(installed, &deleted(installed, step)));
     }
 
     /// The switch has not our program: its entries count anew, whoever writes them.

@@ -159,7 +159,7 @@ impl Connection {
                 && step.title == CLEAN_UP
                 && let Ok(Ok(now)) = timeout(COUNTING, self.read_all(true)).await
             {
-                counted.put(now.installed());
+                counted.put_before(now.installed(), step);
             }
             let result = step::Writer {
                 connection: self,

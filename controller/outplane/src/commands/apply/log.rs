@@ -9,7 +9,7 @@ use outplane_compiler::compile::Compiled;
 use outplane_intent::changes::{self, Change};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
-use outplane_rmdp_core::task::{BadEvent, Event, NetworkId};
+use outplane_rmdp_core::task::{BadEvent, Event, NetworkId, TransactionId};
 use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::desired;
@@ -76,17 +76,23 @@ pub(crate) fn run(
             if let Some(why) = unchanged::another_network(node, &config, network).await? {
                 bail!("{why}; nothing was appended (--anyway appends all the same)");
             }
-            if let Some(unchanged) = unchanged::since(input, &node.objects, &record).await? {
-                return Ok(Done::Unchanged(unchanged));
+            if let Some(generation) = unchanged::since(input, &node.objects, &record).await? {
+                let (tasks, lines) = (tasks(network, generation, compiled)?, Lines::new(format));
+                let (objects, signals) = (&node.objects, runtime::Signals::new()?);
+                let stand = unchanged::stand(objects, generation, tasks, waiting, &lines, signals);
+                if let Some((same, exit)) = stand.await? {
+                    return Ok(Done::Unchanged(same, exit));
+                }
+                tracing::info!("generation {generation} says the same, and has failed: it is appended anew");
             }
         }
         let (applied, exit) = apply(input, compiled, (node, &config), record, waiting, format).await?;
         Ok(Done::Applied(Box::new(applied), exit))
     };
     match runtime::block_on(work)?? {
-        Done::Unchanged(unchanged) => {
+        Done::Unchanged(unchanged, exit) => {
             output::print(format, &unchanged)?;
-            Ok(Exit::Done)
+            Ok(exit)
         }
         Done::Applied(applied, exit) => {
             output::print(format, &*applied)?;
@@ -97,7 +103,7 @@ pub(crate) fn run(
 
 /// What was done.
 enum Done {
-    Unchanged(Same),
+    Unchanged(Same, Exit),
     Applied(Box<Applied>, Exit),
 }
 
@@ -159,8 +165,7 @@ async fn apply(
             0
         }
     };
-    let id = |switch: &String| Ok((switch.clone(), Event::generation(network, generation, switch).id()?));
-    let tasks = compiled.switches.keys().map(id).collect::<Result<Vec<_>, BadEvent>>()?;
+    let tasks = tasks(network, generation, compiled)?;
     let lines = Lines::new(format);
     let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start);
     // Somebody else may have appended since the files were checked: it is the generation before this one that counts.
@@ -186,6 +191,16 @@ async fn apply(
         },
         exit,
     ))
+}
+
+/// The tasks of a generation, one a switch.
+fn tasks(
+    network: NetworkId,
+    generation: u64,
+    compiled: &Compiled,
+) -> Result<Vec<(String, TransactionId)>, BadEvent> {
+    let id = |switch: &String| Ok((switch.clone(), Event::generation(network, generation, switch).id()?));
+    compiled.switches.keys().map(id).collect()
 }
 
 /// The generation before this one, if there is one. It is told to people: without it the files are applied all the same.

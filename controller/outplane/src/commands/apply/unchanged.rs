@@ -1,21 +1,26 @@
-//! What is looked at before a generation is appended: whether anything has changed, and whether the store is the nodes'.
+//! What is looked at before a generation is appended: whether anything has changed, how switches stand if not, and whether
+//! the store is the nodes'.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outplane_intent::changes::Change;
 use outplane_rmdp_core::config::SharedConfig;
-use outplane_rmdp_core::object::{Generation, Object};
-use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_core::object::{Generation, Object, Outcome, Standing};
+use outplane_rmdp_core::task::{NetworkId, TransactionId};
 use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
 use super::super::intent::diff::{differences, in_force, without_expired};
-use crate::awaited::SwitchEnd;
+use crate::awaited::{self, SwitchEnd, Waiting, Wish};
+use crate::exit::Exit;
 use crate::input::Input;
 use crate::node::Node;
 use crate::output::{FAINT, HEAD, Report, styled, wrapped};
+use crate::progress::Lines;
+use crate::runtime::Signals;
 use crate::standing;
 
 /// How long members may take to say of which network they are: on their network it is a matter of milliseconds.
@@ -30,8 +35,8 @@ pub(super) struct Same {
     changes: Vec<Change>,
     told: usize,
     seconds: f64,
-    /// Nobody has waited for switches.
-    converged: Option<bool>,
+    /// Whether all hold it, as far as is known.
+    converged: bool,
     switches: Vec<SwitchEnd>,
     left_alone: Vec<String>,
 }
@@ -42,26 +47,63 @@ pub(super) async fn since(
     input: &Input,
     objects: &Objects,
     record: &Generation,
-) -> anyhow::Result<Option<Same>> {
+) -> anyhow::Result<Option<u64>> {
     let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(None) };
     let key = Chain::Generations.key(newest);
     let Some(Object::Generation(found)) = objects.get_readable(&key).await? else { return Ok(None) };
-    if found.network != record.network
-        || found.desired != record.desired
-        || !same(input, found, record).await?
-    {
-        return Ok(None);
+    let is_same = found.network == record.network
+        && found.desired == record.desired
+        && same(input, found, record).await?;
+    Ok(is_same.then_some(newest))
+}
+
+/// How switches stand to the newest generation, which says it all. What its keeper tells of a switch counts; where nobody
+/// has told lately, what became of the generation's task, which is waited for. None: it has failed, and nobody knows
+/// better, so that a new generation is worth an attempt.
+pub(super) async fn stand(
+    objects: &Objects,
+    generation: u64,
+    tasks: Vec<(String, TransactionId)>,
+    waiting: Waiting,
+    lines: &Lines,
+    signals: Signals,
+) -> anyhow::Result<Option<(Same, Exit)>> {
+    let start = Instant::now();
+    let kept = standing::kept(objects).await?;
+    let (mut switches, mut open) = (Vec::new(), Vec::new());
+    for (switch, id) in tasks {
+        let told = kept.get(&switch).filter(|kept| kept.generation == generation);
+        let told = told.map(|kept| (kept.standing, kept.what.clone()));
+        match told {
+            Some((Standing::Kept, _)) => switches.push(SwitchEnd::stands(switch, id, "kept", None)),
+            Some((standing @ (Standing::Drifted | Standing::Unreachable), what)) => {
+                let error = format!("{what}; its keeper goes on by itself");
+                switches.push(SwitchEnd::stands(switch, id, standing.word(), Some(error)));
+            }
+            _ => match Life::read(objects, id).await?.decision.map(|decision| decision.outcome) {
+                Some(Outcome::Done { .. }) => switches.push(SwitchEnd::stands(switch, id, "done", None)),
+                Some(Outcome::Failed { .. }) => return Ok(None),
+                Some(Outcome::Superseded { .. }) | None => open.push((switch, id)),
+            },
+        }
     }
-    Ok(Some(Same {
-        generation: newest,
-        unchanged: true,
-        changes: Vec::new(),
-        told: 0,
-        seconds: 0.0,
-        converged: None,
-        switches: Vec::new(),
-        left_alone: Vec::new(),
-    }))
+    let mut exit = Exit::Done;
+    if !open.is_empty() {
+        let ended = awaited::wait(objects, Wish::Converged, open, waiting, lines, signals, start).await;
+        exit = ended.exit;
+        switches.extend(ended.switches);
+    }
+    switches.sort_by(|one, other| one.switch().cmp(other.switch()));
+    let converged = switches.iter().all(SwitchEnd::is_converged);
+    if exit == Exit::Done && !converged && !waiting.no_wait {
+        exit = Exit::Switch;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let (changes, left_alone) = (Vec::new(), Vec::new());
+    Ok(Some((
+        Same { generation, unchanged: true, changes, told: 0, seconds, converged, switches, left_alone },
+        exit,
+    )))
 }
 
 async fn same(input: &Input, found: Generation, record: &Generation) -> anyhow::Result<bool> {
@@ -107,10 +149,16 @@ impl Report for Same {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let newest = self.generation;
         writeln!(out, "{}", styled(HEAD, format_args!("Generation {newest}")))?;
+        let how = if self.converged {
+            "its switches hold it"
+        } else {
+            "and not all of its switches hold it, as far as is known"
+        };
         let words = format!(
-            "nothing has changed since generation {newest}, so nothing was appended; --anyway appends all the same, `outplane \
-             status` says how switches stand to it"
+            "nothing has changed since generation {newest}, so nothing was appended; {how} (--anyway appends all the same)"
         );
-        wrapped(out, 2, 4, &styled(FAINT, words))
+        wrapped(out, 2, 4, &styled(FAINT, words))?;
+        let behind: Vec<&SwitchEnd> = self.switches.iter().filter(|switch| !switch.is_converged()).collect();
+        awaited::text(behind, out)
     }
 }

@@ -42,7 +42,9 @@ pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredC
 pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, PastAlert, Recovery, StreamEpoch};
 pub use packets::{LoggedPacket, MAX_LINES, PacketBatch, PacketLine, batch_number};
 pub use task::QueuedTask;
-pub use totals::{Added, EntryCount, EntryReading, MOST_ENTRIES, MOST_RULES, RuleTotal, SwitchTotals};
+pub use totals::{
+    Added, EntryCount, EntryReading, MOST_ENTRIES, MOST_RULES, NO_RULE, RuleTotal, SwitchTotals,
+};
 
 use crate::key::{Key, switch_id};
 

@@ -179,7 +179,7 @@ fn every() -> Vec<(Key, Object)> {
                     bytes: 6700,
                 }],
                 others: (1, 64),
-                entries: vec![EntryCount(u64::MAX, 60, 6000), EntryCount(7, 7, 700)],
+                entries: vec![EntryCount(u64::MAX, 60, 6000, 0), EntryCount(7, 7, 700, 0)],
                 left_out: 2,
                 at_ms: 0,
             }),

@@ -105,3 +105,20 @@ async fn appenders_never_have_the_same_number_and_followers_miss_none_of_the_new
     let (newest, object) = follower.next(&mut hints).await.unwrap();
     assert!(newest == 40 && matches!(object, Object::Generation(_)), "{newest}");
 }
+
+/// The shared configuration says where it is, and nothing else: how to talk to it is what the policy says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_configuration_leaves_open_is_the_switch_objects() {
+    let lab = Lab::new(&["leaf1"], 1, 2).await;
+    let _nodes = lab.start_all().await;
+    for (more, why) in [(", deviceId: 2}", "no device 2"), (", tls: {ca: switch-ca.pem}}", "switch-ca.pem")] {
+        let mut files = policy(lab.switches.keys(), 3);
+        let plain = "ports: [1, 2]}";
+        assert!(files[0].text.contains(plain));
+        files[0].text = files[0].text.replace(plain, &format!("ports: [1, 2]{more}"));
+        let decision = lab.decision(lab.append(files).await, "leaf1").await;
+        let Outcome::Failed { reason, .. } = &decision.outcome else { panic!("{decision:?}") };
+        assert!(reason.contains(why), "{reason}");
+    }
+    lab.converged(lab.apply(3).await).await;
+}

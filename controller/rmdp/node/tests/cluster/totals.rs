@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outplane_compiler::state::{Desired, Origin};
-use outplane_driver_p4runtime::{Connection, Options, Pipeline};
+use outplane_driver_p4runtime::{Connection, ConvergeOptions, Counted, Options, Pipeline, Rules};
 use outplane_p4runtime::entry::Match;
 use outplane_p4runtime::schema::{FieldInfo, TableInfo};
 use outplane_rmdp_core::key::{Key, switch_id};
 use outplane_rmdp_core::object::{Object, PolicyFile, SwitchTotals};
+use outplane_rmdp_core::task::Work;
+use outplane_rmdp_node::blob;
+use outplane_rmdp_node::generation::compiled;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Lab, PATIENCE, QUICK, policy};
+use crate::support::{Lab, PATIENCE, QUICK, policy, record};
 
 /// Looks often, so that tests are short.
 const AUDITS: &str = "[audit]\ninterval_s = 1\n";
@@ -152,6 +155,41 @@ async fn the_entries_of_a_switch_that_restarted_count_anew() {
     };
     timeout(PATIENCE, back).await.expect("its keeper brings it back");
     lab.counts("leaf1", "r0", 52).await;
+}
+
+/// Somebody applies another policy to the switch while its keepers are away, and lets rules go on counting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_direct_apply_hands_on_is_counted_once() {
+    let lab = Lab::with(&["leaf1"], 1, 1, &format!("{QUICK}{AUDITS}")).await;
+    let mut nodes = lab.start_all().await;
+    lab.converged(lab.apply(3).await).await;
+    lab.hit("leaf1", "r0", 50).await;
+    lab.counts("leaf1", "r0", 50).await;
+    nodes.remove("c1").unwrap().drain().await;
+
+    let other = compiled(&record(9, with_one_more(&lab))).unwrap();
+    let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
+    let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
+    let options = Options {
+        election_id: 1 << 64 | 5 << 20 | 1,
+        counted: Some(Counted::default()),
+        ..Options::default()
+    };
+    let pipeline = Arc::new(Pipeline::outplane().clone());
+    let mut direct = Connection::open(lab.target("leaf1"), pipeline, options).await.unwrap();
+    let report = direct
+        .converge(&desired, ConvergeOptions { rules: Rules::Carry, ..ConvergeOptions::default() })
+        .await
+        .unwrap();
+    assert!(report.plan.total > 0);
+    drop(direct);
+    lab.hit("leaf1", "r0", 4).await;
+
+    nodes.insert("c1", lab.start("c1").await);
+    lab.counts("leaf1", "r0", 54).await;
+    // Its keeper brings it back meanwhile, with other entries.
+    lab.hit("leaf1", "r0", 3).await;
+    lab.counts("leaf1", "r0", 57).await;
 }
 
 /// What is there under the key and cannot be read is left alone, and changes are made all the same.
