@@ -469,7 +469,7 @@ impl SwitchEnd {
                 writeln!(out, "  {name}: {done} {by}, attempt {attempt}, in {seconds:.4} s")?;
             }
             (None, state) => writeln!(out, "  {name}: {state}")?,
-            (Some(error), "superseded") => writeln!(out, "  {name}: {}", styled(WARN, error))?,
+            (Some(error), "superseded") => wrapped(out, 2, 4, &format!("{name}: {}", styled(WARN, error)))?,
             (Some(error), _) if self.wish == Wish::Answered => {
                 wrapped(out, 2, 4, &format!("{name}: {}", styled(BAD, error)))?;
             }

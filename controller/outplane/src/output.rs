@@ -94,8 +94,20 @@ pub(crate) const LINE: usize = 100;
 /// Writes a text in lines of at most [`LINE`] columns, broken at blanks: the first is indented by so many blanks, those
 /// that follow by so many. A word that is longer has a line of its own.
 pub(crate) fn wrapped(out: &mut dyn Write, first: usize, next: usize, text: &str) -> io::Result<()> {
+    wrapped_with(out, first, next, text, &[])
+}
+
+/// The same, and behind the text these, each in one line: options to be copied.
+pub(crate) fn wrapped_with(
+    out: &mut dyn Write,
+    first: usize,
+    next: usize,
+    text: &str,
+    whole: &[String],
+) -> io::Result<()> {
     let (mut column, mut blanks, mut begun) = (0, first, false);
-    for (place, unit) in units(text).into_iter().enumerate() {
+    let units = units(text).into_iter().chain(whole.iter().map(String::as_str));
+    for (place, unit) in units.enumerate() {
         // Several blanks in a row come as words without letters.
         blanks += usize::from(place > 0);
         let wide = width(unit);
@@ -162,13 +174,54 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Columns without lines, indented by two; columns of `right` (from 0) are aligned to the right.
+/// Columns without lines, indented by two; columns of `right` (from 0) are aligned to the right. Where a line would be longer
+/// than [`LINE`], the last columns stand below the first, each row in as many lines.
 pub(crate) fn columns(
     out: &mut dyn Write,
     head: &[&str],
     right: &[usize],
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> io::Result<()> {
+    /// What stands below is indented by so many.
+    const BELOW: u16 = 6;
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
+        cells.chain([width(head[column])]).max().unwrap_or(0)
+    };
+    let (mut parts, mut used) = (vec![0], 0);
+    for column in 0..head.len() {
+        let wide = widest(column);
+        if used > 0 && used + 2 + wide > LINE {
+            parts.push(column);
+            used = usize::from(BELOW) + wide;
+        } else {
+            used += 2 + wide;
+        }
+    }
+    let ends = parts.iter().skip(1).copied().chain([head.len()]);
+    let parts = parts.iter().zip(ends).map(|(&from, to)| {
+        let indent = if from == 0 { 2 } else { BELOW };
+        let right: Vec<usize> = right.iter().filter_map(|at| at.checked_sub(from)).collect();
+        let cut = |row: &Vec<String>| row.iter().take(to).skip(from).cloned().collect();
+        laid(indent, &head[from..to], &right, rows.iter().map(cut))
+    });
+    let parts: Vec<Vec<String>> = parts.collect();
+    for line in 0..=rows.len() {
+        for part in &parts {
+            writeln!(out, "{}", part.get(line).map_or("", String::as_str))?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines of columns, that of the heads and one for each row.
+fn laid(
+    indent: u16,
+    head: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -178,15 +231,12 @@ pub(crate) fn columns(
         table.add_row(row.into_iter().map(|cell| cell.replace(['\n', '\r'], " ")));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((if index == 0 { 2 } else { 0 }, 2));
+        column.set_padding((if index == 0 { indent } else { 0 }, 2));
         if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Columns whose last one is text, which is broken where a line would be longer than [`LINE`].
@@ -196,15 +246,13 @@ pub(crate) fn columns_and_text(
     right: &[usize],
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> io::Result<()> {
-    let mut lines = Vec::new();
     let (mut rows, mut texts): (Vec<Vec<String>>, Vec<String>) = (rows.into_iter().collect(), Vec::new());
     for row in &mut rows {
         texts.extend(row.pop());
         row.push(String::new());
     }
-    columns(&mut lines, head, right, rows)?;
-    let lines = String::from_utf8_lossy(&lines).into_owned();
-    let mut lines = lines.lines();
+    let lines = laid(2, head, right, rows);
+    let mut lines = lines.iter().map(String::as_str);
     let first = lines.next().unwrap_or_default();
     writeln!(out, "{first}")?;
     let start = head.last().and_then(|last| first.rfind(last)).unwrap_or(first.len());
@@ -246,6 +294,11 @@ mod tests {
         assert!(text.lines().nth(1).unwrap().starts_with("    word"), "{text}");
         let long = "x".repeat(150);
         assert_eq!(written(2, 4, &format!("a {long} b")), format!("  a\n    {long}\n    b\n"));
+        let mut out = Vec::new();
+        let options = vec!["--without c1".to_owned(), "--without c2".to_owned()];
+        wrapped_with(&mut out, 0, 2, &"x".repeat(80), &options).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, format!("{} --without c1\n  --without c2\n", "x".repeat(80)));
         // Short remarks are not torn.
         let text = written(0, 2, &format!("{} class=6 (443, 80) -> permit()", "x".repeat(85)));
         assert!(text.contains("class=6\n  (443, 80) -> permit()"), "{text}");
@@ -270,6 +323,29 @@ mod tests {
         assert!(text.contains("\n        7  entry entry"), "{text}");
         assert!(text.contains("\n             entry"), "{text}");
         assert!(text.ends_with("\n    1,000\n"), "{text}");
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_stand_below() {
+        let mut out = Vec::new();
+        let row = |name: &str, many: &str| {
+            vec![name.to_owned(), "x".repeat(84), many.to_owned(), "12 s ago".to_owned()]
+        };
+        columns(&mut out, &["name", "wide", "many", "ended"], &[2], [row("a", "7"), row("b", "1,000,000")])
+            .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let wide = "x".repeat(84);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[2..],
+            [
+                format!("  a     {wide}").as_str(),
+                "              7  12 s ago",
+                format!("  b     {wide}").as_str(),
+                "      1,000,000  12 s ago",
+            ]
+        );
+        assert_eq!(lines[..2], ["  name  wide", "           many  ended"]);
     }
 
     #[test]

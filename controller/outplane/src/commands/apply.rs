@@ -29,7 +29,7 @@ use crate::exit::{Exit, Usage};
 use crate::expectations::{self, Ignoring};
 use crate::input::Input;
 use crate::node::{self, Author, Node};
-use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled, wrapped};
 use crate::progress::{Line, Lines};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
@@ -401,7 +401,7 @@ impl Report for Applied {
                     let error = error.as_deref().unwrap_or_default();
                     match told.before(&about.switch, alike(error, &[&about.switch])) {
                         Some(first) => writeln!(out, "{name}: {failed}: for the same reason as {first}")?,
-                        None => writeln!(out, "{name}: {failed}: {error}")?,
+                        None => wrapped(out, 0, 2, &format!("{name}: {failed}: {error}"))?,
                     }
                 }
             }

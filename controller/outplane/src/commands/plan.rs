@@ -17,7 +17,7 @@ use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
 use crate::exit::Exit;
 use crate::expectations::{self, Ignoring};
-use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled};
+use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled, wrapped};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
 use crate::{input, runtime};
@@ -234,7 +234,8 @@ impl Report for Plans {
                 (Some(plan), _) => plan.text(&format!("{name} at {}", about.address), out)?,
                 (None, error) => {
                     let error = error.as_deref().unwrap_or_default();
-                    writeln!(out, "{name} at {}: {}: {error}", about.address, styled(BAD, "failed"))?;
+                    let text = format!("{name} at {}: {}: {error}", about.address, styled(BAD, "failed"));
+                    wrapped(out, 0, 2, &text)?;
                 }
             }
         }
@@ -294,7 +295,7 @@ impl Changes {
 /// That `apply` would refuse this, and why.
 pub(crate) fn refusal(refused: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let Some(why) = refused else { return Ok(()) };
-    writeln!(out, "  {}: {why}", styled(BAD, "apply would refuse this"))
+    wrapped(out, 2, 4, &format!("{}: {why}", styled(BAD, "apply would refuse this")))
 }
 
 /// Writes by table, in the order of the program; nothing where there are none.

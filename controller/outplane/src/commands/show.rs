@@ -193,12 +193,13 @@ impl<T: View + Serialize> Report for Shown<T> {
                 writeln!(out)?;
             }
             let name = if self.nameless { "Switch".to_owned() } else { format!("Switch {}", about.switch) };
-            write!(out, "{} at {}", styled(HEAD, name), about.address)?;
-            match (&about.result, &about.error) {
-                (Some(view), _) => view.text(out)?,
-                (None, error) => {
-                    writeln!(out, ": {}: {}", styled(BAD, "failed"), error.as_deref().unwrap_or_default())?;
-                }
+            let name = format!("{} at {}", styled(HEAD, name), about.address);
+            if let Some(view) = &about.result {
+                write!(out, "{name}")?;
+                view.text(out)?;
+            } else {
+                let error = about.error.as_deref().unwrap_or_default();
+                wrapped(out, 0, 2, &format!("{name}: {}: {error}", styled(BAD, "failed")))?;
             }
         }
         Ok(())

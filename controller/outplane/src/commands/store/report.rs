@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use outplane_rmdp_node::recovery::{Memory, Plan, Remembered, StoreState, Unanswered};
 use serde::Serialize;
 
-use crate::output::{BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
+use crate::output::{BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled, wrapped, wrapped_with};
 
 /// Who has not answered, one by one: a node may tell of any.
 const MOST_TOLD: usize = 50;
@@ -155,8 +155,8 @@ impl Recovered {
     fn lacks(&self, out: &mut dyn Write) -> io::Result<()> {
         for (lacking, style) in [(&self.unanswered, BAD), (&self.left_out, WARN)] {
             for Unanswered { name, what, why, risk } in lacking.iter().take(MOST_TOLD) {
-                writeln!(out, "  {what} {}: {why}", styled(style, name))?;
-                writeln!(out, "    {}", styled(FAINT, risk))?;
+                wrapped(out, 2, 4, &format!("{what} {}: {why}", styled(style, name)))?;
+                wrapped(out, 4, 4, &styled(FAINT, risk))?;
             }
             if lacking.len() > MOST_TOLD {
                 let more = lacking.len() - MOST_TOLD;
@@ -172,14 +172,11 @@ impl Report for Recovered {
         self.tables(out)?;
         self.lacks(out)?;
         for sign in &self.signs {
-            writeln!(out, "  {}", styled(WARN, sign))?;
+            wrapped(out, 2, 4, &styled(WARN, sign))?;
         }
         for key in &self.strays {
-            writeln!(
-                out,
-                "  {}: nothing leads to this number, somebody else has put it there: delete it",
-                styled(WARN, key)
-            )?;
+            let words = "nothing leads to this number, somebody else has put it there: delete it";
+            wrapped(out, 2, 4, &format!("{}: {words}", styled(WARN, key)))?;
         }
         if !self.unanswered.is_empty() {
             let told = self.unanswered.iter().take(MOST_TOLD);
@@ -187,53 +184,39 @@ impl Report for Recovered {
             if self.unanswered.len() > MOST_TOLD {
                 names.push("..".to_owned());
             }
-            let names = names.join(" ");
-            return writeln!(
-                out,
-                "{}: get the answers that are missing, or go on without them: {names}",
-                styled(BAD, "nothing was written")
-            );
+            let nothing = styled(BAD, "nothing was written");
+            let text = format!("{nothing}: get the answers that are missing, or go on without them:");
+            return wrapped_with(out, 0, 2, &text, &names);
         }
         if !self.needed {
-            return writeln!(
-                out,
-                "{}: nothing shows that the store has gone back (--anyway recovers it all the same)",
-                styled(GOOD, "nothing to recover")
-            );
+            let words = "nothing shows that the store has gone back (--anyway recovers it all the same)";
+            return wrapped(out, 0, 2, &format!("{}: {words}", styled(GOOD, "nothing to recover")));
         }
         let Some(network) = &self.network else {
-            writeln!(
-                out,
-                "{}: the store would be of a new network, and the next generation be {}",
-                styled(WARN, "not written"),
-                self.next
-            )?;
-            return Ok(());
+            let words = "the store would be of a new network, and the next generation be";
+            return wrapped(out, 0, 2, &format!("{}: {words} {}", styled(WARN, "not written"), self.next));
         };
         writeln!(out, "{} as network {network}", styled(GOOD, "recovered"))?;
         if !self.joined.is_empty() {
-            writeln!(out, "  joined by {}", self.joined.join(", "))?;
+            wrapped(out, 2, 4, &format!("joined by {}", self.joined.join(", ")))?;
         }
         if self.shared_set == Some(false) {
-            writeln!(
-                out,
-                "  {}: somebody else has set one meanwhile, which counts; see `outplane config get`",
-                styled(BAD, "the shared configuration was not set")
-            )?;
+            let words = "somebody else has set one meanwhile, which counts; see `outplane config get`";
+            wrapped(out, 2, 4, &format!("{}: {words}", styled(BAD, "the shared configuration was not set")))?;
         }
         for (node, why) in &self.not_joined {
-            writeln!(out, "  {}: restart it: {why}", styled(BAD, node))?;
+            wrapped(out, 2, 4, &format!("{}: restart it: {why}", styled(BAD, node)))?;
         }
         for left in self.left_out.iter().filter(|left| left.what == "node") {
             writeln!(out, "  {} was left out: if it runs, restart it", styled(WARN, &left.name))?;
         }
         if let (Some(held), None) = (self.config_lost, self.shared_set) {
-            writeln!(
-                out,
-                "  nodes held version {held} of the shared configuration, the store's is {}: set it again \
+            let text = format!(
+                "nodes held version {held} of the shared configuration, the store's is {}: set it again \
                  (`outplane config set FILE`) where they differ",
                 styled(WARN, self.config.to_string())
-            )?;
+            );
+            wrapped(out, 2, 4, &text)?;
         }
         writeln!(
             out,

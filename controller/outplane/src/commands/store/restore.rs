@@ -237,9 +237,8 @@ impl Report for Done {
         if restored.as_it_was {
             return Ok(());
         }
-        writeln!(
-            out,
-            "  nodes wait until `outplane store recover` was run: what was given out since the backup must not be given again"
-        )
+        let waits = "nodes wait until `outplane store recover` was run: what was given out since the backup must not be given \
+                     again";
+        wrapped(out, 2, 4, waits)
     }
 }
