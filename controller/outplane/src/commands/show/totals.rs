@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use outplane_rmdp_core::key::{Key, Prefix, switch_id};
-use outplane_rmdp_core::object::{Object, RuleTotal, SwitchTotals};
+use outplane_rmdp_core::object::{KeptSwitches, Object, RuleTotal, SwitchTotals};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, totals};
@@ -76,8 +76,11 @@ pub(super) fn run(node: &NodeArguments, targets: &Targets, format: Format) -> an
         runtime::block_on(async { tokio::try_join!(read(&node.objects), read_at(&node.objects)) })??;
     // What has counted nothing is read all the same, and not written each time.
     for totals in &mut found {
-        let read = read.get(&totals.switch).copied().unwrap_or(0);
-        totals.read_ms = totals.read_ms.max(read);
+        if let Some((at_ms, by)) = read.get(&totals.switch)
+            && *at_ms > totals.read_ms
+        {
+            (totals.read_ms, totals.by) = (*at_ms, by.clone());
+        }
     }
     // Of which switch one is that cannot be read is known of the newest generation's alone.
     let is_known = |name: &str| {
@@ -126,17 +129,30 @@ async fn read(objects: &Objects) -> anyhow::Result<(Vec<SwitchTotals>, Vec<Unrea
     Ok((found, unreadable))
 }
 
-/// As of when the totals of switches are, as those say that keep them.
-async fn read_at(objects: &Objects) -> anyhow::Result<BTreeMap<String, u64>> {
-    let mut read = BTreeMap::new();
+/// As of when the totals of switches are and who has read them, as those say that keep them.
+async fn read_at(objects: &Objects) -> anyhow::Result<BTreeMap<String, (u64, String)>> {
+    let mut told = Vec::new();
     for key in objects.list_all(&Prefix::Kept, MOST_NODES).await?.0 {
-        let Some(Object::Kept(kept)) = objects.get_readable(&key).await? else { continue };
-        for kept in kept.switches {
-            let at: &mut u64 = read.entry(kept.switch).or_default();
-            *at = kept.counted_ms.unwrap_or(0).max(*at);
+        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
+            told.push(kept);
         }
     }
-    Ok(read)
+    Ok(last_read(told))
+}
+
+/// By whom each switch was read last.
+fn last_read(told: Vec<KeptSwitches>) -> BTreeMap<String, (u64, String)> {
+    let mut read = BTreeMap::new();
+    for KeptSwitches { node, switches, .. } in told {
+        for kept in switches {
+            let Some(at_ms) = kept.counted_ms else { continue };
+            let last: &mut (u64, String) = read.entry(kept.switch).or_default();
+            if at_ms > last.0 {
+                *last = (at_ms, node.clone());
+            }
+        }
+    }
+    read
 }
 
 impl From<SwitchTotals> for SwitchForm {
@@ -204,5 +220,36 @@ impl Report for Totals {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_rmdp_core::object::{KeptSwitch, Standing};
+
+    use super::*;
+
+    /// The totals were written by one who is gone: the reading after that is of who has read.
+    #[test]
+    fn who_has_read_last_is_told_with_when() {
+        let kept = |node: &str, counted_ms| KeptSwitches {
+            node: node.to_owned(),
+            at_ms: 9,
+            switches: vec![KeptSwitch {
+                switch: "core".to_owned(),
+                generation: 1,
+                standing: Standing::Kept,
+                seen: String::new(),
+                verified_ms: None,
+                what: String::new(),
+                repairs: 0,
+                version: None,
+                primary: None,
+                counted_ms,
+            }],
+        };
+        let read =
+            last_read(vec![kept("c1", Some(7)), kept("c2", Some(8)), kept("c3", Some(5)), kept("c4", None)]);
+        assert_eq!(read["core"], (8, "c2".to_owned()));
     }
 }
