@@ -219,13 +219,14 @@ impl Liveness {
         words
     }
 
-    /// How each of the other members is heard, in the order of the senders.
+    /// How each of the other members is heard, in the order of the senders. Whoever is heard again is not silent, also
+    /// before that is told.
     pub fn others(&self, now: Instant) -> impl Iterator<Item = Heard> {
         self.seen.iter().filter(|(sender, _)| Some(**sender) != self.me).map(move |(sender, seen)| Heard {
             sender: *sender,
             ago: seen.ever.then(|| now.since(seen.last)),
             left: seen.left,
-            silent: seen.silent,
+            silent: seen.silent && now.since(seen.last) > self.silence,
             lost: seen.lost,
         })
     }

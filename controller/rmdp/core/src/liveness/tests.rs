@@ -56,6 +56,8 @@ fn silence_is_told_once_and_so_is_its_end() {
     let ago = Some(Duration::from_millis(300));
     assert_eq!(heard, [Heard { sender: 2, ago, left: false, silent: true, lost: None }]);
     liveness.heard(2, false, at(1290));
+    // Nobody is told of somebody who was silent for no time.
+    assert!(!liveness.others(at(1290)).next().unwrap().silent);
     assert_eq!(told(&mut liveness, 1290), [(2, true)]);
 }
 
