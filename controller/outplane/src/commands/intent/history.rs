@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write};
 
-use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{DesiredState, Generation, Object, Outcome, PolicyFile};
+use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::{DesiredState, Generation, KeptSwitches, Object, Outcome, PolicyFile};
 use outplane_rmdp_core::task::Event;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
@@ -65,6 +65,12 @@ struct OnSwitch {
     /// `done`, `superseded`, `failed`, `open`, or `unknown`: its decision has been swept, or it never had one.
     outcome: &'static str,
     by: Option<String>,
+    /// Who has seen since then that it holds this generation although that has failed: its keeper goes on trying. Null: it has
+    /// not failed, or nobody tells of it any more.
+    brought_by: Option<String>,
+    /// When it was decided.
+    #[serde(skip)]
+    decided_ms: u64,
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
@@ -76,6 +82,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 
 /// Generations before those that are listed, whose files are compared with theirs.
 const COMPARED: usize = 100;
+
+/// Nodes whose word of their switches is read at most: a site has 64.
+const MOST_KEEPERS: usize = 1000;
 
 async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
     let numbers = numbers(objects).await?;
@@ -98,8 +107,38 @@ async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
             Err(_) => {}
         }
     }
+    if generations.iter().flat_map(|line| &line.switches).any(|switch| switch.outcome == FAILED) {
+        brought(&mut generations, &told(objects).await?);
+    }
     generations.reverse();
     Ok(History { omitted: numbers.len() - generations.len(), generations })
+}
+
+/// What those tell that keep switches.
+async fn told(objects: &Objects) -> anyhow::Result<Vec<KeptSwitches>> {
+    let mut told = Vec::new();
+    for key in objects.list_all(&Prefix::Kept, MOST_KEEPERS).await?.0 {
+        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
+            told.push(kept);
+        }
+    }
+    Ok(told)
+}
+
+/// Notes who has brought a switch to a generation for which its task had failed.
+fn brought(generations: &mut [Line], told: &[KeptSwitches]) {
+    for line in generations {
+        for switch in line.switches.iter_mut().filter(|switch| switch.outcome == FAILED) {
+            let holds = |kept: &&KeptSwitches| {
+                kept.switches.iter().any(|kept| {
+                    kept.switch == switch.switch
+                        && kept.generation == line.generation
+                        && kept.verified_ms.is_some_and(|at| at > switch.decided_ms)
+                })
+            };
+            switch.brought_by = told.iter().find(holds).map(|kept| kept.node.clone());
+        }
+    }
 }
 
 /// What is kept of a generation, which may be large, to compare others with.
@@ -129,10 +168,12 @@ async fn line(
     let mut switches = Vec::new();
     for (switch, state) in &record.desired {
         let event = Event::generation(record.network, number, switch).id()?;
-        let (outcome, by) = match objects.get_readable(&Key::Decision(event)).await? {
-            Some(Object::Decision(decision)) => (word(&decision.outcome), Some(decision.owner)),
-            _ if newest => ("open", None),
-            _ => ("unknown", None),
+        let (outcome, by, decided_ms) = match objects.get_readable(&Key::Decision(event)).await? {
+            Some(Object::Decision(decision)) => {
+                (word(&decision.outcome), Some(decision.owner), decision.at_ms)
+            }
+            _ if newest => ("open", None, 0),
+            _ => ("unknown", None, 0),
         };
         switches.push(OnSwitch {
             switch: switch.clone(),
@@ -141,6 +182,8 @@ async fn line(
             changed: before.map(|before| before.desired.get(switch) != Some(state)),
             outcome,
             by,
+            brought_by: None,
+            decided_ms,
         });
     }
     let file = |file: &PolicyFile| File { name: file.name.clone(), bytes: file.text.len() };
@@ -155,11 +198,14 @@ async fn line(
     })
 }
 
+/// The outcome of a task whose attempts have failed.
+const FAILED: &str = "failed";
+
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done { .. } => "done",
         Outcome::Superseded { .. } => "superseded",
-        Outcome::Failed { .. } => "failed",
+        Outcome::Failed { .. } => FAILED,
     }
 }
 
@@ -180,7 +226,8 @@ impl Line {
     fn outcome(&self) -> String {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for switch in &self.switches {
-            *counts.entry(switch.outcome).or_default() += 1;
+            let since = switch.brought_by.as_ref().map(|_| "failed and brought there since by its keeper");
+            *counts.entry(since.unwrap_or(switch.outcome)).or_default() += 1;
         }
         match (counts.len(), counts.iter().next()) {
             (1, Some((word, _))) => (*word).to_owned(),
@@ -232,5 +279,50 @@ impl Report for History {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_rmdp_core::object::{KeptSwitch, Standing};
+
+    use super::*;
+
+    #[test]
+    fn what_failed_and_was_brought_there_since_says_so() {
+        let kept = |switch: &str, generation, verified_ms| KeptSwitch {
+            switch: switch.to_owned(),
+            generation,
+            standing: Standing::Kept,
+            seen: String::new(),
+            verified_ms,
+            what: String::new(),
+            repairs: 0,
+            version: None,
+            primary: None,
+            counted_ms: None,
+        };
+        let on = |switch: &str, outcome| OnSwitch {
+            switch: switch.to_owned(),
+            entries: 1,
+            desired: String::new(),
+            changed: None,
+            outcome,
+            by: None,
+            brought_by: None,
+            decided_ms: 100,
+        };
+        let switches = vec![on("a", FAILED), on("b", FAILED), on("c", FAILED), on("d", "done")];
+        let mut lines = [Line { switches, ..Line::unread(7, String::new()) }];
+        let of = vec![
+            kept("a", 7, Some(200)),
+            kept("b", 7, Some(50)),
+            kept("c", 6, Some(200)),
+            kept("d", 7, Some(200)),
+        ];
+        brought(&mut lines, &[KeptSwitches { node: "c2".to_owned(), switches: of, at_ms: 300 }]);
+        let by: Vec<_> = lines[0].switches.iter().map(|switch| switch.brought_by.as_deref()).collect();
+        assert_eq!(by, [Some("c2"), None, None, None]);
+        assert_eq!(lines[0].outcome(), "done 1, failed 2, failed and brought there since by its keeper 1");
     }
 }
