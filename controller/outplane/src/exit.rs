@@ -57,6 +57,20 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// What to do about a store that does not answer.
+const STORE_AWAY: &str = "is the store up, and is this its address (`endpoints` of [store] in the file of --config)? Until it \
+                          answers, switches forward by what they have, and each node's own page says how it is";
+
+/// What may be done about an error that does not say it itself.
+pub(crate) fn cure(error: &anyhow::Error) -> Option<&'static str> {
+    use outplane_rmdp_store::Error::Unavailable;
+    let is_away = error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(outplane_rmdp_node::Error::Store(Unavailable { .. })))
+            || matches!(cause.downcast_ref(), Some(Unavailable { .. }))
+    });
+    is_away.then_some(STORE_AWAY)
+}
+
 /// What is wrong with a switch, in words.
 #[derive(Debug)]
 pub(crate) struct SwitchTrouble(pub(crate) String);

@@ -110,7 +110,11 @@ fn failed(format: Format, error: &anyhow::Error) {
         refused.print(format);
         return;
     }
-    said(format, &output::causes(error.as_ref()));
+    let mut text = output::causes(error.as_ref());
+    if let Some(cure) = exit::cure(error) {
+        text = format!("{text}; {cure}");
+    }
+    said(format, &text);
 }
 
 fn said(format: Format, text: &str) {
