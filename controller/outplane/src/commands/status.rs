@@ -1,5 +1,6 @@
 //! `outplane status`: nodes, switches, store, what is degraded, and the last tasks.
 
+mod kept;
 mod nodes;
 mod packets;
 mod switches;
@@ -150,8 +151,9 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         }
         Degraded::from(alert)
     }));
-    let (at, Recent { lines: tasks, placeholder }) = (node::time(clock::unix_millis()), tasks?);
-    let (endpoints, switches) = (endpoints.collect(), switches::forms(kept?, &tasks));
+    let (at, recent) = (node::time(clock::unix_millis()), tasks?);
+    let (endpoints, switches) = (endpoints.collect(), kept::forms(kept?, &recent));
+    let Recent { lines: tasks, placeholder, .. } = recent;
     Ok(Status {
         at,
         config: version,
@@ -202,6 +204,22 @@ impl From<Alert> for Degraded {
     }
 }
 
+/// What stands first below *Degraded*: that nobody is, or what else is wrong; none where those that are say enough.
+fn summary(waiting: usize, unusable: bool, lacking: bool, listed: bool) -> Option<String> {
+    let (style, words) = if waiting > 0 {
+        (BAD, format!("{}, see above", count(waiting, "node waits", "nodes wait")))
+    } else if unusable {
+        (BAD, "the store cannot be worked with, see above".to_owned())
+    } else if lacking {
+        (BAD, "nobody up has a role that has to be there, see above".to_owned())
+    } else if listed {
+        return None;
+    } else {
+        (GOOD, "nobody".to_owned())
+    };
+    Some(styled(style, words))
+}
+
 impl Report for Status {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Nodes (configuration {})", self.config)))?;
@@ -228,11 +246,9 @@ impl Report for Status {
         columns(out, &["endpoint", "state", "p50, ms", "failures", "timeouts"], &[2, 3, 4], rows)?;
         writeln!(out, "\n{}", styled(HEAD, "Degraded"))?;
         let waiting = self.nodes.iter().filter(|node| node.is_waiting()).count();
-        if waiting > 0 {
-            let wait = count(waiting, "node waits", "nodes wait");
-            writeln!(out, "  {}", styled(BAD, format_args!("{wait}, see above")))?;
-        } else if self.degraded.is_empty() && self.unusable.is_none() && self.lacking.is_empty() {
-            writeln!(out, "  {}", styled(GOOD, "nobody"))?;
+        let (unusable, lacking) = (self.unusable.is_some(), !self.lacking.is_empty());
+        if let Some(line) = summary(waiting, unusable, lacking, !self.degraded.is_empty()) {
+            writeln!(out, "  {line}")?;
         }
         for Degraded { node, of, hard, reason, by, since, age, left_behind } in &self.degraded {
             let mark = if *hard { styled(BAD, "hard") } else { styled(WARN, "soft") };
@@ -252,5 +268,21 @@ impl Report for Status {
             return writeln!(out, "  none");
         }
         table(out, &self.tasks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_degraded_is_never_an_empty_heading() {
+        for (waiting, unusable, lacking) in
+            [(0, false, false), (0, false, true), (0, true, false), (2, true, true)]
+        {
+            assert!(summary(waiting, unusable, lacking, false).is_some(), "{waiting} {unusable} {lacking}");
+        }
+        assert_eq!(summary(0, false, false, true), None);
+        assert!(summary(0, false, false, false).is_some_and(|line| line.contains("nobody")));
     }
 }

@@ -1,5 +1,6 @@
 //! `outplane tasks`: what waits, what ended lately, and the life of one task.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ struct Tasks {
 /// A task in a line.
 #[derive(Serialize)]
 pub(crate) struct TaskLine {
-    id: String,
+    pub(crate) id: String,
     pub(crate) switch: String,
     /// `generation`, `probe`, `audit`; null while only a claim is known.
     pub(crate) kind: Option<String>,
@@ -68,9 +69,9 @@ pub(crate) struct TaskLine {
     /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`.
     pub(crate) state: &'static str,
     pub(crate) by: Option<String>,
-    attempt: u32,
+    pub(crate) attempt: u32,
     /// Of the owner of the decision, since it first knew of the task.
-    steps: Option<Steps>,
+    pub(crate) steps: Option<Steps>,
     /// RFC 3339; of the decision.
     pub(crate) decided: Option<String>,
     /// Seconds since then.
@@ -80,6 +81,9 @@ pub(crate) struct TaskLine {
     /// When it was decided.
     #[serde(skip)]
     pub(crate) decided_ms: u64,
+    /// The generation that it brings its switch to.
+    #[serde(skip)]
+    pub(crate) generation: Option<u64>,
 }
 
 /// The life of a task.
@@ -185,12 +189,20 @@ pub(crate) struct Recent {
     pub(crate) lines: Vec<TaskLine>,
     /// The newest generation, if it only takes its number: a recovery has left it, and nobody has to hold anything by it.
     pub(crate) placeholder: Option<u64>,
+    /// The newest one that wants something and can be read, and the switches that it names.
+    pub(crate) newest: Option<Named>,
+}
+
+/// A generation and the switches that it names.
+pub(crate) struct Named {
+    pub(crate) generation: u64,
+    pub(crate) switches: BTreeSet<String>,
 }
 
 /// The tasks of the newest generations that want something, of as many probes, and of a few audits.
 pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Recent> {
     let numbers = Chain::Generations.numbers(objects, 0).await?;
-    let (mut lines, mut placeholder, mut wanted) = (Vec::new(), None, 0);
+    let (mut lines, mut placeholder, mut newest, mut wanted) = (Vec::new(), None, None, 0);
     'generations: for number in numbers.iter().rev().take(generations + MOST_PLACEHOLDERS) {
         if wanted == generations {
             break;
@@ -211,6 +223,10 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         if switches.is_empty() {
             switches.push(IMPLIED_SWITCH.to_owned());
         }
+        newest.get_or_insert_with(|| Named {
+            generation: *number,
+            switches: switches.iter().cloned().collect(),
+        });
         for switch in switches {
             if lines.len() >= MOST_RECENT {
                 break 'generations;
@@ -237,7 +253,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         let life = Life::read(objects, task.id()).await?;
         lines.push(TaskLine::of(&life, Some(task.event())));
     }
-    Ok(Recent { lines, placeholder })
+    Ok(Recent { lines, placeholder, newest })
 }
 
 impl TaskLine {
@@ -283,6 +299,7 @@ impl TaskLine {
             age: decision.map(|decision| node::age(decision.at_ms)),
             words,
             decided_ms: decision.map_or(0, |decision| decision.at_ms),
+            generation: decision.and_then(|decision| decision.work.generation()),
         }
     }
 

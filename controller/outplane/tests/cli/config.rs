@@ -66,6 +66,7 @@ fn a_connection_that_is_refused_is_told_once() {
     lab.end_store();
     let told = run(&lab, "status --config node.toml").ends(4).err;
     assert_eq!(told.matches("Connection refused").count(), 1, "{told}");
+    assert!(told.contains("is the store up, and is this its address (`endpoints` of [store]"), "{told}");
 }
 
 #[test]
@@ -79,7 +80,15 @@ fn that_nobody_is_up_is_said_as_such_and_once() {
     ] {
         assert!(status.contains(lacking), "{status}");
     }
+    assert!(
+        status.contains("Degraded\n  nobody up has a role that has to be there, see above\n"),
+        "{status}"
+    );
     let applied = run(&lab, "apply examples/campus --config node.toml --timeout 6").ends(3);
+    // Nobody tells of the switch yet, and it is there.
+    let status = run(&lab, "status --config node.toml").ends(0).out;
+    assert!(status.contains("core: generation 1 is not done yet: waiting"), "{status}");
+    assert!(status.lines().all(|line| line.chars().count() <= 100), "{status}");
     assert_eq!(applied.err.matches("no distributor is up").count(), 1, "{}", applied.err);
     assert_eq!(applied.err.matches("no controller is up").count(), 1, "{}", applied.err);
     assert!(

@@ -224,8 +224,13 @@ impl NodeForm {
         self.state == WAITING
     }
 
-    /// What is wrong with it since when, and what was until when.
-    /// Long `reasons` of switches stand with these.
+    /// Whether what it told last is so still, as far as anybody knows.
+    fn is_alive(&self) -> bool {
+        !["silent", "overdue", "left", "stale"].contains(&self.state)
+    }
+
+    /// What is wrong with it since when, and what was until when. What one says that is not up any more was so by its last
+    /// word. Long `reasons` of switches stand with these.
     fn alerts(&self, reasons: &[&str], out: &mut dyn Write) -> io::Result<()> {
         for why in &self.waits {
             wrapped(out, 2, 4, &format!("{} waits: {why}", styled(BAD, &self.node)))?;
@@ -238,9 +243,17 @@ impl NodeForm {
             reasons.iter().fold(text.clone(), said)
         };
         for (at, alert) in self.alerts.iter().map(brief).enumerate() {
-            let since =
-                self.alerts_since.get(at).map_or_else(String::new, |since| format!(" (since {since})"));
-            wrapped(out, 2, 4, &format!("{}: {alert}{}", styled(WARN, &self.node), styled(FAINT, since)))?;
+            let since = self.alerts_since.get(at);
+            let line = if self.is_alive() {
+                let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
+                format!("{}: {alert}{}", styled(WARN, &self.node), styled(FAINT, since))
+            } else {
+                let since = since.map_or_else(String::new, |since| format!("from {since} "));
+                let last = self.status_at.as_deref().unwrap_or("-");
+                let text = format!("{alert} ({since}to its last word at {last})");
+                format!("{}: {}", self.node, styled(FAINT, text))
+            };
+            wrapped(out, 2, 4, &line)?;
         }
         for Past { text, from, until } in &self.past_alerts {
             let text = brief(text);
@@ -298,6 +311,17 @@ impl From<PastAlert> for Past {
     }
 }
 
+/// Who receives datagrams by what: nodes of a site mostly do alike.
+fn receivers(nodes: &[NodeForm]) -> BTreeMap<&str, Vec<&str>> {
+    let mut receivers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in nodes.iter().filter(|node| node.state != "left") {
+        if let Some(receiver) = &node.receiver {
+            receivers.entry(receiver).or_default().push(&node.node);
+        }
+    }
+    receivers
+}
+
 /// A table, the roles that nobody up has, and what is wrong.
 pub(super) fn text(
     nodes: &[NodeForm],
@@ -316,21 +340,15 @@ pub(super) fn text(
             dash(node.epoch.map(|epoch| epoch.to_string())),
             dash(node.config.map(|config| config.to_string())),
             dash(node.generation.map(|generation| generation.to_string())),
-            dash(node.receiver.clone().filter(|_| node.state != "left")),
         ]
     });
-    let head = [
-        "node",
-        "role",
-        "state",
-        "heard, ago",
-        "status, ago",
-        "epoch",
-        "config",
-        "generation",
-        "receives by",
-    ];
+    let head = ["node", "role", "state", "heard, ago", "status, ago", "epoch", "config", "generation"];
     columns(out, &head, &[4, 5, 6, 7], rows)?;
+    for (receiver, names) in receivers(nodes) {
+        let receive = if names.len() == 1 { "receives" } else { "receive" };
+        let text = format!("{} {receive} by {receiver}", names.join(", "));
+        wrapped(out, 2, 4, &styled(FAINT, text))?;
+    }
     for lacking in lacking {
         wrapped(out, 2, 4, &styled(BAD, lacking))?;
     }
@@ -368,6 +386,26 @@ mod tests {
             )
         };
         SharedConfig::from_toml(&(1..).zip(names).map(member).collect::<String>()).unwrap()
+    }
+
+    /// It died a while ago, and nobody listens.
+    #[test]
+    fn what_one_says_that_is_overdue_is_past() {
+        let mut status = status("c1", 9000, &[]);
+        (status.alerts, status.since_ms) = (vec!["no disk".to_owned()], vec![1000]);
+        let written = |mut status: NodeStatus, ago| {
+            status.at_ms = clock::unix_millis() - ago;
+            let mut out = Vec::new();
+            let nodes = nodes(&config(&["d1", "c1"]), vec![status], BTreeMap::new(), &Ahead::new());
+            text(&nodes, &[], &[], &mut out).unwrap();
+            String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap()
+        };
+        let overdue = written(status.clone(), 9000);
+        let past = "c1: no disk (from 1970-01-01T00:00:01.000Z to its last word at ";
+        assert!(overdue.contains("overdue") && overdue.contains(past), "{overdue}");
+        assert!(overdue.contains("\n  c1 receives by socket\n"), "{overdue}");
+        let up = written(status, 100);
+        assert!(up.contains("c1: no disk (since 1970-01-01T00:00:01.000Z)"), "{up}");
     }
 
     /// Its own last status is young still, and it is not called up: the others say how it is.
