@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use outplane_intent::reader::UNMARKED;
 use outplane_p4runtime::entry::Entry;
 
 use crate::plan::seen;
 use crate::program::{ActionKind, Field, Program, Table};
-use crate::rules::{self, RuleChange, RuleChanged, RuleChanges};
+use crate::rules::{self, RuleChanged, RuleChanges};
 use crate::state::{Desired, Installed, Origin};
 
 /// Fewer than these are never much fewer: people remove one or two things, of two or three.
@@ -31,10 +32,8 @@ pub enum Input<'a> {
     Whole,
     /// It may have been cut off anywhere after a line.
     Cut {
-        /// The last rule that it says, policy and rule: its end may be missing.
-        last: Option<(&'a str, &'a str)>,
-        /// It lets everything through: its conditions may be missing.
-        open: bool,
+        /// The last rule that it says, policy and rule, of each text: its end may be missing.
+        last: &'a [(String, String)],
     },
 }
 
@@ -49,20 +48,19 @@ pub enum Less {
     Default {
         /// `FilterPolicy/edge`.
         policy: String,
+        /// It is gone, or shadowed; else it denies no more.
+        gone: bool,
     },
-    /// A rule that is new, and lets everything through.
-    Open {
-        /// `FilterPolicy/edge`.
-        policy: String,
-        /// Its rule.
-        rule: String,
-    },
-    /// The rule that the input ends with, which is there and says something else.
+    /// There is no policy to compare with.
+    Unknown,
+    /// The policy that the input ends with is not there as the input says it.
     Last {
         /// `FilterPolicy/edge`.
         policy: String,
-        /// Its rule.
+        /// The rule that differs.
         rule: String,
+        /// What becomes of it.
+        change: RuleChanged,
     },
     /// A condition of a rule, so that it matches more.
     Condition {
@@ -79,19 +77,25 @@ impl fmt::Display for Less {
             Self::Much(Shrunk { what, before, after }) => {
                 write!(f, "packets see {before} {what} there, and the input has {after} for it")
             }
-            Self::Only(Shrunk { what, before, after }) => write!(
-                f,
-                "the input has no rule for it that is not there, and less of those: {after} of {before} {what}"
-            ),
-            Self::Default { policy } => write!(f, "{policy} has lost its `default` there, or what it denies"),
-            Self::Open { policy, rule } => {
-                write!(
-                    f,
-                    "the input ends with {policy}, rule {rule}, which is new there and has no condition"
-                )
+            Self::Only(Shrunk { what, before, after }) => {
+                write!(f, "the input has {after} of the {before} {what} there, and no rule that is new")
             }
-            Self::Last { policy, rule } => {
-                write!(f, "the input ends with {policy}, rule {rule}, which is another one there")
+            Self::Default { policy, gone: true } => {
+                write!(f, "{policy} has a `default` there; by the input it has none, or no packet reaches it")
+            }
+            Self::Default { policy, gone: false } => {
+                write!(f, "the `default` of {policy} denies there, and does not in the input")
+            }
+            Self::Unknown => {
+                write!(f, "{UNMARKED}, and there is no policy to compare it with")
+            }
+            Self::Last { policy, rule, change } => {
+                let how = match change {
+                    RuleChanged::Added => "new there",
+                    RuleChanged::Removed => "gone",
+                    _ => "another one there",
+                };
+                write!(f, "{UNMARKED}, and of {policy}, its last policy, rule {rule} is {how}")
             }
             Self::Condition { policy, rule } => {
                 write!(f, "{policy}, rule {rule}, has lost a condition there, and matches more")
@@ -153,32 +157,36 @@ pub fn of_switch(
     let now: Vec<_> =
         installed.entries.iter().filter(|entry| seen(program, entry, installed.version)).collect();
     let much = between(&counted(now.iter().copied()), &counted(&desired.entries)).map(Less::Much);
-    let (None, Input::Cut { last, open }) = (&much, input) else { return much };
+    let (None, Input::Cut { last }) = (&much, input) else { return much };
     let before = by_rule(now);
     let after = by_rule(&desired.entries);
-    let last = last.map(|(policy, rule)| (policy.to_owned(), rule.to_owned()));
-    let opens = || {
-        let (policy, rule) = last.clone().filter(|_| open)?;
-        let is_new = !before.contains_key(&(policy.clone(), rule.clone()));
-        let any = before.keys().any(|(policy, _)| policy != Origin::COMMON);
-        (is_new && any).then_some(Less::Open { policy, rule })
-    };
+    let any = |rules: &ByRule<'_>| rules.keys().any(|(policy, _)| policy != Origin::COMMON);
+    // Where everything passes already, and would go on to, nothing is lost.
+    if !any(&before) && (any(&after) || installed.version == 0) {
+        return Some(Less::Unknown);
+    }
     let meters = (installed.meters.len(), desired.meters.len());
-    opens()
-        .or_else(|| condition(program, &before, &after))
-        .or_else(|| only_less(&before, &after, meters))
-        .or_else(|| ends_otherwise(last.as_ref()?, &rules::between(program, installed, desired)))
+    condition(program, &before, &after).or_else(|| only_less(&before, &after, meters)).or_else(|| {
+        let changes = rules::between(program, installed, desired);
+        last.iter().find_map(|last| ends_otherwise(last, &changes))
+    })
 }
 
-/// The last rule says something else; of policies of Kubernetes any of them, since what all of them depend on comes behind.
+/// The last rule is new or says something else, or its policy has lost one; of policies of Kubernetes any rule counts, since
+/// what all of them depend on comes behind.
 fn ends_otherwise((policy, rule): &(String, String), changes: &RuleChanges) -> Option<Less> {
     let of_ours = policy.starts_with("FilterPolicy/");
-    let is_changed = |change: &RuleChange| {
-        let named = change.rule.as_ref().is_some_and(|changed| !of_ours || changed == rule);
-        change.policy == *policy && named && change.change == RuleChanged::Changed
-    };
-    let found = changes.rules.iter().any(is_changed);
-    found.then(|| Less::Last { policy: policy.clone(), rule: rule.clone() })
+    changes.rules.iter().filter(|change| change.policy == *policy).find_map(|found| {
+        let changed = found.rule.as_deref()?;
+        let differs = match found.change {
+            RuleChanged::Added | RuleChanged::Changed => !of_ours || changed == rule,
+            // Behind its default nothing stood.
+            RuleChanged::Removed => !of_ours || rule != DEFAULT,
+            RuleChanged::Reordered | RuleChanged::Rewritten => false,
+        };
+        let (policy, rule) = (policy.clone(), changed.to_owned());
+        differs.then_some(Less::Last { policy, rule, change: found.change })
+    })
 }
 
 /// Entries by policy and rule.
@@ -201,13 +209,13 @@ fn condition(program: &Program, before: &ByRule<'_>, after: &ByRule<'_>) -> Opti
         let (policy, rule) = (policy.clone(), rule.clone());
         let Some(after) = after.get(&(policy.clone(), rule.clone())) else {
             let lost = rule == DEFAULT && policy != Origin::COMMON && stays.contains(policy.as_str());
-            return lost.then_some(Less::Default { policy });
+            return lost.then_some(Less::Default { policy, gone: true });
         };
         if policy == Origin::COMMON {
             return None;
         }
         if rule == DEFAULT && denies(program, before) && !denies(program, after) {
-            return Some(Less::Default { policy });
+            return Some(Less::Default { policy, gone: false });
         }
         let (before, after) = (shapes(program, before), shapes(program, after));
         let wider = |shape: &Shape| {

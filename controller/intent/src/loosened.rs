@@ -141,14 +141,6 @@ fn gone<T>(before: &[T], after: &[T]) -> bool {
     !before.is_empty() && after.is_empty()
 }
 
-/// A rule that lets everything through, at the end of a policy that lets nothing else be said behind it.
-pub fn ends_open(policy: &FilterPolicy) -> Option<&FilterRule> {
-    policy.rules.last().filter(|rule| {
-        let nothing = rule.from.is_empty() && rule.to.is_empty() && rule.traffic.is_empty();
-        nothing && rule.action != FilterAction::Deny
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,16 +45,18 @@ impl Evaluator<'_> {
 
     fn derived(&self, switch: &str, packet: &Packet) -> Entrance {
         let vlan = packet.vlan_id();
-        // Segments that frames with this tag, if they have one, can enter in here.
-        let fits = |segment: &Segment| can_enter(segment, switch) && (vlan.is_none() || segment.vlan == vlan);
+        // A packet that says no tag may get that of its segment. One that says its tags has no other VLAN: with VLAN 0
+        // alone it has none.
+        let is_tagged = !packet.tags.is_empty();
+        let fits = |segment: &Segment| can_enter(segment, switch) && (!is_tagged || segment.vlan == vlan);
         let source = source_of(packet);
         let segments = &self.intent.segments;
 
         if let Some((_, host)) = source.and_then(|source| self.hosts.get(&source)) {
             let own = host.segment.as_ref().and_then(|name| segments.get_key_value(name));
             if let Some((_, port)) = host.port.as_ref().filter(|(at, _)| at == switch) {
-                let tag = vlan.or(host.vlan).or(own.and_then(|(_, segment)| segment.vlan));
-                return self.at_port(switch, *port, tag);
+                let guess = || host.vlan.or(own.and_then(|(_, segment)| segment.vlan));
+                return self.at_port(switch, *port, if is_tagged { vlan } else { guess() });
             }
             if let Some((name, segment)) = own.filter(|(_, segment)| fits(segment)) {
                 return self.within(name, segment, switch, source);
@@ -74,7 +76,7 @@ impl Evaluator<'_> {
             return self.within(name, segment, switch, source);
         }
 
-        let by_vlan = || segments.iter().find(|(_, segment)| vlan.is_some() && fits(segment));
+        let by_vlan = || segments.iter().find(|(_, segment)| is_tagged && fits(segment));
         by_vlan().map_or(Entrance { vlan, ..Entrance::default() }, |(name, segment)| {
             self.within(name, segment, switch, source)
         })

@@ -1,8 +1,8 @@
 //! Whether a text that ended early may have been read: what there is of it is whole, and what is missing goes unseen.
 //!
 //! A JSON value ends itself, and so does a list as kubectl prints it, whose `kind` stands behind its items. Any other YAML
-//! that is cut after a line is often YAML still. It shows only beside what was said before: of that the text says
-//! everything up to some place, and nothing of what came behind.
+//! that is cut after a line is often YAML still, unless its end is marked (`...`). It shows only beside what was said before:
+//! of that the text says everything up to some place, and nothing of what came behind; and what it ends with is known.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,31 +10,54 @@ use std::fmt;
 use super::expectation::is_policy;
 use super::json;
 use super::limits::Limits;
-use super::source::{SourceFile, Sources};
+use super::source::{Place, SourceFile, Sources};
 use super::tree::{Cursor, Document, Said};
 use super::yaml;
+
+/// How refusals of text begin that has no end of its own.
+pub const UNMARKED: &str = "the end of the input is not marked (a last line `...` marks it)";
 
 /// What the end of a text lacks of what was said before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The last object of the text: `FilterPolicy/edge`.
     pub last: String,
-    /// The objects that stood behind it, none of which is there now, in order; none where a part of the last one is
-    /// missing.
-    pub lost: Vec<String>,
+    /// What is missing, or may be.
+    pub what: Missing,
+}
+
+/// What may be missing at the end of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The last object is new.
+    New,
+    /// The last object says something else.
+    Other,
+    /// The last object lacks what it had at its end.
+    Part,
+    /// The objects that stood behind the last one, none of which is there now, in order.
+    Behind(Vec<String>),
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { last, lost } = self;
-        match lost.as_slice() {
-            [] => write!(f, "{last}, the last object of the input, lacks what it had at its end"),
-            [one] => write!(f, "the input ends with {last}, and {one}, which came behind it, is gone"),
-            [first, more @ ..] => write!(
-                f,
-                "the input ends with {last}, and {first} and {} more, which came behind it, are gone",
-                more.len()
-            ),
+        let Self { last, what } = self;
+        match what {
+            Missing::New => write!(f, "{UNMARKED}, and {last}, its last object, is new"),
+            Missing::Other => write!(f, "{UNMARKED}, and {last}, its last object, says something else"),
+            Missing::Part => write!(f, "{last}, the last object of the input, lacks what it had at its end"),
+            Missing::Behind(lost) => match lost.as_slice() {
+                [first, more @ ..] if !more.is_empty() => write!(
+                    f,
+                    "the input ends with {last}, and {first} and {} more, which came behind it, are gone",
+                    more.len()
+                ),
+                lost => write!(
+                    f,
+                    "the input ends with {last}, and {}, which came behind it, is gone",
+                    lost.concat()
+                ),
+            },
         }
     }
 }
@@ -48,14 +71,14 @@ pub enum End {
     NoLineFeed,
     /// The last thing that it says is a key without a value: what the value was, may be missing.
     NoValue,
-    /// Behind a rule that allows everything, what says otherwise may be missing.
+    /// What stood behind its last line may be missing.
     Open,
 }
 
 /// How a text ends.
 pub fn end(source: &SourceFile) -> End {
     let text = source.text();
-    if text.trim().is_empty() || is_json(source) {
+    if text.trim().is_empty() || is_json(source) || is_marked(text) {
         return End::Whole;
     }
     if !text.ends_with('\n') {
@@ -69,15 +92,18 @@ pub fn end(source: &SourceFile) -> End {
     }
 }
 
-/// Whether a text may be what is left of another that was said before, and what is missing then. `file` is the name of the
-/// text among `after`.
+/// Whether a text may be what is left of another that was said before, and what is missing then: unless its last object is
+/// known and says the same, that is not known. `file` is the name of the text among `after`.
 pub fn cut(before: &Sources, after: &Sources, file: &str) -> Option<Cut> {
     let at = after.files().iter().position(|source| source.name() == file)?;
     let number = u32::try_from(at).ok()?;
     let (last, place) = after.last_of(number)?;
-    let (old_place, source) = (before.place_of(last)?, before.files());
-    let old = documents(source.get(old_place.file as usize)?);
-    let new = documents(after.files().get(at)?);
+    let found = |what: Missing| Some(Cut { last: last.to_owned(), what });
+    let source = |place: Place| before.files().get(place.file as usize);
+    let Some((old_place, old)) = before.place_of(last).and_then(|place| Some((place, source(place)?))) else {
+        return found(Missing::New);
+    };
+    let (old, new) = (documents(old), documents(after.files().get(at)?));
     let old_root = old.iter().find_map(|document| object(document.root(), old_place.start))?;
     let new_root = new.iter().find_map(|document| object(document.root(), place.start))?;
     let behind = || {
@@ -87,11 +113,14 @@ pub fn cut(before: &Sources, after: &Sources, file: &str) -> Option<Cut> {
         let all_gone = later.iter().all(|(name, _)| !there.contains(name));
         all_gone.then(|| later.into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
     };
+    let behind = || behind().filter(|lost| !lost.is_empty());
     match compared(new_root, old_root) {
-        Left::Part => Some(Cut { last: last.to_owned(), lost: Vec::new() }),
-        Left::All | Left::Other => {
-            behind().filter(|lost| !lost.is_empty()).map(|lost| Cut { last: last.to_owned(), lost })
-        }
+        Left::Part => found(Missing::Part),
+        left => match behind() {
+            Some(lost) => found(Missing::Behind(lost)),
+            None if left == Left::All => None,
+            None => found(Missing::Other),
+        },
     }
 }
 
@@ -101,6 +130,12 @@ pub fn last_rule<'s>(sources: &'s Sources, file: &str) -> Option<(&'s str, Optio
     let at = sources.files().iter().position(|source| source.name() == file)?;
     let (object, _) = sources.last_of(u32::try_from(at).ok()?)?;
     is_policy(object).then(|| (object, sources.last_rule_of(object)))
+}
+
+/// YAML's marker of a document's end. It says more than `---`, which stands between documents, so that a text may well be cut
+/// off behind one.
+fn is_marked(text: &str) -> bool {
+    text.trim_end().lines().next_back() == Some("...")
 }
 
 /// One JSON value; whether it is an object is not asked here.

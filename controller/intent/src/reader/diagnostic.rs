@@ -64,6 +64,8 @@ pub enum Code {
     HostBits,
     /// Warning: a policy or peer that selects nothing.
     SelectsNothing,
+    /// Warning: policies go by labels or names of what is not there, or has none.
+    MissingObject,
     /// Warning: something that nothing uses.
     Unused,
     /// Warning: a rule that has expired.
@@ -139,6 +141,7 @@ impl Code {
             Self::Skipped => "skipped",
             Self::HostBits => "host-bits",
             Self::SelectsNothing => "selects-nothing",
+            Self::MissingObject => "missing-object",
             Self::Unused => "unused",
             Self::Expired => "expired",
             Self::RepliesLost => "replies-lost",

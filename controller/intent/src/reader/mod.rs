@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use self::cut::{Cut, End, cut, end, last_rule};
+pub use self::cut::{Cut, End, Missing, UNMARKED, cut, end, last_rule};
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use self::files::STDIN;
 pub use self::limits::Limits;

@@ -236,7 +236,7 @@ impl Sources {
     }
 
     /// The rule of an object that is said last.
-    pub(crate) fn last_rule_of(&self, object: &str) -> Option<&str> {
+    pub fn last_rule_of(&self, object: &str) -> Option<&str> {
         let rules = &self.objects.get(object)?.rules;
         rules.iter().max_by_key(|(_, place)| place.start).map(|(rule, _)| rule.as_str())
     }

@@ -122,6 +122,59 @@ fn a_policy_that_selects_nothing_says_why() {
     }
 }
 
+/// Policies go by what a dump leaves out.
+#[test]
+fn what_policies_go_by_and_is_missing_is_told() {
+    let pod = |metadata: &str, spec: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: a, namespace: shop{metadata}}}, spec: {{{spec}}}, status: {{podIP: \
+             10.0.0.1}}}}\n---\n"
+        )
+    };
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n";
+    let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: \
+                192.168.0.1}]}}\n---\n";
+    let cluster = |subject: &str, rules: &str| {
+        format!(
+            "{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: c}}, spec: {{tier: Admin, \
+             priority: 1, subject: {subject}, {rules}}}}}\n---\n"
+        )
+    };
+    let (all, env) = ("{namespaces: {}}", "{namespaces: {matchLabels: {env: dev}}}");
+    let by =
+        |key: &str, value: &str| format!("{{namespaces: {{matchLabels: {{{key}: {value}, env: dev}}}}}}");
+    let deny = "ingress: [{action: Deny, from: [{namespaces: {}}]}]";
+    let to_nodes = "egress: [{action: Deny, to: [{nodes: {}}]}]";
+    let name = "kubernetes.io/metadata.name";
+    let named =
+        "ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{destinationNamedPort: http}]}]";
+    let labelled = ", labels: {app: a}";
+    let of_pods = "{pods: {podSelector: {matchLabels: {app: a}}}}";
+    let port = "containers: [{ports: [{name: http, containerPort: 80}]}]";
+    for (text, told) in [
+        (pod("", "") + &cluster(env, deny), Some("namespace shop has pods but no Namespace object")),
+        (pod("", "") + &cluster(all, deny), None),
+        (pod("", "") + namespace + &cluster(env, deny), None),
+        (pod("", "") + &cluster(&by(name, "shop"), deny), Some("namespace shop has pods")),
+        (pod("", "") + &cluster(&by(name, "other"), deny), None),
+        (pod("", "nodeName: n1") + &cluster(all, to_nodes), Some("node n1 runs pods and has no Node object")),
+        (pod("", "") + &cluster(all, to_nodes), Some("there is no Node object")),
+        (pod("", "nodeName: n1") + node + &cluster(all, to_nodes), None),
+        (pod("", "") + &cluster(of_pods, deny), Some("no pod has any label")),
+        (pod(labelled, "") + &cluster(of_pods, deny), None),
+        (pod("", "") + &cluster(all, named), Some("no pod has a name for a port")),
+        (pod("", port) + &cluster(all, named), None),
+    ] {
+        let loaded = read(&text);
+        let found = loaded.warnings.iter().filter(|warning| warning.code() == Code::MissingObject);
+        let found: Vec<&str> = found.map(|warning| warning.message()).collect();
+        match told {
+            Some(told) => assert!(found.len() == 1 && found[0].contains(told), "{text}: {found:?}"),
+            None => assert!(found.is_empty(), "{text}: {found:?}"),
+        }
+    }
+}
+
 /// YAML 1.2.2, section 6.2: tabs separate like spaces, but do not indent.
 #[test]
 fn tabs_between_tokens() {

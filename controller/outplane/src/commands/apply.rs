@@ -172,6 +172,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     if let Some(refused) = guard.of_input().filter(|_| !arguments.dry_run) {
         bail!(refused);
     }
+    for lacks in empty::lacks(&input) {
+        tracing::warn!("{lacks}");
+    }
     if let Some(path) = arguments.node_file()? {
         let chosen = arguments.targets.names(&input.intent)?;
         let compiled = compiled::compile(&input)?;

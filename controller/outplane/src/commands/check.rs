@@ -83,7 +83,7 @@ fn check(arguments: &Arguments) -> Checked {
     };
     let (advice, incomplete) = reader::advice(&input.intent, &input.sources, input.at);
     input.warnings.extend(advice);
-    let objects = objects(&input.intent, &input.expectations);
+    let objects = objects(&input.intent, &input.expectations, &input.sources);
     let compiled = match compiled::compile(&input) {
         Ok(compiled) => compiled,
         Err(refused) => return Checked { objects, ..Checked::refused(refused) },
@@ -152,7 +152,13 @@ fn in_order(mut openings: Vec<Opening>, intent: &Intent) -> Vec<Opening> {
 }
 
 /// Objects by kind, of the kinds that there are some of.
-pub(crate) fn objects(intent: &Intent, expectations: &Expectations) -> BTreeMap<&'static str, usize> {
+pub(crate) fn objects(
+    intent: &Intent,
+    expectations: &Expectations,
+    sources: &reader::Sources,
+) -> BTreeMap<&'static str, usize> {
+    // Namespaces that pods or policies name are there, too, and are no objects of the input.
+    let namespaces = sources.objects().filter(|object| object.starts_with("Namespace/")).count();
     let all = [
         ("Switch", intent.switches.len()),
         ("Segment", intent.segments.len()),
@@ -161,7 +167,7 @@ pub(crate) fn objects(intent: &Intent, expectations: &Expectations) -> BTreeMap<
         ("FilterPolicy", intent.filters.len()),
         ("KubernetesDefaults", usize::from(intent.defaults != KubernetesDefaults::default())),
         ("Expectation", expectations.len()),
-        ("Namespace", intent.namespaces.len()),
+        ("Namespace", namespaces),
         ("Pod", intent.pods.len()),
         ("Node", intent.nodes.len()),
         ("NetworkPolicy", intent.network_policies.len()),

@@ -94,6 +94,30 @@ fn too_many_rate_limits_do_not_fit() {
     outplane(["compile", &path]).ends(1);
 }
 
+/// What policies go by and is not there: the count is of objects, and a warning names them.
+#[test]
+fn namespaces_without_objects_are_no_objects() {
+    let folder = folder();
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: a}}\nstatus: {podIP: 10.0.0.1}\n---\n";
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n  podSelector: \
+                  {}\n  ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: env, operator: NotIn, values: [dev]}]}}]}]\n";
+    let path = file(folder.path(), "bare.yaml", &format!("{pod}{policy}"));
+    let found = outplane(["check", &path, "-o", "json"]).ends(0).json();
+    assert_eq!(found["objects"]["Namespace"], Value::Null);
+    let missing = |found: &Value| {
+        let warnings = found["warnings"].as_array().expect("warnings").clone();
+        warnings.into_iter().find(|warning| warning["code"] == json!("missing-object"))
+    };
+    let warning = missing(&found).expect("a warning");
+    let message = warning["message"].as_str().expect("a message");
+    assert!(message.contains("namespace shop has pods but no Namespace object"), "{message}");
+    outplane(["check", "--strict", &path]).ends(1);
+    let path = file(folder.path(), "whole.yaml", &format!("{namespace}{pod}{policy}"));
+    let found = outplane(["check", &path, "-o", "json"]).ends(0).json();
+    assert_eq!((&found["objects"]["Namespace"], missing(&found)), (&json!(1), None));
+}
+
 #[test]
 fn a_dash_is_standard_input() {
     let policy = b"{apiVersion: outplane.dev/v1alpha1, kind: FilterPolicy, metadata: {name: p}, spec: {default: deny}}";

@@ -145,11 +145,15 @@ fn much_less_out_of_a_pipe_has_to_be_meant_in_the_log() {
         (1..=number).map(pod).collect()
     };
     let piped = |words: &str, number: usize| {
-        let text = format!("{object}{}{}", big_policy("p", 3, 100), pods(number));
+        let (words, end) = words.strip_suffix(" ...").map_or((words, ""), |words| (words, "...\n"));
+        let text = format!("{object}{}{}{end}", big_policy("p", 3, 100), pods(number));
         let line = lab.paths(&format!("apply - --config node.toml {words}"));
         outplane_reading(line.split_whitespace(), text.as_bytes())
     };
-    piped("--no-wait", 9).ends(0);
+    // Nothing is there to compare the first with, and nothing says that it is whole.
+    let refused = piped("--no-wait", 9).ends(1);
+    assert!(refused.err.contains("there is no generation to compare it with"), "{}", refused.err);
+    piped("--no-wait ...", 9).ends(0);
     let refused = piped("--no-wait", 4).ends(1);
     for word in ["generation 1 has 9 Pods, and the input has 4", "--allow-shrink", "nothing was appended"] {
         assert!(refused.err.contains(word), "{word}: {}", refused.err);
@@ -163,7 +167,9 @@ fn much_less_out_of_a_pipe_has_to_be_meant_in_the_log() {
         "{}",
         refused.err
     );
-    piped("--no-wait", 10).ends(0);
+    let refused = piped("--no-wait", 10).ends(1);
+    assert!(refused.err.contains("Pod/default/p10, its last object, is new"), "{}", refused.err);
+    piped("--no-wait ...", 10).ends(0);
     piped("--no-wait --allow-shrink", 1).ends(0);
     // A file is whole.
     let folder = folder();

@@ -416,7 +416,7 @@ fn much_less_out_of_a_pipe_has_to_be_meant() {
     // YAML may have been cut off anywhere: nothing new, and less, looks so. What is new is no part of what there was.
     let run = piped(&["apply", "-"], 9).ends(1);
     assert!(
-        run.out.contains("no rule for it that is not there") && run.out.contains("--allow-shrink"),
+        run.out.contains(" rules there, and no rule that is new") && run.out.contains("--allow-shrink"),
         "{}",
         run.out
     );
@@ -424,13 +424,49 @@ fn much_less_out_of_a_pipe_has_to_be_meant() {
     let cut = outplane_reading([&["apply", "-"], &address[..]].concat(), whole.trim_end().as_bytes()).ends(1);
     assert!((cut.out + &cut.err).contains("the last line of <stdin> is not complete"), "{}", cut.code);
     assert_eq!(held(&switch), before);
-    piped(&["apply", "-"], 11).ends(0);
+    // Neither is a new rule at the end, unless the end is marked.
+    let run = piped(&["apply", "-"], 11).ends(1);
+    assert!(run.out.contains("rule r10 is new there") && run.out.contains("`...`"), "{}", run.out);
+    assert_eq!(held(&switch), before);
+    let marked = big_policy("p", 11, 100) + "...\n";
+    outplane_reading([&["apply", "-"], &address[..]].concat(), marked.as_bytes()).ends(0);
     // A file, and who means it.
     let less = file(folder.path(), "less.yaml", &big_policy("p", 2, 100));
     outplane([&["apply", &less], &address[..]].concat()).ends(0);
     apply(&file(folder.path(), "whole.yaml", &big_policy("p", 10, 100)), &switch);
     piped(&["apply", "-", "--allow-shrink"], 1).ends(0);
     assert_ne!(held(&switch), before);
+}
+
+/// A switch that is new, or has restarted empty, says nothing of what a text may lack.
+#[test]
+fn an_empty_switch_takes_no_text_without_an_end() {
+    let switch = SoftSwitch::start();
+    let folder = folder();
+    let address = ["--address", &switch.address];
+    // Up to the action of a rule, its conditions may be missing.
+    let open = "apiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: p}\nspec:\n  rules:\n    - name: web\n      \
+                action: allow\n";
+    for text in [open.to_owned(), big_policy("p", 4, 100)] {
+        for (words, ends) in
+            [(&["apply", "-"][..], 1), (&["plan", "-"], 0), (&["apply", "-", "--dry-run"], 1)]
+        {
+            let run = outplane_reading([words, &address[..]].concat(), text.as_bytes()).ends(ends);
+            for word in ["the end of the input is not marked", "`...`", "--allow-shrink"] {
+                assert!(run.out.contains(word), "{word}: {}", run.out);
+            }
+        }
+    }
+    let run = outplane(["show", "tables", "--address", &switch.address]);
+    assert!(!run.out.contains("FilterPolicy/p"), "{}", run.out);
+    // Who means it says so: by the marker, the option, or a file.
+    for (words, text) in [
+        (&["apply", "-", "--allow-shrink", "--dry-run"][..], open.to_owned()),
+        (&["apply", "-", "--dry-run"], open.to_owned() + "...\n"),
+        (&["apply", &file(folder.path(), "open.yaml", open)], String::new()),
+    ] {
+        outplane_reading([words, &address[..]].concat(), text.as_bytes()).ends(0);
+    }
 }
 
 #[test]

@@ -461,6 +461,37 @@ fn a_batch_is_a_test_of_the_policies() {
     }
 }
 
+/// Whatever should have written the packets may have failed.
+#[test]
+fn a_batch_without_packets_fails() {
+    for input in [&b""[..], b"\n  \n"] {
+        let run = outplane_reading(["trace", CAMPUS, "--batch"], input).ends(1);
+        assert_eq!(run.out, "");
+        assert!(run.err.contains("there are no packets in standard input"), "{}", run.err);
+    }
+}
+
+/// A frame of VLAN 0 has no VLAN: it enters in no segment of one, whatever its addresses say.
+#[test]
+fn a_stated_vlan_0_gets_no_other() {
+    // A guest's segment has a VLAN: without one it can enter by the uplink alone, in the office's.
+    let guest = ["trace", CAMPUS, "--src", "10.3.0.9", "--dst", "web", "--dport", "443", "--vlan", "0"];
+    let run = outplane(guest).ends(0);
+    assert!(run.out.contains("enters in segment office, by port 5 (uplink)"), "{}", run.out);
+    let said = |src: &str| ["--src", src, "--dst", "web", "--dport", "443"].map(str::to_owned);
+    for way in WAYS {
+        for (src, fate) in [("dns", "drop"), ("10.1.0.9", "allow")] {
+            let words = [&["trace", CAMPUS, "--vlan", "0", "--expect", fate], way].concat();
+            let words = words.into_iter().map(str::to_owned).chain(said(src));
+            outplane(words.collect::<Vec<_>>()).ends(0);
+            let line = format!(
+                "{{\"src\":\"{src}\",\"dst\":\"web\",\"dport\":443,\"vlan\":0,\"expect\":\"{fate}\"}}\n"
+            );
+            outplane_reading([&["trace", CAMPUS, "--batch"], way].concat(), line.as_bytes()).ends(0);
+        }
+    }
+}
+
 #[test]
 fn live_is_what_the_switch_holds() {
     let folder = folder();

@@ -1,5 +1,6 @@
 //! What is allowed and still looks like a mistake.
 
+mod missing;
 mod spoofing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +111,7 @@ fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
     let declared = resolver.declared;
     let mut idle: Vec<(String, Place, Option<&ObjectName>)> = Vec::new();
     let by_namespace = PodIndex::new(intent);
+    missing::find(resolver, intent, &by_namespace);
     for (name, entry) in &declared.network_policies {
         if !by_namespace.selects(&name.namespace, &entry.value.pods) {
             let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);

@@ -8,10 +8,11 @@ use outplane_compiler::program::Program;
 use outplane_compiler::shrink::{self, Shrunk};
 use outplane_compiler::state::{Desired, Installed, policies};
 use outplane_driver_p4runtime::Problem;
+use outplane_intent::changes::{self, Change, Changed};
 use outplane_intent::expectation::Expectations;
-use outplane_intent::loosened::{ends_open, loosened};
+use outplane_intent::loosened::loosened;
 use outplane_intent::model::Intent;
-use outplane_intent::reader::{self, End, Loaded, Sources};
+use outplane_intent::reader::{self, Code, Cut, End, Loaded, Missing, Sources, UNMARKED};
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::generation::{is_placeholder, parsed, states};
@@ -34,8 +35,9 @@ pub(crate) struct Allowed {
     /// everything passes. Says --allow-shrink, too
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Apply input from a pipe that looks as if a part were missing: its last line does not end, or it has much less than
-    /// there was, or YAML that lacks the end of what there was, a default or the conditions of a rule
+    /// Apply input from a pipe that looks as if a part were missing: it has much less than there was, or lacks Namespaces or
+    /// labels that policies go by, or is YAML whose end is not marked by a line `...` and which is new, or lacks the end of
+    /// what there was, a default or the conditions of a rule
     #[arg(long)]
     pub(crate) allow_shrink: bool,
 }
@@ -60,10 +62,11 @@ struct Piped {
     sources: Sources,
     /// Pipes that may have been cut off after a line, by the names of the sources.
     open: Vec<String>,
-    /// The last rule of what they say: policy and rule.
-    last: Option<(String, String)>,
-    /// It lets everything through.
-    is_open: bool,
+    /// The last rule of what each of them says: policy and rule.
+    last: Vec<(String, String)>,
+    expectations: Expectations,
+    /// Objects that policies go by are not there.
+    lacks: Option<String>,
 }
 
 impl Guard {
@@ -85,8 +88,7 @@ impl Guard {
     /// How much a switch has to keep.
     pub(crate) fn keep(&self) -> Option<shrink::Input<'_>> {
         let piped = self.piped.as_ref()?;
-        let last = piped.last.as_ref().map(|(policy, rule)| (policy.as_str(), rule.as_str()));
-        let cut = shrink::Input::Cut { last, open: piped.is_open };
+        let cut = shrink::Input::Cut { last: &piped.last };
         Some(if piped.open.is_empty() { shrink::Input::Whole } else { cut })
     }
 
@@ -133,7 +135,7 @@ impl Guard {
             let Ok(found) = tokio::task::spawn_blocking(compared).await? else { continue };
             return Ok(found.map(less));
         }
-        Ok(None)
+        Ok(piped.unknown().map(less))
     }
 
     /// Of each switch that would lose its last policy by the intent log: why that is refused.
@@ -188,17 +190,22 @@ impl Piped {
         };
         let open: Vec<_> =
             ends().filter(|(_, end)| *end != End::Whole).map(|(file, _)| file.name().to_owned()).collect();
-        let last = open.iter().find_map(|file| {
+        let last = open.iter().filter_map(|file| {
             let (policy, rule) = reader::last_rule(sources, file)?;
             Some((policy.to_owned(), rule.unwrap_or("isolation").to_owned()))
         });
-        let is_open = last.as_ref().is_some_and(|last| open.iter().any(|file| is_open(input, file, last)));
-        let counts = counts(intent, &input.expectations);
-        Self { counts, intent: intent.clone(), sources: sources.clone(), open, last, is_open }
+        let last = last.collect();
+        let counts = counts(intent, &input.expectations, sources);
+        let lacks = lacks(input).next();
+        let (intent, expectations) = (intent.clone(), input.expectations.clone());
+        Self { counts, intent, sources: sources.clone(), open, last, expectations, lacks }
     }
 
-    /// Why the input is refused whatever there was: its end is missing.
+    /// Why the input is refused whatever there was: its end is missing, or what policies go by.
     fn unfinished(&self) -> Option<String> {
+        if let Some(lacks) = &self.lacks {
+            return Some(less(lacks));
+        }
         let pipe = |name: &String| self.sources.files().iter().find(|file| file.name() == name);
         self.open.iter().filter_map(pipe).find_map(|file| {
             let why = match reader::end(file) {
@@ -215,7 +222,7 @@ impl Piped {
 
     /// What there is less of than in a generation.
     fn beside(&self, had: &Loaded, number: u64) -> Option<String> {
-        let counted = shrink::between(&counts(&had.intent, &had.expectations), &self.counts);
+        let counted = shrink::between(&counts(&had.intent, &had.expectations, &had.sources), &self.counts);
         let much = counted.map(|Shrunk { what, before, after }| {
             format!("generation {number} has {before} {what}, and the input has {after}")
         });
@@ -226,31 +233,56 @@ impl Piped {
         let lost = loosened(&had.intent, &self.intent).map(|lost| beside(&lost));
         let cut = || {
             let cut = |file: &String| reader::cut(&had.sources, &self.sources, file);
-            self.open.iter().find_map(cut).map(|cut| beside(&cut))
+            self.open.iter().filter_map(cut).find_map(|cut| self.ends_otherwise(had, &cut))
         };
-        let open = || {
-            let (policy, rule) = self.last.as_ref().filter(|_| self.is_open)?;
-            let is_known = had.sources.rule(policy, rule).is_some();
-            let has_policies = had.sources.objects().any(|object| object.contains("Policy/"));
-            (has_policies && !is_known).then(|| {
-                format!("the input ends with {policy}, rule {rule}, which generation {number} does not have, and which has no condition")
-            })
+        lost.or_else(|| cut().map(|why| beside(&why)))
+    }
+
+    /// There is nothing to compare a text with that has no end of its own.
+    fn unknown(&self) -> Option<String> {
+        let unknown = || format!("{UNMARKED}, and there is no generation to compare it with");
+        (!self.open.is_empty()).then(unknown)
+    }
+
+    /// In words, unless what the last object says is the same, or, of a FilterPolicy, the same from its last rule on.
+    fn ends_otherwise(&self, had: &Loaded, cut: &Cut) -> Option<String> {
+        if cut.what != Missing::Other {
+            return Some(cut.to_string());
+        }
+        let mut found = changes::between(&had.intent, &self.intent);
+        found.extend(changes::between_expectations(&had.expectations, &self.expectations));
+        found.retain(|change| change.object == cut.last);
+        let last = self.sources.last_rule_of(&cut.last);
+        let stayed = had.sources.last_rule_of(&cut.last) == last;
+        let differs = |change: &Change| match &change.rule {
+            Some(rule) => last == Some(rule.as_str()) || !stayed,
+            None => change.change != Changed::Reordered || !stayed,
         };
-        lost.or_else(cut).or_else(open)
+        let change = found.iter().find(|change| differs(change))?;
+        Some(match (&change.rule, change.change) {
+            (Some(rule), Changed::Added) => {
+                format!("{UNMARKED}, and of {}, its last object, rule {rule} is new", cut.last)
+            }
+            (Some(rule), Changed::Removed) => {
+                format!("{UNMARKED}, and of {}, its last object, rule {rule} is gone", cut.last)
+            }
+            _ => cut.to_string(),
+        })
     }
 }
 
-/// Whether the last rule of a text lets everything through, and says so over several lines.
-fn is_open(input: &Input, file: &str, (policy, rule): &(String, String)) -> bool {
-    let text = input.sources.files().iter().find(|source| source.name() == file).map(|source| source.text());
-    let is_block = text.is_some_and(|text| !text.trim_end().ends_with(['}', ']']));
-    let policy = policy.strip_prefix("FilterPolicy/").and_then(|name| input.intent.filters.get(name));
-    is_block && policy.and_then(ends_open).is_some_and(|last| last.name == *rule)
+/// What policies go by that is not in the input, with the cure.
+pub(super) fn lacks(input: &Input) -> impl Iterator<Item = String> {
+    let missing = input.warnings.iter().filter(|warning| warning.code() == Code::MissingObject);
+    missing.map(|warning| match warning.advice() {
+        Some(advice) => format!("{} ({advice})", warning.message()),
+        None => warning.message().to_owned(),
+    })
 }
 
 /// Objects and rules by kind.
-fn counts(intent: &Intent, expectations: &Expectations) -> BTreeMap<String, usize> {
-    let mut counts: BTreeMap<String, usize> = objects(intent, expectations)
+fn counts(intent: &Intent, expectations: &Expectations, sources: &Sources) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> = objects(intent, expectations, sources)
         .into_iter()
         .map(|(kind, number)| (shrink::plural(kind), number))
         .collect();

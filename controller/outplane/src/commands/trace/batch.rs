@@ -18,8 +18,17 @@ struct Bad<'a> {
     line: u64,
 }
 
-/// Answers each line of `input` on `output` and returns how many were bad. Blank lines are ignored, and those that are answered
-/// with nothing.
+/// What there was on the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Conversed {
+    /// Lines that are not blank.
+    pub(super) lines: u64,
+    /// Of these, no packets.
+    pub(super) bad: u64,
+}
+
+/// Answers each line of `input` on `output` and returns how many there were, and how many were bad. Blank lines are ignored, and
+/// those that are answered with nothing.
 ///
 /// The output is flushed whenever the input has no complete line left to read, so that whoever writes one line and
 /// waits for its answer gets it, and whoever writes many is served fast.
@@ -27,9 +36,9 @@ pub(super) fn converse<A: Serialize>(
     input: impl Read,
     mut output: impl Write,
     mut answer: impl FnMut(&[u8]) -> Result<Option<A>, String>,
-) -> io::Result<u64> {
+) -> io::Result<Conversed> {
     let mut lines = Lines { input: BufReader::with_capacity(READ_AHEAD, input), line: Vec::new() };
-    let (mut number, mut bad) = (0, 0);
+    let (mut number, mut found) = (0, Conversed::default());
     loop {
         if !lines.one_is_waiting() {
             output.flush()?;
@@ -43,18 +52,19 @@ pub(super) fn converse<A: Serialize>(
         if line.as_ref().is_ok_and(|text| text.is_empty()) {
             continue;
         }
+        found.lines += 1;
         match line.and_then(&mut answer) {
             Ok(None) => continue,
-            Ok(Some(found)) => serde_json::to_writer(&mut output, &found)?,
+            Ok(Some(answer)) => serde_json::to_writer(&mut output, &answer)?,
             Err(error) => {
-                bad += 1;
+                found.bad += 1;
                 serde_json::to_writer(&mut output, &Bad { error: &error, line: number })?;
             }
         }
         output.write_all(b"\n")?;
     }
     output.flush()?;
-    Ok(bad)
+    Ok(found)
 }
 
 struct Lines<R> {
@@ -127,8 +137,8 @@ mod tests {
 
     fn run(input: &[u8]) -> (String, u64) {
         let mut output = Vec::new();
-        let bad = converse(input, &mut output, echo).unwrap();
-        (String::from_utf8(output).unwrap(), bad)
+        let found = converse(input, &mut output, echo).unwrap();
+        (String::from_utf8(output).unwrap(), found.bad)
     }
 
     #[test]

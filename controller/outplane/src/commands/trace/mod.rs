@@ -10,7 +10,7 @@ mod report;
 use std::cell::Cell;
 use std::io::BufWriter;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use outplane_intent::described::{
     EtherType, Fate, LlcSpec, Mac, PacketSpec, PortSpec, Protocol, Side, Snap, TagSpec, TcpFlags,
@@ -293,7 +293,9 @@ fn converse(intent: &Intent, judge: &Judge<'_>) -> anyhow::Result<Exit> {
     };
     let output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     match batch::converse(std::io::stdin().lock(), output, answer) {
-        Ok(0) if unexpected.get() == 0 => Ok(Exit::Done),
+        // Nothing was asked, so nothing is as it should be either: what should have written it may have failed.
+        Ok(batch::Conversed { lines: 0, .. }) => bail!("there are no packets in standard input"),
+        Ok(batch::Conversed { bad: 0, .. }) if unexpected.get() == 0 => Ok(Exit::Done),
         Ok(_) => Ok(Exit::Failed),
         // Whoever asked has gone.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),

@@ -81,6 +81,15 @@ impl Whole {
         Self { loaded, desired }
     }
 
+    /// Whether a text is refused where neither the log nor any switch has something to compare it with.
+    fn refused_alone(text: &str) -> bool {
+        let input = piped(read(text).expect("it is read"));
+        let guard = Guard::new(&input, Allowed::default());
+        let by_log = guard.piped.as_ref().and_then(Piped::unknown).is_some();
+        let by_switch = |state| guard.of_switch(&Installed::default(), state).is_some();
+        guard.of_input().is_some() || by_log && desired(&input).values().all(by_switch)
+    }
+
     /// None: the reader refuses it, or it says the same.
     fn fate(&self, text: &str) -> Option<Fate> {
         let loaded = read(text)?;
@@ -118,6 +127,7 @@ fn no_stream_that_was_cut_off_is_applied_over_the_whole_one() {
             let Some(cut) = text.get(..at) else { continue };
             let Some(fate) = whole.fate(cut) else { continue };
             read += 1;
+            assert!(Whole::refused_alone(cut), "nothing is there, and {folder} is taken up to byte {at}");
             let end: String = cut.chars().rev().take(200).collect::<Vec<_>>().into_iter().rev().collect();
             assert!(fate.by_log.is_some(), "the log takes {folder} up to byte {at}:\n{end}");
             // A switch says rules alone: of those of the last one that allow less, it may not see that they do.
@@ -159,7 +169,7 @@ fn what_is_lost_beside_a_change_is_refused() {
                 "p",
                 "  default: deny\n  rules:\n    - name: ssh\n      action: deny\n    - name: web\n      action: allow\n",
             ),
-            "lost",
+            "FilterPolicy/p",
         ),
         (
             "ports",
@@ -177,12 +187,10 @@ fn what_is_lost_beside_a_change_is_refused() {
     }
     // Nothing was there behind the new rule, so that its conditions may be what is missing.
     let after = policy("p", &format!("  default: deny\n{RULES}    - name: new\n      action: allow\n"));
-    for why in refused(&before, &after) {
-        assert!(
-            why.as_ref().is_some_and(|why| why.contains("rule new") && why.contains("no condition")),
-            "{why:?}"
-        );
-    }
+    let [by_log, by_switch] = refused(&before, &after).map(Option::unwrap_or_default);
+    assert!(by_log.contains("rule new is new") && by_log.contains("last line `...`"), "{by_log}");
+    // A switch sees first that no packet reaches the default behind it.
+    assert!(by_switch.contains("no packet reaches it"), "{by_switch}");
 }
 
 #[test]
@@ -202,6 +210,74 @@ fn other_changes_are_applied() {
     ] {
         assert_eq!(refused(&before, &after), [None, None], "{after}");
     }
+}
+
+/// A marked end is one, and a comment behind it, or `---`, is not.
+#[test]
+fn the_end_may_be_marked() {
+    let text = policy("p", RULES);
+    for (end, refused) in [
+        ("...\n", false),
+        ("...", false),
+        ("...\r\n\n", false),
+        ("---\n", true),
+        ("# ...\n", true),
+        ("", true),
+    ] {
+        assert_eq!(Whole::refused_alone(&format!("{text}{end}")), refused, "{end:?}");
+    }
+    // What is new at the end may be half of it, whether or not it has a condition.
+    let rule = "    - name: new\n      action: allow\n      from: [10.7.0.0/16]\n";
+    let new = format!("---\n{}", policy("q", &format!("  rules:\n{rule}")).replace(SWITCH, ""));
+    for after in [format!("{text}{rule}"), format!("{text}{new}")] {
+        for why in refused(&text, &after) {
+            assert!(why.is_some_and(|why| why.contains("is not marked") && why.contains("new")), "{after}");
+        }
+        assert_eq!(refused(&text, &format!("{after}...\n")), [None, None], "{after}");
+    }
+    // Rules that stood behind the last one, whatever has changed before it.
+    let more = format!("{text}{rule}");
+    for why in refused(&more, &text.replace("port: 80", "port: 81")) {
+        assert!(why.is_some_and(|why| why.contains("rule")));
+    }
+}
+
+/// The log counts Namespaces that are there, not those that pods name.
+#[test]
+fn a_dump_without_its_namespaces_is_refused() {
+    let namespace = |name: &str| {
+        format!("- {{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{env: dev}}}}}}\n")
+    };
+    let pod = |name: &str| {
+        format!(
+            "- {{apiVersion: v1, kind: Pod, metadata: {{name: a, namespace: {name}}}, status: {{podIP: 10.0.0.{}}}}}\n",
+            name.len()
+        )
+    };
+    let names = ["a", "bb", "ccc", "dddd"];
+    let policy = |selector: &str| {
+        format!(
+            "- {{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: a}}, spec: \
+             {{podSelector: {{}}, ingress: [{{from: [{{namespaceSelector: {selector}}}]}}]}}}}\n"
+        )
+    };
+    let list = |items: String| format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata: {{}}\n");
+    let pods: String = names.map(pod).concat();
+    let labels = policy("{matchExpressions: [{key: env, operator: NotIn, values: [dev]}]}");
+    let text = list(names.map(namespace).concat() + &pods + &labels);
+    let whole = Whole::new(&text);
+    let less = whole.fate(&list(pods.clone() + &labels)).expect("it says something else");
+    for why in [less.by_log, less.by_switch] {
+        let why = why.expect("it is refused");
+        for word in ["a, bb, ccc and 1 more", "NetworkPolicy/a/p", "kubectl get namespaces", "--allow-shrink"]
+        {
+            assert!(why.contains(word), "{word}: {why}");
+        }
+    }
+    // One that goes by no labels of theirs: a count of what was in the input.
+    let whole = Whole::new(&list(names.map(namespace).concat() + &pods + &policy("{}")));
+    let less = whole.fate(&list(pods + &policy("{}"))).expect("labels are gone");
+    assert!(less.by_log.is_some_and(|why| why.contains("4 Namespaces, and the input has 0")));
 }
 
 /// JSON ends itself, as does a list with its `kind` at the end: part of one is not read, and one that says less is meant.
