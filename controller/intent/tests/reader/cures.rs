@@ -146,7 +146,7 @@ fn what_policies_go_by_and_is_missing_is_told() {
     let deny = "ingress: [{action: Deny, from: [{namespaces: {}}]}]";
     let to_nodes = "egress: [{action: Deny, to: [{nodes: {}}]}]";
     let name = "kubernetes.io/metadata.name";
-    let named =
+    let by_port =
         "ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{destinationNamedPort: http}]}]";
     let labelled = ", labels: {app: a}";
     let of_pods = "{pods: {podSelector: {matchLabels: {app: a}}}}";
@@ -162,12 +162,12 @@ fn what_policies_go_by_and_is_missing_is_told() {
         (pod("", "nodeName: n1") + node + &cluster(all, to_nodes), None),
         (pod("", "") + &cluster(of_pods, deny), Some("no pod has any label")),
         (pod(labelled, "") + &cluster(of_pods, deny), None),
-        (pod("", "") + &cluster(all, named), Some("no pod has a name for a port")),
-        (pod("", port) + &cluster(all, named), None),
+        (pod("", "") + &cluster(all, by_port), Some("no pod has a name for a port")),
+        (pod("", port) + &cluster(all, by_port), None),
     ] {
         let loaded = read(&text);
         let found = loaded.warnings.iter().filter(|warning| warning.code() == Code::MissingObject);
-        let found: Vec<&str> = found.map(|warning| warning.message()).collect();
+        let found: Vec<&str> = found.map(Diagnostic::message).collect();
         match told {
             Some(told) => assert!(found.len() == 1 && found[0].contains(told), "{text}: {found:?}"),
             None => assert!(found.is_empty(), "{text}: {found:?}"),
