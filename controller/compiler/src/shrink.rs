@@ -177,14 +177,14 @@ pub fn of_switch(
 fn ends_otherwise((policy, rule): &(String, String), changes: &RuleChanges) -> Option<Less> {
     let of_ours = policy.starts_with("FilterPolicy/");
     changes.rules.iter().filter(|change| change.policy == *policy).find_map(|found| {
-        let changed = found.rule.as_deref()?;
+        let named = found.rule.as_deref()?;
         let differs = match found.change {
-            RuleChanged::Added | RuleChanged::Changed => !of_ours || changed == rule,
+            RuleChanged::Added | RuleChanged::Changed => !of_ours || named == rule,
             // Behind its default nothing stood.
             RuleChanged::Removed => !of_ours || rule != DEFAULT,
             RuleChanged::Reordered | RuleChanged::Rewritten => false,
         };
-        let (policy, rule) = (policy.clone(), changed.to_owned());
+        let (policy, rule) = (policy.clone(), named.to_owned());
         differs.then_some(Less::Last { policy, rule, change: found.change })
     })
 }

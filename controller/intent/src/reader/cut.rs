@@ -117,7 +117,7 @@ pub fn cut(before: &Sources, after: &Sources, file: &str) -> Option<Cut> {
     match compared(new_root, old_root) {
         Left::Part => found(Missing::Part),
         left => match behind() {
-            Some(lost) => found(Missing::Behind(lost)),
+            Some(gone) => found(Missing::Behind(gone)),
             None if left == Left::All => None,
             None => found(Missing::Other),
         },
