@@ -296,8 +296,10 @@ impl Degradation {
         let slow: Vec<_> =
             found.iter().map(|column| column.node).take(minority(self.receivers.len())).collect();
         let judges: Vec<_> = fresh.iter().filter(|(receiver, _)| !slow.contains(receiver)).collect();
-        found.extend(self.rows_of(&judges));
-        found.extend(self.paths(&fresh, &found));
+        let senders = self.rows_of(&judges);
+        let (senders, excused) = self.excuse(senders);
+        found.extend(senders);
+        found.extend(self.paths(&fresh, &found, &excused));
         self.mark(now, found)
     }
 
@@ -329,8 +331,20 @@ impl Degradation {
         columns.into_iter().map(column).collect()
     }
 
-    /// Senders that are slow, the worst first.
-    fn rows_of(&self, judges: &[&(u32, BTreeMap<u32, Row>)]) -> Vec<Found> {
+    /// Late is who comes after the first: where most senders come late now and then, and first otherwise, it is the load of
+    /// the machines and nobody's fault. Those that are left, and those that are excused.
+    fn excuse(&self, senders: Vec<(bool, Found)>) -> (Vec<Found>, Vec<u32>) {
+        let late = senders.iter().filter(|(seldom, _)| *seldom).count();
+        let excuses = late * 2 > self.senders.len();
+        let (excused, left): (Vec<_>, Vec<_>) =
+            senders.into_iter().partition(|(seldom, _)| *seldom && excuses);
+        let found = left.into_iter().map(|(_, found)| found).collect();
+        (found, excused.into_iter().map(|(_, found)| found.node).collect())
+    }
+
+    /// Senders that are slow, the worst first, each with whether it is late now and then only: half of its copies are in
+    /// time, and none is missing.
+    fn rows_of(&self, judges: &[&(u32, BTreeMap<u32, Row>)]) -> Vec<(bool, Found)> {
         let mut rows: Vec<_> = self
             .senders
             .iter()
@@ -355,19 +369,22 @@ impl Degradation {
         let row = |(bad, worst, lost, late, node, hard)| {
             let (come, how) = self.words(late, worst, lost);
             let reason = format!("its copies {come} at {bad} of {} receivers: {how}", judges.len());
-            Found { node, of: Fault::Sender, hard, reason }
+            let seldom = worst <= self.config.late_ms.saturating_mul(1000)
+                && lost <= u64::from(self.config.missing_percent);
+            (seldom, Found { node, of: Fault::Sender, hard, reason })
         };
         rows.into_iter().map(row).collect()
     }
 
     /// Senders whose copies this receiver lacks or gets late, though nothing is wrong with either of them.
-    fn paths(&self, fresh: &[(u32, BTreeMap<u32, Row>)], found: &[Found]) -> Vec<Found> {
+    fn paths(&self, fresh: &[(u32, BTreeMap<u32, Row>)], found: &[Found], excused: &[u32]) -> Vec<Found> {
         let own = fresh.iter().find(|(receiver, _)| Some(*receiver) == self.me);
         let Some((me, rows)) = own.filter(|(me, _)| found.iter().all(|found| found.node != *me)) else {
             return Vec::new();
         };
         let rows = rows.values().filter(|row| self.is_bad(row) && row.sender != *me);
         let rows = rows.filter(|row| found.iter().all(|found| found.node != row.sender));
+        let rows = rows.filter(|row| !excused.contains(&row.sender));
         let path = |row: &Row| {
             let (come, how) = self.words(row.late, row.median_us, missing_percent(row));
             let reason = format!("its copies {come} here: {how}; others get them in time");

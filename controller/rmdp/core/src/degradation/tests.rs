@@ -253,3 +253,33 @@ fn the_words_say_what_was_measured() {
     let lost = "its copies do not come at 3 of 3 receivers: 100 % of the last 50 tasks' are missing";
     assert_eq!(reason(&[FINE, None, FINE, FINE]), lost);
 }
+
+/// On machines that have too much to do each of two is late now and then, and the other then.
+#[test]
+fn where_most_are_late_now_and_then_nobody_is() {
+    let config = config(2, 3);
+    let one: Vec<u32> = (0..20).map(|task| if task % 3 == 0 { 9000 } else { 0 }).collect();
+    let other: Vec<u32> = (0..20).map(|task| if task % 3 == 1 { 9000 } else { 0 }).collect();
+    let seen = |lateness: [&[u32]; 2]| Copies {
+        tasks: 20,
+        senders: (1..)
+            .zip(lateness)
+            .map(|(sender, late)| SenderCopies { sender, copies: 20, lateness_us: late.to_vec() })
+            .collect(),
+    };
+    let told = |lateness: [&[u32]; 2]| {
+        let (mut here, mut there) = (Degradation::new("c1", &config), Degradation::new("c2", &config));
+        for _ in 0..3 {
+            here.observe(at(0), &seen(lateness));
+            there.observe(at(0), &seen(lateness));
+        }
+        here.heard(at(0), 12, &there.rows(at(0)));
+        here.heard(at(0), 13, &there.rows(at(0)));
+        here.judge(at(1)).into_iter().map(|change| (change.sender, change.of)).collect::<Vec<_>>()
+    };
+    assert_eq!(told([&one, &other]), []);
+    // One alone is.
+    assert_eq!(told([&one, &[0; 20]]), [(1, Fault::Sender)]);
+    // And who is late by half of its copies is, whatever the other does now and then.
+    assert_eq!(told([&one, &[9000; 20]]).len(), 2);
+}
