@@ -336,10 +336,10 @@ impl Degradation {
     fn excuse(&self, senders: Vec<(bool, Found)>) -> (Vec<Found>, Vec<u32>) {
         let late = senders.iter().filter(|(seldom, _)| *seldom).count();
         let excuses = late * 2 > self.senders.len();
-        let (excused, left): (Vec<_>, Vec<_>) =
+        let (noise, left): (Vec<_>, Vec<_>) =
             senders.into_iter().partition(|(seldom, _)| *seldom && excuses);
         let found = left.into_iter().map(|(_, found)| found).collect();
-        (found, excused.into_iter().map(|(_, found)| found.node).collect())
+        (found, noise.into_iter().map(|(_, found)| found.node).collect())
     }
 
     /// Senders that are slow, the worst first, each with whether it is late now and then only: half of its copies are in

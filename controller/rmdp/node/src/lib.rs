@@ -44,6 +44,7 @@ pub mod hinter;
 pub mod http;
 pub mod intents;
 pub mod life;
+pub mod lines;
 pub mod metrics;
 pub mod network;
 pub mod notify;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Network, Object};
 use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_store::Error as StoreError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -138,12 +139,56 @@ impl Look {
 const CURE: &str =
     "`outplane store recover` makes it one that nodes and switches can go on with (docs/operations.md)";
 
+/// What is looked at, of which a warning stands while it is wrong.
+const NETWORK: &str = "network";
+const VERSIONING: &str = "versioning";
+
+fn tell(objects: &Objects, of: &'static str, why: Option<String>) {
+    if objects.warn(of, why.clone())
+        && let Some(why) = why
+    {
+        tracing::error!(alert = true, "{why}");
+    }
+}
+
+/// Whether somebody has given the bucket versions since this node's start, which refuses such a one.
+async fn look_at_versioning(objects: &Objects) {
+    match objects.store().refuse_versioned().await {
+        Ok(()) => tell(objects, VERSIONING, None),
+        Err(error @ StoreError::Versioned { .. }) => tell(
+            objects,
+            VERSIONING,
+            Some(format!("{error}; claims may be given twice from now on, and nodes that start refuse it")),
+        ),
+        // As it was.
+        Err(_) => {}
+    }
+}
+
 /// Whether the store is another network's, or has gone back to a time before this start.
 async fn look(objects: &Objects, is: &Identity, closely: bool) -> Result<Look, Error> {
     let Identity { network, epoch, nonce } = is;
-    match objects.get(&Key::Network).await? {
-        Some(Object::Network(now)) if now.network == *network => {}
-        Some(Object::Network(now)) => {
+    let said = match objects.get(&Key::Network).await {
+        // Who works goes on; who starts cannot.
+        Err(Error::Object(error)) => {
+            tell(
+                objects,
+                NETWORK,
+                Some(format!(
+                    "the store's network cannot be read: {error}; nodes that start wait for it: {CURE}"
+                )),
+            );
+            None
+        }
+        said => {
+            tell(objects, NETWORK, None);
+            Some(said?)
+        }
+    };
+    match said {
+        None => {}
+        Some(Some(Object::Network(now))) if now.network == *network => {}
+        Some(Some(Object::Network(now))) => {
             let now = now.network;
             if recovered(objects, now, *network).await? {
                 return Ok(Look::Recovered(now));
@@ -153,7 +198,7 @@ async fn look(objects: &Objects, is: &Identity, closely: bool) -> Result<Look, E
                  endpoint lead to another store? {CURE}; or restart all nodes, if switches have forgotten the old network's fences"
             )));
         }
-        _ => {
+        Some(_) => {
             return Ok(Look::ours(format!(
                 "the store says no network any more, and this node is of network {network}: was the bucket emptied, or restored \
                  from a backup? {CURE}"
@@ -272,6 +317,9 @@ pub(crate) async fn watch(objects: Objects, is: Identity, joins: CancellationTok
         sleep(if suspected { AGAIN } else { LOOK }).await;
         // Without an answer everything stays as it is: the store is away, or not what it was, as before.
         let closely = number % CLOSELY == 0;
+        if closely {
+            look_at_versioning(&looks).await;
+        }
         let Ok(found) = look(&looks, &is, closely).await else { continue };
         // What was found closely is looked at closely again.
         let same = matches!(found, Look::Same);

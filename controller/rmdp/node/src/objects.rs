@@ -15,6 +15,7 @@ use outplane_rmdp_store::{Created, Error as StoreError, Store};
 use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
+use crate::lines;
 use crate::refusals::{Refusals, Right};
 use crate::strangers::Strangers;
 
@@ -32,6 +33,10 @@ pub struct Objects {
     /// Why nothing is asked now: see [`crate::network`].
     shut: Arc<RwLock<Option<Shut>>>,
     pulse: Arc<Mutex<Pulse>>,
+    /// For people: texts are lines.
+    in_lines: bool,
+    /// What is wrong with the store although it is used, by what was looked at.
+    warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
     /// Of each log, the highest number that was seen and could be read, and a hash of what it was.
     newest: Arc<Mutex<BTreeMap<Prefix, (u64, u64)>>>,
 }
@@ -51,9 +56,25 @@ pub struct Pulse {
     pub answered: Option<Duration>,
     /// Why a request has failed since then, if one has.
     pub fault: Option<String>,
+    /// Since when writes have had no answer, or none that is one; None: the last one had.
+    pub untaken: Option<Untaken>,
     /// Why it is taken for one that is away, whatever it answers: it is not this network's, or has gone back.
     pub shut: Option<String>,
 }
+
+/// Writes that the store has neither taken nor refused, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untaken {
+    /// The first of them, on the clock of [`clock::now`].
+    pub since: Duration,
+    /// The last of them.
+    pub last: Duration,
+    /// Why that one was not.
+    pub why: String,
+}
+
+/// Writes without an answer that are further apart are not one outage.
+const APART: Duration = Duration::from_mins(1);
 
 /// Part of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,8 +106,30 @@ impl Objects {
             refusals: Refusals::default(),
             shut: Arc::default(),
             pulse: Arc::default(),
+            in_lines: false,
+            warnings: Arc::default(),
             newest: Arc::default(),
         }
+    }
+
+    /// The same for people: what stands in objects of others is one line each, policies and configurations apart.
+    #[must_use]
+    pub fn in_lines(self) -> Self {
+        Self { in_lines: true, ..self }
+    }
+
+    /// What is wrong with the store although it is used, by what was looked at; None: nothing. Whether it is new.
+    pub(crate) fn warn(&self, of: &'static str, why: Option<String>) -> bool {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            None => warnings.remove(of).is_some(),
+            Some(why) => warnings.insert(of, why.clone()).is_none_or(|before| before != why),
+        }
+    }
+
+    /// All of that.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// The same store, whatever is wrong with it.
@@ -133,11 +176,39 @@ impl Objects {
     /// Remembers what an answer says of the store.
     fn felt<T>(&self, right: Right, path: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         self.refusals.felt(right, path, &answer);
+        let (now, mut pulse) = (clock::now(), self.lock());
         match &answer {
-            Ok(_) => *self.lock() = Pulse { answered: Some(clock::now()), ..Pulse::default() },
-            Err(error) => self.lock().fault = Some(error.to_string()),
+            Ok(_) => {
+                // That it can be read does not say that it takes anything.
+                let untaken = if right == Right::Write { None } else { pulse.untaken.take() };
+                *pulse = Pulse { answered: Some(now), untaken, ..Pulse::default() };
+            }
+            Err(error) => {
+                pulse.fault = Some(error.to_string());
+                if right == Right::Write
+                    && matches!(error, StoreError::Unavailable { .. } | StoreError::Unknown { .. })
+                {
+                    let before = pulse.untaken.take();
+                    let before = before.filter(|before| now.saturating_sub(before.last) < APART);
+                    let since = before.map_or(now, |before| before.since);
+                    pulse.untaken = Some(Untaken { since, last: now, why: error.to_string() });
+                }
+            }
         }
+        drop(pulse);
         answer
+    }
+
+    /// The same of a write; one that has met what was there has written nothing, and says no more than a read.
+    fn felt_write<T>(
+        &self,
+        path: &str,
+        answer: Result<T, StoreError>,
+        wrote: fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        let right =
+            if answer.as_ref().is_ok_and(|answer| !wrote(answer)) { Right::Read } else { Right::Write };
+        self.felt(right, path, answer)
     }
 
     /// The client.
@@ -158,7 +229,7 @@ impl Objects {
         let object = Object::decode(key, &bytes)?;
         // Garbage may be taken away again, and the log is none the worse.
         self.saw(key, &bytes);
-        Ok(Some(object))
+        Ok(Some(if self.in_lines { lines::object(key, object, &bytes) } else { object }))
     }
 
     fn saw(&self, key: &Key, bytes: &[u8]) {
@@ -233,7 +304,8 @@ impl Objects {
         self.is_open()?;
         object.stamp(clock::unix_millis());
         let (path, bytes) = (key.path(), Bytes::from(object.encode()));
-        match self.felt(Right::Write, &path, Box::pin(self.store.create(&path, bytes.clone())).await) {
+        let created = Box::pin(self.store.create(&path, bytes.clone())).await;
+        match self.felt_write(&path, created, |created| *created == Created::Ours) {
             // What is there is too large to be ours.
             Err(StoreError::TooLarge { .. }) => Ok(false),
             created => {
@@ -274,7 +346,7 @@ impl Objects {
         object.stamp(clock::unix_millis());
         let path = key.path();
         let replaced = Box::pin(self.store.replace(&path, object.encode().into(), tag)).await;
-        Ok(self.felt(Right::Write, &path, replaced)?)
+        Ok(self.felt_write(&path, replaced, Option::is_some)?)
     }
 
     /// The bytes of a desired state.
@@ -302,14 +374,15 @@ impl Objects {
         object.stamp(clock::unix_millis());
         let path = key.path();
         let ensured = Box::pin(self.store.ensure(&path, object.encode().into())).await;
-        Ok(self.felt(Right::Write, &path, ensured)?)
+        Ok(self.felt_write(&path, ensured, |ours| *ours)?)
     }
 
     /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
     pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
         self.is_open()?;
         let path = Key::Blob(digest).path();
-        Ok(self.felt(Right::Write, &path, Box::pin(self.store.ensure(&path, blob)).await)?)
+        let ensured = Box::pin(self.store.ensure(&path, blob)).await;
+        Ok(self.felt_write(&path, ensured, |ours| *ours)?)
     }
 
     /// Whether something is there, whether it can be read or not.
@@ -332,12 +405,17 @@ impl Objects {
     /// A page of keys after a path, in order. Every listing is read by this. A key that is not in it may be there all the
     /// same.
     pub async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, Error> {
+        self.list_at(prefix, after, false).await
+    }
+
+    /// Ages are by this machine's clock, or by the store's as far as its answers say what time it is.
+    async fn list_at(&self, prefix: &Prefix, after: Option<&str>, by_store: bool) -> Result<Page, Error> {
         self.is_open()?;
         let path = prefix.path();
         let page = self.felt(Right::Read, &path, Box::pin(self.store.list(&path, after, PAGE)).await)?;
         let next = page.entries.last().filter(|_| page.truncated).map(|last| last.key.clone());
         let (mut strangers, mut example) = (0, None);
-        let now = SystemTime::now();
+        let now = if by_store { self.now_of_store() } else { SystemTime::now() };
         let mut keys = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
             if let Ok(key) = Key::parse(&entry.key) {
@@ -352,17 +430,25 @@ impl Objects {
         Ok(Page { keys, next })
     }
 
+    /// What time it is for the store, as far as it says so.
+    fn now_of_store(&self) -> SystemTime {
+        let (now, ahead) = (SystemTime::now(), self.store.clock_ahead().unwrap_or(0));
+        let by = Duration::from_millis(ahead.unsigned_abs());
+        let theirs = if ahead < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        theirs.unwrap_or(now)
+    }
+
     /// All keys under a prefix, at most `limit`; whether that is all of them.
     pub async fn list_all(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Key>, bool), Error> {
         let (keys, all) = self.list_aged(prefix, limit).await?;
         Ok((keys.into_iter().map(|listed| listed.key).collect(), all))
     }
 
-    /// The same, with how long ago the store took each.
+    /// The same, with how long ago the store took each, by its own clock.
     pub async fn list_aged(&self, prefix: &Prefix, limit: usize) -> Result<(Vec<Listed>, bool), Error> {
         let (mut keys, mut after) = (Vec::new(), None);
         loop {
-            let page = self.list(prefix, after.as_deref()).await?;
+            let page = self.list_at(prefix, after.as_deref(), true).await?;
             keys.extend(page.keys);
             if keys.len() > limit {
                 keys.truncate(limit);

@@ -12,6 +12,9 @@ use crate::clock;
 /// A refusal that has not come again for so long is taken for over, where nothing of its kind was tried and taken since.
 const OVER: Duration = Duration::from_mins(5);
 
+/// The same of a store that is full: room comes for everybody at once, and another may have done meanwhile what was refused.
+const ROOM: Duration = Duration::from_secs(30);
+
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
@@ -41,17 +44,41 @@ pub struct Refusal {
     pub right: Right,
     /// `c/`, or a key that has none.
     pub prefix: String,
+    /// The store's code: what has the same is one trouble.
+    pub code: String,
     /// The first answer, in words.
     pub why: String,
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "may not {} {}: {}", self.right.word(), self.prefix, self.why)
+/// Refusals in words, one for each code: under which prefixes, and why it was so the first time.
+pub fn words(refusals: &[Refusal]) -> BTreeMap<&str, String> {
+    let mut by_code: BTreeMap<&str, Vec<&Refusal>> = BTreeMap::new();
+    for refusal in refusals {
+        by_code.entry(&refusal.code).or_default().push(refusal);
     }
+    let of = |refusals: Vec<&Refusal>| {
+        let rights = [Right::Read, Right::Write, Right::Delete].into_iter().filter_map(|right| {
+            let under = refusals.iter().filter(|refusal| refusal.right == right);
+            let under: Vec<&str> = under.map(|refusal| refusal.prefix.as_str()).collect();
+            (!under.is_empty()).then(|| format!("{} {}", right.word(), under.join(", ")))
+        });
+        let rights: Vec<String> = rights.collect();
+        let why = refusals.last().map_or("", |refusal| refusal.why.as_str());
+        format!("may not {}: {why}", rights.join(", nor "))
+    };
+    by_code.into_iter().map(|(code, refusals)| (code, of(refusals))).collect()
 }
 
-type Refused = BTreeMap<(Right, String), (String, Duration)>;
+/// What was said, and when it was said last.
+#[derive(Debug)]
+struct Said {
+    code: String,
+    why: String,
+    over: Duration,
+    last: Duration,
+}
+
+type Refused = BTreeMap<(Right, String), Said>;
 
 /// What was refused. Bounded by the prefixes of the layout. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -72,24 +99,40 @@ impl Refusals {
                 }
             }
             // Credentials that are wrong altogether are a store that is away.
-            Err(error) if error.lacks_right() => {
-                let (why, now) = (error.to_string(), clock::now());
+            Err(error) => {
+                let Some(code) = error.refusal() else { return };
+                let now = clock::now();
+                let over = if matches!(error, StoreError::Full { .. }) { ROOM } else { OVER };
                 let mut refused = self.lock();
-                refused.entry((right, prefix(path))).or_insert((why, now)).1 = now;
+                let said = refused.entry((right, prefix(path))).or_insert_with(|| Said {
+                    code: code.to_owned(),
+                    why: error.to_string(),
+                    over,
+                    last: now,
+                });
+                if said.code != code {
+                    (said.code, said.why, said.over) = (code.to_owned(), error.to_string(), over);
+                }
+                said.last = now;
             }
-            Err(_) => {}
         }
+    }
+
+    /// After an outage in which everything was refused: what still is, is refused again.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
     }
 
     /// Those that stand.
     pub fn all(&self) -> Vec<Refusal> {
         let now = clock::now();
         let mut refused = self.lock();
-        refused.retain(|_, (_, last)| now.saturating_sub(*last) < OVER);
-        let refusal = |((right, prefix), (why, _)): (&(Right, String), &(String, Duration))| Refusal {
+        refused.retain(|_, said| now.saturating_sub(said.last) < said.over);
+        let refusal = |((right, prefix), said): (&(Right, String), &Said)| Refusal {
             right: *right,
             prefix: prefix.clone(),
-            why: why.clone(),
+            code: said.code.clone(),
+            why: said.why.clone(),
         };
         refused.iter().map(refusal).collect()
     }
@@ -114,6 +157,24 @@ mod tests {
         })
     }
 
+    /// A store that is full refuses under each prefix, and that is one trouble.
+    #[test]
+    fn what_has_one_code_is_told_once() {
+        let refusals = Refusals::default();
+        for path in ["c/1/000001", "n/c1", "network"] {
+            refusals.felt(Right::Write, path, &denied("QuotaExceeded"));
+        }
+        refusals.felt(Right::Read, "i/7", &denied("QuotaExceeded"));
+        refusals.felt(Right::Delete, "q/7", &denied("AccessDenied"));
+        let all = refusals.all();
+        let words = words(&all);
+        assert_eq!(words.len(), 2, "{words:?}");
+        let text = &words["QuotaExceeded"];
+        assert!(text.starts_with("may not read i/, nor write c/, n/, network: store http://s: "), "{text}");
+        refusals.forget();
+        assert_eq!(refusals.all(), []);
+    }
+
     #[test]
     fn a_refusal_stands_until_the_same_is_taken() {
         let refusals = Refusals::default();
@@ -123,11 +184,8 @@ mod tests {
         refusals.felt(Right::Write, "d/1", &Ok(()));
         let all = refusals.all();
         assert_eq!(all.len(), 1);
-        assert!(
-            all[0].to_string().starts_with("may not write c/: store http://s: create c/1/"),
-            "{}",
-            all[0]
-        );
+        let text = &words(&all)["AccessDenied"];
+        assert!(text.starts_with("may not write c/: store http://s: create c/1/"), "{text}");
         refusals.felt(Right::Write, "c/3/000001", &Ok(()));
         assert_eq!(refusals.all(), []);
         refusals.felt(Right::Read, "network", &denied("SignatureDoesNotMatch"));

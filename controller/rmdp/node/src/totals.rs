@@ -39,9 +39,11 @@ const AT_ONCE: usize = 8;
 /// What beginning may take: a change does not wait longer for its counters.
 const BEGIN: Duration = Duration::from_millis(200);
 /// What we have written ourselves is taken for what is there for so long.
-const OURS: Duration = Duration::from_mins(3);
+const OURS: Duration = Duration::from_mins(1);
 /// Totals that do not change are written all the same: they are swept when nobody has for a day.
 const REWRITE_MS: u64 = 3_600_000;
+/// Clocks of controllers differ by so much.
+const CLOCKS_MS: u64 = 10_000;
 /// How often totals are swept.
 const SWEEP: Duration = Duration::from_hours(1);
 /// Most switches whose totals are in memory.
@@ -363,7 +365,11 @@ impl Accounts {
 
 /// Why an object with totals is not read, and the cure.
 pub fn unreadable(fault: &ObjectError) -> String {
-    format!("{fault}; delete the object, and the rules are counted from then on")
+    format!(
+        "{fault}; delete the object, and the rules are counted anew within {} s and a look at the switch: from what their entries \
+         have counted since they were installed",
+        OURS.as_secs()
+    )
 }
 
 /// What came of a reading.
@@ -392,7 +398,9 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
             "entries count less than before; they add nothing until they have passed it"
         );
     }
-    if !differs && read_ms.saturating_sub(before.read_ms) < REWRITE_MS {
+    // What was read in the future was read by a clock that was ahead: it is put right at once.
+    let is_future = before.read_ms > read_ms.saturating_add(CLOCKS_MS);
+    if !differs && !is_future && read_ms.saturating_sub(before.read_ms) < REWRITE_MS {
         return Outcome::Same;
     }
     totals.number = before.number.saturating_add(1);
@@ -401,6 +409,7 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
     if before.number == 0 {
         totals.since_ms = read_ms;
     }
+    totals.since_ms = totals.since_ms.min(read_ms);
     let bytes = Object::Totals(totals.clone()).encode().len();
     if bytes > MAX_TOTALS {
         tracing::warn!(switch = totals.switch, bytes, "the totals of its rules are too many to be kept");

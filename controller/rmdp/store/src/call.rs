@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::endpoint::{Endpoint, Tried, pick};
+use crate::skew::Skew;
 use crate::trouble::{Trouble, sort};
 use crate::{Error, RequestCounts, Settings};
 
@@ -52,13 +54,14 @@ pub(crate) struct Shared {
     waited: AtomicU64,
     /// The store compares tags without their quotes.
     pub(crate) bare_tags: AtomicBool,
+    pub(crate) skew: Arc<Skew>,
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(settings: Settings, endpoints: Vec<Endpoint>, skew: Arc<Skew>) -> Self {
         let permits = Semaphore::new(settings.max_requests);
         let (counts, waited, bare_tags) = (Default::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Self { settings, endpoints, permits, counts, waited, bare_tags }
+        Self { settings, endpoints, permits, counts, waited, bare_tags, skew }
     }
 
     pub(crate) fn counts(&self) -> RequestCounts {
@@ -114,6 +117,8 @@ pub(crate) struct Walk<'a> {
     tried: Tried,
     round: u32,
     last: String,
+    /// That is what an endpoint has met.
+    said: bool,
     /// A write was sent and its answer is missing: it may have been done, or may be done later.
     pub(crate) doubt: bool,
 }
@@ -127,6 +132,7 @@ impl<'a> Walk<'a> {
             tried: Tried::default(),
             round: 0,
             last: "nothing was sent yet".to_owned(),
+            said: false,
             doubt: false,
         }
     }
@@ -162,7 +168,18 @@ impl<'a> Walk<'a> {
             }
             Err(trouble) => {
                 self.tried.add(index);
-                self.last = format!("{}: {}", endpoint.url, trouble.text());
+                let words = match &trouble {
+                    // What was left says little of the store, and what was said before says more.
+                    Trouble::Timeout(left) if *left < self.shared.settings.attempt_timeout => {
+                        if self.said {
+                            return Ok(Err(trouble));
+                        }
+                        format!("no answer within the {:.0} ms that were left", left.as_secs_f64() * 1000.0)
+                    }
+                    trouble => trouble.text(),
+                };
+                self.last = format!("{}: {words}", endpoint.url);
+                self.said = true;
                 Ok(Err(trouble))
             }
         }

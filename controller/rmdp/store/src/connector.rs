@@ -1,10 +1,12 @@
 //! The HTTP client under the SDK: one pool of connections for all endpoints, TLS by rustls with ring, bounded answers.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents};
-use aws_sdk_s3::primitives::SdkBody;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat, SdkBody};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -16,6 +18,7 @@ use http_body_util::Limited;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::skew::Skew;
 use crate::{Error, Settings};
 
 /// What an answer may have beside an object: a listing of 1,000 keys, with room.
@@ -28,7 +31,7 @@ const REFUSAL: usize = 64 << 10;
 pub(crate) struct Http(SharedHttpConnector);
 
 impl Http {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &Settings, skew: Arc<Skew>) -> Result<Self, Error> {
         let context = TlsContext::builder()
             .with_trust_store(trust(settings)?)
             .build()
@@ -39,7 +42,7 @@ impl Http {
             // As many as can be busy at once: after a burst nothing is closed that the next burst would open again.
             .pool_max_idle_per_host(settings.max_requests)
             .build();
-        let bounded = Bounded { inner: connector, object: settings.max_object };
+        let bounded = Bounded { inner: connector, object: settings.max_object, skew };
         Ok(Self(SharedHttpConnector::new(bounded)))
     }
 }
@@ -56,16 +59,27 @@ impl HttpClient for Http {
 struct Bounded {
     inner: Connector,
     object: usize,
+    skew: Arc<Skew>,
 }
+
+/// An answer that took longer says too little of when it was given.
+const PROMPT: Duration = Duration::from_secs(2);
 
 impl HttpConnector for Bounded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         // Whatever else is read is short: a listing, the versioning. The SDK names an object's GET in the query.
         let is_object = request.method() == "GET" && request.uri().ends_with("?x-id=GetObject");
         let success = if is_object { self.object.max(LISTING) } else { LISTING };
-        let answer = self.inner.call(request);
+        let (answer, skew, started) = (self.inner.call(request), Arc::clone(&self.skew), Instant::now());
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
+            if started.elapsed() < PROMPT
+                && let Some(date) = answer.headers().get("date")
+                && let Ok(date) = DateTime::from_str(date, DateTimeFormat::HttpDate)
+                && let Ok(own) = SystemTime::now().duration_since(UNIX_EPOCH)
+            {
+                skew.answered(date.secs(), own, started.elapsed());
+            }
             let max = if answer.status().is_success() { success } else { REFUSAL };
             Ok(bound(answer, max))
         })

@@ -47,6 +47,23 @@ pub enum Error {
         cure: String,
     },
 
+    /// The store has no room, or will not give more (QuotaExceeded, HTTP 507): nothing was written, and trying again does not
+    /// help.
+    #[error(
+        "store {endpoint}: {call}: bucket `{bucket}` is full ({code}): raise its quota (`--max-bytes` and `--max-objects` of \
+         the embedded store), give its disk room, or delete what is not Outplane's"
+    )]
+    Full {
+        /// Who said so.
+        endpoint: String,
+        /// `create c/1/000001`
+        call: String,
+        /// The configured bucket.
+        bucket: String,
+        /// The store's code, for instance `QuotaExceeded`.
+        code: String,
+    },
+
     /// There is no such bucket.
     #[error(
         "store {endpoint}: there is no bucket `{bucket}`: `outplane config set` creates it for a new network, `outplane store \
@@ -124,6 +141,9 @@ impl Error {
             Self::Unavailable { .. } | Self::Unknown { .. } => "the store does not answer".to_owned(),
             Self::Denied { endpoint, bucket, code, .. } => format!("{endpoint} denies {bucket}: {code}"),
             Self::Refused { endpoint, status, code, .. } => format!("{endpoint} refuses: {status} {code}"),
+            Self::Full { endpoint, bucket, code, .. } => {
+                format!("{endpoint} has no room in {bucket}: {code}")
+            }
             Self::NotDeleted { code, .. } => format!("what is deleted stays: {code}"),
             Self::Settings(_)
             | Self::NoBucket { .. }
@@ -141,7 +161,32 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The code of a store that refuses this for good, although it takes the credentials: a right is lacking, there is no
+    /// room, or it does not do such a thing. What passes by itself has none.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Denied { code, .. } if !CREDENTIALS.contains(&code.as_str()) => Some(code),
+            Self::Full { code, .. } => Some(code),
+            Self::NotDeleted { code, .. } if code == "AccessDenied" => Some(code),
+            // These ask to come again.
+            Self::Refused { status: 409 | 412, .. } => None,
+            Self::Refused { code, .. } if code == "RequestTimeout" => None,
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
 }
+
+/// Codes by which credentials are no good for anything: the store is as one that is away.
+const CREDENTIALS: [&str; 6] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidToken",
+];
 
 #[cfg(test)]
 mod tests {
@@ -170,5 +215,7 @@ mod tests {
             denied("get a", "AccessDenied").trouble(),
             denied("get a", "InvalidAccessKeyId").trouble()
         );
+        assert_eq!(denied("get a", "AccountProblem").refusal(), Some("AccountProblem"));
+        assert_eq!(denied("get a", "RequestTimeTooSkewed").refusal(), None);
     }
 }

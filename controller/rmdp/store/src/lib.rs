@@ -13,6 +13,7 @@ mod probe;
 mod register;
 mod report;
 mod settings;
+mod skew;
 mod store;
 #[cfg(feature = "suite")]
 pub mod suite;

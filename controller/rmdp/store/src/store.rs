@@ -56,13 +56,14 @@ impl Store {
     /// A client; nothing is sent yet.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         check(&settings)?;
-        let http = Http::new(&settings)?;
+        let skew = Arc::default();
+        let http = Http::new(&settings, Arc::clone(&skew))?;
         let endpoints = settings
             .endpoints
             .iter()
             .map(|url| Endpoint::new(url.clone(), client(url, &settings, http.clone())))
             .collect();
-        Ok(Self { shared: Arc::new(Shared::new(settings, endpoints)) })
+        Ok(Self { shared: Arc::new(Shared::new(settings, endpoints, skew)) })
     }
 
     /// Creates the bucket where it is absent; refuses a versioned one.
@@ -83,7 +84,7 @@ impl Store {
     }
 
     /// Refuses a bucket that is, or was, versioned.
-    pub(crate) async fn refuse_versioned(&self) -> Result<(), Error> {
+    pub async fn refuse_versioned(&self) -> Result<(), Error> {
         let bucket = &self.shared.settings.bucket;
         let mut walk = Walk::new(&self.shared, What("read the versioning of bucket", bucket));
         let versioning = walk
@@ -387,6 +388,12 @@ impl Store {
     /// What each endpoint did, in the order of the settings.
     pub fn endpoints(&self) -> Vec<EndpointStats> {
         self.shared.endpoints.iter().map(Endpoint::stats).collect()
+    }
+
+    /// By how many milliseconds the store's clock is ahead of this machine's, to about a second, by the `Date` of its last
+    /// answer; less than 0: it is behind. None: no answer had one.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.shared.skew.millis()
     }
 
     /// How many requests were sent.

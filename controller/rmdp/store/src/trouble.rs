@@ -17,7 +17,7 @@ pub(crate) enum Trouble {
     Timeout(Duration),
     /// The connection broke, the server failed or talked nonsense; a write may have been done.
     Broken(String),
-    /// A clear answer of the store: 300 to 499, or 501.
+    /// A clear answer of the store: 300 to 499, 501, or 507.
     Status(Status),
     /// The request could not even be made.
     Unmade(String),
@@ -68,9 +68,9 @@ where
                 code: short(context.err().code().unwrap_or_default()),
                 message: short(context.err().message().unwrap_or_default()),
             };
-            // 501 says no for good. 408 and 429 ask to come again; a 404 without S3's code is somebody else's, not the
+            // 501 says no for good, and 507 until somebody makes room. 408 and 429 ask to come again; a 404 without S3's code is somebody else's, not the
             // store's word on a key.
-            let clear = (300..500).contains(&status) || status == 501;
+            let clear = (300..500).contains(&status) || matches!(status, 501 | 507);
             if !clear || matches!(status, 408 | 429) || (status == 404 && found.code.is_empty()) {
                 return Trouble::Broken(Trouble::Status(found).text());
             }
@@ -114,6 +114,12 @@ impl Status {
     pub(crate) fn refuse(self, endpoint: &str, bucket: &str, call: &str) -> Error {
         let (endpoint, bucket) = (endpoint.to_owned(), bucket.to_owned());
         match (self.http, self.code.as_str()) {
+            (507, _)
+            | (_, "QuotaExceeded" | "StorageFull" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") =>
+            {
+                let code = if self.code.is_empty() { format!("HTTP {}", self.http) } else { self.code };
+                Error::Full { endpoint, call: call.to_owned(), bucket, code }
+            }
             (401 | 403, code) => {
                 let cure = cure(code).to_owned();
                 let code = if code.is_empty() { format!("HTTP {}", self.http) } else { self.code };
@@ -161,6 +167,14 @@ mod tests {
             text.contains("HTTP 403") && text.contains("get k") && text.contains("store-access"),
             "{text}"
         );
+        for (http, code) in
+            [(403, "QuotaExceeded"), (507, "StorageFull"), (507, ""), (400, "XMinioAdminBucketQuotaExceeded")]
+        {
+            let error = status(http, code).refuse("http://e", "tasks", "put k");
+            assert!(matches!(&error, Error::Full { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("put k") && text.contains("is full") && text.contains("quota"), "{text}");
+        }
         let error = status(404, "NoSuchBucket").refuse("http://e", "tasks", "get k");
         assert!(matches!(&error, Error::NoBucket { .. }));
         assert!(error.to_string().contains("create it"), "{error}");

@@ -25,7 +25,7 @@ impl Alert {
     }
 }
 
-/// One outage of the store, whichever requests have met it.
+/// One outage of the store, whichever requests have met it, and whether it says no or nothing.
 pub(crate) fn away(text: String) -> Alert {
     Alert::of("the store is away".to_owned(), text)
 }

@@ -31,6 +31,7 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -244,7 +245,7 @@ struct Daemon<M> {
     /// What is wrong with the newest configuration, or lacking for it.
     bad_config: Option<String>,
     /// The last that was told of kept switches named some.
-    told_kept: bool,
+    told_kept: Arc<AtomicBool>,
     /// What it remembers of its network.
     memory: Memory,
     /// The newest stream epochs that were heard, by sender: members, and commands.
@@ -306,7 +307,7 @@ impl<M: Inside> Daemon<M> {
             since: clock::now(),
             bad_generation: None,
             bad_config: None,
-            told_kept: false,
+            told_kept: Arc::default(),
             memory: started.memory,
             epochs: BTreeMap::new(),
             written: Memory::default(),

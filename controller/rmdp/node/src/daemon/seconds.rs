@@ -46,7 +46,9 @@ impl<M: Inside> Daemon<M> {
             }
             Err(error) => tracing::warn!(%error, "receiver"),
         }
-        self.shell.feel_store(&self.objects.pulse(), self.since);
+        if self.shell.feel_store(&self.objects.pulse(), self.since) {
+            self.objects.refusals().forget();
+        }
         let refusals = self.objects.refusals().all();
         self.shell.metrics.set_refused(&refusals);
         self.shell.feel_rights(refusals);

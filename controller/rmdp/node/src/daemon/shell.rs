@@ -25,7 +25,7 @@ use crate::clock;
 use crate::http::{Lacking, Readiness};
 use crate::metrics::{AttemptEnd, Metrics, Step};
 use crate::objects::{Objects, Pulse};
-use crate::refusals::{Refusal, Right};
+use crate::refusals::{self, Refusal, Right};
 use crate::watch::Watch;
 
 /// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
@@ -39,6 +39,11 @@ const RECENT: usize = 20;
 
 /// A store that has given nobody here a useful answer for so long is away. Chains are asked for twice a second.
 const AWAY: Duration = Duration::from_secs(3);
+
+/// A store that answers reads, and no write for so long, takes none. Statuses are written each 5 s.
+const UNTAKEN: Duration = Duration::from_secs(10);
+/// It is not known any more what became of writes so long ago.
+const TRIED: Duration = Duration::from_secs(30);
 
 /// A machine and what serves it.
 pub(crate) struct Shell<M> {
@@ -65,8 +70,10 @@ pub(crate) struct Shell<M> {
     quiet: Quiet,
     /// The store is away.
     away: bool,
-    /// Rights that it refuses, in words; those that a role has to have.
-    refused: Vec<String>,
+    /// When it came back last.
+    back: Duration,
+    /// What it refuses that the role has to do, by code, in words.
+    refused: BTreeMap<String, String>,
     /// What is wrong, and what was.
     pub(crate) alerts: Alerts,
     pub(crate) generation: u64,
@@ -110,7 +117,8 @@ impl<M: Inside> Shell<M> {
             recent: VecDeque::new(),
             quiet: Quiet::default(),
             away: false,
-            refused: Vec::new(),
+            back: Duration::ZERO,
+            refused: BTreeMap::new(),
             alerts: Alerts::default(),
             generation: 0,
             changed: false,
@@ -247,23 +255,33 @@ impl<M: Inside> Shell<M> {
     }
 
     /// Whether the store answers anybody in this node: its claims, the chains that it follows, its status.
-    pub(crate) fn feel_store(&mut self, pulse: &Pulse, since: Duration) {
-        let quiet = self.quiet.of(clock::now(), pulse.answered.unwrap_or(since));
-        if quiet < AWAY && pulse.shut.is_none() {
-            if std::mem::take(&mut self.away) {
-                tracing::info!("the store answers again");
-            }
-            // A start before this may have lacked it as well.
-            self.readiness.has(Lacking::Store);
-            return;
-        }
-        let why = pulse.shut.as_deref().or(pulse.fault.as_deref()).unwrap_or("no request has had an answer");
-        let text = format!("the store is away, no new work until it is back: {why}");
+    /// Whether it is back just now.
+    pub(crate) fn feel_store(&mut self, pulse: &Pulse, since: Duration) -> bool {
+        let now = clock::now();
+        let quiet = self.quiet.of(now, pulse.answered.unwrap_or(since));
+        let text = if quiet < AWAY && pulse.shut.is_none() {
+            let Some(text) = untaken(pulse, now, self.back) else {
+                // A start before this may have lacked it as well.
+                self.readiness.has(Lacking::Store);
+                let is_back = std::mem::take(&mut self.away);
+                if is_back {
+                    self.back = now;
+                    tracing::info!("the store answers again");
+                }
+                return is_back;
+            };
+            text
+        } else {
+            let why =
+                pulse.shut.as_deref().or(pulse.fault.as_deref()).unwrap_or("no request has had an answer");
+            format!("the store is away, no new work until it is back: {why}")
+        };
         self.readiness.lacks(Lacking::Store, text.clone());
         if !std::mem::replace(&mut self.away, true) {
             tracing::error!(alert = true, "{text}");
             self.alert(away(text));
         }
+        false
     }
 
     /// Which rights the store refuses: a node without them does not do its work, whatever else it does.
@@ -271,8 +289,11 @@ impl<M: Inside> Shell<M> {
         let controller = self.executions.is_some();
         // Distributors need not delete.
         let needed = refusals.into_iter().filter(|refusal| controller || refusal.right != Right::Delete);
-        let words: Vec<String> = needed.map(|refusal| refusal.to_string()).collect();
-        for text in words.iter().filter(|text| !self.refused.contains(text)) {
+        let needed: Vec<Refusal> = needed.collect();
+        let words = refusals::words(&needed);
+        let words: BTreeMap<String, String> =
+            words.into_iter().map(|(code, text)| (code.to_owned(), text)).collect();
+        for (_, text) in words.iter().filter(|(code, _)| !self.refused.contains_key(*code)) {
             tracing::error!(alert = true, "{text}");
             self.metrics.alert();
             self.changed = true;
@@ -280,7 +301,8 @@ impl<M: Inside> Shell<M> {
         if words.is_empty() {
             self.readiness.has(Lacking::Rights);
         } else {
-            self.readiness.lacks(Lacking::Rights, words.join("\n"));
+            let all: Vec<&str> = words.values().map(String::as_str).collect();
+            self.readiness.lacks(Lacking::Rights, all.join("\n"));
         }
         self.changed |= words.len() != self.refused.len();
         self.refused = words;
@@ -450,6 +472,14 @@ impl<M: Inside> Shell<M> {
             }
         }
     }
+}
+
+/// That the store answers and takes nothing, if that is so since it came `back`.
+fn untaken(pulse: &Pulse, now: Duration, back: Duration) -> Option<String> {
+    let untaken = pulse.untaken.as_ref()?;
+    let is_so =
+        now.saturating_sub(untaken.since.max(back)) >= UNTAKEN && now.saturating_sub(untaken.last) < TRIED;
+    is_so.then(|| format!("the store answers and takes nothing that is written: {}", untaken.why))
 }
 
 /// Something has ended.

@@ -1,6 +1,8 @@
 //! What a daemon tells of itself: its object in the store, its page, its metrics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use outplane_rmdp_core::Fault;
 use outplane_rmdp_core::key::Key;
@@ -37,8 +39,12 @@ impl<M: Inside> Daemon<M> {
         let mut alerts: Vec<String> = self.bad_config.iter().chain(&self.bad_generation).cloned().collect();
         let mut lacking = self.shell.readiness.each();
         // Why it is so for the request that was made last is another each time.
-        let store = lacking.remove(&Lacking::Store).map(away);
+        let store = lacking.remove(&Lacking::Store);
+        // Whoever is refused everything is told that it is away.
+        let rights = lacking.remove(&Lacking::Rights).map(|why| why.replace('\n', "; "));
+        let store = store.or(rights).map(away);
         alerts.extend(lacking.values().flat_map(|why| why.lines().map(str::to_owned)));
+        alerts.extend(self.objects.warnings());
         alerts.extend(self.estrangements());
         alerts.extend(self.forgeries());
         alerts.extend(self.shell.machine.troubles(clock::instant()));
@@ -240,16 +246,19 @@ impl<M: Inside> Daemon<M> {
         self.shell.changed = false;
         let status = self.status_object();
         let kept = self.kept();
-        // That there are none any more is told once.
-        let some = !kept.switches.is_empty();
-        let kept = (some || self.told_kept).then(|| (Key::Kept(kept.node.clone()), Object::Kept(kept)));
-        self.told_kept = some;
+        // That there are none any more is told until it is written.
+        let (some, told) = (!kept.switches.is_empty(), Arc::clone(&self.told_kept));
+        let kept = (some || told.load(Ordering::Relaxed))
+            .then(|| (Key::Kept(kept.node.clone()), Object::Kept(kept)));
+        told.fetch_or(some, Ordering::Relaxed);
         // Also where the store has gone back: who looks there is told why nothing happens.
         let objects = self.objects.telling();
         self.chores.spawn(async move {
             for (key, mut object) in [Some(status), kept].into_iter().flatten() {
-                if let Err(error) = objects.put(&key, &mut object).await {
-                    tracing::debug!(%error, "cannot write the status");
+                match objects.put(&key, &mut object).await {
+                    Ok(()) if matches!(key, Key::Kept(_)) => told.store(some, Ordering::Relaxed),
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(%error, "cannot write the status"),
                 }
             }
         });

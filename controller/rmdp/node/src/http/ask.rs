@@ -10,6 +10,8 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::lines::line;
+
 /// Most bytes of a page: `/status` is bounded by what it tells.
 pub(crate) const MOST: u64 = 4 << 20;
 /// Nodes that are asked at a time.
@@ -129,12 +131,12 @@ async fn of(name: &str, address: SocketAddr, within: Duration) -> Option<Told> {
         return None;
     }
     let ready = ready.ok()?;
-    let reason = |line: &str| line[..line.floor_char_boundary(MOST_BYTES)].to_owned();
+    let reason = |said: &str| line(&said[..said.floor_char_boundary(MOST_BYTES)]).into_owned();
     let lacks = match ready.status {
         200 => Vec::new(),
         _ => ready.body.lines().take(MOST_REASONS).map(reason).collect(),
     };
-    Some(Told { lacks, network: status.remembers.map(|remembers| remembers.network) })
+    Some(Told { lacks, network: status.remembers.map(|remembers| line(&remembers.network).into_owned()) })
 }
 
 #[cfg(test)]

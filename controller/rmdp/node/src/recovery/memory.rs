@@ -16,6 +16,8 @@ use outplane_rmdp_core::task::NetworkId;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::lines::is_line;
+
 /// Names of nodes and commands that have epochs, in one memory.
 const MOST_NAMES: usize = 4096;
 
@@ -208,7 +210,11 @@ impl Memory {
             Page { .. } => serde_json::from_str(text).map_err(wrong)?,
         };
         if memory.network().is_none() {
-            return Err(format!("`{}` is no network", memory.network));
+            return Err(format!("{:?} is no network", memory.network));
+        }
+        let names = memory.epochs.keys().chain(memory.members.keys()).chain(&memory.switches);
+        if let Some(name) = names.chain([&memory.node]).find(|name| !is_line(name)) {
+            return Err(format!("it tells of {name:?}, which is nobody's name"));
         }
         let seen = memory.earlier.values().copied().chain([memory.seen()]);
         let seen = seen.flat_map(|seen| [seen.generation, seen.config, seen.epoch]);
@@ -280,6 +286,9 @@ mod tests {
         let wild = Memory { generation: u64::MAX, ..memory.clone() };
         let wild = Memory::parse(&serde_json::to_string(&wild).unwrap()).unwrap_err();
         assert!(wild.contains("nobody has ever come to"), "{wild}");
+        let forged = Memory { members: [("x\u{1b}[2J\nSwitches".to_owned(), None)].into(), ..memory.clone() };
+        let forged = Memory::parse(&serde_json::to_string(&forged).unwrap()).unwrap_err();
+        assert!(forged.contains(r"x\u{1b}[2J\nSwitches") && !forged.contains('\n'), "{forged}");
         for bad in ["", "{", "[]", r#"{"node":"c1","network":"0","generation":1,"config":1,"epochs":{}}"#] {
             Memory::parse(bad).unwrap_err();
         }

@@ -20,7 +20,7 @@ use outplane_rmdp_node::recovery;
 use tokio::time::{sleep, timeout};
 
 use crate::faults::follow;
-use crate::proxy::{Pass, Piece, Proxy, last_response};
+use crate::proxy::{Pass, Piece, Proxy, last_response, response};
 use crate::support::{Lab, PATIENCE, id, policy, record, told_of};
 
 const GARBAGE: Bytes = Bytes::from_static(b"{\"schema\": 1, garbage");
@@ -47,6 +47,55 @@ async fn alerted(lab: &Lab, node: &str, words: &str) {
         }
     };
     timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{node} raises no alert with: {words}"));
+}
+
+/// Who runs goes on with what it knows, and says what is wrong with the store: a network that nobody can read, and a bucket
+/// that was given versions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_the_store_is_told_by_who_goes_on() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let versioned = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&versioned);
+    let proxy = Proxy::new(&lab, move || {
+        let versioned = Arc::clone(&seen);
+        move |piece: Piece<'_>| match piece {
+            Piece::FromClient(request)
+                if versioned.load(Ordering::Relaxed)
+                    && request[..request.len().min(100)].windows(11).any(|part| part == b"?versioning") =>
+            {
+                let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+                Pass::Answer(response("200 OK", status))
+            }
+            _ => Pass::On,
+        }
+    })
+    .await;
+    let mut file = lab.file("c1");
+    file.store.endpoints = vec![proxy.endpoint()];
+    let _distributor = lab.start("d1").await;
+    let controller = lab.start_with_file("c1", file).await;
+    versioned.store(true, Ordering::Relaxed);
+    let network = lab.objects.get(&Key::Network).await.unwrap().unwrap().encode();
+    put(&lab, &Key::Network, Bytes::from_static(b"{\"schema\":1,\"network\":\"zz\"}")).await;
+    for node in ["d1", "c1"] {
+        alerted(&lab, node, "the store's network cannot be read").await;
+    }
+    alerted(&lab, "c1", "has versioning (Enabled)").await;
+    let generation = lab.apply(3).await;
+    lab.converged(generation).await;
+    put(&lab, &Key::Network, network.into()).await;
+    let over = async {
+        loop {
+            if let Ok(Some(Object::Status(status))) = lab.objects.get(&Key::Status("c1".to_owned())).await
+                && !status.alerts.iter().any(|alert| alert.contains("cannot be read"))
+            {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, over).await.expect("it can be read again");
+    controller.drain().await;
 }
 
 /// Somebody else's bytes under the names of desired states, short and long: they are made again, and written over.

@@ -1,7 +1,7 @@
 //! A store that refuses what a role has to write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
@@ -66,6 +66,91 @@ async fn refused_claims_are_told_until_they_are_taken() {
     lab.converged(generation).await;
     until(&|status| status.alerts.is_empty()).await;
     assert!(!is_told().await, "it is over");
+    controller.drain().await;
+}
+
+/// What a store does beside what it has to.
+const WELL: u8 = 0;
+const QUOTA: u8 = 1;
+const NO_SPACE: u8 = 2;
+const DENIES: u8 = 3;
+const HANGS_UP: u8 = 4;
+
+fn says(code: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>no</Message></Error>")
+}
+
+/// It answers all reads: who cannot write is not ready all the same, says why, and is ready when a write is taken. One
+/// outage is one alert, whatever it was that could not be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_takes_no_writes_is_told_of_until_it_does() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    let mode = Arc::new(AtomicU8::new(WELL));
+    let judged = Arc::clone(&mode);
+    let proxy = Proxy::new(&lab, move || {
+        let mode = Arc::clone(&judged);
+        move |piece: Piece<'_>| {
+            let Piece::FromClient(request) = piece else { return Pass::On };
+            let puts = request.starts_with(b"PUT ");
+            match mode.load(Ordering::Relaxed) {
+                QUOTA if puts => Pass::LastAnswer(last_response("403 Forbidden", &says("QuotaExceeded"))),
+                NO_SPACE if puts => Pass::LastAnswer(last_response("507 Full", &says("StorageFull"))),
+                DENIES => Pass::LastAnswer(last_response("403 Forbidden", DENIED)),
+                HANGS_UP if puts => Pass::End,
+                _ => Pass::On,
+            }
+        }
+    })
+    .await;
+    let _distributor = lab.start("d1").await;
+    let mut file: NodeFile = lab.file("c1");
+    file.store.endpoints = vec![proxy.endpoint()];
+    file.http = Some("127.0.0.1:0".parse().unwrap());
+    let controller = lab.start_with_file("c1", file).await;
+    // What stands, and what is over, by its own pages: nothing can be written to the store.
+    let texts = |list: &serde_json::Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(ToString::to_string).collect()
+    };
+    let told = async |wanted: &dyn Fn(&str, &[String]) -> bool| {
+        let says = async {
+            loop {
+                let ready = page(&controller, "/ready").await;
+                let status = page(&controller, "/status").await;
+                let status = status.split("\r\n\r\n").last().unwrap_or_default();
+                let status: serde_json::Value = serde_json::from_str(status).unwrap();
+                let alerts = texts(&status["alerts"]);
+                if wanted(&ready, &alerts) {
+                    return (alerts, texts(&status["past"]));
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, says).await.expect("its page says so")
+    };
+    let ready = |page: &str| page.ends_with("\nready\n");
+    told(&|page, _| ready(page)).await;
+    for (number, (trouble, words)) in [
+        (QUOTA, "is full (QuotaExceeded): raise its quota"),
+        (NO_SPACE, "is full (StorageFull): raise its quota"),
+        (HANGS_UP, "the store answers and takes nothing that is written"),
+        (DENIES, "denied (AccessDenied)"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        mode.store(trouble, Ordering::Relaxed);
+        let has = |alerts: &[String], words: &str| alerts.iter().any(|alert| alert.contains(words));
+        let (alerts, _) =
+            told(&|page, alerts| page.contains(words) && !ready(page) && has(alerts, words)).await;
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        if trouble == DENIES {
+            // Long enough that it is taken for one that is away.
+            told(&|_, alerts| has(alerts, "is away")).await;
+        }
+        mode.store(WELL, Ordering::Relaxed);
+        let (_, past) = told(&|page, alerts| ready(page) && alerts.is_empty()).await;
+        assert_eq!(past.len(), number + 1, "{past:?}");
+    }
     controller.drain().await;
 }
 
