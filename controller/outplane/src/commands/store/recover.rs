@@ -126,9 +126,10 @@ async fn recover(
     });
     let asked: BTreeMap<String, Source> = asked.collect();
     let patience = arguments.timeout.unwrap_or(PATIENCE);
-    let missing = recovery::joined(&asked, network, patience).await;
-    let exit = if missing.is_empty() && is_set != Some(false) { Exit::Done } else { Exit::Failed };
-    recovered.joins(asked.keys(), missing);
+    let awaited = recovery::joined(objects, &asked, network, patience).await;
+    let is_whole = awaited.missing.is_empty() && awaited.overtaken.is_none();
+    let exit = if is_whole && is_set != Some(false) { Exit::Done } else { Exit::Failed };
+    recovered.joins(asked.keys(), awaited);
     Ok((recovered, exit))
 }
 

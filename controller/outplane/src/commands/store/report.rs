@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use outplane_rmdp_node::recovery::{Memory, Plan, Remembered, StoreState, Unanswered};
+use outplane_rmdp_node::recovery::{Awaited, Memory, Plan, Remembered, StoreState, Unanswered};
 use serde::Serialize;
 
 use crate::output::{BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled, wrapped, wrapped_with};
@@ -48,6 +48,11 @@ pub(super) struct Recovered {
     joined: Vec<String>,
     /// Nodes that have not, and why: restart them.
     not_joined: BTreeMap<String, String>,
+    /// The network as which somebody else has recovered the store meanwhile: it counts, and nodes join that one; null:
+    /// nobody has.
+    overtaken: Option<String>,
+    /// Nodes that are to join the store's network by themselves, since the recovery before has said so.
+    joining: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -121,6 +126,8 @@ impl Recovered {
             left_out: plan.left_out.clone(),
             joined: Vec::new(),
             not_joined: BTreeMap::new(),
+            overtaken: None,
+            joining: plan.joining.clone(),
         }
     }
 
@@ -128,8 +135,9 @@ impl Recovered {
     pub(super) fn joins<'n>(
         &mut self,
         nodes: impl Iterator<Item = &'n String>,
-        missing: BTreeMap<String, String>,
+        Awaited { missing, overtaken }: Awaited,
     ) {
+        self.overtaken = overtaken.map(|network| network.to_string());
         self.joined = nodes.filter(|node| !missing.contains_key(*node)).cloned().collect();
         self.not_joined = missing;
     }
@@ -189,6 +197,11 @@ impl Report for Recovered {
             return wrapped_with(out, 0, 2, &text, &names);
         }
         if !self.needed {
+            if !self.joining.is_empty() {
+                let words =
+                    "to join the store's network by itself, since a recovery has said so; restart who has not in a minute";
+                wrapped(out, 2, 4, &format!("{}: {words}", styled(WARN, self.joining.join(", "))))?;
+            }
             let words = "nothing shows that the store has gone back (--anyway recovers it all the same)";
             return wrapped(out, 0, 2, &format!("{}: {words}", styled(GOOD, "nothing to recover")));
         }
@@ -196,6 +209,13 @@ impl Report for Recovered {
             let words = "the store would be of a new network, and the next generation be";
             return wrapped(out, 0, 2, &format!("{}: {words} {}", styled(WARN, "not written"), self.next));
         };
+        if let Some(other) = &self.overtaken {
+            let words = format!(
+                "another recovery has made the store network {other} since this one made it {network}; that one counts, nodes join \
+                 it by themselves, and its words say how to go on (`outplane status`)"
+            );
+            return wrapped(out, 0, 2, &format!("{}: {words}", styled(BAD, "overtaken")));
+        }
         writeln!(out, "{} as network {network}", styled(GOOD, "recovered"))?;
         if !self.joined.is_empty() {
             wrapped(out, 2, 4, &format!("joined by {}", self.joined.join(", ")))?;

@@ -208,12 +208,22 @@ async fn lift(
     Ok(())
 }
 
-/// Waits until these nodes are of a network, for so long at most. Those that are not, and why.
+/// What became of nodes that were waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Awaited {
+    /// Those that have not joined, and why.
+    pub missing: BTreeMap<String, String>,
+    /// Somebody else has recovered the store meanwhile, as this network: nodes join that one.
+    pub overtaken: Option<NetworkId>,
+}
+
+/// Waits until these nodes are of a network, for so long at most, and as long as the store is of it.
 pub async fn joined(
+    objects: &Objects,
     nodes: &BTreeMap<String, Source>,
     network: NetworkId,
     patience: Duration,
-) -> BTreeMap<String, String> {
+) -> Awaited {
     let end = Instant::now() + patience;
     loop {
         let answers = ask_nodes(nodes.clone()).await;
@@ -225,8 +235,13 @@ pub async fn joined(
                 Err(why) => Some((name, why)),
             })
             .collect();
+        // A store that does not say has not been recovered by another.
+        let now = network::of(objects).await.ok().flatten();
+        if let Some(overtaken) = now.filter(|now| *now != network) {
+            return Awaited { missing, overtaken: Some(overtaken) };
+        }
         if missing.is_empty() || Instant::now() >= end {
-            return missing;
+            return Awaited { missing, overtaken: None };
         }
         sleep(LOOK).await;
     }

@@ -1,6 +1,6 @@
 //! Asks nodes what they remember, and the store what it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -115,6 +115,15 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
         }
         _ => false,
     };
+    let follows = match network {
+        Some(network) => match objects.get_readable(&Key::Recovery(network)).await? {
+            Some(Object::Recovery(recovery)) => {
+                recovery.before.iter().filter_map(|before| before.parse().ok()).collect()
+            }
+            _ => BTreeSet::new(),
+        },
+        None => BTreeSet::new(),
+    };
     let config = newest_readable(objects).await?.config;
     let mut epochs = BTreeMap::new();
     let members =
@@ -128,6 +137,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
         network,
         of_generations,
         is_abandoned,
+        follows,
         generation: generations.last().copied().unwrap_or(0),
         config: config.as_ref().map_or(0, |(version, _)| *version),
         epochs,

@@ -18,7 +18,7 @@ mod memory;
 mod plan;
 mod switches;
 
-pub use carry_out::{Carried, carry_out, joined};
+pub use carry_out::{Awaited, Carried, carry_out, joined};
 pub use gather::{Source, ask_nodes, read_store};
 pub use memory::{Earlier, Memory};
 pub use plan::{Plan, StoreState, Unanswered, also_to_ask, plan};

@@ -29,6 +29,8 @@ pub struct StoreState {
     pub of_generations: Option<NetworkId>,
     /// That is another one, and of a recovery that another one beside it has overtaken: nothing is missing.
     pub is_abandoned: bool,
+    /// Networks whose nodes join the store's by themselves, since a recovery has said so.
+    pub follows: BTreeSet<NetworkId>,
     /// Its newest generation; 0 for none.
     pub generation: u64,
     /// Its newest version of the shared configuration that can be read; 0 for none.
@@ -73,6 +75,8 @@ pub struct Plan {
     pub unanswered: Vec<Unanswered>,
     /// Who was left out by name.
     pub left_out: Vec<Unanswered>,
+    /// Nodes that are to join the store's network by themselves, since a recovery has said so, and have not yet.
+    pub joining: Vec<String>,
 }
 
 /// Makes the plan. `without` names those that may be left out.
@@ -144,8 +148,10 @@ pub fn plan(
     let of_nodes = memories.iter().filter_map(|memory| memory.network());
     let before = store.network.into_iter().chain(store.of_generations).chain(of_nodes).collect();
     let signs = signs(store, &memories, switches);
+    let joins = |memory: &&&Memory| memory.network().is_some_and(|its| store.follows.contains(&its));
+    let joining = memories.iter().filter(joins).map(|memory| memory.node.clone()).collect();
     let config_lost = memories.iter().map(|memory| memory.config).max().filter(|held| *held > store.config);
-    Plan { before, remembered, generation, epochs, config_lost, signs, unanswered, left_out }
+    Plan { before, remembered, generation, epochs, config_lost, signs, unanswered, left_out, joining }
 }
 
 /// Whoever answers and is to be left out all the same.
@@ -270,6 +276,8 @@ fn signs(
         let node = &memory.node;
         if let (Some(its), Some(ours)) = (memory.network(), store.network)
             && its != ours
+            // It is on its way.
+            && !store.follows.contains(&its)
         {
             signs.push(format!("{node} is of network {its}, the store of {ours}"));
         }
@@ -333,6 +341,7 @@ mod tests {
             config: 1,
             epochs: [("c1".to_owned(), 1), ("c2".to_owned(), 1)].into(),
             is_queued: false,
+            follows: BTreeSet::new(),
             strays: Vec::new(),
         }
     }
@@ -373,6 +382,23 @@ mod tests {
         let plan = plan(&half, &nodes, &BTreeMap::new(), &BTreeSet::new());
         assert!(plan.signs[0].contains("has not come to its end"), "{plan:?}");
         assert_eq!(plan.generation, 9);
+    }
+
+    /// The store was recovered just now, and they have not looked yet.
+    #[test]
+    fn nodes_that_are_joining_are_no_sign() {
+        let nodes = [memory("c1", 5, 1), memory("c2", 5, 1)].into();
+        let b = NetworkId::new(0xb);
+        let recovered = StoreState { network: Some(b), of_generations: Some(b), ..state(6) };
+        let made = plan(&recovered, &nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!(made.signs.len(), 2, "nothing says that they join: {made:?}");
+        let recovered = StoreState { follows: [A].into(), ..recovered };
+        let made = plan(&recovered, &nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert_eq!((made.signs, made.joining), (vec![], vec!["c1".to_owned(), "c2".to_owned()]));
+        // What it knows above the store is one all the same.
+        let nodes = [memory("c1", 9, 1)].into();
+        let made = plan(&recovered, &nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert!(made.signs[0].contains("knows generation 9"), "{made:?}");
     }
 
     /// Of two at a time one has come to its end: what the other has left is no sign.

@@ -124,7 +124,7 @@ async fn a_store_restored_from_a_backup_goes_on_after_one_recovery() {
     assert_eq!((plan.remembered, plan.generation), (last, last + 1), "{plan:?}");
     assert_ne!(network, NETWORK);
     assert!(plan.signs.iter().any(|sign| sign.contains("leaf1 has heard of generation 3")), "{plan:?}");
-    let missing = recovery::joined(&sources, network, PATIENCE).await;
+    let missing = recovery::joined(&lab.objects, &sources, network, PATIENCE).await.missing;
     assert_eq!(missing, BTreeMap::new());
     // Nobody has touched the switches: they hold what the store has lost.
     let before = record(last, crate::support::policy(lab.switches.keys(), 5));
@@ -155,7 +155,7 @@ async fn an_empty_store_goes_on_after_one_recovery() {
     let sources = sources(&nodes);
     let (plan, network) = recover(&lab, &sources, Some(&lab.config()), &[]).await;
     assert_eq!((plan.remembered, plan.generation), (2, 3), "{plan:?}");
-    let missing = recovery::joined(&sources, network, PATIENCE).await;
+    let missing = recovery::joined(&lab.objects, &sources, network, PATIENCE).await.missing;
     assert_eq!(missing, BTreeMap::new());
     assert_eq!(lab.apply_in(network, 5).await, 4);
     drop(nodes);
@@ -322,6 +322,21 @@ async fn of_two_recoveries_at_once_one_counts_and_nothing_is_left_of_the_other()
         let again = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
         assert_eq!(again.signs, [""; 0]);
     }
+    // One that waits for its nodes hears that another has come after it.
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    let plan = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+    let first = recovery::carry_out(&lab.objects, &plan, None, "first").await.unwrap().network;
+    let awaits = async |network| {
+        let nowhere = [("c1".to_owned(), Source::Http("127.0.0.1:1".to_owned()))].into();
+        recovery::joined(&lab.objects, &nowhere, network, Duration::from_millis(100)).await
+    };
+    let awaited = awaits(first).await;
+    assert_eq!((awaited.missing.len(), awaited.overtaken), (1, None));
+    let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
+    assert!(store.follows.is_superset(&plan.before), "{store:?}");
+    let plan = recovery::plan(&store, &BTreeMap::new(), &BTreeMap::new(), &BTreeSet::new());
+    let second = recovery::carry_out(&lab.objects, &plan, None, "second").await.unwrap().network;
+    assert_eq!(awaits(first).await.overtaken, Some(second));
     // One that lost and was killed has covered nothing.
     let (store, _) = recovery::read_store(&lab.objects).await.unwrap();
     let (lost, before) = (NetworkId::new(0x1057), store.of_generations.unwrap());
