@@ -6,6 +6,7 @@
 mod alike;
 mod awaited;
 mod cli;
+mod clocks;
 mod commands;
 mod compiled;
 mod daemon;

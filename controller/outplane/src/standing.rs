@@ -8,20 +8,18 @@ use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{KeptSwitch, NodeStatus, Object};
 use outplane_rmdp_core::task::NetworkId;
-use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::{self, LEFT};
 use outplane_rmdp_node::http;
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 
+use crate::clocks::{self, Ahead, TOLD_BEHIND, ahead, ahead_words, earlier, now};
+
 /// A status that is older than this is stale: nodes write theirs every 5 s.
 pub(crate) const STALE: Duration = Duration::from_secs(15);
 
 /// Nodes write their statuses so often.
-const WRITTEN: Duration = Duration::from_secs(5);
-
-/// Clocks differ by so much.
-const TOLERATED: Duration = Duration::from_secs(2);
+pub(crate) const WRITTEN: Duration = Duration::from_secs(5);
 
 /// Objects of nodes that are listed at most.
 const MOST_LISTED: usize = 1000;
@@ -110,7 +108,7 @@ pub(crate) fn unasked(config: &SharedConfig, statuses: &[NodeStatus]) -> Option<
     ))
 }
 
-/// The members' statuses; none that can be read is none. Whose clock is ahead is set right, and told by how much.
+/// The members' statuses; none that can be read is none. Whose clock differs is set right, and told by how much.
 ///
 /// # Errors
 /// The store's.
@@ -131,12 +129,13 @@ pub(crate) async fn statuses(
     Ok((statuses, ahead))
 }
 
-/// How long ago the store took the objects under a prefix, by a listing.
+/// How long ago the store took the objects under a prefix, by its own clock and a listing.
 pub(crate) async fn taken(
     objects: &Objects,
     prefix: &Prefix,
 ) -> Result<BTreeMap<Key, Duration>, outplane_rmdp_node::Error> {
     let listed = objects.list_aged(prefix, MOST_LISTED).await?.0;
+    clocks::learn(objects);
     Ok(listed.into_iter().map(|listed| (listed.key, listed.age)).collect())
 }
 
@@ -147,23 +146,8 @@ async fn members(objects: &Objects) -> Option<(SharedConfig, Vec<NodeStatus>, Ah
     Some((config, statuses, ahead))
 }
 
-/// Nodes whose clocks are ahead of this machine's, and by how much.
-pub(crate) type Ahead = BTreeMap<String, Duration>;
-
-/// By how much the clock was ahead by which something was written at `at_ms`, if it is of the future. The store has taken
-/// it so long ago: as far as it says, that is how old it is, and else it counts as stale.
-pub(crate) fn ahead(at_ms: u64, taken: Option<Duration>) -> Option<Duration> {
-    let future = Duration::from_millis(at_ms.checked_sub(clock::unix_millis())?);
-    (future > TOLERATED).then(|| future + taken.unwrap_or(STALE + WRITTEN))
-}
-
-/// Earlier by so much.
-pub(crate) fn earlier(at_ms: &mut u64, by: Duration) {
-    *at_ms = at_ms.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
-}
-
-/// Takes the times of a status of the future for as much earlier as its node's clock is ahead, which is told.
-pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Option<Duration> {
+/// Takes the times of a status for as much earlier as its node's clock is ahead, or later as it is behind, which is told.
+pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Option<i64> {
     let by = ahead(status.at_ms, taken)?;
     earlier(&mut status.at_ms, by);
     for at in &mut status.since_ms {
@@ -174,7 +158,7 @@ pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Opt
         .iter_mut()
         .flat_map(|past| [&mut past.from_ms, &mut past.until_ms])
         .for_each(|at| earlier(at, by));
-    Some(by)
+    (by > 0 || by <= -TOLD_BEHIND).then_some(by)
 }
 
 /// What controllers tell of the switches that they keep, by switch: who told last of the newest generation, and not too long
@@ -205,17 +189,9 @@ pub(crate) async fn kept(
     Ok(switches)
 }
 
-/// That a clock is ahead, in words that go on after a name.
-pub(crate) fn ahead_words(by: Duration) -> String {
-    format!(
-        "its clock is {} s ahead of this machine's: what it tells is taken for as old as the store has it; set the clock (NTP)",
-        by.as_secs()
-    )
-}
-
-/// How long ago, by the clocks of this machine and of who wrote it.
+/// How long ago, by the clocks of the store and of who wrote it.
 pub(crate) fn age(at_ms: u64) -> Duration {
-    Duration::from_millis(clock::unix_millis().saturating_sub(at_ms))
+    Duration::from_millis(now().saturating_sub(at_ms))
 }
 
 /// Whether a node runs, as far as its status says.
@@ -276,6 +252,7 @@ impl Standing {
         }
         standing.says.truncate(QUOTED);
         standing.says.extend(ahead.iter().map(|(node, by)| format!("{node}: {}", ahead_words(*by))));
+        standing.says.extend(clocks::own().map(clocks::own_words));
         standing
     }
 }
@@ -345,6 +322,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use outplane_rmdp_core::object::PastAlert;
+    use outplane_rmdp_node::clock;
 
     use super::*;
 
@@ -446,12 +424,7 @@ pub(crate) mod tests {
             (status.at_ms, status.since_ms[0]) =
                 (clock::unix_millis() + 3_600_000, clock::unix_millis() + 3_590_000);
             let by = set_right(&mut status, taken).unwrap();
-            (
-                is_live(&status),
-                age(status.at_ms).as_secs(),
-                age(status.since_ms[0]).as_secs(),
-                by.as_secs() / 60,
-            )
+            (is_live(&status), age(status.at_ms).as_secs(), age(status.since_ms[0]).as_secs(), by / 60_000)
         };
         assert_eq!(of(Some(Duration::from_secs(3))), (true, 3, 13, 60));
         assert_eq!(of(Some(Duration::from_secs(40))), (false, 40, 50, 60));
@@ -461,9 +434,34 @@ pub(crate) mod tests {
         let mut little = status("c1", 0, &[]);
         little.at_ms += 1000;
         assert_eq!(set_right(&mut little, None), None);
-        let ahead = [("c1".to_owned(), Duration::from_hours(1))].into();
+        let ahead = [("c1".to_owned(), 3_600_000)].into();
         let says = Standing::of(&config(), &[], &ahead).says;
         assert!(says[0].starts_with("c1: its clock is 3600 s ahead"), "{says:?}");
+    }
+
+    /// A clock that is behind made who lives stale.
+    #[test]
+    fn what_the_store_has_taken_just_now_is_young() {
+        let of = |behind_ms, taken| {
+            let mut status = status("c1", behind_ms, &["no disk"]);
+            let by = set_right(&mut status, Some(Duration::from_secs(taken)));
+            (is_live(&status), age(status.at_ms).as_secs(), by.map(|by| by / 1000))
+        };
+        assert_eq!(of(62_000, 2), (true, 2, Some(-60)));
+        // It is old for the store, too.
+        assert_eq!(of(100_000, 40), (false, 40, Some(-60)));
+        assert_eq!(of(60_000, 60), (false, 60, None));
+        // What is written may be taken late.
+        assert_eq!(of(6000, 2), (true, 2, None));
+        assert!(ahead_words(-60_000).starts_with("its clock is 60 s behind the store's"));
+        assert!(clocks::own_words(600_400).starts_with("this machine's clock is 600 s ahead of the store's"));
+        let hostile = [0, 1, u64::MAX, u64::MAX / 2];
+        for at_ms in hostile {
+            let mut status = plain("c1", 0);
+            status.at_ms = at_ms;
+            set_right(&mut status, Some(Duration::MAX));
+            set_right(&mut status, Some(Duration::ZERO));
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Alert, AlertOf, NodeStatus, Object};
-use outplane_rmdp_node::clock;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::EndpointState;
 use serde::Serialize;
@@ -21,11 +20,12 @@ use self::packets::Packets;
 use self::switches::SwitchForm;
 use super::tasks::{Recent, TaskLine, recent, table};
 use crate::cli::Format;
+use crate::clocks;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, styled, wrapped};
 use crate::runtime;
-use crate::standing::{self, Ahead};
+use crate::standing;
 
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
@@ -43,8 +43,10 @@ pub(crate) struct Arguments {
 /// All of it.
 #[derive(Serialize)]
 struct Status {
-    /// When this was asked, RFC 3339: ages are from then.
+    /// When this was asked, RFC 3339, by the store's clock where it differs: ages are from then.
     at: String,
+    /// By how many seconds this machine's clock is ahead of the store's, less than 0: behind; null: it does not differ.
+    clock_ahead: Option<f64>,
     /// Version of the shared configuration.
     config: u64,
     /// Why nobody can work with the store as it is, in words; null: they can.
@@ -122,7 +124,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     let (unusable, waits) = (standing::of_store(objects), standing::waits(objects, &config));
     let (statuses, alerts, kept, packets, tasks, unusable, waits) =
         tokio::join!(statuses, alerts, kept, packets, tasks, unusable, waits);
-    let mut ahead = Ahead::new();
+    let mut ahead = clocks::Ahead::new();
     let set_right = |(mut status, taken): (NodeStatus, _)| {
         ahead.extend(standing::set_right(&mut status, taken).map(|by| (status.node.clone(), by)));
         status
@@ -146,16 +148,17 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     let mut degraded: Vec<Degraded> = nodes.iter().filter_map(NodeForm::silence).collect();
     let unusable = unusable?;
     degraded.extend(alerts?.into_iter().map(|(mut alert, taken)| {
-        if let Some(by) = standing::ahead(alert.at_ms, taken) {
-            standing::earlier(&mut alert.at_ms, by);
+        if let Some(by) = clocks::ahead(alert.at_ms, taken) {
+            clocks::earlier(&mut alert.at_ms, by);
         }
         Degraded::from(alert)
     }));
-    let (at, recent) = (node::time(clock::unix_millis()), tasks?);
+    let (at, recent) = (node::time(clocks::now()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), kept::forms(kept?, &recent));
     let Recent { lines: tasks, placeholder, .. } = recent;
     Ok(Status {
         at,
+        clock_ahead: clocks::own().map(node::tenths_of),
         config: version,
         unusable,
         lacking,
@@ -224,6 +227,9 @@ impl Report for Status {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", styled(HEAD, format_args!("Nodes (configuration {})", self.config)))?;
         writeln!(out, "  {}", styled(FAINT, format_args!("as of {}", self.at)))?;
+        if let Some(ahead) = clocks::own().filter(|_| self.clock_ahead.is_some()) {
+            wrapped(out, 2, 4, &styled(WARN, clocks::own_words(ahead)))?;
+        }
         if let Some(unusable) = &self.unusable {
             wrapped(out, 2, 4, &styled(BAD, unusable))?;
         }

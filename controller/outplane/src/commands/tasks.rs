@@ -16,6 +16,7 @@ use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
 use crate::cli::Format;
+use crate::clocks;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
@@ -202,6 +203,7 @@ pub(crate) struct Named {
 /// The tasks of the newest generations that want something, of as many probes, and of a few audits.
 pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Result<Recent> {
     let numbers = Chain::Generations.numbers(objects, 0).await?;
+    clocks::learn(objects);
     let (mut lines, mut placeholder, mut newest, mut wanted) = (Vec::new(), None, None, 0);
     'generations: for number in numbers.iter().rev().take(generations + MOST_PLACEHOLDERS) {
         if wanted == generations {

@@ -336,8 +336,7 @@ impl Degradation {
     fn excuse(&self, senders: Vec<(bool, Found)>) -> (Vec<Found>, Vec<u32>) {
         let late = senders.iter().filter(|(seldom, _)| *seldom).count();
         let excuses = late * 2 > self.senders.len();
-        let (noise, left): (Vec<_>, Vec<_>) =
-            senders.into_iter().partition(|(seldom, _)| *seldom && excuses);
+        let (noise, left): (Vec<_>, Vec<_>) = senders.into_iter().partition(|(seldom, _)| *seldom && excuses);
         let found = left.into_iter().map(|(_, found)| found).collect();
         (found, noise.into_iter().map(|(_, found)| found.node).collect())
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{ISOLATION, counts_answers};
 use crate::cli::Format;
+use crate::clocks;
 use crate::exit::{Exit, Usage};
 use crate::node::{self, NodeArguments};
 use crate::output::{self, BAD, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
@@ -74,6 +75,7 @@ pub(super) fn run(node: &NodeArguments, targets: &Targets, format: Format) -> an
     let node = node.open()?;
     let ((mut found, mut unreadable), read) =
         runtime::block_on(async { tokio::try_join!(read(&node.objects), read_at(&node.objects)) })??;
+    clocks::learn(&node.objects);
     // What has counted nothing is read all the same, and not written each time.
     for totals in &mut found {
         if let Some((at_ms, by)) = read.get(&totals.switch)

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, Standing};
-use outplane_rmdp_node::clock;
 
 use super::nodes::age;
 use super::switches::{LEFT, PENDING, SwitchForm, UNWATCHED, written};
+use crate::clocks;
 use crate::commands::tasks::{Named, Recent, TaskLine};
 use crate::node;
 use crate::standing::{self, STALE};
@@ -23,7 +23,7 @@ struct Look {
 /// By name: those that somebody keeps, those that the newest generation names, and those that the one before it named.
 /// Whoever told of a switch last keeps it; those that are not kept are told again, last.
 pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, recent: &Recent) -> Vec<SwitchForm> {
-    let now = clock::unix_millis();
+    let now = clocks::now();
     let mut kept: Vec<KeptSwitches> = kept.into_iter().map(set_right).collect();
     kept.sort_by_key(|kept| kept.at_ms);
     let mut looks = Looks::default();
@@ -69,7 +69,7 @@ pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, recent: &Recent
 
 impl Look {
     fn is_of_the_future(&self) -> bool {
-        standing::ahead(self.at_ms, None).is_some()
+        clocks::ahead(self.at_ms, None).is_some()
     }
 
     fn is_after(&self, told_ms: u64) -> bool {
@@ -97,12 +97,12 @@ impl Looks {
     }
 }
 
-/// Times of the future are taken for as much earlier as the keeper's clock is ahead, and those that are of the future still
-/// say so.
+/// Times are taken for as much earlier as the keeper's clock is ahead, or later as it is behind; those that are of the future
+/// still say so.
 fn set_right((mut kept, taken): (KeptSwitches, Option<Duration>)) -> KeptSwitches {
-    if let Some(by) = standing::ahead(kept.at_ms, taken) {
-        standing::earlier(&mut kept.at_ms, by);
-        kept.switches.iter_mut().flat_map(|of| &mut of.verified_ms).for_each(|at| standing::earlier(at, by));
+    if let Some(by) = clocks::ahead(kept.at_ms, taken) {
+        clocks::earlier(&mut kept.at_ms, by);
+        kept.switches.iter_mut().flat_map(|of| &mut of.verified_ms).for_each(|at| clocks::earlier(at, by));
     }
     kept
 }
@@ -209,6 +209,8 @@ impl SwitchForm {
 
 #[cfg(test)]
 mod tests {
+    use outplane_rmdp_node::clock;
+
     use super::*;
 
     fn kept(node: &str, ago: u64, generation: u64, standing: Standing) -> KeptSwitches {

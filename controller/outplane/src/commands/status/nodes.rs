@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::object::{HeardAt, NodeStatus, PastAlert};
-use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::LEFT;
 use serde::Serialize;
 
 use super::Degraded;
+use crate::clocks::{self, Ahead};
 use crate::node;
 use crate::output::{BAD, FAINT, WARN, columns, styled, wrapped};
-use crate::standing::{Ahead, STALE, ahead_words};
+use crate::standing::STALE;
 
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
@@ -31,10 +31,10 @@ pub(super) struct NodeForm {
     state: &'static str,
     /// When it wrote its last status, by its clock, RFC 3339.
     status_at: Option<String>,
-    /// Seconds since then, by the clocks of this machine and the node; by the store's where the node's is ahead.
+    /// Seconds since then, by the clocks of the store and the node; by the store's alone where they differ.
     age: Option<f64>,
-    /// By how many seconds the node's clock is ahead of this machine's, if it writes of the future; `status_at`,
-    /// `alerts_since` and `past_alerts` are taken for as much earlier.
+    /// By how many seconds the node's clock is ahead of the store's, less than 0: behind; null: it does not differ.
+    /// `status_at`, `alerts_since` and `past_alerts` are taken for as much earlier, or later.
     clock_ahead: Option<f64>,
     /// Who has heard it how long ago.
     heard: Heard,
@@ -91,7 +91,7 @@ pub(super) fn nodes(
     mut waits: BTreeMap<String, Vec<String>>,
     ahead: &Ahead,
 ) -> Vec<NodeForm> {
-    let now = clock::unix_millis();
+    let now = clocks::now();
     let mut statuses: BTreeMap<String, NodeStatus> =
         statuses.into_iter().map(|status| (status.node.clone(), status)).collect();
     let heard: BTreeMap<String, Heard> = config
@@ -115,7 +115,7 @@ pub(super) fn nodes(
     }
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
     for node in &mut nodes {
-        node.clock_ahead = ahead.get(&node.node).copied().map(node::tenths);
+        node.clock_ahead = ahead.get(&node.node).map(|ms| node::tenths_of(*ms));
     }
     nodes
 }
@@ -288,7 +288,7 @@ impl NodeForm {
             hard,
             reason,
             by,
-            since: node::time(clock::unix_millis()),
+            since: node::time(clocks::now()),
             age: 0.0,
             left_behind: false,
         })
@@ -336,7 +336,11 @@ pub(super) fn text(
             node.role.to_owned(),
             node.state.to_owned(),
             node.heard_words(),
-            node.age.map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s")),
+            match node.age {
+                Some(age) if age > node::FAR => node::NONSENSE.to_owned(),
+                Some(age) => format!("{age:.1} s"),
+                None => "-".to_owned(),
+            },
             dash(node.epoch.map(|epoch| epoch.to_string())),
             dash(node.config.map(|config| config.to_string())),
             dash(node.generation.map(|generation| generation.to_string())),
@@ -354,7 +358,8 @@ pub(super) fn text(
     }
     for node in nodes {
         if let Some(by) = node.clock_ahead {
-            let words = ahead_words(Duration::from_secs_f64(by));
+            #[expect(clippy::cast_possible_truncation, reason = "casts to integers saturate")]
+            let words = clocks::ahead_words((by * 1000.0) as i64);
             wrapped(out, 2, 4, &format!("{}: {words}", styled(WARN, &node.node)))?;
         }
     }
@@ -367,6 +372,8 @@ pub(super) fn text(
 
 #[cfg(test)]
 mod tests {
+    use outplane_rmdp_node::clock;
+
     use super::*;
     use crate::standing::tests::plain;
 

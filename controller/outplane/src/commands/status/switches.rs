@@ -102,7 +102,7 @@ pub(super) fn written(switch: &str, tasks: &[TaskLine]) -> Option<Written> {
 impl SwitchForm {
     /// For how long its keeper has told nothing, in words.
     pub(super) fn silence(&self) -> Option<String> {
-        Some(format!("{} has told nothing of it for {:.0} s", self.by.as_ref()?, self.told_age?))
+        Some(format!("{} has told nothing of it for {}", self.by.as_ref()?, node::lasting(self.told_age?)))
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
 
 /// The time of day of a time: `11:02:03Z`.
 fn clock_time(time: &str) -> String {
-    let of_day = time.split_once('T').map_or(time, |(_, of_day)| of_day);
+    let Some((_, of_day)) = time.split_once('T') else { return time.to_owned() };
     format!("{}Z", of_day.split(['.', 'Z']).next().unwrap_or(of_day))
 }
 
@@ -199,7 +199,9 @@ mod tests {
     fn times_of_day() {
         assert_eq!(clock_time("2026-11-30T11:02:03.456Z"), "11:02:03Z");
         assert_eq!(clock_time("2026-11-30T11:02:03Z"), "11:02:03Z");
-        assert_eq!(clock_time("-"), "-Z");
+        assert_eq!(clock_time(&node::time(u64::MAX)), node::NONSENSE);
+        assert_eq!(node::ago(1.8e9), "at a time that is nonsense");
+        assert_eq!(node::ago(-3e15), "at a time that is nonsense");
         for (seconds, text) in
             [(0.4, "0 s ago"), (119.0, "119 s ago"), (180.0, "3 min ago"), (90_000.0, "25 h ago")]
         {

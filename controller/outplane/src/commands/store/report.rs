@@ -198,8 +198,7 @@ impl Report for Recovered {
         }
         if !self.needed {
             if !self.joining.is_empty() {
-                let words =
-                    "to join the store's network by itself, since a recovery has said so; restart who has not in a minute";
+                let words = "to join the store's network by itself, since a recovery has said so; restart who has not in a minute";
                 wrapped(out, 2, 4, &format!("{}: {words}", styled(WARN, self.joining.join(", "))))?;
             }
             let words = "nothing shows that the store has gone back (--anyway recovers it all the same)";
