@@ -47,7 +47,7 @@ pub enum Error {
         cure: String,
     },
 
-    /// The store has no room, or will not give more (QuotaExceeded, HTTP 507): nothing was written, and trying again does not
+    /// The store has no room, or will not give more (`QuotaExceeded`, HTTP 507): nothing was written, and trying again does not
     /// help.
     #[error(
         "store {endpoint}: {call}: bucket `{bucket}` is full ({code}): raise its quota (`--max-bytes` and `--max-objects` of \
@@ -167,12 +167,11 @@ impl Error {
     pub fn refusal(&self) -> Option<&str> {
         match self {
             Self::Denied { code, .. } if !CREDENTIALS.contains(&code.as_str()) => Some(code),
-            Self::Full { code, .. } => Some(code),
             Self::NotDeleted { code, .. } if code == "AccessDenied" => Some(code),
             // These ask to come again.
             Self::Refused { status: 409 | 412, .. } => None,
             Self::Refused { code, .. } if code == "RequestTimeout" => None,
-            Self::Refused { code, .. } => Some(code),
+            Self::Full { code, .. } | Self::Refused { code, .. } => Some(code),
             _ => None,
         }
     }

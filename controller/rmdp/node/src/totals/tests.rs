@@ -133,3 +133,19 @@ async fn totals_that_cannot_be_read_are_told() {
     assert_eq!(totals.unreadable("leaf1"), None);
     server.shutdown().await.unwrap();
 }
+
+/// A controller whose clock was a day ahead has read it last: the next reading is put down, though nothing has counted.
+#[test]
+fn a_reading_of_the_future_is_put_right() {
+    let (now, day) = (1_800_000_000_000, 86_400_000);
+    let Outcome::Totals(ahead) = added(&SwitchTotals::new("leaf1"), "c1", vec![reading(5)], now + day) else {
+        panic!("the first reading is written")
+    };
+    assert!(matches!(added(&ahead, "c2", vec![reading(5)], now + day + 1000), Outcome::Same));
+    let Outcome::Totals(right) = added(&ahead, "c2", vec![reading(5)], now) else {
+        panic!("it stays a day ahead")
+    };
+    assert_eq!((right.read_ms, right.since_ms, right.rules[0].packets), (now, now, 5));
+    // Clocks differ.
+    assert!(matches!(added(&right, "c1", vec![reading(5)], now - 5000), Outcome::Same));
+}
