@@ -12,12 +12,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Ordered maps: the same P4Info has the same bytes every time.
     // Messages are measured before they are decoded, by their names.
-    let mut config = tonic_prost_build::Config::new();
-    config.enable_type_names();
+    let mut config = prost_build::Config::new();
+    config.enable_type_names().btree_map(["."]);
+    #[cfg(feature = "grpc")]
     tonic_prost_build::configure()
-        .btree_map(".")
         .codec_path("crate::wire::Codec")
         .compile_fds_with_config(files.clone(), config)?;
+    #[cfg(not(feature = "grpc"))]
+    config.compile_fds(files.clone())?;
 
     // What the crate carries along for the text format and for tests needs no comments.
     for file in &mut files.file {

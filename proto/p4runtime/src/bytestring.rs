@@ -11,6 +11,7 @@ pub const MAX_BITS: u32 = u128::BITS;
 
 /// A byte string that is not a number of the expected width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum BytestringError {
     /// The value does not fit.
     #[error("the value needs {needed} bits, but there is room for {bits}")]

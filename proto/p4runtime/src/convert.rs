@@ -158,12 +158,7 @@ impl Schema {
     ) -> Result<Action, EntryError> {
         let action = match &action.r#type {
             Some(v1::table_action::Type::Action(action)) => action,
-            Some(_) => {
-                return Err(form(
-                    table,
-                    "its action comes from an action profile, which has no form as a value",
-                ));
-            }
+            Some(_) => return Err(profile(table)),
             None => return Err(form(table, "its action is empty")),
         };
         let info = self.action_of(action)?;
@@ -219,7 +214,11 @@ fn form(table: &TableInfo, problem: &'static str) -> EntryError {
     EntryError::Form { object: format!("table {}", table.alias), problem }
 }
 
-fn member(table: &TableInfo, field: &FieldInfo) -> String {
+pub(crate) fn profile(table: &TableInfo) -> EntryError {
+    form(table, "its action comes from an action profile, which has no form as a value")
+}
+
+pub(crate) fn member(table: &TableInfo, field: &FieldInfo) -> String {
     format!("match field {} of table {}", field.name, table.alias)
 }
 
@@ -230,7 +229,7 @@ fn member_of(table: &TableInfo, field: u32) -> String {
 }
 
 /// Exact fields are all there, and the priority is as the fields want it.
-fn check_complete(table: &TableInfo, key: &Key) -> Result<(), EntryError> {
+pub(crate) fn check_complete(table: &TableInfo, key: &Key) -> Result<(), EntryError> {
     let given = |id| key.matches.binary_search_by_key(&id, |matched| matched.field).is_ok();
     if let Some(missing) =
         table.fields.iter().find(|field| field.kind == MatchKind::Exact && !given(field.id))

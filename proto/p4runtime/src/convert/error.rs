@@ -6,6 +6,7 @@ use crate::bytestring::BytestringError;
 
 /// Why an entity has no form as a value of [`crate::entry`]. Objects are named as the P4Info names them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EntryError {
     /// An id that the P4Info does not have.
     #[error("the P4Info has no {what} with id {id}")]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a P4Info is refused. `object` is what it is about: kind, full name and id.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SchemaError {
     /// The text is longer than [`super::MAX_TEXT_BYTES`].
     #[error("the P4Info text has {bytes} bytes; more than {limit} are not read")]

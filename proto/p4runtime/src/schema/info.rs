@@ -21,6 +21,7 @@ pub enum MatchKind {
 
 /// A match field of a table, or a field of a parser value set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldInfo {
     /// Id, unique in its table.
     pub id: u32,
@@ -34,6 +35,7 @@ pub struct FieldInfo {
 
 /// A parameter of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParamInfo {
     /// Id, unique in its action.
     pub id: u32,
@@ -88,6 +90,7 @@ pub struct ActionCall {
 
 /// A match-action table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableInfo {
     /// Id.
     pub id: u32,
@@ -152,6 +155,7 @@ impl TableInfo {
 
 /// An action.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ActionInfo {
     /// Id.
     pub id: u32,
@@ -178,6 +182,7 @@ impl ActionInfo {
 
 /// An action profile, or an action selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProfileInfo {
     /// Id.
     pub id: u32,
@@ -210,6 +215,7 @@ pub enum CounterUnit {
 
 /// A counter, indexed or direct.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CounterInfo {
     /// Id.
     pub id: u32,
@@ -247,6 +253,7 @@ pub enum MeterKind {
 
 /// A meter, indexed or direct.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MeterInfo {
     /// Id.
     pub id: u32,
@@ -273,6 +280,7 @@ pub enum Cells {
 
 /// A field of a packet-in or packet-out header.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MetadataInfo {
     /// Id, unique in its header.
     pub id: u32,
@@ -286,6 +294,7 @@ pub struct MetadataInfo {
 
 /// The header of packets to (`packet_in`) or from (`packet_out`) the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PacketHeaderInfo {
     /// Id.
     pub id: u32,
@@ -311,6 +320,7 @@ impl PacketHeaderInfo {
 
 /// A parser value set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ValueSetInfo {
     /// Id.
     pub id: u32,
@@ -326,6 +336,7 @@ pub struct ValueSetInfo {
 
 /// A register.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RegisterInfo {
     /// Id.
     pub id: u32,
@@ -339,6 +350,7 @@ pub struct RegisterInfo {
 
 /// A digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DigestInfo {
     /// Id.
     pub id: u32,
@@ -350,6 +362,7 @@ pub struct DigestInfo {
 
 /// An instance of an extern that the architecture adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExternInfo {
     /// Id.
     pub id: u32,

@@ -3,8 +3,8 @@
 //! Two bytes of an empty update become hundreds in memory, so a bound on a message's length alone bounds nothing.
 //! [`check`] walks over a message's bytes without allocating: it counts the elements of repeated fields, up to each
 //! field's bound, and adds up what decoding would allocate. A message that would take more than its kind may take, or
-//! more than its length explains, is refused with `RESOURCE_EXHAUSTED` and the field's name. [`Codec`] does this for
-//! every message of the service, for a server's requests and for a client's answers alike.
+//! more than its length explains, is refused with the field's name. With the feature `grpc`, `Codec` does this for every
+//! message of the service, for a server's requests and for a client's answers alike, and answers `RESOURCE_EXHAUSTED`.
 //!
 //! | message | on the wire | decoded |
 //! |---|---|---|
@@ -19,19 +19,18 @@
 //!
 //! Whatever its kind, a message takes at most 96 times its length and 64 KiB.
 
+#[cfg(feature = "grpc")]
+mod codec;
 mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::marker::PhantomData;
-
-use prost::bytes::Buf;
-use prost::{Message, Name};
-use tonic::Status;
-use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
-use tonic_prost::{ProstCodec, ProstEncoder};
+use prost::Name;
 
 use shape::{Field, Kind, SHAPES, Shape};
+
+#[cfg(feature = "grpc")]
+pub use codec::{CheckedDecoder, Codec};
 
 /// Deepest nesting of messages, as prost has it.
 const MAX_DEPTH: usize = 100;
@@ -90,6 +89,7 @@ fn most(field: &str) -> usize {
 
 /// Why a message is not decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// Longer than its kind may be.
     #[error("{message} of {length} bytes: at most {most} are taken")]
@@ -256,60 +256,4 @@ fn split<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (value, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(value)
-}
-
-/// What encodes and decodes the messages of the service: prost, behind [`check`].
-#[derive(Clone, Copy, Debug)]
-pub struct Codec<T, U>(PhantomData<(T, U)>);
-
-impl<T, U> Default for Codec<T, U> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<T, U> TonicCodec for Codec<T, U>
-where
-    T: Message + Send + 'static,
-    U: Message + Name + Default + Send + 'static,
-{
-    type Encode = T;
-    type Decode = U;
-    type Encoder = ProstEncoder<T>;
-    type Decoder = CheckedDecoder<U>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::default().encoder()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        CheckedDecoder(PhantomData)
-    }
-}
-
-/// Decodes what [`check`] lets pass.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckedDecoder<U>(PhantomData<U>);
-
-impl<U: Message + Name + Default> Decoder for CheckedDecoder<U> {
-    type Item = U;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // The buffer is contiguous, so this takes a part of it and copies nothing.
-        let bytes = buffer.copy_to_bytes(buffer.remaining());
-        check::<U>(&bytes).map_err(|error| refused(&error))?;
-        U::decode(bytes).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-fn refused(error: &WireError) -> Status {
-    match error {
-        WireError::Malformed { .. } => Status::internal(error.to_string()),
-        _ => Status::resource_exhausted(error.to_string()),
-    }
 }
