@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use outplane_driver_p4runtime::{Options, Target};
+use outplane_driver_p4runtime::{Options, Target, target};
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::model::{Intent, Switch, Tls};
 use outplane_rmdp_node::plain;
@@ -118,7 +118,7 @@ impl Targets {
                 )
                 .into());
             }
-            return Ok(names.iter().map(|name| Target::of_intent(name, &intent.switches[name])).collect());
+            return Ok(names.iter().map(|name| target(name, &intent.switches[name])).collect());
         };
         // Of several, the one that is said to be there. Two may share an address, with device ids of their own.
         let there =
@@ -131,7 +131,7 @@ impl Targets {
                 names.join(", ")
             ))
         })?;
-        Ok(vec![Target::of_intent(&name, &self.overridden(intent.switches.get(&name), address))])
+        Ok(vec![target(&name, &self.overridden(intent.switches.get(&name), address))])
     }
 
     /// The switch at `address`; what the command line does not say comes from the object, if there is one.

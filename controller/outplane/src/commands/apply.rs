@@ -315,7 +315,7 @@ async fn apply(
         let job = Job {
             line: lines.line(&target.name),
             target,
-            options: Options { counted: Some(Counted::default()), ..options.clone() },
+            options: options.clone(),
             push,
             verify: arguments.verify,
             allow_empty: arguments.allowed.allow_empty,
@@ -354,7 +354,7 @@ impl Job {
         let connecting = Connection::open(self.target.clone(), switches::pipeline(), self.options.clone());
         let opened = self.cancel.run_until_cancelled(connecting).await;
         let stopped = || Trouble { interrupted: true, ..Trouble::of("stopped before the first write") };
-        let mut connection = opened.ok_or_else(stopped)??;
+        let mut connection = opened.ok_or_else(stopped)??.with_counted(Counted::default());
         self.line.say("reading");
         let progress = |progress: Progress| self.line.progress(progress);
         let write =

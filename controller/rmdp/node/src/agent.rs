@@ -426,8 +426,9 @@ impl Agent {
         let session = Session::new(
             target.clone(),
             Arc::clone(&self.pipeline),
-            Options { tap: self.tap.clone(), counted: wanted, ..options() },
-        );
+            Options { tap: self.tap.clone(), ..options() },
+        )
+        .with_counted(wanted);
         let session = Arc::new(tokio::sync::Mutex::new(session));
         let kept = Kept { target: target.clone(), session, counted };
         sessions.insert(target.name, kept.clone());

@@ -5,6 +5,7 @@
 
 mod arbitration;
 mod batches;
+mod client;
 mod direct;
 mod engine;
 mod entities;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::state::{Change, Desired, Origin, Plan};
+use outplane_p4runtime_client::Primacy;
 
-use crate::arbitration::Primacy;
 use crate::connection::Connection;
 use crate::errors::Error;
 use crate::pipeline::Push;

@@ -47,7 +47,7 @@ pub enum Rules {
     /// Says what becomes of each.
     Tell,
     /// Says so, and lets a rule whose entries are written anew go on counting from what they had counted. Needs
-    /// [`Options::counted`](crate::Options::counted). A switch that takes no counter with an entry is written without.
+    /// [`Connection::with_counted`]. A switch that takes no counter with an entry is written without.
     Carry,
 }
 
@@ -131,7 +131,7 @@ impl Connection {
             if options.write.is_late() {
                 return Err(error);
             }
-            tracing::warn!(switch = self.target.name, round, %error, "beginning anew");
+            tracing::warn!(switch = self.target().name, round, %error, "beginning anew");
             if error.is_disconnect() {
                 self.reopen().await?;
             }
@@ -185,7 +185,7 @@ impl Connection {
             Rules::Carry => plan::carried(program, &read.installed, &plan),
             Rules::Ignore | Rules::Tell => BTreeMap::new(),
         };
-        let counted = self.options.counted.as_ref().filter(|_| plan.flips() && read.elapsed < QUICK);
+        let counted = self.counted.as_ref().filter(|_| plan.flips() && read.elapsed < QUICK);
         let write = WriteOptions { counts: Some(&counts), ..options.write };
         let written = match self.write_and_count(&plan, &read.installed, write, counted).await {
             Ok(written) => written,
@@ -226,17 +226,18 @@ impl Connection {
             return Ok(None);
         }
         // Where there is much to read, the switch may answer the small question after the large one.
-        let cookie = self.cookie_within(self.options.read_deadline.max(self.options.call_deadline));
-        let (cookie, read) = tokio::join!(cookie, self.read_all(self.options.counted.is_some()));
+        let options = self.client.options();
+        let cookie = self.client.cookie_within(options.read_deadline.max(options.call_deadline));
+        let (cookie, read) = tokio::join!(cookie, self.read_all(self.counted.is_some()));
         // What was read of another program means nothing, and what ours had counted is gone.
         if cookie? != Some(self.pipeline.cookie) {
-            if let Some(counted) = &self.options.counted {
+            if let Some(counted) = &self.counted {
                 counted.put_nothing();
             }
             return Ok(None);
         }
         let read = read?;
-        if let Some(counted) = &self.options.counted {
+        if let Some(counted) = &self.counted {
             counted.put(read.installed());
         }
         Ok(Some(read))

@@ -8,11 +8,11 @@ use outplane_p4::DROPS;
 use outplane_p4runtime::entry::{Counter, Entry, Match};
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
 use outplane_p4runtime::p4::v1::{CounterEntry, Index};
+use outplane_p4runtime_client::ReadFailure;
 use tonic::Code;
 
 use crate::connection::Connection;
 use crate::errors::Error;
-use crate::read::ReadFailure;
 
 /// Frames that a switch has dropped since its program was pushed (or it was started). A frame is counted once in
 /// `reasons`, and again in those of the others that it belongs to.

@@ -1,6 +1,5 @@
 //! What can go wrong between us and a switch, in words that name the switch and the cure.
 
-use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +9,14 @@ use outplane_compiler::plan::PlanError;
 use outplane_compiler::shrink::Less;
 use outplane_compiler::state::Origin;
 use outplane_p4runtime::EntryError;
+use outplane_p4runtime_client as client;
+use outplane_p4runtime_client::{Peer, UpdateStatus, says_another_device};
 use thiserror::Error;
-use tonic::{Code, Status};
-
-use crate::target::Target;
+use tonic::Code;
 
 /// A problem with a switch.
 #[derive(Debug, Error)]
-#[error("switch {} ({}): {problem}{}", .peer.name, .peer.address, device_cure(.peer, .problem))]
+#[error("switch {} ({}): {problem}{}", .peer.name(), .peer.address(), device_cure(.peer, .problem))]
 pub struct Error {
     pub(crate) peer: Arc<Peer>,
     /// What it is.
@@ -25,33 +24,21 @@ pub struct Error {
     pub problem: Box<Problem>,
 }
 
-/// Name and address, for messages.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) device_id: u64,
-}
-
 /// What to do where the switch has another device id than ours, as far as its words tell.
 fn device_cure(peer: &Peer, problem: &Problem) -> String {
-    let (code, message) = match problem {
-        Problem::ArbitrationRefused { code, message, .. }
-        | Problem::PipelineRefused { code, message }
-        | Problem::Call { code, message, .. } => (*code, message.to_ascii_lowercase()),
-        _ => return String::new(),
+    let (Problem::ArbitrationRefused { code, message, .. }
+    | Problem::PipelineRefused { code, message }
+    | Problem::Call { code, message, .. }) = problem
+    else {
+        return String::new();
     };
-    // BMv2 says "Error when trying to assign device", ours and others that there is no such device.
-    let device =
-        message.contains("assign device") || message.contains("device id") || message.contains("device_id");
-    let unknown = code == Code::NotFound && message.contains("device");
-    if !device && !unknown {
+    if !says_another_device(*code, message) {
         return String::new();
     }
     format!(
         "; the switch seems to have another device id than {}: give the right one as `deviceId` of the Switch or with \
          --device-id (BMv2's is 0 unless it was started with another)",
-        peer.device_id
+        peer.device_id()
     )
 }
 
@@ -327,124 +314,50 @@ impl fmt::Display for Failure {
         {
             write!(f, " (for {} rule {})", origin.policy, origin.rule)?;
         }
-        let code = code_name(self.code);
-        match (self.code, self.message.as_str()) {
-            // What does not get through is no full table.
-            (Code::ResourceExhausted, message) if too_long(message) => {
-                write!(f, ": {message} ({code}: a message between us and the switch is too long)")
+        write!(f, ": {}", UpdateStatus { code: self.code, message: self.message.clone() })
+    }
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        let peer = Arc::clone(error.peer());
+        Self { peer, problem: Box::new((*error.problem).into()) }
+    }
+}
+
+/// The client's problems are the driver's, in words for who has a policy.
+impl From<client::Problem> for Problem {
+    fn from(problem: client::Problem) -> Self {
+        match problem {
+            client::Problem::Address { problem } => Self::Address { problem },
+            client::Problem::Tls { file, problem } => Self::Tls { file, problem },
+            client::Problem::Unreachable { reason } => Self::Unreachable { reason },
+            client::Problem::Disconnected { reason } => Self::Disconnected { reason },
+            client::Problem::Deadline { call, after } => Self::Deadline { call, after },
+            client::Problem::NotPrimary { ours, primary } => Self::NotPrimary { ours, primary },
+            client::Problem::ArbitrationRefused { ours, code, message } => {
+                Self::ArbitrationRefused { ours, code, message }
             }
-            (Code::ResourceExhausted, message) => {
-                write!(
-                    f,
-                    ": the table is full ({code}{}{message})",
-                    if message.is_empty() { "" } else { ": " }
-                )
-            }
-            (_, "") => write!(f, ": {code}"),
-            (_, message) => write!(f, ": {message} ({code})"),
+            client::Problem::PrimacyLost { primary } => Self::PrimacyLost { primary },
+            client::Problem::ReadOnly => Self::ReadOnly,
+            client::Problem::NoPipeline => Self::NoPipeline,
+            client::Problem::PipelineRefused { code, message } => Self::PipelineRefused { code, message },
+            client::Problem::Call { call, code, message } => Self::Call { call, code, message },
+            client::Problem::Entity { what, source } => Self::Entity { what, source },
+            client::Problem::TooMany { limit } => Self::TooMany { limit },
+            client::Problem::TooLong { limit } => Self::TooLong { limit },
+            // What the driver asks the client for has no other.
+            other => Self::Call { call: "P4Runtime", code: Code::Unknown, message: other.to_string() },
         }
     }
-}
-
-/// Whether a library refused a message or its headers for their size.
-pub(crate) fn too_long(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    [
-        "larger than max",
-        "message length too large",
-        "message too large",
-        "metadata size",
-        "metadata too large",
-        "header list",
-        "headers too large",
-        "header too large",
-        "header section",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
-}
-
-/// The standard's name of a code.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-impl Peer {
-    pub(crate) fn of(target: &Target) -> Arc<Self> {
-        let (name, address) = (target.name.clone(), target.address.clone());
-        Arc::new(Self { name, address, device_id: target.device_id })
-    }
-
-    /// A problem with this switch.
-    pub(crate) fn error(self: &Arc<Self>, problem: impl Into<Problem>) -> Error {
-        Error { peer: Arc::clone(self), problem: Box::new(problem.into()) }
-    }
-
-    /// What a failed call means.
-    pub(crate) fn call_error(
-        self: &Arc<Self>,
-        call: &'static str,
-        deadline: Duration,
-        status: &Status,
-    ) -> Error {
-        let problem = if timed_out(status) {
-            Problem::Deadline { call, after: deadline }
-        } else if broken(status) {
-            Problem::Disconnected { reason: reason(status) }
-        } else {
-            Problem::Call { call, code: status.code(), message: status.message().to_owned() }
-        };
-        self.error(problem)
-    }
-}
-
-/// Whether a deadline has passed, here or there.
-pub(crate) fn timed_out(status: &Status) -> bool {
-    status.code() == Code::DeadlineExceeded
-        || status.source().is_some_and(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
-}
-
-/// Whether the transport failed, and not the switch refused.
-pub(crate) fn broken(status: &Status) -> bool {
-    status.source().is_some() || status.code() == Code::Unavailable
-}
-
-/// What the transport says, from the outside to the root, without repetitions.
-pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = match error.downcast_ref::<Status>() {
-            Some(status) => status.message().to_owned(),
-            None => error.to_string(),
-        };
-        if !text.is_empty() && !reasons.iter().any(|known| known.contains(&text)) {
-            reasons.push(text);
-        }
-        next = error.source();
-    }
-    reasons.join(": ")
 }
 
 impl Error {
+    /// A problem with this switch.
+    pub(crate) fn of(peer: &Arc<Peer>, problem: impl Into<Problem>) -> Self {
+        Self { peer: Arc::clone(peer), problem: Box::new(problem.into()) }
+    }
+
     /// What to do about it where the problem alone does not say it; begins with `; `, or is empty.
     pub fn cure(&self) -> String {
         device_cure(&self.peer, &self.problem)
@@ -452,7 +365,17 @@ impl Error {
 
     /// Name of the switch.
     pub fn switch(&self) -> &str {
-        &self.peer.name
+        self.peer.name()
+    }
+
+    /// Whether the same attempt may succeed a little later. A switch may still hold the election id for a connection of
+    /// ours that has just ended.
+    pub(crate) fn may_pass(&self) -> bool {
+        let taken = matches!(
+            *self.problem,
+            Problem::ArbitrationRefused { code: Code::InvalidArgument | Code::AlreadyExists, .. }
+        );
+        self.is_disconnect() || taken
     }
 
     /// Whether connecting anew may help.

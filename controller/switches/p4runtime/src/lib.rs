@@ -22,32 +22,31 @@
 //! without Capabilities, arbitration, or reads of groups and meters are tolerated; what cannot be read is written each
 //! time. Section numbers are the `P4Runtime` specification's.
 
-mod arbitration;
 mod audit;
-mod connect;
 mod connection;
 mod converge;
 mod counted;
 mod drops;
 mod errors;
-mod packet_io;
 mod pipeline;
 mod read;
 mod session;
-mod target;
-mod under_way;
+mod switch;
 mod write;
 
-pub use arbitration::Primacy;
 pub use audit::{Audited, Difference};
 pub use connection::Connection;
 pub use converge::{ConvergeOptions, Report, Rules};
 pub use counted::{Counted, CountedEntry, Reading};
 pub use drops::{Drops, Guarded};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
-pub use packet_io::{FromSwitch, PacketIn, Packets, Taken, Tap};
-pub use pipeline::{PUSH, Pipeline, Push, Pushed};
+pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Ahead, Deadlines, Probe, Session, fence};
-pub use target::{Backoff, Options, Target, TlsFiles};
+pub use session::{Ahead, Probe, Session, fence};
+pub use switch::target;
 pub use write::{Progress, WriteOptions, Written};
+
+// What the client says of connections is said here as well.
+pub use outplane_p4runtime_client::{
+    Backoff, Deadlines, FromSwitch, Options, PUSH, PacketIn, Packets, Primacy, Taken, Tap, Target, TlsFiles,
+};

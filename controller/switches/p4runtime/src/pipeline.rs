@@ -1,22 +1,16 @@
 //! The P4 program of a switch: which one it has, and ours into it.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use outplane_compiler::program::Program;
 use outplane_p4runtime::Schema;
+use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
 use outplane_p4runtime::p4::v1::forwarding_pipeline_config::Cookie;
-use outplane_p4runtime::p4::v1::get_forwarding_pipeline_config_request::ResponseType;
 use outplane_p4runtime::p4::v1::set_forwarding_pipeline_config_request::Action;
-use outplane_p4runtime::p4::v1::{
-    ForwardingPipelineConfig, GetForwardingPipelineConfigRequest, SetForwardingPipelineConfigRequest,
-};
 use tokio::time::Instant;
-use tonic::Code;
 
-use crate::arbitration::to_wire;
 use crate::connection::Connection;
-use crate::errors::{Error, Problem, broken, timed_out};
+use crate::errors::{Error, Problem};
 use crate::write::WriteOptions;
 
 /// A program and what the target's compiler made of it.
@@ -51,9 +45,6 @@ impl Pipeline {
     }
 }
 
-/// The call of a push, as [`Problem::Deadline`] names it.
-pub const PUSH: &str = "SetForwardingPipelineConfig";
-
 /// When to push the pipeline. A push empties all tables of the switch, ours and others'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Push {
@@ -83,28 +74,7 @@ pub enum Pushed {
 impl Connection {
     /// The cookie of the switch's pipeline; none where it has no pipeline, or one without a cookie, or does not tell.
     pub async fn cookie(&self) -> Result<Option<u64>, Error> {
-        self.cookie_within(self.options.call_deadline).await
-    }
-
-    /// The same, with a deadline of its own.
-    pub(crate) async fn cookie_within(&self, deadline: Duration) -> Result<Option<u64>, Error> {
-        let request = GetForwardingPipelineConfigRequest {
-            device_id: self.target.device_id,
-            response_type: ResponseType::CookieOnly.into(),
-        };
-        let mut client = self.client.clone();
-        match self.deadline(deadline, client.get_forwarding_pipeline_config(request)).await {
-            Ok(response) => Ok(response.config.and_then(|config| config.cookie).map(|cookie| cookie.cookie)),
-            Err(status) => match status.code() {
-                // There is no such device: it has no pipeline that could be planned for.
-                Code::NotFound if status.message().to_ascii_lowercase().contains("device") => {
-                    Err(self.call_error("GetForwardingPipelineConfig", deadline, &status))
-                }
-                // How servers say that there is no pipeline, or no such question.
-                Code::FailedPrecondition | Code::NotFound | Code::Unimplemented => Ok(None),
-                _ => Err(self.call_error("GetForwardingPipelineConfig", deadline, &status)),
-            },
-        }
+        Ok(self.client.cookie().await?)
     }
 
     /// Makes sure that the switch runs our pipeline.
@@ -135,36 +105,17 @@ impl Connection {
     }
 
     async fn set_pipeline(&self, action: Action, options: WriteOptions<'_>) -> Result<(), Error> {
-        let stream = self.controller()?;
-        stream.check(&self.peer)?;
-        let request = SetForwardingPipelineConfigRequest {
-            device_id: self.target.device_id,
-            role: self.role(),
-            election_id: Some(to_wire(stream.election_id)),
-            action: action.into(),
-            config: Some(ForwardingPipelineConfig {
-                p4info: Some(self.pipeline.schema().p4info().clone()),
-                p4_device_config: self.pipeline.device_config.clone(),
-                cookie: Some(Cookie { cookie: self.pipeline.cookie }),
-            }),
-            ..SetForwardingPipelineConfigRequest::default()
+        self.client.check_primacy()?;
+        let config = ForwardingPipelineConfig {
+            p4info: Some(self.pipeline.schema().p4info().clone()),
+            p4_device_config: self.pipeline.device_config.clone(),
+            cookie: Some(Cookie { cookie: self.pipeline.cookie }),
         };
-        let mut client = self.client.clone();
-        let deadline = options.push.map_or(self.options.pipeline_deadline, |(_, within)| within);
+        let deadline = options.push.map_or(self.client.options().pipeline_deadline, |(_, within)| within);
         // As late as can be: putting it together may have taken any time.
         if options.push.is_some_and(|(before, _)| Instant::now() >= before) {
             return Err(self.error(Problem::NoPipeline));
         }
-        let push = async move { client.set_forwarding_pipeline_config(request).await };
-        let answer = self.under_way.call(deadline, push).await;
-        tracing::info!(switch = self.target.name, ?action, accepted = answer.is_ok(), "pipeline push");
-        let Err(status) = answer else { return Ok(()) };
-        if timed_out(&status) || broken(&status) {
-            return Err(self.call_error(PUSH, deadline, &status));
-        }
-        Err(self.error(match status.code() {
-            Code::PermissionDenied => stream.denied(),
-            code => Problem::PipelineRefused { code, message: status.message().to_owned() },
-        }))
+        Ok(self.client.push_as(config, action, deadline).await?)
     }
 }

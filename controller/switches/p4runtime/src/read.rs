@@ -9,22 +9,17 @@ use outplane_compiler::program::{ActionKind, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_p4runtime::entry::{Entry, Key, MulticastGroup};
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
-use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
 use outplane_p4runtime::p4::v1::packet_replication_engine_entry::Type as Replication;
 use outplane_p4runtime::p4::v1::{
-    CounterData, Entity, MeterEntry, MulticastGroupEntry, PacketReplicationEngineEntry, ReadRequest,
-    TableEntry,
+    CounterData, Entity, MeterEntry, MulticastGroupEntry, PacketReplicationEngineEntry, TableEntry,
 };
 use outplane_p4runtime::schema::{Cells, MeterInfo, TableInfo};
-use prost::Message as _;
+use outplane_p4runtime_client::{Bound, MAX_MESSAGE, ReadFailure, broken, timed_out};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::Code;
 
-use crate::connect::MAX_MESSAGE;
-use crate::connection::{Connection, within};
-use crate::errors::{Error, Problem, broken, timed_out};
+use crate::connection::Connection;
+use crate::errors::{Error, Problem};
 
 /// Reads that may be under way at once.
 const IN_FLIGHT: usize = 4;
@@ -56,16 +51,6 @@ pub struct Read {
     pub unreadable: Vec<&'static str>,
     /// How long it took.
     pub elapsed: Duration,
-}
-
-/// How much may be read: a switch that sends more is cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bound {
-    entities: usize,
-    /// In all.
-    bytes: usize,
-    /// In one message.
-    message: usize,
 }
 
 /// One question of a read.
@@ -120,9 +105,8 @@ impl Connection {
         if !self.reads_at_once() {
             return Ok(None);
         }
-        let request = self.read_request(self.parts(counters).into_iter().map(|(_, kind)| kind).collect());
-        let (deadline, bound) = (self.options.read_deadline, self.bound(Part::Everything, SMALL));
-        let answer = read(self.client.clone(), request, deadline, bound).await;
+        let kinds = self.parts(counters).into_iter().map(|(_, kind)| kind).collect();
+        let answer = self.client.read_within(kinds, self.bound(Part::Everything, SMALL)).await;
         if let Err(ReadFailure::Status(status)) = &answer
             && !timed_out(status)
             && !broken(status)
@@ -141,31 +125,26 @@ impl Connection {
         let mut under_way = JoinSet::new();
         let mut reader = Reader { connection: self, read: Unsorted::default() };
         let mut large = Vec::new();
-        let deadline = self.options.read_deadline;
         loop {
             while under_way.len() < IN_FLIGHT
                 && let Some((part, kind)) = parts.next()
             {
-                let request = self.read_request(vec![kind]);
-                let (client, bound) = (self.client.clone(), self.bound(part, SMALL));
-                under_way.spawn(async move {
-                    let answer = read(client, request.clone(), deadline, bound).await;
-                    (part, request, answer)
-                });
+                let read = self.client.read_within(vec![kind.clone()], self.bound(part, SMALL));
+                under_way.spawn(async move { (part, kind, read.await) });
             }
             let Some(done) = under_way.join_next().await else { break };
             // A task neither panics nor is aborted while we wait for it; a runtime that shuts down may do the latter.
-            let Ok((part, request, answer)) = done else {
+            let Ok((part, kind, answer)) = done else {
                 return Err(self.error(Problem::Disconnected { reason: "the program is ending".into() }));
             };
             match answer {
-                Err(ReadFailure::Status(status)) if is_too_long(&status) => large.push((part, request)),
+                Err(failure) if failure.is_too_long() => large.push((part, kind)),
                 answer => reader.take(part, answer)?,
             }
         }
         // One by one: a message and what it decodes to are in memory together.
-        for (part, request) in large {
-            let answer = read(self.client.clone(), request, deadline, self.bound(part, MAX_MESSAGE)).await;
+        for (part, kind) in large {
+            let answer = self.client.read_within(vec![kind], self.bound(part, MAX_MESSAGE)).await;
             reader.take(part, answer)?;
         }
         let read = reader.read;
@@ -176,7 +155,7 @@ impl Connection {
     /// How much a part may have, by the P4Info's sizes.
     fn bound(&self, part: Part, message: usize) -> Bound {
         let schema = self.pipeline.schema();
-        let most = self.options.max_entries;
+        let most = self.client.options().max_entries;
         let size = |size: usize| if size == 0 { most } else { size.saturating_mul(2).saturating_add(MORE) };
         let table = |table: &TableInfo| size(usize::try_from(table.size).unwrap_or_default());
         let cells = |meter: &MeterInfo| match meter.cells {
@@ -195,16 +174,9 @@ impl Connection {
             Part::Meters => meters(),
         };
         let entities = entities.min(most);
-        let bytes = entities.saturating_mul(ENTITY).saturating_add(SMALL).min(self.options.max_read_bytes);
+        let bytes =
+            entities.saturating_mul(ENTITY).saturating_add(SMALL).min(self.client.options().max_read_bytes);
         Bound { entities, bytes, message: message.min(bytes) }
-    }
-
-    fn read_request(&self, kinds: Vec<Kind>) -> ReadRequest {
-        ReadRequest {
-            device_id: self.target.device_id,
-            role: self.role(),
-            entities: kinds.into_iter().map(|kind| Entity { entity: Some(kind) }).collect(),
-        }
     }
 
     /// Everything there is to ask.
@@ -244,9 +216,8 @@ impl Connection {
         let mut entries = BTreeMap::new();
         for table_id in tables {
             let all = TableEntry { table_id, ..TableEntry::default() };
-            let request = self.read_request(vec![Kind::TableEntry(all)]);
             let bound = self.bound(Part::Table(table_id), MAX_MESSAGE);
-            let answer = read(self.client.clone(), request, self.options.read_deadline, bound).await;
+            let answer = self.client.read_within(vec![Kind::TableEntry(all)], bound).await;
             for entity in answer.map_err(|failure| self.read_error(failure))? {
                 if let Some(Kind::TableEntry(entry)) = entity.entity
                     && let Ok(entry) = self.pipeline.schema().entry_from_proto(&entry)
@@ -263,65 +234,11 @@ impl Connection {
         let entities = cells.len().saturating_add(MORE);
         let bytes = entities.saturating_mul(ENTITY).saturating_add(SMALL);
         let bound = Bound { entities, bytes, message: SMALL };
-        read(self.client.clone(), self.read_request(cells), self.options.read_deadline, bound).await
+        self.client.read_within(cells, bound).await
     }
 
     pub(crate) fn read_error(&self, failure: ReadFailure) -> Error {
-        match failure {
-            ReadFailure::TooMany(limit) => self.error(Problem::TooMany { limit }),
-            ReadFailure::TooLong(limit) => self.error(Problem::TooLong { limit }),
-            ReadFailure::Status(status) if is_too_long(&status) => {
-                self.error(Problem::TooLong { limit: self.options.max_read_bytes })
-            }
-            ReadFailure::Status(status) if status.code() == Code::FailedPrecondition => {
-                self.error(Problem::NoPipeline)
-            }
-            ReadFailure::Status(status) => self.call_error("Read", self.options.read_deadline, &status),
-        }
-    }
-}
-
-/// Why a read failed.
-#[derive(Debug)]
-pub(crate) enum ReadFailure {
-    Status(Status),
-    /// More entities than this.
-    TooMany(usize),
-    /// More bytes than this.
-    TooLong(usize),
-}
-
-/// Whether a message was not taken since it was longer than the client was told to take.
-fn is_too_long(status: &Status) -> bool {
-    status.code() == Code::OutOfRange
-}
-
-/// Reads all parts of an answer, as much as is allowed. The deadline is for each of them.
-async fn read(
-    client: P4RuntimeClient<Channel>,
-    request: ReadRequest,
-    deadline: Duration,
-    bound: Bound,
-) -> Result<Vec<Entity>, ReadFailure> {
-    let mut client = client.max_decoding_message_size(bound.message);
-    let mut answer = within(deadline, client.read(request)).await.map_err(ReadFailure::Status)?;
-    let mut entities: Vec<Entity> = Vec::new();
-    let (mut bytes, mut parts) = (0, 0);
-    loop {
-        let part = match timeout(deadline, answer.message()).await {
-            Ok(part) => part.map_err(ReadFailure::Status)?,
-            Err(_) => return Err(ReadFailure::Status(Status::deadline_exceeded("a part is late"))),
-        };
-        let Some(part) = part else { return Ok(entities) };
-        parts += 1;
-        if entities.len() + part.entities.len() > bound.entities || parts > bound.entities + MORE {
-            return Err(ReadFailure::TooMany(bound.entities));
-        }
-        bytes += part.encoded_len();
-        if bytes > bound.bytes {
-            return Err(ReadFailure::TooLong(bound.bytes));
-        }
-        entities.extend(part.entities);
+        self.client.read_error(failure).into()
     }
 }
 
@@ -375,7 +292,7 @@ impl Reader<'_> {
             Err(failure) => return Err(self.connection.read_error(failure)),
         };
         self.read.count += entities.len();
-        let most = self.connection.options.max_entries;
+        let most = self.connection.client.options().max_entries;
         if self.read.count > most {
             return Err(self.connection.read_error(ReadFailure::TooMany(most)));
         }

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::state::Desired;
+use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Target};
 use tokio_util::sync::CancellationToken;
 
-use crate::arbitration::{Primacy, Seen};
 use crate::audit::Audited;
-use crate::connection::{Connection, may_pass};
+use crate::connection::Connection;
 use crate::converge::{ConvergeOptions, Report};
-use crate::errors::{Error, Peer, Problem};
+use crate::counted::Counted;
+use crate::errors::{Error, Problem};
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
-use crate::target::{Options, Target};
-use crate::under_way::UnderWay;
 use crate::write::WriteOptions;
 
 /// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
@@ -43,26 +42,15 @@ pub struct Session {
     target: Target,
     pipeline: Arc<Pipeline>,
     options: Options,
-    seen: Seen,
+    counted: Option<Counted>,
+    shared: Shared,
     connection: Option<Connection>,
-    under_way: UnderWay,
     connects: u64,
     /// Nothing of ours is under way: the last task ended well.
     is_settled: bool,
     /// The connection and the reign under which the switch was last seen to hold what it should: as long as they last,
     /// nobody else can have written.
     proven: Option<(u64, u64)>,
-}
-
-/// How long a [`Session`] waits for answers: see [`Options`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// [`Options::connect_deadline`].
-    pub connect: Duration,
-    /// [`Options::call_deadline`].
-    pub call: Duration,
-    /// [`Options::write_deadline`].
-    pub write: Duration,
 }
 
 /// What a [`Session::probe`] has found.
@@ -100,13 +88,20 @@ impl Session {
             target,
             pipeline,
             options,
-            seen: Seen::default(),
+            counted: None,
+            shared: Shared::default(),
             connection: None,
-            under_way: UnderWay::default(),
             connects: 0,
             is_settled: false,
             proven: None,
         }
+    }
+
+    /// Where goes what entries have counted, whenever the switch is read to be compared or changed. Without, it is not
+    /// read.
+    #[must_use]
+    pub fn with_counted(self, counted: impl Into<Option<Counted>>) -> Self {
+        Self { counted: counted.into(), ..self }
     }
 
     /// The switch.
@@ -121,11 +116,9 @@ impl Session {
 
     /// From the next call on: how long to wait for answers. What is connected stays so.
     pub fn set_deadlines(&mut self, deadlines: Deadlines) {
-        let Deadlines { connect, call, write } = deadlines;
-        let connection = self.connection.as_mut().map(|connection| &mut connection.options);
-        for options in std::iter::once(&mut self.options).chain(connection) {
-            (options.connect_deadline, options.call_deadline) = (connect, call);
-            options.write_deadline = write;
+        self.options.set_deadlines(deadlines);
+        if let Some(connection) = &mut self.connection {
+            connection.client.set_deadlines(deadlines);
         }
     }
 
@@ -174,7 +167,7 @@ impl Session {
         if !is_primary || !self.is_settled || !connection.reads_at_once() {
             return None;
         }
-        let (peer, reign, at) = (Arc::clone(&connection.peer), connection.reign(), Instant::now());
+        let (peer, reign, at) = (Arc::clone(connection.peer()), connection.client.reign(), Instant::now());
         let read = connection.read_if_ours(Push::IfDifferent).await.ok()??;
         Some(Ahead { read, peer, reign, at })
     }
@@ -214,19 +207,20 @@ impl Session {
         let ahead = ahead.filter(|ahead| ahead.at.elapsed() < AHEAD);
         let was_proven = self.proven.take();
         self.is_settled = false;
-        let reign = self.connection.as_ref().map(Connection::reign);
+        let reign = self.connection.as_ref().map(|connection| connection.client.reign());
         self.connected(fence, reign, options.write).await?;
-        let (connects, overdue) = (self.connects, self.under_way.overdue());
-        let under_way = self.under_way.clone();
+        let (connects, overdue) = (self.connects, self.shared.under_way.overdue());
+        let under_way = self.shared.under_way.clone();
         let Some(connection) = self.connection.as_mut() else {
             let reason = "it has just ended".to_owned();
-            return Err(Peer::of(&self.target).error(Problem::Disconnected { reason }));
+            return Err(Error::of(&Peer::of(&self.target), Problem::Disconnected { reason }));
         };
         let connecting = start.elapsed();
         // Nobody else was primary since we have last seen it.
-        let alone = was_proven == Some((connects, connection.reign()));
-        let holds =
-            |ahead: &Ahead| Arc::ptr_eq(&ahead.peer, &connection.peer) && ahead.reign == connection.reign();
+        let alone = was_proven == Some((connects, connection.client.reign()));
+        let holds = |ahead: &Ahead| {
+            Arc::ptr_eq(&ahead.peer, connection.peer()) && ahead.reign == connection.client.reign()
+        };
         let read = ahead.filter(holds).map(|ahead| ahead.read);
         let mut result = connection.converge_from(read, desired, options, !alone).await;
         let settle_by = options.write.settle_by.unwrap_or_else(tokio::time::Instant::now);
@@ -246,7 +240,7 @@ impl Session {
         }
         let report = result?;
         let is_fenced = connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::Primary);
-        self.proven = is_fenced.then(|| (connects, connection.reign()));
+        self.proven = is_fenced.then(|| (connects, connection.client.reign()));
         self.is_settled = true;
         Ok(Report { connecting, elapsed: start.elapsed(), ..report })
     }
@@ -289,7 +283,7 @@ impl Session {
     /// it. From now on it is in our way only as long as the switch says so. BMv2 forgets it when the stranger has gone,
     /// every switch when it restarts; without this the session would remember it for ever.
     pub fn disown(&mut self, election_id: u128) {
-        self.seen.disown(election_id);
+        self.shared.seen.disown(election_id);
     }
 
     /// Whether we may write, and changes of that, until the next task. None without a connection.
@@ -312,14 +306,14 @@ impl Session {
     ) -> Result<(), Error> {
         let peer = Peer::of(&self.target);
         let connecting = async {
-            if let Some(primary) = self.seen.above(fence) {
-                return Err(peer.error(Problem::NotPrimary { ours: fence, primary: Some(primary) }));
+            if let Some(primary) = self.shared.seen.above(fence) {
+                return Err(Error::of(&peer, Problem::NotPrimary { ours: fence, primary: Some(primary) }));
             }
             if let Some(connection) = &mut self.connection {
-                match connection.raise_from(fence, reign).await {
+                match connection.client.raise_from(fence, reign).await.map_err(Error::from) {
                     Ok(()) => return Ok(()),
                     // Also where the switch still holds this fence for a stream of ours that has just ended.
-                    Err(error) if may_pass(&error) || is_deadline(&error) => {
+                    Err(error) if error.may_pass() || is_deadline(&error) => {
                         tracing::info!(switch = self.target.name, %error, "connecting anew");
                     }
                     Err(error) => return Err(error),
@@ -327,7 +321,7 @@ impl Session {
             }
             // The switch must not see two of us.
             if let Some(mut broken) = self.connection.take() {
-                broken.end().await;
+                broken.client.end().await;
             }
             self.connection = Some(self.open(Some(fence)).await?);
             self.connects += 1;
@@ -348,8 +342,8 @@ impl Session {
         let (done, total) = (0, 0);
         tokio::select! {
             biased;
-            () = cancelled => Err(peer.error(Problem::Cancelled { done, total })),
-            () = late => Err(peer.error(Problem::LeaseOver { done, total })),
+            () = cancelled => Err(Error::of(&peer, Problem::Cancelled { done, total })),
+            () = late => Err(Error::of(&peer, Problem::LeaseOver { done, total })),
             connected = connecting => connected,
         }
     }
@@ -358,8 +352,9 @@ impl Session {
     async fn open(&self, fence: Option<u128>) -> Result<Connection, Error> {
         let options = Options { election_id: fence.unwrap_or_default(), ..self.options.clone() };
         let pipeline = Arc::clone(&self.pipeline);
-        let (seen, under_way) = (self.seen.clone(), self.under_way.clone());
-        Connection::open_as(self.target.clone(), pipeline, options, fence.is_some(), seen, under_way).await
+        let (target, shared) = (self.target.clone(), self.shared.clone());
+        let opened = Connection::open_as(target, pipeline, options, fence.is_some(), shared).await?;
+        Ok(Connection { counted: self.counted.clone(), ..opened })
     }
 }
 

@@ -1,35 +1,26 @@
-//! A plan into a switch: step after step, a step in chunks, several chunks under way at once.
+//! A plan into a switch: step after step. A step goes out as a batch of the client's, in chunks of which several are
+//! under way at once; what answers mean for the plan's changes stands here.
 //!
-//! ```text
-//!   step ──► chunk (Pacer) ──► Write, CONTINUE_ON_ERROR ──► judge ─┬─ each update: done, again, refused, suspect
-//!              ▲   ▲                                               ├─ too large, too slow: smaller chunks
-//!              │   └───────────────────────────────────────────────┼─ ABORTED: again
-//!              └── while others are under way, before the time is  └─ not primary, broken: the end
-//!                  over to start any
-//! ```
 //! A step is over when every update is acknowledged. An insert of what is already there and a delete of what is not are
 //! no errors by themselves, because a chunk may come twice (its answer was lost or too large): what is there is read and
 //! compared before the next step begins.
 
-mod outcome;
-mod pacer;
 mod step;
 mod updates;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::plan::CLEAN_UP;
 use outplane_compiler::state::{Installed, Plan};
 use outplane_p4runtime::entry::{Counter, Key};
+use outplane_p4runtime_client::Until;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
-use pacer::Pacer;
 
 pub(crate) use updates::origin_of;
 
@@ -75,7 +66,11 @@ pub struct WriteOptions<'a> {
     pub settle_by: Option<tokio::time::Instant>,
 }
 
-impl WriteOptions<'_> {
+impl<'a> WriteOptions<'a> {
+    fn until(&self) -> Until<'a> {
+        Until { cancel: self.cancel, start_before: self.start_before }
+    }
+
     /// Whether it is too late to start a write.
     pub(crate) fn is_late(&self) -> bool {
         self.start_before.is_some_and(|limit| tokio::time::Instant::now() >= limit)
@@ -141,12 +136,11 @@ impl Connection {
         counted: Option<&Counted>,
     ) -> Result<Written, Error> {
         let start = Instant::now();
-        let stream = self.controller()?;
-        stream.check(&self.peer)?;
+        self.client.check_primacy()?;
         let mut progress =
             Progress { step: "", number: 0, steps: plan.steps.len(), done: 0, total: plan.len() };
         let mut written = Written { updates: plan.len(), ..Written::default() };
-        let mut pacer = Pacer::new(self.chunk.load(Ordering::Relaxed), self.options.chunk);
+        let mut pacer = self.client.pacer();
         for (at, step) in plan.steps.iter().enumerate() {
             (progress.step, progress.number) = (step.title, at + 1);
             if let Some(tell) = options.progress {
@@ -163,20 +157,16 @@ impl Connection {
             }
             let result = step::Writer {
                 connection: self,
-                stream,
                 step,
                 installed,
                 options,
-                pacer: &mut pacer,
                 progress: &mut progress,
                 written: &mut written,
+                found: step::Found::default(),
             }
-            .run()
+            .run(&mut pacer)
             .await;
-            // A chunk whose errors are more than HTTP/2 takes breaks the connection, so the next one begins smaller.
-            let broke = result.as_ref().is_err_and(Error::is_disconnect);
-            let next = if broke { (pacer.size() / 4).max(1) } else { pacer.size() };
-            self.chunk.store(next, Ordering::Relaxed);
+            self.client.keep_pace(&pacer, result.as_ref().is_err_and(Error::is_disconnect));
             result?;
         }
         written.chunk = pacer.size();

@@ -170,13 +170,10 @@ async fn what_a_direct_apply_hands_on_is_counted_once() {
     let other = compiled(&record(9, with_one_more(&lab))).unwrap();
     let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
     let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
-    let options = Options {
-        election_id: 1 << 64 | 5 << 20 | 1,
-        counted: Some(Counted::default()),
-        ..Options::default()
-    };
+    let options = Options { election_id: 1 << 64 | 5 << 20 | 1, ..Options::default() };
     let pipeline = Arc::new(Pipeline::outplane().clone());
-    let mut direct = Connection::open(lab.target("leaf1"), pipeline, options).await.unwrap();
+    let direct = Connection::open(lab.target("leaf1"), pipeline, options).await.unwrap();
+    let mut direct = direct.with_counted(Counted::default());
     let report = direct
         .converge(&desired, ConvergeOptions { rules: Rules::Carry, ..ConvergeOptions::default() })
         .await

@@ -5,7 +5,8 @@ use outplane_compiler::state::{Change, Installed, Origin};
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Counter, Key, MulticastGroup};
 use outplane_p4runtime::p4::v1::update::Type;
-use outplane_p4runtime::p4::v1::{CounterData, Entity, MulticastGroupEntry, TableEntry, Update};
+use outplane_p4runtime::p4::v1::{MulticastGroupEntry, Update};
+use outplane_p4runtime_client::{delete, insert, modify, set_default, update};
 
 /// The key of an entry that a change inserts.
 pub(super) fn inserted(change: &Change) -> Option<&Key> {
@@ -17,30 +18,22 @@ pub(super) fn inserted(change: &Change) -> Option<&Key> {
 
 /// A change on the wire; an entry that it inserts begins to count from `count`.
 pub(super) fn to_wire(schema: &Schema, change: &Change, count: Option<Counter>) -> Update {
-    let (kind, entity): (Type, Entity) = match change {
-        Change::Insert(entry) => {
-            let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-            let counter_data = count.map(|Counter { packets, bytes }| CounterData {
-                packet_count: signed(packets),
-                byte_count: signed(bytes),
-            });
-            (Type::Insert, TableEntry { counter_data, ..schema.entry_to_proto(entry) }.into())
-        }
-        Change::Modify(entry) => (Type::Modify, schema.entry_to_proto(entry).into()),
-        Change::Delete(key) => (Type::Delete, schema.key_to_proto(key).into()),
-        Change::SetDefault(entry) => (Type::Modify, schema.default_entry_to_proto(entry).into()),
-        Change::InsertGroup(group) => (Type::Insert, marked(schema, group).into()),
-        Change::ModifyGroup(group) => (Type::Modify, marked(schema, group).into()),
+    match change {
+        Change::Insert(entry) => insert(schema, entry, count),
+        Change::Modify(entry) => modify(schema, entry),
+        Change::Delete(key) => delete(schema, key),
+        Change::SetDefault(entry) => set_default(schema, entry),
+        Change::InsertGroup(group) => update(Type::Insert, marked(schema, group)),
+        Change::ModifyGroup(group) => update(Type::Modify, marked(schema, group)),
         Change::DeleteGroup(id) => {
             let group = MulticastGroupEntry { multicast_group_id: *id, ..MulticastGroupEntry::default() };
-            (Type::Delete, group.into())
+            update(Type::Delete, group)
         }
-        Change::SetMeter(cell) => (Type::Modify, schema.meter_cell_to_proto(cell).into()),
+        Change::SetMeter(cell) => update(Type::Modify, schema.meter_cell_to_proto(cell)),
         Change::ClearMeter { meter, index } => {
-            (Type::Modify, schema.meter_reset_to_proto(*meter, *index).into())
+            update(Type::Modify, schema.meter_reset_to_proto(*meter, *index))
         }
-    };
-    Update { r#type: kind.into(), entity: Some(entity) }
+    }
 }
 
 /// A group that says whose it is, on switches that keep that.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use outplane_p4runtime::bytestring::{canonical, fits, parse};
+use outplane_p4runtime::bytestring::parse;
 use outplane_p4runtime::p4::v1::{self, PacketMetadata};
 use outplane_p4runtime::schema::{PacketHeaderInfo, Schema};
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 pub struct PacketIn {
     /// The frame.
     pub payload: Vec<u8>,
-    /// Fields of the header by name, without padding. In outplane.p4: `ingress_port`, `reason`, `segment`, `rule`.
+    /// Fields of the header by name, without padding.
     pub fields: BTreeMap<String, u128>,
 }
 
@@ -118,34 +118,14 @@ fn from_wire(header: Option<&PacketHeaderInfo>, packet: v1::PacketIn) -> PacketI
     PacketIn { fields: packet.metadata.iter().filter_map(field).collect(), payload: packet.payload }
 }
 
-/// A packet-out that leaves by a port. None where the program has no packet-out header with such a port.
-pub(crate) fn to_wire(schema: &Schema, egress_port: u32, payload: Vec<u8>) -> Option<v1::PacketOut> {
-    let header = schema.packet_out()?;
-    let info = header.field_by_name("egress_port")?;
-    let port = canonical(egress_port.into());
-    if !fits(&port, info.bits) {
-        return None;
-    }
-    let metadata = header
-        .fields
-        .iter()
-        .map(|field| PacketMetadata {
-            metadata_id: field.id,
-            value: if field.id == info.id { port.clone() } else { vec![0] },
-        })
-        .collect();
-    Some(v1::PacketOut { payload, metadata })
-}
-
 #[cfg(test)]
 mod tests {
-    use outplane_compiler::program::Program;
-
     use super::*;
 
     #[test]
     fn fields_by_name_whatever_their_bytes() {
-        let schema = Program::outplane().schema();
+        let text = include_str!("../examples/router.p4info.txt");
+        let schema = Schema::from_text(text).expect("a P4Info");
         let header = schema.packet_in().expect("in the program");
         let value = |name: &str, value: &[u8]| PacketMetadata {
             metadata_id: header.field_by_name(name).expect("in the program").id,
@@ -156,23 +136,14 @@ mod tests {
             metadata: vec![
                 value("ingress_port", &[0, 0, 1, 5]),
                 value("pad", &[0]),
-                value("rule", &[0xff]),
+                value("queue", &[0xff]),
                 value("reason", &[1, 0, 0]),
                 PacketMetadata { metadata_id: 99, value: vec![1] },
             ],
         };
         let packet = from_wire(Some(header), packet);
         // The reason does not fit its eight bits, so there is none.
-        assert_eq!(packet.fields, BTreeMap::from([("ingress_port".into(), 261), ("rule".into(), 255)]));
+        assert_eq!(packet.fields, BTreeMap::from([("ingress_port".into(), 261), ("queue".into(), 255)]));
         assert_eq!(packet.payload, [1, 2, 3]);
-    }
-
-    #[test]
-    fn packets_out_carry_every_field() {
-        let schema = Program::outplane().schema();
-        let packet = to_wire(schema, 511, vec![9]).expect("a port of nine bits");
-        let values: Vec<_> = packet.metadata.iter().map(|field| field.value.clone()).collect();
-        assert_eq!(values, [vec![1, 0xff], vec![0]]);
-        assert_eq!(to_wire(schema, 512, vec![9]), None);
     }
 }

@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outplane_intent::model;
-
-use crate::counted::Counted;
 use crate::packet_io::Tap;
 
 /// A switch to talk to.
@@ -35,20 +32,10 @@ pub struct TlsFiles {
 }
 
 impl Target {
-    /// The switch that the intent describes under this name.
-    pub fn of_intent(name: &str, switch: &model::Switch) -> Self {
-        let tls = switch.tls.as_ref().map(|tls| TlsFiles {
-            ca: tls.ca.clone(),
-            identity: tls.cert.clone().zip(tls.key.clone()),
-            server_name: tls.server_name.clone(),
-        });
-        Self {
-            name: name.to_owned(),
-            address: switch.address.clone(),
-            device_id: switch.device_id,
-            role: switch.role.clone(),
-            tls,
-        }
+    /// A switch in plain text, with device id 1 and the default role; it is called by its address.
+    pub fn new(address: impl Into<String>) -> Self {
+        let address = address.into();
+        Self { name: address.clone(), address, device_id: 1, role: None, tls: None }
     }
 }
 
@@ -84,8 +71,6 @@ pub struct Options {
     pub packet_queue: usize,
     /// Where packets from the switch go instead of [`Connection::packets`](crate::Connection::packets).
     pub tap: Option<Tap>,
-    /// Where goes what entries have counted, whenever the switch is read to be compared or changed. None: it is not read.
-    pub counted: Option<Counted>,
     /// Interval of HTTP/2 pings. None (the default): TCP keep-alive alone, because servers built on gRPC's C++ library
     /// (BMv2, Stratum) close connections that ping more often than every five minutes.
     pub http2_ping: Option<Duration>,
@@ -108,9 +93,27 @@ impl Default for Options {
             max_read_bytes: 256 << 20,
             packet_queue: 1024,
             tap: None,
-            counted: None,
             http2_ping: None,
         }
+    }
+}
+
+/// How long to wait for answers: see [`Options`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// [`Options::connect_deadline`].
+    pub connect: Duration,
+    /// [`Options::call_deadline`].
+    pub call: Duration,
+    /// [`Options::write_deadline`].
+    pub write: Duration,
+}
+
+impl Options {
+    /// From now on: how long to wait for answers.
+    pub fn set_deadlines(&mut self, deadlines: Deadlines) {
+        let Deadlines { connect, call, write } = deadlines;
+        (self.connect_deadline, self.call_deadline, self.write_deadline) = (connect, call, write);
     }
 }
 
@@ -161,29 +164,5 @@ mod tests {
         assert_eq!(millis(0), [0u128; 0]);
         let huge = Backoff { first: Duration::MAX, limit: Duration::MAX, attempts: 4 };
         assert_eq!(huge.waits().last(), Some(Duration::MAX));
-    }
-
-    #[test]
-    fn of_the_intent() {
-        let switch = model::Switch {
-            address: "leaf1:9559".into(),
-            device_id: 3,
-            role: Some("firewall".into()),
-            tls: Some(model::Tls {
-                ca: "ca.pem".into(),
-                cert: Some("us.pem".into()),
-                key: Some("us.key".into()),
-                server_name: None,
-            }),
-            program: "outplane".into(),
-            ports: std::collections::BTreeMap::default(),
-        };
-        let target = Target::of_intent("leaf1", &switch);
-        assert_eq!(
-            (target.name.as_str(), target.address.as_str(), target.device_id),
-            ("leaf1", "leaf1:9559", 3)
-        );
-        assert_eq!(target.role.as_deref(), Some("firewall"));
-        assert_eq!(target.tls.expect("TLS").identity, Some(("us.pem".into(), "us.key".into())));
     }
 }

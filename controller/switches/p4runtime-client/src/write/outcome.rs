@@ -8,14 +8,7 @@ use outplane_p4runtime::p4::v1;
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::errors::{broken, reason, timed_out, too_long};
-
-/// The status of one update.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UpdateStatus {
-    pub(super) code: Code,
-    pub(super) message: String,
-}
+use crate::errors::{UpdateStatus, broken, reason, timed_out, too_long};
 
 /// What a failed chunk tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

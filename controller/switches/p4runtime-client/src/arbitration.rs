@@ -83,7 +83,7 @@ impl PacketQueue {
 
 /// The election ids of one switch and role, as long as somebody has to do with it: over all its streams.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Arc<Mutex<Ids>>);
+pub struct Seen(Arc<Mutex<Ids>>);
 
 /// Election ids that are remembered: the highest ones. Whoever takes more than these is no stranger that passes by.
 const REMEMBERED: usize = 64;
@@ -108,12 +108,12 @@ impl Seen {
     }
 
     /// The highest id of another controller above this one, if there was one.
-    pub(crate) fn above(&self, id: u128) -> Option<u128> {
+    pub fn above(&self, id: u128) -> Option<u128> {
         Some(self.ids().highest()).filter(|&highest| highest > id)
     }
 
     /// Forgets one that was nobody's of ours.
-    pub(crate) fn disown(&self, id: u128) {
+    pub fn disown(&self, id: u128) {
         self.ids().told.remove(&id);
     }
 
@@ -203,11 +203,6 @@ impl Stream {
         // What counts is what was heard, in whatever way the waiting ended.
         let _ = timeout(patience, told).await;
         self.overtaken.get() == Some(&Some(election_id))
-    }
-
-    /// Fails unless we may write.
-    pub(crate) fn check(&self, peer: &Arc<Peer>) -> Result<(), Error> {
-        lost(peer, &self.primacy.borrow())
     }
 }
 
@@ -369,7 +364,7 @@ impl Reader {
             Received::Error(error) => {
                 tracing::warn!(switch, code = error.canonical_code, message = error.message, "stream error");
             }
-            // Nothing in outplane.p4 sends digests or ages.
+            // Nobody here takes digests or hears of entries that age.
             Received::Digest(_) | Received::IdleTimeoutNotification(_) | Received::Other(_) => {}
         }
     }

@@ -14,10 +14,6 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::errors::{Error, Peer, Problem, reason};
 use crate::target::{Options, Target, TlsFiles};
 
-/// Largest message from the switch. BMv2 sends a whole table as one message: the largest of outplane.p4 fits several
-/// times. Reads bound it by the table (`read`), and what it decodes to is bounded as well (`outplane_p4runtime::wire`).
-pub(crate) const MAX_MESSAGE: usize = 128 << 20;
-
 /// Largest message from the switch that is no answer to a read: a packet, arbitration, a cookie.
 const MAX_OTHER: usize = 4 << 20;
 

@@ -5,7 +5,7 @@ const PATIENCE: u32 = 8;
 
 /// The size of the next chunk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pacer {
+pub struct Pacer {
     size: usize,
     /// Never more.
     limit: usize,
@@ -18,18 +18,19 @@ pub(super) struct Pacer {
 
 impl Pacer {
     /// Starts with `size` updates, and never takes more than `limit`.
-    pub(super) fn new(size: usize, limit: usize) -> Self {
+    pub fn new(size: usize, limit: usize) -> Self {
         let limit = limit.max(1);
         let size = size.clamp(1, limit);
         Self { size, limit, good: 0, failed: usize::MAX, passed: 0, smallest: size }
     }
 
-    pub(super) fn size(&self) -> usize {
+    /// Updates in the next chunk.
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Smallest size so far.
-    pub(super) fn smallest(&self) -> usize {
+    pub fn smallest(&self) -> usize {
         self.smallest
     }
 

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_mins(2);
 
 /// The calls under way to one switch, over all its connections. They end with it.
 #[derive(Clone, Debug)]
-pub(crate) struct UnderWay(Arc<Inner>);
+pub struct UnderWay(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -91,12 +91,12 @@ impl UnderWay {
     }
 
     /// How often an answer did not come in time.
-    pub(crate) fn overdue(&self) -> u64 {
+    pub fn overdue(&self) -> u64 {
         self.0.count.borrow().overdue
     }
 
     /// Waits until nothing is under way, at most until then. Whether nothing is.
-    pub(crate) async fn settled(&self, until: Instant) -> bool {
+    pub async fn settled(&self, until: Instant) -> bool {
         let mut count = self.0.count.subscribe();
         let settled = count.wait_for(|count| count.now == 0);
         tokio::time::timeout_at(until, settled).await.is_ok()

@@ -1,0 +1,93 @@
+//! Updates of a caller who only wants to know which were refused.
+
+use std::fmt;
+
+use outplane_p4runtime::p4::v1::Update;
+use tonic::Code;
+
+use super::engine::{Batch, Verdict};
+use crate::errors::UpdateStatus;
+
+/// Updates that the switch refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which, in the order of their places.
+    pub failures: Vec<Failure>,
+    /// How many updates there were.
+    pub updates: usize,
+}
+
+/// An update that the switch refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its place among the updates, from 0.
+    pub place: usize,
+    /// The update, in the program's names where they are known.
+    pub update: String,
+    /// The switch's answer.
+    pub status: UpdateStatus,
+    /// It was sent more than once, since an answer was lost: "already there" may then mean that it was done.
+    pub repeated: bool,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.update, self.status)?;
+        if self.repeated { f.write_str(", at the second try") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        write!(f, "refused {} of {} updates: ", self.failures.len(), self.updates)?;
+        for (at, failure) in self.failures.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{failure}", if at == 0 { "" } else { "; " })?;
+        }
+        match self.failures.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+pub(super) struct Plain<'a> {
+    updates: &'a [Update],
+    name: &'a (dyn Fn(usize) -> String + Sync),
+    failures: Vec<Failure>,
+}
+
+impl<'a> Plain<'a> {
+    pub(super) fn new(updates: &'a [Update], name: &'a (dyn Fn(usize) -> String + Sync)) -> Self {
+        Self { updates, name, failures: Vec::new() }
+    }
+
+    pub(super) fn refusal(mut self) -> Option<Refusal> {
+        self.failures.sort_unstable_by_key(|failure| failure.place);
+        (!self.failures.is_empty())
+            .then_some(Refusal { failures: self.failures, updates: self.updates.len() })
+    }
+}
+
+impl Batch for Plain<'_> {
+    fn len(&self) -> usize {
+        self.updates.len()
+    }
+
+    fn update(&self, place: usize) -> Update {
+        self.updates[place].clone()
+    }
+
+    fn judge(&mut self, _: usize, said: &UpdateStatus) -> Verdict {
+        match said.code {
+            // SONiC answers so to everything after the first failure; others when they were busy.
+            Code::Aborted | Code::Unavailable => Verdict::Again,
+            _ => Verdict::Refused,
+        }
+    }
+
+    fn refused(&mut self, place: usize, status: UpdateStatus, repeated: bool) -> bool {
+        self.failures.push(Failure { place, update: (self.name)(place), status, repeated });
+        true
+    }
+}
