@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::{root, run};
 use crate::setup;
 
-/// The compiled program, committed beside its source.
-const OUTPUT: &str = "ebpf/rmdp.bpf.o";
+/// The compiled program, committed in the package of its loader.
+const OUTPUT: &str = "ebpf/loader/rmdp.bpf.o";
 
 const TARGET: &str = "bpfel-unknown-none";
 

@@ -12,7 +12,7 @@ use crate::pins::{Pins, SHAPES};
 use crate::settings::{LogLevel, Settings};
 
 /// The compiled program.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../rmdp.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../rmdp.bpf.o");
 
 /// A stream with the lock before it, as user space sees it.
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! Receives RMDP in the kernel: loads the XDP program, sets it up, reads what it delivers and counts.
 //!
 //! ```text
-//!   interface ─► XDP program (ebpf/rmdp.bpf.o) ─► ring ─► XdpReceiver::next() ─► the controller
+//!   interface ─► XDP program (rmdp.bpf.o)     ─► ring ─► XdpReceiver::next() ─► the controller
 //!                   ▲          │
 //!     keys, groups, │          └─► counters, lateness ─► XdpControl::counters()
 //!     senders       │
@@ -12,11 +12,15 @@
 //! daemon: what comes meanwhile waits in the ring. [`XdpReceiver::attach`] finds them again, checks that they are ours,
 //! and replaces the program through the pinned link in one step. [`XdpReceiver::detach`] removes everything.
 //!
-//! Needs Linux 5.15, `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`, and a mounted bpffs. `ebpf/README.md` has the maps, their
-//! bounds and the flow in the kernel.
+//! Needs Linux 5.15, `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`, and a mounted bpffs. `ebpf/README.md` in the
+//! sources has the maps, their bounds and the flow in the kernel.
+//!
+//! # Licences
+//! This crate and the sources of the program are MIT or Apache-2.0, at your choice. The compiled program, which is part
+//! of this package, says "Dual MIT/GPL" to the kernel: the kernel lets only programs under a licence that goes with its
+//! own call some of its functions, and of ours MIT does. Nothing of it is GPL for whoever links this crate.
 
 #[expect(dead_code, unreachable_pub, reason = "shared with the program")]
-#[path = "../../program/src/abi.rs"]
 mod abi;
 mod attach;
 mod control;
