@@ -6,6 +6,7 @@ mod demo;
 mod ebpf;
 mod fuzz;
 mod p4;
+mod package;
 mod setup;
 mod test;
 
@@ -33,6 +34,8 @@ enum Task {
     P4(p4::Arguments),
     /// Rebuild the XDP program (nightly compiler, bpf-linker).
     Ebpf(ebpf::Arguments),
+    /// Make packages of the crates that other projects can use.
+    Package(package::Arguments),
     /// Run the fuzz targets (nightly compiler, cargo-fuzz).
     Fuzz(fuzz::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::task(&arguments),
         Task::P4(arguments) => p4::task(&arguments),
         Task::Ebpf(arguments) => ebpf::task(&arguments),
+        Task::Package(arguments) => package::task(&arguments),
         Task::Fuzz(arguments) => fuzz::task(&arguments),
     };
     match result {

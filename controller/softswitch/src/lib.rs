@@ -13,6 +13,10 @@
 //! [`state`] holds what clients have written, for any valid P4Info; [`server`] lets them in; [`dataplane`] forwards,
 //! if the pipeline is `outplane.p4`. [`Switch`] is all three.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod dataplane;
 pub mod server;
 pub mod state;

@@ -20,6 +20,10 @@
 //! of this package, says "Dual MIT/GPL" to the kernel: the kernel lets only programs under a licence that goes with its
 //! own call some of its functions, and of ours MIT does. Nothing of it is GPL for whoever links this crate.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[expect(dead_code, unreachable_pub, reason = "shared with the program")]
 mod abi;
 mod attach;
@@ -41,6 +45,9 @@ pub use error::XdpError;
 pub use program::{Program, Run, Verdict};
 pub use receiver::{Delivered, XdpReceiver};
 pub use settings::{AttachMode, LogLevel, Mode, Settings};
+
+// The crate whose types stand in this one's interface: keys, networks, datagrams.
+pub use outplane_rmdp_wire;
 
 /// Most destinations (address, port).
 pub const MAX_GROUPS: usize = abi::TARGETS;

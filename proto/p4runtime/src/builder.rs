@@ -7,11 +7,10 @@
 //! ```
 //! use std::net::Ipv4Addr;
 //!
-//! use outplane_p4runtime::Schema;
 //! use outplane_p4runtime::builder::{Mac, Pattern, Prefix};
+//! use outplane_p4runtime::{EXAMPLE_P4INFO, Schema};
 //!
-//! let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/router.p4info.txt"));
-//! let schema = Schema::from_text(text)?;
+//! let schema = Schema::from_text(EXAMPLE_P4INFO)?;
 //!
 //! let route = schema
 //!     .build_entry("ipv4_lpm")
@@ -37,9 +36,7 @@
 //! What is wrong is said with what would fit:
 //!
 //! ```
-//! # use outplane_p4runtime::Schema;
-//! # let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/router.p4info.txt"));
-//! # let schema = Schema::from_text(text)?;
+//! # let schema = outplane_p4runtime::Schema::from_text(outplane_p4runtime::EXAMPLE_P4INFO)?;
 //! let error = schema.build_key("ipv4_lpm").field("dst", 1).build().unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),

@@ -73,6 +73,13 @@ pub mod google {
     }
 }
 
+/// The P4Info of a small router with an access list, in text format: to try things on.
+pub const EXAMPLE_P4INFO: &str = include_str!("../examples/router.p4info.txt");
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// All .proto files of this crate and what they import, as an encoded `google.protobuf.FileDescriptorSet`: for the
 /// text format, for gRPC reflection, for tests.
 pub fn file_descriptor_set() -> &'static [u8] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use outplane_p4runtime::builder::{Mac, Pattern, Prefix};
 use outplane_p4runtime::entry::Entry;
+use outplane_p4runtime::{EXAMPLE_P4INFO, Schema};
 use outplane_p4runtime_client::{
     Backoff, Connection, Error, Meter, Options, Primacy, Problem, Refusal, Target, delete, insert,
 };
@@ -16,9 +17,6 @@ use tonic::Code;
 
 use crate::support::{Bed, DEVICE, PATIENCE};
 
-/// A router with an access list, as the client's examples have it.
-const ROUTER: &str = include_str!("../../../switches/p4runtime-client/examples/router.p4info.txt");
-
 fn target(bed: &Bed) -> Target {
     Target { device_id: DEVICE, ..Target::new(bed.handle.address().to_string()) }
 }
@@ -28,15 +26,15 @@ async fn open(bed: &Bed, options: Options) -> Connection {
 }
 
 /// A switch that runs the router, and its controller.
-async fn router(options: Options) -> (Bed, Connection, outplane_p4runtime::Schema) {
+async fn router(options: Options) -> (Bed, Connection, Schema) {
     let bed = Bed::start().await;
     let switch = open(&bed, options).await;
-    let schema = outplane_p4runtime::Schema::from_text(ROUTER).unwrap();
+    let schema = Schema::from_text(EXAMPLE_P4INFO).unwrap();
     switch.push(&schema, Vec::new()).await.unwrap();
     (bed, switch, schema)
 }
 
-fn route(schema: &outplane_p4runtime::Schema, prefix: &str, port: u16) -> Entry {
+fn route(schema: &Schema, prefix: &str, port: u16) -> Entry {
     let prefix: Prefix = prefix.parse().unwrap();
     let entry = schema.build_entry("ipv4_lpm").field("dst_addr", prefix).action("forward");
     entry.param("port", port).param("mac", Mac([2, 0, 0, 0, 0, 1])).build().unwrap()
@@ -56,7 +54,7 @@ async fn a_program_comes_back_as_it_was_pushed() {
     let error = switch.schema().await.unwrap_err();
     assert!(matches!(*error.problem, Problem::NoPipeline), "{error}");
     assert_eq!(switch.cookie().await.unwrap(), None);
-    let schema = outplane_p4runtime::Schema::from_text(ROUTER).unwrap();
+    let schema = Schema::from_text(EXAMPLE_P4INFO).unwrap();
     switch.push(&schema, Vec::new()).await.unwrap();
     assert_eq!(switch.schema().await.unwrap().p4info(), schema.p4info());
     assert_eq!(switch.cookie().await.unwrap(), Some(schema.cookie(&[])));
@@ -217,7 +215,7 @@ async fn packets_both_ways() {
     let packet_io = PacketIo { packet_ins: Some(queue), send_packet: Some(Arc::new(send_packet)) };
     let bed = Bed::with(Config::new(DEVICE), Limits::default(), packet_io).await;
     let mut switch = open(&bed, Options::default()).await;
-    let schema = outplane_p4runtime::Schema::from_text(outplane_p4::P4INFO).unwrap();
+    let schema = Schema::from_text(outplane_p4::P4INFO).unwrap();
     switch.push(&schema, Vec::new()).await.unwrap();
     let mut packets = switch.packets(&schema).unwrap();
     assert!(switch.packets(&schema).is_none());

@@ -1,22 +1,22 @@
 //! A router's tables, written by names: `cargo run -p outplane-p4runtime-client --example routes -- HOST:PORT`.
 //!
 //! Becomes the primary controller of a switch that is there to be played with (`outplane softswitch --no-ports`), pushes
-//! router.p4info.txt (which empties it), writes routes, shows what a refused one looks like, meters a rule, and takes
+//! a small router (which empties it), writes routes, shows what a refused one looks like, meters a rule, and takes
 //! everything away again.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
 
-use outplane_p4runtime::Schema;
 use outplane_p4runtime::builder::{Mac, Prefix};
 use outplane_p4runtime::entry::Entry;
+use outplane_p4runtime::{EXAMPLE_P4INFO, Schema};
 use outplane_p4runtime_client::{Connection, FoundEntry, Meter, Options, Problem, Target};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).ok_or("HOST:PORT of a switch")?;
     let switch = Connection::open(Target::new(address), Options::default()).await?;
-    let schema = Schema::from_text(include_str!("router.p4info.txt"))?;
+    let schema = Schema::from_text(EXAMPLE_P4INFO)?;
     // The second argument is what the target's compiler made of the program; the soft switch needs none.
     switch.push(&schema, Vec::new()).await?;
 

@@ -43,6 +43,10 @@
 //! # }
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod arbitration;
 mod connect;
 mod connection;

@@ -124,8 +124,7 @@ mod tests {
 
     #[test]
     fn fields_by_name_whatever_their_bytes() {
-        let text = include_str!("../examples/router.p4info.txt");
-        let schema = Schema::from_text(text).expect("a P4Info");
+        let schema = Schema::from_text(outplane_p4runtime::EXAMPLE_P4INFO).expect("a P4Info");
         let header = schema.packet_in().expect("in the program");
         let value = |name: &str, value: &[u8]| PacketMetadata {
             metadata_id: header.field_by_name(name).expect("in the program").id,

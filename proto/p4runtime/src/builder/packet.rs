@@ -10,10 +10,9 @@ impl Schema {
     /// Begins a packet from the controller. Fields of the program's packet-out header that are not named are zero.
     ///
     /// ```
-    /// use outplane_p4runtime::Schema;
+    /// use outplane_p4runtime::{EXAMPLE_P4INFO, Schema};
     ///
-    /// let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/router.p4info.txt"));
-    /// let schema = Schema::from_text(text)?;
+    /// let schema = Schema::from_text(EXAMPLE_P4INFO)?;
     /// let packet = schema.build_packet_out(b"a frame".to_vec()).field("egress_port", 5).build()?;
     /// assert_eq!(packet.metadata[0].value, [5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::*;
 
 fn router() -> Schema {
-    Schema::from_text(include_str!("../../examples/router.p4info.txt")).unwrap()
+    Schema::from_text(crate::EXAMPLE_P4INFO).unwrap()
 }
 
 fn everything() -> Schema {

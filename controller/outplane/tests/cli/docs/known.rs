@@ -79,7 +79,10 @@ fn of_cargo(words: &[&str]) -> Option<String> {
         "controller/rmdp/embedded-store",
         "controller/softswitch",
         "controller/switches/p4runtime",
+        "controller/switches/p4runtime-client",
         "ebpf/loader",
+        "proto/p4runtime",
+        "proto/rmdp",
     ];
     let is_there = folders.iter().any(|folder| {
         let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap_or_default();
