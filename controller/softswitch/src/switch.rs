@@ -27,6 +27,7 @@ pub struct SwitchConfig {
 
 /// Why a switch did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SwitchError {
     /// A port.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use nix::libc;
 
 /// Why the XDP program cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum XdpError {
     /// A setting is impossible.
     #[error("{0}")]

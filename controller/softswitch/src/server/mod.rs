@@ -97,6 +97,7 @@ impl std::fmt::Debug for Tls {
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// No device has the id 0.
     #[error("the device id is 0: the standard reserves it; give another")]

@@ -18,7 +18,8 @@
 //!   docs/fence.md.
 //! - Every call has a deadline ([`Options`]), every queue a bound, and every task ends with its [`Connection`].
 //!
-//! Works with BMv2 (`simple_switch_grpc`), the soft switch of this project, and what else follows the standard. Servers
+//! Connections, arbitration, batches and reads are `outplane-p4runtime-client`'s, which knows no policy; here is what they are
+//! for. Works with BMv2 (`simple_switch_grpc`), the soft switch of this project, and what else follows the standard. Servers
 //! without Capabilities, arbitration, or reads of groups and meters are tolerated; what cannot be read is written each
 //! time. Section numbers are the `P4Runtime` specification's.
 

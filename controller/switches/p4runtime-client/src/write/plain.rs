@@ -91,3 +91,27 @@ impl Batch for Plain<'_> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_in_the_order_of_their_places() {
+        let updates = vec![Update::default(); 8];
+        let name = |place: usize| format!("update {}", place + 1);
+        let mut batch = Plain::new(&updates, &name);
+        let said = |code, message: &str| UpdateStatus { code, message: message.to_owned() };
+        assert_eq!(batch.judge(0, &said(Code::Aborted, "")), Verdict::Again);
+        assert_eq!(batch.judge(0, &said(Code::NotFound, "")), Verdict::Refused);
+        assert!(batch.refused(4, said(Code::AlreadyExists, "it is there"), true));
+        assert!(batch.refused(1, said(Code::ResourceExhausted, ""), false));
+        let refusal = batch.refusal().expect("two failures");
+        assert_eq!(
+            refusal.to_string(),
+            "refused 2 of 8 updates: update 2: the table is full (RESOURCE_EXHAUSTED); update 5: it is there \
+             (ALREADY_EXISTS), at the second try"
+        );
+        assert_eq!(Plain::new(&updates, &name).refusal(), None);
+    }
+}
