@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::process::ExitCode;
 
 use outplane_p4runtime::builder::{Mac, Prefix};
 use outplane_p4runtime::entry::Entry;
@@ -13,7 +14,17 @@ use outplane_p4runtime::{EXAMPLE_P4INFO, Schema};
 use outplane_p4runtime_client::{Connection, FoundEntry, Meter, Options, Problem, Target};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match route().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn route() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).ok_or("HOST:PORT of a switch")?;
     let switch = Connection::open(Target::new(address), Options::default()).await?;
     let schema = Schema::from_text(EXAMPLE_P4INFO)?;

@@ -4,11 +4,22 @@
 //! Reads only: a running controller is not disturbed.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use outplane_p4runtime_client::{Connection, Options, Target};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match read().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn read() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut target = Target::new(arguments.next().ok_or("HOST:PORT of a switch")?);
     if let Some(id) = arguments.next() {

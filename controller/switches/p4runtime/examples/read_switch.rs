@@ -4,13 +4,24 @@
 //! controller is not disturbed.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use outplane_compiler::state::{Desired, Origin};
 use outplane_driver_p4runtime::{Connection, Options, Pipeline, Target};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match read().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn read() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).ok_or("HOST:PORT of a switch")?;
     let target = Target { name: "switch".into(), address, device_id: 1, role: None, tls: None };
     let pipeline = Arc::new(Pipeline::outplane().clone());
