@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::config::{Role, SharedConfig};
 use outplane_rmdp_core::key::{Key, Prefix};
-use outplane_rmdp_core::object::{KeptSwitch, NodeStatus, Object};
+use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, NodeStatus, Object};
 use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::daemon::{self, LEFT};
 use outplane_rmdp_node::http;
@@ -161,6 +161,15 @@ pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Opt
     (by > 0 || by <= -TOLD_BEHIND).then_some(by)
 }
 
+/// The same of what a keeper tells. Those of its times that are of the future still say so.
+pub(crate) fn keeper_set_right((mut kept, taken): (KeptSwitches, Option<Duration>)) -> KeptSwitches {
+    if let Some(by) = ahead(kept.at_ms, taken) {
+        earlier(&mut kept.at_ms, by);
+        kept.switches.iter_mut().flat_map(|of| &mut of.verified_ms).for_each(|at| earlier(at, by));
+    }
+    kept
+}
+
 /// What controllers tell of the switches that they keep, by switch: who told last of the newest generation, and not too long
 /// ago.
 ///
@@ -171,11 +180,8 @@ pub(crate) async fn kept(
 ) -> Result<BTreeMap<String, KeptSwitch>, outplane_rmdp_node::Error> {
     let mut told = Vec::new();
     for (key, taken) in taken(objects, &Prefix::Kept).await? {
-        if let Some(Object::Kept(mut kept)) = objects.get_readable(&key).await? {
-            if let Some(by) = ahead(kept.at_ms, Some(taken)) {
-                earlier(&mut kept.at_ms, by);
-            }
-            told.push(kept);
+        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
+            told.push(keeper_set_right((kept, Some(taken))));
         }
     }
     told.retain(|kept| age(kept.at_ms) <= STALE);

@@ -60,8 +60,8 @@ struct Piped {
     counts: BTreeMap<String, usize>,
     intent: Intent,
     sources: Sources,
-    /// Pipes that may have been cut off after a line, by the names of the sources.
-    open: Vec<String>,
+    /// Pipes that may have been cut off, by the names of the sources, and how they end.
+    open: Vec<(String, End)>,
     /// The last rule of what each of them says: policy and rule.
     last: Vec<(String, String)>,
     expectations: Expectations,
@@ -184,13 +184,11 @@ impl Guard {
 impl Piped {
     fn new(input: &Input) -> Self {
         let (intent, sources) = (&input.intent, &input.sources);
-        let ends = || {
-            let pipe = |name: &String| sources.files().iter().find(|file| file.name() == name);
-            input.pipes.iter().filter_map(pipe).map(|file| (file, reader::end(file)))
-        };
-        let open: Vec<_> =
-            ends().filter(|(_, end)| *end != End::Whole).map(|(file, _)| file.name().to_owned()).collect();
-        let last = open.iter().filter_map(|file| {
+        let pipe = |name: &String| sources.files().iter().find(|file| file.name() == name);
+        let ends =
+            input.pipes.iter().filter_map(pipe).map(|file| (file.name().to_owned(), reader::end(file)));
+        let open: Vec<_> = ends.filter(|(_, end)| *end != End::Whole).collect();
+        let last = open.iter().filter_map(|(file, _)| {
             let (policy, rule) = reader::last_rule(sources, file)?;
             Some((policy.to_owned(), rule.unwrap_or("isolation").to_owned()))
         });
@@ -206,16 +204,14 @@ impl Piped {
         if let Some(lacks) = &self.lacks {
             return Some(less(lacks));
         }
-        let pipe = |name: &String| self.sources.files().iter().find(|file| file.name() == name);
-        self.open.iter().filter_map(pipe).find_map(|file| {
-            let why = match reader::end(file) {
+        self.open.iter().find_map(|(file, end)| {
+            let why = match end {
                 End::NoLineFeed => "the last line of",
                 End::NoValue => "the last value of",
                 End::Whole | End::Open => return None,
             };
             Some(less(format_args!(
-                "{why} {} is not complete: YAML ends with a line feed, and a key with a value",
-                file.name()
+                "{why} {file} is not complete: YAML ends with a line feed, and a key with a value"
             )))
         })
     }
@@ -232,7 +228,7 @@ impl Piped {
         let beside = |why: &dyn std::fmt::Display| format!("{why}, beside generation {number}");
         let lost = loosened(&had.intent, &self.intent).map(|lost| beside(&lost));
         let cut = || {
-            let cut = |file: &String| reader::cut(&had.sources, &self.sources, file);
+            let cut = |(file, _): &(String, End)| reader::cut(&had.sources, &self.sources, file);
             self.open.iter().filter_map(cut).find_map(|cut| self.ends_otherwise(had, &cut))
         };
         lost.or_else(|| cut().map(|why| beside(&why)))

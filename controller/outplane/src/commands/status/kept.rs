@@ -24,7 +24,7 @@ struct Look {
 /// Whoever told of a switch last keeps it; those that are not kept are told again, last.
 pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, recent: &Recent) -> Vec<SwitchForm> {
     let now = clocks::now();
-    let mut kept: Vec<KeptSwitches> = kept.into_iter().map(set_right).collect();
+    let mut kept: Vec<KeptSwitches> = kept.into_iter().map(standing::keeper_set_right).collect();
     kept.sort_by_key(|kept| kept.at_ms);
     let mut looks = Looks::default();
     let mut switches: BTreeMap<String, (SwitchForm, u64)> = BTreeMap::new();
@@ -95,16 +95,6 @@ impl Looks {
             }
         }
     }
-}
-
-/// Times are taken for as much earlier as the keeper's clock is ahead, or later as it is behind; those that are of the future
-/// still say so.
-fn set_right((mut kept, taken): (KeptSwitches, Option<Duration>)) -> KeptSwitches {
-    if let Some(by) = clocks::ahead(kept.at_ms, taken) {
-        clocks::earlier(&mut kept.at_ms, by);
-        kept.switches.iter_mut().flat_map(|of| &mut of.verified_ms).for_each(|at| clocks::earlier(at, by));
-    }
-    kept
 }
 
 impl SwitchForm {

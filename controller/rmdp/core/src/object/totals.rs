@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +115,7 @@ impl SwitchTotals {
     /// much of what it says is known already. An entry that was seen with a count of nothing is none of these.
     pub fn add(&mut self, mut reading: Vec<EntryReading>) -> Added {
         let before: HashMap<u64, EntryCount> = self.entries.iter().map(|count| (count.0, *count)).collect();
-        let handed_on = self.handed_on(&reading);
+        let handed_on = self.handed_on(&before, &reading);
         reading.sort_unstable();
         reading.dedup_by_key(|read| read.entry);
         // Those that are remembered stay so.
@@ -137,16 +137,15 @@ impl SwitchTotals {
             behind += usize::from(packets < known.0 || bytes < known.1);
             let more = (packets.saturating_sub(known.0), bytes.saturating_sub(known.1));
             entries.push(EntryCount(entry, packets.max(known.0), bytes.max(known.1), NO_RULE));
-            names.push(name.clone());
-            if more == (0, 0) {
-                continue;
+            if more != (0, 0) {
+                let total = if rules.len() < MOST_RULES || rules.contains_key(&name) {
+                    rules.entry(name.clone()).or_default()
+                } else {
+                    &mut self.others
+                };
+                *total = (total.0.saturating_add(more.0), total.1.saturating_add(more.1));
             }
-            let total = if rules.len() < MOST_RULES || rules.contains_key(&name) {
-                rules.entry(name).or_default()
-            } else {
-                &mut self.others
-            };
-            *total = (total.0.saturating_add(more.0), total.1.saturating_add(more.1));
+            names.push(name);
         }
         let places: HashMap<&(String, String), u32> = rules.keys().zip(0..).collect();
         for (entry, name) in entries.iter_mut().zip(&names) {
@@ -162,28 +161,36 @@ impl SwitchTotals {
 
     /// What entries that are new may have been given: of each rule of which entries are gone, the one that has counted most
     /// what all of those had counted.
-    fn handed_on(&self, reading: &[EntryReading]) -> HashMap<u64, (u64, u64)> {
-        let there: HashMap<u64, (u64, u64)> =
-            reading.iter().map(|read| (read.entry, (read.packets, read.bytes))).collect();
-        let mut gone: HashMap<(&str, &str), (u64, u64)> = HashMap::new();
-        for EntryCount(entry, packets, bytes, rule) in &self.entries {
-            // One that says less may be another under the same key.
-            let says = there.get(entry).copied().unwrap_or_default();
-            if let Some(rule) = self.rules.get(*rule as usize) {
-                let sum = gone.entry((&rule.policy, &rule.rule)).or_default();
-                sum.0 = sum.0.saturating_add(packets.saturating_sub(says.0));
-                sum.1 = sum.1.saturating_add(bytes.saturating_sub(says.1));
-            }
-        }
-        let known: HashSet<u64> = self.entries.iter().map(|count| count.0).collect();
+    fn handed_on(
+        &self,
+        before: &HashMap<u64, EntryCount>,
+        reading: &[EntryReading],
+    ) -> HashMap<u64, (u64, u64)> {
         let mut most: HashMap<(&str, &str), &EntryReading> = HashMap::new();
-        for read in reading.iter().filter(|read| !known.contains(&read.entry)) {
+        for read in reading.iter().filter(|read| !before.contains_key(&read.entry)) {
             let most = most.entry((&read.policy, &read.rule)).or_insert(read);
             if (read.packets, read.entry) > (most.packets, most.entry) {
                 *most = read;
             }
         }
-        most.into_iter().filter_map(|(rule, read)| Some((read.entry, *gone.get(&rule)?))).collect()
+        if most.is_empty() {
+            return HashMap::new();
+        }
+        let there: HashMap<u64, (u64, u64)> =
+            reading.iter().map(|read| (read.entry, (read.packets, read.bytes))).collect();
+        let mut handed_on: HashMap<u64, (u64, u64)> = HashMap::new();
+        for EntryCount(entry, packets, bytes, rule) in &self.entries {
+            let rule = self.rules.get(*rule as usize);
+            let new = rule.and_then(|rule| most.get(&(rule.policy.as_str(), rule.rule.as_str())));
+            if let Some(new) = new {
+                // One that says less may be another under the same key.
+                let says = there.get(entry).copied().unwrap_or_default();
+                let sum = handed_on.entry(new.entry).or_default();
+                sum.0 = sum.0.saturating_add(packets.saturating_sub(says.0));
+                sum.1 = sum.1.saturating_add(bytes.saturating_sub(says.1));
+            }
+        }
+        handed_on
     }
 }
 
