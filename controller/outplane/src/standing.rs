@@ -161,7 +161,21 @@ pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Opt
     (by > 0 || by <= -TOLD_BEHIND).then_some(by)
 }
 
-/// The same of what a keeper tells. Those of its times that are of the future still say so.
+/// What controllers tell of the switches that they keep, as each says it.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn keepers(objects: &Objects) -> Result<Vec<KeptSwitches>, outplane_rmdp_node::Error> {
+    let mut told = Vec::new();
+    for key in objects.list_all(&Prefix::Kept, MOST_LISTED).await?.0 {
+        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
+            told.push(kept);
+        }
+    }
+    Ok(told)
+}
+
+/// The same as [`set_right`] of what a keeper tells. Those of its times that are of the future still say so.
 pub(crate) fn keeper_set_right((mut kept, taken): (KeptSwitches, Option<Duration>)) -> KeptSwitches {
     if let Some(by) = ahead(kept.at_ms, taken) {
         earlier(&mut kept.at_ms, by);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write};
 
-use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{DesiredState, Generation, KeptSwitches, Object, Outcome, PolicyFile};
 use outplane_rmdp_core::task::Event;
 use outplane_rmdp_node::objects::Objects;
@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::node::{self, NodeArguments};
 use crate::output::{self, Report, columns, count};
 use crate::runtime;
+use crate::standing;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -83,9 +84,6 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 /// Generations before those that are listed, whose files are compared with theirs.
 const COMPARED: usize = 100;
 
-/// Nodes whose word of their switches is read at most: a site has 64.
-const MOST_KEEPERS: usize = 1000;
-
 async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
     let numbers = numbers(objects).await?;
     let newest = numbers.last().copied();
@@ -108,21 +106,10 @@ async fn history(objects: &Objects, limit: usize) -> anyhow::Result<History> {
         }
     }
     if generations.iter().flat_map(|line| &line.switches).any(|switch| switch.outcome == FAILED) {
-        brought(&mut generations, &told(objects).await?);
+        brought(&mut generations, &standing::keepers(objects).await?);
     }
     generations.reverse();
     Ok(History { omitted: numbers.len() - generations.len(), generations })
-}
-
-/// What those tell that keep switches.
-async fn told(objects: &Objects) -> anyhow::Result<Vec<KeptSwitches>> {
-    let mut told = Vec::new();
-    for key in objects.list_all(&Prefix::Kept, MOST_KEEPERS).await?.0 {
-        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
-            told.push(kept);
-        }
-    }
-    Ok(told)
 }
 
 /// Notes who has brought a switch to a generation for which its task had failed.

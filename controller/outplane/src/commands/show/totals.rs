@@ -18,13 +18,11 @@ use crate::exit::{Exit, Usage};
 use crate::node::{self, NodeArguments};
 use crate::output::{self, BAD, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
 use crate::runtime;
+use crate::standing;
 use crate::targets::Targets;
 
 /// Switches whose totals are listed at most.
 const MOST: usize = 20_000;
-
-/// Nodes that are asked at most: a site has 64.
-const MOST_NODES: usize = 1000;
 
 /// All switches.
 #[derive(Serialize)]
@@ -133,13 +131,7 @@ async fn read(objects: &Objects) -> anyhow::Result<(Vec<SwitchTotals>, Vec<Unrea
 
 /// As of when the totals of switches are and who has read them, as those say that keep them.
 async fn read_at(objects: &Objects) -> anyhow::Result<BTreeMap<String, (u64, String)>> {
-    let mut told = Vec::new();
-    for key in objects.list_all(&Prefix::Kept, MOST_NODES).await?.0 {
-        if let Some(Object::Kept(kept)) = objects.get_readable(&key).await? {
-            told.push(kept);
-        }
-    }
-    Ok(last_read(told))
+    Ok(last_read(standing::keepers(objects).await?))
 }
 
 /// By whom each switch was read last.
