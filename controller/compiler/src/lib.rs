@@ -14,6 +14,8 @@ pub mod classes;
 pub mod compile;
 mod digest;
 pub mod lookup;
+pub mod numbers;
+mod order;
 pub mod origin;
 pub mod plan;
 pub mod program;

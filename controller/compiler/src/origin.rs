@@ -34,6 +34,12 @@ impl Origin {
         Some(Self { policy: policy.to_owned(), rule: rule.to_owned(), order: order.parse().ok()? })
     }
 
+    /// What decides who is named of entries that match with equal priority: the lowest. Policies by name, as Kubernetes has
+    /// them (namespace, then name), and a policy's rules in their order.
+    pub fn rank(&self) -> (Vec<&str>, u32) {
+        (self.policy.split('/').collect(), self.order)
+    }
+
     /// The number that a logged packet carries to the controller: the first four bytes, in network byte order, of the
     /// SHA-256 of `<policy>/<rule>`. It depends on the names alone, so it outlives updates.
     pub fn tag(&self) -> u32 {

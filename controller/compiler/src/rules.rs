@@ -12,13 +12,15 @@
 
 mod meaning;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Match, MeterCell};
 use serde::Serialize;
 
 use crate::compile::TRAFFIC_UNREAD;
-use crate::program::{Field, Program};
+use crate::order::longest_increasing;
+use crate::program::{Field, Program, Table};
 use crate::state::{Desired, Installed, Origin};
 use meaning::Meaning;
 
@@ -61,10 +63,38 @@ pub struct RuleChanges {
     pub shared: Vec<String>,
 }
 
+/// Where a rule stands: the first stage that asks it, the priority there, and its place among its policy's.
+type Place = (Stage, Reverse<i32>, u32);
+
+/// In the order of evaluation; rules of filter policies first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    FilterAdmin,
+    FilterBaseline,
+    PodAdmin,
+    Pod,
+}
+
+impl Stage {
+    fn of(program: &Program, entry: &Entry) -> Self {
+        match program.table_of(entry.key.table) {
+            Some(Table::FilterAdmin) => Self::FilterAdmin,
+            Some(Table::FilterBaseline) => Self::FilterBaseline,
+            Some(
+                Table::PodEgressAdmin
+                | Table::PodIngressAdmin
+                | Table::PodEgressAdminReply
+                | Table::PodIngressAdminReply,
+            ) => Self::PodAdmin,
+            _ => Self::Pod,
+        }
+    }
+}
+
 /// A rule's entries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rule<'e> {
-    order: u32,
+    place: Place,
     entries: Vec<&'e Entry>,
 }
 
@@ -87,8 +117,9 @@ impl<'e> Side<'e> {
                 side.shared.entry(rule).or_default().push(entry);
                 continue;
             }
-            let rule = side.rules.entry((policy, rule)).or_insert(Rule { order, entries: Vec::new() });
-            rule.order = rule.order.min(order);
+            let place = (Stage::of(program, entry), Reverse(entry.key.priority), order);
+            let rule = side.rules.entry((policy, rule)).or_insert(Rule { place, entries: Vec::new() });
+            rule.place = rule.place.min(place);
             rule.entries.push(entry);
         }
         side
@@ -96,21 +127,27 @@ impl<'e> Side<'e> {
 
     /// Policies by the place of their first rule.
     fn policies(&self) -> Vec<&str> {
-        let mut places: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut places: BTreeMap<&str, Place> = BTreeMap::new();
         for ((policy, _), rule) in &self.rules {
-            let place = places.entry(policy).or_insert(rule.order);
-            *place = rule.order.min(*place);
+            let place = places.entry(policy).or_insert(rule.place);
+            *place = rule.place.min(*place);
         }
-        let mut policies: Vec<_> = places.into_iter().map(|(policy, place)| (place, policy)).collect();
+        // Policies of one priority come by name; what counts places within a policy says nothing there.
+        let mut policies: Vec<_> = places
+            .into_iter()
+            .map(|(policy, (stage, priority, _))| {
+                (stage, priority, policy.split('/').collect::<Vec<_>>(), policy)
+            })
+            .collect();
         policies.sort_unstable();
-        policies.into_iter().map(|(_, policy)| policy).collect()
+        policies.into_iter().map(|(.., policy)| policy).collect()
     }
 
     /// A policy's rules in order.
     fn rules_of(&self, policy: &str) -> Vec<&str> {
         let from = (policy.to_owned(), String::new());
         let own = self.rules.range(from..).take_while(|((of, _), _)| of == policy);
-        let mut own: Vec<_> = own.map(|((_, name), rule)| (rule.order, name.as_str())).collect();
+        let mut own: Vec<_> = own.map(|((_, name), rule)| (rule.place, name.as_str())).collect();
         own.sort_unstable();
         own.into_iter().map(|(_, name)| name).collect()
     }
@@ -214,29 +251,6 @@ fn order<'n>(before: &[&'n str], after: &[&'n str]) -> (Vec<&'n str>, BTreeSet<&
     let stay = longest_increasing(&both.iter().map(|(place, _)| *place).collect::<Vec<_>>());
     let moved = both.iter().enumerate().filter(|(at, _)| !stay.contains(at)).map(|(_, (_, name))| *name);
     (all, moved.collect())
-}
-
-/// The places of a longest increasing part of different numbers.
-fn longest_increasing(numbers: &[usize]) -> BTreeSet<usize> {
-    // For each length, the place of the lowest number that such a part ends with.
-    let mut ends: Vec<usize> = Vec::new();
-    let mut before: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
-    for (place, number) in numbers.iter().enumerate() {
-        let length = ends.partition_point(|end| numbers[*end] < *number);
-        before.push(length.checked_sub(1).map(|shorter| ends[shorter]));
-        if length == ends.len() {
-            ends.push(place);
-        } else {
-            ends[length] = place;
-        }
-    }
-    let mut found = BTreeSet::new();
-    let mut next = ends.last().copied();
-    while let Some(place) = next {
-        found.insert(place);
-        next = before[place];
-    }
-    found
 }
 
 #[cfg(test)]

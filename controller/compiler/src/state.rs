@@ -47,8 +47,7 @@ pub struct Origin {
     pub policy: String,
     /// The rule, see docs/policy-semantics.md, or what the entry is for.
     pub rule: String,
-    /// Place of the rule in the order of evaluation: of entries that match with equal priority, the lowest decides who is
-    /// named.
+    /// Place of the rule among its policy's; see [`Origin::rank`].
     pub order: u32,
 }
 

@@ -29,8 +29,7 @@ impl Default for Effort {
 /// Cubes that match all ids in `on` and no other id in `used`; ids outside `used` may be matched or not. `on` is part of
 /// `used`, both ascending.
 pub(super) fn cover(on: &[u16], used: &[u16], effort: &mut Effort) -> Vec<Cube> {
-    let mut cubes = Vec::new();
-    prefix_cover(on, used, Cube { value: 0, mask: 0 }, &mut cubes);
+    let mut cubes = prefixes(on, used);
     let cost = (cubes.len() * used.len()) as u64;
     if cubes.len() > 1 && cost <= effort.0 {
         effort.0 -= cost;
@@ -38,11 +37,40 @@ pub(super) fn cover(on: &[u16], used: &[u16], effort: &mut Effort) -> Vec<Cube> 
         let mut fewer = Vec::new();
         irredundant_cover(on, &off, 16, Cube { value: 0, mask: 0 }, &mut fewer);
         if fewer.len() < cubes.len() {
-            cubes = fewer;
+            cubes = fewer.into_iter().map(|cube| tightened(cube, on)).collect();
         }
     }
     cubes.sort_unstable();
     cubes
+}
+
+/// Blocks of ids that need few cubes: the largest aligned ones in which all ids in use are in `on`.
+pub(super) fn prefixes(on: &[u16], used: &[u16]) -> Vec<Cube> {
+    let mut cubes = Vec::new();
+    prefix_cover(on, used, Cube { value: 0, mask: 0 }, &mut cubes);
+    cubes
+}
+
+/// Ids of a block of so many that nobody has may be matched beside the ids that are meant: who comes there is most likely
+/// one of them. Farther away others will come.
+const NEAR: u16 = 16;
+
+/// The cube with all the bits beyond [`NEAR`] in which the ids that it is for agree.
+fn tightened(cube: Cube, on: &[u16]) -> Cube {
+    let mut own = within(cube, on);
+    let Some(first) = own.next() else { return cube };
+    let differ = own.fold(0, |differ, id| differ | (id ^ first));
+    let mask = cube.mask | (!differ & !(NEAR - 1));
+    Cube { value: first & mask, mask }
+}
+
+/// Those of some ids, ascending, that a cube matches: only the block that its leading bits say is looked at.
+pub(super) fn within(cube: Cube, ids: &[u16]) -> impl Iterator<Item = u16> + '_ {
+    let block = u16::MAX.checked_shr(cube.mask.leading_ones()).unwrap_or(0);
+    let low = cube.value & !block;
+    let start = ids.partition_point(|id| *id < low);
+    let end = ids.partition_point(|id| *id <= (low | block));
+    ids[start..end].iter().copied().filter(move |id| cube.matches(*id))
 }
 
 /// Halves the ids from the highest bit on until a half holds ids of one kind only.
@@ -186,7 +214,7 @@ mod tests {
         let all: Vec<u16> = (0..16).collect();
         let odd: Vec<u16> = (0..16).filter(|id| id % 2 == 1).collect();
         let mut effort = Effort::default();
-        assert_eq!(cover(&odd, &all, &mut effort), [Cube { value: 1, mask: 1 }]);
+        assert_eq!(cover(&odd, &all, &mut effort), [Cube { value: 1, mask: 0xfff1 }]);
         assert_eq!(cover(&[], &all, &mut effort), []);
         // 1..=15 of 16 ids: four cubes, one for each bit.
         assert_eq!(cover(&all[1..], &all, &mut effort).len(), 4);

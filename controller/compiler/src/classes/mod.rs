@@ -5,26 +5,43 @@
 //! the better the ids are chosen: sets within sets get blocks of ids aligned to powers of two ([`numbering`]), and ids
 //! that nobody has may be matched or not, as it suits ([`cover`]).
 //!
-//! Everything here depends on the sets and their order alone.
+//! Ids and cubes are carried on from one intent to the next ([`Before`]): what did not change keeps them
+//! ([`carry`], [`repair`]), so that the entries of a switch change as little as the intent.
+//!
+//! Everything here depends on the sets, their order and the numbers of before alone.
 
+mod ancestor;
+mod carry;
 mod cover;
+mod matching;
 mod numbering;
 mod partition;
 mod prefixes;
+mod repair;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::addresses::AddressSet;
 use crate::ranges::{Point, Ranges};
+use ancestor::Ancestors;
+use carry::Kept;
 
 pub use cover::Cube;
-pub use prefixes::{Prefix, longest_prefixes, overlay};
+pub(crate) use prefixes::flatten;
+pub use prefixes::{Prefix, carried_prefixes, longest_prefixes, overlay, ranges_of};
 
 /// A set in a [`Catalog`], and later in its [`Classes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetId(u32);
+
+impl SetId {
+    /// Its place in the catalog.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Sets to be told apart, each kept once.
 #[derive(Debug)]
@@ -57,6 +74,16 @@ impl<S: Clone + Eq + Hash> Catalog<S> {
 }
 
 impl<S> Catalog<S> {
+    /// How many sets there are.
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// A set by its id.
     pub fn get(&self, id: SetId) -> Option<&S> {
         self.sets.get(id.0 as usize).map(Arc::as_ref)
@@ -87,9 +114,17 @@ impl Classes {
         self.cubes.get(set.0 as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// How many classes there are beside class 0.
+    /// How many ids there are in use beside class 0.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// The cubes of all sets, ascending, each cover once.
+    pub fn covers(&self) -> Vec<Vec<Cube>> {
+        let mut covers: Vec<Vec<Cube>> = self.cubes.iter().filter(|cubes| !cubes.is_empty()).cloned().collect();
+        covers.sort_unstable();
+        covers.dedup();
+        covers
     }
 }
 
@@ -116,57 +151,166 @@ pub struct PortClasses {
     pub ports: Vec<ClassRange<u16>>,
 }
 
+/// Who had which id, and by which cubes sets were matched: what numbering goes on from. Empty: nothing is numbered yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before<'b> {
+    /// Of IPv4 addresses, ascending, without class 0.
+    pub v4: Vec<ClassRange<u32>>,
+    /// Of IPv6 addresses.
+    pub v6: Vec<ClassRange<u128>>,
+    /// Of ports.
+    pub ports: &'b [ClassRange<u16>],
+    /// The cubes of each set, ascending; which set that is, follows from the ids.
+    pub covers: &'b [Vec<Cube>],
+}
+
 impl Catalog<AddressSet> {
-    /// Tells all addresses apart by these sets.
-    pub fn classify(&self) -> Result<AddressClasses, TooManyClasses> {
+    /// Tells all addresses apart by these sets. `uses`: by how many rows each set is used.
+    pub fn classify(&self, before: &Before<'_>, uses: &[u32]) -> Result<AddressClasses, TooManyClasses> {
         let mut atoms = partition::Atoms::default();
         let v4 = partition::partition(self.sets.iter().map(|set| &set.v4), &mut atoms);
         let v6 = partition::partition(self.sets.iter().map(|set| &set.v6), &mut atoms);
-        let (ids, classes) = number(&atoms, self.sets.len())?;
-        Ok(AddressClasses { classes, v4: with_ids(&v4, &ids), v6: with_ids(&v6, &ids) })
+        let (v4, v6) = (pieces(&v4, &before.v4), pieces(&v6, &before.v6));
+        let all = v4.iter().map(|piece| piece.2).chain(v6.iter().map(|piece| piece.2));
+        let (kept, classes) = number(&atoms, uses, all, before.covers)?;
+        Ok(AddressClasses { classes, v4: with_ids(&v4, &kept), v6: with_ids(&v6, &kept) })
     }
 }
 
 impl Catalog<Ranges<u16>> {
-    /// Tells all ports apart by these sets.
-    pub fn classify(&self) -> Result<PortClasses, TooManyClasses> {
+    /// Tells all ports apart by these sets. `uses`: by how many rows each set is used.
+    pub fn classify(&self, before: &Before<'_>, uses: &[u32]) -> Result<PortClasses, TooManyClasses> {
         let mut atoms = partition::Atoms::default();
         let ports = partition::partition(self.sets.iter().map(Arc::as_ref), &mut atoms);
-        let (ids, classes) = number(&atoms, self.sets.len())?;
-        Ok(PortClasses { classes, ports: with_ids(&ports, &ids) })
+        let ports = pieces(&ports, before.ports);
+        let (kept, classes) = number(&atoms, uses, ports.iter().map(|piece| piece.2), before.covers)?;
+        Ok(PortClasses { classes, ports: with_ids(&ports, &kept) })
     }
 }
 
 /// Ids of atoms, and the cubes of all sets over them.
-fn number(atoms: &partition::Atoms, sets: usize) -> Result<(Vec<u16>, Classes), TooManyClasses> {
-    let count = atoms.memberships().len();
-    if count > MAX_CLASSES {
+fn number(
+    atoms: &partition::Atoms,
+    uses: &[u32],
+    pieces: impl Iterator<Item = carry::Piece>,
+    before: &[Vec<Cube>],
+) -> Result<(Kept, Classes), TooManyClasses> {
+    let memberships = atoms.memberships();
+    if memberships.len() > MAX_CLASSES {
         let sets = |membership: &Vec<u32>| membership.iter().map(|set| SetId(*set)).collect();
-        return Err(TooManyClasses { classes: atoms.memberships().iter().map(sets).collect() });
+        return Err(TooManyClasses { classes: memberships.iter().map(sets).collect() });
     }
-    let ids = numbering::number(atoms.memberships(), sets);
-    let mut members: Vec<Vec<u16>> = vec![Vec::new(); sets];
-    for (membership, id) in atoms.memberships().iter().zip(&ids) {
-        for set in membership {
-            members[*set as usize].push(*id);
-        }
-    }
-    let mut used: Vec<u16> = ids.clone();
-    used.push(0);
-    used.sort_unstable();
-    let mut effort = cover::Effort::default();
-    let cubes = members
-        .into_iter()
-        .map(|mut ids| {
-            ids.sort_unstable();
-            cover::cover(&ids, &used, &mut effort)
-        })
-        .collect();
-    Ok((ids, Classes { cubes, count }))
+    let kept = Kept::new(memberships.len(), pieces);
+    let newcomers = kept.newcomers();
+    let carried = if carry::is_too_much(newcomers.len(), memberships.len()) {
+        None
+    } else {
+        carried(memberships, uses, kept, &newcomers, before)
+    };
+    Ok(carried.unwrap_or_else(|| anew(memberships, uses.len())))
 }
 
-fn with_ids<T: Point>(ranges: &[(T, T, u32)], ids: &[u16]) -> Vec<ClassRange<T>> {
-    ranges.iter().map(|(low, high, atom)| (*low, *high, ids[*atom as usize])).collect()
+/// All ids and cubes anew.
+fn anew(memberships: &[Vec<u32>], sets: usize) -> (Kept, Classes) {
+    let ids = numbering::number(memberships, sets);
+    let kept = Kept::anew(&ids);
+    let members = members(memberships, &kept, sets);
+    let used = used(&kept);
+    let mut effort = cover::Effort::default();
+    let cubes = members.iter().map(|ids| cover::cover(&ids.iter().copied().collect::<Vec<_>>(), &used, &mut effort));
+    let classes = Classes { cubes: cubes.collect(), count: ids.len() };
+    (kept, classes)
+}
+
+/// Ids and cubes that go on from those of before; none where there are no more ids.
+fn carried(
+    memberships: &[Vec<u32>],
+    uses: &[u32],
+    mut kept: Kept,
+    newcomers: &[u32],
+    before: &[Vec<Cube>],
+) -> Option<(Kept, Classes)> {
+    let old = used(&kept);
+    let mut members = members(memberships, &kept, uses.len());
+    let ancestors = Ancestors::new(before, &old[1..]);
+    let mut effort = cover::Effort::default();
+    // What a set's cubes were, or would be without the newcomers.
+    let mut covers: Vec<Vec<Cube>> = Vec::with_capacity(uses.len());
+    for (set, ids) in members.iter().enumerate() {
+        let ids: Vec<u16> = ids.iter().copied().collect();
+        covers.push(match ancestors.of(&members[set]) {
+            Some((cubes, true)) => cubes.to_vec(),
+            Some((cubes, false)) => repair::repair(cubes, &ids, &old, &mut effort),
+            None => cover::cover(&ids, &old, &mut effort),
+        });
+    }
+    let known: Vec<usize> = members.iter().map(BTreeSet::len).collect();
+    let mut placing =
+        carry::Placing { memberships, uses, members: &mut members, covers: &mut covers };
+    placing.place(newcomers, &mut kept)?;
+    let used = used(&kept);
+    let strangers: Vec<u16> = newcomers.iter().map(|class| kept.ids[*class as usize][0]).collect();
+    for (set, ids) in members.iter().enumerate() {
+        let strange = |id: &u16| !ids.contains(id) && covers[set].iter().any(|cube| cube.matches(*id));
+        if known[set] != ids.len() || strangers.iter().any(strange) {
+            let ids: Vec<u16> = ids.iter().copied().collect();
+            covers[set] = repair::repair(&covers[set], &ids, &used, &mut effort);
+        }
+    }
+    Some((kept, Classes { cubes: covers, count: used.len() - 1 }))
+}
+
+/// The ids of each set's members.
+fn members(memberships: &[Vec<u32>], kept: &Kept, sets: usize) -> Vec<BTreeSet<u16>> {
+    let mut members = vec![BTreeSet::new(); sets];
+    for (membership, ids) in memberships.iter().zip(&kept.ids) {
+        for set in membership {
+            members[*set as usize].extend(ids);
+        }
+    }
+    members
+}
+
+/// 0 and the ids that somebody has, ascending.
+fn used(kept: &Kept) -> Vec<u16> {
+    let mut used: Vec<u16> = kept.ids.iter().flatten().copied().chain([0]).collect();
+    used.sort_unstable();
+    used
+}
+
+/// Ranges of numbers, cut where they have another id before.
+type Pieces<T> = Vec<(T, T, carry::Piece)>;
+
+fn pieces<T: Point>(now: &[(T, T, u32)], before: &[ClassRange<T>]) -> Pieces<T> {
+    let mut pieces = Vec::with_capacity(now.len());
+    let mut rest = before;
+    for (low, high, class) in now {
+        let mut at = Some(*low);
+        while let Some(start) = at.filter(|start| start <= high) {
+            rest = &rest[rest.partition_point(|range| range.1 < start)..];
+            let (end, id) = match rest.first() {
+                Some((from, to, id)) if *from <= start => ((*to).min(*high), *id),
+                Some((from, ..)) => (from.previous().unwrap_or(start).min(*high), 0),
+                None => (*high, 0),
+            };
+            pieces.push((start, end, (*class, id)));
+            at = end.next();
+        }
+    }
+    pieces
+}
+
+/// The pieces with their ids, neighbours of one id as one.
+fn with_ids<T: Point>(pieces: &Pieces<T>, kept: &Kept) -> Vec<ClassRange<T>> {
+    let mut ranges: Vec<ClassRange<T>> = Vec::with_capacity(pieces.len());
+    for (low, high, piece) in pieces {
+        let id = kept.id(*piece);
+        match ranges.last_mut() {
+            Some(last) if last.2 == id && last.1.next() == Some(*low) => last.1 = *high,
+            _ => ranges.push((*low, *high, id)),
+        }
+    }
+    ranges
 }
 
 #[cfg(test)]
@@ -191,7 +335,7 @@ mod tests {
         fn a_sets_cubes_match_its_members_and_nothing_else(sets in sets()) {
             let mut catalog = Catalog::default();
             let ids: Vec<SetId> = sets.iter().map(|set| catalog.add(set)).collect();
-            let classified = catalog.classify().unwrap();
+            let classified = catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap();
             for (set, id) in sets.iter().zip(ids) {
                 let cubes = classified.classes.cubes(id);
                 prop_assert!(!cubes.iter().any(|cube| cube.matches(0)), "class 0 is in no set");
@@ -218,7 +362,7 @@ mod tests {
             for set in &sets {
                 catalog.add(&widen(set));
             }
-            let classified = catalog.classify().unwrap();
+            let classified = catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap();
             let prefixes = longest_prefixes(&classified.v4);
             for number in (0u32..2200).chain([u32::MAX]) {
                 let longest = prefixes
@@ -247,7 +391,7 @@ mod tests {
                 ids.push(catalog.add(&Ranges::new(vec![(low, low + 20)])));
             }
         }
-        let classified = catalog.classify().unwrap();
+        let classified = catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap();
         assert_eq!(classified.classes.count(), 8 * 6);
         for id in ids {
             assert_eq!(classified.classes.cubes(id).len(), 1);
@@ -263,7 +407,7 @@ mod tests {
                 v6: Ranges::default(),
             });
         }
-        assert_eq!(catalog.classify().unwrap_err().classes.len(), 66_000);
+        assert_eq!(catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap_err().classes.len(), 66_000);
     }
 
     #[test]
@@ -275,7 +419,7 @@ mod tests {
                 v6: Ranges::default(),
             });
         }
-        let classified = catalog.classify().unwrap();
+        let classified = catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap();
         let mut ids: Vec<u16> = classified.v4.iter().map(|range| range.2).collect();
         ids.sort_unstable();
         assert!(ids.iter().copied().eq(1..=u16::MAX));

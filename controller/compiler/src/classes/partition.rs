@@ -33,7 +33,7 @@ impl Atoms {
 }
 
 /// Spreads a set's number over 64 bits (the finalizer of `SplitMix64`).
-fn mix(set: u32) -> u64 {
+pub(super) fn mix(set: u32) -> u64 {
     let mut bits = (u64::from(set) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,7 +5,7 @@
 //! classes that each subtree could have as its own at no extra cost; then, from the root down, an entry wherever the
 //! class inherited is none of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use super::ClassRange;
@@ -31,6 +31,138 @@ pub fn longest_prefixes<T: Point, C: Copy + Default + Ord + Hash>(ranges: &[(T, 
     let mut prefixes = Vec::new();
     tree.assign(root, T::MIN, 0, C::default(), &mut prefixes);
     prefixes
+}
+
+/// How much larger than as few as possible prefixes may be that have been carried on.
+fn most(fewest: usize) -> usize {
+    fewest + fewest / 16 + 16
+}
+
+/// Prefixes for ranges as [`longest_prefixes`] has them, as many of them as can be from `before` (ascending): only where
+/// those say another class something is written.
+pub fn carried_prefixes<T: Point, C: Copy + Default + Ord + Hash>(
+    ranges: &[(T, T, C)],
+    before: &[Prefix<T, C>],
+) -> Vec<Prefix<T, C>> {
+    let fewest = longest_prefixes(ranges);
+    if before.is_empty() {
+        return fewest;
+    }
+    let mut entries: BTreeMap<(T, u32), C> =
+        before.iter().map(|prefix| ((prefix.value, prefix.length), prefix.class)).collect();
+    for (low, high, class) in differing(&ranges_of(before), ranges) {
+        // Whatever lies within says another class, or is not seen.
+        let within = entries.range((low, 0)..=(high, u32::MAX));
+        let within: Vec<(T, u32)> =
+            within.map(|(key, _)| *key).filter(|(value, length)| value.prefix(*length).1 <= high).collect();
+        for key in within {
+            entries.remove(&key);
+        }
+        for (value, length) in blocks(low, high) {
+            let around = (0..length).rev().find_map(|length| entries.get(&(value.prefix(length).0, length)));
+            if around.copied().unwrap_or_default() != class {
+                entries.insert((value, length), class);
+            }
+        }
+    }
+    if entries.len() > most(fewest.len()) {
+        return fewest;
+    }
+    entries.into_iter().map(|((value, length), class)| Prefix { value, length, class }).collect()
+}
+
+/// What prefixes say, as ranges, ascending, without the default class.
+pub fn ranges_of<T: Point, C: Copy + Default + Eq>(prefixes: &[Prefix<T, C>]) -> Vec<(T, T, C)> {
+    let ends = |prefix: &Prefix<T, C>| {
+        let (low, high) = prefix.value.prefix(prefix.length);
+        (low, high, prefix.class)
+    };
+    let mut ranges: Vec<(T, T, C)> = prefixes.iter().map(ends).collect();
+    flatten(&mut ranges);
+    ranges.retain(|(_, _, class)| *class != C::default());
+    ranges
+}
+
+/// Ranges that lie within each other as ranges that do not: the innermost counts.
+pub(crate) fn flatten<T: Point, C: Copy + Eq>(ranges: &mut Vec<(T, T, C)>) {
+    ranges.sort_by_key(|(low, high, _)| (*low, std::cmp::Reverse(*high)));
+    let mut flat: Vec<(T, T, C)> = Vec::with_capacity(ranges.len());
+    let mut open: Vec<(T, C)> = Vec::new();
+    // Where what is not said yet begins.
+    let mut at = Some(T::MIN);
+    let mut say = |at: &mut Option<T>, end: T, class: C| {
+        if let Some(start) = at.filter(|start| *start <= end) {
+            match flat.last_mut() {
+                Some(last) if last.2 == class && last.1.next() == Some(start) => last.1 = end,
+                _ => flat.push((start, end, class)),
+            }
+            *at = end.next();
+        }
+    };
+    for (low, high, class) in ranges.iter().copied() {
+        while let Some((end, of)) = open.last().copied()
+            && end < low
+        {
+            say(&mut at, end, of);
+            open.pop();
+        }
+        if let (Some((_, of)), Some(before)) = (open.last().copied(), low.previous()) {
+            say(&mut at, before, of);
+        }
+        open.push((high, class));
+        at = at.map(|at| at.max(low));
+    }
+    while let Some((end, of)) = open.pop() {
+        say(&mut at, end, of);
+    }
+    *ranges = flat;
+}
+
+/// Where two lists of ranges differ: what the second one says there, neighbours of one class as one.
+fn differing<T: Point, C: Copy + Default + Eq>(
+    before: &[(T, T, C)],
+    after: &[(T, T, C)],
+) -> Vec<(T, T, C)> {
+    let mut cuts: Vec<T> = vec![T::MIN];
+    for (low, high, _) in before.iter().chain(after) {
+        cuts.push(*low);
+        cuts.extend(high.next());
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    let class_at = |ranges: &mut std::iter::Peekable<std::slice::Iter<'_, (T, T, C)>>, at: T| {
+        while ranges.next_if(|range| range.1 < at).is_some() {}
+        ranges.peek().filter(|range| range.0 <= at).map_or(C::default(), |range| range.2)
+    };
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    let mut found: Vec<(T, T, C)> = Vec::new();
+    for (index, low) in cuts.iter().enumerate() {
+        let high = cuts.get(index + 1).and_then(|next| next.previous()).unwrap_or(T::MAX);
+        let (was, is) = (class_at(&mut before, *low), class_at(&mut after, *low));
+        if was != is {
+            match found.last_mut() {
+                Some(last) if last.2 == is && last.1.next() == Some(*low) => last.1 = high,
+                _ => found.push((*low, high, is)),
+            }
+        }
+    }
+    found
+}
+
+/// A range as prefixes, as few as can be.
+fn blocks<T: Point>(low: T, high: T) -> Vec<(T, u32)> {
+    let mut blocks = Vec::new();
+    let mut at = Some(low);
+    while let Some(start) = at.filter(|start| *start <= high) {
+        let fits = |length: &u32| {
+            let (first, last) = start.prefix(*length);
+            first == start && last <= high
+        };
+        let length = (0..=T::BITS).find(fits).unwrap_or(T::BITS);
+        blocks.push((start, length));
+        at = start.prefix(length).1.next();
+    }
+    blocks
 }
 
 /// Both spaces' classes in one list of ranges: (filter class, pod class), ascending, without (0, 0).
@@ -158,6 +290,8 @@ fn index(number: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn told(ranges: &[(u32, u32, u16)]) -> Vec<(u32, u32, u16)> {
@@ -182,6 +316,34 @@ mod tests {
         );
         assert_eq!(told(&[(0, u32::MAX, 3)]), [(0, 0, 3)]);
         assert_eq!(told(&[]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn carried_on_they_say_what_ranges_say(
+            lists in proptest::collection::vec(proptest::collection::vec((0u16..300, 0u16..40, 0u16..4), 0..12), 1..6),
+        ) {
+            let mut before: Vec<Prefix<u16>> = Vec::new();
+            for list in lists {
+                let mut ranges: Vec<(u16, u16, u16)> =
+                    list.into_iter().map(|(low, length, class)| (low, low + length, class)).collect();
+                let mut end = None;
+                ranges.sort_unstable();
+                ranges.retain(|(low, high, class)| {
+                    let stays = *class != 0 && end.is_none_or(|end| end < *low);
+                    if stays {
+                        end = Some(*high);
+                    }
+                    stays
+                });
+                let after = carried_prefixes(&ranges, &before);
+                let mut told = ranges.clone();
+                flatten(&mut told);
+                prop_assert_eq!(ranges_of(&after), told);
+                prop_assert_eq!(&carried_prefixes(&ranges, &after), &after);
+                before = after;
+            }
+        }
     }
 
     #[test]

@@ -13,15 +13,15 @@ pub enum CompileError {
     },
     /// Too many rules in policies of one priority.
     #[error(
-        "{policy}: the policies at priority {priority} up to this one need {needed} places for rules, and a priority has \
-         {places}: give some of them another priority"
+        "{policy}: the policies at priority {priority} have {needed} rules, and a priority has {places} places: give some \
+         of them another priority"
     )]
     Places {
-        /// The policy that does not fit any more.
+        /// The last one of them.
         policy: String,
         /// Its priority.
         priority: u16,
-        /// Places needed, powers of two for each policy.
+        /// Places needed: one a rule, two where answers have a rate of their own.
         needed: usize,
         /// Places that there are.
         places: u32,

@@ -15,12 +15,15 @@ use super::meters::{Limited, Limiters, Packets};
 use super::notes::Note;
 use super::openings;
 use super::peers::Resolver;
-use super::priority::Places;
+use super::priority::{Item, Line, Places};
 use super::related;
 use super::row::{Addresses, RowMatch, Rows, whole};
 use super::{Findings, Scene};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Ranges;
+
+/// What a policy's default is called.
+const DEFAULT_RULE: &str = "default";
 
 const TRAFFIC_IP: u128 = 0;
 const TRAFFIC_ARP: u128 = 1;
@@ -91,10 +94,27 @@ fn may_be_answered(policy: &FilterPolicy, rule: &FilterRule) -> bool {
     rule.action == FilterAction::Allow && any && !everything
 }
 
-/// How many places a rule takes in its policy's block: answers that have a cell of their own stand below what the rule
-/// matches by itself, for packets may be both.
-fn places(policy: &FilterPolicy, rule: &FilterRule) -> usize {
-    1 + usize::from(rule.rate_limit.is_some() && may_be_answered(policy, rule))
+/// Answers that have a cell of their own stand below what the rule matches by itself, for packets may be both.
+fn has_place_for_answers(policy: &FilterPolicy, rule: &FilterRule) -> bool {
+    rule.rate_limit.is_some() && may_be_answered(policy, rule)
+}
+
+/// The rules of a tier's policies, each with the places that it needs, and defaults.
+fn items<'p>(policies: &[(&'p str, &'p FilterPolicy)]) -> Vec<Item<'p>> {
+    let mut items = Vec::new();
+    for (name, policy) in policies {
+        let item = |rule, answers| Item { policy: name, priority: policy.priority, rule, answers };
+        for rule in &policy.rules {
+            items.push(item(rule.name.as_str(), false));
+            if has_place_for_answers(policy, rule) {
+                items.push(item(rule.name.as_str(), true));
+            }
+        }
+        if policy.default.is_some() {
+            items.push(item(DEFAULT_RULE, false));
+        }
+    }
+    items
 }
 
 /// Adds the rows of these policies.
@@ -102,19 +122,32 @@ pub(super) fn compile(
     policies: &[(&str, &FilterPolicy)],
     scene: &Scene<'_>,
     limiters: &Limiters,
+    places: &mut Places<'_>,
     resolver: &mut Resolver<'_>,
     rows: &mut Rows,
     findings: &mut Findings,
 ) -> Result<(), CompileError> {
-    for (tier, names) in [(FilterTier::Admin, ADMIN), (FilterTier::Baseline, BASELINE)] {
-        let mut in_order: Vec<&(&str, &FilterPolicy)> =
-            policies.iter().filter(|(_, policy)| policy.tier == tier).collect();
+    for (tier, line, names) in [
+        (FilterTier::Admin, Line::FilterAdmin, ADMIN),
+        (FilterTier::Baseline, Line::FilterBaseline, BASELINE),
+    ] {
+        let mut in_order: Vec<(&str, &FilterPolicy)> =
+            policies.iter().filter(|(_, policy)| policy.tier == tier).copied().collect();
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
-        let mut blocks = Places::default();
+        let mut priorities = places.assign(line, &items(&in_order))?.into_iter();
+        let mut next = || priorities.next().expect("every rule has a place");
         for (name, policy) in in_order {
             let full_name = policy_name(name);
-            let needed: usize = policy.rules.iter().map(|rule| places(policy, rule)).sum();
-            let block = blocks.block(&full_name, policy.priority, needed + 1)?;
+            // All of them, also where the policy is nowhere.
+            let of_rules: Vec<[i32; 2]> = policy
+                .rules
+                .iter()
+                .map(|rule| {
+                    let direct = next();
+                    [direct, if has_place_for_answers(policy, rule) { next() } else { direct }]
+                })
+                .collect();
+            let of_default = policy.default.map(|default| (default, next()));
             let segments: Vec<u16> =
                 policy.segments.iter().filter_map(|name| scene.segments.get(name).copied()).collect();
             if segments.is_empty() && !policy.segments.is_empty() {
@@ -128,10 +161,7 @@ pub(super) fn compile(
                 segments,
                 rows: &mut *rows,
             };
-            let mut next = 0;
-            for rule in &policy.rules {
-                let place = next;
-                next += places(policy, rule);
+            for (rule, priorities) in policy.rules.iter().zip(of_rules) {
                 let policy = || compiler.name.clone();
                 if let Some(since) = rule.expires.filter(|_| has_expired(rule, scene.at)) {
                     let rule = rule.name.clone();
@@ -151,11 +181,10 @@ pub(super) fn compile(
                     continue;
                 }
                 findings.openings.extend(openings::of_filter_rule(&compiler.name, compiler.policy, rule));
-                let answers = block.rule(next - 1);
-                compiler.rule(rule, [block.rule(place), answers], &from, &to, limiters);
+                compiler.rule(rule, priorities, &from, &to, limiters);
             }
-            if let Some(default) = policy.default {
-                compiler.default(default, block.rule(next));
+            if let Some((default, priority)) = of_default {
+                compiler.default(default, priority);
             }
         }
     }
@@ -190,7 +219,7 @@ struct Conditions {
 
 impl PolicyCompiler<'_> {
     fn default(&mut self, action: FilterAction, priority: i32) {
-        let origin = self.rows.origin(&self.name, "default".to_owned());
+        let origin = self.rows.origin(&self.name, DEFAULT_RULE);
         let action = match action {
             FilterAction::Allow => self.tier.permit,
             FilterAction::Deny => self.tier.deny,
@@ -210,7 +239,7 @@ impl PolicyCompiler<'_> {
         to: &Addresses,
         limiters: &Limiters,
     ) {
-        let origin = self.rows.origin(&self.name, rule.name.clone());
+        let origin = self.rows.origin(&self.name, &rule.name);
         let action = self.action(rule, origin, limiters, Packets::Direct);
         let addressed = !rule.from.is_empty() || !rule.to.is_empty();
         for conditions in self.direct(rule, addressed) {

@@ -7,6 +7,7 @@ use outplane_p4runtime::entry::{Entry, Match, MulticastGroup};
 use sha2::{Digest, Sha256};
 
 use super::row::whole;
+use super::slots::{self, SlotNumbers};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 
@@ -20,26 +21,19 @@ pub const NO_SEGMENT_GROUP: u16 = 32_767;
 const NAMED_PORT: i32 = 20;
 const EVERY_PORT: i32 = 10;
 
-/// An id for each segment: the hash of its name, or the next free one, segments in the order of their hashes. So a new
-/// segment leaves the others their ids, unless it comes in between two that share one. None: there are too many.
-pub fn segment_ids<'n>(names: impl Iterator<Item = &'n String>) -> Option<BTreeMap<String, u16>> {
-    let mut hashed: Vec<([u8; 32], &String)> =
-        names.map(|name| (Sha256::digest(name.as_bytes()).into(), name)).collect();
-    if hashed.len() > MAX_SEGMENTS {
-        return None;
-    }
-    hashed.sort_unstable();
-    let mut taken = BTreeSet::new();
-    let mut ids = BTreeMap::new();
-    for (digest, name) in hashed {
-        let mut place =
-            u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) as usize % MAX_SEGMENTS;
-        while !taken.insert(place) {
-            place = (place + 1) % MAX_SEGMENTS;
-        }
-        ids.insert(name.clone(), u16::try_from(place + 1).ok()?);
-    }
-    Some(ids)
+/// An id for each segment: the one that it has had, or what the hash of its name says, or the next free one. None: there
+/// are too many. With them what the next compilation goes on from.
+pub(super) fn segment_ids<'n>(
+    names: impl Iterator<Item = &'n String>,
+    before: &SlotNumbers,
+) -> Option<(BTreeMap<String, u16>, SlotNumbers)> {
+    let names: Vec<&String> = names.collect();
+    let digests: Vec<[u8; 32]> = names.iter().map(|name| Sha256::digest(name.as_bytes()).into()).collect();
+    let slots = slots::assign(&digests, u32::try_from(MAX_SEGMENTS).ok()?, before)?;
+    let numbers = slots::numbers(&digests, &slots);
+    let id = |slot: u32| u16::try_from(slot + 1).ok();
+    let ids = names.into_iter().zip(slots).map(|(name, slot)| Some((name.clone(), id(slot)?)));
+    Some((ids.collect::<Option<_>>()?, numbers))
 }
 
 /// What forwards frames on one switch.
@@ -192,25 +186,38 @@ pub(super) fn is_everywhere(segment: &Segment) -> bool {
 mod tests {
     use super::*;
 
+    fn ids(names: &[String]) -> Option<BTreeMap<String, u16>> {
+        segment_ids(names.iter(), &SlotNumbers::new()).map(|(ids, _)| ids)
+    }
+
     #[test]
     fn segment_ids_are_stable_and_different() {
         let names: Vec<String> = (0..2000).map(|number| format!("segment-{number}")).collect();
-        let all = segment_ids(names.iter()).unwrap();
-        let ids: BTreeSet<u16> = all.values().copied().collect();
-        assert_eq!(ids.len(), names.len());
-        assert!(!ids.contains(&0) && !ids.contains(&NO_SEGMENT_GROUP));
-        assert_eq!(segment_ids(names.iter().rev()).unwrap(), all);
+        let all = ids(&names).unwrap();
+        let different: BTreeSet<u16> = all.values().copied().collect();
+        assert_eq!(different.len(), names.len());
+        assert!(!different.contains(&0) && !different.contains(&NO_SEGMENT_GROUP));
+        let reversed: Vec<String> = names.iter().rev().cloned().collect();
+        assert_eq!(ids(&reversed).unwrap(), all);
         // Without collisions the others do not matter.
-        let few = segment_ids(names[..3].iter()).unwrap();
+        let few = ids(&names[..3]).unwrap();
         assert!(few.iter().all(|(name, id)| all[name] == *id));
+    }
+
+    #[test]
+    fn who_comes_and_goes_moves_nobody() {
+        let names: Vec<String> = (0..30_000).map(|number| format!("segment-{number}")).collect();
+        let (before, numbers) = segment_ids(names[..29_000].iter(), &SlotNumbers::new()).unwrap();
+        let (after, _) = segment_ids(names[500..].iter(), &numbers).unwrap();
+        assert!(names[500..29_000].iter().all(|name| before[name] == after[name]));
+        assert_eq!(after.values().collect::<BTreeSet<_>>().len(), after.len());
     }
 
     #[test]
     fn every_id_can_be_given() {
         let names: Vec<String> = (0..MAX_SEGMENTS).map(|number| number.to_string()).collect();
-        let ids: BTreeSet<u16> = segment_ids(names.iter()).unwrap().into_values().collect();
-        assert_eq!(ids.len(), MAX_SEGMENTS);
-        let one_more = [names.as_slice(), &["x".to_owned()]].concat();
-        assert_eq!(segment_ids(one_more.iter()), None);
+        let all: BTreeSet<u16> = ids(&names).unwrap().into_values().collect();
+        assert_eq!(all.len(), MAX_SEGMENTS);
+        assert_eq!(ids(&[names.as_slice(), &["x".to_owned()]].concat()), None);
     }
 }

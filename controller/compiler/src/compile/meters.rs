@@ -1,10 +1,12 @@
 //! Cells of the rate limiter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use outplane_intent::model::RateLimit;
 use outplane_p4runtime::entry::MeterCell;
 use sha2::{Digest, Sha256};
+
+use super::slots::{self, SlotNumbers};
 
 /// Packets that have a cell of their own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,34 +37,23 @@ impl Limited {
     }
 }
 
-/// Which cell limits which packets. A rule's cell follows from its names and its rate, so an update leaves the cells of other
-/// rules alone and a changed rate takes a new cell: packets never see a cell whose rate is about to change.
+/// Which cell limits which packets. A rule with its rate keeps the cell that it has had; a changed rate takes a new cell:
+/// packets never see a cell whose rate is about to change.
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
     cells: BTreeMap<Limited, u64>,
+    /// What the next compilation goes on from.
+    pub(super) numbers: SlotNumbers,
 }
 
 impl Limiters {
-    /// Gives each a cell: the one its hash says or the next free one, in the order of their hashes. None: there are more
-    /// than cells.
-    pub(super) fn assign(rules: Vec<Limited>, cells: u64) -> Option<Self> {
-        let mut hashed: Vec<([u8; 32], Limited)> =
-            rules.into_iter().map(|rule| (hash(&rule), rule)).collect();
-        hashed.sort_unstable();
-        if hashed.len() as u64 > cells {
-            return None;
-        }
-        let mut taken = BTreeSet::new();
-        let mut assigned = BTreeMap::new();
-        for (digest, rule) in hashed {
-            let mut cell =
-                digest.iter().take(8).fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte)) % cells;
-            while !taken.insert(cell) {
-                cell = (cell + 1) % cells;
-            }
-            assigned.insert(rule, cell);
-        }
-        Some(Self { cells: assigned })
+    /// Gives each a cell, see [`slots`]. None: there are more than cells.
+    pub(super) fn assign(rules: Vec<Limited>, cells: u64, before: &SlotNumbers) -> Option<Self> {
+        let digests: Vec<[u8; 32]> = rules.iter().map(hash).collect();
+        let slots = slots::assign(&digests, u32::try_from(cells).unwrap_or(u32::MAX), before)?;
+        let numbers = slots::numbers(&digests, &slots);
+        let cells = rules.into_iter().zip(slots.into_iter().map(u64::from)).collect();
+        Some(Self { cells, numbers })
     }
 
     /// A rule's cell.
@@ -102,6 +93,8 @@ fn hash(Limited { policy, rule, limit, packets }: &Limited) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn rules(count: u32) -> Vec<Limited> {
@@ -119,18 +112,18 @@ mod tests {
     #[test]
     fn every_rule_its_own_cell() {
         let all = rules(1024);
-        let limiters = Limiters::assign(all.clone(), 1024).unwrap();
+        let limiters = Limiters::assign(all.clone(), 1024, &SlotNumbers::new()).unwrap();
         let cells: BTreeSet<u64> = all.iter().map(|rule| limiters.cell(rule).unwrap()).collect();
         assert_eq!(cells, (0..1024).collect());
-        assert!(Limiters::assign(rules(1025), 1024).is_none());
-        assert!(Limiters::assign(rules(0), 1024).unwrap().meter_cells(1).is_empty());
+        assert!(Limiters::assign(rules(1025), 1024, &SlotNumbers::new()).is_none());
+        assert!(Limiters::assign(rules(0), 1024, &SlotNumbers::new()).unwrap().meter_cells(1).is_empty());
     }
 
     #[test]
     fn the_order_of_rules_does_not_matter() {
         let mut reversed = rules(900);
         reversed.reverse();
-        let cells = |rules| Limiters::assign(rules, 1024).unwrap().meter_cells(5);
+        let cells = |rules| Limiters::assign(rules, 1024, &SlotNumbers::new()).unwrap().meter_cells(5);
         assert_eq!(cells(rules(900)), cells(reversed));
         let cell = cells(rules(1))[0];
         assert_eq!((cell.meter, cell.cir, cell.pir, cell.cburst, cell.pburst), (5, 1, 1, 1, 1));
@@ -140,7 +133,7 @@ mod tests {
     fn answers_have_a_deeper_cell_of_their_own() {
         let direct = rules(10).pop().unwrap();
         let answers = Limited { packets: Packets::Answers, ..direct.clone() };
-        let limiters = Limiters::assign(vec![direct.clone(), answers.clone()], 1024).unwrap();
+        let limiters = Limiters::assign(vec![direct.clone(), answers.clone()], 1024, &SlotNumbers::new()).unwrap();
         assert_ne!(limiters.cell(&direct), limiters.cell(&answers));
         let cells = limiters.meter_cells(1);
         let bursts: BTreeSet<(i64, i64)> = cells.iter().map(|cell| (cell.cir, cell.cburst)).collect();

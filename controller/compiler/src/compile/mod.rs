@@ -19,6 +19,7 @@ mod pods;
 mod priority;
 mod related;
 mod row;
+mod slots;
 mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,15 +30,18 @@ use outplane_intent::model::{FilterPolicy, Intent};
 use outplane_p4runtime::entry::{Entry, Match, MeterCell};
 
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
-use crate::classes::{ClassRange, Prefix, longest_prefixes, overlay};
+use crate::classes::{ClassRange, Prefix, carried_prefixes, overlay};
+use crate::numbers::{AddressPrefix, Numbers, PolicyNumbers, PortNumbers};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
-pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP, segment_ids};
+pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP};
 pub use notes::{Note, OpenedBy, Opening, Unread};
+pub(crate) use priority::PlaceNumbers;
+pub(crate) use slots::SlotNumbers;
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
 /// named, with this as the rule.
@@ -65,6 +69,8 @@ pub struct Compiled {
     pub openings: Vec<Opening>,
     /// Ids of segments by name, the same on every switch.
     pub segments: BTreeMap<String, u16>,
+    /// What the next intent is to be compiled after.
+    pub numbers: Numbers,
 }
 
 /// What becomes of one switch.
@@ -78,58 +84,53 @@ pub struct SwitchState {
     pub unread: Vec<Unread>,
 }
 
-/// Compiles an intent for all its switches.
-///
-/// The result depends on the intent and the options alone: equal intents give equal states and equal
-/// [`Desired::digest`]s.
+/// Compiles an intent for all its switches, all numbers anew: [`compile_after`] no other one.
 pub fn compile(intent: &Intent, options: &Options) -> Result<Compiled, CompileError> {
+    compile_after(intent, options, &Numbers::default())
+}
+
+/// The ids of an intent's segments.
+pub fn segment_ids(intent: &Intent, before: &Numbers) -> BTreeMap<String, u16> {
+    let ids = forward::segment_ids(intent.segments.keys(), &before.segments);
+    ids.map(|(ids, _)| ids).unwrap_or_default()
+}
+
+/// Compiles an intent for all its switches; what is as it was keeps its numbers.
+///
+/// The result depends on the intent, the options and the numbers alone: equal ones give equal states and equal
+/// [`Desired::digest`]s. After its own numbers the same intent gives the same result.
+pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Result<Compiled, CompileError> {
     let program = Program::outplane();
     let names: Vec<&str> = if intent.switches.is_empty() {
         vec![IMPLIED_SWITCH]
     } else {
         intent.switches.keys().map(String::as_str).collect()
     };
-    let segments = forward::segment_ids(intent.segments.keys())
+    let (segments, slots) = forward::segment_ids(intent.segments.keys(), &before.segments)
         .ok_or_else(|| too_many(names[0], Resource::Segments, intent.segments.len()))?;
     let scene = Scene { program, segments: &segments, at: options.at };
+    let mut numbers = Numbers { segments: slots, ..Numbers::default() };
     let mut findings = Findings::default();
     let mut overflows = Vec::new();
     let mut switches = BTreeMap::new();
-    // Switches with the same filter policies have the same policy entries.
-    let mut policies: BTreeMap<Vec<&str>, Result<PolicyState, Vec<Overflow>>> = BTreeMap::new();
+    // Switches with the same filter policies and numbers have the same policy entries.
+    let mut policies: BTreeMap<(Option<usize>, Vec<&str>), Result<PolicyState, Vec<Overflow>>> = BTreeMap::new();
+    let nothing = PolicyNumbers::default();
     for name in names {
-        let filters: Vec<(&str, &FilterPolicy)> = intent
-            .filters
-            .iter()
-            .filter(|(_, policy)| {
-                policy.switches.is_empty() || policy.switches.iter().any(|switch| switch == name)
-            })
-            .map(|(name, policy)| (name.as_str(), policy))
-            .collect();
-        let key: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
+        let filters = filters_of(intent, name);
+        let known = before.of(name);
+        let key = (known, filters.iter().map(|(name, _)| *name).collect::<Vec<&str>>());
         if !policies.contains_key(&key) {
-            let state = policy_state(intent, &filters, &scene, &mut findings)?;
+            let before = known.map_or(&nothing, |known| &before.policies[known]);
+            let state = policy_state(intent, &filters, &scene, before, &mut findings)?;
             policies.insert(key.clone(), state);
         }
         match &policies[&key] {
             Ok(policy) => {
                 let state = switch_state(intent, &scene, name, policy);
-                overflows.extend(state.usage.iter().filter_map(|usage| usage.overflow(name)).map(
-                    |mut overflow| {
-                        if let Resource::Table(table) = overflow.resource
-                            && let Some(users) = policy.users.get(&table)
-                        {
-                            overflow.biggest.clone_from(users);
-                        }
-                        if let Resource::Table(table @ (Table::SourceGuardV4 | Table::SourceGuardV6)) =
-                            overflow.resource
-                        {
-                            overflow.biggest = guard::users(&scene, table, &state.desired.entries);
-                        }
-                        overflow
-                    },
-                ));
+                overflows.extend(overflows_of(&scene, name, &state, policy));
                 switches.insert(name.to_owned(), state);
+                numbers.add(name, &policy.numbers);
             }
             Err(found) => {
                 overflows.extend(
@@ -146,7 +147,33 @@ pub fn compile(intent: &Intent, options: &Options) -> Result<Compiled, CompileEr
         notes: findings.notes.into_iter().collect(),
         openings: findings.openings.in_order(),
         segments,
+        numbers,
     })
+}
+
+/// The filter policies of a switch, by name.
+fn filters_of<'i>(intent: &'i Intent, switch: &str) -> Vec<(&'i str, &'i FilterPolicy)> {
+    let here = |policy: &FilterPolicy| {
+        policy.switches.is_empty() || policy.switches.iter().any(|name| name == switch)
+    };
+    let filters = intent.filters.iter().filter(|(_, policy)| here(policy));
+    filters.map(|(name, policy)| (name.as_str(), policy)).collect()
+}
+
+/// What a switch has too little of, and who takes most of it.
+fn overflows_of(scene: &Scene<'_>, name: &str, state: &SwitchState, policy: &PolicyState) -> Vec<Overflow> {
+    let mut overflows: Vec<Overflow> =
+        state.usage.iter().filter_map(|usage| usage.overflow(name)).collect();
+    for overflow in &mut overflows {
+        let Resource::Table(table) = overflow.resource else { continue };
+        if let Some(users) = policy.users.get(&table) {
+            overflow.biggest.clone_from(users);
+        }
+        if matches!(table, Table::SourceGuardV4 | Table::SourceGuardV6) {
+            overflow.biggest = guard::users(scene, table, &state.desired.entries);
+        }
+    }
+    overflows
 }
 
 /// What all parts of a compilation share.
@@ -191,6 +218,7 @@ struct PolicyState {
     unread: Vec<Unread>,
     /// Whose addresses and ports fill the tables of classes, if one of them overflows.
     users: BTreeMap<Table, Vec<(String, u64)>>,
+    numbers: PolicyNumbers,
 }
 
 fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
@@ -207,6 +235,7 @@ fn policy_state(
     intent: &Intent,
     filters: &[(&str, &FilterPolicy)],
     scene: &Scene<'_>,
+    before: &PolicyNumbers,
     findings: &mut Findings,
 ) -> Result<Result<PolicyState, Vec<Overflow>>, CompileError> {
     let program = scene.program;
@@ -221,17 +250,18 @@ fn policy_state(
         size: program.rate_limiter_cells(),
         policies: limits,
     };
-    let Some(limiters) = meters::Limiters::assign(limited, program.rate_limiter_cells()) else {
+    let Some(limiters) = meters::Limiters::assign(limited, program.rate_limiter_cells(), &before.cells) else {
         return Ok(Err(limits.overflow("").into_iter().collect()));
     };
 
     let mut resolver = peers::Resolver::new(intent);
     let mut rows = row::Rows::default();
-    filter::compile(filters, scene, &limiters, &mut resolver, &mut rows, findings)?;
-    let denial = pods::compile(intent, program, &mut resolver, &mut rows, findings)?;
+    let mut places = priority::Places::new(&before.places);
+    filter::compile(filters, scene, &limiters, &mut places, &mut resolver, &mut rows, findings)?;
+    let denial = pods::compile(intent, program, &mut places, &mut resolver, &mut rows, findings)?;
     let unread = unread::compile(filters, scene, &limiters, denial.as_ref(), &mut rows);
     rows.prune();
-    let spaces = match rows.classify() {
+    let spaces = match rows.classify(before) {
         Ok(spaces) => spaces,
         Err(overflows) => return Ok(Err(overflows)),
     };
@@ -240,7 +270,18 @@ fn policy_state(
         return Ok(Err(counts.iter().filter_map(|usage| usage.overflow("")).collect()));
     }
     let mut entries = rows.expand(program, &spaces);
-    let classes = class_entries(program, &spaces);
+    let classes = AddressTables::new(&spaces, before);
+    let numbers = PolicyNumbers {
+        filter_covers: spaces.filter.classes.covers(),
+        pod_covers: spaces.pod.classes.covers(),
+        sport: PortNumbers::new(&spaces.sport),
+        dport: PortNumbers::new(&spaces.dport),
+        places: places.now,
+        cells: limiters.numbers.clone(),
+        v4: classes.v4.clone(),
+        v6: classes.v6.clone(),
+    };
+    let classes = class_entries(program, &classes, &spaces);
     let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in &classes {
         *sizes.entry(entry.key.table).or_default() += 1;
@@ -250,7 +291,7 @@ fn policy_state(
     entries.extend(classes);
     let usage = spaces.usage(program);
     let meters = limiters.meter_cells(program.rate_limiter());
-    Ok(Ok(PolicyState { entries, meters, usage, unread, users }))
+    Ok(Ok(PolicyState { entries, meters, usage, unread, users, numbers }))
 }
 
 fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyState) -> SwitchState {
@@ -265,13 +306,30 @@ fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyS
     SwitchState { desired, usage, unread: policy.unread.clone() }
 }
 
+/// What the tables of classes of addresses hold, of filter policies and of pods.
+struct AddressTables {
+    v4: Vec<AddressPrefix<u32>>,
+    v6: Vec<AddressPrefix<u128>>,
+}
+
+impl AddressTables {
+    fn new(spaces: &row::Spaces, before: &PolicyNumbers) -> Self {
+        let (filter, pod) = (&spaces.filter, &spaces.pod);
+        let mut tables = Self {
+            v4: carried_prefixes(&overlay(&filter.v4, &pod.v4), &before.v4),
+            v6: carried_prefixes(&overlay(&filter.v6, &pod.v6), &before.v6),
+        };
+        tables.v4.sort_unstable();
+        tables.v6.sort_unstable();
+        tables
+    }
+}
+
 /// The tables that map addresses and ports to classes.
-fn class_entries(program: &Program, spaces: &row::Spaces) -> Vec<Entry> {
+fn class_entries(program: &Program, AddressTables { v4, v6 }: &AddressTables, spaces: &row::Spaces) -> Vec<Entry> {
     let origin =
         |rule: &str| Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 }.encode();
     let mut entries = Vec::new();
-    let v4 = longest_prefixes(&overlay(&spaces.filter.v4, &spaces.pod.v4));
-    let v6 = longest_prefixes(&overlay(&spaces.filter.v6, &spaces.pod.v6));
     for (table, action) in
         [(Table::SrcV4Class, ActionKind::SetSrcClass), (Table::DstV4Class, ActionKind::SetDstClass)]
     {

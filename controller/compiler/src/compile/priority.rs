@@ -1,17 +1,22 @@
 //! Priorities of entries from the places of rules.
 //!
 //! ```text
-//! policies at priority 0       1000 << 21 ..    block of policy a | block of policy b | ..
+//! policies at priority 0       1000 << 21 ..    rules of policy a .. rules of policy b ..
 //! policies at priority 1        999 << 21 ..
 //! ..
 //! policies at priority 1000       0 << 21 ..
 //! ```
-//! Each of the 1001 policy priorities is a level of 2^21 entry priorities, the lower number above the higher. Within a
-//! level each policy, by name, has a block of a power of two of at least 64, from the top down, and within its block its
-//! rules in order. So a policy may grow to the end of its block, and others may change, while the rest keeps its
-//! priorities and an update does not touch it.
+//! Each of the 1001 policy priorities is a level of 2^21 places, the lower number above the higher. Within a level stand
+//! policies by name, and of each its rules in order, with room between them. A rule keeps its place as long as its
+//! order among the others allows ([`PlaceNumbers`]): who comes between two goes between their places, and only where
+//! there is no room left some neighbours move.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::{Digest, Sha256};
 
 use super::error::CompileError;
+use crate::order::longest_increasing;
 
 /// Entry priorities of a level.
 const LEVEL: u32 = 1 << 21;
@@ -19,7 +24,8 @@ const LEVEL: u32 = 1 << 21;
 const LOWEST: u32 = 2;
 /// Places that a level has.
 const PLACES: u32 = LEVEL - LOWEST + 1;
-const SMALLEST_BLOCK: usize = 64;
+/// Room that is left between rules where there is enough.
+const STEP: u64 = 64;
 const HIGHEST_POLICY_PRIORITY: u16 = 1000;
 
 /// NetworkPolicies of a pod add up, so their rules share one priority, above everything in their tables.
@@ -34,89 +40,211 @@ pub(super) const ISOLATION: i32 = 0x7fff_0000;
 /// What is left when no rule has matched.
 pub(super) const LAST: i32 = 1;
 
-/// Hands out places. Policies must come by priority, then name.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    level: u16,
-    used: usize,
+/// Rules that are asked one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Line {
+    FilterAdmin = 0,
+    FilterBaseline = 1,
+    AdminEgress = 2,
+    AdminIngress = 3,
+    BaselineEgress = 4,
+    BaselineIngress = 5,
 }
 
-/// The entry priorities of a policy's rules.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    top: u32,
+/// The places of rules: by line and level, in order, each with a digest of its name.
+pub(crate) type PlaceNumbers = BTreeMap<(u8, u16), Vec<(u64, u32)>>;
+
+/// A rule that needs a place.
+pub(super) struct Item<'i> {
+    pub(super) policy: &'i str,
+    /// The policy's priority.
+    pub(super) priority: u16,
+    pub(super) rule: &'i str,
+    /// It is the place of answers to what the rule allows.
+    pub(super) answers: bool,
 }
 
-impl Places {
-    /// A block for a policy with so many rules (a default counts as one).
-    pub(super) fn block(&mut self, policy: &str, priority: u16, rules: usize) -> Result<Block, CompileError> {
-        let priority = priority.min(HIGHEST_POLICY_PRIORITY);
-        if priority != self.level {
-            (self.level, self.used) = (priority, 0);
+impl Item<'_> {
+    fn digest(&self) -> u64 {
+        let mut hasher = Sha256::new();
+        for name in [self.policy, self.rule] {
+            hasher.update((name.len() as u64).to_be_bytes());
+            hasher.update(name.as_bytes());
         }
-        let size = rules.max(SMALLEST_BLOCK).checked_next_power_of_two().unwrap_or(usize::MAX);
-        let end = self.used.saturating_add(size);
-        let base = u32::from(HIGHEST_POLICY_PRIORITY - priority) * LEVEL;
-        match (u32::try_from(self.used), end <= PLACES as usize) {
-            (Ok(used), true) => {
-                self.used = end;
-                Ok(Block { top: base + LEVEL - used })
-            }
-            _ => {
-                Err(CompileError::Places { policy: policy.to_owned(), priority, needed: end, places: PLACES })
-            }
-        }
+        hasher.update([u8::from(self.answers)]);
+        let digest: [u8; 32] = hasher.finalize().into();
+        digest.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
     }
 }
 
-impl Block {
-    /// The priority of the rule at this place, from 0.
-    pub(super) fn rule(self, place: usize) -> i32 {
-        let place = u32::try_from(place).expect("blocks end before 2^32");
-        i32::try_from(self.top - place).expect("priorities end before 2^31")
+/// Hands out places.
+#[derive(Debug)]
+pub(super) struct Places<'b> {
+    before: &'b PlaceNumbers,
+    /// What the next compilation goes on from.
+    pub(super) now: PlaceNumbers,
+}
+
+impl<'b> Places<'b> {
+    pub(super) fn new(before: &'b PlaceNumbers) -> Self {
+        Self { before, now: PlaceNumbers::new() }
+    }
+
+    /// The priority of each rule of a line. Items come by priority, then in their order.
+    pub(super) fn assign(&mut self, line: Line, items: &[Item<'_>]) -> Result<Vec<i32>, CompileError> {
+        let mut priorities = Vec::with_capacity(items.len());
+        let level_of = |item: &Item<'_>| item.priority.min(HIGHEST_POLICY_PRIORITY);
+        for level in items.chunk_by(|one, other| level_of(one) == level_of(other)) {
+            let priority = level_of(&level[0]);
+            if level.len() > PLACES as usize {
+                let policy = level[level.len() - 1].policy.to_owned();
+                return Err(CompileError::Places { policy, priority, needed: level.len(), places: PLACES });
+            }
+            let key = (line as u8, priority);
+            let digests: Vec<u64> = level.iter().map(Item::digest).collect();
+            let known: HashMap<u64, u32> = self.before.get(&key).into_iter().flatten().copied().collect();
+            let places = places(&digests, &known);
+            let base = u32::from(HIGHEST_POLICY_PRIORITY - priority) * LEVEL;
+            priorities.extend(places.iter().map(|place| {
+                i32::try_from(base + LEVEL - place).expect("priorities end before 2^31")
+            }));
+            self.now.insert(key, digests.into_iter().zip(places).collect());
+        }
+        Ok(priorities)
+    }
+}
+
+/// A place for each of some rules, ascending; those that are known keep theirs where that is possible.
+fn places(digests: &[u64], known: &HashMap<u64, u32>) -> Vec<u32> {
+    let known = |digest| known.get(digest).copied().filter(|place| *place < PLACES);
+    let carried: Vec<(usize, u32)> =
+        digests.iter().enumerate().filter_map(|(at, digest)| Some((at, known(digest)?))).collect();
+    let numbers: Vec<usize> = carried.iter().map(|(_, place)| *place as usize).collect();
+    let mut fixed: Vec<(usize, u32)> = longest_increasing(&numbers).into_iter().map(|at| carried[at]).collect();
+    // Where there is too little room, neighbours give theirs up: more and more of them until it is enough.
+    let mut gap = 0;
+    while gap <= fixed.len() {
+        let mut neighbours = 1;
+        while room(&fixed, gap, digests.len()).is_none() {
+            let start = gap.saturating_sub(neighbours);
+            fixed.drain(start..(gap + neighbours).min(fixed.len()));
+            gap = start;
+            neighbours *= 2;
+        }
+        gap += 1;
+    }
+    let mut places = vec![0; digests.len()];
+    for gap in 0..=fixed.len() {
+        let room = room(&fixed, gap, digests.len()).unwrap_or_default();
+        room.fill(&mut places);
+        if let Some((at, place)) = fixed.get(gap) {
+            places[*at] = *place;
+        }
+    }
+    places
+}
+
+/// Rules without a place between two that have one, and the room there.
+#[derive(Debug, Default)]
+struct Room {
+    first: usize,
+    count: usize,
+    /// The first free place.
+    low: u64,
+    free: u64,
+    is_first: bool,
+    is_last: bool,
+}
+
+/// The room before the fixed rule of this number; none if there is too little.
+fn room(fixed: &[(usize, u32)], gap: usize, items: usize) -> Option<Room> {
+    let before = gap.checked_sub(1).map(|gap| fixed[gap]);
+    let after = fixed.get(gap).copied();
+    let first = before.map_or(0, |(at, _)| at + 1);
+    let count = after.map_or(items, |(at, _)| at) - first;
+    let low = before.map_or(0, |(_, place)| u64::from(place) + 1);
+    let free = after.map_or(u64::from(PLACES), |(_, place)| u64::from(place)) - low;
+    let (is_first, is_last) = (before.is_none(), after.is_none());
+    (count as u64 <= free).then_some(Room { first, count, low, free, is_first, is_last })
+}
+
+impl Room {
+    fn fill(&self, places: &mut [u32]) {
+        let (count, all) = (self.count as u64, self.free + 1);
+        let even = all / (count + 1);
+        for (number, place) in (1u64..).zip(&mut places[self.first..self.first + self.count]) {
+            let offset = match (self.is_first, self.is_last) {
+                (_, true) => number * even.min(STEP) - 1,
+                (true, false) => self.free - (count + 1 - number) * even.min(STEP),
+                _ => number * all / (count + 1) - 1,
+            };
+            *place = u32::try_from(self.low + offset).expect("places end before 2^32");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn assign(line: &[(u16, String)], before: &PlaceNumbers) -> (Vec<i32>, PlaceNumbers) {
+        let items: Vec<Item<'_>> = line
+            .iter()
+            .map(|(priority, rule)| Item { policy: "p", priority: *priority, rule, answers: false })
+            .collect();
+        let mut places = Places::new(before);
+        let priorities = places.assign(Line::FilterAdmin, &items).unwrap();
+        (priorities, places.now)
+    }
+
+    fn named(priority: u16, rules: impl IntoIterator<Item = u32>) -> Vec<(u16, String)> {
+        rules.into_iter().map(|rule| (priority, rule.to_string())).collect()
+    }
 
     #[test]
     fn earlier_is_higher_and_all_fit() {
-        let mut places = Places::default();
-        let mut last = ISOLATION;
-        for (priority, rules) in
-            [(0, 3), (0, 64), (0, 65), (7, 17_000), (7, 1), (500, 0), (1000, 5), (1000, 1)]
-        {
-            let block = places.block("p", priority, rules).unwrap();
-            for place in 0..rules {
-                let priority = block.rule(place);
-                assert!(priority < last && priority > LAST, "{priority} after {last}");
-                last = priority;
+        let mut rules = named(0, 0..3);
+        rules.extend(named(7, 0..17_000));
+        rules.extend(named(1000, 0..5));
+        let (priorities, _) = assign(&rules, &PlaceNumbers::new());
+        assert!(priorities[0] < ISOLATION && priorities[priorities.len() - 1] > LAST);
+        assert!(priorities.windows(2).all(|pair| pair[0] > pair[1]));
+        let (full, _) = assign(&named(1000, 0..PLACES), &PlaceNumbers::new());
+        assert_eq!(full.last(), Some(&LOWEST.cast_signed()));
+        let items = named(1000, 0..=PLACES);
+        let items: Vec<Item<'_>> = items
+            .iter()
+            .map(|(priority, rule)| Item { policy: "big", priority: *priority, rule, answers: false })
+            .collect();
+        let error = Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err().to_string();
+        assert!(error.contains("big") && error.contains("1000"), "{error}");
+    }
+
+    #[test]
+    fn who_comes_between_moves_nobody() {
+        let (before, numbers) = assign(&named(5, 0..100), &PlaceNumbers::new());
+        let (after, _) = assign(&named(5, (0..50).chain([1000, 1001]).chain(50..100)), &numbers);
+        assert_eq!(before[..50], after[..50]);
+        assert_eq!(before[50..], after[52..]);
+    }
+
+    proptest! {
+        #[test]
+        fn in_order_and_few_move(edits in proptest::collection::vec((any::<u16>(), any::<bool>()), 1..200)) {
+            let mut rules: Vec<u32> = Vec::new();
+            let mut numbers = PlaceNumbers::new();
+            for (next, (at, remove)) in (0u32..).zip(edits) {
+                let at = usize::from(at) % (rules.len() + 1);
+                if remove && at < rules.len() { rules.remove(at); } else { rules.insert(at, next); }
+                let (priorities, after) = assign(&named(5, rules.iter().copied()), &numbers);
+                prop_assert!(priorities.windows(2).all(|pair| pair[0] > pair[1]));
+                let (again, same) = assign(&named(5, rules.iter().copied()), &after);
+                prop_assert_eq!(&again, &priorities);
+                prop_assert_eq!(&same, &after);
+                numbers = after;
             }
         }
-    }
-
-    #[test]
-    fn a_policy_that_grows_moves_nobody() {
-        let after = |rules| {
-            let mut places = Places::default();
-            places.block("a", 5, rules).unwrap();
-            places.block("b", 5, 1).unwrap().rule(0)
-        };
-        assert_eq!(after(3), after(64));
-        assert_ne!(after(3), after(65));
-    }
-
-    #[test]
-    fn the_last_place_of_the_last_level() {
-        let mut places = Places::default();
-        for half in 0..2 {
-            let size = 1 << (20 - half);
-            let block = places.block("p", 1000, size).unwrap();
-            assert!(block.rule(size - 1) >= LOWEST.cast_signed());
-        }
-        let error = places.block("big", 1000, 1 << 19).unwrap_err().to_string();
-        assert!(error.contains("big") && error.contains("1000"), "{error}");
     }
 }

@@ -12,6 +12,7 @@ use crate::capacity::{self, Overflow, Resource, ResourceUsage};
 use crate::classes::{
     AddressClasses, Catalog, ClassRange, Classes, Cube, PortClasses, SetId, TooManyClasses, longest_prefixes,
 };
+use crate::numbers::PolicyNumbers;
 use crate::program::{Field, Program, Table};
 use crate::ranges::{Point, Ranges};
 use crate::state::Origin;
@@ -128,6 +129,8 @@ pub(super) struct Rows {
     pub(super) sets: Sets,
     all: Vec<Row>,
     origins: Vec<Origin>,
+    /// By policy, its rules' places in `origins`.
+    rules: HashMap<String, HashMap<String, usize>>,
 }
 
 /// All bits of a field.
@@ -137,10 +140,15 @@ pub(super) fn whole(table: Table, field: Field, value: u128) -> (Field, Match) {
 }
 
 impl Rows {
-    /// From now on rows are this one's.
-    pub(super) fn origin(&mut self, policy: &str, rule: String) -> usize {
-        let order = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
-        self.origins.push(Origin { policy: policy.to_owned(), rule, order });
+    /// The number of a rule's origin. Who asks first is named first where priorities are equal.
+    pub(super) fn origin(&mut self, policy: &str, rule: &str) -> usize {
+        if let Some(known) = self.rules.get(policy).and_then(|rules| rules.get(rule)) {
+            return *known;
+        }
+        let rules = self.rules.entry(policy.to_owned()).or_default();
+        let order = if policy == Origin::COMMON { 0 } else { u32::try_from(rules.len()).unwrap_or(u32::MAX) };
+        self.origins.push(Origin { policy: policy.to_owned(), rule: rule.to_owned(), order });
+        rules.insert(rule.to_owned(), self.origins.len() - 1);
         self.origins.len() - 1
     }
 
@@ -199,14 +207,18 @@ impl Rows {
         self.all = kept;
     }
 
-    /// Numbers the classes, or says of which there are too many.
-    pub(super) fn classify(&self) -> Result<Spaces, Vec<Overflow>> {
-        let sets = &self.sets;
-        let filter = sets.filter.classify().map_err(|over| self.overflow(Resource::FilterClasses, &over));
-        let pod = sets.pod.classify().map_err(|over| self.overflow(Resource::PodClasses, &over));
-        let sport = sets.sport.classify().map_err(|over| self.overflow(Resource::SourcePortClasses, &over));
+    /// Numbers the classes as before where they are what they were, or says of which there are too many.
+    pub(super) fn classify(&self, before: &PolicyNumbers) -> Result<Spaces, Vec<Overflow>> {
+        let (sets, uses) = (&self.sets, self.uses());
+        let [filter, pod] = before.addresses();
+        let over = |resource| move |over| self.overflow(resource, &over);
+        let filter =
+            sets.filter.classify(&filter, &uses.filter).map_err(over(Resource::FilterClasses));
+        let pod = sets.pod.classify(&pod, &uses.pod).map_err(over(Resource::PodClasses));
+        let sport =
+            sets.sport.classify(&before.sport.before(), &uses.sport).map_err(over(Resource::SourcePortClasses));
         let dport =
-            sets.dport.classify().map_err(|over| self.overflow(Resource::DestinationPortClasses, &over));
+            sets.dport.classify(&before.dport.before(), &uses.dport).map_err(over(Resource::DestinationPortClasses));
         match (filter, pod, sport, dport) {
             (Ok(filter), Ok(pod), Ok(sport), Ok(dport)) => Ok(Spaces { filter, pod, sport, dport }),
             (filter, pod, sport, dport) => {
@@ -215,11 +227,29 @@ impl Rows {
         }
     }
 
+    /// How many rows use each set.
+    fn uses(&self) -> Uses {
+        let sets = &self.sets;
+        let mut uses = Uses {
+            filter: vec![0; sets.filter.len()],
+            pod: vec![0; sets.pod.len()],
+            sport: vec![0; sets.sport.len()],
+            dport: vec![0; sets.dport.len()],
+        };
+        for row in &self.all {
+            let addresses = if is_filter(row.table) { &mut uses.filter } else { &mut uses.pod };
+            row.src.iter().chain(&row.dst).for_each(|set| addresses[set.index()] += 1);
+            row.sport.iter().for_each(|set| uses.sport[set.index()] += 1);
+            row.dport.iter().for_each(|set| uses.dport[set.index()] += 1);
+        }
+        uses
+    }
+
     /// Counts for each policy the classes that its sets tell apart from others.
     fn overflow(&self, resource: Resource, TooManyClasses { classes }: &TooManyClasses) -> Overflow {
         let mut users: HashMap<SetId, BTreeSet<&str>> = HashMap::new();
         for row in &self.all {
-            let filter = matches!(row.table, Table::FilterAdmin | Table::FilterBaseline);
+            let filter = is_filter(row.table);
             let sets = match resource {
                 Resource::SourcePortClasses => [row.sport, None],
                 Resource::DestinationPortClasses => [row.dport, None],
@@ -259,7 +289,7 @@ impl Rows {
         let mut users: BTreeMap<&str, Used> = BTreeMap::new();
         for row in &self.all {
             let used = users.entry(&self.origins[row.origin].policy).or_default();
-            let filter = matches!(row.table, Table::FilterAdmin | Table::FilterBaseline);
+            let filter = is_filter(row.table);
             let addresses = if filter { &mut used.filter } else { &mut used.pod };
             addresses.extend(row.src.iter().chain(&row.dst));
             used.sport.extend(row.sport);
@@ -335,6 +365,19 @@ impl Rows {
         entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         entries
     }
+}
+
+/// Whether a table matches the classes of filter policies; else those of pods.
+fn is_filter(table: Table) -> bool {
+    matches!(table, Table::FilterAdmin | Table::FilterBaseline)
+}
+
+/// By set, how many rows use it.
+struct Uses {
+    filter: Vec<u32>,
+    pod: Vec<u32>,
+    sport: Vec<u32>,
+    dport: Vec<u32>,
 }
 
 /// The sets of a policy.

@@ -266,8 +266,8 @@ fn push(
     rows: &mut Rows,
 ) {
     let origin = match decision {
-        Some(decision) => rows.origin(&decision.policy, decision.rule.clone()),
-        None => rows.origin(Origin::COMMON, "unread".to_owned()),
+        Some(decision) => rows.origin(&decision.policy, &decision.rule),
+        None => rows.origin(Origin::COMMON, "unread"),
     };
     let action = match decision {
         None => scene.program.action(ADMIN.pass, &[]),

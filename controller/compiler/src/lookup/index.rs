@@ -5,6 +5,7 @@
 //! twice, whatever its mask. Branches that cannot hold a better entry than the one found are left out.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
@@ -45,7 +46,7 @@ impl Layout {
     }
 }
 
-/// The rank of an entry among those that match: the higher priority, then the lower place in the order of rules.
+/// The rank of an entry among those that match: the higher priority, then the lower rank of its origin.
 type Rank = (i32, Reverse<u32>);
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +108,14 @@ impl Node {
     }
 }
 
+/// For each entry, the place of its origin's rank; others' entries come last.
+fn orders<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u32> {
+    let origins: Vec<Option<Origin>> = entries.map(|entry| Origin::decode(&entry.metadata)).collect();
+    let ranks: BTreeSet<_> = origins.iter().flatten().map(Origin::rank).collect();
+    let places: BTreeMap<_, u32> = ranks.into_iter().zip(0..).collect();
+    origins.iter().map(|origin| origin.as_ref().map_or(u32::MAX, |origin| places[&origin.rank()])).collect()
+}
+
 /// Nodes of so many candidates are not split any more.
 const FEW: usize = 6;
 
@@ -126,8 +135,9 @@ impl Index {
         let range = table.fields().iter().map(|(field, _)| *field).find(|field| *field == Field::Port);
         let id = program.table(table);
         let mut candidates = Vec::new();
-        for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.key.table == id) {
-            let order = Origin::decode(&entry.metadata).map_or(u32::MAX, |origin| origin.order);
+        let own = || entries.iter().enumerate().filter(|(_, entry)| entry.key.table == id);
+        let orders = orders(own().map(|(_, entry)| entry));
+        for ((number, entry), order) in own().zip(orders) {
             let matches = |field: Field| find(program, table, &entry.key.matches, field);
             candidates.push(Candidate {
                 entry: number,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match, MeterCell};
 
 use super::unversioned;
-use crate::classes::{ClassRange, overlay};
+use crate::classes::{ClassRange, flatten, overlay};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 
@@ -361,38 +361,6 @@ fn ends<T: Point + TryFrom<u128>>(matches: Option<Match>) -> (T, T) {
         Some(Match::Lpm { value, prefix_len }) => number(value, T::MIN).prefix(u32::from(prefix_len)),
         None => (T::MIN, T::MAX),
     }
-}
-
-/// Ranges that lie within each other as ranges that do not: the innermost counts.
-pub(super) fn flatten<T: Point>(ranges: &mut Vec<(T, T, u16)>) {
-    ranges.sort_unstable_by_key(|(low, high, _)| (*low, std::cmp::Reverse(*high)));
-    let mut flat: Vec<(T, T, u16)> = Vec::with_capacity(ranges.len());
-    let mut open: Vec<(T, u16)> = Vec::new();
-    // Where what is not said yet begins.
-    let mut at = Some(T::MIN);
-    let mut say = |at: &mut Option<T>, end: T, class: u16| {
-        if let Some(start) = at.filter(|start| *start <= end) {
-            flat.push((start, end, class));
-            *at = end.next();
-        }
-    };
-    for (low, high, class) in ranges.iter().copied() {
-        while let Some((end, of)) = open.last().copied()
-            && end < low
-        {
-            say(&mut at, end, of);
-            open.pop();
-        }
-        if let (Some((_, of)), Some(before)) = (open.last().copied(), low.previous()) {
-            say(&mut at, before, of);
-        }
-        open.push((high, class));
-        at = at.map(|at| at.max(low));
-    }
-    while let Some((end, of)) = open.pop() {
-        say(&mut at, end, of);
-    }
-    *ranges = flat;
 }
 
 /// The pairs of classes that addresses, or ports, have.

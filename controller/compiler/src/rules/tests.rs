@@ -134,7 +134,7 @@ proptest! {
             .filter(|(low, high, _)| Some((*low, *high)) == inner)
             .map(|(.., class)| *class)
             .collect();
-        meaning::flatten(&mut prefixes);
+        crate::classes::flatten(&mut prefixes);
         prop_assert!(prefixes.windows(2).all(|pair| pair[0].1 < pair[1].0));
         let found = prefixes.iter().find(|(low, high, _)| (*low..=*high).contains(&number)).map(|range| range.2);
         prop_assert_eq!(found.is_some(), !classes.is_empty());

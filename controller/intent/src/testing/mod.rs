@@ -6,8 +6,9 @@
 //!
 //! Property tests take the strategies, which shrink: [`intents`] with [`packets`], or [`cases`] for both. Tests and
 //! benchmarks without proptest take [`random_intent`] and [`random_packets`], which answer the same seed with the same
-//! value. Feature `testing`; no part of the product.
+//! value. [`Cluster`] is one large cluster that changes by single edits. Feature `testing`; no part of the product.
 
+mod cluster;
 mod documents;
 mod filters;
 pub mod frame;
@@ -24,6 +25,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
 
+pub use cluster::{Cluster, EditKind};
 pub use documents::{documents, to_yaml};
 pub use large::{large_filter, large_pods};
 pub use packets::{packets, packets_for};

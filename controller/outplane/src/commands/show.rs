@@ -366,7 +366,7 @@ impl Counters {
     }
 }
 
-/// Where a rule stands: its first table, its highest priority there, and its place among others of that priority.
+/// Where a rule stands: its first table, its highest priority there, and its place among its policy's.
 type Place = (usize, Reverse<i32>, u32);
 
 /// In which order the switch asks policies and their rules, by what their entries say.

@@ -22,7 +22,7 @@ use super::error::CompileError;
 use super::notes::Note;
 use super::openings;
 use super::peers::{NamedPort, PodIndex, Resolver};
-use super::priority::{self, Places};
+use super::priority::{self, Item, Line, Places};
 use super::row::{Addresses, RowMatch, Rows, whole};
 use super::unread::Decision;
 use super::{Findings, REPLY_RULE};
@@ -107,6 +107,7 @@ struct Rule<'r> {
 pub(super) fn compile(
     intent: &Intent,
     program: &Program,
+    places: &mut Places<'_>,
     resolver: &mut Resolver<'_>,
     rows: &mut Rows,
     findings: &mut Findings,
@@ -115,7 +116,7 @@ pub(super) fn compile(
     let modes = [&egress, &ingress].map(|concern| concern.reply_modes(resolver));
     let mut compiler = Compiler { program, modes, rows };
     for tier in [ClusterTier::Admin, ClusterTier::Baseline] {
-        compiler.cluster_tier(intent, tier, resolver, findings)?;
+        compiler.cluster_tier(intent, tier, places, resolver, findings)?;
         // In the order of evaluation: who is named first has the lower number.
         if tier == ClusterTier::Admin {
             for (name, policy) in &intent.network_policies {
@@ -251,6 +252,7 @@ impl Compiler<'_> {
         &mut self,
         intent: &Intent,
         tier: ClusterTier,
+        places: &mut Places<'_>,
         resolver: &mut Resolver<'_>,
         findings: &mut Findings,
     ) -> Result<(), CompileError> {
@@ -258,11 +260,9 @@ impl Compiler<'_> {
         let mut in_order: Vec<(&String, &ClusterNetworkPolicy)> =
             intent.cluster_policies.iter().filter(|(_, policy)| policy.tier == tier).collect();
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
-        let mut places = Places::default();
-        for (name, policy) in in_order {
+        let priorities = cluster_priorities(tier, &in_order, places)?;
+        for ((name, policy), priorities) in in_order.into_iter().zip(priorities) {
             let policy_name = format!("ClusterNetworkPolicy/{name}");
-            let block =
-                places.block(&policy_name, policy.priority, policy.ingress.len().max(policy.egress.len()))?;
             let subject = resolver.anywhere(&policy.subject);
             if subject.addresses.is_empty() {
                 findings.notes.insert(Note::SelectsNothing { policy: policy_name.clone() });
@@ -274,11 +274,11 @@ impl Compiler<'_> {
                     let peers = resolver.cluster_peers(&rule.peers);
                     let ports = port_terms(&rule.ports, resolver);
                     findings.matches_nothing(&policy_name, &rule_name, peers.is_empty(), &ports);
-                    let origin = self.rows.origin(&policy_name, rule_name);
+                    let origin = self.rows.origin(&policy_name, &rule_name);
                     self.rule(&Rule {
                         direction,
                         stage,
-                        priority: block.rule(place),
+                        priority: priorities[direction as usize][place],
                         effect: match rule.action {
                             ClusterAction::Accept => Effect::Permit,
                             ClusterAction::Deny => Effect::Deny,
@@ -314,7 +314,7 @@ impl Compiler<'_> {
                 let peers = resolver.network_peers(&name.namespace, &rule.peers);
                 let ports = port_terms(&rule.ports, resolver);
                 findings.matches_nothing(&policy_name, &rule_name, peers.is_empty(), &ports);
-                let origin = self.rows.origin(&policy_name, rule_name);
+                let origin = self.rows.origin(&policy_name, &rule_name);
                 self.rule(&Rule {
                     direction,
                     stage: Stage::Main,
@@ -340,7 +340,7 @@ impl Compiler<'_> {
             }
         }
         for ((policy, nodes), pods) in groups {
-            let origin = self.rows.origin(&network_name(policy), LOCAL_NODE.to_owned());
+            let origin = self.rows.origin(&network_name(policy), LOCAL_NODE);
             self.rule(&Rule {
                 direction: Direction::Ingress,
                 stage: Stage::Main,
@@ -363,7 +363,7 @@ impl Compiler<'_> {
             groups.entry(first).or_default().push(*pod);
         }
         for ((name, log), pods) in groups {
-            let origin = self.rows.origin(&network_name(name), "isolation".to_owned());
+            let origin = self.rows.origin(&network_name(name), "isolation");
             let pods = resolver.addresses_of(pods);
             let effect = if *log { Effect::DenyLog } else { Effect::Deny };
             let (table, action) = self.decision(direction, Stage::Main, effect, origin);
@@ -372,7 +372,7 @@ impl Compiler<'_> {
         // As the answer to a mirror image it names nobody, so one row is enough.
         let isolated = resolver.addresses_of(concern.isolated.keys().copied());
         let isolated = isolated.intersect(&self.modes(direction.other()).replies);
-        let origin = self.rows.origin(Origin::COMMON, "isolation".to_owned());
+        let origin = self.rows.origin(Origin::COMMON, "isolation");
         let (table, action) = self.answer(direction, Stage::Main, Effect::Deny);
         self.push(
             table,
@@ -389,7 +389,7 @@ impl Compiler<'_> {
     /// A side that denies an established packet lets it through if the other side has no opinion.
     fn undecided(&mut self, direction: Direction) {
         let pods = self.modes(direction).replies.clone();
-        let origin = self.rows.origin(Origin::COMMON, REPLY_RULE.to_owned());
+        let origin = self.rows.origin(Origin::COMMON, REPLY_RULE);
         let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
         let established = whole(table, Field::Established, 1);
         self.push(table, priority::LAST, action, origin, direction, &pods, &Addresses::Any, &[established]);
@@ -420,6 +420,36 @@ impl Compiler<'_> {
     fn modes(&self, direction: Direction) -> &ReplyModes {
         &self.modes[direction as usize]
     }
+}
+
+/// The priorities of the rules of each policy, by direction.
+fn cluster_priorities(
+    tier: ClusterTier,
+    policies: &[(&String, &ClusterNetworkPolicy)],
+    places: &mut Places<'_>,
+) -> Result<Vec<[Vec<i32>; 2]>, CompileError> {
+    let mut all = vec![[Vec::new(), Vec::new()]; policies.len()];
+    for direction in DIRECTIONS {
+        let line = match (tier, direction) {
+            (ClusterTier::Admin, Direction::Egress) => Line::AdminEgress,
+            (ClusterTier::Admin, Direction::Ingress) => Line::AdminIngress,
+            (ClusterTier::Baseline, Direction::Egress) => Line::BaselineEgress,
+            (ClusterTier::Baseline, Direction::Ingress) => Line::BaselineIngress,
+        };
+        let rules = policies.iter().enumerate().flat_map(|(number, (name, policy))| {
+            let rules = cluster_rules(policy, direction).iter().enumerate();
+            rules.map(move |(place, rule)| (number, name, policy.priority, rule_name(rule, direction, place)))
+        });
+        let rules: Vec<_> = rules.collect();
+        let mut items: Vec<Item<'_>> = Vec::with_capacity(rules.len());
+        for (_, policy, priority, rule) in &rules {
+            items.push(Item { policy, priority: *priority, rule, answers: false });
+        }
+        for ((number, ..), priority) in rules.iter().zip(places.assign(line, &items)?) {
+            all[*number][direction as usize].push(priority);
+        }
+    }
+    Ok(all)
 }
 
 /// A rule's ports; ranges of one protocol are one term.

@@ -242,7 +242,7 @@ impl Compiler<'_> {
             if concern.says.iter().all(Option::is_none) {
                 continue;
             }
-            let origin = self.rows.origin(Origin::COMMON, RELATED_RULE.to_owned());
+            let origin = self.rows.origin(Origin::COMMON, RELATED_RULE);
             for (stage, effect, priority) in [
                 (Stage::Admin, Effect::Pass, priority::RELATED),
                 (Stage::Main, Effect::Deny, priority::UNRELATED),

@@ -122,7 +122,7 @@ impl Compiler<'_> {
             let effect = if established { Effect::Permit } else { Effect::Deny };
             action = self.answer(rule.direction, rule.stage, effect).1;
             if established {
-                origin = self.rows.origin(Origin::COMMON, REPLY_RULE.to_owned());
+                origin = self.rows.origin(Origin::COMMON, REPLY_RULE);
             }
         }
         let mut subject = Addresses::Of(subject.clone());
