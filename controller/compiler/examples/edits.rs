@@ -30,6 +30,15 @@ fn main() {
         *tables.entry(Program::outplane().table_of(entry.key.table).expect("ours").name()).or_default() += 1;
     }
     println!("{tables:?}");
+    let kinds = |desired: &Desired| {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &desired.entries {
+            let table = Program::outplane().table_of(entry.key.table).expect("ours").name();
+            let rule = Origin::decode(&entry.metadata).expect("ours").rule;
+            *kinds.entry(format!("{table} {}", rule.split('[').next().unwrap_or_default())).or_default() += 1;
+        }
+        kinds
+    };
     println!("numbers: {} bytes", first.numbers.encode().len());
 
     let mut before = first;
@@ -53,6 +62,10 @@ fn main() {
     let anew = compile(cluster.intent(), &options).expect("it fits");
     let (carried, scratch) = (desired(&before).entries.len(), desired(&anew).entries.len());
     println!("after {edits} edits: {carried} entries, numbered anew {scratch}: {:.3}", carried as f64 / scratch as f64);
+    println!("carried {:?}", kinds(desired(&before)));
+    println!("anew    {:?}", kinds(desired(&anew)));
+    println!("usage {:?}", before.switches[IMPLIED_SWITCH].usage.iter().filter(|usage| format!("{:?}", usage.resource).contains("Class")).map(|usage| (format!("{:?}", usage.resource), usage.used)).collect::<Vec<_>>());
+    println!("anew  {:?}", anew.switches[IMPLIED_SWITCH].usage.iter().filter(|usage| format!("{:?}", usage.resource).contains("Class")).map(|usage| (format!("{:?}", usage.resource), usage.used)).collect::<Vec<_>>());
     tell("all", costs.iter().copied());
     for kind in EditKind::ALL {
         tell(&format!("{kind:?}"), costs.iter().copied().filter(|cost| cost.1 == kind));

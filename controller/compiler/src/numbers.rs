@@ -48,6 +48,13 @@ pub(crate) struct PolicyNumbers {
     pub(crate) dport: PortNumbers,
     pub(crate) places: PlaceNumbers,
     pub(crate) cells: SlotNumbers,
+    /// How many entries there were when they were last compared with numbers that are all new. None: never.
+    pub(crate) entries_anew: Option<u32>,
+}
+
+/// How many entries numbers that are carried on may need where new ones need so many: an eighth more.
+pub(crate) fn most_entries(anew: usize) -> usize {
+    anew + anew / 8
 }
 
 /// A prefix and its classes, of filter policies and of pods.

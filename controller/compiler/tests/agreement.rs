@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use outplane_compiler::compile::{Compiled, Options, compile};
+use outplane_compiler::compile::{Compiled, Options, compile, compile_after};
 use outplane_compiler::lookup::Lookup;
 use outplane_compiler::program::{ActionKind, Program, Table};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH, Leaving, LeavingBy};
@@ -115,6 +115,25 @@ proptest! {
         let packets = testing::random_packets(seed, &intent, 100);
         let difference = difference(&intent, &compiled(&intent), &packets);
         prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: cases() / 4, max_shrink_iters: 1000, failure_persistence: None, ..Config::default() })]
+
+    /// Numbers that were carried on through other intents decide nothing.
+    #[test]
+    fn entries_do_what_the_intent_means_after_others(history in proptest::collection::vec(testing::cases(30), 2..5)) {
+        let options = Options { at: universe::now() };
+        let mut before = Compiled::default();
+        for (intent, packets) in history {
+            let after = compile_after(&intent, &options, &before.numbers).expect("small intents fit");
+            let difference = difference(&intent, &after, &packets);
+            prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+            let again = compile_after(&intent, &options, &after.numbers).expect("small intents fit");
+            prop_assert!(again == after, "after its own numbers it is the same");
+            before = after;
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use outplane_compiler::compile::segment_ids;
+use outplane_compiler::numbers::Numbers;
 use outplane_compiler::program::{Field, Program, Table};
 use outplane_intent::model::{Intent, Switch};
 use outplane_p4runtime::bytestring::max_value;
@@ -33,7 +34,7 @@ pub(crate) struct Names {
 impl Names {
     /// Of the entries that one switch holds, or should. `switch` is its object, if there is one.
     pub(crate) fn new(intent: &Intent, switch: Option<&Switch>, entries: &[Entry]) -> Self {
-        let ids = segment_ids(intent.segments.keys()).unwrap_or_default();
+        let ids = segment_ids(intent, &Numbers::default());
         let ports = switch.into_iter().flat_map(|switch| &switch.ports);
         let mac = |mac: [u8; 6]| mac.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte));
         let hosts = intent.hosts.iter();

@@ -21,8 +21,8 @@ pub(super) type Piece = (u32, u16);
 /// Who keeps what.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// By id of before: who has it now.
-    owners: BTreeMap<u16, u32>,
+    /// By id of before: who has it now, and how many pieces it has there.
+    owners: BTreeMap<u16, (u32, usize)>,
     /// By class: its ids, the one that newcomers get first. Empty: it needs one.
     pub(super) ids: Vec<Vec<u16>>,
 }
@@ -56,17 +56,22 @@ impl Kept {
             twins.extend(ids.iter().skip(1).map(|(size, id)| (*size, *id, class)));
         }
         let mut kept = Self {
-            owners: owners.into_iter().map(|(id, (_, class))| (id, class)).collect(),
+            owners: owners.into_iter().map(|(id, (size, class))| (id, (class, size))).collect(),
             ids: ids.into_iter().map(|ids| ids.into_iter().map(|(_, id)| id).collect()).collect(),
         };
         // The smallest twins go first: fewest addresses change their id.
         twins.sort_unstable();
         let all = kept.ids.iter().map(|ids| ids.len().max(1)).sum::<usize>();
-        for (_, id, class) in twins.into_iter().take(all.saturating_sub(too_many(classes))) {
-            kept.owners.remove(&id);
-            kept.ids[class as usize].retain(|own| *own != id);
+        for (_, id, _) in twins.into_iter().take(all.saturating_sub(too_many(classes))) {
+            kept.give_up(id);
         }
         kept
+    }
+
+    fn give_up(&mut self, id: u16) {
+        if let Some((class, _)) = self.owners.remove(&id) {
+            self.ids[class as usize].retain(|own| *own != id);
+        }
     }
 
     /// These ids, one for each class, and nobody before.
@@ -76,7 +81,7 @@ impl Kept {
 
     /// The id of a piece; its class has one.
     pub(super) fn id(&self, (class, before): Piece) -> u16 {
-        if self.owners.get(&before) == Some(&class) { before } else { self.ids[class as usize][0] }
+        if self.owners.get(&before).is_some_and(|(owner, _)| *owner == class) { before } else { self.ids[class as usize][0] }
     }
 
     /// The classes that have none yet.
@@ -95,6 +100,8 @@ const FEW: usize = 16;
 
 /// A cube that matches a stranger has to be cut into several.
 const STRANGER: u64 = 3;
+/// What another id costs for each prefix of the class: source and destination, each changed where it stands.
+const MOVE: u64 = 4;
 /// Free ids are looked at in blocks of so many.
 const BLOCK: u16 = 16;
 /// Sets of a newcomer beside whose members it may go, and members looked at of each.
@@ -107,57 +114,119 @@ const EMPTY: usize = 8;
 /// Gives ids to newcomers, one after the other.
 pub(super) struct Placing<'p> {
     /// The sets of each class.
-    pub(super) memberships: &'p [Vec<u32>],
+    memberships: &'p [Vec<u32>],
     /// How many rows use each set.
-    pub(super) uses: &'p [u32],
+    uses: &'p [u32],
     /// The ids of each set's members.
-    pub(super) members: &'p mut [BTreeSet<u16>],
-    /// The cubes of each set, as far as they are known.
-    pub(super) covers: &'p mut [Vec<Cube>],
+    pub(super) members: Vec<BTreeSet<u16>>,
+    /// The cubes of each set, as far as they are known. They may match others.
+    pub(super) covers: Vec<Vec<Cube>>,
+    matching: Matching,
+    used: BTreeSet<u16>,
 }
 
-impl Placing<'_> {
-    /// An id for each newcomer; none where there are too few.
-    pub(super) fn place(&mut self, newcomers: &[u32], kept: &mut Kept) -> Option<()> {
-        let mut used: BTreeSet<u16> = kept.owners.keys().copied().collect();
-        used.insert(0);
+impl<'p> Placing<'p> {
+    pub(super) fn new(
+        memberships: &'p [Vec<u32>],
+        uses: &'p [u32],
+        members: Vec<BTreeSet<u16>>,
+        covers: Vec<Vec<Cube>>,
+        kept: &Kept,
+    ) -> Self {
         let mut matching = Matching::default();
-        for (set, cubes) in (0u32..).zip(self.covers.iter()) {
+        for (set, cubes) in (0u32..).zip(covers.iter()) {
             cubes.iter().for_each(|cube| matching.add(*cube, set));
         }
-        for class in newcomers {
+        let used = kept.owners.keys().copied().chain([0]).collect();
+        Self { memberships, uses, members, covers, matching, used }
+    }
+
+    /// Ids whose classes have left sets, or joined some, while the cubes of these say otherwise, are given up where
+    /// another id costs less than other cubes.
+    pub(super) fn leave(&mut self, kept: &mut Kept) {
+        let mut misplaced: Vec<(u16, u32, usize, Vec<u32>, u64)> = Vec::new();
+        let mut strangers: BTreeMap<u32, u64> = BTreeMap::new();
+        for (id, (class, size)) in &kept.owners {
             let membership = &self.memberships[*class as usize];
-            let id = self.best(membership, &used, &matching)?;
-            used.insert(id);
-            kept.ids[*class as usize].push(id);
-            for set in membership {
-                let cubes = &mut self.covers[*set as usize];
-                if !cubes.iter().any(|cube| cube.matches(id)) {
-                    let cube = Cube { value: id, mask: u16::MAX };
-                    cubes.push(cube);
-                    matching.add(cube, *set);
-                }
-                self.members[*set as usize].insert(id);
+            let found = self.matching.sets(*id);
+            if found == *membership {
+                continue;
             }
+            let strange: Vec<u32> =
+                found.iter().filter(|set| membership.binary_search(set).is_err()).copied().collect();
+            let missing = membership.iter().filter(|set| found.binary_search(set).is_err());
+            let missing: u64 = missing.map(|set| self.weight(*set)).sum();
+            strange.iter().for_each(|set| *strangers.entry(*set).or_default() += 1);
+            misplaced.push((*id, *class, *size, strange, missing));
+        }
+        for (id, class, size, strange, missing) in misplaced {
+            let cut = |set: &u32| self.weight(*set) * self.cut(*set, id) / strangers[set];
+            let stays = missing + strange.iter().map(cut).sum::<u64>();
+            let moves = MOVE * size as u64;
+            let membership = &self.memberships[class as usize];
+            // A class with other ids goes to one of these.
+            let has_others = kept.ids[class as usize].len() > 1;
+            let elsewhere = if has_others { Some(0) } else { self.best(membership).map(|(cost, _)| cost) };
+            if stays > moves && elsewhere.is_some_and(|cost| stays > moves + cost) {
+                kept.give_up(id);
+                self.used.remove(&id);
+                membership.iter().for_each(|set| _ = self.members[*set as usize].remove(&id));
+                if !has_others {
+                    self.place_one(class, kept);
+                }
+            }
+        }
+    }
+
+    /// Into how many a cube of the set has to be cut for one id.
+    fn cut(&self, set: u32, id: u16) -> u64 {
+        let free = self.covers[set as usize].iter().filter(|cube| cube.matches(id));
+        let free = free.map(|cube| u64::from(cube.mask.count_zeros())).max().unwrap_or(0);
+        let members = self.members[set as usize].len() as u64;
+        free.min(u64::from(members.checked_ilog2().unwrap_or(0)) + 1).max(1)
+    }
+
+    fn weight(&self, set: u32) -> u64 {
+        u64::from(self.uses[set as usize])
+    }
+
+    /// An id for each newcomer; none where there are too few.
+    pub(super) fn place(&mut self, newcomers: &[u32], kept: &mut Kept) -> Option<()> {
+        newcomers.iter().try_for_each(|class| self.place_one(*class, kept))
+    }
+
+    fn place_one(&mut self, class: u32, kept: &mut Kept) -> Option<()> {
+        let membership = &self.memberships[class as usize];
+        let (_, id) = self.best(membership)?;
+        self.used.insert(id);
+        kept.ids[class as usize].push(id);
+        for set in membership {
+            let cubes = &mut self.covers[*set as usize];
+            if !cubes.iter().any(|cube| cube.matches(id)) {
+                let cube = Cube { value: id, mask: u16::MAX };
+                cubes.push(cube);
+                self.matching.add(cube, *set);
+            }
+            self.members[*set as usize].insert(id);
         }
         Some(())
     }
 
-    fn best(&self, membership: &[u32], used: &BTreeSet<u16>, matching: &Matching) -> Option<u16> {
+    /// The free id that costs least, with that.
+    fn best(&self, membership: &[u32]) -> Option<(u64, u16)> {
         let cost = |id: &u16| {
-            let found = matching.sets(*id);
-            let weight = |set: &u32| u64::from(self.uses[*set as usize]);
+            let found = self.matching.sets(*id);
+            let weight = |set: &u32| self.weight(*set);
             let missing: u64 = membership.iter().filter(|set| found.binary_search(set).is_err()).map(weight).sum();
             let strange: u64 =
                 found.iter().filter(|set| membership.binary_search(set).is_err()).map(weight).sum();
             missing + STRANGER * strange
         };
-        let candidates = self.candidates(membership, used);
-        candidates.into_iter().map(|id| (cost(&id), id)).min().map(|(_, id)| id)
+        self.candidates(membership).into_iter().map(|id| (cost(&id), id)).min()
     }
 
     /// Free ids beside the members of the newcomer's smallest sets, and in blocks that are empty.
-    fn candidates(&self, membership: &[u32], used: &BTreeSet<u16>) -> BTreeSet<u16> {
+    fn candidates(&self, membership: &[u32]) -> BTreeSet<u16> {
         let mut smallest: Vec<(usize, u32)> =
             membership.iter().map(|set| (self.members[*set as usize].len(), *set)).collect();
         smallest.sort_unstable();
@@ -166,7 +235,7 @@ impl Placing<'_> {
         let mut look = |block: u16, candidates: &mut BTreeSet<u16>| {
             if blocks.insert(block) {
                 let all = block..=block + (BLOCK - 1);
-                candidates.extend(all.filter(|id| !used.contains(id)));
+                candidates.extend(all.filter(|id| !self.used.contains(id)));
             }
         };
         for (_, set) in smallest.iter().filter(|(members, _)| *members > 0).take(NEIGHBOURS.0) {
@@ -177,10 +246,10 @@ impl Placing<'_> {
             }
         }
         let all_blocks = (0..=u16::MAX / BLOCK).map(|block| block * BLOCK);
-        let empty = all_blocks.filter(|block| used.range(*block..=*block + (BLOCK - 1)).next().is_none());
+        let empty = all_blocks.filter(|block| self.used.range(*block..=*block + (BLOCK - 1)).next().is_none());
         candidates.extend(empty.take(EMPTY));
         if candidates.is_empty() {
-            candidates.extend((1..=u16::MAX).find(|id| !used.contains(id)));
+            candidates.extend((1..=u16::MAX).find(|id| !self.used.contains(id)));
         }
         candidates
     }

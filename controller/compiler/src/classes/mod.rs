@@ -217,7 +217,7 @@ fn anew(memberships: &[Vec<u32>], sets: usize) -> (Kept, Classes) {
     let members = members(memberships, &kept, sets);
     let used = used(&kept);
     let mut effort = cover::Effort::default();
-    let cubes = members.iter().map(|ids| cover::cover(&ids.iter().copied().collect::<Vec<_>>(), &used, &mut effort));
+    let cubes = members.iter().map(|ids| cover::cover(&ascending(ids), &used, &mut effort));
     let classes = Classes { cubes: cubes.collect(), count: ids.len() };
     (kept, classes)
 }
@@ -231,33 +231,38 @@ fn carried(
     before: &[Vec<Cube>],
 ) -> Option<(Kept, Classes)> {
     let old = used(&kept);
-    let mut members = members(memberships, &kept, uses.len());
+    let members = members(memberships, &kept, uses.len());
     let ancestors = Ancestors::new(before, &old[1..]);
     let mut effort = cover::Effort::default();
-    // What a set's cubes were, or would be without the newcomers.
+    // A set's cubes of before, or what they would be without the newcomers; what has to be looked at again.
+    let mut is_right: Vec<bool> = Vec::with_capacity(uses.len());
     let mut covers: Vec<Vec<Cube>> = Vec::with_capacity(uses.len());
-    for (set, ids) in members.iter().enumerate() {
-        let ids: Vec<u16> = ids.iter().copied().collect();
-        covers.push(match ancestors.of(&members[set]) {
-            Some((cubes, true)) => cubes.to_vec(),
-            Some((cubes, false)) => repair::repair(cubes, &ids, &old, &mut effort),
-            None => cover::cover(&ids, &old, &mut effort),
-        });
+    for ids in &members {
+        let (cubes, right) = match ancestors.of(ids) {
+            Some((cubes, exact)) => (cubes.to_vec(), exact),
+            None => (cover::cover(&ascending(ids), &old, &mut effort), true),
+        };
+        covers.push(cubes);
+        is_right.push(right);
     }
-    let known: Vec<usize> = members.iter().map(BTreeSet::len).collect();
-    let mut placing =
-        carry::Placing { memberships, uses, members: &mut members, covers: &mut covers };
+    let known: Vec<BTreeSet<u16>> = members.clone();
+    let mut placing = carry::Placing::new(memberships, uses, members, covers, &kept);
+    placing.leave(&mut kept);
     placing.place(newcomers, &mut kept)?;
     let used = used(&kept);
-    let strangers: Vec<u16> = newcomers.iter().map(|class| kept.ids[*class as usize][0]).collect();
+    let strangers: Vec<u16> = used.iter().filter(|id| old.binary_search(id).is_err()).copied().collect();
+    let carry::Placing { members, mut covers, .. } = placing;
     for (set, ids) in members.iter().enumerate() {
         let strange = |id: &u16| !ids.contains(id) && covers[set].iter().any(|cube| cube.matches(*id));
-        if known[set] != ids.len() || strangers.iter().any(strange) {
-            let ids: Vec<u16> = ids.iter().copied().collect();
-            covers[set] = repair::repair(&covers[set], &ids, &used, &mut effort);
+        if !is_right[set] || known[set] != *ids || strangers.iter().any(strange) {
+            covers[set] = repair::repair(&covers[set], &ascending(ids), &used, &mut effort);
         }
     }
     Some((kept, Classes { cubes: covers, count: used.len() - 1 }))
+}
+
+fn ascending(ids: &BTreeSet<u16>) -> Vec<u16> {
+    ids.iter().copied().collect()
 }
 
 /// The ids of each set's members.

@@ -31,7 +31,7 @@ use outplane_p4runtime::entry::{Entry, Match, MeterCell};
 
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
 use crate::classes::{ClassRange, Prefix, carried_prefixes, overlay};
-use crate::numbers::{AddressPrefix, Numbers, PolicyNumbers, PortNumbers};
+use crate::numbers::{self, AddressPrefix, Numbers, PolicyNumbers, PortNumbers};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 use crate::state::{Desired, Origin};
@@ -59,7 +59,7 @@ pub struct Options {
 }
 
 /// A compiled intent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     /// By switch; without Switch objects one, [`IMPLIED_SWITCH`].
     pub switches: BTreeMap<String, SwitchState>,
@@ -122,7 +122,7 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
         let key = (known, filters.iter().map(|(name, _)| *name).collect::<Vec<&str>>());
         if !policies.contains_key(&key) {
             let before = known.map_or(&nothing, |known| &before.policies[known]);
-            let state = policy_state(intent, &filters, &scene, before, &mut findings)?;
+            let state = numbered_state(intent, &filters, &scene, before, &mut findings)?;
             policies.insert(key.clone(), state);
         }
         match &policies[&key] {
@@ -210,6 +210,7 @@ impl Openings {
 }
 
 /// What switches with the same filter policies have in common.
+#[derive(Default)]
 struct PolicyState {
     entries: Vec<Entry>,
     meters: Vec<MeterCell>,
@@ -230,6 +231,46 @@ fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
 
 /// More entries than this many times a table's size are not even made.
 const HOPELESS: u64 = 2;
+
+/// The state with numbers that are carried on, or all of them anew where these have come to need many more entries.
+fn numbered_state(
+    intent: &Intent,
+    filters: &[(&str, &FilterPolicy)],
+    scene: &Scene<'_>,
+    before: &PolicyNumbers,
+    findings: &mut Findings,
+) -> Result<Result<PolicyState, Vec<Overflow>>, CompileError> {
+    let mut state = policy_state(intent, filters, scene, before, findings)?;
+    let Some(known) = before.entries_anew else {
+        if let Ok(state) = &mut state {
+            state.numbers.entries_anew = u32::try_from(state.entries.len()).ok();
+        }
+        return Ok(state);
+    };
+    let too_many = |entries: usize, anew: u32| entries > numbers::most_entries(anew as usize);
+    let is_in_doubt = match &state {
+        Ok(state) => too_many(state.entries.len(), known) || state.entries.len() * 4 < known as usize * 3,
+        Err(_) => true,
+    };
+    if !is_in_doubt {
+        if let Ok(state) = &mut state {
+            state.numbers.entries_anew = Some(known);
+        }
+        return Ok(state);
+    }
+    let mut anew = policy_state(intent, filters, scene, &PolicyNumbers::default(), findings)?;
+    if let Ok(anew) = &mut anew {
+        let entries = u32::try_from(anew.entries.len()).unwrap_or(u32::MAX);
+        anew.numbers.entries_anew = Some(entries);
+        if let Ok(state) = &mut state
+            && !too_many(state.entries.len(), entries)
+        {
+            state.numbers.entries_anew = Some(entries);
+            return Ok(Ok(std::mem::take(state)));
+        }
+    }
+    Ok(anew)
+}
 
 fn policy_state(
     intent: &Intent,
@@ -280,6 +321,7 @@ fn policy_state(
         cells: limiters.numbers.clone(),
         v4: classes.v4.clone(),
         v6: classes.v6.clone(),
+        entries_anew: None,
     };
     let classes = class_entries(program, &classes, &spaces);
     let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();

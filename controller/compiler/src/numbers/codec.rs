@@ -62,6 +62,7 @@ impl Numbers {
                 }
             }
             slots(&mut bytes, &policies.cells);
+            bytes.extend(policies.entries_anew.unwrap_or(u32::MAX).to_be_bytes());
         }
         list(&mut bytes, self.switches.len());
         for (switch, number) in &self.switches {
@@ -77,7 +78,7 @@ impl Numbers {
         let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(NumbersError::Format)?);
         let segments = reader.slots("segments")?;
         let mut policies = Vec::new();
-        for _ in 0..reader.list(24)? {
+        for _ in 0..reader.list(44)? {
             policies.push(reader.policies()?);
         }
         let mut switches = BTreeMap::new();
@@ -190,6 +191,7 @@ impl<'b> Reader<'b> {
             policies.places.insert(key, places);
         }
         policies.cells = self.slots("cells")?;
+        policies.entries_anew = Some(u32::from_be_bytes(self.array()?)).filter(|entries| *entries != u32::MAX);
         Ok(policies)
     }
 

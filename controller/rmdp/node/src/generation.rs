@@ -90,12 +90,7 @@ pub struct Compiled {
 /// asynchronous code.
 pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), GenerationError> {
     if is_placeholder(record) {
-        let nothing = compile::Compiled {
-            switches: BTreeMap::new(),
-            notes: Vec::new(),
-            openings: Vec::new(),
-            segments: BTreeMap::new(),
-        };
+        let nothing = compile::Compiled::default();
         return Ok((nothing, Intent::default()));
     }
     let loaded = parsed(record)?;

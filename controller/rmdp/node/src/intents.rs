@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outplane_compiler::compile::segment_ids;
+use outplane_compiler::numbers::Numbers;
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
@@ -121,7 +122,7 @@ impl Intents {
         let parsed = tokio::task::spawn_blocking(move || parsed(&record));
         match parsed.await {
             Ok(Ok(loaded)) => {
-                let ids = segment_ids(loaded.intent.segments.keys()).unwrap_or_default();
+                let ids = segment_ids(&loaded.intent, &Numbers::default());
                 let segments = ids.into_iter().map(|(name, id)| (id, name)).collect();
                 Ok(Described { switches: Arc::new(loaded.intent.switches), segments: Arc::new(segments) })
             }

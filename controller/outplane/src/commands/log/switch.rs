@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use outplane_compiler::compile::segment_ids;
+use outplane_compiler::numbers::Numbers;
 use outplane_compiler::state::Desired;
 use outplane_driver_p4runtime::{Connection, Options, PacketIn, Primacy, Problem};
 use outplane_intent::model::Intent;
@@ -38,7 +39,7 @@ async fn listen(arguments: &Arguments, format: Format, intent: &Intent) -> anyho
     let targets = arguments.targets.resolve(intent)?;
     let [target] = <[_; 1]>::try_from(targets).ok().context("--address is about one switch")?;
     let name = target.name.clone();
-    let segments = segment_ids(intent.segments.keys()).unwrap_or_default();
+    let segments = segment_ids(intent, &Numbers::default());
     let segments: BTreeMap<u16, String> = segments.into_iter().map(|(name, id)| (id, name)).collect();
     let options = Options { election_id: latest_election_id(), ..arguments.targets.options() };
     let mut rules = read(arguments, target.clone()).await?;

@@ -1,0 +1,131 @@
+//! A cluster that is edited again and again: numbers that are carried on, and what that saves.
+
+use std::collections::BTreeSet;
+
+use outplane_compiler::compile::{Compiled, Options, compile, compile_after};
+use outplane_compiler::lookup::Lookup;
+use outplane_compiler::numbers::{Numbers, NumbersError};
+use outplane_compiler::program::Program;
+use outplane_compiler::state::Desired;
+use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
+use outplane_intent::model::Intent;
+use outplane_intent::testing::{Cluster, EditKind, random_packets, universe};
+use proptest::prelude::*;
+
+const OPTIONS: fn() -> Options = || Options { at: universe::now() };
+
+fn after(intent: &Intent, before: &Numbers) -> Compiled {
+    compile_after(intent, &OPTIONS(), before).expect("it fits")
+}
+
+fn desired(compiled: &Compiled) -> &Desired {
+    &compiled.switches[IMPLIED_SWITCH].desired
+}
+
+/// Entries of one that the other has not.
+fn differing(one: &Desired, other: &Desired) -> usize {
+    let known: BTreeSet<_> = other.entries.iter().map(|entry| (&entry.key, &entry.action)).collect();
+    one.entries.iter().filter(|entry| !known.contains(&(&entry.key, &entry.action))).count()
+}
+
+#[test]
+fn an_edit_changes_few_entries_and_their_number_stays() {
+    let mut cluster = Cluster::new(40, 400, 120, 7);
+    let mut before = after(cluster.intent(), &Numbers::default());
+    let (mut carried, mut anew) = (0, 0);
+    for edit in 0..300 {
+        cluster.edit();
+        let next = after(cluster.intent(), &before.numbers);
+        carried += differing(desired(&next), desired(&before));
+        if edit % 20 == 0 {
+            let scratch = compile(cluster.intent(), &OPTIONS()).expect("it fits");
+            anew += 20 * differing(desired(&scratch), desired(&before));
+            let (few, many) = (desired(&scratch).entries.len(), desired(&next).entries.len());
+            assert!(many * 100 <= few * 115, "edit {edit}: {many} entries, {few} if numbered anew");
+        }
+        before = next;
+    }
+    assert!(carried * 10 < anew, "{carried} entries are new over all edits, and {anew} without numbers");
+}
+
+#[test]
+fn whoever_reads_the_numbers_arrives_at_the_same() {
+    let mut cluster = Cluster::new(10, 100, 40, 3);
+    let mut before = Numbers::default();
+    for _ in 0..40 {
+        cluster.edit();
+        let compiled = after(cluster.intent(), &before);
+        let read = Numbers::decode(&compiled.numbers.encode()).expect("its own encoding");
+        assert_eq!(read, compiled.numbers);
+        assert!(after(cluster.intent(), &read) == compiled, "after its own numbers it is the same");
+        before = read;
+    }
+}
+
+#[test]
+fn packets_see_the_intent_all_along() {
+    for seed in 0..6 {
+        let mut cluster = Cluster::new(4, 24, 14, seed);
+        let mut before = Numbers::default();
+        for edit in 0..60 {
+            cluster.edit();
+            let compiled = after(cluster.intent(), &before);
+            let evaluator = Evaluator::new(cluster.intent());
+            let lookup = Lookup::new(Program::outplane(), &desired(&compiled).entries, None);
+            for packet in random_packets(seed * 1000 + edit, cluster.intent(), 150) {
+                let meant = evaluator.evaluate(None, universe::now(), &packet);
+                let entrance = evaluator.entrance(None, &packet);
+                let done = lookup.trace(&packet, &entrance, &compiled.segments);
+                assert_eq!((meant.allow, &meant.rule), (done.allow, &done.rule), "seed {seed} edit {edit}: {packet:?}");
+            }
+            before = compiled.numbers;
+        }
+    }
+}
+
+#[test]
+fn a_pod_of_a_known_kind_is_its_addresses_and_its_node() {
+    let mut cluster = Cluster::new(20, 200, 60, 1);
+    let before = after(cluster.intent(), &Numbers::default());
+    cluster.edit_of(EditKind::PodAdded);
+    let next = after(cluster.intent(), &before.numbers);
+    assert!(differing(desired(&next), desired(&before)) <= 8);
+}
+
+#[test]
+fn bytes_that_are_no_numbers() {
+    let numbers = after(Cluster::new(3, 20, 9, 1).intent(), &Numbers::default()).numbers.encode();
+    assert_eq!(Numbers::decode(b""), Err(NumbersError::Format));
+    assert_eq!(Numbers::decode(b"{}"), Err(NumbersError::Format));
+    for cut in 4..numbers.len() {
+        assert!(Numbers::decode(&numbers[..cut]).is_err(), "cut at {cut}");
+    }
+    assert_eq!(Numbers::decode(&[numbers.as_slice(), b"x"].concat()), Err(NumbersError::Long));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the numbers say: they are refused, or the result is right.
+    #[test]
+    fn numbers_of_anybody(places in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6), seed in 0u64..4) {
+        let mut cluster = Cluster::new(3, 20, 9, seed);
+        let mut bytes = after(cluster.intent(), &Numbers::default()).numbers.encode();
+        for (place, byte) in places {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        if let Ok(numbers) = Numbers::decode(&bytes) {
+            cluster.edit();
+            let compiled = after(cluster.intent(), &numbers);
+            prop_assert!(after(cluster.intent(), &compiled.numbers) == compiled);
+            let evaluator = Evaluator::new(cluster.intent());
+            let lookup = Lookup::new(Program::outplane(), &desired(&compiled).entries, None);
+            for packet in random_packets(seed, cluster.intent(), 100) {
+                let meant = evaluator.evaluate(None, universe::now(), &packet).allow;
+                let entrance = evaluator.entrance(None, &packet);
+                prop_assert_eq!(meant, lookup.trace(&packet, &entrance, &compiled.segments).allow);
+            }
+        }
+    }
+}
