@@ -76,7 +76,11 @@ fn packets_see_the_intent_all_along() {
                 let meant = evaluator.evaluate(None, universe::now(), &packet);
                 let entrance = evaluator.entrance(None, &packet);
                 let done = lookup.trace(&packet, &entrance, &compiled.segments);
-                assert_eq!((meant.allow, &meant.rule), (done.allow, &done.rule), "seed {seed} edit {edit}: {packet:?}");
+                assert_eq!(
+                    (meant.allow, &meant.rule),
+                    (done.allow, &done.rule),
+                    "seed {seed} edit {edit}: {packet:?}"
+                );
             }
             before = compiled.numbers;
         }

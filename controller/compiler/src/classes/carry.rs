@@ -81,7 +81,11 @@ impl Kept {
 
     /// The id of a piece; its class has one.
     pub(super) fn id(&self, (class, before): Piece) -> u16 {
-        if self.owners.get(&before).is_some_and(|(owner, _)| *owner == class) { before } else { self.ids[class as usize][0] }
+        if self.owners.get(&before).is_some_and(|(owner, _)| *owner == class) {
+            before
+        } else {
+            self.ids[class as usize][0]
+        }
     }
 
     /// The classes that have none yet.
@@ -111,6 +115,18 @@ const MOST: usize = 96;
 /// Empty blocks among them.
 const EMPTY: usize = 8;
 
+/// An id whose class is in other sets than those whose cubes match it.
+struct Misplaced {
+    id: u16,
+    class: u32,
+    /// How many pieces the class has with this id.
+    size: u64,
+    /// Sets that match it and that it is not in.
+    strange: Vec<u32>,
+    /// What cubes cost for the sets that it is in and that do not match it.
+    missing: u64,
+}
+
 /// Gives ids to newcomers, one after the other.
 pub(super) struct Placing<'p> {
     /// The sets of each class.
@@ -122,7 +138,8 @@ pub(super) struct Placing<'p> {
     /// The cubes of each set, as far as they are known. They may match others.
     pub(super) covers: Vec<Vec<Cube>>,
     matching: Matching,
-    used: BTreeSet<u16>,
+    /// Ids that are not free.
+    taken: BTreeSet<u16>,
 }
 
 impl<'p> Placing<'p> {
@@ -135,16 +152,19 @@ impl<'p> Placing<'p> {
     ) -> Self {
         let mut matching = Matching::default();
         for (set, cubes) in (0u32..).zip(covers.iter()) {
-            cubes.iter().for_each(|cube| matching.add(*cube, set));
+            for cube in cubes {
+                matching.add(*cube, set);
+            }
         }
-        let used = kept.owners.keys().copied().chain([0]).collect();
-        Self { memberships, uses, members, covers, matching, used }
+        let taken = kept.owners.keys().copied().chain([0]).collect();
+        Self { memberships, uses, members, covers, matching, taken }
     }
 
     /// Ids whose classes have left sets, or joined some, while the cubes of these say otherwise, are given up where
     /// another id costs less than other cubes.
     pub(super) fn leave(&mut self, kept: &mut Kept) {
-        let mut misplaced: Vec<(u16, u32, usize, Vec<u32>, u64)> = Vec::new();
+        let mut misplaced: Vec<Misplaced> = Vec::new();
+        // By set, how many there are.
         let mut strangers: BTreeMap<u32, u64> = BTreeMap::new();
         for (id, (class, size)) in &kept.owners {
             let membership = &self.memberships[*class as usize];
@@ -156,21 +176,25 @@ impl<'p> Placing<'p> {
                 found.iter().filter(|set| membership.binary_search(set).is_err()).copied().collect();
             let missing = membership.iter().filter(|set| found.binary_search(set).is_err());
             let missing: u64 = missing.map(|set| self.weight(*set)).sum();
-            strange.iter().for_each(|set| *strangers.entry(*set).or_default() += 1);
-            misplaced.push((*id, *class, *size, strange, missing));
+            for set in &strange {
+                *strangers.entry(*set).or_default() += 1;
+            }
+            misplaced.push(Misplaced { id: *id, class: *class, size: *size as u64, strange, missing });
         }
-        for (id, class, size, strange, missing) in misplaced {
+        for Misplaced { id, class, size, strange, missing } in misplaced {
             let cut = |set: &u32| self.weight(*set) * self.cut(*set, id) / strangers[set];
             let stays = missing + strange.iter().map(cut).sum::<u64>();
-            let moves = MOVE * size as u64;
+            let moves = MOVE * size;
             let membership = &self.memberships[class as usize];
             // A class with other ids goes to one of these.
             let has_others = kept.ids[class as usize].len() > 1;
             let elsewhere = if has_others { Some(0) } else { self.best(membership).map(|(cost, _)| cost) };
             if stays > moves && elsewhere.is_some_and(|cost| stays > moves + cost) {
                 kept.give_up(id);
-                self.used.remove(&id);
-                membership.iter().for_each(|set| _ = self.members[*set as usize].remove(&id));
+                self.taken.remove(&id);
+                for set in membership {
+                    self.members[*set as usize].remove(&id);
+                }
                 if !has_others {
                     self.place_one(class, kept);
                 }
@@ -198,7 +222,7 @@ impl<'p> Placing<'p> {
     fn place_one(&mut self, class: u32, kept: &mut Kept) -> Option<()> {
         let membership = &self.memberships[class as usize];
         let (_, id) = self.best(membership)?;
-        self.used.insert(id);
+        self.taken.insert(id);
         kept.ids[class as usize].push(id);
         for set in membership {
             let cubes = &mut self.covers[*set as usize];
@@ -217,7 +241,8 @@ impl<'p> Placing<'p> {
         let cost = |id: &u16| {
             let found = self.matching.sets(*id);
             let weight = |set: &u32| self.weight(*set);
-            let missing: u64 = membership.iter().filter(|set| found.binary_search(set).is_err()).map(weight).sum();
+            let missing: u64 =
+                membership.iter().filter(|set| found.binary_search(set).is_err()).map(weight).sum();
             let strange: u64 =
                 found.iter().filter(|set| membership.binary_search(set).is_err()).map(weight).sum();
             missing + STRANGER * strange
@@ -235,7 +260,7 @@ impl<'p> Placing<'p> {
         let mut look = |block: u16, candidates: &mut BTreeSet<u16>| {
             if blocks.insert(block) {
                 let all = block..=block + (BLOCK - 1);
-                candidates.extend(all.filter(|id| !self.used.contains(id)));
+                candidates.extend(all.filter(|id| !self.taken.contains(id)));
             }
         };
         for (_, set) in smallest.iter().filter(|(members, _)| *members > 0).take(NEIGHBOURS.0) {
@@ -246,10 +271,11 @@ impl<'p> Placing<'p> {
             }
         }
         let all_blocks = (0..=u16::MAX / BLOCK).map(|block| block * BLOCK);
-        let empty = all_blocks.filter(|block| self.used.range(*block..=*block + (BLOCK - 1)).next().is_none());
+        let empty =
+            all_blocks.filter(|block| self.taken.range(*block..=*block + (BLOCK - 1)).next().is_none());
         candidates.extend(empty.take(EMPTY));
         if candidates.is_empty() {
-            candidates.extend((1..=u16::MAX).find(|id| !self.used.contains(id)));
+            candidates.extend((1..=u16::MAX).find(|id| !self.taken.contains(id)));
         }
         candidates
     }

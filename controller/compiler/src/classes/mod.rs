@@ -121,7 +121,8 @@ impl Classes {
 
     /// The cubes of all sets, ascending, each cover once.
     pub fn covers(&self) -> Vec<Vec<Cube>> {
-        let mut covers: Vec<Vec<Cube>> = self.cubes.iter().filter(|cubes| !cubes.is_empty()).cloned().collect();
+        let mut covers: Vec<Vec<Cube>> =
+            self.cubes.iter().filter(|cubes| !cubes.is_empty()).cloned().collect();
         covers.sort_unstable();
         covers.dedup();
         covers
@@ -215,9 +216,9 @@ fn anew(memberships: &[Vec<u32>], sets: usize) -> (Kept, Classes) {
     let ids = numbering::number(memberships, sets);
     let kept = Kept::anew(&ids);
     let members = members(memberships, &kept, sets);
-    let used = used(&kept);
+    let taken = taken(&kept);
     let mut effort = cover::Effort::default();
-    let cubes = members.iter().map(|ids| cover::cover(&ascending(ids), &used, &mut effort));
+    let cubes = members.iter().map(|ids| cover::cover(&ascending(ids), &taken, &mut effort));
     let classes = Classes { cubes: cubes.collect(), count: ids.len() };
     (kept, classes)
 }
@@ -230,7 +231,7 @@ fn carried(
     newcomers: &[u32],
     before: &[Vec<Cube>],
 ) -> Option<(Kept, Classes)> {
-    let old = used(&kept);
+    let old = taken(&kept);
     let members = members(memberships, &kept, uses.len());
     let ancestors = Ancestors::new(before, &old[1..]);
     let mut effort = cover::Effort::default();
@@ -249,16 +250,16 @@ fn carried(
     let mut placing = carry::Placing::new(memberships, uses, members, covers, &kept);
     placing.leave(&mut kept);
     placing.place(newcomers, &mut kept)?;
-    let used = used(&kept);
-    let strangers: Vec<u16> = used.iter().filter(|id| old.binary_search(id).is_err()).copied().collect();
+    let taken = taken(&kept);
+    let strangers: Vec<u16> = taken.iter().filter(|id| old.binary_search(id).is_err()).copied().collect();
     let carry::Placing { members, mut covers, .. } = placing;
     for (set, ids) in members.iter().enumerate() {
         let strange = |id: &u16| !ids.contains(id) && covers[set].iter().any(|cube| cube.matches(*id));
         if !is_right[set] || known[set] != *ids || strangers.iter().any(strange) {
-            covers[set] = repair::repair(&covers[set], &ascending(ids), &used, &mut effort);
+            covers[set] = repair::repair(&covers[set], &ascending(ids), &taken, &mut effort);
         }
     }
-    Some((kept, Classes { cubes: covers, count: used.len() - 1 }))
+    Some((kept, Classes { cubes: covers, count: taken.len() - 1 }))
 }
 
 fn ascending(ids: &BTreeSet<u16>) -> Vec<u16> {
@@ -277,7 +278,7 @@ fn members(memberships: &[Vec<u32>], kept: &Kept, sets: usize) -> Vec<BTreeSet<u
 }
 
 /// 0 and the ids that somebody has, ascending.
-fn used(kept: &Kept) -> Vec<u16> {
+fn taken(kept: &Kept) -> Vec<u16> {
     let mut used: Vec<u16> = kept.ids.iter().flatten().copied().chain([0]).collect();
     used.sort_unstable();
     used
@@ -412,7 +413,10 @@ mod tests {
                 v6: Ranges::default(),
             });
         }
-        assert_eq!(catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap_err().classes.len(), 66_000);
+        assert_eq!(
+            catalog.classify(&Before::default(), &vec![1; catalog.len()]).unwrap_err().classes.len(),
+            66_000
+        );
     }
 
     #[test]

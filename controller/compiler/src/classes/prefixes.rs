@@ -119,10 +119,7 @@ pub(crate) fn flatten<T: Point, C: Copy + Eq>(ranges: &mut Vec<(T, T, C)>) {
 }
 
 /// Where two lists of ranges differ: what the second one says there, neighbours of one class as one.
-fn differing<T: Point, C: Copy + Default + Eq>(
-    before: &[(T, T, C)],
-    after: &[(T, T, C)],
-) -> Vec<(T, T, C)> {
+fn differing<T: Point, C: Copy + Default + Eq>(before: &[(T, T, C)], after: &[(T, T, C)]) -> Vec<(T, T, C)> {
     let mut cuts: Vec<T> = vec![T::MIN];
     for (low, high, _) in before.iter().chain(after) {
         cuts.push(*low);

@@ -33,17 +33,20 @@ fn most(fresh: usize) -> usize {
 /// Removes cubes whose members others match, the smallest first.
 fn remove_redundant(cubes: &mut Vec<Cube>, on: &[u16]) {
     let mut times = vec![0u32; on.len()];
-    let places = |cube: Cube| -> Vec<usize> {
-        within(cube, on).filter_map(|id| on.binary_search(&id).ok()).collect()
-    };
+    let places =
+        |cube: Cube| -> Vec<usize> { within(cube, on).filter_map(|id| on.binary_search(&id).ok()).collect() };
     for cube in cubes.iter() {
-        places(*cube).into_iter().for_each(|place| times[place] += 1);
+        for place in places(*cube) {
+            times[place] += 1;
+        }
     }
     cubes.sort_unstable_by_key(|cube| (std::cmp::Reverse(cube.mask.count_ones()), *cube));
     cubes.retain(|cube| {
         let own = places(*cube);
         if own.iter().all(|place| times[*place] > 1) {
-            own.into_iter().for_each(|place| times[place] -= 1);
+            for place in own {
+                times[place] -= 1;
+            }
             return false;
         }
         true

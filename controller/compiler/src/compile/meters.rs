@@ -133,7 +133,8 @@ mod tests {
     fn answers_have_a_deeper_cell_of_their_own() {
         let direct = rules(10).pop().unwrap();
         let answers = Limited { packets: Packets::Answers, ..direct.clone() };
-        let limiters = Limiters::assign(vec![direct.clone(), answers.clone()], 1024, &SlotNumbers::new()).unwrap();
+        let limiters =
+            Limiters::assign(vec![direct.clone(), answers.clone()], 1024, &SlotNumbers::new()).unwrap();
         assert_ne!(limiters.cell(&direct), limiters.cell(&answers));
         let cells = limiters.meter_cells(1);
         let bursts: BTreeSet<(i64, i64)> = cells.iter().map(|cell| (cell.cir, cell.cburst)).collect();

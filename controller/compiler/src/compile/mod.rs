@@ -114,7 +114,7 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
     let mut overflows = Vec::new();
     let mut switches = BTreeMap::new();
     // Switches with the same filter policies and numbers have the same policy entries.
-    let mut policies: BTreeMap<(Option<usize>, Vec<&str>), Result<PolicyState, Vec<Overflow>>> = BTreeMap::new();
+    let mut policies: BTreeMap<(Option<usize>, Vec<&str>), PolicyResult> = BTreeMap::new();
     let nothing = PolicyNumbers::default();
     for name in names {
         let filters = filters_of(intent, name);
@@ -162,8 +162,7 @@ fn filters_of<'i>(intent: &'i Intent, switch: &str) -> Vec<(&'i str, &'i FilterP
 
 /// What a switch has too little of, and who takes most of it.
 fn overflows_of(scene: &Scene<'_>, name: &str, state: &SwitchState, policy: &PolicyState) -> Vec<Overflow> {
-    let mut overflows: Vec<Overflow> =
-        state.usage.iter().filter_map(|usage| usage.overflow(name)).collect();
+    let mut overflows: Vec<Overflow> = state.usage.iter().filter_map(|usage| usage.overflow(name)).collect();
     for overflow in &mut overflows {
         let Resource::Table(table) = overflow.resource else { continue };
         if let Some(users) = policy.users.get(&table) {
@@ -222,6 +221,9 @@ struct PolicyState {
     numbers: PolicyNumbers,
 }
 
+/// The state, or what there is too little of.
+type PolicyResult = Result<PolicyState, Vec<Overflow>>;
+
 fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
     let size = resource.size(Program::outplane());
     let overflow =
@@ -239,7 +241,7 @@ fn numbered_state(
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
-) -> Result<Result<PolicyState, Vec<Overflow>>, CompileError> {
+) -> Result<PolicyResult, CompileError> {
     let mut state = policy_state(intent, filters, scene, before, findings)?;
     let Some(known) = before.entries_anew else {
         if let Ok(state) = &mut state {
@@ -278,7 +280,7 @@ fn policy_state(
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
-) -> Result<Result<PolicyState, Vec<Overflow>>, CompileError> {
+) -> Result<PolicyResult, CompileError> {
     let program = scene.program;
     let limited = filter::limited(filters, scene.at);
     let mut limits: BTreeMap<String, u64> = BTreeMap::new();
@@ -291,7 +293,8 @@ fn policy_state(
         size: program.rate_limiter_cells(),
         policies: limits,
     };
-    let Some(limiters) = meters::Limiters::assign(limited, program.rate_limiter_cells(), &before.cells) else {
+    let Some(limiters) = meters::Limiters::assign(limited, program.rate_limiter_cells(), &before.cells)
+    else {
         return Ok(Err(limits.overflow("").into_iter().collect()));
     };
 
@@ -368,7 +371,11 @@ impl AddressTables {
 }
 
 /// The tables that map addresses and ports to classes.
-fn class_entries(program: &Program, AddressTables { v4, v6 }: &AddressTables, spaces: &row::Spaces) -> Vec<Entry> {
+fn class_entries(
+    program: &Program,
+    AddressTables { v4, v6 }: &AddressTables,
+    spaces: &row::Spaces,
+) -> Vec<Entry> {
     let origin =
         |rule: &str| Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 }.encode();
     let mut entries = Vec::new();

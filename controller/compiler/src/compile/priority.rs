@@ -105,9 +105,11 @@ impl<'b> Places<'b> {
             let known: HashMap<u64, u32> = self.before.get(&key).into_iter().flatten().copied().collect();
             let places = places(&digests, &known);
             let base = u32::from(HIGHEST_POLICY_PRIORITY - priority) * LEVEL;
-            priorities.extend(places.iter().map(|place| {
-                i32::try_from(base + LEVEL - place).expect("priorities end before 2^31")
-            }));
+            priorities.extend(
+                places
+                    .iter()
+                    .map(|place| i32::try_from(base + LEVEL - place).expect("priorities end before 2^31")),
+            );
             self.now.insert(key, digests.into_iter().zip(places).collect());
         }
         Ok(priorities)
@@ -120,7 +122,8 @@ fn places(digests: &[u64], known: &HashMap<u64, u32>) -> Vec<u32> {
     let carried: Vec<(usize, u32)> =
         digests.iter().enumerate().filter_map(|(at, digest)| Some((at, known(digest)?))).collect();
     let numbers: Vec<usize> = carried.iter().map(|(_, place)| *place as usize).collect();
-    let mut fixed: Vec<(usize, u32)> = longest_increasing(&numbers).into_iter().map(|at| carried[at]).collect();
+    let mut fixed: Vec<(usize, u32)> =
+        longest_increasing(&numbers).into_iter().map(|at| carried[at]).collect();
     // Where there is too little room, neighbours give theirs up: more and more of them until it is enough.
     let mut gap = 0;
     while gap <= fixed.len() {
@@ -218,7 +221,8 @@ mod tests {
             .iter()
             .map(|(priority, rule)| Item { policy: "big", priority: *priority, rule, answers: false })
             .collect();
-        let error = Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err().to_string();
+        let error =
+            Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err().to_string();
         assert!(error.contains("big") && error.contains("1000"), "{error}");
     }
 

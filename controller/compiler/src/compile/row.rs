@@ -212,13 +212,16 @@ impl Rows {
         let (sets, uses) = (&self.sets, self.uses());
         let [filter, pod] = before.addresses();
         let over = |resource| move |over| self.overflow(resource, &over);
-        let filter =
-            sets.filter.classify(&filter, &uses.filter).map_err(over(Resource::FilterClasses));
+        let filter = sets.filter.classify(&filter, &uses.filter).map_err(over(Resource::FilterClasses));
         let pod = sets.pod.classify(&pod, &uses.pod).map_err(over(Resource::PodClasses));
-        let sport =
-            sets.sport.classify(&before.sport.before(), &uses.sport).map_err(over(Resource::SourcePortClasses));
-        let dport =
-            sets.dport.classify(&before.dport.before(), &uses.dport).map_err(over(Resource::DestinationPortClasses));
+        let sport = sets
+            .sport
+            .classify(&before.sport.before(), &uses.sport)
+            .map_err(over(Resource::SourcePortClasses));
+        let dport = sets
+            .dport
+            .classify(&before.dport.before(), &uses.dport)
+            .map_err(over(Resource::DestinationPortClasses));
         match (filter, pod, sport, dport) {
             (Ok(filter), Ok(pod), Ok(sport), Ok(dport)) => Ok(Spaces { filter, pod, sport, dport }),
             (filter, pod, sport, dport) => {

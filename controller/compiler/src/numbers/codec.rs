@@ -185,13 +185,16 @@ impl<'b> Reader<'b> {
             for _ in 0..self.list(12)? {
                 places.push((u64::from_be_bytes(self.array()?), u32::from_be_bytes(self.array()?)));
             }
-            if !follows(policies.places.keys().next_back(), &key) || !places.is_sorted_by(|one, other| one.1 < other.1) {
+            if !follows(policies.places.keys().next_back(), &key)
+                || !places.is_sorted_by(|one, other| one.1 < other.1)
+            {
                 return Err(NumbersError::Order("places of rules"));
             }
             policies.places.insert(key, places);
         }
         policies.cells = self.slots("cells")?;
-        policies.entries_anew = Some(u32::from_be_bytes(self.array()?)).filter(|entries| *entries != u32::MAX);
+        policies.entries_anew =
+            Some(u32::from_be_bytes(self.array()?)).filter(|entries| *entries != u32::MAX);
         Ok(policies)
     }
 

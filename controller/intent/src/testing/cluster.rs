@@ -103,7 +103,7 @@ impl Cluster {
         for policy in 0..policies {
             let policy_object = match policy / namespaces {
                 0 => isolation(),
-                1 => cluster.from_app(),
+                1 => cluster.app_to_app(),
                 _ => cluster.any_policy(),
             };
             cluster.insert_policy(policy % namespaces, policy_object);
@@ -170,7 +170,8 @@ impl Cluster {
             EditKind::NewNetwork => {
                 self.with_rule(|rule, fresh| {
                     let base = 0xac10_0000 | (fresh % 4096) << 8;
-                    let net = |bits, length| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), length));
+                    let net =
+                        |bits, length| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), length));
                     let (cidr, except) = (net(base, 24), vec![net(base | 64, 28)]);
                     rule.peers.push(NetworkPeer::IpBlock { cidr, except });
                 });
@@ -217,7 +218,8 @@ impl Cluster {
     /// The first rule of some policy that has one.
     fn with_rule(&mut self, change: impl FnOnce(&mut NetworkPolicyRule, u32)) {
         let fresh = self.fresh();
-        let has_rule = |policy: &NetworkPolicy| policy.ingress.as_ref().is_some_and(|rules| !rules.is_empty());
+        let has_rule =
+            |policy: &NetworkPolicy| policy.ingress.as_ref().is_some_and(|rules| !rules.is_empty());
         for _ in 0..32 {
             let Some(name) = nth(&self.intent.network_policies, &mut self.rng) else { return };
             let policy = self.intent.network_policies.get_mut(&name).filter(|policy| has_rule(policy));
@@ -230,7 +232,7 @@ impl Cluster {
 
     fn any_policy(&mut self) -> NetworkPolicy {
         match self.rng.u32(..6) {
-            0 | 1 => self.from_app(),
+            0 | 1 => self.app_to_app(),
             2 | 3 => {
                 let (peer, ports) = (self.peer(), self.ports());
                 self.letting_in(vec![NetworkPolicyRule { peers: vec![peer], ports }])
@@ -250,7 +252,7 @@ impl Cluster {
         }
     }
 
-    fn from_app(&mut self) -> NetworkPolicy {
+    fn app_to_app(&mut self) -> NetworkPolicy {
         let (from, ports) = (self.app(), self.ports());
         let peers = vec![NetworkPeer::Pods { namespaces: None, pods: from }];
         self.letting_in(vec![NetworkPolicyRule { peers, ports }])
