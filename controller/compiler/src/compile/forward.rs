@@ -29,7 +29,7 @@ pub(super) fn segment_ids<'n>(
 ) -> Option<(BTreeMap<String, u16>, SlotNumbers)> {
     let names: Vec<&String> = names.collect();
     let digests: Vec<[u8; 32]> = names.iter().map(|name| Sha256::digest(name.as_bytes()).into()).collect();
-    let slots = slots::assign(&digests, u32::try_from(MAX_SEGMENTS).ok()?, before)?;
+    let slots = slots::assign::<4>(&digests, u32::try_from(MAX_SEGMENTS).ok()?, before)?;
     let numbers = slots::numbers(&digests, &slots);
     let id = |slot: u32| u16::try_from(slot + 1).ok();
     let ids = names.into_iter().zip(slots).map(|(name, slot)| Some((name.clone(), id(slot)?)));

@@ -50,7 +50,7 @@ impl Limiters {
     /// Gives each a cell, see [`slots`]. None: there are more than cells.
     pub(super) fn assign(rules: Vec<Limited>, cells: u64, before: &SlotNumbers) -> Option<Self> {
         let digests: Vec<[u8; 32]> = rules.iter().map(hash).collect();
-        let slots = slots::assign(&digests, u32::try_from(cells).unwrap_or(u32::MAX), before)?;
+        let slots = slots::assign::<8>(&digests, u32::try_from(cells).unwrap_or(u32::MAX), before)?;
         let numbers = slots::numbers(&digests, &slots);
         let cells = rules.into_iter().zip(slots.into_iter().map(u64::from)).collect();
         Some(Self { cells, numbers })

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Who has which slot, by the beginning of a digest of what it is.
 pub(crate) type SlotNumbers = BTreeMap<u64, u32>;
 
-/// A slot for each digest, below `slots`: the one that it has had, else the one that the digest says, else the next free
-/// one, in the order of the digests. None: there are more digests than slots.
-pub(super) fn assign(digests: &[[u8; 32]], slots: u32, before: &SlotNumbers) -> Option<Vec<u32>> {
+/// A slot for each digest, below `slots`: the one that it has had, else what the first `BYTES` of the digest say, else the
+/// next free one, in the order of the digests. None: there are more digests than slots.
+pub(super) fn assign<const BYTES: usize>(
+    digests: &[[u8; 32]],
+    slots: u32,
+    before: &SlotNumbers,
+) -> Option<Vec<u32>> {
     if digests.len() > slots as usize {
         return None;
     }
@@ -21,7 +25,7 @@ pub(super) fn assign(digests: &[[u8; 32]], slots: u32, before: &SlotNumbers) -> 
     }
     for at in &order {
         if assigned[*at].is_none() {
-            let home = beginning(&digests[*at]) % u64::from(slots);
+            let home = number(&digests[*at][..BYTES]) % u64::from(slots);
             let mut slot = u32::try_from(home).expect("below slots");
             while !taken.insert(slot) {
                 slot = (slot + 1) % slots;
@@ -38,5 +42,9 @@ pub(super) fn numbers(digests: &[[u8; 32]], slots: &[u32]) -> SlotNumbers {
 }
 
 fn beginning(digest: &[u8; 32]) -> u64 {
-    digest.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
+    number(&digest[..8])
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
 }
