@@ -21,6 +21,12 @@
 //! Whatever is left by a plan that was cut short is an installed state like any other: the next plan starts from it,
 //! keeps what fits and removes the rest.
 //!
+//! **Without a flip.** Where no packet can match two of the keys that change, each is written where it stands, in one write
+//! that all versions see: a packet meets the old entry or the new one, and nothing else that differs. So a rule that
+//! comes or goes mostly costs as many writes as it has entries. And what the packets of one version cannot match, since
+//! none of them has the classes for it, need not be hidden from them: it is inserted before the flip, or deleted after it,
+//! in all versions at once.
+//!
 //! **Entries settle.** A new entry exists in its version alone at first. When a later plan flips, it gets a copy that
 //! exists in all versions and loses the first one in the clean-up; from then on it costs nothing. So over a sequence of
 //! plans an entry that is added, changed or removed costs at most [`WRITES_PER_DIFFERENCE`] writes, now and later
@@ -32,6 +38,7 @@
 
 mod capacity;
 mod carry;
+mod seen;
 mod summary;
 mod undo;
 mod unversioned;

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use outplane_compiler::compile::{Compiled, Options, compile, compile_after};
 use outplane_compiler::lookup::Lookup;
 use outplane_compiler::numbers::{Numbers, NumbersError};
-use outplane_compiler::program::Program;
-use outplane_compiler::state::Desired;
+use outplane_compiler::plan::plan;
+use outplane_compiler::program::{Field, Program};
+use outplane_compiler::state::{Change, Desired, Installed};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::Intent;
 use outplane_intent::testing::{Cluster, EditKind, random_packets, universe};
+use outplane_p4runtime::entry::Entry;
 use proptest::prelude::*;
 
 const OPTIONS: fn() -> Options = || Options { at: universe::now() };
@@ -84,6 +86,85 @@ fn packets_see_the_intent_all_along() {
             }
             before = compiled.numbers;
         }
+    }
+}
+
+/// Whatever of a plan has been written: each packet sees the policy before or the one after, as a whole.
+#[test]
+fn no_packet_sees_a_mix() {
+    let program = Program::outplane();
+    let (mut without_flip, mut hidden) = (0, 0);
+    for seed in 0..4 {
+        let mut cluster = Cluster::new(3, 18, 10, seed);
+        let mut before = after(cluster.intent(), &Numbers::default());
+        let mut held =
+            Installed { version: 1, entries: desired(&before).entries.clone(), ..Installed::default() };
+        for edit in 0..40 {
+            cluster.edit();
+            let next = after(cluster.intent(), &before.numbers);
+            let steps = plan(program, &held, desired(&next)).expect("a plan");
+            without_flip += usize::from(!steps.flips() && !steps.is_empty());
+            let packets = random_packets(seed * 1000 + edit, cluster.intent(), 60);
+            let evaluator = Evaluator::new(cluster.intent());
+            let verdicts = |entries: &[Entry], version| -> Vec<(bool, Option<String>)> {
+                let lookup = Lookup::new(program, entries, version);
+                let trace = |packet| {
+                    let trace = lookup.trace(packet, &evaluator.entrance(None, packet), &next.segments);
+                    (trace.allow, trace.rule)
+                };
+                packets.iter().map(trace).collect()
+            };
+            let (old, new) =
+                (verdicts(&held.entries, Some(held.version)), verdicts(&desired(&next).entries, None));
+            for step in &steps.steps {
+                for change in &step.changes {
+                    hidden +=
+                        usize::from(steps.flips() && step.title == "prepare" && is_of_all_versions(change));
+                    write(&mut held, change, steps.to_version);
+                    let now = verdicts(&held.entries, Some(held.version));
+                    for ((now, old), new) in now.iter().zip(&old).zip(&new) {
+                        assert!(
+                            now == old || now == new,
+                            "seed {seed} edit {edit}: {now:?}, not {old:?} or {new:?}"
+                        );
+                    }
+                }
+            }
+            assert_eq!(verdicts(&held.entries, Some(held.version)), new);
+            before = next;
+        }
+    }
+    assert!(
+        without_flip > 5 && hidden > 100,
+        "{without_flip} plans without a flip, {hidden} entries nobody sees yet"
+    );
+}
+
+fn is_of_all_versions(change: &Change) -> bool {
+    let program = Program::outplane();
+    let Change::Insert(Entry { key, .. }) = change else { return false };
+    let version = program.table_of(key.table).and_then(|table| program.field(table, Field::Version));
+    version.is_some_and(|version| key.matches.iter().all(|matched| matched.field != version))
+}
+
+/// One change as a switch takes it.
+fn write(held: &mut Installed, change: &Change, to_version: u8) {
+    let place = |key| held.entries.binary_search_by(|entry| entry.key.cmp(key));
+    match change {
+        Change::Insert(entry) => {
+            let at = place(&entry.key).expect_err("it is not there");
+            held.entries.insert(at, entry.clone());
+        }
+        Change::Modify(entry) => {
+            let at = place(&entry.key).expect("it is there");
+            held.entries[at] = entry.clone();
+        }
+        Change::Delete(key) => {
+            let at = place(key).expect("it is there");
+            held.entries.remove(at);
+        }
+        Change::SetDefault(_) => held.version = to_version,
+        other => panic!("a cluster without segments and limits has no {other:?}"),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use outplane_p4runtime::entry::{DefaultEntry, Entry, FieldMatch};
 
+use super::seen::{Classes, are_apart};
 use super::{Bare, Steps, exactly, for_version, sees, version_field};
 use crate::program::{ActionKind, Program, Table};
 use crate::state::{Change, Desired, Installed};
@@ -23,11 +24,80 @@ pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, 
         }
         return now;
     }
+    let changing: Vec<&Cell<'_>> = cells.iter().filter(|cell| !cell.is_settled()).collect();
+    if now != 0
+        && let Some(changes) = in_place(program, &changing)
+    {
+        for change in changes {
+            match change {
+                Change::Delete(_) => steps.clean_up.push(change),
+                _ => steps.prepare.push(change),
+            }
+        }
+        for cell in cells.iter().filter(|cell| cell.is_settled()) {
+            cell.tidy(steps);
+        }
+        return now;
+    }
+    let unseen = Unseen::new(program, now, installed, desired);
     for cell in &cells {
-        versions.converge(cell, steps);
+        if now == 0 || !unseen.converge(cell, steps) {
+            versions.converge(cell, steps);
+        }
     }
     steps.flip.push(Change::SetDefault(show(program, next)));
     next
+}
+
+/// Most keys that may differ for a plan without a flip: they are compared with each other.
+const FEW: usize = 48;
+
+/// The changes of these keys where they stand, if no packet can see more than one of them: each packet
+/// sees the whole old policy or the whole new one then, too, and nothing has to settle.
+fn in_place(program: &Program, changing: &[&Cell<'_>]) -> Option<Vec<Change>> {
+    let changes: Vec<Change> = changing.iter().map(|cell| cell.in_place()).collect::<Option<_>>()?;
+    let entries: Vec<&Entry> =
+        changing.iter().filter_map(|cell| cell.desired.or(cell.all).or(cell.old)).collect();
+    let apart =
+        |(place, one): (usize, &&Entry)| entries[..place].iter().all(|other| are_apart(program, one, other));
+    (changing.len() <= FEW && entries.iter().enumerate().all(apart)).then_some(changes)
+}
+
+/// What packets of one version cannot see, since none of them has a class that it matches: it need not be hidden from
+/// them.
+struct Unseen<'a> {
+    program: &'a Program,
+    now: Classes,
+    next: Classes,
+}
+
+impl<'a> Unseen<'a> {
+    fn new(program: &'a Program, now: u8, installed: &Installed, desired: &Desired) -> Self {
+        let visible = |entry: &&Entry| super::seen(program, entry, now);
+        Self {
+            program,
+            now: Classes::new(program, installed.entries.iter().filter(visible)),
+            next: Classes::new(program, desired.entries.iter()),
+        }
+    }
+
+    /// Changes a key for all versions at once where those that should not see it do not; whether that could be done.
+    fn converge(&self, cell: &Cell<'_>, steps: &mut Steps) -> bool {
+        if cell.old.is_some() || cell.new.is_some() || !cell.odd.is_empty() {
+            return false;
+        }
+        match (cell.desired, cell.all) {
+            (Some(desired), None) if !self.now.have(self.program, desired) => {
+                steps.prepare.push(Change::Insert(desired.clone()));
+                true
+            }
+            (None, Some(all)) if !self.next.have(self.program, all) => {
+                steps.clean_up.push(delete(all));
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The default entry that makes packets see a version.
@@ -200,6 +270,19 @@ impl Versions<'_> {
 }
 
 impl<'a> Cell<'a> {
+    /// The one write that makes what packets see what it should be; none where it takes more.
+    fn in_place(&self) -> Option<Change> {
+        if self.all.is_some() && self.old.is_some() || self.new.is_some() || !self.odd.is_empty() {
+            return None;
+        }
+        match (self.desired, self.all.or(self.old)) {
+            (Some(desired), Some(seen)) => rewritten(seen, desired),
+            (Some(desired), None) => Some(Change::Insert(desired.clone())),
+            (None, Some(seen)) => Some(delete(seen)),
+            (None, None) => None,
+        }
+    }
+
     fn installed(&self) -> impl Iterator<Item = &'a Entry> {
         let odd = self.odd.iter().map(|odd| odd.entry);
         self.all.into_iter().chain(self.old).chain(self.new).chain(odd)

@@ -185,7 +185,7 @@ impl Connection {
             Rules::Carry => plan::carried(program, &read.installed, &plan),
             Rules::Ignore | Rules::Tell => BTreeMap::new(),
         };
-        let counted = self.counted.as_ref().filter(|_| plan.flips() && read.elapsed < QUICK);
+        let counted = self.counted.as_ref().filter(|_| read.elapsed < QUICK);
         let write = WriteOptions { counts: Some(&counts), ..options.write };
         let written = match self.write_and_count(&plan, &read.installed, write, counted).await {
             Ok(written) => written,

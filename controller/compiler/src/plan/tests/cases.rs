@@ -15,55 +15,71 @@ fn shape(plan: &Plan) -> Vec<(&'static str, usize)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_shape_of_each_kind_of_update() {
     let program = program();
-    let (one, two) = (segment(1, 10, "a"), segment(2, 20, "a"));
+    let (one, two, three) = (segment(1, 10, "a"), segment(2, 20, "a"), segment(3, 30, "a"));
     let exactly = |entry, version| for_version(program, entry, Some(version));
     let cases = [
         ("nothing at all shows a policy without entries", 0, vec![], vec![], vec![("flip", 1)]),
         ("the first policy", 0, vec![], vec![one.clone(), two.clone()], vec![("prepare", 2), ("flip", 1)]),
         ("no difference", 1, vec![one.clone(), exactly(&two, 1)], vec![one.clone(), two.clone()], vec![]),
         (
-            "another entry",
+            "another entry, and no other change: written where it stands",
             1,
             vec![one.clone()],
             vec![one.clone(), two.clone()],
-            vec![("prepare", 1), ("flip", 1)],
+            vec![("prepare", 1)],
         ),
+        ("one entry less", 1, vec![one.clone(), two.clone()], vec![one.clone()], vec![("clean up", 1)]),
         (
-            "one entry less",
+            "another action of one entry",
             1,
             vec![one.clone(), two.clone()],
-            vec![one.clone()],
-            vec![("pin", 1), ("restrict", 1), ("flip", 1), ("clean up", 1)],
+            vec![segment(1, 11, "a"), two.clone()],
+            vec![("prepare", 1)],
         ),
         (
-            "one entry less, which had not settled",
+            "two more entries",
+            1,
+            vec![one.clone()],
+            vec![one.clone(), two.clone(), three.clone()],
+            vec![("prepare", 2), ("flip", 1)],
+        ),
+        (
+            "two entries less",
+            1,
+            vec![one.clone(), two.clone(), three.clone()],
+            vec![one.clone()],
+            vec![("pin", 2), ("restrict", 2), ("flip", 1), ("clean up", 2)],
+        ),
+        (
+            "two entries less, which had not settled",
             2,
-            vec![one.clone(), exactly(&two, 2)],
+            vec![one.clone(), exactly(&two, 2), exactly(&three, 2)],
             vec![one.clone()],
-            vec![("flip", 1), ("clean up", 1)],
+            vec![("flip", 1), ("clean up", 2)],
         ),
         (
-            "another action",
+            "two other actions",
             1,
-            vec![one.clone()],
-            vec![segment(1, 11, "a")],
-            vec![("pin", 1), ("restrict", 1), ("prepare", 1), ("flip", 1), ("clean up", 1)],
-        ),
-        (
-            "another action, not settled",
-            1,
-            vec![exactly(&one, 1)],
-            vec![segment(1, 11, "a")],
-            vec![("prepare", 1), ("flip", 1), ("clean up", 1)],
-        ),
-        (
-            "another entry, and one settles",
-            1,
-            vec![exactly(&one, 1)],
             vec![one.clone(), two.clone()],
-            vec![("prepare", 2), ("flip", 1), ("clean up", 1)],
+            vec![segment(1, 11, "a"), segment(2, 21, "a")],
+            vec![("pin", 2), ("restrict", 2), ("prepare", 2), ("flip", 1), ("clean up", 2)],
+        ),
+        (
+            "two other actions, not settled",
+            1,
+            vec![exactly(&one, 1), exactly(&two, 1)],
+            vec![segment(1, 11, "a"), segment(2, 21, "a")],
+            vec![("prepare", 2), ("flip", 1), ("clean up", 2)],
+        ),
+        (
+            "two more entries, and one settles",
+            1,
+            vec![exactly(&one, 1)],
+            vec![one.clone(), two.clone(), three.clone()],
+            vec![("prepare", 3), ("flip", 1), ("clean up", 1)],
         ),
         ("another rule asks for it", 1, vec![one.clone()], vec![segment(1, 10, "b")], vec![("clean up", 1)]),
         (
@@ -164,11 +180,11 @@ fn a_table_that_would_overflow_is_refused_with_its_number_and_a_cure() {
         "table segment_of has room for 3 entries and would need 4 during the update: make the policy smaller (fewer or \
          wider addresses, ports and rules), or give the switch a program with larger tables"
     );
-    let changed = desired(vec![segment(0, 9, "a"), segment(1, 1, "a"), segment(2, 2, "a")]);
+    let changed = desired(vec![segment(0, 9, "a"), segment(1, 8, "a"), segment(2, 2, "a")]);
     let changed = plan(program, &full, &changed).expect_err("no room for a copy").to_string();
     assert_eq!(
         changed,
-        "table segment_of has room for 3 entries and would need 4 during the update: old and new policy fit alone but \
+        "table segment_of has room for 3 entries and would need 5 during the update: old and new policy fit alone but \
          not side by side; apply the change in two smaller ones"
     );
     let foreign =

@@ -1,5 +1,7 @@
 //! Random states, random interruptions, random order within a step.
 
+use std::collections::BTreeSet;
+
 use outplane_p4runtime::entry::Match;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -87,12 +89,17 @@ fn shuffled<T>(items: &[T], seed: u64) -> Vec<&T> {
 fn run(switch: &mut Switch, plan: &Plan, wanted: &Desired, writes: usize, seed: u64) {
     let before = switch.shown();
     let after = shows(wanted);
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let differing = keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).count();
     let check = |shown: &Shown, flipped: bool| {
-        assert_eq!(shown, if flipped { &after } else { &before }, "a mix of old and new");
+        if plan.flips() {
+            assert_eq!(shown, if flipped { &after } else { &before }, "a mix of old and new");
+        } else {
+            assert!(*shown == before || *shown == after, "a mix of old and new");
+        }
     };
-    if !plan.flips() {
-        assert_eq!(before, after);
-    }
+    // Of these tables' keys some packet may see any two.
+    assert!(plan.flips() || differing <= 1);
     let mut done = 0;
     let mut flipped = false;
     for (at, step) in plan.steps.iter().enumerate() {
@@ -171,15 +178,16 @@ proptest! {
         run(&mut switch, &plan, &wanted, stop.index(plan.len() + 1), seed);
         if plan.flips() && switch.version == plan.to_version {
             prop_assert!(undo(program(), &before, &switch.read()).expect("a plan").is_empty());
-        } else if plan.flips() {
+        } else {
             // The way back may be cut short as well.
             for stop in [stop_undo.index(100), usize::MAX] {
                 let back = undo(program(), &before, &switch.read()).expect("a plan");
                 for change in back.steps.iter().flat_map(|s| shuffled(&s.changes, seed)).take(stop) {
                     switch.apply(change);
-                    prop_assert_eq!(switch.shown(), shown.clone());
+                    prop_assert!(!plan.flips() || switch.shown() == shown);
                 }
             }
+            prop_assert_eq!(switch.shown(), shown);
             if !fresh {
                 prop_assert_eq!(switch.holds(), held);
             } else if before.version == 0 {

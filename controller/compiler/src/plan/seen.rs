@@ -1,0 +1,136 @@
+//! Which packets entries are about: whether any packet has a class that they match, and whether one packet matches two.
+
+use std::collections::BTreeSet;
+
+use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
+
+use crate::program::{Field, Program, Table};
+
+/// What classes are numbered by: packets have one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    FilterSource,
+    FilterDestination,
+    PodSource,
+    PodDestination,
+    SourcePort,
+    DestinationPort,
+}
+
+const SPACES: usize = 6;
+
+/// The class that a field of a table is; none for other fields.
+fn space(table: Table, field: Field) -> Option<Space> {
+    let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
+    match field {
+        Field::SrcClass if filter => Some(Space::FilterSource),
+        Field::DstClass if filter => Some(Space::FilterDestination),
+        Field::SrcClass => Some(Space::PodSource),
+        Field::DstClass => Some(Space::PodDestination),
+        Field::SportClass => Some(Space::SourcePort),
+        Field::DportClass => Some(Space::DestinationPort),
+        _ => None,
+    }
+}
+
+/// The classes that packets have in one version of the policy.
+#[derive(Debug)]
+pub(super) struct Classes([BTreeSet<u16>; SPACES]);
+
+impl Classes {
+    /// By the entries that these packets see. What has no entry has class 0.
+    pub(super) fn new<'e>(program: &Program, entries: impl Iterator<Item = &'e Entry>) -> Self {
+        let mut classes: [BTreeSet<u16>; SPACES] = std::array::from_fn(|_| BTreeSet::from([0]));
+        for entry in entries {
+            let spaces: &[Space] = match program.table_of(entry.key.table) {
+                Some(Table::SrcV4Class | Table::SrcV6Class) => &[Space::FilterSource, Space::PodSource],
+                Some(Table::DstV4Class | Table::DstV6Class) => {
+                    &[Space::FilterDestination, Space::PodDestination]
+                }
+                Some(Table::SportClass) => &[Space::SourcePort],
+                Some(Table::DportClass) => &[Space::DestinationPort],
+                _ => continue,
+            };
+            for (place, space) in spaces.iter().enumerate() {
+                let class =
+                    program.argument(&entry.action, place).and_then(|class| u16::try_from(class).ok());
+                classes[*space as usize].extend(class);
+            }
+        }
+        Self(classes)
+    }
+
+    /// Whether some packet has classes that the entry matches.
+    pub(super) fn have(&self, program: &Program, entry: &Entry) -> bool {
+        let Some(table) = program.table_of(entry.key.table) else { return true };
+        entry.key.matches.iter().all(|FieldMatch { field, matches }| {
+            let space = program.field_of(table, *field).and_then(|field| space(table, field));
+            match (space, matches) {
+                (Some(space), Match::Ternary { value, mask }) => {
+                    let classes = &self.0[space as usize];
+                    // Only the block that the leading bits say is looked at.
+                    let (Ok(value), Ok(mask)) = (u16::try_from(*value), u16::try_from(*mask)) else {
+                        return true;
+                    };
+                    let block = u16::MAX.checked_shr(mask.leading_ones()).unwrap_or(0);
+                    let low = value & !block;
+                    classes.range(low..=low | block).any(|class| class & mask == value)
+                }
+                _ => true,
+            }
+        })
+    }
+}
+
+/// Tables whose entries decide, and set nothing that others match.
+const POLICY: [Table; 10] = [
+    Table::FilterAdmin,
+    Table::FilterBaseline,
+    Table::PodEgressAdmin,
+    Table::PodIngressAdmin,
+    Table::PodEgressAdminReply,
+    Table::PodIngressAdminReply,
+    Table::PodEgress,
+    Table::PodIngress,
+    Table::PodEgressReply,
+    Table::PodIngressReply,
+];
+
+/// Whether no packet can match both of two entries of policy tables, whatever it is.
+pub(super) fn are_apart(program: &Program, one: &Entry, other: &Entry) -> bool {
+    let known = |entry: &Entry| program.table_of(entry.key.table).filter(|table| POLICY.contains(table));
+    let (Some(first), Some(second)) = (known(one), known(other)) else { return false };
+    let fields = |table: Table, entry: &Entry| -> Vec<(Field, Option<Space>, u128, u128)> {
+        entry
+            .key
+            .matches
+            .iter()
+            .filter_map(|FieldMatch { field, matches }| {
+                let field = program.field_of(table, *field).filter(|field| *field != Field::Version)?;
+                match matches {
+                    Match::Ternary { value, mask } => Some((field, space(table, field), *value, *mask)),
+                    Match::Exact(value) | Match::Optional(value) => {
+                        Some((field, space(table, field), *value, u128::MAX))
+                    }
+                    Match::Lpm { .. } | Match::Range { .. } => None,
+                }
+            })
+            .collect()
+    };
+    let (one, other) = (fields(first, one), fields(second, other));
+    let differ = one.iter().any(|(field, space, value, mask)| {
+        other.iter().any(|(of, there, wanted, bits)| {
+            field == of && space == there && (value ^ wanted) & mask & bits != 0
+        })
+    });
+    // A later fragment has no ports: class 0 of both.
+    let is_fragment = |fields: &[(Field, Option<Space>, u128, u128)]| {
+        fields.iter().any(|(field, _, value, mask)| *field == Field::Fragment && value & mask == 1)
+    };
+    let has_ports = |fields: &[(Field, Option<Space>, u128, u128)]| {
+        fields.iter().any(|(field, _, value, mask)| {
+            matches!(field, Field::SportClass | Field::DportClass) && value & mask != 0
+        })
+    };
+    differ || is_fragment(&one) && has_ports(&other) || is_fragment(&other) && has_ports(&one)
+}
