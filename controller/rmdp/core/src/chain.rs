@@ -51,6 +51,31 @@ pub fn may_go(number: u64, newest: u64, keep: u32) -> bool {
     until.is_some_and(|until| until.saturating_add(keep.into()) <= newest)
 }
 
+/// So many generations rest on one another at most.
+pub const BLOCK: u64 = 64;
+
+/// The first number of the block that a generation is in.
+pub fn block(generation: u64) -> u64 {
+    generation - generation % BLOCK
+}
+
+/// The last one.
+pub fn block_end(generation: u64) -> u64 {
+    block(generation) | (BLOCK - 1)
+}
+
+/// Whether a generation of this number may not rest on the one before it: the first of each block, and the powers of two,
+/// which stay for ever.
+pub fn is_base(generation: u64) -> bool {
+    generation.is_multiple_of(BLOCK) || generation.is_power_of_two()
+}
+
+/// [`may_go`] for generations, of which one may rest on all before it in its block: these stay as long as one of them, so
+/// that whatever is there can be read.
+pub fn generation_may_go(generation: u64, newest: u64, keep: u32) -> bool {
+    may_go(generation, newest, keep) && (is_base(generation) || may_go(block_end(generation), newest, keep))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -98,6 +123,17 @@ mod tests {
         fn few_stay(newest in 1u64..1_000_000) {
             let kept = (1..=newest).filter(|number| !may_go(*number, newest, 10)).count();
             prop_assert!(kept <= 10 + 2 * 20 + 20, "{kept} of {newest}");
+        }
+
+        /// Whatever generation stays can be read: so do all that it may rest on.
+        #[test]
+        fn what_a_generation_rests_on_stays(newest in 1u64..3000, keep in 0u32..200) {
+            let stays = |number: u64| !generation_may_go(number, newest, keep);
+            for number in (1..=newest).filter(|number| stays(*number) && !is_base(*number)) {
+                prop_assert!(number == 1 || stays(number - 1), "{} without {}", number, number - 1);
+            }
+            let kept = (1..=newest).filter(|number| stays(*number)).count() as u64;
+            prop_assert!(kept <= u64::from(keep) + 2 * BLOCK + 30, "{} of {}", kept, newest);
         }
 
         /// A raise that names only its path is found as well, from whatever raise was known before.

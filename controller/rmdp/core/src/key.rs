@@ -48,6 +48,8 @@ pub enum Key {
     Recovery(NetworkId),
     /// `i/<generation>`: a generation of the intent.
     Generation(u64),
+    /// `i/s/<generation>/<sha256>`: a part of a generation as a whole, packed, binary. The hash is its bytes'.
+    Snapshot(u64, Digest),
     /// `p/<number>`: switches to be probed.
     Probe(u64),
     /// `a/<number>/<switch>`: a switch is brought back to what it should hold. The switch stands as [`switch_id`], since
@@ -128,6 +130,7 @@ impl fmt::Display for Key {
             Self::Network => f.write_str(NETWORK),
             Self::Recovery(network) => write!(f, "{RECOVERY}/{network}"),
             Self::Generation(number) => write!(f, "i/{number:0NUMBER_DIGITS$}"),
+            Self::Snapshot(number, digest) => write!(f, "i/s/{number:0NUMBER_DIGITS$}/{digest}"),
             Self::Probe(number) => write!(f, "p/{number:0NUMBER_DIGITS$}"),
             Self::Audit(number, switch) => write!(f, "a/{number:0NUMBER_DIGITS$}/{switch}"),
             Self::Blob(digest) => write!(f, "b/{digest}"),
@@ -154,7 +157,13 @@ fn parse(path: &str) -> Option<Key> {
     let (folder, rest) = path.split_once('/')?;
     let key = match folder {
         RECOVERY => Key::Recovery(network(rest)?),
-        "i" => Key::Generation(number(rest)?),
+        "i" => match rest.strip_prefix("s/") {
+            Some(rest) => {
+                let (generation, digest) = rest.split_once('/')?;
+                Key::Snapshot(number(generation)?, digest.parse().ok()?)
+            }
+            None => Key::Generation(number(rest)?),
+        },
         "p" => Key::Probe(number(rest)?),
         "a" => {
             let (audit, switch) = rest.split_once('/')?;
@@ -221,7 +230,7 @@ fn named_number(text: &str) -> Option<(String, u64)> {
 /// What a listing is restricted to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
-    /// All of `i/`.
+    /// All of `i/`: first the generations, then the snapshots.
     Generations,
     /// All of `p/`.
     Probes,
@@ -312,6 +321,7 @@ mod tests {
             (Key::Recovery(NetworkId::new(0x1abe)), "recovery/0000000000001abe".to_owned()),
             (Key::Generation(7), "i/00000000000000000007".to_owned()),
             (Key::Generation(u64::MAX), "i/18446744073709551615".to_owned()),
+            (Key::Snapshot(64, Digest([0xab; 32])), format!("i/s/00000000000000000064/{}", "ab".repeat(32))),
             (Key::Probe(8), "p/00000000000000000008".to_owned()),
             (Key::Audit(9, id), format!("a/00000000000000000009/{ID}")),
             (Key::Blob(Digest([0xab; 32])), format!("b/{}", "ab".repeat(32))),
@@ -346,6 +356,9 @@ mod tests {
             format!("d/{}", ID.to_uppercase()),
             format!("d/{ID}/"),
             "i/99999999999999999999".to_owned(),
+            "i/s/00000000000000000064".to_owned(),
+            format!("i/s/64/{}", "ab".repeat(32)),
+            format!("i/s/00000000000000000064/{}", "AB".repeat(32)),
             format!("n/{}", "x".repeat(64)),
         ];
         let bad = [

@@ -68,6 +68,14 @@ pub enum Error {
          what leads to it (`outplane store recover --dry-run` says what nodes know)"
     )]
     EndOfNumbers(Key),
+    /// A generation that cannot be appended.
+    #[error("generation {generation} cannot be appended: {reason}")]
+    Unstored {
+        /// Which it would have been.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
     /// No nonce can be made.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),

@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
-use outplane_rmdp_core::object::{Generation, Object};
+use outplane_rmdp_core::object::Generation;
 use outplane_rmdp_core::rank::weight;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
 use crate::generation::bound;
+use crate::log::Tip;
 use crate::objects::Objects;
 
 /// Each distributor waits for a part of this first, so that not all of them write at once.
@@ -85,9 +85,9 @@ pub(crate) async fn follow(
 
 /// Appends the generation before this one again, as of this moment. Whether it was us.
 async fn append(objects: &Objects, generation: u64, as_of_ms: i64, node: &str) -> Result<bool, Error> {
-    let key = Chain::Generations.key(generation - 1);
     // Swept ones are not the newest any more.
-    let Some(Object::Generation(record)) = objects.get(&key).await? else { return Ok(false) };
+    let Some(tip) = Tip::at(objects, generation - 1).await? else { return Ok(false) };
+    let Some(record) = tip.generation().cloned() else { return Ok(false) };
     let author = format!("{node}: rules of generation {} have expired", generation - 1);
     let record = Generation { generation, as_of_ms, author, ..record };
     let Ok(Ok(record)) = tokio::task::spawn_blocking(move || bound(record)).await else {
@@ -98,7 +98,7 @@ async fn append(objects: &Objects, generation: u64, as_of_ms: i64, node: &str) -
         );
         return Ok(false);
     };
-    Chain::Generations.append_at(objects, generation, &mut Object::Generation(record)).await
+    Ok(tip.append(objects, record).await?.is_some())
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), Genera
 
 /// Whether a generation only takes its number: a recovery has left it, and nobody has to hold anything by it.
 pub fn is_placeholder(record: &Generation) -> bool {
-    record.files.is_empty() && record.desired.is_empty()
+    record.says_nothing() && record.desired.is_empty()
 }
 
 /// The time that rules of a generation expire by. Milliseconds beyond what the calendar holds are its ends.
@@ -162,7 +162,7 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
 
 /// Reads a generation's files.
 pub fn parsed(record: &Generation) -> Result<Loaded, GenerationError> {
-    let texts = record.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
+    let texts = record.inputs().map(|file| (file.name.as_str(), file.text.as_str()));
     reader::parse(texts).map_err(|diagnostics| GenerationError::Refused {
         generation: record.generation,
         reason: text(&told(&diagnostics)),
@@ -199,6 +199,8 @@ mod tests {
             network: NetworkId::new(1),
             generation: 7,
             desired: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            numbers: None,
             files: vec![
                 file("network.yaml", include_str!("../../../../examples/campus/network.yaml")),
                 file("policy.yaml", policy),

@@ -116,7 +116,7 @@ impl Intents {
         let Some(Object::Generation(record)) = object else {
             return Err(format!("generation {generation} is not in the intent log any more"));
         };
-        if record.files.is_empty() {
+        if record.says_nothing() {
             return Err(format!("generation {generation} describes nothing: the store was recovered; apply"));
         }
         let parsed = tokio::task::spawn_blocking(move || parsed(&record));

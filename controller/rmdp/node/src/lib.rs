@@ -10,7 +10,7 @@
 //!           chain (config/N) ─► all nodes    controller ─► claims ─► agent ─► switch, decisions
 //! ```
 //!
-//! - [`objects`], [`chain`], [`append`], [`probes`], [`life`]: the store in keys and objects; write-once chains; the
+//! - [`objects`], [`chain`], [`log`], [`probes`], [`life`]: the store in keys and objects; write-once chains; the
 //!   intent log; the log of probes; a task's life.
 //! - [`generation`], [`blob`], [`blobs`], [`intents`]: what a generation means for each switch, and as bytes. `expiry`:
 //!   generations that rules which expire give rise to.
@@ -29,7 +29,6 @@
 //! Counters of most stand in `/metrics` and in the status.
 
 pub mod agent;
-pub mod append;
 pub mod backup;
 pub mod blob;
 pub mod blobs;
@@ -45,6 +44,7 @@ pub mod http;
 pub mod intents;
 pub mod life;
 pub mod lines;
+pub mod log;
 pub mod metrics;
 pub mod network;
 pub mod notify;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::hinter;
+use crate::log::Logged;
 use crate::objects::Objects;
 use crate::recovery::{Earlier, Memory};
 
@@ -107,9 +108,11 @@ async fn of_generations(objects: &Objects) -> Result<Option<NetworkId>, Error> {
 /// The network of the newest of these generations that can be read: those of one network are together. `numbers` ascend.
 pub(crate) async fn of_newest(objects: &Objects, numbers: &[u64]) -> Result<Option<NetworkId>, Error> {
     for number in numbers.iter().rev() {
-        let found = objects.get_readable(&Key::Generation(*number)).await?;
-        if let Some(Object::Generation(record)) = found {
-            return Ok(Some(record.network));
+        match Logged::read(objects, *number).await {
+            Ok(Some(logged)) => return Ok(Some(logged.network())),
+            Ok(None) => {}
+            Err(Error::Object(error)) => tracing::warn!(%error, "left out"),
+            Err(error) => return Err(error),
         }
     }
     Ok(None)

@@ -16,6 +16,7 @@ use crate::chain::Chain;
 use crate::clock;
 use crate::error::Error;
 use crate::lines;
+use crate::log;
 use crate::refusals::{Refusals, Right};
 use crate::strangers::Strangers;
 
@@ -39,6 +40,7 @@ pub struct Objects {
     warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
     /// Of each log, the highest number that was seen and could be read, and a hash of what it was.
     newest: Arc<Mutex<BTreeMap<Prefix, (u64, u64)>>>,
+    log: Arc<log::Cache>,
 }
 
 /// A store that is not what it was.
@@ -109,6 +111,7 @@ impl Objects {
             in_lines: false,
             warnings: Arc::default(),
             newest: Arc::default(),
+            log: Arc::default(),
         }
     }
 
@@ -216,8 +219,23 @@ impl Objects {
         &self.store
     }
 
-    /// The object at a key.
+    /// What was read or written of generations last.
+    pub(crate) fn log(&self) -> &log::Cache {
+        &self.log
+    }
+
+    /// The object at a key. A generation is put together, all of it: [`log::Logged`] reads what is asked for.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
+        match self.stored(key).await? {
+            Some(Object::Parts(parts)) => {
+                Ok(Some(Object::Generation(Box::pin(log::record(self, parts)).await?)))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The object at a key, as it lies there.
+    pub(crate) async fn stored(&self, key: &Key) -> Result<Option<Object>, Error> {
         self.is_open()?;
         let path = key.path();
         let bytes = match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {
@@ -351,13 +369,41 @@ impl Objects {
 
     /// The bytes of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        self.bytes(&Key::Blob(digest)).await
+    }
+
+    /// The bytes of a snapshot.
+    pub(crate) async fn snapshot(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+        self.bytes(key).await
+    }
+
+    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         self.is_open()?;
-        let key = Key::Blob(digest);
         let path = key.path();
         match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {
-            Err(StoreError::TooLarge { size, .. }) => Err(too_large(&key, size).into()),
+            Err(StoreError::TooLarge { size, .. }) => Err(too_large(key, size).into()),
             bytes => Ok(bytes?),
         }
+    }
+
+    /// Sees to it that a snapshot is there, and is what its name says: whoever else writes it writes the same.
+    pub(crate) async fn ensure_snapshot(&self, key: &Key, snapshot: Bytes) -> Result<(), Error> {
+        self.is_open()?;
+        let path = key.path();
+        let ensured = Box::pin(self.store.ensure(&path, snapshot.clone())).await;
+        if self.felt_write(&path, ensured, |ours| *ours)? {
+            return Ok(());
+        }
+        let is_same = match self.bytes(key).await {
+            Ok(found) => found.is_some_and(|found| found == snapshot),
+            Err(Error::Object(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if is_same {
+            return Ok(());
+        }
+        tracing::error!(alert = true, "{key} holds other bytes than its name says: it is written over");
+        Ok(self.felt(Right::Write, &path, Box::pin(self.store.put(&path, snapshot)).await)?)
     }
 
     /// Writes a desired state over whatever lies under its name. Its name is its bytes' hash, so nothing else can

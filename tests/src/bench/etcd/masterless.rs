@@ -8,12 +8,11 @@ use anyhow::{Context, Result, ensure};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
 use outplane_rmdp_core::task::{NetworkId, TransactionId};
-use outplane_rmdp_node::append;
-use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::store_settings;
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::log::{self, Tip};
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
@@ -34,8 +33,8 @@ pub(super) struct Masterless {
     switches: Vec<String>,
     objects: Objects,
     hinter: Mutex<Hinter>,
-    /// The newest generation. Who follows the log knows it; `outplane apply`, which does not, lists first.
-    newest: tokio::sync::Mutex<u64>,
+    /// The end of the log. Who follows it knows it; `outplane apply`, which does not, lists first.
+    tip: tokio::sync::Mutex<Tip>,
 }
 
 /// What the store has of a task.
@@ -53,7 +52,8 @@ impl Masterless {
         let hinter = Mutex::new(Hinter::new(&objects, &file, &cluster.shared()).await?);
         let switches = cluster.names(Part::Switch).into_iter().take(SWITCHES.into()).collect();
         let network = network::of(&objects).await?.context("the store is of no network")?;
-        Ok(Self { cluster, network, switches, objects, hinter, newest: tokio::sync::Mutex::default() })
+        let tip = tokio::sync::Mutex::new(Tip::read(&objects, network).await?);
+        Ok(Self { cluster, network, switches, objects, hinter, tip })
     }
 }
 
@@ -65,8 +65,8 @@ impl System for Masterless {
     }
 
     async fn submit(&self) -> Result<u64> {
-        let mut newest = self.newest.lock().await;
-        let number = *newest + 1;
+        let mut tip = self.tip.lock().await;
+        let number = tip.number() + 1;
         let record = policy(self.network, &self.cluster, &self.switches, number);
         let record = spawn_blocking(move || {
             let record = bound(record)?;
@@ -75,11 +75,9 @@ impl System for Masterless {
         let (record, compiled) = record.await??;
         // As `outplane apply` does: what there is time for while the generation is appended.
         let objects = self.objects.clone();
-        tokio::spawn(async move { append::store(&objects, compiled.blobs).await });
-        let key = Chain::Generations.key(number);
-        let ours = self.objects.create(&key, &mut Object::Generation(record)).await?;
-        ensure!(ours, "somebody else has appended generation {number}");
-        *newest = number;
+        tokio::spawn(async move { log::store(&objects, compiled.blobs).await });
+        let appended = tip.append(&self.objects, record).await?;
+        *tip = appended.with_context(|| format!("somebody else has appended generation {number}"))?;
         self.hinter.lock().unwrap_or_else(PoisonError::into_inner).hint(HintOf::Intent, number);
         Ok(number)
     }

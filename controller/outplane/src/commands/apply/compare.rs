@@ -134,6 +134,7 @@ pub(super) async fn before(objects: &Objects, below: u64) -> anyhow::Result<Opti
         if is_placeholder(&record) {
             continue;
         }
+        let record = record.applied();
         let work = move || {
             states(&record).map(|(compiled, intent)| {
                 let intent = without_expired(intent, as_of(&record));

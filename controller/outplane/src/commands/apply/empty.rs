@@ -131,6 +131,7 @@ impl Guard {
                 continue;
             }
             let piped = piped.clone();
+            let record = record.applied();
             let compared = move || parsed(&record).map(|had| piped.beside(&had, number));
             let Ok(found) = tokio::task::spawn_blocking(compared).await? else { continue };
             return Ok(found.map(less));
@@ -301,7 +302,7 @@ pub(super) fn said(why: impl std::fmt::Display) -> String {
 async fn named(objects: &Objects, number: u64, switches: &[&String]) -> anyhow::Result<Option<Generation>> {
     let found = objects.get_readable(&Chain::Generations.key(number)).await?;
     let Some(Object::Generation(record)) = found else { return Ok(None) };
-    Ok(switches.iter().any(|switch| record.desired.contains_key(*switch)).then_some(record))
+    Ok(switches.iter().any(|switch| record.desired.contains_key(*switch)).then_some(record.applied()))
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
 use outplane_intent::changes::{self, Change};
 use outplane_rmdp_core::config::SharedConfig;
-use outplane_rmdp_core::object::{Generation, MAX_GENERATION, Object, PolicyFile};
+use outplane_rmdp_core::object::{Generation, MAX_GENERATION, PolicyFile};
 use outplane_rmdp_core::task::{BadEvent, Event, NetworkId, TransactionId};
-use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::desired;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::log::append;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
@@ -117,12 +117,14 @@ fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<
         network: NetworkId::new(u64::MAX),
         generation: u64::MAX,
         files: input.sources.files().iter().map(file).collect(),
+        sources: BTreeMap::new(),
+        numbers: None,
         desired: desired(compiled),
         as_of_ms: input.at.as_millisecond(),
         author,
         at_ms: u64::MAX,
     };
-    let bytes = Object::Generation(record.clone()).encode().len();
+    let bytes: usize = record.files.iter().map(|file| file.name.len() + file.text.len()).sum();
     if bytes > MAX_GENERATION {
         bail!(
             "the files are {bytes} bytes as a generation of the intent log, and at most {MAX_GENERATION} are taken"

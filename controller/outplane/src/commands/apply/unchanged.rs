@@ -9,6 +9,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, Object, Outcome, Standing};
 use outplane_rmdp_core::task::{NetworkId, TransactionId};
 use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::generation::bound;
 use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
@@ -51,9 +52,19 @@ pub(super) async fn since(
     let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(None) };
     let key = Chain::Generations.key(newest);
     let Some(Object::Generation(found)) = objects.get_readable(&key).await? else { return Ok(None) };
-    let is_same = found.network == record.network
-        && found.desired == record.desired
-        && same(input, found, record).await?;
+    if found.network != record.network {
+        return Ok(None);
+    }
+    let desired = if found.sources.is_empty() {
+        Ok(record.desired.clone())
+    } else {
+        // Beside what live sources say, it wants something else than alone.
+        let both =
+            Generation { sources: found.sources.clone(), numbers: found.numbers.clone(), ..record.clone() };
+        tokio::task::spawn_blocking(move || bound(both)).await?.map(|both| both.desired)
+    };
+    let is_same =
+        desired.is_ok_and(|desired| desired == found.desired) && same(input, found.applied(), record).await?;
     Ok(is_same.then_some(newest))
 }
 

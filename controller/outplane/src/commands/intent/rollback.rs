@@ -92,5 +92,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
 /// The generation, and the newest.
 async fn read(objects: &Objects, number: u64) -> anyhow::Result<(Generation, Generation)> {
     let newest = numbers(objects).await?.last().copied().unwrap_or_default();
-    Ok((generation(objects, number).await?, generation(objects, newest).await?))
+    let (record, newest) = (generation(objects, number).await?, generation(objects, newest).await?);
+    // What live sources say is as it is.
+    Ok((record.applied(), newest.applied()))
 }

@@ -4,7 +4,7 @@
 //! | key | goes when |
 //! |---|---|
 //! | `h/<source>/<N>` | a higher one is known, and [`chain::may_go`] |
-//! | `i/<N>` | `retention.generations` newer ones are there, and it has been closed for a grace |
+//! | `i/<N>`, `i/s/<N>/..` | `retention.generations` newer ones are there, and [`chain::generation_may_go`], and it has been closed for a grace |
 //! | `config/<N>` | `retention.configs` newer ones are there, and it is older than the horizon |
 //! | `e/<node>/<N>` | 16 higher ones of the node are there, and it is older than the grace |
 //! | `a/<N>/<switch>` | the number after it has been closed for a grace |
@@ -48,6 +48,8 @@ pub(super) struct Numbers {
     name: String,
     /// The last one.
     last: u64,
+    /// The last one that followed the one before it.
+    led_to: u64,
     /// Those that may go, but for newer ones that are still to come: bounded by [`AGED`].
     aged: VecDeque<u64>,
 }
@@ -58,14 +60,13 @@ impl Numbers {
     /// always there.
     fn next(&mut self, name: &str, number: u64, aged: bool, may_go: impl Fn(u64) -> bool) -> Vec<u64> {
         if self.name != name {
-            name.clone_into(&mut self.name);
-            self.aged.clear();
-            self.last = 0;
+            *self = Self { name: name.to_owned(), ..Self::default() };
         }
         let follows = self.last.checked_add(1) == Some(number);
         self.last = number;
         let mut gone = Vec::new();
         if follows {
+            self.led_to = number;
             self.aged.retain(|aged| {
                 let goes = may_go(*aged);
                 gone.extend(goes.then_some(*aged));
@@ -89,7 +90,8 @@ impl Controller {
             Stage::Generations => {
                 let keep = retention.generations;
                 self.beyond(keys, keep, |horizons, number, _| {
-                    let since = horizons.closed_since(GENERATIONS, number);
+                    // Those that rest on it may be open still.
+                    let since = horizons.closed_since(GENERATIONS, chain::block_end(number));
                     since.is_some_and(|since| now.since(since) >= grace)
                 })
             }
@@ -171,6 +173,14 @@ impl Controller {
         let mut gone = Vec::new();
         for Listed { key, age } in keys {
             let (name, number, of): (_, _, fn(&str, u64) -> Key) = match key {
+                // They are listed after all generations.
+                Key::Snapshot(generation, _) => {
+                    let newest = self.sweep.numbers.led_to;
+                    let goes = may_go(&self.horizons, *generation, *age)
+                        && chain::generation_may_go(*generation, newest, keep);
+                    gone.extend((goes || mutant).then(|| key.clone()));
+                    continue;
+                }
                 Key::Generation(number) => ("", *number, |_, number| Key::Generation(number)),
                 Key::Config(version) => ("", *version, |_, version| Key::Config(version)),
                 Key::Epoch(node, epoch) => {
@@ -178,12 +188,14 @@ impl Controller {
                 }
                 _ => continue,
             };
-            let may_go = may_go(&self.horizons, number, *age) || mutant;
-            let goes = |aged| if mutant { aged < number } else { chain::may_go(aged, number, keep) };
+            let is_over = may_go(&self.horizons, number, *age) || mutant;
+            let is_spare: fn(u64, u64, u32) -> bool =
+                if matches!(key, Key::Generation(_)) { chain::generation_may_go } else { chain::may_go };
+            let goes = |aged| if mutant { aged < number } else { is_spare(aged, number, keep) };
             if self.is(Mutant::FarNumberCounts) {
                 self.sweep.numbers.last = number - 1;
             }
-            let numbers = self.sweep.numbers.next(name, number, may_go, goes);
+            let numbers = self.sweep.numbers.next(name, number, is_over, goes);
             gone.extend(numbers.into_iter().map(|number| of(name, number)));
         }
         gone

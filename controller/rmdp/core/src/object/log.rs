@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::{GenerationParts, MAX_PARTS, Object, ObjectError, PARTS_SCHEMA, malformed, read, schema};
+use crate::key::Key;
 use crate::task::{BadEvent, Digest, Event, NetworkId, Task, Work, network_text};
 
-/// `i/<generation>`: the whole intent, as files.
+/// A generation of the intent as a whole: put together from what lies under `i/` and `i/s/`, or, of the older schema, as
+/// it lies under `i/<generation>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
@@ -13,8 +17,15 @@ pub struct Generation {
     pub network: NetworkId,
     /// Its number.
     pub generation: u64,
-    /// The policy files, in the order that they are read in.
+    /// The policy files that were applied, in the order that they are read in.
     pub files: Vec<PolicyFile>,
+    /// What live sources say, by their names, as files too: they are read after those that were applied.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Vec<PolicyFile>>,
+    /// What the compiler has numbered: whoever compiles goes on from it. None: it numbers from scratch. Generations of the
+    /// older schema have none.
+    #[serde(skip)]
+    pub numbers: Option<Arc<[u8]>>,
     /// What it compiles to, by switch, as whoever appended it found. A task of it that says otherwise is not believed.
     pub desired: BTreeMap<String, DesiredState>,
     /// Rules that have expired by then are left out: Unix milliseconds. Every distributor takes this time, not its own.
@@ -36,7 +47,41 @@ pub struct DesiredState {
     pub entries: u32,
 }
 
+/// What lies under `i/<generation>`, of either schema.
+pub(super) fn generation(key: &Key, bytes: &[u8]) -> Result<Object, ObjectError> {
+    if schema(key, bytes)? != PARTS_SCHEMA {
+        return Ok(Object::Generation(read(key, bytes)?));
+    }
+    if bytes.len() > MAX_PARTS {
+        return Err(ObjectError::TooLarge { key: key.clone(), length: bytes.len(), limit: MAX_PARTS });
+    }
+    let parts: GenerationParts = serde_json::from_slice(bytes).map_err(malformed(key))?;
+    let refused = |reason: &str| ObjectError::Malformed { key: key.clone(), reason: reason.to_owned() };
+    parts.check().map_err(|reason| refused(&reason))?;
+    // Only as it is written: so that no byte of it is another, its sum included.
+    if parts.encode() != bytes {
+        return Err(refused("its bytes are not those that were written"));
+    }
+    Ok(Object::Parts(parts))
+}
+
 impl Generation {
+    /// All files that say something, in the order that they are read in.
+    pub fn inputs(&self) -> impl Iterator<Item = &PolicyFile> {
+        self.files.iter().chain(self.sources.values().flatten())
+    }
+
+    /// What was applied alone: without what live sources say.
+    #[must_use]
+    pub fn applied(self) -> Self {
+        Self { sources: BTreeMap::new(), ..self }
+    }
+
+    /// Whether nothing at all is said, so that nothing is wanted.
+    pub fn says_nothing(&self) -> bool {
+        self.inputs().next().is_none()
+    }
+
     /// The task for a switch, if the generation has one for it: the same on every node.
     pub fn task(&self, switch: &str) -> Option<Task> {
         let DesiredState { sha256, entries } = *self.desired.get(switch)?;

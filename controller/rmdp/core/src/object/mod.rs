@@ -16,6 +16,8 @@
 //! recovery/..  {"schema":1,"network":"51d0..","before":["9c2f0d5a1b3e4f60"],"above":7,"by":"root@ops1","at_ms":..}
 //! i/..  {"schema":1,"network":"9c2f..","generation":7,"files":[{"name":"a.yaml","text":".."}],
 //!        "desired":{"leaf1":{"sha256":"<sha256>","entries":120}},"as_of_ms":..,"author":"root@ops1","at_ms":..}
+//! i/..  {"schema":2,"network":"9c2f..","generation":8,"as_of_ms":..,"author":"root@ops1","at_ms":..,"base":1,"parts":{
+//!        "apply":{"is":"delta","sha256":"<sha256>","bytes":9120,"on":"<sha256>","packed":"<base64>"},..},"sum":"<sha256>"}
 //! t/..  {"schema":1,"switch":"leaf1","number":9,"by":"c1","rules":[{"policy":"FilterPolicy/edge","rule":"web",
 //!        "packets":67,"bytes":6700}],"entries":[[<hash>,60,6000],[<hash>,7,700]],"since_ms":..,"read_ms":..,"at_ms":..}
 //! h/..  {"schema":1,"source":"intent","below":8,"by":"c1","at_ms":..}
@@ -30,6 +32,7 @@ mod decision;
 mod log;
 mod node;
 mod packets;
+mod parts;
 mod task;
 mod totals;
 
@@ -41,6 +44,7 @@ pub use decision::{AttemptResult, Claim, Decision, Outcome, Steps};
 pub use log::{DesiredState, Generation, Horizon, PolicyFile, ProbeEntry, StoredConfig};
 pub use node::{Alert, AlertOf, HeardAt, Network, NodeStatus, PastAlert, Recovery, StreamEpoch};
 pub use packets::{LoggedPacket, MAX_LINES, PacketBatch, PacketLine, batch_number};
+pub use parts::{GenerationParts, MAX_PACKED, MAX_PART_COUNT, Part, StoredPart};
 pub use task::QueuedTask;
 pub use totals::{
     Added, EntryCount, EntryReading, MOST_ENTRIES, MOST_RULES, NO_RULE, RuleTotal, SwitchTotals,
@@ -51,11 +55,17 @@ use crate::key::{Key, switch_id};
 /// The schema that this program writes and reads.
 pub const SCHEMA: u32 = 1;
 
+/// The schema of generations in parts, beside which generations of [`SCHEMA`] are read.
+pub const PARTS_SCHEMA: u32 = 2;
+
 /// Most bytes of an object, but for `i/`, `p/`, `k/`, `t/` and `config/`.
 pub const MAX_OBJECT: usize = 64 * 1024;
 
-/// Most bytes of a generation of the intent.
+/// Most bytes of a generation of the intent: of the older schema as it lies in the store, in parts of what they say.
 pub const MAX_GENERATION: usize = 64 * 1024 * 1024;
+
+/// Most bytes of a generation in parts, as it lies in the store.
+pub const MAX_PARTS: usize = 256 * 1024;
 
 /// Most bytes of a version of the shared configuration.
 pub const MAX_CONFIG: usize = 4 * 1024 * 1024;
@@ -78,7 +88,7 @@ pub const MAX_TEXT: usize = 2000;
 /// Most bytes that a reader should take from the object at a key.
 pub fn limit(key: &Key) -> usize {
     match key {
-        Key::Generation(_) => MAX_GENERATION,
+        Key::Generation(_) | Key::Snapshot(..) => MAX_GENERATION,
         Key::Config(_) => MAX_CONFIG,
         Key::Probe(_) => MAX_PROBE,
         Key::Kept(_) => MAX_KEPT,
@@ -103,7 +113,8 @@ pub enum ObjectError {
     },
     /// Written by a newer program, or by a stranger.
     #[error(
-        "{key} has schema {schema}, this program reads {SCHEMA}; it is left alone: is another version of outplane at work?"
+        "{key} has schema {schema}, this program reads {}; it is left alone: is another version of outplane at work?",
+        newest_schema(key)
     )]
     Schema {
         /// Where.
@@ -117,6 +128,14 @@ pub enum ObjectError {
         /// Where.
         key: Key,
         /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// What it rests on is not there, or not what it was.
+    #[error("{key} cannot be put together: {reason}; it is left alone")]
+    Incomplete {
+        /// Where.
+        key: Key,
+        /// What is wrong, and what can be done.
         reason: String,
     },
     /// Readable, but not what belongs under this key.
@@ -136,8 +155,10 @@ pub enum Object {
     Network(Network),
     /// `recovery/`.
     Recovery(Recovery),
-    /// `i/`.
+    /// `i/`, whole: of the older schema, or put together.
     Generation(Generation),
+    /// `i/`, in parts.
+    Parts(GenerationParts),
     /// `p/`.
     Probe(ProbeEntry),
     /// `a/`.
@@ -191,7 +212,7 @@ impl Object {
         let object = match key {
             Key::Network => Self::Network(read(key, bytes)?),
             Key::Recovery(_) => Self::Recovery(read(key, bytes)?),
-            Key::Generation(_) => Self::Generation(read(key, bytes)?),
+            Key::Generation(_) => log::generation(key, bytes)?,
             Key::Probe(_) => Self::Probe(read(key, bytes)?),
             Key::Audit(..) => Self::Audit(read(key, bytes)?),
             Key::Queue(_) => Self::Task(read(key, bytes)?),
@@ -206,8 +227,8 @@ impl Object {
             Key::Degraded(_) => Self::Degraded(read(key, bytes)?),
             Key::Packets(..) => Self::Packets(read(key, bytes)?),
             Key::Totals(_) => Self::Totals(read(key, bytes)?),
-            Key::Blob(_) => {
-                let what = "a blob, which is no JSON".to_owned();
+            Key::Blob(_) | Key::Snapshot(..) => {
+                let what = "what is no JSON".to_owned();
                 return Err(ObjectError::Misplaced { key: key.clone(), what });
             }
         };
@@ -221,6 +242,7 @@ impl Object {
             Self::Network(object) => write(object),
             Self::Recovery(object) => write(object),
             Self::Generation(object) => write(object),
+            Self::Parts(object) => object.encode(),
             Self::Probe(object) => write(object),
             Self::Audit(object) => write(object),
             Self::Task(object) => write(object),
@@ -245,6 +267,7 @@ impl Object {
             Self::Network(object) => &mut object.at_ms,
             Self::Recovery(object) => &mut object.at_ms,
             Self::Generation(object) => &mut object.at_ms,
+            Self::Parts(object) => &mut object.at_ms,
             Self::Probe(object) => &mut object.at_ms,
             Self::Audit(object) => &mut object.at_ms,
             Self::Task(object) => &mut object.at_ms,
@@ -270,6 +293,9 @@ impl Object {
                 (object.network == *network, format!("the recovery to network {}", object.network))
             }
             (Self::Generation(object), Key::Generation(number)) => {
+                (object.generation == *number, format!("generation {}", object.generation))
+            }
+            (Self::Parts(object), Key::Generation(number)) => {
                 (object.generation == *number, format!("generation {}", object.generation))
             }
             (Self::Probe(object), Key::Probe(number)) => match object.check() {
@@ -330,18 +356,30 @@ impl Object {
     }
 }
 
+/// The newest schema of what lies under a key.
+fn newest_schema(key: &Key) -> u32 {
+    if matches!(key, Key::Generation(_)) { PARTS_SCHEMA } else { SCHEMA }
+}
+
+fn malformed(key: &Key) -> impl Fn(serde_json::Error) -> ObjectError {
+    move |error| ObjectError::Malformed { key: key.clone(), reason: error.to_string() }
+}
+
+fn schema(key: &Key, bytes: &[u8]) -> Result<u32, ObjectError> {
+    Ok(serde_json::from_slice::<Header>(bytes).map_err(malformed(key))?.schema)
+}
+
 fn read<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, ObjectError> {
-    let malformed =
-        |error: serde_json::Error| ObjectError::Malformed { key: key.clone(), reason: error.to_string() };
-    let header: Header = serde_json::from_slice(bytes).map_err(malformed)?;
-    if header.schema != SCHEMA {
-        return Err(ObjectError::Schema { key: key.clone(), schema: header.schema });
+    let malformed = malformed(key);
+    let schema = schema(key, bytes)?;
+    if schema != SCHEMA {
+        return Err(ObjectError::Schema { key: key.clone(), schema });
     }
     // Unknown fields are refused, so the schema is taken out first.
     let mut fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(bytes).map_err(malformed)?;
+        serde_json::from_slice(bytes).map_err(&malformed)?;
     fields.remove("schema");
-    serde_json::from_value(serde_json::Value::Object(fields)).map_err(malformed)
+    serde_json::from_value(serde_json::Value::Object(fields)).map_err(&malformed)
 }
 
 fn write<T: Serialize>(object: &T) -> Vec<u8> {

@@ -82,6 +82,8 @@ fn every() -> Vec<(Key, Object)> {
         network: NETWORK,
         generation: 7,
         files: vec![file],
+        sources: [(s("cluster"), Vec::new())].into(),
+        numbers: None,
         desired: [(s("leaf1"), state)].into(),
         as_of_ms: -1,
         author: s("root@x"),
@@ -101,6 +103,7 @@ fn every() -> Vec<(Key, Object)> {
             }),
         ),
         (Key::Generation(7), Object::Generation(generation)),
+        (Key::Generation(75), Object::Parts(parts())),
         (
             Key::Probe(3),
             Object::Probe(ProbeEntry {
@@ -187,6 +190,63 @@ fn every() -> Vec<(Key, Object)> {
     ]
 }
 
+fn parts() -> GenerationParts {
+    let (sha256, bytes, packed) = (Digest([1; 32]), 70, "AQNL".to_owned());
+    let parts = [
+        (Part::Apply, StoredPart::Delta { sha256, bytes, on: Digest([2; 32]), packed: packed.clone() }),
+        (Part::Desired, StoredPart::Whole { sha256, bytes, packed }),
+        (Part::Live("cluster".to_owned()), StoredPart::Snapshot { sha256, bytes, at: Digest([3; 32]) }),
+        (Part::Numbers, StoredPart::Same { sha256, bytes }),
+    ];
+    GenerationParts {
+        network: NETWORK,
+        generation: 75,
+        as_of_ms: -1,
+        author: "root@x".to_owned(),
+        at_ms: 0,
+        base: 70,
+        parts: parts.into(),
+    }
+}
+
+#[test]
+fn every_byte_of_a_generation_in_parts_counts() {
+    let (key, bytes) = (Key::Generation(75), Object::Parts(parts()).encode());
+    assert_eq!(Object::decode(&key, &bytes), Ok(Object::Parts(parts())));
+    for place in 0..bytes.len() {
+        for flip in [1, 0x20, 0x80] {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= flip;
+            let error = Object::decode(&key, &damaged).expect_err("it is not what was written");
+            assert!(error.to_string().contains(&key.path()), "{error}");
+        }
+        assert!(Object::decode(&key, &bytes[..place]).is_err());
+    }
+    assert!(Object::decode(&key, &[&bytes[..], b" "].concat()).is_err());
+    let long = Object::Parts(GenerationParts { author: "x".repeat(MAX_PARTS), ..parts() }).encode();
+    assert!(matches!(Object::decode(&key, &long), Err(ObjectError::TooLarge { limit: MAX_PARTS, .. })));
+}
+
+#[test]
+fn what_a_generation_may_rest_on() {
+    let refused = |change: fn(&mut GenerationParts), words: &str| {
+        let mut parts = parts();
+        change(&mut parts);
+        let key = Key::Generation(parts.generation);
+        let error = Object::decode(&key, &Object::Parts(parts).encode()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    refused(|parts| parts.base = 63, "does not rest on generation 63");
+    refused(|parts| parts.base = 76, "does not rest on generation 76");
+    refused(|parts| parts.base = 75, "part apply rests on the generation before");
+    refused(|parts| (parts.generation, parts.base) = (128, 128), "part apply rests on the generation before");
+    let huge = StoredPart::Same { sha256: Digest([1; 32]), bytes: u64::MAX };
+    let mut parts = parts();
+    parts.parts.insert(Part::Numbers, huge);
+    let error = Object::decode(&Key::Generation(75), &Object::Parts(parts).encode()).unwrap_err();
+    assert!(error.to_string().contains("at most 67108864 are taken"), "{error}");
+}
+
 fn batch() -> PacketBatch {
     let packet = LoggedPacket {
         src: Some("10.0.0.1".to_owned()),
@@ -208,7 +268,8 @@ fn batch() -> PacketBatch {
 fn written_and_read_again() {
     for (key, mut object) in every() {
         let bytes = object.encode();
-        assert!(bytes.starts_with(b"{\"schema\":1,"), "{key}");
+        let schema = if matches!(object, Object::Parts(_)) { PARTS_SCHEMA } else { SCHEMA };
+        assert!(bytes.starts_with(format!("{{\"schema\":{schema},").as_bytes()), "{key}");
         assert_eq!(Object::decode(&key, &bytes).as_ref(), Ok(&object), "{key}");
         object.stamp(77);
         assert!(String::from_utf8(object.encode()).unwrap().contains("\"at_ms\":77"), "{key}");
@@ -269,7 +330,7 @@ fn long_texts_are_cut() {
 proptest! {
     /// Bytes that somebody has damaged are taken or refused in words, and what is taken is taken again.
     #[test]
-    fn damaged_bytes(which in 0..16usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
+    fn damaged_bytes(which in 0..17usize, damage in prop::collection::vec((any::<u16>(), any::<u8>(), 0..3u8), 1..6)) {
         let (key, object) = every().swap_remove(which);
         let mut bytes = object.encode();
         for (place, byte, how) in damage {

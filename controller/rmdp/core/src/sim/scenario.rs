@@ -305,6 +305,8 @@ impl Scenario {
             network: NETWORK,
             generation,
             files: Vec::new(),
+            sources: BTreeMap::new(),
+            numbers: None,
             desired: self.tasks(generation).into_iter().filter_map(state).collect(),
             as_of_ms: 0,
             author: "sim".to_owned(),

@@ -11,7 +11,7 @@
 //! closed by the horizons, which are read after all that they close. What was written under way may be there or not, as
 //! if its writer's request had taken longer. A listing may lack keys: of the chains and the horizons the newest number is
 //! searched for by its keys, and what leads to it is read whether it was listed or not; for the rest what a listing shows
-//! is all that can be had.
+//! is all that can be had. What a generation rests on is read by its keys, too.
 //!
 //! A backup is the past all the same: numbers that were given since must not be given again. So [`restore`] leaves out
 //! `network`, unless somebody says that nothing was written since: without it nobody works with the store until

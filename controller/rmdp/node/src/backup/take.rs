@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use outplane_rmdp_core::chain;
 use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::object::{Object, StoredPart};
 use outplane_rmdp_core::task::{AUDITS, GENERATIONS, PROBES};
 use outplane_rmdp_store::Error as StoreError;
 use tokio::io::AsyncWrite;
@@ -38,8 +39,16 @@ pub async fn take(objects: &Objects, out: impl AsyncWrite + Unpin, by: &str) -> 
             .filter(|key| !listed.contains(key))
             .map(|key| (key, 0))
             .collect();
-        copy(objects, keys, &mut writer).await?;
-        copy(objects, unlisted, &mut writer).await?;
+        let mut done: BTreeSet<Key> =
+            listed.into_iter().chain(unlisted.iter().map(|(key, _)| key.clone())).collect();
+        let mut needed = copy(objects, keys, &mut writer).await?;
+        needed.extend(copy(objects, unlisted, &mut writer).await?);
+        // What generations rest on, whether it was listed or not.
+        while !needed.is_subset(&done) {
+            let lacking: Vec<(Key, u64)> = needed.difference(&done).map(|key| (key.clone(), 0)).collect();
+            done.extend(needed);
+            needed = copy(objects, lacking, &mut writer).await?;
+        }
     }
     if let Some(bytes) = read(objects, &Key::Network).await? {
         writer.summary.network = network_of(&bytes);
@@ -104,13 +113,24 @@ async fn leading(objects: &Objects, prefix: &Prefix) -> Result<Vec<Key>, BackupE
     Ok(keys)
 }
 
-/// Reads these and writes them down, in their order; those that have gone meanwhile are not there.
+/// What a generation rests on, as it lies in the store: snapshots are there before it, and what comes before it is.
+fn rests_on(key: &Key, bytes: &[u8]) -> Vec<Key> {
+    let Key::Generation(number) = key else { return Vec::new() };
+    let Ok(Object::Parts(parts)) = Object::decode(key, bytes) else { return Vec::new() };
+    let snapshots = parts.parts.values().filter_map(|stored| match stored {
+        StoredPart::Snapshot { at, .. } => Some(Key::Snapshot(*number, *at)),
+        _ => None,
+    });
+    (parts.base..*number).map(Key::Generation).chain(snapshots).collect()
+}
+
+/// Reads these and writes them down, in their order; those that have gone meanwhile are not there. What they rest on.
 async fn copy<W: AsyncWrite + Unpin>(
     objects: &Objects,
     keys: Vec<(Key, u64)>,
     writer: &mut Writer<W>,
-) -> Result<(), BackupError> {
-    let mut keys = keys.into_iter().peekable();
+) -> Result<BTreeSet<Key>, BackupError> {
+    let (mut keys, mut needed) = (keys.into_iter().peekable(), BTreeSet::new());
     while keys.peek().is_some() {
         let (mut asked, mut place, mut bytes) = (JoinSet::new(), 0, 0);
         while place < AT_ONCE
@@ -129,14 +149,17 @@ async fn copy<W: AsyncWrite + Unpin>(
         found.sort_by_key(|(place, ..)| *place);
         for (_, key, found) in found {
             match found {
-                Ok(Some(bytes)) => writer.object(&key, &bytes).await?,
+                Ok(Some(bytes)) => {
+                    writer.object(&key, &bytes).await?;
+                    needed.extend(rests_on(&key, &bytes));
+                }
                 Ok(None) => {}
                 Err(Error::Store(StoreError::TooLarge { .. })) => writer.summary.unreadable += 1,
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(())
+    Ok(needed)
 }
 
 async fn read(objects: &Objects, key: &Key) -> Result<Option<Bytes>, Error> {

@@ -11,6 +11,7 @@ use outplane_rmdp_core::task::TransactionId;
 use tokio::task::{Id, JoinSet};
 
 use crate::error::Error;
+use crate::log::Logged;
 use crate::metrics::{ClaimOutcome, Metrics, Step, TaskEnd, TaskKind};
 use crate::objects::Objects;
 
@@ -109,6 +110,11 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
         Request::CreateBlob(digest) => match blob {
             Some(blob) => created(objects.ensure_blob(digest, blob).await?),
             None => Reply::Unknown,
+        },
+        // What it says for each switch is all that is asked for.
+        Request::Get(Key::Generation(generation)) => match Logged::read(objects, generation).await? {
+            Some(logged) => Reply::Found(Box::new(Object::Generation(logged.desired().await?))),
+            None => Reply::Missing,
         },
         Request::Get(key) => match objects.get(&key).await? {
             Some(object) => Reply::Found(Box::new(object)),

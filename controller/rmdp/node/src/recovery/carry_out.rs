@@ -97,6 +97,8 @@ fn placeholder(network: NetworkId, by: &str) -> impl Fn(u64) -> Object {
             network,
             generation,
             files: Vec::new(),
+            sources: BTreeMap::new(),
+            numbers: None,
             desired: BTreeMap::new(),
             as_of_ms: 0,
             author: format!("{by}, recovery"),

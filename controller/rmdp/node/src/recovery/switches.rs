@@ -69,7 +69,7 @@ pub async fn targets(
         let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(number)).await? else {
             continue;
         };
-        if record.files.is_empty() {
+        if record.says_nothing() {
             continue;
         }
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await;

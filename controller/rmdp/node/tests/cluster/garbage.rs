@@ -10,12 +10,12 @@ use outplane_rmdp_core::chain;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_core::task::NetworkId;
-use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::chain::{Chain, Follower};
 use outplane_rmdp_node::daemon::newest_readable;
 use outplane_rmdp_node::generation::compiled;
 use outplane_rmdp_node::intents::Intents;
+use outplane_rmdp_node::log::append;
 use outplane_rmdp_node::recovery;
 use tokio::time::{sleep, timeout};
 

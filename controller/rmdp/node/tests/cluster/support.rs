@@ -15,11 +15,11 @@ use outplane_rmdp_core::object::{
     Claim, Decision, Generation, Network, NodeStatus, Object, Outcome, PolicyFile, StoredConfig,
 };
 use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
-use outplane_rmdp_node::append::append;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::{Compiled, bound, compiled};
+use outplane_rmdp_node::log::append;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
@@ -431,7 +431,9 @@ pub(crate) async fn start_switch(address: &str) -> Switch {
 /// A record of the log that says what it compiles to.
 pub(crate) fn record(generation: u64, files: Vec<PolicyFile>) -> Generation {
     let (network, desired, author) = (NETWORK, BTreeMap::new(), "tests".to_owned());
-    let record = Generation { network, generation, files, desired, as_of_ms: 0, author, at_ms: 0 };
+    let (sources, numbers) = (BTreeMap::new(), None);
+    let record =
+        Generation { network, generation, files, sources, numbers, desired, as_of_ms: 0, author, at_ms: 0 };
     if record.files.is_empty() { record } else { bound(record).unwrap() }
 }
 

@@ -63,6 +63,8 @@ pub(super) fn logged(generation: u64) -> Generation {
         network: NETWORK,
         generation,
         files: Vec::new(),
+        sources: std::collections::BTreeMap::new(),
+        numbers: None,
         desired: switches().map(|switch| (switch, state)).collect(),
         as_of_ms: 0,
         author: "ops".to_owned(),

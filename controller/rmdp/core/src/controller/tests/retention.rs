@@ -61,8 +61,11 @@ fn numbers_beyond_what_is_kept_go() {
     let epoch = |node: &str, number| Key::Epoch(node.to_owned(), number);
     let young = |number, young| if number == young { DAY / 2 } else { DAY };
     let epochs = (8..=30).map(|number| listed(epoch("c1", number), DAY));
+    let snapshot = |number| Key::Snapshot(number, Digest([1; 32]));
+    let generations = (1..=200).map(Key::Generation).chain([1, 7, 64, 128, 130, 192, 200, 999].map(snapshot));
+    let generations = generations.map(|key| listed(key, DAY * 9));
     let listings = [
-        (Prefix::Generations, (1..=14).map(|number| listed(Key::Generation(number), DAY * 9)).collect()),
+        (Prefix::Generations, generations.collect()),
         (Prefix::Configs, (1..=14).map(|number| listed(Key::Config(number), young(number, 5))).collect()),
         (
             Prefix::Epochs,
@@ -85,18 +88,28 @@ fn numbers_beyond_what_is_kept_go() {
     let others: Vec<_> = configs.into_iter().chain(epochs).chain([epoch("gone", 3)]).collect();
     assert_eq!(round(&mut bench, &listings), others);
     // Closed, but not for a grace.
-    due(&mut bench, 4);
+    due(&mut bench, 64);
     assert_eq!(round(&mut bench, &listings), others);
-    // 4 is open, and the newest two stay whatever is closed.
-    due(&mut bench, 4);
-    let closed: Vec<_> = [Key::Generation(3)].into_iter().chain(others.clone()).collect();
-    assert_eq!(round(&mut bench, &listings), closed);
-    due(&mut bench, 99);
-    assert_eq!(round(&mut bench, &listings), closed);
-    due(&mut bench, 99);
-    let closed: Vec<_> = [3, 5, 6, 7, 9, 10, 11].map(Key::Generation).into_iter().chain(others).collect();
-    assert_eq!(round(&mut bench, &listings), closed);
-    assert_eq!(bench.controller.counters().swept_old, 5 * 9 + 1 + 1 + 7);
+    // 64 is open. What rests on one that is, and the newest two, stay whatever is closed, with all that they rest on.
+    due(&mut bench, 64);
+    let gone = |numbers: &mut dyn Iterator<Item = u64>, snapshots: &[u64]| -> Vec<Key> {
+        let numbers = numbers.filter(|number| !number.is_power_of_two()).map(Key::Generation);
+        numbers.chain(snapshots.iter().copied().map(snapshot)).chain(others.clone()).collect()
+    };
+    let first = gone(&mut (1..64), &[7]);
+    assert_eq!(round(&mut bench, &listings), first);
+    due(&mut bench, 190);
+    assert_eq!(round(&mut bench, &listings), first);
+    due(&mut bench, 190);
+    let second = gone(&mut (1..128), &[7]);
+    assert_eq!(round(&mut bench, &listings), second);
+    due(&mut bench, 201);
+    assert_eq!(round(&mut bench, &listings), second);
+    due(&mut bench, 201);
+    let third = gone(&mut (1..192), &[7, 130]);
+    assert_eq!(round(&mut bench, &listings), third);
+    let swept = 2 * others.len() + 2 * (first.len() + second.len()) + third.len();
+    assert_eq!(bench.controller.counters().swept_old, swept as u64);
 }
 
 /// Horizons go as other numbers do, and one that nobody would find gets its path.
