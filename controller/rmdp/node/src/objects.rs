@@ -372,12 +372,8 @@ impl Objects {
         self.bytes(&Key::Blob(digest)).await
     }
 
-    /// The bytes of a snapshot.
-    pub(crate) async fn snapshot(&self, key: &Key) -> Result<Option<Bytes>, Error> {
-        self.bytes(key).await
-    }
-
-    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+    /// The bytes at a key, as they lie there.
+    pub(crate) async fn bytes(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         self.is_open()?;
         let path = key.path();
         match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {

@@ -317,7 +317,7 @@ async fn way(
 /// What lies under a snapshot's name; in words, if it is not what the name says.
 async fn snapshot(objects: &Objects, generation: u64, at: Digest) -> Result<Result<Bytes, String>, Error> {
     let key = Key::Snapshot(generation, at);
-    Ok(match objects.snapshot(&key).await {
+    Ok(match objects.bytes(&key).await {
         Ok(None) => Err(format!("its snapshot {key} is not there")),
         Ok(Some(bytes)) => {
             let (found, bytes) = blocking(move || (blob::digest(&bytes), bytes)).await?;
