@@ -11,6 +11,7 @@ mod expect;
 mod help;
 mod intent;
 mod journal;
+mod kills;
 mod lab;
 mod other;
 mod pause;

@@ -37,7 +37,7 @@ pub(crate) fn is_line(text: &str) -> bool {
 
 /// An object with all its texts as lines; policies and configurations have lines of their own.
 pub(crate) fn object(key: &Key, object: Object, bytes: &[u8]) -> Object {
-    let has_lines = matches!(object, Object::Generation(_) | Object::Config(_));
+    let has_lines = matches!(object, Object::Generation(_) | Object::Parts(_) | Object::Config(_));
     // In JSON a control character is written with a backslash.
     let is_plain =
         !bytes.contains(&b'\\') && !std::str::from_utf8(bytes).is_ok_and(|text| text.contains(turns));
