@@ -6,6 +6,8 @@
 //! intent. What has not changed keeps its numbers; the same intent after its own numbers gives the same numbers again, so
 //! everybody who has an intent and its numbers arrives at the same bytes.
 //!
+//! Where nothing is kept, [`Numbers::of_installed`] takes them from what a switch holds.
+//!
 //! No number has a meaning beyond that, and any numbers give a right result: they decide only how much of it is new.
 //!
 //! | what | kept as |
@@ -17,6 +19,7 @@
 //! | cells of rate limits, segments | slots, by a digest of the names |
 
 mod codec;
+mod installed;
 
 use std::collections::BTreeMap;
 

@@ -10,7 +10,7 @@ use outplane_compiler::program::{Field, Program};
 use outplane_compiler::state::{Change, Desired, Installed};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::Intent;
-use outplane_intent::testing::{Cluster, EditKind, random_packets, universe};
+use outplane_intent::testing::{Cluster, EditKind, random_intent, random_packets, universe};
 use outplane_p4runtime::entry::Entry;
 use proptest::prelude::*;
 
@@ -175,6 +175,40 @@ fn a_pod_of_a_known_kind_is_its_addresses_and_its_node() {
     cluster.edit_of(EditKind::PodAdded);
     let next = after(cluster.intent(), &before.numbers);
     assert!(differing(desired(&next), desired(&before)) <= 8);
+}
+
+/// Without a log the switch says the numbers: the same intent gives what it holds, another one little else.
+#[test]
+fn a_switch_says_the_numbers_of_its_entries() {
+    let mut cluster = Cluster::new(20, 200, 60, 5);
+    let mut before = after(cluster.intent(), &Numbers::default());
+    for _ in 0..30 {
+        cluster.edit();
+        before = after(cluster.intent(), &before.numbers);
+    }
+    let Desired { entries, groups, meters } = desired(&before).clone();
+    let held = Installed { version: 2, entries, groups, meters, ..Installed::default() };
+    let numbers = Numbers::of_installed(Program::outplane(), IMPLIED_SWITCH, &held);
+    assert!(*desired(&after(cluster.intent(), &numbers)) == *desired(&before));
+    cluster.edit_of(EditKind::NewPort);
+    let next = after(cluster.intent(), &numbers);
+    assert!(differing(desired(&next), desired(&before)) <= 4);
+
+    for seed in 0..200 {
+        let intent = random_intent(seed);
+        let compiled = after(&intent, &Numbers::default());
+        for (switch, state) in &compiled.switches {
+            let Desired { entries, groups, meters } = state.desired.clone();
+            let held = Installed { version: 1, entries, groups, meters, ..Installed::default() };
+            let numbers = Numbers::of_installed(Program::outplane(), switch, &held);
+            let again = &after(&intent, &numbers).switches[switch].desired;
+            let anew = differing(again, &state.desired);
+            assert!(
+                anew * 20 <= state.desired.entries.len(),
+                "seed {seed}, {switch}: {anew} entries are new"
+            );
+        }
+    }
 }
 
 #[test]

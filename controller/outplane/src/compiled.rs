@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use outplane_compiler::capacity::{Overflow, ResourceUsage};
 use outplane_compiler::compile::{self, CompileError, Compiled, Note, Options, SwitchState};
+use outplane_compiler::numbers::Numbers;
 use outplane_compiler::program::Program;
+use outplane_compiler::state::Installed;
+use outplane_intent::model::Intent;
 use outplane_intent::reader::{Code, Diagnostic, Severity, Sources};
 use outplane_p4runtime::Schema;
 use serde::Serialize;
@@ -18,10 +22,34 @@ pub(crate) fn schema() -> &'static Schema {
     Program::outplane().schema()
 }
 
-/// Compiles what was read; errors say where in the files they come from.
+/// Compiles what was read, all numbers anew; errors say where in the files they come from.
 pub(crate) fn compile(input: &Input) -> Result<Compiled, Refused> {
+    compile_after(input, &Numbers::default())
+}
+
+/// Compiles what was read; what is as it was keeps its numbers.
+pub(crate) fn compile_after(input: &Input, before: &Numbers) -> Result<Compiled, Refused> {
     tracing::debug!(at = %input.at, "compiling");
-    compile::compile(&input.intent, &Options { at: input.at }).map_err(|error| refused(input, &error))
+    compile::compile_after(&input.intent, &Options { at: input.at }, before)
+        .map_err(|error| refused(input, &error))
+}
+
+/// What one switch should hold, compiled after what it holds: what did not change keeps its numbers. As it is where nothing
+/// is there, or where it does not fit with these numbers.
+pub(crate) fn for_switch(
+    (intent, at): (&Intent, Timestamp),
+    switch: &str,
+    installed: &Installed,
+    state: SwitchState,
+) -> SwitchState {
+    if installed.version == 0 || installed.entries.is_empty() {
+        return state;
+    }
+    let numbers = Numbers::of_installed(Program::outplane(), switch, installed);
+    let mut alone = intent.clone();
+    alone.switches.retain(|name, _| name == switch);
+    let compiled = compile::compile_after(&alone, &Options { at }, &numbers);
+    compiled.ok().and_then(|mut compiled| compiled.switches.remove(switch)).unwrap_or(state)
 }
 
 fn refused(input: &Input, error: &CompileError) -> Refused {

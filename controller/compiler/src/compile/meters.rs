@@ -77,6 +77,18 @@ impl Limiters {
     }
 }
 
+/// What stands in [`SlotNumbers`] for a rule's cell of this limit: of what the rule matches by itself, and (if the limit can
+/// be that) of answers.
+pub(crate) fn cell_digests(policy: &str, rule: &str, limit: RateLimit) -> Vec<u64> {
+    let of = |limit, packets| {
+        let limited = Limited { policy: policy.to_owned(), rule: rule.to_owned(), limit, packets };
+        slots::beginning(&hash(&limited))
+    };
+    let answered = limit.burst.checked_sub(limit.packets_per_second);
+    let answered = answered.map(|burst| of(RateLimit { burst, ..limit }, Packets::Answers));
+    [of(limit, Packets::Direct)].into_iter().chain(answered).collect()
+}
+
 fn hash(Limited { policy, rule, limit, packets }: &Limited) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for name in [policy, rule] {

@@ -39,8 +39,9 @@ use crate::state::{Desired, Origin};
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP};
+pub(crate) use meters::cell_digests;
 pub use notes::{Note, OpenedBy, Opening, Unread};
-pub(crate) use priority::PlaceNumbers;
+pub(crate) use priority::{Line, PlaceNumbers, line_place, rule_digest};
 pub(crate) use slots::SlotNumbers;
 
 /// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
@@ -74,7 +75,7 @@ pub struct Compiled {
 }
 
 /// What becomes of one switch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SwitchState {
     /// What it should hold.
     pub desired: Desired,

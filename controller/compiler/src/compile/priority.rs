@@ -42,7 +42,7 @@ pub(super) const LAST: i32 = 1;
 
 /// Rules that are asked one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Line {
+pub(crate) enum Line {
     FilterAdmin = 0,
     FilterBaseline = 1,
     AdminEgress = 2,
@@ -66,15 +66,28 @@ pub(super) struct Item<'i> {
 
 impl Item<'_> {
     fn digest(&self) -> u64 {
-        let mut hasher = Sha256::new();
-        for name in [self.policy, self.rule] {
-            hasher.update((name.len() as u64).to_be_bytes());
-            hasher.update(name.as_bytes());
-        }
-        hasher.update([u8::from(self.answers)]);
-        let digest: [u8; 32] = hasher.finalize().into();
-        digest.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
+        rule_digest(self.policy, self.rule, self.answers)
     }
+}
+
+/// What stands for a rule in [`PlaceNumbers`].
+pub(crate) fn rule_digest(policy: &str, rule: &str, answers: bool) -> u64 {
+    let mut hasher = Sha256::new();
+    for name in [policy, rule] {
+        hasher.update((name.len() as u64).to_be_bytes());
+        hasher.update(name.as_bytes());
+    }
+    hasher.update([u8::from(answers)]);
+    let digest: [u8; 32] = hasher.finalize().into();
+    digest.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
+}
+
+/// The level and place of a rule's priority; none for what has no place.
+pub(crate) fn line_place(priority: i32) -> Option<(u16, u32)> {
+    let below = u32::try_from(priority).ok()?.checked_sub(LOWEST - 1)?;
+    let (level, place) = (below / LEVEL, LEVEL - 1 - below % LEVEL);
+    let level = u16::try_from(level).ok().and_then(|level| HIGHEST_POLICY_PRIORITY.checked_sub(level))?;
+    (place < PLACES).then_some((level, place))
 }
 
 /// Hands out places.
@@ -224,6 +237,17 @@ mod tests {
         let error =
             Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err().to_string();
         assert!(error.contains("big") && error.contains("1000"), "{error}");
+    }
+
+    #[test]
+    fn priorities_say_their_places() {
+        let (priorities, numbers) =
+            assign(&[named(0, 0..3), named(7, 0..200), named(1000, 0..3)].concat(), &PlaceNumbers::new());
+        let told: Vec<(u16, u32)> = priorities.iter().filter_map(|priority| line_place(*priority)).collect();
+        let known =
+            numbers.iter().flat_map(|((_, level), places)| places.iter().map(|(_, place)| (*level, *place)));
+        assert_eq!(told, known.collect::<Vec<_>>());
+        assert_eq!((line_place(LAST), line_place(ISOLATION)), (None, None));
     }
 
     #[test]

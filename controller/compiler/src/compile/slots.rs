@@ -41,7 +41,8 @@ pub(super) fn numbers(digests: &[[u8; 32]], slots: &[u32]) -> SlotNumbers {
     digests.iter().map(beginning).zip(slots.iter().copied()).collect()
 }
 
-fn beginning(digest: &[u8; 32]) -> u64 {
+/// What stands for a digest in [`SlotNumbers`].
+pub(super) fn beginning(digest: &[u8; 32]) -> u64 {
     number(&digest[..8])
 }
 

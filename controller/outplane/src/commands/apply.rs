@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
+use jiff::Timestamp;
 use outplane_compiler::compile::{Compiled, SwitchState};
 use outplane_compiler::rules::RuleChanges;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Counted, Options, Progress, Push, Pushed, Report as Converged, Rules,
     Target, WriteOptions,
 };
+use outplane_intent::model::Intent;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -177,9 +179,10 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     }
     if let Some(path) = arguments.node_file()? {
         let chosen = arguments.targets.names(&input.intent)?;
-        let compiled = compiled::compile(&input)?;
-        expectations::require(&input, &compiled, arguments.ignoring)?;
         let node = Node::open(&path)?;
+        let before = runtime::block_on(log::numbers(&node))??;
+        let compiled = compiled::compile_after(&input, &log::decoded(before.as_deref()))?;
+        expectations::require(&input, &compiled, arguments.ignoring)?;
         if arguments.dry_run {
             return compare::run(&input, &compiled, &chosen, &node, &guard, arguments.show(), format);
         }
@@ -194,8 +197,8 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         }
         let timeout = arguments.targets.timeout().unwrap_or(PATIENCE);
         let waiting = Waiting { no_wait: arguments.no_wait, timeout };
-        let anyway = arguments.anyway;
-        return log::run(&input, &compiled, (&node, &arguments.author), &guard, (waiting, anyway), format);
+        let (compiled, how) = ((&compiled, before.as_deref()), (waiting, arguments.anyway));
+        return log::run(&input, compiled, (&node, &arguments.author), &guard, how, format);
     }
     let targets = arguments.targets.resolve(&input.intent)?;
     let compiled = compiled::compile(&input)?;
@@ -203,7 +206,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let mut options = arguments.targets.options();
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
-        let plans = plan::dry_run(targets, &options, compiled, push, &guard, show, format)?;
+        let plans = plan::dry_run(&input, targets, &options, compiled, push, &guard, show, format)?;
         return Ok(plans.exit_of_apply(show));
     }
     if arguments.force_pipeline {
@@ -219,7 +222,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     options.election_id = arguments.election_id.unwrap_or_else(latest_election_id);
     options.take_over = arguments.take_over;
     warn_of_expiry(&input);
-    let applied = runtime::block_on(apply(arguments, &guard, targets, options, compiled, format))??;
+    let applied = runtime::block_on(apply(arguments, &input, &guard, targets, options, compiled, format))??;
     output::print(format, &applied)?;
     Ok(applied.exit())
 }
@@ -291,6 +294,7 @@ pub(super) fn latest_election_id() -> u128 {
 
 async fn apply(
     arguments: &Arguments,
+    input: &Input,
     guard: &Guard,
     targets: Vec<Target>,
     options: Options,
@@ -310,9 +314,12 @@ async fn apply(
     let lines = Arc::new(Lines::new(format));
     let guard = Arc::new(guard.clone());
     let push = if arguments.force_pipeline { Push::Always } else { Push::IfDifferent };
+    let intent = Arc::new(input.intent.clone());
     let one = |target: Target| {
         let state = compiled.switches.remove(&target.name);
         let job = Job {
+            intent: Arc::clone(&intent),
+            at: input.at,
             line: lines.line(&target.name),
             target,
             options: options.clone(),
@@ -338,6 +345,8 @@ async fn apply(
 
 /// What is to be done with a switch.
 struct Job {
+    intent: Arc<Intent>,
+    at: Timestamp,
     line: Line,
     target: Target,
     options: Options,
@@ -362,6 +371,7 @@ impl Job {
         let (keep_a_policy, keep) = (!self.allow_empty, self.guard.keep());
         let (push, verify, rules) = (self.push, self.verify, Rules::Carry);
         let options = ConvergeOptions { push, verify, keep_a_policy, keep, rules, write };
+        let state = self.after_what_it_holds(&connection, state).await?;
         let digest = compiled::digest(&state);
         match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),
@@ -372,6 +382,24 @@ impl Job {
             }
             Err(trouble) => Err(trouble),
         }
+    }
+}
+
+impl Job {
+    /// What the switch should hold, so that little of what it holds has to change.
+    async fn after_what_it_holds(
+        &self,
+        connection: &Connection,
+        state: SwitchState,
+    ) -> Result<SwitchState, Trouble> {
+        let is_emptied = matches!(self.push, Push::Always);
+        if is_emptied || connection.cookie().await? != Some(connection.pipeline().cookie) {
+            return Ok(state);
+        }
+        let installed = connection.read_installed(&state.desired, false).await?.installed;
+        let (intent, at, switch) = (Arc::clone(&self.intent), self.at, self.target.name.clone());
+        let compiling = move || compiled::for_switch((&intent, at), &switch, &installed, state);
+        tokio::task::spawn_blocking(compiling).await.map_err(|error| Trouble::of(&error.to_string()))
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use outplane_compiler::compile::Compiled;
+use jiff::Timestamp;
+use outplane_compiler::compile::{Compiled, SwitchState};
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::program::Program;
 use outplane_compiler::rules::{self, RuleChanges};
-use outplane_compiler::state::{Desired, Installed, Plan};
+use outplane_compiler::state::{Installed, Plan};
 use outplane_driver_p4runtime::{Options, Read, Target};
+use outplane_intent::model::Intent;
 use serde::Serialize;
 
 use super::apply::empty::{Allowed, Guard};
@@ -17,6 +20,7 @@ use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
 use crate::exit::Exit;
 use crate::expectations::{self, Ignoring};
+use crate::input::Input;
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled, wrapped};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
@@ -127,12 +131,14 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     expectations::require(&input, &compiled, arguments.ignoring)?;
     let (options, guard) = (arguments.targets.options(), Guard::new(&input, Allowed::default()));
     let push = arguments.force_pipeline;
-    let plans = dry_run(targets, &options, compiled, push, &guard, arguments.show, format)?;
+    let plans = dry_run(&input, targets, &options, compiled, push, &guard, arguments.show, format)?;
     Ok(plans.exit(arguments.show))
 }
 
 /// What `plan` and `apply --dry-run` do once they know what is desired.
+#[expect(clippy::too_many_arguments, reason = "what both commands have read from their command lines")]
 pub(crate) fn dry_run(
+    input: &Input,
     targets: Vec<Target>,
     options: &Options,
     mut compiled: Compiled,
@@ -141,11 +147,11 @@ pub(crate) fn dry_run(
     show: Show,
     format: Format,
 ) -> anyhow::Result<Plans> {
+    let intent = Arc::new(input.intent.clone());
     let one = |target: Target| {
-        let state = compiled.switches.remove(&target.name);
-        let digest = state.as_ref().map(compiled::digest).unwrap_or_default();
-        let desired = state.map(|state| state.desired).unwrap_or_default();
-        let asked = Asked { desired, digest, force_pipeline, guard: guard.clone(), entries: show.entries };
+        let state = compiled.switches.remove(&target.name).unwrap_or_default();
+        let (intent, guard) = (Arc::clone(&intent), guard.clone());
+        let asked = Asked { intent, at: input.at, state, force_pipeline, guard, entries: show.entries };
         of_switch(target, options.clone(), asked)
     };
     let switches = runtime::block_on(switches::each(targets, one))?;
@@ -157,19 +163,26 @@ pub(crate) fn dry_run(
 
 /// What is asked about a switch.
 struct Asked {
-    desired: Desired,
-    digest: String,
+    intent: Arc<Intent>,
+    at: Timestamp,
+    /// What it should hold where it is empty.
+    state: SwitchState,
     force_pipeline: bool,
     guard: Guard,
     entries: bool,
 }
 
 async fn of_switch(target: Target, options: Options, asked: Asked) -> Result<SwitchPlan, Trouble> {
-    let Asked { desired, digest, force_pipeline, guard, entries } = asked;
+    let Asked { intent, at, state, force_pipeline, guard, entries } = asked;
     let name = target.name.clone();
     let connection = switches::connect(target, options).await?;
     let push = force_pipeline || connection.cookie().await? != Some(connection.pipeline().cookie);
-    let read = if push { Read::default() } else { connection.read_installed(&desired, false).await? };
+    let read = if push { Read::default() } else { connection.read_installed(&state.desired, false).await? };
+    let (switch, installed) = (name.clone(), read.installed.clone());
+    let compiling = move || compiled::for_switch((&intent, at), &switch, &installed, state);
+    let state =
+        tokio::task::spawn_blocking(compiling).await.map_err(|error| Trouble::of(&error.to_string()))?;
+    let (digest, desired) = (compiled::digest(&state), state.desired);
     let pushed = if force_pipeline { guard.of_push(&name, &desired) } else { None };
     let refused = pushed.or_else(|| guard.of_switch(&read.installed, &desired));
     let plan = plan::plan(&connection.pipeline().program, &read.installed, &desired)?;

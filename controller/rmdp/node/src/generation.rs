@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use outplane_compiler::compile::{self, Options, SwitchState, compile};
+use outplane_compiler::compile::{self, Options, SwitchState, compile_after};
+use outplane_compiler::numbers::{Numbers, NumbersError};
 use outplane_intent::model::{self, Intent};
 use outplane_intent::reader::{self, Diagnostics, Loaded};
 use outplane_rmdp_core::object::{DesiredState, Generation, text};
@@ -49,6 +50,17 @@ pub enum GenerationError {
         generation: u64,
         /// Where.
         what: String,
+    },
+    /// What the compiler has numbered cannot be read.
+    #[error(
+        "generation {generation} cannot be compiled, its numbers are none ({source}): is another version of outplane at work? \
+         apply it again with this one"
+    )]
+    Numbers {
+        /// Which.
+        generation: u64,
+        /// What is wrong.
+        source: NumbersError,
     },
     /// A name of a switch that no task can carry.
     #[error("generation {generation}: switch `{switch}`: {source}")]
@@ -93,11 +105,19 @@ pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), Genera
         let nothing = compile::Compiled::default();
         return Ok((nothing, Intent::default()));
     }
-    let loaded = parsed(record)?;
-    let states = compile(&loaded.intent, &Options { at: as_of(record) }).map_err(|error| {
-        GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
-    })?;
+    let (loaded, numbers) = (parsed(record)?, numbers(record)?);
+    let states =
+        compile_after(&loaded.intent, &Options { at: as_of(record) }, &numbers).map_err(|error| {
+            GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
+        })?;
     Ok((states, loaded.intent))
+}
+
+/// What the compiler had numbered when a generation was appended, or (of one that is yet to be bound) in the one before.
+pub fn numbers(record: &Generation) -> Result<Numbers, GenerationError> {
+    let Some(bytes) = &record.numbers else { return Ok(Numbers::default()) };
+    Numbers::decode(bytes)
+        .map_err(|source| GenerationError::Numbers { generation: record.generation, source })
 }
 
 /// Whether a generation only takes its number: a recovery has left it, and nobody has to hold anything by it.
@@ -120,10 +140,15 @@ pub fn desired(states: &compile::Compiled) -> BTreeMap<String, DesiredState> {
     states.switches.iter().map(|(switch, of)| (switch.clone(), state(of))).collect()
 }
 
-/// A generation that says what it compiles to: for whoever appends it. Not for asynchronous code either.
-pub fn bound(record: Generation) -> Result<Generation, GenerationError> {
+/// A generation that says what it compiles to, for whoever appends it: it has the numbers of the one before, and gets its
+/// own. Not for asynchronous code either.
+pub fn bound(mut record: Generation) -> Result<Generation, GenerationError> {
+    if let Err(error) = numbers(&record) {
+        tracing::warn!(%error, "everything is numbered anew");
+        record.numbers = None;
+    }
     let (states, _) = states(&record)?;
-    Ok(Generation { desired: desired(&states), ..record })
+    Ok(Generation { desired: desired(&states), numbers: Some(states.numbers.encode().into()), ..record })
 }
 
 /// Compiles a generation to tasks and blobs, and compares them with what it says of itself. Not for asynchronous code

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outplane_compiler::compile::segment_ids;
-use outplane_compiler::numbers::Numbers;
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 use tokio::sync::OnceCell;
 
 use crate::chain::Chain;
-use crate::generation::parsed;
+use crate::generation::{self, parsed};
 use crate::objects::Objects;
 
 /// Most generations that are kept.
@@ -119,10 +118,11 @@ impl Intents {
         if record.says_nothing() {
             return Err(format!("generation {generation} describes nothing: the store was recovered; apply"));
         }
+        let numbers = generation::numbers(&record).map_err(|error| error.to_string())?;
         let parsed = tokio::task::spawn_blocking(move || parsed(&record));
         match parsed.await {
             Ok(Ok(loaded)) => {
-                let ids = segment_ids(&loaded.intent, &Numbers::default());
+                let ids = segment_ids(&loaded.intent, &numbers);
                 let segments = ids.into_iter().map(|(name, id)| (id, name)).collect();
                 Ok(Described { switches: Arc::new(loaded.intent.switches), segments: Arc::new(segments) })
             }

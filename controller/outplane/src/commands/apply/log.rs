@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use outplane_compiler::compile::Compiled;
+use outplane_compiler::numbers::Numbers;
 use outplane_intent::changes::{self, Change};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, PolicyFile};
@@ -13,7 +15,7 @@ use outplane_rmdp_core::task::{BadEvent, Event, NetworkId, TransactionId};
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::desired;
 use outplane_rmdp_node::hinter::Hinter;
-use outplane_rmdp_node::log::append;
+use outplane_rmdp_node::log::{Logged, append};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
@@ -53,10 +55,26 @@ struct Applied {
     left_alone: Vec<String>,
 }
 
-/// Appends and waits.
+/// What the newest generation has numbered, for the next one to be compiled after it.
+pub(crate) async fn numbers(node: &Node) -> anyhow::Result<Option<Arc<[u8]>>> {
+    Ok(Logged::newest_numbers(&node.objects, node.network().await?).await?)
+}
+
+/// Numbers as they are kept; those that cannot be read are none.
+pub(crate) fn decoded(numbers: Option<&[u8]>) -> Numbers {
+    let numbers = numbers.map_or_else(|| Ok(Numbers::default()), Numbers::decode);
+    numbers.unwrap_or_else(|error| {
+        tracing::warn!(
+            "what the newest generation has numbered cannot be read ({error}): everything is numbered anew"
+        );
+        Numbers::default()
+    })
+}
+
+/// Appends and waits. With what was compiled, the numbers that it was compiled after.
 pub(crate) fn run(
     input: &Input,
-    compiled: &Compiled,
+    (compiled, numbers): (&Compiled, Option<&[u8]>),
     (node, author): (&Node, &Author),
     guard: &Guard,
     (waiting, anyway): (Waiting, bool),
@@ -86,7 +104,8 @@ pub(crate) fn run(
                 tracing::info!("generation {generation} says the same, and has failed: it is appended anew");
             }
         }
-        let (applied, exit) = apply(input, compiled, (node, &config), record, waiting, format).await?;
+        let what = (compiled, numbers);
+        let (applied, exit) = apply(input, what, (node, &config), record, waiting, format).await?;
         Ok(Done::Applied(Box::new(applied), exit))
     };
     match runtime::block_on(work)?? {
@@ -118,7 +137,7 @@ fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<
         generation: u64::MAX,
         files: input.sources.files().iter().map(file).collect(),
         sources: BTreeMap::new(),
-        numbers: None,
+        numbers: Some(compiled.numbers.encode().into()),
         desired: desired(compiled),
         as_of_ms: input.at.as_millisecond(),
         author,
@@ -135,7 +154,7 @@ fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<
 
 async fn apply(
     input: &Input,
-    compiled: &Compiled,
+    (compiled, numbers): (&Compiled, Option<&[u8]>),
     (node, config): (&Node, &SharedConfig),
     record: Generation,
     waiting: Waiting,
@@ -157,7 +176,7 @@ async fn apply(
             None => Ok(None),
         }
     };
-    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, blobs));
+    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, blobs));
     let generation = appended.context("the intent log")?;
     let start = Instant::now();
     let told = match hinter {

@@ -53,7 +53,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let (record, newest) = runtime::block_on(read(&node.objects, number))??;
     // As of now: rules that have expired since do not come back.
     let input = Input::of(parsed(&record)?, Timestamp::now());
-    let compiled = compiled::compile(&input)?;
+    // What the switches have is of the newest generation's numbers.
+    let before = newest.numbers.as_deref();
+    let compiled = compiled::compile_after(&input, &log::decoded(before))?;
     expectations::require(&input, &compiled, arguments.ignoring)?;
     let guard = Guard::new(&input, Allowed { allow_empty: arguments.allow_empty, allow_shrink: true });
     let after = (without_expired(input.intent.clone(), input.at), input.expectations.clone());
@@ -86,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     }
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
     // That something differs was looked at.
-    log::run(&input, &compiled, (&node, &arguments.author), &guard, (waiting, false), format)
+    log::run(&input, (&compiled, before), (&node, &arguments.author), &guard, (waiting, false), format)
 }
 
 /// The generation, and the newest.

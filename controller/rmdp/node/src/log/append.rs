@@ -233,20 +233,26 @@ fn stored_part(
 }
 
 /// Appends what was applied, and stores as many desired states ([`blob::named`](crate::blob::named)) as there is time for
-/// meanwhile; its number. `generation` says what its files compile to alone; where live sources say something as well, or
-/// others have numbered, it is compiled once more.
+/// meanwhile; its number. `generation` says what its files compile to alone after the numbers `before`; where live sources
+/// say something as well, or others have numbered meanwhile, it is compiled once more.
 ///
 /// # Errors
 /// Those of [`append_own`].
-pub async fn append(objects: &Objects, generation: &Generation, blobs: Blobs) -> Result<u64, Error> {
+pub async fn append(
+    objects: &Objects,
+    generation: &Generation,
+    before: Option<&[u8]>,
+    blobs: Blobs,
+) -> Result<u64, Error> {
     let own = Own::Apply(generation.files.clone());
     let bind = |next: Generation| {
         let said = Generation { as_of_ms: generation.as_of_ms, author: generation.author.clone(), ..next };
-        let alone = (&said.sources, &said.numbers) == (&generation.sources, &generation.numbers);
-        let alone = alone.then(|| (generation.desired.clone(), blobs.clone()));
+        let alone = said.sources == generation.sources && said.numbers.as_deref() == before;
+        let compiled = (generation.desired.clone(), generation.numbers.clone());
+        let alone = alone.then(|| (compiled, blobs.clone()));
         async {
-            if let Some((desired, blobs)) = alone {
-                return Ok((Generation { desired, ..said }, blobs));
+            if let Some(((desired, numbers), blobs)) = alone {
+                return Ok((Generation { desired, numbers, ..said }, blobs));
             }
             let number = said.generation;
             let unstored = |reason: String| Error::Unstored { generation: number, reason };

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::content::{self, Content, Contents};
 use super::{delta, pack};
 use crate::blob;
+use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
 
@@ -60,6 +61,26 @@ impl Logged {
             _ => return None,
         };
         Some(Self { objects: objects.clone(), of })
+    }
+
+    /// The numbers of the newest generation of a network, if it has some: what the next one is compiled after.
+    ///
+    /// # Errors
+    /// The store's. Numbers that cannot be read are none, with a warning.
+    pub async fn newest_numbers(objects: &Objects, network: NetworkId) -> Result<Option<Arc<[u8]>>, Error> {
+        let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(None) };
+        let found = match Self::read(objects, newest).await {
+            Ok(Some(mut logged)) if logged.network() == network => logged.numbers().await,
+            Ok(_) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(Error::Object(error)) => {
+                tracing::warn!(%error, "everything is numbered anew");
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     /// Whose intent it is.

@@ -283,7 +283,7 @@ async fn the_end_of_numbers_is_named() {
         put(&lab, &Key::Generation(number), GARBAGE).await;
     }
     let record = record(0, policy(lab.switches.keys(), 1));
-    let error = append(&lab.objects, &record, BTreeMap::new()).await.unwrap_err().to_string();
+    let error = append(&lab.objects, &record, None, BTreeMap::new()).await.unwrap_err().to_string();
     assert!(error.contains(&Key::Generation(chain::HIGHEST).path()), "{error}");
 }
 

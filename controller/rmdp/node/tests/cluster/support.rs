@@ -292,14 +292,14 @@ impl Lab {
     pub(crate) async fn append(&self, files: Vec<PolicyFile>) -> u64 {
         let record = record(0, files);
         let blobs = compiled(&record).unwrap().blobs;
-        append(&self.objects, &record, blobs).await.unwrap()
+        append(&self.objects, &record, None, blobs).await.unwrap()
     }
 
     /// Appends a generation of a network, `rules` of them, and waits until all switches hold it.
     pub(crate) async fn apply_in(&self, network: NetworkId, rules: usize) -> u64 {
         let record = Generation { network, ..record(0, policy(self.switches.keys(), rules)) };
         let blobs = compiled(&record).unwrap().blobs;
-        let generation = append(&self.objects, &record, blobs).await.unwrap();
+        let generation = append(&self.objects, &record, None, blobs).await.unwrap();
         for switch in self.switches.keys() {
             let id = Event::generation(network, generation, switch).id().unwrap();
             match self.object(&Key::Decision(id), Duration::from_millis(20)).await {
