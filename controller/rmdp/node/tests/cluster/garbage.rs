@@ -13,7 +13,6 @@ use outplane_rmdp_core::task::NetworkId;
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::chain::{Chain, Follower};
 use outplane_rmdp_node::daemon::newest_readable;
-use outplane_rmdp_node::generation::compiled;
 use outplane_rmdp_node::intents::Intents;
 use outplane_rmdp_node::log::append;
 use outplane_rmdp_node::recovery;
@@ -104,7 +103,7 @@ async fn garbage_under_a_blobs_name_counts_as_nothing() {
     let lab = Lab::new(&["leaf1"], 1, 2).await;
     let _nodes = lab.start_all().await;
     for (rules, garbage) in [(3, Bytes::new()), (4, GARBAGE), (5, Bytes::from(vec![7; 40_000]))] {
-        let wanted = compiled(&record(0, policy(lab.switches.keys(), rules))).unwrap().blobs;
+        let wanted = lab.wanted(rules).await.blobs;
         for digest in wanted.keys() {
             put(&lab, &Key::Blob(*digest), garbage.clone()).await;
         }

@@ -19,7 +19,7 @@ use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::{Compiled, bound, compiled};
-use outplane_rmdp_node::log::append;
+use outplane_rmdp_node::log::{Logged, append};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
@@ -288,6 +288,13 @@ impl Lab {
         self.append(policy(self.switches.keys(), rules)).await
     }
 
+    /// What `policy` would want as the next generation.
+    pub(crate) async fn wanted(&self, rules: usize) -> Compiled {
+        let numbers = Logged::newest_numbers(&self.objects, NETWORK).await.unwrap();
+        let files = policy(self.switches.keys(), rules);
+        compiled(&bound(Generation { numbers, ..record(0, files) }).unwrap()).unwrap()
+    }
+
     /// Appends a generation as `outplane apply` does.
     pub(crate) async fn append(&self, files: Vec<PolicyFile>) -> u64 {
         let record = record(0, files);
@@ -361,7 +368,8 @@ impl Lab {
         self.difference(compiled).await.is_none()
     }
 
-    async fn compiled(&self, generation: u64) -> Compiled {
+    /// What a generation of the log wants.
+    pub(crate) async fn compiled(&self, generation: u64) -> Compiled {
         let Some(Object::Generation(record)) = self.objects.get(&Key::Generation(generation)).await.unwrap()
         else {
             panic!("generation {generation} is there")
