@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod bench;
 pub mod demo;
+pub mod server;
 pub mod swap;
 
 use std::path::PathBuf;

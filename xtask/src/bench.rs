@@ -7,7 +7,8 @@ use anyhow::Result;
 use crate::{cargo, setup};
 
 /// Benches that measure one crate from within: name, package, example.
-const EXAMPLES: [(&str, &str, &str); 5] = [
+const EXAMPLES: [(&str, &str, &str); 6] = [
+    ("edits", "outplane-compiler", "edits"),
     ("xdp", "outplane-xdp", "bench"),
     ("store", "outplane-embedded-store", "load"),
     ("converge", "outplane-driver-p4runtime", "converge_speed"),
@@ -17,7 +18,7 @@ const EXAMPLES: [(&str, &str, &str); 5] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, xdp, store, converge, latency, sustained, etcd.
+    /// Only benches whose name contains this: write, apply, change, edits, xdp, store, converge, latency, sustained, etcd.
     #[arg(default_value = "")]
     filter: String,
     /// etcd: kills of each kind

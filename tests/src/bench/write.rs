@@ -1,68 +1,28 @@
 //! Large states: writing them, and finding that there is nothing to change.
 
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use outplane_compiler::compile::{Options as CompileOptions, compile};
 use outplane_compiler::plan::plan;
 use outplane_compiler::state::{Desired, Installed, Plan};
 use outplane_driver_p4runtime::{Connection, Options, Pipeline, Push, Target, WriteOptions};
 use outplane_intent::testing::{large_filter, to_yaml, universe};
-use outplane_testbed::{Process, SwitchKind};
+use outplane_testbed::SwitchKind;
 
 use super::median;
 use crate::bare::BareClient;
 use crate::program;
+use crate::server::Server;
 
 /// Rounds of each comparison; the median counts.
 const ROUNDS: usize = 15;
 const ENTRIES: usize = 10_000;
 const CHUNK: usize = 1000;
 const IN_FLIGHT: usize = 4;
-
-/// A switch without ports, on loopback.
-struct Server {
-    address: String,
-    _process: Process,
-}
-
-impl Server {
-    fn start(kind: SwitchKind) -> Result<Self> {
-        match kind {
-            SwitchKind::Softswitch => {
-                let mut command = Command::new(program("outplane"));
-                command.args(["softswitch", "--no-ports", "--listen", "127.0.0.1:0"]).stdin(Stdio::null());
-                let mut process = Process::start("softswitch", &mut command)?;
-                let line = process.wait_for("listening on ", Duration::from_secs(10))?;
-                let address = line.split_whitespace().last().context("no address")?.to_owned();
-                Ok(Self { address, _process: process })
-            }
-            SwitchKind::Bmv2 => {
-                let address = outplane_loopback::address().to_string();
-                let mut command = Command::new("simple_switch_grpc");
-                command
-                    .args(["--no-p4", "--device-id", "1", "--", "--grpc-server-addr", &address])
-                    .stdin(Stdio::null())
-                    .stderr(Stdio::null());
-                let mut process = Process::start("bmv2", &mut command)?;
-                // BMv2 keeps what it prints to itself while nobody watches on a terminal.
-                let patience = Instant::now() + Duration::from_secs(10);
-                while TcpStream::connect(&address).is_err() {
-                    ensure!(
-                        !process.ended()? && Instant::now() < patience,
-                        "bmv2 did not start at {address}"
-                    );
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Ok(Self { address, _process: process })
-            }
-        }
-    }
-}
 
 /// A state of at least so many entries.
 fn large_state(entries: usize) -> Result<Desired> {

@@ -10,7 +10,9 @@
 //! 3. **operations**: the firewall's switch and hosts, driven by controllers. A packet is traced through what the switch
 //!    holds, a change is explained rule by rule and rolled back, a denied packet is named as it happens, the store is lost and
 //!    restored from a backup.
+//! 4. **cluster**: 10,000 pods and 3,000 NetworkPolicies in one switch, and what a pod and a policy more cost.
 
+mod cluster;
 mod controllers;
 mod firewall;
 mod operations;
@@ -47,6 +49,8 @@ enum Part {
     Controllers,
     /// What those ask who run it: traced, explained, rolled back, named, restored.
     Operations,
+    /// What a change of a large cluster costs.
+    Cluster,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -149,6 +153,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Part::Operations) {
         operations::run(kind, &interrupt).map_err(|error| interrupt.of(error))?;
         println!("\nEvery answer was what the packets did.");
+    }
+    if wanted(Part::Cluster) {
+        cluster::run(&interrupt).map_err(|error| interrupt.of(error))?;
+        println!("\nWhat did not change was not written.");
     }
     println!("\n{:.1} s, nothing left behind.", start.elapsed().as_secs_f64());
     Ok(())
