@@ -47,7 +47,7 @@ pub struct Origin {
     pub policy: String,
     /// The rule, see docs/policy-semantics.md, or what the entry is for.
     pub rule: String,
-    /// Place of the rule among its policy's; see [`Origin::rank`].
+    /// Place of the rule among those of its policy that share a priority; see [`Origin::rank`].
     pub order: u32,
 }
 

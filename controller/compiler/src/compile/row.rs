@@ -140,16 +140,21 @@ pub(super) fn whole(table: Table, field: Field, value: u128) -> (Field, Match) {
 }
 
 impl Rows {
-    /// The number of a rule's origin. Who asks first is named first where priorities are equal.
+    /// The number of a rule's origin, whose priorities say its place.
     pub(super) fn origin(&mut self, policy: &str, rule: &str) -> usize {
+        self.origin_at(policy, rule, 0)
+    }
+
+    /// The number of a rule's origin that shares its priority with others. Who asks first is named first.
+    pub(super) fn origin_at(&mut self, policy: &str, rule: &str, place: usize) -> usize {
         if let Some(known) = self.rules.get(policy).and_then(|rules| rules.get(rule)) {
             return *known;
         }
-        let rules = self.rules.entry(policy.to_owned()).or_default();
-        let order = if policy == Origin::COMMON { 0 } else { u32::try_from(rules.len()).unwrap_or(u32::MAX) };
+        let order = u32::try_from(place).unwrap_or(u32::MAX);
         self.origins.push(Origin { policy: policy.to_owned(), rule: rule.to_owned(), order });
-        rules.insert(rule.to_owned(), self.origins.len() - 1);
-        self.origins.len() - 1
+        let number = self.origins.len() - 1;
+        self.rules.entry(policy.to_owned()).or_default().insert(rule.to_owned(), number);
+        number
     }
 
     /// The origin of a number.

@@ -123,7 +123,8 @@ fn a_policy_goes_in_stays_and_changes() {
     assert_eq!(switch.terminate(), Some(0));
 }
 
-/// One rule more, before others: what they have counted stays, whatever entries they have now.
+/// One rule more, before others, and a rule that goes behind all: what they have counted stays, whatever entries they have
+/// now.
 #[test]
 fn counters_go_on_where_rules_are_written_anew() {
     let switch = SoftSwitch::start();
@@ -141,11 +142,20 @@ fn counters_go_on_where_rules_are_written_anew() {
     let first = "  rules:\n  - {name: first, action: deny, to: [{host: web}], ports: [{port: 8080}]}\n  - name: web\n";
     let more = policy.replace("  rules:\n  - name: web\n", first);
     assert_ne!(more, policy);
-    let more = file(folder.path(), "policy.yaml", &more);
-    let run = outplane(["apply", &network, &more, "--address", &switch.address]).ends(0);
+    let apply = |policy: &str| {
+        let policy = file(folder.path(), "policy.yaml", policy);
+        outplane(["apply", &network, &policy, "--address", &switch.address]).ends(0)
+    };
+    // Nobody else has another place or class for it.
+    let run = apply(&more);
     assert!(run.out.contains("\n  + FilterPolicy/servers, rule first\n"), "{}", run.out);
-    assert!(run.out.contains("what they did, with other entries"), "{}", run.out);
-    assert!(!run.out.contains("~ FilterPolicy"), "{}", run.out);
+    assert!(!run.out.contains("with other entries") && !run.out.contains("~ FilterPolicy"), "{}", run.out);
+    let start = more.find("  - name: web\n").expect("it is there");
+    let length = more[start + 1..].find("\n  - ").expect("a rule follows") + 2;
+    let (before, web, after) = (&more[..start], &more[start..start + length], &more[start + length..]);
+    let end = after.find("\n---").expect("another object follows") + 1;
+    let run = apply(&format!("{before}{}{web}{}", &after[..end], &after[end..]));
+    assert!(run.out.contains("with other entries") || run.out.contains("order"), "{}", run.out);
 
     let show = ["show", "counters", "--address", &switch.address, "-o", "json"];
     let counters = outplane(show).ends(0).json();

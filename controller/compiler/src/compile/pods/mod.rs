@@ -314,7 +314,7 @@ impl Compiler<'_> {
                 let peers = resolver.network_peers(&name.namespace, &rule.peers);
                 let ports = port_terms(&rule.ports, resolver);
                 findings.matches_nothing(&policy_name, &rule_name, peers.is_empty(), &ports);
-                let origin = self.rows.origin(&policy_name, &rule_name);
+                let origin = self.rows.origin_at(&policy_name, &rule_name, place);
                 self.rule(&Rule {
                     direction,
                     stage: Stage::Main,

@@ -74,6 +74,7 @@ fn of_cargo(words: &[&str]) -> Option<String> {
     let package =
         words.iter().position(|word| ["-p", "--package"].contains(word)).and_then(|at| words.get(at + 1));
     let folders = [
+        "controller/compiler",
         "controller/rmdp/node",
         "controller/rmdp/store",
         "controller/rmdp/embedded-store",
