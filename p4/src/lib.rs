@@ -3,7 +3,11 @@
 //! soft switch forwards by the model of this program.
 //!
 //! `cargo xtask p4` rebuilds [`P4INFO`] and [`BMV2_JSON`] with p4c. README.md beside this crate explains
-//! each table with an example entry.
+//! each table with an example entry; [`Table`], [`Field`] and [`ActionKind`] are what all of them speak of.
+
+mod program;
+
+pub use program::{ActionKind, DropCounter, Dropped, Field, MatchKind, NO_ACTION, RATE_LIMITER, Table};
 
 /// The program's P4Info, protobuf text format (`p4.config.v1.P4Info`).
 pub const P4INFO: &str = include_str!("../outplane.p4info.txt");
@@ -16,25 +20,6 @@ pub const SOURCE: &str = include_str!("../outplane.p4");
 
 /// The port number that the program takes for the controller: packet-in leaves and packet-out enters there.
 pub const CPU_PORT: u16 = 510;
-
-/// Why the program drops a frame: the cells of its counter `drops`, each with its name.
-pub const DROPS: [&str; 15] = [
-    "too_short",
-    "too_many_tags",
-    "ipv4_header",
-    "ipv6_header",
-    "ip_length",
-    "ipv6_extensions",
-    "parser",
-    "no_policy",
-    "tiny_fragment",
-    "spoofed",
-    "denied",
-    "denied_logged",
-    "rate_limited",
-    "blocked",
-    "no_way_out",
-];
 
 /// Reason of a packet-in: a rule with `log` denied the packet.
 pub const REASON_DENY_LOG: u8 = 1;

@@ -3,17 +3,17 @@
 //! The compiler and the lookup speak of [`Table::FilterAdmin`] and [`Field::SrcClass`]; here they become numbers, once,
 //! and a P4Info that lacks one of them or has it in another shape is refused.
 
-mod names;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use outplane_p4::RATE_LIMITER;
 use outplane_p4runtime::entry::{Action, DefaultEntry, FieldMatch, Key, Match};
-use outplane_p4runtime::schema::{Cells, Schema};
+use outplane_p4runtime::schema::{Cells, MatchKind, Schema};
 
-pub use names::{ActionKind, DropCounter, Field, Table};
+pub use outplane_p4::{ActionKind, DropCounter, Field, Table};
 
 /// A P4Info is not that of `outplane.p4`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,9 +96,9 @@ impl Program {
                 }
             }
         }
-        let limiter = schema.meter_by_name("rate_limiter").ok_or_else(|| missing("meter", "rate_limiter"))?;
+        let limiter = schema.meter_by_name(RATE_LIMITER).ok_or_else(|| missing("meter", RATE_LIMITER))?;
         let Cells::Indexed(rate_limiter_cells) = limiter.cells else {
-            return Err(different("meter", "rate_limiter", "it has no index".to_owned()));
+            return Err(different("meter", RATE_LIMITER, "it has no index".to_owned()));
         };
         let rate_limiter = limiter.id;
         let drop_counters = DropCounter::ALL.iter().map(|counter| {
@@ -226,7 +226,11 @@ fn bind_table(schema: &Schema, table: Table) -> Result<BoundTable, ProgramError>
         let found = info
             .field_by_name(field.name())
             .ok_or_else(|| missing("match field", &format!("{table}.{field}")))?;
-        let kind = table.match_kind(*field);
+        let kind = match table.match_kind(*field) {
+            outplane_p4::MatchKind::Exact => MatchKind::Exact,
+            outplane_p4::MatchKind::Ternary => MatchKind::Ternary,
+            outplane_p4::MatchKind::Range => MatchKind::Range,
+        };
         if found.bits != *bits || found.kind != kind {
             let difference =
                 format!("{field} is {:?} of {} bits, expected {kind:?} of {bits}", found.kind, found.bits);

@@ -110,7 +110,7 @@ impl DropsForm {
             (id, None) => format!("of id {id}"),
         };
         // In the order in which a frame meets them.
-        for name in outplane_p4::DROPS {
+        for name in outplane_p4::Dropped::ALL.iter().map(|dropped| dropped.name()) {
             if let Some(count) = self.reasons.get(name) {
                 row("reason", reason_text(name).to_owned(), *count);
             }

@@ -18,6 +18,7 @@
 struct Readme;
 
 pub mod dataplane;
+pub mod meter;
 pub mod server;
 pub mod state;
 mod switch;

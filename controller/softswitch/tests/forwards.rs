@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use outplane_softswitch::dataplane::meter::Color;
-use outplane_softswitch::dataplane::tables::{Action, IndexedCounter, Lookup, Table, Tables};
+use outplane_softswitch::dataplane::tables::{Action, DropCounter, Lookup, Table, Tables};
 use outplane_softswitch::dataplane::{
     Dataplane, Discard, PacketIn, PacketInHeader, PortCounters, PortSpec, Source,
 };
+use outplane_softswitch::meter::Color;
 use support::frames::{Frame, MAC_A, MAC_B};
 use support::lab::{PATIENCE, Tap, in_namespace, ip, veth, wait_until_up};
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ impl Tables for Policy {
         None
     }
 
-    fn count(&self, _: IndexedCounter, _: usize, _: usize) {}
+    fn count(&self, _: DropCounter, _: usize, _: usize) {}
 
     fn group(&self, group: u16, ports: &mut Vec<u16>) {
         assert_eq!(group, 7);

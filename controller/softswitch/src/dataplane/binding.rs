@@ -5,11 +5,12 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use outplane_p4::{ActionKind, NO_ACTION, RATE_LIMITER};
 use outplane_p4runtime::Schema;
 
 use super::Source;
-use super::meter::Color;
-use super::tables::{Action, IndexedCounter, Lookup, Table, Tables};
+use super::tables::{Action, DropCounter, Lookup, Table, Tables};
+use crate::meter::Color;
 use crate::state::{Forwarding, Shared};
 
 /// Makes an action of its parameters, which come in the program's order.
@@ -20,73 +21,56 @@ fn param<T: TryFrom<u128> + Default>(params: &[u128], index: usize) -> T {
     params.get(index).and_then(|&value| value.try_into().ok()).unwrap_or_default()
 }
 
-const NO_ACTION: Decode = |_| Action::NoAction;
-const PERMIT: Decode = |_| Action::Permit;
-const PERMIT_LIMITED: Decode = |params| Action::PermitLimited { limiter: param(params, 0) };
-const DENY: Decode = |_| Action::Deny;
-const DENY_LOG: Decode = |params| Action::DenyLog { rule: param(params, 0) };
-const PASS: Decode = |_| Action::Pass;
-const REPLY: Decode = |_| Action::Reply;
-const NO_REPLY: Decode = |_| Action::NoReply;
-const REPLY_PASS: Decode = |_| Action::ReplyPass;
-
-/// The program's actions by their aliases in the P4Info.
-const ACTIONS: [(&str, Decode); 48] = [
-    ("NoAction", NO_ACTION),
-    ("set_version", |params| Action::SetVersion { version: param(params, 0) }),
-    ("set_segment", |params| Action::SetSegment { segment: param(params, 0) }),
-    ("source_v4_allow", |_| Action::SourceAllow),
-    ("source_v4_deny", |_| Action::SourceDeny),
-    ("source_v6_allow", |_| Action::SourceAllow),
-    ("source_v6_deny", |_| Action::SourceDeny),
-    ("set_src_class", |params| Action::SetSrcClass {
-        filter_class: param(params, 0),
-        pod_class: param(params, 1),
-    }),
-    ("set_dst_class", |params| Action::SetDstClass {
-        filter_class: param(params, 0),
-        pod_class: param(params, 1),
-    }),
-    ("set_sport_class", |params| Action::SetSportClass { port_class: param(params, 0) }),
-    ("set_dport_class", |params| Action::SetDportClass { port_class: param(params, 0) }),
-    ("admin_permit", PERMIT),
-    ("admin_permit_limited", PERMIT_LIMITED),
-    ("admin_deny", DENY),
-    ("admin_deny_log", DENY_LOG),
-    ("admin_pass", PASS),
-    ("baseline_permit", PERMIT),
-    ("baseline_permit_limited", PERMIT_LIMITED),
-    ("baseline_deny", DENY),
-    ("baseline_deny_log", DENY_LOG),
-    ("baseline_pass", PASS),
-    ("egress_admin_permit", PERMIT),
-    ("egress_admin_deny", DENY),
-    ("egress_admin_pass", PASS),
-    ("ingress_admin_permit", PERMIT),
-    ("ingress_admin_deny", DENY),
-    ("ingress_admin_pass", PASS),
-    ("egress_permit", PERMIT),
-    ("egress_deny", DENY),
-    ("egress_deny_log", DENY_LOG),
-    ("egress_pass", PASS),
-    ("ingress_permit", PERMIT),
-    ("ingress_deny", DENY),
-    ("ingress_deny_log", DENY_LOG),
-    ("ingress_pass", PASS),
-    ("egress_admin_reply", REPLY),
-    ("egress_admin_no_reply", NO_REPLY),
-    ("egress_admin_reply_pass", REPLY_PASS),
-    ("ingress_admin_reply", REPLY),
-    ("ingress_admin_no_reply", NO_REPLY),
-    ("ingress_admin_reply_pass", REPLY_PASS),
-    ("egress_reply", REPLY),
-    ("egress_no_reply", NO_REPLY),
-    ("ingress_reply", REPLY),
-    ("ingress_no_reply", NO_REPLY),
-    ("forward", |params| Action::Forward { port: param(params, 0) }),
-    ("flood_to", |params| Action::FloodTo { group: param(params, 0) }),
-    ("drop", |_| Action::Drop),
-];
+/// How an entry's call of an action becomes what the pipeline does.
+fn decode(kind: ActionKind) -> Decode {
+    use ActionKind as A;
+    match kind {
+        A::SetVersion => |params| Action::SetVersion { version: param(params, 0) },
+        A::SetSegment => |params| Action::SetSegment { segment: param(params, 0) },
+        A::SourceV4Allow | A::SourceV6Allow => |_| Action::SourceAllow,
+        A::SourceV4Deny | A::SourceV6Deny => |_| Action::SourceDeny,
+        A::SetSrcClass => {
+            |params| Action::SetSrcClass { filter_class: param(params, 0), pod_class: param(params, 1) }
+        }
+        A::SetDstClass => {
+            |params| Action::SetDstClass { filter_class: param(params, 0), pod_class: param(params, 1) }
+        }
+        A::SetSportClass => |params| Action::SetSportClass { port_class: param(params, 0) },
+        A::SetDportClass => |params| Action::SetDportClass { port_class: param(params, 0) },
+        A::AdminPermit
+        | A::BaselinePermit
+        | A::EgressAdminPermit
+        | A::EgressPermit
+        | A::IngressAdminPermit
+        | A::IngressPermit => |_| Action::Permit,
+        A::AdminPermitLimited | A::BaselinePermitLimited => {
+            |params| Action::PermitLimited { limiter: param(params, 0) }
+        }
+        A::AdminDeny
+        | A::BaselineDeny
+        | A::EgressAdminDeny
+        | A::EgressDeny
+        | A::IngressAdminDeny
+        | A::IngressDeny => |_| Action::Deny,
+        A::AdminDenyLog | A::BaselineDenyLog | A::EgressDenyLog | A::IngressDenyLog => {
+            |params| Action::DenyLog { rule: param(params, 0) }
+        }
+        A::AdminPass
+        | A::BaselinePass
+        | A::EgressAdminPass
+        | A::EgressPass
+        | A::IngressAdminPass
+        | A::IngressPass => |_| Action::Pass,
+        A::EgressAdminReply | A::EgressReply | A::IngressAdminReply | A::IngressReply => |_| Action::Reply,
+        A::EgressAdminNoReply | A::EgressNoReply | A::IngressAdminNoReply | A::IngressNoReply => {
+            |_| Action::NoReply
+        }
+        A::EgressAdminReplyPass | A::IngressAdminReplyPass => |_| Action::ReplyPass,
+        A::Forward => |params| Action::Forward { port: param(params, 0) },
+        A::FloodTo => |params| Action::FloodTo { group: param(params, 0) },
+        A::Drop => |_| Action::Drop,
+    }
+}
 
 /// The ids that one pipeline gives to the program's tables, actions and meter.
 #[derive(Debug)]
@@ -94,7 +78,7 @@ struct Binding {
     tables: [u32; Table::ALL.len()],
     actions: HashMap<u32, Decode, RandomState>,
     rate_limiter: u32,
-    counters: [u32; IndexedCounter::ALL.len()],
+    counters: [u32; DropCounter::ALL.len()],
 }
 
 impl Binding {
@@ -105,26 +89,30 @@ impl Binding {
         let mut actions = HashMap::default();
         for table in Table::ALL {
             let found = schema.table_by_name(table.name())?;
-            let same_key = found
-                .fields
-                .iter()
-                .map(|field| (field.name.as_str(), field.bits))
-                .eq(table.key().iter().copied());
-            if !same_key {
+            let key = found.fields.iter().map(|field| (field.name.as_str(), field.bits));
+            if !key.eq(table.fields().iter().map(|(field, bits)| (field.name(), *bits))) {
                 return None;
             }
-            tables[table as usize] = found.id;
+            tables[*table as usize] = found.id;
             for reference in &found.actions {
                 let action = schema.action(reference.action)?;
-                let (_, decode) = ACTIONS.iter().find(|(own, _)| *own == action.alias)?;
-                actions.insert(action.id, *decode);
+                if action.alias == NO_ACTION {
+                    actions.insert(action.id, (|_| Action::NoAction) as Decode);
+                    continue;
+                }
+                let kind = ActionKind::named(&action.alias)?;
+                let params = action.params.iter().map(|param| (param.name.as_str(), param.bits));
+                if !params.eq(kind.params().iter().copied()) {
+                    return None;
+                }
+                actions.insert(action.id, decode(kind));
             }
         }
-        let mut counters = [0; IndexedCounter::ALL.len()];
-        for counter in IndexedCounter::ALL {
-            counters[counter as usize] = schema.counter_by_name(counter.name())?.id;
+        let mut counters = [0; DropCounter::ALL.len()];
+        for counter in DropCounter::ALL {
+            counters[*counter as usize] = schema.counter_by_name(counter.name())?.id;
         }
-        let rate_limiter = schema.meter_by_name("rate_limiter")?.id;
+        let rate_limiter = schema.meter_by_name(RATE_LIMITER)?.id;
         Some(Self { tables, actions, rate_limiter, counters })
     }
 }
@@ -152,7 +140,7 @@ impl Tables for View<'_> {
         Some(cells.get(usize::from(limiter))?.mark(now, 1, bytes as u64))
     }
 
-    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+    fn count(&self, counter: DropCounter, index: usize, bytes: usize) {
         let cells = self.forwarding.counter(self.binding.counters[counter as usize]);
         if let Some(cell) = cells.and_then(|cells| cells.get(index)) {
             cell.count(bytes as u64);
@@ -222,19 +210,12 @@ mod tests {
     fn knows_the_whole_program() {
         let schema = schema();
         Binding::new(&schema).expect("the committed P4Info binds");
-        let own: BTreeSet<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+        let own: BTreeSet<&str> = ActionKind::ALL.iter().map(|kind| kind.name()).chain([NO_ACTION]).collect();
         let in_tables = schema.tables().iter().flat_map(|table| &table.actions);
         let aliases = in_tables.map(|reference| schema.action(reference.action).unwrap().alias.as_str());
         assert_eq!(own, aliases.collect());
         let own: BTreeSet<&str> = Table::ALL.iter().map(|table| table.name()).collect();
         assert_eq!(own, schema.tables().iter().map(|table| table.alias.as_str()).collect());
-    }
-
-    #[test]
-    fn tables_stand_at_their_index() {
-        for (index, table) in Table::ALL.into_iter().enumerate() {
-            assert_eq!(table as usize, index);
-        }
     }
 
     #[test]
@@ -257,6 +238,12 @@ mod tests {
             let forward =
                 info.actions.iter_mut().find(|action| alias_of(&action.preamble) == "forward").unwrap();
             forward.preamble.as_mut().unwrap().alias = "backward".to_owned();
+        }));
+        assert!(!binds(&|info| {
+            let mut actions = info.actions.iter_mut();
+            let classes = actions.find(|action| alias_of(&action.preamble) == "set_src_class").unwrap();
+            let (first, second) = (classes.params[0].name.clone(), classes.params[1].name.clone());
+            (classes.params[0].name, classes.params[1].name) = (second, first);
         }));
     }
 }

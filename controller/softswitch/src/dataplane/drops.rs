@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::counters::Discard;
 use super::parse::{Parsed, parse};
-use super::ports::PortSpec;
 
 /// How long one reason is silent at one port after a line.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ impl Default for DropLog {
 
 impl DropLog {
     /// Says that the port has dropped a frame, the `frames`th for this reason, unless it has just said so.
-    pub(super) fn say(&self, port: &PortSpec, reason: Discard, frames: u64, frame: &[u8]) {
+    pub(super) fn say(&self, port: &dyn fmt::Display, reason: Discard, frames: u64, frame: &[u8]) {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::meter::{Color, Marker};
-use super::tables::{Action, IndexedCounter, Lookup, Table, Tables};
+use super::tables::{Action, DropCounter, Lookup, Table, Tables};
+use crate::meter::{Color, Marker};
 
 /// A value, a value under a mask, or a range.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Memory {
     version: u8,
     groups: Vec<(u16, Vec<u16>)>,
     limiters: RefCell<Vec<(u16, Marker)>>,
-    counters: RefCell<BTreeMap<(IndexedCounter, usize), (u64, usize)>>,
+    counters: RefCell<BTreeMap<(DropCounter, usize), (u64, usize)>>,
 }
 
 impl Memory {
@@ -46,7 +46,7 @@ impl Memory {
 
     /// Adds an entry; what is wanted goes by the key's field names.
     pub(crate) fn entry(mut self, table: Table, wants: &[(&str, Want)], action: Action) -> Self {
-        let index = |name: &str| table.key().iter().position(|(field, _)| *field == name).unwrap();
+        let index = |name: &str| table.fields().iter().position(|(field, _)| field.name() == name).unwrap();
         let wants = wants.iter().map(|(name, want)| (index(name), *want)).collect();
         self.entries.push(Entry { table, wants, action, hits: RefCell::default() });
         self
@@ -68,7 +68,7 @@ impl Memory {
     }
 
     /// Packets and bytes of a cell.
-    pub(crate) fn cell(&self, counter: IndexedCounter, index: usize) -> (u64, usize) {
+    pub(crate) fn cell(&self, counter: DropCounter, index: usize) -> (u64, usize) {
         self.counters.borrow().get(&(counter, index)).copied().unwrap_or_default()
     }
 
@@ -80,8 +80,8 @@ impl Memory {
 
 impl Tables for Memory {
     fn lookup(&self, table: Table, key: &[u128], bytes: usize) -> Lookup {
-        assert_eq!(key.len(), table.key().len(), "{table:?}");
-        for (value, (field, bits)) in key.iter().zip(table.key()) {
+        assert_eq!(key.len(), table.fields().len(), "{table:?}");
+        for (value, (field, bits)) in key.iter().zip(table.fields()) {
             assert!(bits == &128 || value >> bits == 0, "{table:?}.{field} is {value:#x}");
         }
         let matches = |entry: &&Entry| {
@@ -111,7 +111,7 @@ impl Tables for Memory {
         limiters.iter_mut().find(|(index, _)| *index == limiter).map(|(_, marker)| marker.mark(now, 1))
     }
 
-    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+    fn count(&self, counter: DropCounter, index: usize, bytes: usize) {
         let mut counters = self.counters.borrow_mut();
         let (frames, sum) = counters.entry((counter, index)).or_default();
         *frames += 1;

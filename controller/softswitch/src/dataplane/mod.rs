@@ -5,7 +5,7 @@
 //! controller go into a bounded channel; frames from the controller come through a bounded queue with a thread of
 //! its own. What cannot be queued is dropped and counted, as is everything else that ends here ([`Discard`]).
 //!
-//! [`parse`], [`pipeline`] and [`meter`] are pure: `outplane.p4` in Rust. [`ports`] is the shell around them.
+//! [`parse`], [`pipeline`] and [`meter`](crate::meter) are pure: `outplane.p4` in Rust. [`ports`] is the shell around them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 mod binding;
 pub mod counters;
 mod drops;
-pub mod meter;
 pub mod parse;
 pub mod pipeline;
 pub mod ports;

@@ -1,156 +1,12 @@
-//! What the pipeline asks of the table state: the tables, actions, meter and groups of `outplane.p4`, by name.
+//! What the pipeline asks of the table state: the tables, actions, meter and groups of `outplane.p4`, by the names that
+//! [`outplane_p4`] declares.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::meter::Color;
+pub use outplane_p4::{DropCounter, Table};
 
-/// A table of `outplane.p4`, in the program's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "p4/README.md explains each table; the names are the program's")]
-pub enum Table {
-    PolicyVersion,
-    SegmentOf,
-    SourceGuardV4,
-    SourceGuardV6,
-    SrcV4Class,
-    DstV4Class,
-    SrcV6Class,
-    DstV6Class,
-    SportClass,
-    DportClass,
-    FilterAdmin,
-    FilterBaseline,
-    PodEgressAdmin,
-    PodIngressAdmin,
-    PodEgress,
-    PodIngress,
-    PodEgressAdminReply,
-    PodIngressAdminReply,
-    PodEgressReply,
-    PodIngressReply,
-    CrossConnect,
-    L2Forward,
-    Flood,
-}
-
-/// A key field's name in the P4Info and its width in bits.
-pub type Field = (&'static str, u32);
-
-/// Bits of the `version` key field and of `set_version`'s parameter.
-const VERSION: Field = ("version", 8);
-
-const FILTER_KEY: &[Field] = &[
-    VERSION,
-    ("segment", 16),
-    ("traffic", 3),
-    ("src_class", 16),
-    ("dst_class", 16),
-    ("protocol", 8),
-    ("fragment", 1),
-    ("sport_class", 16),
-    ("dport_class", 16),
-    ("tcp_flags", 8),
-    ("established", 1),
-    ("reply", 1),
-    ("icmp_type", 8),
-    ("icmp_code", 8),
-    ("ether_type", 16),
-    ("related", 1),
-];
-
-const POD_KEY: &[Field] =
-    &[VERSION, ("src_class", 16), ("dst_class", 16), ("protocol", 8), ("fragment", 1), ("dport_class", 16)];
-
-const REPLY_KEY: &[Field] = &[
-    VERSION,
-    ("src_class", 16),
-    ("dst_class", 16),
-    ("protocol", 8),
-    ("sport_class", 16),
-    ("established", 1),
-    ("related", 1),
-];
-
-impl Table {
-    /// Every table, in the program's order.
-    pub const ALL: [Self; 23] = [
-        Self::PolicyVersion,
-        Self::SegmentOf,
-        Self::SourceGuardV4,
-        Self::SourceGuardV6,
-        Self::SrcV4Class,
-        Self::DstV4Class,
-        Self::SrcV6Class,
-        Self::DstV6Class,
-        Self::SportClass,
-        Self::DportClass,
-        Self::FilterAdmin,
-        Self::FilterBaseline,
-        Self::PodEgressAdmin,
-        Self::PodIngressAdmin,
-        Self::PodEgress,
-        Self::PodIngress,
-        Self::PodEgressAdminReply,
-        Self::PodIngressAdminReply,
-        Self::PodEgressReply,
-        Self::PodIngressReply,
-        Self::CrossConnect,
-        Self::L2Forward,
-        Self::Flood,
-    ];
-
-    /// The alias in the P4Info.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PolicyVersion => "policy_version",
-            Self::SegmentOf => "segment_of",
-            Self::SourceGuardV4 => "source_guard_v4",
-            Self::SourceGuardV6 => "source_guard_v6",
-            Self::SrcV4Class => "src_v4_class",
-            Self::DstV4Class => "dst_v4_class",
-            Self::SrcV6Class => "src_v6_class",
-            Self::DstV6Class => "dst_v6_class",
-            Self::SportClass => "sport_class",
-            Self::DportClass => "dport_class",
-            Self::FilterAdmin => "filter_admin",
-            Self::FilterBaseline => "filter_baseline",
-            Self::PodEgressAdmin => "pod_egress_admin",
-            Self::PodIngressAdmin => "pod_ingress_admin",
-            Self::PodEgress => "pod_egress",
-            Self::PodIngress => "pod_ingress",
-            Self::PodEgressAdminReply => "pod_egress_admin_reply",
-            Self::PodIngressAdminReply => "pod_ingress_admin_reply",
-            Self::PodEgressReply => "pod_egress_reply",
-            Self::PodIngressReply => "pod_ingress_reply",
-            Self::CrossConnect => "cross_connect",
-            Self::L2Forward => "l2_forward",
-            Self::Flood => "flood",
-        }
-    }
-
-    /// The key, in the order of the match fields' ids: what [`Tables::lookup`] takes.
-    pub const fn key(self) -> &'static [Field] {
-        match self {
-            Self::PolicyVersion => &[],
-            Self::SegmentOf => &[VERSION, ("ingress_port", 9), ("vlan_present", 1), ("vlan_id", 12)],
-            Self::SourceGuardV4 => &[VERSION, ("ingress_port", 9), ("segment", 16), ("address", 32)],
-            Self::SourceGuardV6 => &[VERSION, ("ingress_port", 9), ("segment", 16), ("address", 128)],
-            Self::SrcV4Class | Self::DstV4Class => &[VERSION, ("address", 32)],
-            Self::SrcV6Class | Self::DstV6Class => &[VERSION, ("address", 128)],
-            Self::SportClass | Self::DportClass => &[VERSION, ("protocol", 8), ("port", 16)],
-            Self::FilterAdmin | Self::FilterBaseline => FILTER_KEY,
-            Self::PodEgressAdmin | Self::PodIngressAdmin | Self::PodEgress | Self::PodIngress => POD_KEY,
-            Self::PodEgressAdminReply
-            | Self::PodIngressAdminReply
-            | Self::PodEgressReply
-            | Self::PodIngressReply => REPLY_KEY,
-            Self::CrossConnect => &[("ingress_port", 9)],
-            Self::L2Forward => &[("segment", 16), ("dst_mac", 48)],
-            Self::Flood => &[("segment", 16)],
-        }
-    }
-}
+use crate::meter::Color;
 
 /// An action of `outplane.p4` with its parameters. Actions that one macro of the program makes for several
 /// tables are one here; the table says whose verdict they set.
@@ -202,31 +58,6 @@ pub enum Action {
     Drop,
 }
 
-/// An indexed counter of `outplane.p4`, in the program's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum IndexedCounter {
-    /// By reason.
-    Drops,
-    /// By the segment that the frame entered in.
-    SegmentDrops,
-    /// By the cell of the rate limiter that said red.
-    LimiterDrops,
-}
-
-impl IndexedCounter {
-    /// Every counter, in the program's order.
-    pub const ALL: [Self; 3] = [Self::Drops, Self::SegmentDrops, Self::LimiterDrops];
-
-    /// The alias in the P4Info.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Drops => "drops",
-            Self::SegmentDrops => "segment_drops",
-            Self::LimiterDrops => "limiter_drops",
-        }
-    }
-}
-
 /// What a lookup says: an entry's action, or the table's default action after a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
@@ -239,7 +70,7 @@ pub struct Lookup {
 /// The table state that one packet sees. An implementation stands for one moment: nothing may change while a
 /// packet is in the pipeline, or it could see half an update.
 pub trait Tables {
-    /// Looks `key` (one value for each of [`Table::key`]) up. A hit counts one packet and `bytes` bytes for its
+    /// Looks `key` (one value for each of [`Table::fields`]) up. A hit counts one packet and `bytes` bytes for its
     /// entry where the table has direct counters; a miss counts nothing.
     fn lookup(&self, table: Table, key: &[u128], bytes: usize) -> Lookup;
 
@@ -248,7 +79,7 @@ pub trait Tables {
     fn rate_limiter(&self, limiter: u16, bytes: usize, now: Duration) -> Option<Color>;
 
     /// Counts one packet of `bytes` bytes in a cell of an indexed counter; there may be no such cell.
-    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize);
+    fn count(&self, counter: DropCounter, index: usize, bytes: usize);
 
     /// Appends the egress port of each copy that multicast group `group` makes; none when there is no such group.
     fn group(&self, group: u16, ports: &mut Vec<u16>);
@@ -295,7 +126,7 @@ impl<T: Tables + ?Sized> Tables for Traced<'_, T> {
         self.tables.rate_limiter(limiter, bytes, now)
     }
 
-    fn count(&self, counter: IndexedCounter, index: usize, bytes: usize) {
+    fn count(&self, counter: DropCounter, index: usize, bytes: usize) {
         self.tables.count(counter, index, bytes);
     }
 

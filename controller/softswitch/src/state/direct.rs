@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dataplane::meter::{Color, Marker, Rate};
+use crate::meter::{Color, Marker, Rate};
 
 /// Packets and bytes. The two are not read at one instant.
 #[derive(Debug, Default)]

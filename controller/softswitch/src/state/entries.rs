@@ -8,16 +8,12 @@ use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::schema::{MeterInfo, TableInfo};
 use proto::update::Type;
 
-use super::action::EntryAction;
 use super::direct::{Counted, Direct, MeterConfig};
 use super::forwarding::{Forwarding, default_entry, new_direct};
 use super::refusal::{Outcome, Refusal};
 use super::table::{Entry, Matches, Table};
 use super::write::Journal;
 use super::{arrays, wire};
-
-/// Bytes that an entry takes besides what its size depends on.
-const ENTRY_BYTES: usize = 320;
 
 /// What a table entry says about direct resources, checked against the table.
 struct DirectWrite {
@@ -111,10 +107,10 @@ impl Forwarding {
             idle_timeout_ns: entry.idle_timeout_ns,
             direct: Arc::new(new_direct(info.direct_meter.is_some(), info.idle_timeout)),
         };
-        self.budget.check(cost(&new), 0)?;
+        self.budget.check(new.cost(), 0)?;
         self.use_action(info, &new.action, None)?;
         self.handles += 1;
-        self.budget.replace(cost(&new), 0);
+        self.budget.replace(new.cost(), 0);
         direct.apply(&new.direct);
         let (table, matches) = (info.id, new.matches.clone());
         self.table_mut(table)?.put(new);
@@ -147,9 +143,9 @@ impl Forwarding {
                 idle_timeout_ns: entry.idle_timeout_ns,
                 direct: old.direct.clone(),
             };
-            self.budget.check(cost(&new), cost(&old))?;
+            self.budget.check(new.cost(), old.cost())?;
             self.use_action(info, &new.action, Some(&old.action))?;
-            self.budget.replace(cost(&new), cost(&old));
+            self.budget.replace(new.cost(), old.cost());
             self.table_mut(info.id)?.put(new);
             let (table, old) = (info.id, old.clone());
             journal.note(move |state| state.put_back(table, old));
@@ -169,7 +165,7 @@ impl Forwarding {
         let removed = removed
             .ok_or_else(|| Refusal::not_found("there is no entry with these matches and this priority"))?;
         self.release_action(info, &removed.action);
-        self.budget.replace(0, cost(&removed));
+        self.budget.replace(0, removed.cost());
         let table = info.id;
         journal.note(move |state| state.put_back(table, removed));
         Ok(())
@@ -181,7 +177,7 @@ impl Forwarding {
         let removed = self.tables.get_mut(&table).and_then(|table| table.remove(matches, priority));
         if let (Some(removed), Some(info)) = (removed, pipeline.schema().table(table)) {
             self.release_action(info, &removed.action);
-            self.budget.replace(0, cost(&removed));
+            self.budget.replace(0, removed.cost());
         }
     }
 
@@ -190,12 +186,12 @@ impl Forwarding {
         let pipeline = self.pipeline.clone();
         let Some(info) = pipeline.schema().table(table) else { return };
         self.keep_action(info, &entry.action);
-        let bytes = cost(&entry);
+        let bytes = entry.cost();
         let replaced = self.tables.get_mut(&table).and_then(|table| table.place(entry));
         if let Some(replaced) = &replaced {
             self.release_action(info, &replaced.action);
         }
-        self.budget.replace(bytes, replaced.map_or(0, |replaced| cost(&replaced)));
+        self.budget.replace(bytes, replaced.map_or(0, |replaced| replaced.cost()));
     }
 
     fn write_default(
@@ -228,15 +224,15 @@ impl Forwarding {
             new.metadata = entry.metadata.as_slice().into();
             new.controller_metadata = entry.controller_metadata;
         }
-        self.budget.check(cost(&new), cost(&old))?;
-        self.budget.replace(cost(&new), cost(&old));
+        self.budget.check(new.cost(), old.cost())?;
+        self.budget.replace(new.cost(), old.cost());
         self.table_mut(info.id)?.set_default_entry(Arc::new(new));
         let (table, previous) = (info.id, old.clone());
         journal.note(move |state| {
             if let Some(table) = state.tables.get_mut(&table) {
-                let bytes = cost(&previous);
+                let bytes = previous.cost();
                 let replaced = table.set_default_entry(previous);
-                state.budget.replace(bytes, cost(&replaced));
+                state.budget.replace(bytes, replaced.cost());
             }
         });
         let direct =
@@ -399,18 +395,4 @@ impl DirectWrite {
             });
         }
     }
-}
-
-/// Bytes that an entry takes, by estimate. Default entries are there anyway: only what varies counts.
-pub(crate) fn cost(entry: &Entry) -> usize {
-    let action = match &entry.action {
-        EntryAction::Call(call) => call.params.len() * 16,
-        EntryAction::Set(set) => {
-            set.actions.iter().map(|action| 64 + action.call.params.len() * 16).sum::<usize>() + 64
-        }
-        EntryAction::None | EntryAction::Member(_) | EntryAction::Group(_) => 0,
-    };
-    let matches = entry.matches.values.len() * 16 + entry.matches.ranges.len() * 32;
-    let fixed = if entry.handle == 0 { 0 } else { ENTRY_BYTES };
-    fixed + matches + entry.metadata.len() + action
 }

@@ -10,7 +10,6 @@ use outplane_p4runtime::schema::{Cells, TableInfo};
 use super::action::EntryAction;
 use super::budget::Budget;
 use super::direct::{Counter, Direct, MeterCell};
-use super::entries;
 use super::limits::Limits;
 use super::pipeline::Pipeline;
 use super::pre::ReplicationEngine;
@@ -42,7 +41,7 @@ impl Forwarding {
         let mut budget = Budget::new(limits.bytes);
         let tables = schema.tables().iter().map(|table| {
             let default = default_entry(&pipeline, table);
-            budget.replace(entries::cost(&default), 0);
+            budget.replace(default.cost(), 0);
             (table.id, Table::new(table.needs_priority(), Arc::new(default)))
         });
         let tables = tables.collect();

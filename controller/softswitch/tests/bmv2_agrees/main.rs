@@ -15,6 +15,7 @@ use std::time::Instant;
 use outplane_compiler::compile::{Options, compile};
 use outplane_intent::testing;
 use outplane_intent::testing::frame::{Layout, frame};
+use outplane_p4::Dropped;
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Counter, Match, MeterCell, MulticastGroup};
 use random::Random;
@@ -55,7 +56,7 @@ fn same_output(both: &mut [Device; 2]) -> Output {
 
 /// What was dropped since the start, by reason; by segment and limiter it is the same on both, too.
 fn same_drops(both: &mut [Device; 2]) -> BTreeMap<&'static str, Counter> {
-    let reasons: Vec<u16> = (0..u16::try_from(outplane_p4::DROPS.len()).unwrap()).collect();
+    let reasons: Vec<u16> = (0..u16::try_from(Dropped::ALL.len()).unwrap()).collect();
     let segments: Vec<u16> = (0..64).chain([0xffff]).collect();
     let limiters: Vec<u16> = (0..1024).collect();
     let [soft, bmv2] = both;
@@ -67,7 +68,7 @@ fn same_drops(both: &mut [Device; 2]) -> BTreeMap<&'static str, Counter> {
     let dropped = of("drops", &reasons);
     of("segment_drops", &segments);
     of("limiter_drops", &limiters);
-    dropped.into_iter().map(|(reason, counter)| (outplane_p4::DROPS[usize::from(reason)], counter)).collect()
+    dropped.into_iter().map(|(reason, counter)| (Dropped::ALL[usize::from(reason)].name(), counter)).collect()
 }
 
 fn send(both: &mut [Device; 2], port: u16, frame: &[u8]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outplane_p4runtime::p4::v1 as proto;
-use outplane_softswitch::dataplane::meter::Color;
+use outplane_softswitch::meter::Color;
 use proto::entity::Entity;
 use proto::p4_data::Data;
 use proto::update::Type;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_compiler::program::{ActionKind, DropCounter, Field, Program, Table};
 use outplane_compiler::state::Installed;
-use outplane_p4::DROPS;
+use outplane_p4::Dropped;
 use outplane_p4runtime::entry::{Counter, Entry, Match};
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
 use outplane_p4runtime::p4::v1::{CounterEntry, Index};
@@ -18,7 +18,7 @@ use crate::errors::Error;
 /// `reasons`, and again in those of the others that it belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
-    /// By reason, by the names of [`DROPS`]; all of them.
+    /// By reason, by the names of [`Dropped`]; all of them.
     pub reasons: BTreeMap<&'static str, Counter>,
     /// By the id of the segment that the frame entered in, 0 for none: those that the parser let through and that a policy
     /// has judged. Segments that have dropped nothing are left out.
@@ -47,7 +47,7 @@ impl Connection {
     pub async fn read_drops(&self, installed: &Installed) -> Result<Option<Drops>, Error> {
         let program = &self.pipeline().program;
         let mut drops = Drops { spoofed: spoofed(program, installed), ..Drops::default() };
-        let cells: BTreeSet<(DropCounter, u16)> = (0..DROPS.len())
+        let cells: BTreeSet<(DropCounter, u16)> = (0..Dropped::ALL.len())
             .filter_map(|reason| Some((DropCounter::Drops, u16::try_from(reason).ok()?)))
             .chain(segments(program, installed).into_iter().map(|id| (DropCounter::SegmentDrops, id)))
             .chain(
@@ -76,8 +76,8 @@ impl Connection {
             let nothing = value == Counter::default();
             match counter {
                 DropCounter::Drops => {
-                    let name = DROPS.get(usize::from(index));
-                    drops.reasons.extend(name.map(|name| (*name, value)));
+                    let dropped = Dropped::ALL.get(usize::from(index));
+                    drops.reasons.extend(dropped.map(|dropped| (dropped.name(), value)));
                 }
                 DropCounter::SegmentDrops if !nothing => _ = drops.segments.insert(index, value),
                 DropCounter::LimiterDrops if !nothing => _ = drops.limiters.insert(index, value),

@@ -1,12 +1,12 @@
-use outplane_p4::CPU_PORT;
+use outplane_p4::{CPU_PORT, Field};
 use proptest::prelude::*;
 
 use super::super::frames::{ACK, Frame, RST, SYN, v4, v6};
 use super::super::memory::{Memory, Want};
-use super::super::meter::{Marker, Rate};
 use super::super::parse::PacketOut;
 use super::super::tables::{Step, Traced};
 use super::*;
+use crate::meter::{Marker, Rate};
 use Want::{Between, Is, Masked};
 
 const PORT: u16 = 1;
@@ -32,10 +32,10 @@ fn path(tables: &Memory, frame: Frame) -> Vec<Table> {
 fn key(tables: &Memory, frame: Frame, table: Table) -> String {
     let step = steps(tables, frame).into_iter().find(|step| step.table == table);
     let Some(step) = step else { return "not asked".to_owned() };
-    let fields = table.key().iter().zip(&step.key);
+    let fields = table.fields().iter().zip(&step.key);
     // Of IP and ARP the EtherType is nothing new.
     let known = |field: &str, value: u128| field == "ether_type" && [0x0800, 0x0806, 0x86dd].contains(&value);
-    let fields = fields.filter(|((field, _), value)| **value != 0 && !known(field, **value));
+    let fields = fields.filter(|((field, _), value)| **value != 0 && !known(field.name(), **value));
     fields.map(|((field, _), value)| format!("{field}={value:x}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -268,7 +268,7 @@ fn admin_filter_decides() {
 fn version_is_in_every_key() {
     let tables = open().version(7);
     for step in steps(&tables, udp()) {
-        if step.table.key().first().is_some_and(|(field, _)| *field == "version") {
+        if step.table.fields().first().is_some_and(|(field, _)| *field == Field::Version) {
             assert_eq!(step.key[0], 7, "{:?}", step.table);
         }
     }
@@ -567,13 +567,9 @@ fn drops_are_counted_by_reason_segment_and_limiter() {
         let cells = |counter| move |index: usize| (index, tables.cell(counter, index).0);
         let some = |(_, frames): &(usize, u64)| *frames > 0;
         let by = |counter, count| (0..count).map(cells(counter)).filter(some).collect::<Vec<_>>();
-        (
-            by(IndexedCounter::Drops, 16),
-            by(IndexedCounter::SegmentDrops, 10),
-            by(IndexedCounter::LimiterDrops, 10),
-        )
+        (by(DropCounter::Drops, 16), by(DropCounter::SegmentDrops, 10), by(DropCounter::LimiterDrops, 10))
     };
-    let name = |cell: usize| outplane_p4::DROPS[cell];
+    let name = |cell: usize| Dropped::ALL[cell].name();
     let after = |tables: Memory, frame: Frame| {
         let tables = tables.any(Table::SegmentOf, Action::SetSegment { segment: 5 });
         outcome(&tables, frame);

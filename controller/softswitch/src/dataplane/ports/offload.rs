@@ -71,11 +71,6 @@ impl Offload {
         self.flags & NEEDS_CHECKSUM != 0
     }
 
-    /// Whether the frame is several segments in one.
-    pub fn is_aggregate(self) -> bool {
-        self.segmentation != 0
-    }
-
     /// Computes the checksum of a frame that has just come in, unless it is TCP's or UDP's as the switch reads the frame:
     /// these stay to be done. The others are SCTP's, a CRC that the kernel's header has no word for, those inside of
     /// tunnels, and whatever a sender makes up: an interface that obeyed it would write where the sender likes, into a frame

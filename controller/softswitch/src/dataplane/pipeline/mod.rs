@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use outplane_p4::{CPU_PORT, REASON_DENY_LOG};
+use outplane_p4::{CPU_PORT, Dropped, REASON_DENY_LOG};
 
-use super::meter::Color;
 use super::parse::{
     Fields, Headers, PACKET_OUT_BYTES, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, Parsed, ParserError, Traffic,
     parse,
 };
-use super::tables::{Action, IndexedCounter, Table, Tables};
+use super::tables::{Action, DropCounter, Table, Tables};
+use crate::meter::Color;
 
 const ICMP_ECHO_REPLY: u8 = 0;
 const ICMPV6_ECHO_REPLY: u8 = 129;
@@ -54,22 +54,6 @@ pub enum DropReason {
     /// An entry or a packet-out sends it to port 511.
     DropPort,
 }
-
-// The cells of the counter `drops`: `outplane_p4::DROPS` has their names.
-const DROP_TOO_SHORT: usize = 0;
-const DROP_TOO_MANY_TAGS: usize = 1;
-const DROP_IPV4_HEADER: usize = 2;
-const DROP_IPV6_HEADER: usize = 3;
-const DROP_IP_LENGTH: usize = 4;
-const DROP_IPV6_EXTENSIONS: usize = 5;
-const DROP_NO_POLICY: usize = 7;
-const DROP_TINY_FRAGMENT: usize = 8;
-const DROP_SPOOFED: usize = 9;
-const DROP_DENIED: usize = 10;
-const DROP_DENIED_LOGGED: usize = 11;
-const DROP_RATE_LIMITED: usize = 12;
-const DROP_BLOCKED: usize = 13;
-const DROP_NO_WAY_OUT: usize = 14;
 
 /// `packet_in_t`: why a frame goes to the controller, and whose rule sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,24 +203,24 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         }
         if let Some(error) = self.std.parser_error {
             let cell = match error {
-                ParserError::PacketTooShort => DROP_TOO_SHORT,
-                ParserError::TooManyTags => DROP_TOO_MANY_TAGS,
-                ParserError::Ipv4HeaderInvalid => DROP_IPV4_HEADER,
-                ParserError::Ipv6HeaderInvalid => DROP_IPV6_HEADER,
-                ParserError::IpLengthInvalid => DROP_IP_LENGTH,
-                ParserError::Ipv6TooManyExtensionHeaders => DROP_IPV6_EXTENSIONS,
+                ParserError::PacketTooShort => Dropped::TooShort,
+                ParserError::TooManyTags => Dropped::TooManyTags,
+                ParserError::Ipv4HeaderInvalid => Dropped::Ipv4Header,
+                ParserError::Ipv6HeaderInvalid => Dropped::Ipv6Header,
+                ParserError::IpLengthInvalid => Dropped::IpLength,
+                ParserError::Ipv6TooManyExtensionHeaders => Dropped::Ipv6Extensions,
             };
             return self.discard(cell, DropReason::Parser(error));
         }
 
         self.policy_version();
         if self.meta.version == 0 {
-            return self.discard(DROP_NO_POLICY, DropReason::NoPolicy);
+            return self.discard(Dropped::NoPolicy, DropReason::NoPolicy);
         }
         if self.hdr.ipv4.is_some_and(|ipv4| ipv4.fragment_offset == 1)
             && self.meta.fields.protocol == PROTO_TCP
         {
-            return self.discard(DROP_TINY_FRAGMENT, DropReason::TinyFragment);
+            return self.discard(Dropped::TinyFragment, DropReason::TinyFragment);
         }
 
         if let (Some(inner), 0) = (self.hdr.vlan_inner, self.meta.fields.vlan_id) {
@@ -286,7 +270,7 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
             self.source_guard(Table::SourceGuardV6, ipv6.src);
         }
         if self.meta.spoofed {
-            return self.discard_in_segment(DROP_SPOOFED, DropReason::Spoofed);
+            return self.discard_in_segment(Dropped::Spoofed, DropReason::Spoofed);
         }
         if let Some((src_v4, dst_v4)) = v4 {
             self.address_class(Table::SrcV4Class, src_v4.into());
@@ -337,23 +321,23 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
 
         if self.meta.verdict == Verdict::Deny {
             if self.meta.log {
-                self.discard_in_segment(DROP_DENIED_LOGGED, DropReason::Denied);
+                self.discard_in_segment(Dropped::DeniedLogged, DropReason::Denied);
                 self.send_to_controller(REASON_DENY_LOG);
             } else {
-                self.discard_in_segment(DROP_DENIED, DropReason::Denied);
+                self.discard_in_segment(Dropped::Denied, DropReason::Denied);
             }
         } else if self.meta.color == Color::Red {
-            self.tables.count(IndexedCounter::LimiterDrops, self.meta.limiter.into(), self.bytes);
-            self.discard_in_segment(DROP_RATE_LIMITED, DropReason::RateLimited);
+            self.tables.count(DropCounter::LimiterDrops, self.meta.limiter.into(), self.bytes);
+            self.discard_in_segment(Dropped::RateLimited, DropReason::RateLimited);
         } else if !self.forwarding(Table::CrossConnect, &[self.std.ingress_port.into()]).0 {
             let ethernet_dst = self.hdr.ethernet.map_or(0, |ethernet| ethernet.dst);
             let to = [self.meta.segment.into(), ethernet_dst.into()];
             match self.forwarding(Table::L2Forward, &to) {
                 (_, Action::Forward { .. }) => {}
-                (_, Action::Drop) => self.discard_in_segment(DROP_BLOCKED, DropReason::Blocked),
+                (_, Action::Drop) => self.discard_in_segment(Dropped::Blocked, DropReason::Blocked),
                 _ => {
                     if !self.forwarding(Table::Flood, &[self.meta.segment.into()]).0 {
-                        self.discard_in_segment(DROP_NO_WAY_OUT, DropReason::NoWayOut);
+                        self.discard_in_segment(Dropped::NoWayOut, DropReason::NoWayOut);
                     }
                 }
             }
@@ -519,14 +503,14 @@ impl<T: Tables + ?Sized> Ingress<'_, T> {
         }
     }
 
-    fn discard(&mut self, cell: usize, reason: DropReason) {
-        self.tables.count(IndexedCounter::Drops, cell, self.bytes);
+    fn discard(&mut self, cell: Dropped, reason: DropReason) {
+        self.tables.count(DropCounter::Drops, cell as usize, self.bytes);
         self.drop(reason);
     }
 
-    fn discard_in_segment(&mut self, cell: usize, reason: DropReason) {
-        self.tables.count(IndexedCounter::Drops, cell, self.bytes);
-        self.tables.count(IndexedCounter::SegmentDrops, self.meta.segment.into(), self.bytes);
+    fn discard_in_segment(&mut self, cell: Dropped, reason: DropReason) {
+        self.tables.count(DropCounter::Drops, cell as usize, self.bytes);
+        self.tables.count(DropCounter::SegmentDrops, self.meta.segment.into(), self.bytes);
         self.drop(reason);
     }
 

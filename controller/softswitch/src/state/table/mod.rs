@@ -15,6 +15,9 @@ use ranges::RangeIndex;
 
 mod ranges;
 
+/// Bytes that an entry takes besides what its size depends on.
+const ENTRY_BYTES: usize = 320;
+
 /// Keys up to this many fields are looked up without an allocation.
 const INLINE_FIELDS: usize = 16;
 
@@ -86,6 +89,22 @@ pub struct Entry {
     pub idle_timeout_ns: i64,
     /// Counter, meter and time of the last hit; outlives a `MODIFY`.
     pub direct: Arc<Direct>,
+}
+
+impl Entry {
+    /// Bytes that an entry takes, by estimate. Default entries are there anyway: only what varies counts.
+    pub(crate) fn cost(&self) -> usize {
+        let action = match &self.action {
+            EntryAction::Call(call) => call.params.len() * 16,
+            EntryAction::Set(set) => {
+                set.actions.iter().map(|action| 64 + action.call.params.len() * 16).sum::<usize>() + 64
+            }
+            EntryAction::None | EntryAction::Member(_) | EntryAction::Group(_) => 0,
+        };
+        let matches = self.matches.values.len() * 16 + self.matches.ranges.len() * 32;
+        let fixed = if self.handle == 0 { 0 } else { ENTRY_BYTES };
+        fixed + matches + self.metadata.len() + action
+    }
 }
 
 impl Entry {

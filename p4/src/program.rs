@@ -1,6 +1,6 @@
-//! The names that `outplane.p4` gives: tables with their keys and actions, actions with their parameters, counters.
-
-use outplane_p4runtime::schema::MatchKind;
+//! What `outplane.p4` declares: tables with their keys and actions, actions with their parameters, counters.
+//!
+//! Whoever writes entries and whoever looks them up speak of these; a P4Info gives them their ids.
 
 macro_rules! names {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
@@ -14,11 +14,16 @@ macro_rules! names {
             /// All of them, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name in `outplane.p4`.
+            /// The name in `outplane.p4`: its alias in the P4Info.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
                 }
+            }
+
+            /// What has this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|own| own.name() == name)
             }
         }
 
@@ -149,6 +154,44 @@ names! {
     }
 }
 
+names! {
+    /// Why the program drops a frame: the cells of [`DropCounter::Drops`], in their order.
+    Dropped {
+        TooShort = "too_short",
+        TooManyTags = "too_many_tags",
+        Ipv4Header = "ipv4_header",
+        Ipv6Header = "ipv6_header",
+        IpLength = "ip_length",
+        Ipv6Extensions = "ipv6_extensions",
+        Parser = "parser",
+        NoPolicy = "no_policy",
+        TinyFragment = "tiny_fragment",
+        Spoofed = "spoofed",
+        Denied = "denied",
+        DeniedLogged = "denied_logged",
+        RateLimited = "rate_limited",
+        Blocked = "blocked",
+        NoWayOut = "no_way_out",
+    }
+}
+
+/// The meter whose cells limit rates.
+pub const RATE_LIMITER: &str = "rate_limiter";
+
+/// The action that does nothing: tables name it, entries don't use it.
+pub const NO_ACTION: &str = "NoAction";
+
+/// How a match field matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchKind {
+    /// One value.
+    Exact,
+    /// The bits under a mask.
+    Ternary,
+    /// From a lowest to a highest value.
+    Range,
+}
+
 /// Match fields and their widths in bits.
 type KeyFields = &'static [(Field, u32)];
 
@@ -198,7 +241,7 @@ const REPLY_KEY: KeyFields = &[
 ];
 
 impl Table {
-    /// Match fields and their widths in bits. [`Program`] checks that the P4Info has exactly these.
+    /// Match fields and their widths in bits, in the order of their ids.
     pub const fn fields(self) -> &'static [(Field, u32)] {
         match self {
             Self::PolicyVersion => &[],
