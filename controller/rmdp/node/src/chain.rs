@@ -29,6 +29,9 @@ use crate::objects::Objects;
 /// How often a follower asks, if nobody gives it a hint.
 pub const POLL: Duration = Duration::from_millis(500);
 
+/// Entries of the log of probes that stay.
+pub const PROBES_KEPT: u32 = 100;
+
 /// Every so many polls the follower searches.
 const SEARCH_EVERY: u32 = 60;
 
@@ -211,7 +214,7 @@ impl Chain {
     fn always_kept(&self) -> u64 {
         match self {
             Self::Generations | Self::Configs => MIN_KEPT.into(),
-            Self::Probes => crate::probes::KEPT.into(),
+            Self::Probes => PROBES_KEPT.into(),
             Self::Epochs(_) => 1,
         }
     }

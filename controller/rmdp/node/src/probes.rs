@@ -1,6 +1,6 @@
 //! The log of probes: `p/<N>`, a chain of which every entry counts.
 //!
-//! The last [`KEPT`] entries stay, and those by which the newest one is found; whoever appends deletes the others. How numbers that were deleted are not issued again:
+//! The last [`PROBES_KEPT`] entries stay, and those by which the newest one is found; whoever appends deletes the others. How numbers that were deleted are not issued again:
 //! [`crate::chain`].
 
 use std::collections::BTreeSet;
@@ -11,12 +11,9 @@ use outplane_rmdp_core::object::{Object, ProbeEntry};
 use outplane_rmdp_core::task::NetworkId;
 use tokio::sync::watch;
 
-use crate::chain::{Chain, POLL, hint_or_poll};
+use crate::chain::{Chain, POLL, PROBES_KEPT, hint_or_poll};
 use crate::error::Error;
 use crate::objects::Objects;
-
-/// Entries that stay.
-pub const KEPT: u32 = 100;
 
 /// How often an appender whose number did not count tries again.
 const TRIES: u32 = 100;
@@ -56,7 +53,7 @@ async fn sweep(objects: &Objects) {
     let swept = async {
         let numbers = Chain::Probes.numbers(objects, 0).await?;
         let newest = numbers.last().copied().unwrap_or(0);
-        let old = numbers.into_iter().filter(|number| may_go(*number, newest, KEPT));
+        let old = numbers.into_iter().filter(|number| may_go(*number, newest, PROBES_KEPT));
         let old: Vec<Key> = old.map(Key::Probe).collect();
         if !old.is_empty() {
             objects.delete(&old).await?;
@@ -124,7 +121,7 @@ impl ProbeFollower {
         let Some(newest) = numbers.last().copied() else { return Ok(None) };
         self.listed = newest;
         // Every entry counts, also one that the listing lacks: those that are kept are asked for.
-        let kept = (self.known + 1).max(newest.saturating_sub(KEPT.into()))..=newest;
+        let kept = (self.known + 1).max(newest.saturating_sub(PROBES_KEPT.into()))..=newest;
         let numbers: BTreeSet<u64> = numbers.into_iter().chain(kept).collect();
         for number in numbers {
             // One that was deleted meanwhile is passed.

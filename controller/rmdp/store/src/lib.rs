@@ -10,7 +10,6 @@ mod endpoint;
 mod error;
 mod listing;
 mod probe;
-mod register;
 mod report;
 mod settings;
 mod skew;
@@ -20,7 +19,6 @@ pub mod suite;
 mod trouble;
 
 pub use error::Error;
-pub use register::ClaimRegister;
 pub use report::{Created, EndpointState, EndpointStats, Entry, Page, Probe, RequestCounts};
 pub use settings::{Secret, Settings};
 pub use store::Store;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::{ClaimRegister, Created, Error, Settings, Store};
+use crate::{Created, Error, Settings, Store};
 
 const WRITERS: usize = 8;
 const RACES: usize = 25;
@@ -90,7 +90,7 @@ pub async fn races(settings: &Settings) {
             let (store, key) = (store.clone(), key.clone());
             let body = Bytes::from(format!("writer {writer} {:032x}", fastrand::u128(..)));
             writers.spawn(async move {
-                let created = store.propose(&key, body.clone()).await.expect("decided");
+                let created = store.create(&key, body.clone()).await.expect("decided");
                 (body, created)
             });
         }
@@ -103,7 +103,7 @@ pub async fn races(settings: &Settings) {
                 assert_eq!(*created, Created::Theirs(winner.clone()), "race {race}");
             }
         }
-        assert_eq!(reader.value(&key).await.expect("read").as_ref(), Some(winner), "race {race}");
+        assert_eq!(reader.get(&key).await.expect("read").as_ref(), Some(winner), "race {race}");
         let again = stores[0].create(&key, winner.clone()).await.expect("decided");
         assert_eq!(again, Created::Ours, "the same bytes again are still the winner's");
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outplane_rmdp_store::{ClaimRegister, Created, EndpointState, Error, Secret, Settings, Store};
+use outplane_rmdp_store::{Created, EndpointState, Error, Secret, Settings, Store};
 use tokio::net::TcpSocket;
 
 mod support;
@@ -45,9 +45,9 @@ async fn the_first_wins_and_the_second_learns_who() {
     assert_eq!(store.create("c/1", OURS).await.expect("created"), Created::Ours);
     assert_eq!(store.create("c/1", OURS).await.expect("ours still"), Created::Ours);
     assert_eq!(store.create("c/1", THEIRS).await.expect("answered"), Created::Theirs(OURS));
-    assert_eq!(store.propose("c/2", OURS).await.expect("created"), Created::Ours);
-    assert_eq!(store.value("c/2").await.expect("read"), Some(OURS));
-    assert_eq!(store.value("c/3").await.expect("read"), None);
+    assert_eq!(store.create("c/2", OURS).await.expect("created"), Created::Ours);
+    assert_eq!(store.get("c/2").await.expect("read"), Some(OURS));
+    assert_eq!(store.get("c/3").await.expect("read"), None);
     let counts = store.requests();
     assert_eq!((counts.create, counts.get, counts.put), (4, 4, 0), "one request where nothing is in doubt");
 }

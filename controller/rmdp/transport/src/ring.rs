@@ -10,7 +10,7 @@ use outplane_xdp::{XdpControl, XdpError, XdpReceiver};
 use crate::counters::{Counters, Lateness, RECENT};
 use crate::error::TransportError;
 use crate::filter::Kernel;
-use crate::receiver::{Mode, Settings, Xdp};
+use crate::settings::{Mode, Settings, Xdp};
 
 /// Why there is no XDP where nobody wants it.
 const OFF: &str = "it is switched off";

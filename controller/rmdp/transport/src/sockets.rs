@@ -7,7 +7,7 @@ use tokio::io::ReadBuf;
 
 use crate::clock::monotonic_nanos;
 use crate::filter::{Filter, Kernel};
-use crate::receiver::Received;
+use crate::received::Received;
 use crate::socket::Incoming;
 
 /// A byte more than a datagram may have shows that one has more.

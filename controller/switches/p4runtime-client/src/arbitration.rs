@@ -31,8 +31,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::errors::{Error, Peer, Problem, broken, reason, timed_out};
+use crate::errors::{Error, Peer, Problem};
 use crate::packet_io::Tap;
+use crate::status::{broken, reason, timed_out};
 use crate::target::{Options, Target};
 
 /// Messages to the switch that may wait for the stream.

@@ -11,7 +11,8 @@ use tokio::io::AsyncReadExt;
 use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
-use crate::errors::{Error, Peer, Problem, reason};
+use crate::errors::{Error, Peer, Problem};
+use crate::status::reason;
 use crate::target::{Options, Target, TlsFiles};
 
 /// Largest message from the switch that is no answer to a read: a packet, arbitration, a cookie.

@@ -17,10 +17,10 @@ use tonic::{Code, Response, Status};
 use crate::arbitration::{PacketQueue, Primacy, Seen, Stream, lost};
 use crate::connect::connect;
 use crate::errors::{Error, Peer, Problem};
+use crate::pacer::Pacer;
 use crate::packet_io::Packets;
 use crate::target::{Deadlines, Options, Target};
 use crate::under_way::UnderWay;
-use crate::write::Pacer;
 
 /// How long a stream may take to hear who has overtaken it, after that one knows.
 const NEWS: Duration = Duration::from_millis(20);

@@ -51,26 +51,30 @@ mod arbitration;
 mod connect;
 mod connection;
 mod errors;
+mod pacer;
 mod packet_io;
 mod pipeline;
 mod read;
+mod refusal;
 mod resources;
+mod status;
 mod target;
 mod under_way;
 mod write;
 
 pub use arbitration::{Primacy, Seen};
 pub use connection::{Connection, Shared};
-pub use errors::{Error, Peer, Problem, UpdateStatus, broken, says_another_device, timed_out};
+pub use errors::{Error, Peer, Problem, says_another_device};
+pub use pacer::Pacer;
 pub use packet_io::{FromSwitch, PacketIn, Packets, Taken, Tap};
 pub use pipeline::PUSH;
 pub use read::{Bound, MAX_MESSAGE, ReadFailure};
+pub use refusal::{Failure, Refusal};
 pub use resources::{FoundEntry, Meter};
+pub use status::{UpdateStatus, broken, timed_out};
 pub use target::{Backoff, Deadlines, Options, Target, TlsFiles};
 pub use under_way::UnderWay;
-pub use write::{
-    Batch, Ended, Failure, Pacer, Refusal, Sent, Until, Verdict, delete, insert, modify, set_default, update,
-};
+pub use write::{Batch, Ended, Sent, Until, Verdict, delete, insert, modify, set_default, update};
 
 // Crates whose types stand in this one's interface.
 pub use outplane_p4runtime;

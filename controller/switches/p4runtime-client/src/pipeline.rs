@@ -13,7 +13,8 @@ use tonic::{Code, Status};
 
 use crate::arbitration::to_wire;
 use crate::connection::{Connection, within};
-use crate::errors::{Error, Problem, broken, timed_out};
+use crate::errors::{Error, Problem};
+use crate::status::{broken, timed_out};
 
 /// The call of a push, as [`Problem::Deadline`] names it.
 pub const PUSH: &str = "SetForwardingPipelineConfig";

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Response, Status};
 
-use crate::errors::broken;
+use crate::status::broken;
 
 /// A switch that has not answered by then never will: the call is given up.
 const LONGEST: Duration = Duration::from_mins(2);

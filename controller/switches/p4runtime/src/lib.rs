@@ -30,6 +30,7 @@ mod counted;
 mod drops;
 mod errors;
 mod pipeline;
+mod push;
 mod read;
 mod session;
 mod switch;
@@ -44,7 +45,7 @@ pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
 pub use session::{Ahead, Probe, Session, fence};
-pub use switch::target;
+pub use switch::Reach;
 pub use write::{Progress, WriteOptions, Written};
 
 // What the client says of connections is said here as well.

@@ -27,7 +27,6 @@ use axum::routing::get;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::CONTENT_TYPE;
 pub use ask::{Told, told};
 use listener::{At, Bounded};
 
@@ -110,6 +109,9 @@ impl Readiness {
 
 /// Gives the JSON of `/status`. Called for each request: it must not block, and must not hold what the daemon needs.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Media type of encoded metrics.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Gives the text of `/metrics`, [`CONTENT_TYPE`]. The same holds.
 pub type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;

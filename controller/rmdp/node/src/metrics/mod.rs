@@ -216,9 +216,6 @@ const MAX_RULES: usize = 256;
 /// Why a packet has no line: the queue was full, there were too many of one switch, the batch was full.
 const LEFT_OUT: [&str; 3] = ["queue", "rate", "batch"];
 
-/// Media type of encoded metrics.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// All metrics of a node. Shared by reference: every method takes `&self`.
 #[derive(Debug)]
 pub struct Metrics {

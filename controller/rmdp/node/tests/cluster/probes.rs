@@ -10,9 +10,10 @@ use outplane_rmdp_core::object::{Decision, Object, Outcome, ProbeEntry};
 use outplane_rmdp_core::task::Event;
 use outplane_rmdp_node::Error;
 use outplane_rmdp_node::chain::Chain;
+use outplane_rmdp_node::chain::PROBES_KEPT;
 use outplane_rmdp_node::daemon::newest_config;
 use outplane_rmdp_node::hinter::Hinter;
-use outplane_rmdp_node::probes::{self, KEPT, ProbeFollower};
+use outplane_rmdp_node::probes::{self, ProbeFollower};
 use outplane_rmdp_wire::HintOf;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -103,11 +104,11 @@ async fn a_number_is_never_issued_twice_and_followers_see_each_entry() {
         let found = follower.next(&mut hints).await.unwrap();
         assert_eq!((found.entry.number, found.old), (number, false));
     }
-    for _ in 0..=KEPT {
+    for _ in 0..=PROBES_KEPT {
         ask(&lab, &["leaf1"]).await;
     }
     let kept = Chain::Probes.numbers(&lab.objects, 0).await.unwrap();
-    assert_eq!(kept, (1..=182).filter(|number| !may_go(*number, 182, KEPT)).collect::<Vec<_>>());
+    assert_eq!(kept, (1..=182).filter(|number| !may_go(*number, 182, PROBES_KEPT)).collect::<Vec<_>>());
     assert!(!kept.contains(&5) && kept.contains(&82) && kept.len() < 130, "{kept:?}");
     // Whoever slept since it was number 5's turn gets it no more.
     let slept = |number| {

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::outcome::{Outcome, judge};
-use super::pacer::Pacer;
 use crate::arbitration::{Primacy, Stream, lost, to_wire as election_id};
 use crate::connect::with_metadata_limit;
 use crate::connection::Connection;
-use crate::errors::{Error, Problem, UpdateStatus};
+use crate::errors::{Error, Problem};
+use crate::pacer::Pacer;
+use crate::status::UpdateStatus;
 
 /// How often an update may come again before it counts as refused.
 const REPEATS: u32 = 8;

@@ -8,7 +8,7 @@ use outplane_p4runtime::p4::v1;
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::errors::{UpdateStatus, broken, reason, timed_out, too_long};
+use crate::status::{UpdateStatus, broken, reason, timed_out, too_long};
 
 /// What a failed chunk tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,12 +12,9 @@
 
 mod engine;
 mod outcome;
-mod pacer;
 mod plain;
 
 pub use engine::{Batch, Ended, Sent, Until, Verdict};
-pub use pacer::Pacer;
-pub use plain::{Failure, Refusal};
 
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Counter, DefaultEntry, Entry, Key};
