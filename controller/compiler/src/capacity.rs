@@ -9,6 +9,9 @@ use crate::classes::MAX_CLASSES;
 use crate::program::{Program, Table};
 use crate::state::{Desired, Origin};
 
+/// Most segments that there can be: ids 1..=32766. Each is a multicast group too, and BMv2 takes groups below 2^15.
+pub const MAX_SEGMENTS: usize = 32_766;
+
 /// Something that a switch has a limited number of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
@@ -51,7 +54,7 @@ impl Resource {
             | Self::SourcePortClasses
             | Self::DestinationPortClasses => MAX_CLASSES as u64,
             Self::RateLimits => program.rate_limiter_cells(),
-            Self::Segments => crate::compile::MAX_SEGMENTS as u64,
+            Self::Segments => MAX_SEGMENTS as u64,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use outplane_intent::deciders;
 use outplane_intent::reader::UNMARKED;
 use outplane_p4runtime::entry::Entry;
 
@@ -175,13 +176,13 @@ pub fn of_switch(
 /// The last rule is new or says something else, or its policy has lost one; of policies of Kubernetes any rule counts, since
 /// what all of them depend on comes behind.
 fn ends_otherwise((policy, rule): &(String, String), changes: &RuleChanges) -> Option<Less> {
-    let of_ours = policy.starts_with("FilterPolicy/");
+    let of_ours = deciders::is_filter_policy(policy);
     changes.rules.iter().filter(|change| change.policy == *policy).find_map(|found| {
         let named = found.rule.as_deref()?;
         let differs = match found.change {
             RuleChanged::Added | RuleChanged::Changed => !of_ours || named == rule,
             // Behind its default nothing stood.
-            RuleChanged::Removed => !of_ours || rule != DEFAULT,
+            RuleChanged::Removed => !of_ours || rule != deciders::DEFAULT,
             RuleChanged::Reordered | RuleChanged::Rewritten => false,
         };
         let (policy, rule) = (policy.clone(), named.to_owned());
@@ -208,13 +209,14 @@ fn condition(program: &Program, before: &ByRule<'_>, after: &ByRule<'_>) -> Opti
     before.iter().find_map(|((policy, rule), before)| {
         let (policy, rule) = (policy.clone(), rule.clone());
         let Some(after) = after.get(&(policy.clone(), rule.clone())) else {
-            let lost = rule == DEFAULT && policy != Origin::COMMON && stays.contains(policy.as_str());
+            let lost =
+                rule == deciders::DEFAULT && policy != Origin::COMMON && stays.contains(policy.as_str());
             return lost.then_some(Less::Default { policy, gone: true });
         };
         if policy == Origin::COMMON {
             return None;
         }
-        if rule == DEFAULT && denies(program, before) && !denies(program, after) {
+        if rule == deciders::DEFAULT && denies(program, before) && !denies(program, after) {
             return Some(Less::Default { policy, gone: false });
         }
         let (before, after) = (shapes(program, before), shapes(program, after));
@@ -231,9 +233,6 @@ fn denies(program: &Program, entries: &[&Entry]) -> bool {
     let is_denial = |kind| matches!(kind, ActionKind::AdminDeny | ActionKind::BaselineDeny);
     entries.iter().any(|entry| program.action_of(entry.action.id).is_some_and(is_denial))
 }
-
-/// What verdicts call a policy's default.
-const DEFAULT: &str = "default";
 
 /// A table, and which of its fields are matched.
 type Shape = (u32, BTreeSet<u32>);

@@ -11,8 +11,8 @@ use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::{
     AddressGroup, FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, Intent,
     LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort,
-    ObjectName, Pod, PortProtocol, RateLimit, RelatedErrors, Replies, Requirement, Segment, SegmentGuard,
-    Switch, TrafficMatch,
+    ObjectName, Pod, PortProtocol, Protocol, RateLimit, RelatedErrors, Replies, Requirement, Segment,
+    SegmentGuard, Switch, TrafficMatch,
 };
 use outplane_intent::packet::Packet;
 use outplane_intent::testing::{self, universe};
@@ -227,10 +227,8 @@ fn only_the_switch_that_overflows_is_named() {
     let mut intent = testing::large_filter(45_000);
     let switch = Switch {
         address: "127.0.0.1:9559".to_owned(),
-        device_id: 1,
-        role: None,
         tls: None,
-        program: "outplane".to_owned(),
+        protocol: Protocol::default(),
         ports: BTreeMap::new(),
     };
     for name in ["left", "right"] {

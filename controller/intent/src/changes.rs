@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+use crate::deciders;
 use crate::expectation::Expectations;
 use crate::model::{FilterPolicy, Intent, KubernetesDefaults, ObjectName};
 
@@ -94,7 +95,7 @@ impl Changes {
 
     fn filters(&mut self, before: &BTreeMap<String, FilterPolicy>, after: &BTreeMap<String, FilterPolicy>) {
         for (name, change) in differing(before, after) {
-            let object = format!("FilterPolicy/{name}");
+            let object = deciders::filter_policy(name);
             match (before.get(name), after.get(name)) {
                 (Some(before), Some(after)) => self.policy(&object, before, after),
                 _ => self.add(object, None, change),

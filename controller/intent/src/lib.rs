@@ -7,6 +7,7 @@
 
 pub mod advice;
 pub mod changes;
+pub mod deciders;
 pub mod described;
 pub mod evaluate;
 pub mod expectation;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use crate::deciders;
 use crate::model::{
     ClusterAction, ClusterNetworkPolicy, FilterAction, FilterPeer, FilterPolicy, FilterRule, Intent,
     NetworkPolicy, NetworkPolicyRule,
@@ -37,19 +38,19 @@ impl fmt::Display for Loosened {
 pub fn loosened(before: &Intent, after: &Intent) -> Option<Loosened> {
     let filters = before.filters.iter().find_map(|(name, before)| {
         let (rule, lost) = filter(before, after.filters.get(name)?)?;
-        Some(Loosened { object: format!("FilterPolicy/{name}"), rule: rule.map(str::to_owned), lost })
+        Some(Loosened { object: deciders::filter_policy(name), rule: rule.map(str::to_owned), lost })
     });
     let policies = || {
         before.network_policies.iter().find_map(|(name, before)| {
             let lost = network_policy(before, after.network_policies.get(name)?)?;
-            let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+            let object = deciders::network_policy(name);
             Some(Loosened { object, rule: None, lost })
         })
     };
     let cluster = || {
         before.cluster_policies.iter().find_map(|(name, before)| {
             let lost = cluster_policy(before, after.cluster_policies.get(name)?)?;
-            Some(Loosened { object: format!("ClusterNetworkPolicy/{name}"), rule: None, lost })
+            Some(Loosened { object: deciders::cluster_policy(name), rule: None, lost })
         })
     };
     filters.or_else(policies).or_else(cluster)

@@ -63,18 +63,45 @@ pub struct ObjectName {
 /// A switch that Outplane drives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
-    /// `host:port` of its P4Runtime server.
+    /// `host:port` that it is driven by.
     pub address: String,
-    /// P4Runtime device id.
-    pub device_id: u64,
-    /// P4Runtime role; none is the full-access default role.
-    pub role: Option<String>,
     /// TLS, none for plain text.
     pub tls: Option<Tls>,
-    /// The P4 program it runs. Only `outplane` today.
-    pub program: String,
+    /// What it is driven by.
+    pub protocol: Protocol,
     /// Its ports by number, 1..=509.
     pub ports: BTreeMap<u16, Port>,
+}
+
+/// The protocol that a switch is driven by, and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `p4runtime`
+    P4Runtime(P4Runtime),
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self::P4Runtime(P4Runtime::default())
+    }
+}
+
+/// What P4Runtime has to know of a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct P4Runtime {
+    /// Device id.
+    pub device_id: u64,
+    /// Role; none is the full-access default role.
+    pub role: Option<String>,
+    /// The P4 program that it runs. Only `outplane` today.
+    pub program: String,
+}
+
+impl Default for P4Runtime {
+    /// The first device, in the default role.
+    fn default() -> Self {
+        Self { device_id: 1, role: None, program: "outplane".to_owned() }
+    }
 }
 
 /// TLS with client certificates. Paths are as written, relative ones to the file that says them (already joined).

@@ -1,13 +1,12 @@
-//! The command line: options that all commands share, and the commands.
+//! The command line: every command by its name. It knows the commands, and no command knows it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
-use crate::exit;
+use crate::exit::{self, Exit};
+use crate::options::Global;
 
 /// A firewall in switches: checks and compiles policies, and keeps P4 switches at what they say.
 ///
@@ -20,31 +19,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options of all commands.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Output")]
-pub(crate) struct Global {
-    /// How results are printed: for people, or as JSON whose shape docs/command.md describes
-    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: Format,
-    /// Log to standard error what is being done; twice for more (`OUTPLANE_LOG` filters by module)
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// How log lines are written
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) log_format: Format,
-}
-
-/// Text for people, JSON for programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
 }
 
 /// The commands.
@@ -88,42 +62,36 @@ pub(crate) enum Command {
     Man(commands::man::Arguments),
 }
 
-/// Where the policies are, and as of when.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Sources {
-    /// Files and folders with policies, in any order; `-` is standard input
-    #[arg(required = true, value_name = "FILES")]
-    pub(crate) files: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) when: When,
-}
-
-/// As of when rules that expire are looked at.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct When {
-    /// Take rules that expire as of this time, for example 2027-01-31T12:00:00Z or 2027-01-31 (UTC midnight)
-    /// [default: now]
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
-    at: Option<Timestamp>,
-}
-
-impl When {
-    /// The time asked for, or now.
-    pub(crate) fn timestamp(self) -> Timestamp {
-        self.at.unwrap_or_else(Timestamp::now)
+impl Cli {
+    /// Whether the command runs as a daemon, which logs as its file says.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Distributor(_) | Command::Controller(_))
     }
-}
 
-/// An RFC 3339 time, or a date, which means its first instant in UTC.
-fn timestamp(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
+    /// Runs the command that is asked for.
+    pub(crate) fn run(self) -> anyhow::Result<Exit> {
+        let output = self.global.output;
+        match self.command {
+            Command::Check(arguments) => commands::check::run(&arguments, output),
+            Command::Compile(arguments) => commands::compile::run(&arguments, output),
+            Command::Trace(arguments) => commands::trace::run(&arguments, output),
+            Command::Plan(arguments) => commands::plan::run(&arguments, output),
+            Command::Apply(arguments) => commands::apply::run(&arguments, output),
+            Command::Show(arguments) => commands::show::run(&arguments, output),
+            Command::Distributor(arguments) => commands::distributor::run(&arguments, &self.global),
+            Command::Controller(arguments) => commands::controller::run(&arguments, &self.global),
+            Command::Config(arguments) => commands::config::run(&arguments, output),
+            Command::Status(arguments) => commands::status::run(&arguments, output),
+            Command::Probe(arguments) => commands::probe::run(&arguments, output),
+            Command::Intent(arguments) => commands::intent::run(&arguments, output),
+            Command::Log(arguments) => commands::log::run(&arguments, output),
+            Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
+            Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
+            Command::Store(arguments) => commands::store::run(&arguments, output),
+            Command::Completions(arguments) => commands::completions::run(&arguments, Self::command()),
+            Command::Man(arguments) => commands::man::run(&arguments, Self::command()),
+        }
     }
-    text.parse::<jiff::civil::Date>()
-        .ok()
-        .and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok())
-        .map(|zoned| zoned.timestamp())
-        .ok_or_else(|| "neither a time like 2027-01-31T12:00:00Z nor a date like 2027-01-31".to_owned())
 }
 
 /// The usage line of the subcommand that these arguments call.
@@ -157,19 +125,6 @@ mod tests {
         ] {
             let usage = usage(arguments.iter().map(OsString::from)).to_string();
             assert!(usage.starts_with(line), "{usage}");
-        }
-    }
-
-    #[test]
-    fn times_and_dates_are_understood() {
-        for (text, seconds) in [
-            ("1970-01-01T00:00:05Z", Some(5)),
-            ("1970-01-01T01:00:05+01:00", Some(5)),
-            ("1970-01-02", Some(86_400)),
-            ("tomorrow", None),
-            ("2027-13-01", None),
-        ] {
-            assert_eq!(timestamp(text).ok().map(Timestamp::as_second), seconds, "{text}");
         }
     }
 }

@@ -8,8 +8,14 @@ use std::time::Duration;
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::objects::Objects;
 
-use crate::node;
-use crate::standing::{STALE, WRITTEN};
+/// A status that is older than this is stale: nodes write theirs every 5 s.
+pub(crate) const STALE: Duration = Duration::from_secs(15);
+
+/// Nodes write their statuses so often.
+pub(crate) const WRITTEN: Duration = Duration::from_secs(5);
+
+/// Nothing of ours is so old, or so far ahead: 30 years.
+pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// Clocks differ by so much.
 const TOLERATED: i64 = 2000;
@@ -23,6 +29,11 @@ static AHEAD: AtomicI64 = AtomicI64::new(0);
 /// The time of day in Unix milliseconds that ages are counted from: the store's, as soon as it has said what time it is.
 pub(crate) fn now() -> u64 {
     clock::unix_millis().saturating_add_signed(AHEAD.load(Ordering::Relaxed))
+}
+
+/// How long ago, by the clocks of the store and of who wrote it.
+pub(crate) fn since(at_ms: u64) -> Duration {
+    Duration::from_millis(now().saturating_sub(at_ms))
 }
 
 /// Takes over what time it is for the store, as its answers say.
@@ -47,7 +58,7 @@ pub(crate) fn own_words(ahead: i64) -> String {
 /// `60 s ahead of`, `60 s behind`.
 fn apart(ahead: i64) -> String {
     let seconds = ahead.unsigned_abs() / 1000;
-    if node::tenths_of(ahead).abs() > node::FAR {
+    if Duration::from_secs(seconds) > FAR {
         return "a nonsense of time from".to_owned();
     }
     if ahead < 0 { format!("{seconds} s behind") } else { format!("{seconds} s ahead of") }

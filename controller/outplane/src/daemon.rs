@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Format, Global};
 use crate::exit::Exit;
+use crate::options::{Format, Global};
 use crate::{logging, node, output, runtime};
 
 /// Arguments of `distributor` and `controller`.

@@ -10,7 +10,7 @@ use outplane_intent::model::Intent;
 use outplane_intent::reader::{self, Code, Diagnostic, Diagnostics, Sources};
 use serde::Serialize;
 
-use crate::cli::{self, Format};
+use crate::options::{Format, PolicyFiles};
 use crate::output::{BAD, WARN, count, styled};
 
 /// What was read.
@@ -62,7 +62,7 @@ impl Input {
 }
 
 /// Reads everything. Warnings are left to `check`.
-pub(crate) fn load(sources: &cli::Sources) -> Result<Input, Refused> {
+pub(crate) fn load(sources: &PolicyFiles) -> Result<Input, Refused> {
     let at = sources.when.timestamp();
     let pipes = sources.files.iter().filter_map(|file| pipe(file)).collect();
     Ok(Input { pipes, ..Input::of(read(&sources.files)?, at) })

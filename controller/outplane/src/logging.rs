@@ -6,7 +6,7 @@ use outplane_rmdp_node::file::{LogFormat, LogLevel, LogSettings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::{Format, Global};
+use crate::options::{Format, Global};
 
 /// Environment variable that filters log lines by module, for example `outplane_driver_p4runtime=trace`.
 pub(crate) const VARIABLE: &str = "OUTPLANE_LOG";

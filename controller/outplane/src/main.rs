@@ -18,6 +18,7 @@ mod input;
 mod logging;
 mod names;
 mod node;
+mod options;
 mod output;
 mod plain;
 mod progress;
@@ -27,26 +28,28 @@ mod runtime;
 mod standing;
 mod switches;
 mod targets;
+mod times;
+mod values;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::Cli;
 use crate::exit::{Exit, USAGE, Usage};
+use crate::options::Format;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),
     };
-    // Daemons log as their file says.
-    if !matches!(cli.command, Command::Distributor(_) | Command::Controller(_)) {
+    if !cli.is_daemon() {
         logging::start(&cli.global);
     }
     let output = cli.global.output;
-    match run(cli) {
+    match cli.run() {
         Ok(exit) => exit.into(),
         Err(error) => {
             if let Some(Usage(words)) = error.downcast_ref() {
@@ -60,30 +63,6 @@ fn main() -> ExitCode {
             failed(output, &error);
             exit::of(&error).into()
         }
-    }
-}
-
-fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let output = cli.global.output;
-    match cli.command {
-        Command::Check(arguments) => commands::check::run(&arguments, output),
-        Command::Compile(arguments) => commands::compile::run(&arguments, output),
-        Command::Trace(arguments) => commands::trace::run(&arguments, output),
-        Command::Plan(arguments) => commands::plan::run(&arguments, output),
-        Command::Apply(arguments) => commands::apply::run(&arguments, output),
-        Command::Show(arguments) => commands::show::run(&arguments, output),
-        Command::Distributor(arguments) => commands::distributor::run(&arguments, &cli.global),
-        Command::Controller(arguments) => commands::controller::run(&arguments, &cli.global),
-        Command::Config(arguments) => commands::config::run(&arguments, output),
-        Command::Status(arguments) => commands::status::run(&arguments, output),
-        Command::Probe(arguments) => commands::probe::run(&arguments, output),
-        Command::Intent(arguments) => commands::intent::run(&arguments, output),
-        Command::Log(arguments) => commands::log::run(&arguments, output),
-        Command::Tasks(arguments) => commands::tasks::run(&arguments, output),
-        Command::Softswitch(arguments) => commands::softswitch::run(&arguments, output),
-        Command::Store(arguments) => commands::store::run(&arguments, output),
-        Command::Completions(arguments) => commands::completions::run(&arguments),
-        Command::Man(arguments) => commands::man::run(&arguments),
     }
 }
 

@@ -12,7 +12,7 @@ use outplane_intent::model::{Intent, Switch};
 use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Action, Entry, Match, MeterCell, MulticastGroup};
 
-use crate::entries::{origin_text, value_text};
+use crate::values::{origin_text, value_text};
 
 /// So many names of a class, or of a match on several classes, are shown.
 const SHOWN: usize = 3;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
-use crate::cli::Format;
+use crate::options::Format;
 use crate::plain::Plain;
 
 /// What was allowed.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use outplane_driver_p4runtime::Progress;
 
-use crate::cli::Format;
+use crate::options::Format;
 use crate::output::grouped;
 
 /// Lines come no more often than this, apart from those that begin a step.

@@ -13,13 +13,7 @@ use outplane_rmdp_node::http;
 use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 
-use crate::clocks::{self, Ahead, TOLD_BEHIND, ahead, ahead_words, earlier, now};
-
-/// A status that is older than this is stale: nodes write theirs every 5 s.
-pub(crate) const STALE: Duration = Duration::from_secs(15);
-
-/// Nodes write their statuses so often.
-pub(crate) const WRITTEN: Duration = Duration::from_secs(5);
+use crate::clocks::{self, Ahead, STALE, TOLD_BEHIND, WRITTEN, ahead, ahead_words, earlier, since};
 
 /// Objects of nodes that are listed at most.
 const MOST_LISTED: usize = 1000;
@@ -198,7 +192,7 @@ pub(crate) async fn kept(
             told.push(keeper_set_right((kept, Some(taken))));
         }
     }
-    told.retain(|kept| age(kept.at_ms) <= STALE);
+    told.retain(|kept| since(kept.at_ms) <= STALE);
     told.sort_by_key(|kept| kept.at_ms);
     let mut switches: BTreeMap<String, KeptSwitch> = BTreeMap::new();
     for kept in told.into_iter().flat_map(|kept| kept.switches) {
@@ -209,14 +203,9 @@ pub(crate) async fn kept(
     Ok(switches)
 }
 
-/// How long ago, by the clocks of the store and of who wrote it.
-pub(crate) fn age(at_ms: u64) -> Duration {
-    Duration::from_millis(now().saturating_sub(at_ms))
-}
-
 /// Whether a node runs, as far as its status says.
 pub(crate) fn is_live(status: &NodeStatus) -> bool {
-    status.receiver != LEFT && age(status.at_ms) <= STALE
+    status.receiver != LEFT && since(status.at_ms) <= STALE
 }
 
 /// Why nothing happens, as far as nodes say.
@@ -264,10 +253,10 @@ impl Standing {
                 continue;
             }
             for (at, alert) in status.alerts.iter().enumerate() {
-                let since = status.since_ms.get(at);
-                let since =
-                    since.map_or_else(String::new, |at_ms| format!(", since {} s", age(*at_ms).as_secs()));
-                standing.says.push(format!("{node} says{since}: {alert}"));
+                let began = status.since_ms.get(at);
+                let began =
+                    began.map_or_else(String::new, |at_ms| format!(", since {} s", since(*at_ms).as_secs()));
+                standing.says.push(format!("{node} says{began}: {alert}"));
             }
         }
         standing.says.truncate(QUOTED);
@@ -306,10 +295,10 @@ fn controllers(config: &SharedConfig, statuses: &[NodeStatus]) -> Option<String>
             let name = member.name.as_str();
             let ago = |status: &NodeStatus| {
                 if status.node == name {
-                    return (status.receiver != LEFT).then(|| age(status.at_ms));
+                    return (status.receiver != LEFT).then(|| since(status.at_ms));
                 }
                 let ms = status.heard.get(name)?.ms?;
-                Some(Duration::from_millis(ms) + age(status.at_ms))
+                Some(Duration::from_millis(ms) + since(status.at_ms))
             };
             (name, statuses.iter().filter_map(ago).min().map(|ago| ago.as_secs()))
         })
@@ -331,9 +320,9 @@ fn controllers(config: &SharedConfig, statuses: &[NodeStatus]) -> Option<String>
 fn state(status: Option<&NodeStatus>) -> String {
     match status {
         None => "was never seen".to_owned(),
-        Some(status) if status.receiver == LEFT => format!("left {} s ago", age(status.at_ms).as_secs()),
+        Some(status) if status.receiver == LEFT => format!("left {} s ago", since(status.at_ms).as_secs()),
         Some(status) if status.draining => "drains".to_owned(),
-        Some(status) => format!("has said nothing for {} s", age(status.at_ms).as_secs()),
+        Some(status) => format!("has said nothing for {} s", since(status.at_ms).as_secs()),
     }
 }
 
@@ -444,7 +433,12 @@ pub(crate) mod tests {
             (status.at_ms, status.since_ms[0]) =
                 (clock::unix_millis() + 3_600_000, clock::unix_millis() + 3_590_000);
             let by = set_right(&mut status, taken).unwrap();
-            (is_live(&status), age(status.at_ms).as_secs(), age(status.since_ms[0]).as_secs(), by / 60_000)
+            (
+                is_live(&status),
+                since(status.at_ms).as_secs(),
+                since(status.since_ms[0]).as_secs(),
+                by / 60_000,
+            )
         };
         assert_eq!(of(Some(Duration::from_secs(3))), (true, 3, 13, 60));
         assert_eq!(of(Some(Duration::from_secs(40))), (false, 40, 50, 60));
@@ -465,7 +459,7 @@ pub(crate) mod tests {
         let of = |behind_ms, taken| {
             let mut status = status("c1", behind_ms, &["no disk"]);
             let by = set_right(&mut status, Some(Duration::from_secs(taken)));
-            (is_live(&status), age(status.at_ms).as_secs(), by.map(|by| by / 1000))
+            (is_live(&status), since(status.at_ms).as_secs(), by.map(|by| by / 1000))
         };
         assert_eq!(of(62_000, 2), (true, 2, Some(-60)));
         // It is old for the store, too.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use outplane_driver_p4runtime::{Options, Target, target};
+use outplane_driver_p4runtime::{Options, Reach, Target, TlsFiles};
 use outplane_intent::evaluate::IMPLIED_SWITCH;
-use outplane_intent::model::{Intent, Switch, Tls};
+use outplane_intent::model::Intent;
 use outplane_rmdp_node::plain;
 
 use crate::exit::Usage;
@@ -118,7 +118,10 @@ impl Targets {
                 )
                 .into());
             }
-            return Ok(names.iter().map(|name| target(name, &intent.switches[name])).collect());
+            return Ok(names
+                .iter()
+                .filter_map(|name| Reach::from(&intent.switches[name]).target(name))
+                .collect());
         };
         // Of several, the one that is said to be there. Two may share an address, with device ids of their own.
         let there =
@@ -131,35 +134,19 @@ impl Targets {
                 names.join(", ")
             ))
         })?;
-        Ok(vec![target(&name, &self.overridden(intent.switches.get(&name), address))])
+        // What the command line does not say comes from the object, if there is one.
+        let object = intent.switches.get(&name).map(Reach::from).unwrap_or_default();
+        Ok(self.said(address).or(object).target(&name).into_iter().collect())
     }
 
-    /// The switch at `address`; what the command line does not say comes from the object, if there is one.
-    fn overridden(&self, object: Option<&Switch>, address: &str) -> Switch {
-        let mut switch = object.cloned().unwrap_or_else(|| Switch {
-            address: String::new(),
-            device_id: 1,
-            role: None,
-            tls: None,
-            program: "outplane".to_owned(),
-            ports: std::collections::BTreeMap::new(),
+    /// What the command line says of the switch at `address`.
+    fn said(&self, address: &str) -> Reach {
+        let tls = self.tls_ca.clone().map(|ca| TlsFiles {
+            ca,
+            identity: self.tls_cert.clone().zip(self.tls_key.clone()),
+            server_name: self.tls_server_name.clone(),
         });
-        address.clone_into(&mut switch.address);
-        if let Some(device_id) = self.device_id {
-            switch.device_id = device_id;
-        }
-        if self.role.is_some() {
-            switch.role.clone_from(&self.role);
-        }
-        if let Some(ca) = &self.tls_ca {
-            switch.tls = Some(Tls {
-                ca: ca.clone(),
-                cert: self.tls_cert.clone(),
-                key: self.tls_key.clone(),
-                server_name: self.tls_server_name.clone(),
-            });
-        }
-        switch
+        Reach { address: Some(address.to_owned()), device_id: self.device_id, role: self.role.clone(), tls }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use outplane_intent::deciders;
 use outplane_intent::model::{
     FilterAction, FilterPolicy, FilterRule, FilterTier, IcmpMatch, PortProtocol, RelatedErrors, Replies,
     TcpFlags, TrafficMatch,
@@ -21,9 +22,6 @@ use super::row::{Addresses, RowMatch, Rows, whole};
 use super::{Findings, Scene};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Ranges;
-
-/// What a policy's default is called.
-const DEFAULT_RULE: &str = "default";
 
 const TRAFFIC_IP: u128 = 0;
 const TRAFFIC_ARP: u128 = 1;
@@ -111,7 +109,7 @@ fn items<'p>(policies: &[(&'p str, &'p FilterPolicy)]) -> Vec<Item<'p>> {
             }
         }
         if policy.default.is_some() {
-            items.push(item(DEFAULT_RULE, false));
+            items.push(item(deciders::DEFAULT, false));
         }
     }
     items
@@ -192,7 +190,7 @@ pub(super) fn compile(
 }
 
 pub(super) fn policy_name(name: &str) -> String {
-    format!("FilterPolicy/{name}")
+    deciders::filter_policy(name)
 }
 
 pub(super) fn has_expired(rule: &FilterRule, at: Timestamp) -> bool {
@@ -219,7 +217,7 @@ struct Conditions {
 
 impl PolicyCompiler<'_> {
     fn default(&mut self, action: FilterAction, priority: i32) {
-        let origin = self.rows.origin(&self.name, DEFAULT_RULE);
+        let origin = self.rows.origin(&self.name, deciders::DEFAULT);
         let action = match action {
             FilterAction::Allow => self.tier.permit,
             FilterAction::Deny => self.tier.deny,

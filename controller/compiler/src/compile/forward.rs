@@ -8,11 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::row::whole;
 use super::slots::{self, SlotNumbers};
+use crate::capacity::MAX_SEGMENTS;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
-
-/// Most segments that there can be: ids 1..=32766. Each is a multicast group too, and BMv2 takes groups below 2^15.
-pub const MAX_SEGMENTS: usize = 32_766;
 
 /// Multicast group of the frames that enter in no segment. Those of segments are the segments' ids.
 pub const NO_SEGMENT_GROUP: u16 = 32_767;

@@ -38,19 +38,11 @@ use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
-pub use forward::{MAX_SEGMENTS, NO_SEGMENT_GROUP};
+pub use forward::NO_SEGMENT_GROUP;
 pub(crate) use meters::cell_digests;
 pub use notes::{Note, OpenedBy, Opening, Unread};
 pub(crate) use priority::{Line, PlaceNumbers, line_place, rule_digest};
 pub(crate) use slots::SlotNumbers;
-
-/// Rule of the entries that let established packets through because the pod's other side has no opinion: who denied is
-/// named, with this as the rule.
-pub const REPLY_RULE: &str = "reply";
-
-/// Rule of the entries that let ICMP errors through to a pod that may have sent what they answer: who denied is named,
-/// with this as the rule.
-pub const RELATED_RULE: &str = "related";
 
 /// What a compilation depends on beside the intent.
 #[derive(Clone, Copy, Debug)]

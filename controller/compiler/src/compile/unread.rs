@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use outplane_intent::deciders;
 use outplane_intent::model::{
     FilterAction, FilterPolicy, FilterRule, FilterTier, IcmpMatch, RateLimit, TrafficMatch,
 };
@@ -167,7 +168,7 @@ fn items<'i>(policies: &[(&'i str, &'i FilterPolicy)], scene: &Scene<'_>) -> Vec
             some: 0,
             action,
             policy: name,
-            rule: "default",
+            rule: deciders::DEFAULT,
             log: false,
             limit: None,
         }));

@@ -8,11 +8,11 @@ mod way;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use outplane_intent::deciders;
 use outplane_intent::evaluate::Entrance;
 use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Packet, SCTP, Traffic, UDP};
 use outplane_p4runtime::entry::{Action, Entry};
 
-use crate::compile::{RELATED_RULE, REPLY_RULE};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use index::Index;
@@ -367,7 +367,8 @@ impl Run<'_, '_> {
         {
             self.log = false;
             let nobodys = |by: &Origin| {
-                by.policy == Origin::COMMON && [REPLY_RULE, RELATED_RULE].contains(&by.rule.as_str())
+                by.policy == Origin::COMMON
+                    && [deciders::REPLY, deciders::RELATED].contains(&by.rule.as_str())
             };
             return Said::Permit(match by {
                 Some(by) if nobodys(&by) => denier.map(|denier| Origin { rule: by.rule, ..denier }),

@@ -7,6 +7,7 @@ use super::addresses::{Side, address, bits};
 use super::replies::{LET_IN, Scene, let_through};
 use super::space::{Field, Region, Set};
 use super::{Item, Kind, Work};
+use crate::deciders;
 use crate::evaluate::{IMPLIED_SWITCH, Limit};
 use crate::model::{FilterAction, Segment};
 
@@ -35,7 +36,7 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
         closed.retain(|segment| {
             let refused = taker.direct.iter().find_map(|region| segment.refused(scene, region, work));
             let Some(refused) = refused else { return true };
-            found.push(segment.item(&format!("FilterPolicy/{}", taker.name), &rule.name, refused));
+            found.push(segment.item(&deciders::filter_policy(taker.name), &rule.name, refused));
             false
         });
     }

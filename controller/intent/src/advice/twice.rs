@@ -5,6 +5,7 @@ use super::addresses::Side;
 use super::replies::Scene;
 use super::space::{Field, Region};
 use super::{Item, Kind, Work};
+use crate::deciders;
 use crate::evaluate::IMPLIED_SWITCH;
 use crate::model::{FilterPolicy, Segment};
 
@@ -27,7 +28,7 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
         let pair = taker.direct.iter().find_map(|region| crossed(scene, &looked, region, work));
         let Some([from, to]) = pair else { continue };
         found.push(Item {
-            object: format!("FilterPolicy/{}", taker.name),
+            object: deciders::filter_policy(taker.name),
             rule: Some(rule.name.clone()),
             kind: Kind::CountedTwice { segments: [from.to_owned(), to.to_owned()] },
             message: format!(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::order::{Order, Taker};
 use super::space::Region;
 use super::{Item, Kind, Work};
+use crate::deciders;
 use crate::model::{FilterAction, FilterRule, FilterTier, TrafficMatch};
 use crate::packet;
 
@@ -100,7 +101,7 @@ fn unreached(order: &Order<'_>, taker: &Taker<'_>, rule: &FilterRule, by: &[usiz
         "put it before that, or remove it"
     };
     Item {
-        object: format!("FilterPolicy/{}", taker.name),
+        object: deciders::filter_policy(taker.name),
         rule: Some(name.clone()),
         kind: Kind::Unreached { answers },
         message,

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::Evaluator;
-use super::verdict::{Decider, Verdict};
+use super::decider::Decider;
+use crate::deciders;
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, IcmpMatch, RateLimit, Replies,
     TrafficMatch,
@@ -26,8 +27,8 @@ pub(super) struct Decision {
     pub(super) by: Decider,
     /// How it matched.
     pub(super) matched: Matched,
-    log: bool,
-    rate_limit: Option<RateLimit>,
+    pub(super) log: bool,
+    pub(super) rate_limit: Option<RateLimit>,
 }
 
 /// How a packet matches a rule.
@@ -47,32 +48,12 @@ impl Decision {
     }
 
     pub(super) fn of_default(policy: &str, action: FilterAction) -> Self {
-        Self::new(policy, "default", action)
+        Self::new(policy, deciders::DEFAULT, action)
     }
 
     fn new(policy: &str, rule: &str, action: FilterAction) -> Self {
-        let by = Decider { policy: format!("FilterPolicy/{policy}"), rule: rule.to_owned() };
+        let by = Decider { policy: deciders::filter_policy(policy), rule: rule.to_owned() };
         Self { action, by, matched: Matched::Directly, log: false, rate_limit: None }
-    }
-
-    /// The verdict, unless this is a pass.
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        match self.action {
-            FilterAction::Allow => {
-                // Answers have a bucket of their own, deeper by a second's packets.
-                let of_answers = |limit: RateLimit| {
-                    let burst = limit.burst.saturating_add(limit.packets_per_second);
-                    RateLimit { burst, ..limit }
-                };
-                let rate_limit = match self.matched {
-                    Matched::Directly => self.rate_limit,
-                    Matched::AsReply | Matched::AsError => self.rate_limit.map(of_answers),
-                };
-                Some(Verdict { rate_limit, ..Verdict::allow(Some(&self.by)) })
-            }
-            FilterAction::Deny => Some(Verdict { log: self.log, ..Verdict::deny(&self.by) }),
-            FilterAction::Pass => None,
-        }
     }
 }
 

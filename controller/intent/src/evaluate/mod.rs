@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::model::{FilterPolicy, FilterTier, Host, Intent, Node, ObjectName, Pod, Segment};
 use crate::packet::{Packet, Traffic};
 
+mod decider;
 mod entrance;
 mod filter;
 mod leaving;
@@ -25,8 +26,8 @@ mod tests;
 mod unread;
 mod verdict;
 
+use decider::Decider;
 use side::{Direction, PodPolicies, Side};
-use verdict::Decider;
 
 pub use entrance::Entrance;
 pub(crate) use entrance::can_enter;
@@ -34,7 +35,6 @@ pub(crate) use leaving::is_for_many;
 pub use leaving::{Addressee, Leaving, LeavingBy};
 pub(crate) use matching::selects;
 pub(crate) use related::{answers, provokes};
-pub use side::LOCAL_NODE;
 pub(crate) use spoofing::Limit;
 pub use verdict::{Outcome, Stage, Step, Verdict};
 
@@ -178,7 +178,7 @@ impl<'a> Evaluator<'a> {
         }
         let admin = self.filter(FilterTier::Admin, scene, packet);
         steps.push(Step::filter(FilterTier::Admin, admin.as_ref()));
-        if let Some(verdict) = admin.as_ref().and_then(filter::Decision::verdict) {
+        if let Some(verdict) = admin.as_ref().and_then(Verdict::of_filter) {
             return verdict;
         }
 
@@ -194,7 +194,7 @@ impl<'a> Evaluator<'a> {
 
         let baseline = self.filter(FilterTier::Baseline, scene, packet);
         steps.push(Step::filter(FilterTier::Baseline, baseline.as_ref()));
-        if let Some(verdict) = baseline.as_ref().and_then(filter::Decision::verdict) {
+        if let Some(verdict) = baseline.as_ref().and_then(Verdict::of_filter) {
             return verdict;
         }
         // One side at most allows, else the baseline would not have been asked.

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::decider::Decider;
 use super::side::{Direction, Side, cluster_rules, network_rules};
-use super::verdict::Decider;
 use super::{Evaluator, PodEntry};
+use crate::deciders;
 use crate::model::{
     ClusterAction, ClusterPeer, ClusterTier, FilterAction, FilterPeer, FilterPolicy, FilterRule, IcmpMatch,
     NetworkPeer, NetworkPort, PortProtocol, RelatedErrors, Replies, TrafficMatch,
@@ -98,7 +99,7 @@ impl<'a> Evaluator<'a> {
             Direction::Egress => self.lets(pod, Direction::Ingress, receiver, None) == Lets::Pass,
         };
         Some(if may_pass {
-            Side::Allow { by: Decider { policy: by.policy.clone(), rule: "related".to_owned() } }
+            Side::Allow { by: Decider { policy: by.policy.clone(), rule: deciders::RELATED.to_owned() } }
         } else {
             side.clone()
         })

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::decider::Decider;
 use super::filter::answered;
 use super::matching::selects;
-use super::verdict::Decider;
 use super::{Evaluator, PodEntry};
+use crate::deciders;
 use crate::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, NetworkPolicy, NetworkPolicyRule,
     ObjectName, Replies,
@@ -64,9 +65,6 @@ impl Side {
     }
 }
 
-/// The rule that lets a pod's own node reach it although a policy isolates it.
-pub const LOCAL_NODE: &str = "local-node";
-
 /// The policies that are about a pod.
 #[derive(Debug)]
 pub(super) struct PodPolicies<'a> {
@@ -97,7 +95,7 @@ pub(super) fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) 
 }
 
 pub(super) fn network_decider(name: &ObjectName, rule: String) -> Decider {
-    Decider { policy: format!("NetworkPolicy/{}/{}", name.namespace, name.name), rule }
+    Decider { policy: deciders::network_policy(name), rule }
 }
 
 impl<'a> Evaluator<'a> {
@@ -149,10 +147,8 @@ impl<'a> Evaluator<'a> {
                 if !matches {
                     continue;
                 }
-                let by = Decider {
-                    policy: format!("ClusterNetworkPolicy/{name}"),
-                    rule: rule_name(rule, direction, n),
-                };
+                let by =
+                    Decider { policy: deciders::cluster_policy(name), rule: rule_name(rule, direction, n) };
                 return match rule.action {
                     ClusterAction::Accept => Some(Side::Allow { by }),
                     ClusterAction::Deny => Some(Side::Deny { by, log: false }),
@@ -187,9 +183,9 @@ impl<'a> Evaluator<'a> {
         let (name, _, log) = isolated?;
         // "OR if the traffic source is the pod's local node" (NetworkPolicySpec.ingress).
         if direction == Direction::Ingress && pod.pod.node_addresses.contains(&peer) {
-            return Some(Side::Allow { by: network_decider(name, LOCAL_NODE.to_owned()) });
+            return Some(Side::Allow { by: network_decider(name, deciders::LOCAL_NODE.to_owned()) });
         }
-        Some(Side::Deny { by: network_decider(name, "isolation".to_owned()), log })
+        Some(Side::Deny { by: network_decider(name, deciders::ISOLATION.to_owned()), log })
     }
 
     /// Asks a pod's other side about the mirror image of a packet that this side denies. None: this side does not deny,
@@ -206,7 +202,7 @@ impl<'a> Evaluator<'a> {
         let other = self.side(pod, direction.other(), &mirror);
         Some(match other {
             Side::Undecided if packet.is_established() => {
-                Side::Allow { by: Decider { policy: by.policy.clone(), rule: "reply".to_owned() } }
+                Side::Allow { by: Decider { policy: by.policy.clone(), rule: deciders::REPLY.to_owned() } }
             }
             other => other,
         })

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::decider::Decider;
 use super::filter::{Decision, Scene, has_expired};
 use super::side::{Direction, cluster_rules, network_decider, network_rules, rule_name};
-use super::verdict::{Decider, Verdict};
+use super::verdict::Verdict;
 use super::{Evaluator, PodEntry};
+use crate::deciders;
 use crate::model::{
     ClusterAction, ClusterTier, FilterAction, FilterRule, FilterTier, ObjectName, TrafficMatch,
 };
@@ -40,7 +42,7 @@ impl Evaluator<'_> {
             let mut left = BTreeSet::new();
             for decision in self.steps_of_tier(tier, scene, packet) {
                 let (shares, decision) = match decision {
-                    Meets::Frame(decision) => match decision.verdict() {
+                    Meets::Frame(decision) => match Verdict::of_filter(&decision) {
                         Some(verdict) => return verdict,
                         None => break,
                     },
@@ -51,14 +53,14 @@ impl Evaluator<'_> {
                 {
                     match decision.action {
                         FilterAction::Deny => {
-                            if let Some(denied) = decision.verdict() {
+                            if let Some(denied) = Verdict::of_filter(&decision) {
                                 return denied;
                             }
                         }
                         FilterAction::Allow if share == Share::All => {
                             open.remove(&kind);
                             if kind == Traffic::Ip {
-                                verdict = decision.verdict().unwrap_or(verdict);
+                                verdict = Verdict::of_filter(&decision).unwrap_or(verdict);
                             }
                         }
                         FilterAction::Allow => {}
@@ -130,7 +132,7 @@ impl Evaluator<'_> {
                         .any(|pod| tier == ClusterTier::Admin || !isolated(pod.name, direction));
                     let mut rules = cluster_rules(policy, direction).iter().enumerate();
                     let (n, rule) = rules.find(|(_, rule)| reached && rule.action == ClusterAction::Deny)?;
-                    let policy = format!("ClusterNetworkPolicy/{name}");
+                    let policy = deciders::cluster_policy(name);
                     Some((Decider { policy, rule: rule_name(rule, direction, n) }, false))
                 })
             })
@@ -149,7 +151,7 @@ impl Evaluator<'_> {
                 let mut rules = isolating.iter().flat_map(|(.., rules)| *rules);
                 let everything = rules.any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
                 let log = isolating.iter().any(|(_, policy, _)| policy.log);
-                (!everything).then(|| (network_decider(named, "isolation".to_owned()), log))
+                (!everything).then(|| (network_decider(named, deciders::ISOLATION.to_owned()), log))
             })
         };
         of_cluster(ClusterTier::Admin).or_else(by_isolation).or_else(|| of_cluster(ClusterTier::Baseline))

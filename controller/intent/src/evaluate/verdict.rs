@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::decider::Decider;
 use super::entrance::Entrance;
 use super::filter::{Decision, Matched};
 use super::side::{Direction, Side};
@@ -33,13 +34,6 @@ pub struct Verdict {
     pub steps: Vec<Step>,
 }
 
-/// A policy and its rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decider {
-    pub(super) policy: String,
-    pub(super) rule: String,
-}
-
 impl Verdict {
     pub(super) fn allow(by: Option<&Decider>) -> Self {
         Self {
@@ -61,6 +55,26 @@ impl Verdict {
 
     pub(super) fn deny(by: &Decider) -> Self {
         Self { allow: false, ..Self::allow(Some(by)) }
+    }
+
+    /// What a tier of filter policies has decided, unless that is a pass.
+    pub(super) fn of_filter(decision: &Decision) -> Option<Self> {
+        match decision.action {
+            FilterAction::Allow => {
+                // Answers have a bucket of their own, deeper by a second's packets.
+                let of_answers = |limit: RateLimit| {
+                    let burst = limit.burst.saturating_add(limit.packets_per_second);
+                    RateLimit { burst, ..limit }
+                };
+                let rate_limit = match decision.matched {
+                    Matched::Directly => decision.rate_limit,
+                    Matched::AsReply | Matched::AsError => decision.rate_limit.map(of_answers),
+                };
+                Some(Self { rate_limit, ..Self::allow(Some(&decision.by)) })
+            }
+            FilterAction::Deny => Some(Self { log: decision.log, ..Self::deny(&decision.by) }),
+            FilterAction::Pass => None,
+        }
     }
 }
 
@@ -246,12 +260,6 @@ impl Step {
 
     fn by(stage: Stage, outcome: Outcome, by: &Decider, text: String) -> Self {
         Self { stage, outcome, policy: Some(by.policy.clone()), rule: Some(by.rule.clone()), text }
-    }
-}
-
-impl Decider {
-    fn text(&self) -> String {
-        format!("{} ({})", self.policy, self.rule)
     }
 }
 

@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use super::annotations::Annotations;
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
-use super::network::spec_fields;
 use super::network_policy::{Rules, check_port_name};
-use super::objects::Annotations;
 use super::render::quoted;
 use super::selector::{namespaced_pods, selector};
 use super::source::Place;
@@ -58,7 +57,7 @@ pub(crate) fn policy(
         replies: annotations.replies,
         related_errors: annotations.related_errors,
     };
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return policy };
+    let Some(mut fields) = decoder.spec(spec, at) else { return policy };
     if let Some(at) = fields.require(decoder, "tier", "Admin")
         && let Some(tier) = decoder.word(at, "`tier`", &TIERS)
     {

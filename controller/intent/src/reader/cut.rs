@@ -10,7 +10,8 @@ use std::fmt;
 use super::expectation::is_policy;
 use super::json;
 use super::limits::Limits;
-use super::source::{Place, SourceFile, Sources};
+use super::source::{Place, SourceFile};
+use super::sources::Sources;
 use super::tree::{Cursor, Document, Said};
 use super::yaml;
 

@@ -10,7 +10,8 @@ use super::diagnostic::{Code, Diagnostic, Severity, Sink};
 use super::hints::{self, similar};
 use super::render::{is_hidden, quoted};
 use super::scalar::{Old, Plain};
-use super::source::{Place, Placed, Sources};
+use super::source::{Place, Placed};
+use super::sources::Sources;
 use super::tree::{Cursor, Items, Said};
 
 /// What decoding an object needs: where faults go, and which object it is.
@@ -85,6 +86,15 @@ impl Decoder<'_> {
     pub(crate) fn error(&mut self, code: Code, at: Place, message: impl Into<String>, help: &str) {
         let problem = Problem::error(code, at, message);
         self.report(if help.is_empty() { problem } else { problem.help(help) });
+    }
+
+    /// The fields of `spec`, which must be there.
+    pub(crate) fn spec<'d>(&mut self, spec: Option<Cursor<'d>>, at: Place) -> Option<Fields<'d>> {
+        let Some(spec) = spec else {
+            self.error(Code::MissingField, at, "this object has no `spec`", "add `spec: {...}`");
+            return None;
+        };
+        self.fields(spec, "`spec`")
     }
 
     pub(crate) fn wrong_type(&mut self, at: Cursor<'_>, what: &str, expected: &str) {

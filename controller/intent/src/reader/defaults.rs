@@ -1,7 +1,7 @@
 //! `KubernetesDefaults`.
 
+use super::annotations::{RELATED_ERRORS_CHOICES, REPLIES_CHOICES};
 use super::decode::Decoder;
-use super::objects::{RELATED_ERRORS_CHOICES, REPLIES_CHOICES};
 use super::tree::Cursor;
 use crate::model::KubernetesDefaults;
 

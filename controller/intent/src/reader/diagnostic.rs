@@ -56,7 +56,7 @@ pub enum Code {
     Cycle,
     /// A rule that no packet can match.
     NeverMatches,
-    /// Something that Kubernetes has and Outplane has not.
+    /// Something that Kubernetes has and Outplane has not, or a protocol without a driver.
     Unsupported,
     /// Warning: an object was not read.
     Skipped,

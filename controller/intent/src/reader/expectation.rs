@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
-use super::network::spec_fields;
 use super::selector::selector;
 use super::source::{Place, Placed};
 use super::tree::{Cursor, Said};
@@ -42,7 +41,7 @@ pub(crate) fn expectation(
     rules: &mut Vec<(String, Place)>,
 ) -> ExpectationDecl {
     let mut declared = ExpectationDecl::default();
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return declared };
+    let Some(mut fields) = decoder.spec(spec, at) else { return declared };
     if let Some(list) = fields.require(decoder, "packets", "[{src: .., dst: .., expect: allow}]")
         && let Some(list) = decoder.list(list, "`packets`")
     {

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::annotations::{RELATED_ERRORS_CHOICES, REPLIES_CHOICES};
 use super::declared::{FilterDecl, RulePlaces};
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
-use super::network::spec_fields;
-use super::objects::{RELATED_ERRORS_CHOICES, REPLIES_CHOICES};
 use super::render::quoted;
 use super::source::Place;
 use super::traffic;
 use super::tree::{Cursor, Said};
-use super::values::HostBits;
+use super::values::{HostBits, within};
+use crate::deciders;
 use crate::model::{
     FilterAction, FilterPeer, FilterPolicy, FilterRule, FilterTier, RateLimit, RelatedErrors, Replies,
 };
@@ -20,9 +20,6 @@ const ACTIONS: [(&str, FilterAction); 3] =
     [("allow", FilterAction::Allow), ("deny", FilterAction::Deny), ("pass", FilterAction::Pass)];
 const TIERS: [(&str, FilterTier); 2] = [("admin", FilterTier::Admin), ("baseline", FilterTier::Baseline)];
 const DEFAULT_PRIORITY: u16 = 500;
-/// The rule that verdicts name when the policy's default decides.
-pub(crate) const DEFAULT_RULE: &str = "default";
-
 pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> FilterDecl {
     let policy = FilterPolicy {
         tier: FilterTier::Admin,
@@ -36,7 +33,7 @@ pub(crate) fn policy(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Pl
     };
     let mut declared =
         FilterDecl { policy, switches: Vec::new(), segments: Vec::new(), default: None, rules: Vec::new() };
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return declared };
+    let Some(mut fields) = decoder.spec(spec, at) else { return declared };
     let policy = &mut declared.policy;
     if let Some(at) = fields.get("tier") {
         policy.tier = decoder.choice(at, "`tier`", &TIERS).unwrap_or(FilterTier::Admin);
@@ -202,7 +199,7 @@ fn rule(decoder: &mut Decoder<'_>, at: Cursor<'_>, number: usize) -> Option<(Fil
 fn rule_name<'d>(decoder: &mut Decoder<'_>, at: Cursor<'d>) -> Option<&'d str> {
     const LONGEST: usize = 100;
     let name = decoder.plain_name(at, "`name`")?;
-    let why = if name == DEFAULT_RULE {
+    let why = if name == deciders::DEFAULT {
         "verdicts call the policy's default so"
     } else if name.chars().count() > LONGEST {
         "names of rules have at most 100 characters"
@@ -303,25 +300,4 @@ fn peer(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<(FilterPeer, Place)
         decoder.error(Code::MissingField, place, format!("a peer needs one of {KINDS}"), help);
     }
     found.pop()
-}
-
-/// Whether an exception lies in its CIDR and leaves something of it.
-pub(crate) fn within(
-    decoder: &mut Decoder<'_>,
-    at: Cursor<'_>,
-    cidr: ipnet::IpNet,
-    hole: ipnet::IpNet,
-) -> bool {
-    let (message, help) = if !cidr.contains(&hole) {
-        (
-            format!("{hole} is not within {cidr}"),
-            "an exception cuts a part out of its own `cidr`, nothing else",
-        )
-    } else if hole == cidr {
-        (format!("{hole} is all of `cidr`: nothing is left"), "remove the peer, or the exception")
-    } else {
-        return true;
-    };
-    decoder.error(Code::InvalidValue, at.place(), message, help);
-    false
 }

@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Subnets};
 
 use super::render::quoted;
 use super::tree::{Cursor, Said};
+use crate::deciders;
 
 /// What others say, in lower case, and what it is here. The first one that is possible is meant.
 const SYNONYMS: [(&str, &str); 61] = [
@@ -172,7 +173,7 @@ const STATE: [&str; 6] = ["established", "state", "ctstate", "stateful", "conntr
 
 /// How to write something that has another form than is wanted.
 pub(crate) fn form(at: Cursor<'_>, what: &str, expected: &str, object: &str) -> Option<String> {
-    let of_traffic = object.starts_with("FilterPolicy/") || object.starts_with("NetworkPolicy/");
+    let of_traffic = deciders::is_filter_policy(object) || deciders::is_network_policy(object);
     let raw = at.raw().filter(|raw| raw.len() <= 40).unwrap_or_default();
     let number = matches!(at.said(), Said::Integer(_));
     match (at.said(), expected) {

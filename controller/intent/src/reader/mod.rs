@@ -5,6 +5,7 @@
 //! Nothing stops at the first fault: all of them are reported at once, each with its place, an excerpt and a hint.
 //! docs/intent.md describes every kind and field for users.
 
+mod annotations;
 mod cluster_policy;
 mod cure;
 mod cut;
@@ -29,6 +30,7 @@ mod resolve;
 mod scalar;
 mod selector;
 mod source;
+mod sources;
 mod traffic;
 mod tree;
 mod values;
@@ -43,7 +45,8 @@ pub use self::cut::{Cut, End, Missing, UNMARKED, cut, end, last_rule};
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use self::files::STDIN;
 pub use self::limits::Limits;
-pub use self::source::{Location, SourceFile, Sources};
+pub use self::source::{Location, SourceFile};
+pub use self::sources::Sources;
 pub use self::values::parse_mac;
 
 use self::decode::Problem;
@@ -51,6 +54,7 @@ use self::diagnostic::Sink;
 pub(crate) use self::hints::service;
 use self::objects::Objects;
 use crate::advice;
+use crate::deciders;
 use crate::expectation::Expectations;
 use crate::model::Intent;
 
@@ -76,7 +80,7 @@ impl Loaded {
     pub fn expired(&self, at: Timestamp) -> Vec<Diagnostic> {
         let mut warnings = Vec::new();
         for (name, policy) in &self.intent.filters {
-            let object = format!("FilterPolicy/{name}");
+            let object = deciders::filter_policy(name);
             for rule in &policy.rules {
                 if let Some(expires) = rule.expires.filter(|expires| *expires <= at) {
                     let message = format!("rule {} has expired at {expires}", rule.name);

@@ -10,7 +10,7 @@ use super::render::quoted;
 use super::source::{Place, Placed};
 use super::tree::{Cursor, Said};
 use super::values::HostBits;
-use crate::model::{HostGuard, Port, SegmentGuard, Switch, Tls};
+use crate::model::{HostGuard, P4Runtime, Port, Protocol, SegmentGuard, Switch, Tls};
 
 /// Highest switch port: 510 is the controller's, 511 means none (p4/outplane.p4).
 const LAST_PORT: i64 = 509;
@@ -19,44 +19,17 @@ const LAST_VLAN: i64 = 4094;
 /// The only P4 program so far.
 const PROGRAM: &str = "outplane";
 
-/// `spec`, which must be there.
-pub(crate) fn spec_fields<'d>(
-    decoder: &mut Decoder<'_>,
-    spec: Option<Cursor<'d>>,
-    at: Place,
-) -> Option<Fields<'d>> {
-    let Some(spec) = spec else {
-        decoder.error(Code::MissingField, at, "this object has no `spec`", "add `spec: {...}`");
-        return None;
-    };
-    decoder.fields(spec, "`spec`")
-}
-
 pub(crate) fn switch(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> SwitchDecl {
-    let switch = Switch {
-        address: String::new(),
-        device_id: 1,
-        role: None,
-        tls: None,
-        program: PROGRAM.to_owned(),
-        ports: BTreeMap::new(),
-    };
+    let switch =
+        Switch { address: String::new(), tls: None, protocol: Protocol::default(), ports: BTreeMap::new() };
     let mut declared =
         SwitchDecl { switch, address_at: at, port_places: BTreeMap::new(), crosses: Vec::new() };
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return declared };
+    let Some(mut fields) = decoder.spec(spec, at) else { return declared };
     if let Some(at) = fields.require(decoder, "address", "192.0.2.1:9559") {
         declared.address_at = at.place();
         declared.switch.address = server_address(decoder, at).unwrap_or_default();
     }
-    if let Some(at) = fields.get("deviceId") {
-        declared.switch.device_id = decoder.number(at, "`deviceId`", 0..=i64::MAX).unwrap_or(1);
-    }
-    if let Some(at) = fields.get("role") {
-        declared.switch.role = decoder.text(at, "`role`").map(str::to_owned);
-    }
-    if let Some(at) = fields.get("program") {
-        decoder.choice(at, "`program`", &[(PROGRAM, ())]);
-    }
+    declared.switch.protocol = protocol(decoder, &mut fields);
     if let Some(at) = fields.get("tls") {
         declared.switch.tls = tls(decoder, at);
     }
@@ -69,6 +42,28 @@ pub(crate) fn switch(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Pl
     }
     fields.finish(decoder);
     declared
+}
+
+/// `protocol`, and the fields that belong to it.
+fn protocol(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Protocol {
+    if let Some(at) = fields.get("protocol")
+        && decoder.choice(at, "`protocol`", &[("p4runtime", true), ("openflow", false)]) == Some(false)
+    {
+        let message = "no driver for `protocol: openflow` is there yet";
+        let help = "this version drives switches by P4Runtime alone: `protocol: p4runtime`, or none";
+        decoder.error(Code::Unsupported, at.place(), message, help);
+    }
+    let mut found = P4Runtime::default();
+    if let Some(at) = fields.get("deviceId") {
+        found.device_id = decoder.number(at, "`deviceId`", 0..=i64::MAX).unwrap_or(found.device_id);
+    }
+    if let Some(at) = fields.get("role") {
+        found.role = decoder.text(at, "`role`").map(str::to_owned);
+    }
+    if let Some(at) = fields.get("program") {
+        decoder.choice(at, "`program`", &[(PROGRAM, ())]);
+    }
+    Protocol::P4Runtime(found)
 }
 
 /// `host:port`; IPv6 addresses in brackets.
@@ -241,7 +236,7 @@ pub(crate) fn segment(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>) -> Se
 
 pub(crate) fn host(decoder: &mut Decoder<'_>, spec: Option<Cursor<'_>>, at: Place) -> HostDecl {
     let mut declared = HostDecl::default();
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return declared };
+    let Some(mut fields) = decoder.spec(spec, at) else { return declared };
     if let Some(addresses) = fields.get("addresses")
         && let Some(addresses) = decoder.list(addresses, "`addresses`")
     {

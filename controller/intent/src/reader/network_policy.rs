@@ -1,23 +1,19 @@
 //! NetworkPolicy of networking.k8s.io/v1, with the defaults and checks of the API server.
 
+use super::annotations::Annotations;
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::Code;
-use super::filter::within;
-use super::network::spec_fields;
-use super::objects::Annotations;
 use super::pods::PROTOCOLS;
 use super::render::quoted;
 use super::selector::{peer_selectors, selector};
 use super::source::Place;
 use super::tree::{Cursor, Said};
-use super::values::HostBits;
+use super::values::{HostBits, within};
+use crate::deciders;
 use crate::model::{LabelSelector, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, PortProtocol};
 
 /// Name and place of each rule.
 pub(crate) type Rules = Vec<(String, Place)>;
-
-/// The rule that verdicts name when the isolation denies.
-const ISOLATION: &str = "isolation";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -40,7 +36,7 @@ pub(crate) fn policy(
         related_errors: annotations.related_errors,
         log: annotations.log,
     };
-    let Some(mut fields) = spec_fields(decoder, spec, at) else { return policy };
+    let Some(mut fields) = decoder.spec(spec, at) else { return policy };
     if let Some(at) = fields.get("podSelector") {
         policy.pods = selector(decoder, at, "`podSelector`").unwrap_or_default();
     } else {
@@ -72,7 +68,7 @@ pub(crate) fn policy(
     fields.finish(decoder);
     policy.ingress = for_ingress.then(|| ingress.unwrap_or_default());
     policy.egress = for_egress.then(|| egress.unwrap_or_default());
-    rules.push((ISOLATION.to_owned(), at));
+    rules.push((deciders::ISOLATION.to_owned(), at));
     policy
 }
 

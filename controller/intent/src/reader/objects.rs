@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::annotations::{Annotations, LOG, RELATED_ERRORS, REPLIES};
 use super::declared::{Declared, Entry};
 use super::decode::{Decoder, Fields, Problem};
 use super::diagnostic::{Code, Sink};
 use super::render::quoted;
-use super::source::{Place, Sources};
+use super::source::Place;
+use super::sources::Sources;
 use super::tree::{Cursor, Said};
 use super::{cluster_policy, defaults, expectation, filter, labels, network, network_policy, pods};
-use crate::model::{Labels, ObjectName, RelatedErrors, Replies};
+use crate::deciders;
+use crate::model::{Labels, ObjectName};
 
 /// API group and version of our own kinds.
 pub(crate) const OUTPLANE: &str = "outplane.dev/v1alpha1";
@@ -21,13 +24,6 @@ const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
 
 /// What documents are.
 const OBJECTS: &str = "every document is an object with `apiVersion`, `kind`, `metadata` and `spec`";
-
-/// Annotation of policies: how replies get through.
-pub(crate) const REPLIES: &str = "outplane.dev/replies";
-/// Annotation of policies: whether ICMP errors about what they allow get through.
-pub(crate) const RELATED_ERRORS: &str = "outplane.dev/related-errors";
-/// Annotation of NetworkPolicies: log what the isolation drops.
-pub(crate) const LOG: &str = "outplane.dev/log";
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -267,7 +263,7 @@ impl Objects {
                 let value = filter::policy(&mut decoder, spec, at);
                 let names = value.policy.rules.iter().map(|rule| rule.name.clone());
                 rules.extend(names.zip(value.rules.iter().map(|places| places.at)));
-                rules.extend(value.default.map(|at| (filter::DEFAULT_RULE.to_owned(), at)));
+                rules.extend(value.default.map(|at| (deciders::DEFAULT.to_owned(), at)));
                 let broken = broken(&self.sink);
                 insert(&mut self.declared.filters, metadata.name, Entry { at, value, broken })
             }
@@ -305,7 +301,8 @@ impl Objects {
                 insert(&mut self.declared.nodes, metadata.name, Entry { at, value, broken })
             }
             Kind::NetworkPolicy => {
-                let annotations = metadata.annotations(&mut decoder, &[REPLIES, RELATED_ERRORS, LOG]);
+                let annotations =
+                    Annotations::read(&mut decoder, &metadata.annotations, &[REPLIES, RELATED_ERRORS, LOG]);
                 let value = network_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 let name =
@@ -316,7 +313,8 @@ impl Objects {
                 insert(&mut self.declared.network_policies, name, Entry { at, value, broken })
             }
             Kind::ClusterNetworkPolicy => {
-                let annotations = metadata.annotations(&mut decoder, &[REPLIES, RELATED_ERRORS]);
+                let annotations =
+                    Annotations::read(&mut decoder, &metadata.annotations, &[REPLIES, RELATED_ERRORS]);
                 let value = cluster_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 insert(&mut self.declared.cluster_policies, metadata.name, Entry { at, value, broken })
@@ -340,7 +338,7 @@ impl Objects {
 /// Annotations of ours say something on the policies of Kubernetes; on our own kinds nothing would come of them.
 fn no_annotations(decoder: &mut Decoder<'_>, kind: Kind, metadata: &Metadata<'_>) {
     if KINDS.iter().any(|known| known.2 == kind && known.0 == OUTPLANE) {
-        metadata.annotations(decoder, &[]);
+        Annotations::read(decoder, &metadata.annotations, &[]);
     }
 }
 
@@ -442,51 +440,4 @@ fn check_name(decoder: &mut Decoder<'_>, at: Cursor<'_>, name: &str) -> Option<(
                 253 characters";
     decoder.error(Code::InvalidValue, at.place(), message, help);
     None
-}
-
-/// What a policy's annotations say.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Annotations {
-    pub(crate) replies: Option<Replies>,
-    pub(crate) related_errors: Option<RelatedErrors>,
-    pub(crate) log: bool,
-}
-
-/// How replies get through, by name.
-pub(crate) const REPLIES_CHOICES: [(&str, Replies); 3] =
-    [("none", Replies::None), ("established", Replies::Established), ("reverse", Replies::Reverse)];
-
-/// Whether ICMP errors get through, by name.
-pub(crate) const RELATED_ERRORS_CHOICES: [(&str, RelatedErrors); 2] =
-    [("none", RelatedErrors::None), ("allow", RelatedErrors::Allow)];
-
-impl Metadata<'_> {
-    /// Reads our annotations; others are nobody's business. Ours that the kind does not know are errors.
-    fn annotations(&self, decoder: &mut Decoder<'_>, known: &[&str]) -> Annotations {
-        let mut said = Annotations::default();
-        for (key, value) in &self.annotations {
-            let name = key.raw().unwrap_or_default();
-            if !name.starts_with("outplane.dev/") {
-                continue;
-            }
-            let what = format!("the annotation {name}");
-            if !known.contains(&name) {
-                let help = match decoder.suggest(name, known.iter().copied()) {
-                    Some(meant) => format!("did you mean {meant}?"),
-                    None if known.is_empty() => "say it in `spec`".to_owned(),
-                    None => format!("this kind knows {}", known.join(" and ")),
-                };
-                let message = format!("{what} is unknown here");
-                decoder.error(Code::UnknownField, key.place(), message, &help);
-            } else if name == REPLIES {
-                said.replies = decoder.choice(*value, &what, &REPLIES_CHOICES);
-            } else if name == RELATED_ERRORS {
-                said.related_errors = decoder.choice(*value, &what, &RELATED_ERRORS_CHOICES);
-            } else if name == LOG {
-                let choices = [("true", true), ("false", false)];
-                said.log = decoder.choice(*value, &what, &choices).unwrap_or_default();
-            }
-        }
-        said
-    }
 }

@@ -229,3 +229,19 @@ pub fn parse_mac(text: &str) -> Option<[u8; 6]> {
         .collect();
     bytes?.try_into().ok()
 }
+
+/// Whether an exception lies in its CIDR and leaves something of it.
+pub(crate) fn within(decoder: &mut Decoder<'_>, at: Cursor<'_>, cidr: IpNet, hole: IpNet) -> bool {
+    let (message, help) = if !cidr.contains(&hole) {
+        (
+            format!("{hole} is not within {cidr}"),
+            "an exception cuts a part out of its own `cidr`, nothing else",
+        )
+    } else if hole == cidr {
+        (format!("{hole} is all of `cidr`: nothing is left"), "remove the peer, or the exception")
+    } else {
+        return true;
+    };
+    decoder.error(Code::InvalidValue, at.place(), message, help);
+    false
+}

@@ -6,8 +6,8 @@ use crate::model::{
     AddressGroup, ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterRule, ClusterTier, FilterAction,
     FilterPeer, FilterPolicy, FilterRule, FilterTier, Host, HostGuard, IcmpMatch, Intent, KubernetesDefaults,
     LabelOperator, LabelSelector, Labels, NetworkPeer, NetworkPolicy, NetworkPolicyRule, NetworkPort, Node,
-    ObjectName, Pod, PodsAnywhere, PortProtocol, RelatedErrors, Replies, Segment, SegmentGuard, Switch,
-    TcpFlags, TrafficMatch,
+    ObjectName, P4Runtime, Pod, PodsAnywhere, PortProtocol, Protocol, RelatedErrors, Replies, Segment,
+    SegmentGuard, Switch, TcpFlags, TrafficMatch,
 };
 
 const OURS: &str = "outplane.dev/v1alpha1";
@@ -69,6 +69,7 @@ fn switch(switch: &Switch) -> Value {
             ("antiSpoofing", json!(port.trusted.then_some("none"))),
         ])
     });
+    let Protocol::P4Runtime(P4Runtime { device_id, role, program }) = &switch.protocol;
     let tls = switch.tls.as_ref().map(|tls| {
         fields([
             ("ca", json!(tls.ca)),
@@ -79,10 +80,11 @@ fn switch(switch: &Switch) -> Value {
     });
     fields([
         ("address", json!(switch.address)),
-        ("deviceId", json!(switch.device_id)),
-        ("role", json!(switch.role)),
+        ("protocol", json!("p4runtime")),
+        ("deviceId", json!(device_id)),
+        ("role", json!(role)),
         ("tls", json!(tls)),
-        ("program", json!(switch.program)),
+        ("program", json!(program)),
         ("ports", ports.collect()),
     ])
 }

@@ -7,7 +7,9 @@ use proptest::sample::{select, subsequence};
 
 use super::universe::{CIDRS, HOSTS, NODES, SWITCH_PORTS, address, cidr};
 use crate::evaluate::IMPLIED_SWITCH;
-use crate::model::{AddressGroup, Host, HostGuard, Intent, Port, Segment, SegmentGuard, Switch};
+use crate::model::{
+    AddressGroup, Host, HostGuard, Intent, P4Runtime, Port, Protocol, Segment, SegmentGuard, Switch,
+};
 
 /// What a segment can be.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +138,8 @@ fn switch(n: usize, cross_connect: bool, trusted: Option<u16>) -> Switch {
     };
     Switch {
         address: format!("127.0.0.1:{}", 9559 + n),
-        device_id: 1 + n as u64,
-        role: None,
         tls: None,
-        program: "outplane".to_owned(),
+        protocol: Protocol::P4Runtime(P4Runtime { device_id: 1 + n as u64, ..P4Runtime::default() }),
         ports: SWITCH_PORTS.into_iter().map(port).collect(),
     }
 }

@@ -45,15 +45,17 @@ spec:
         loaded.intent.switches["leaf1"],
         Switch {
             address: "[2001:db8::1]:9559".to_owned(),
-            device_id: 7,
-            role: Some("firewall".to_owned()),
             tls: Some(Tls {
                 ca: PathBuf::from("ca.pem"),
                 cert: Some(PathBuf::from("/etc/o/c.pem")),
                 key: Some(PathBuf::from("k.pem")),
                 server_name: Some("leaf1.example".to_owned()),
             }),
-            program: "outplane".to_owned(),
+            protocol: Protocol::P4Runtime(P4Runtime {
+                device_id: 7,
+                role: Some("firewall".to_owned()),
+                program: "outplane".to_owned(),
+            }),
             ports: [
                 (1, port(Some("uplink"), Some(2))),
                 (2, port(Some("tap"), Some(1))),
@@ -69,6 +71,27 @@ spec:
 }
 
 #[test]
+fn a_protocol_without_a_driver_is_refused_by_name() {
+    let read = |protocol: &str| {
+        let text = format!(
+            "apiVersion: outplane.dev/v1alpha1\nkind: Switch\nmetadata: {{name: leaf1}}\n\
+             spec: {{address: \"192.0.2.1:6653\", protocol: {protocol}}}\n"
+        );
+        outplane_intent::reader::parse([("policy.yaml", text.as_str())])
+    };
+    assert_eq!(read("p4runtime").unwrap().intent.switches["leaf1"].protocol, Protocol::default());
+    let refused = read("openflow").unwrap_err();
+    let [error] = refused.errors() else { panic!("{refused:?}") };
+    assert_eq!(
+        (error.code(), error.object()),
+        (outplane_intent::reader::Code::Unsupported, Some("Switch/leaf1"))
+    );
+    assert_eq!(error.message(), "no driver for `protocol: openflow` is there yet");
+    let unknown = read("netconf").unwrap_err();
+    assert_eq!(unknown.errors()[0].code(), outplane_intent::reader::Code::InvalidValue);
+}
+
+#[test]
 fn tls_files_are_relative_to_the_file() {
     let text = "
 apiVersion: outplane.dev/v1alpha1
@@ -79,7 +102,8 @@ spec: {address: 'h:1', tls: {ca: ca.pem}}
     let loaded = outplane_intent::reader::parse([("etc/site/switches.yaml", text)]).unwrap();
     let switch = &loaded.intent.switches["s"];
     assert_eq!(switch.tls.as_ref().unwrap().ca, PathBuf::from("etc/site/ca.pem"));
-    assert_eq!((switch.device_id, switch.program.as_str(), &switch.role), (1, "outplane", &None));
+    let plain = P4Runtime { device_id: 1, role: None, program: "outplane".to_owned() };
+    assert_eq!(switch.protocol, Protocol::P4Runtime(plain));
 }
 
 #[test]

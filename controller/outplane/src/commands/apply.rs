@@ -18,6 +18,7 @@ use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Counted, Options, Progress, Push, Pushed, Report as Converged, Rules,
     Target, WriteOptions,
 };
+use outplane_intent::deciders;
 use outplane_intent::model::Intent;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +27,11 @@ use self::empty::{Allowed, Guard};
 use super::plan::{self, Changes, Show};
 use crate::alike::{Told, alike};
 use crate::awaited::{PATIENCE, Waiting};
-use crate::cli::{Format, Sources};
 use crate::exit::{Exit, Usage};
 use crate::expectations::{self, Ignoring};
 use crate::input::Input;
 use crate::node::{self, Author, Node};
+use crate::options::{Format, PolicyFiles};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, count, styled, wrapped};
 use crate::progress::{Line, Lines};
 use crate::switches::{self, About, Trouble};
@@ -42,7 +43,7 @@ use crate::{compiled, input, rules, runtime};
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    sources: Sources,
+    sources: PolicyFiles,
     /// Only show what would change, like `plan`; with --config: compared with the newest generation
     #[arg(long)]
     dry_run: bool,
@@ -282,8 +283,9 @@ fn warn_of_expiry(input: &Input) {
         many => format!(", and {} more later", many - 1),
     };
     tracing::warn!(
-        "FilterPolicy/{policy}, rule {} expires at {expires}{more}, but nobody takes it from the switches then: apply again \
+        "{}, rule {} expires at {expires}{more}, but nobody takes it from the switches then: apply again \
          after that, or give the policies to controllers (--config), who do",
+        deciders::filter_policy(policy),
         rule.name
     );
 }

@@ -11,18 +11,18 @@ use outplane_intent::model::{ClusterTier, FilterTier, Intent, KubernetesDefaults
 use outplane_intent::reader::{self, Diagnostic};
 use serde::Serialize;
 
-use crate::cli::{Format, Sources};
 use crate::compiled::{self, SwitchUsage};
 use crate::exit::Exit;
 use crate::expectations::{self, Failed};
 use crate::input::{self, Refused};
+use crate::options::{Format, PolicyFiles};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, grouped, styled, wrapped};
 
 /// Arguments of `check`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    sources: Sources,
+    sources: PolicyFiles,
     /// Let warnings fail, too
     #[arg(long)]
     strict: bool,

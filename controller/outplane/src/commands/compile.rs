@@ -7,26 +7,27 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use outplane_compiler::compile::SwitchState;
 use outplane_compiler::state::Origin;
-use outplane_intent::model::Intent;
+use outplane_intent::model::{Intent, P4Runtime, Protocol};
 use outplane_p4runtime::entry::Entry;
 use outplane_p4runtime::schema::TableInfo;
 use serde::Serialize;
 
-use crate::cli::{Format, Sources};
 use crate::compiled::{self, by_table, schema};
-use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, matches_text, meter_text, origin_text};
+use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, matches_text, meter_text};
 use crate::exit::Exit;
 use crate::input;
 use crate::names::Names;
+use crate::options::{Format, PolicyFiles};
 use crate::output::{self, FAINT, HEAD, Report, count, grouped, styled, wrapped};
 use crate::requests::{self, Form};
 use crate::targets;
+use crate::values::origin_text;
 
 /// Arguments of `compile`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    sources: Sources,
+    sources: PolicyFiles,
     /// Only this switch of the files; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     switch: Vec<String>,
@@ -96,8 +97,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     for switch in &desired.switches {
         match arguments.requests {
             Some(form) => {
-                let device_id =
-                    input.intent.switches.get(&switch.switch).map_or(1, |switch| switch.device_id);
+                let object = input.intent.switches.get(&switch.switch);
+                let Protocol::P4Runtime(P4Runtime { device_id, .. }) =
+                    object.map_or_else(Protocol::default, |switch| switch.protocol.clone());
                 let request = requests::request(&switch.state.desired, device_id);
                 let path = folder.join(format!("{}.{}", switch.switch, form.extension()));
                 let written = requests::encode(&request, form).and_then(|bytes| Ok(fs::write(&path, bytes)?));

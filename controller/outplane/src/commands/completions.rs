@@ -2,10 +2,8 @@
 
 use std::io::Write as _;
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::output;
 
@@ -18,9 +16,9 @@ pub(crate) struct Arguments {
 }
 
 /// Prints the script.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "outplane", &mut script);
+    clap_complete::generate(arguments.shell, &mut program, "outplane", &mut script);
     output::write(|mut out| {
         out.write_all(&script)?;
         out.flush()

@@ -17,12 +17,14 @@ use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::clocks;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, FAINT, GOOD, Report, columns, count, styled};
 use crate::runtime;
 use crate::standing;
+use crate::times;
 
 /// Arguments of `config`.
 #[derive(clap::Args, Debug)]
@@ -171,7 +173,7 @@ async fn get(node: Node, version: Option<u64>, effective: bool) -> anyhow::Resul
         let config = SharedConfig::from_toml(&toml);
         toml = config.with_context(|| format!("version {version} has no effect"))?.to_toml();
     }
-    Ok(Got { version, author, set: node::time(at_ms), effective, toml })
+    Ok(Got { version, author, set: times::time(at_ms), effective, toml })
 }
 
 async fn set(node: Node, file: &Path, toml: String, unproven_keys: bool) -> anyhow::Result<Set> {
@@ -212,7 +214,7 @@ async fn set(node: Node, file: &Path, toml: String, unproven_keys: bool) -> anyh
 async fn all_follow(objects: &Objects, before: &SharedConfig, version: u64) -> anyhow::Result<()> {
     let mut behind = Vec::new();
     for status in standing::statuses(objects, before).await?.0 {
-        let age = standing::age(status.at_ms);
+        let age = clocks::since(status.at_ms);
         if status.config < version && status.receiver != LEFT && age < before.grace() {
             behind.push(format!("{} follows {}", status.node, status.config));
         }
@@ -277,7 +279,7 @@ async fn history(node: Node) -> anyhow::Result<History> {
     for version in Chain::Configs.numbers(&node.objects, 0).await? {
         let stored = node.objects.get_readable(&Key::Config(version)).await?;
         let Some(Object::Config(stored)) = stored else { continue };
-        let (author, set, bytes) = (stored.author, node::time(stored.at_ms), stored.toml.len());
+        let (author, set, bytes) = (stored.author, times::time(stored.at_ms), stored.toml.len());
         versions.push(Line { version, author, set, bytes });
     }
     Ok(History { versions })

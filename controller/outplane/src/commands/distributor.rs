@@ -2,9 +2,9 @@
 
 use outplane_rmdp_core::config::Role;
 
-use crate::cli::Global;
 use crate::daemon;
 use crate::exit::Exit;
+use crate::options::Global;
 
 pub(crate) use crate::daemon::Arguments;
 

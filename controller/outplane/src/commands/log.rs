@@ -12,12 +12,13 @@ use outplane_rmdp_core::object::PacketLine;
 use outplane_rmdp_node::packets::frame;
 use serde::Serialize;
 
-use crate::cli::Format;
 use crate::exit::{Exit, Usage};
-use crate::node::{self, NodeArguments};
+use crate::node::NodeArguments;
+use crate::options::Format;
 use crate::output::{self, FAINT, HEAD, WARN, styled};
 use crate::plain::Plain;
 use crate::targets::Targets;
+use crate::times;
 
 /// Arguments of `log`.
 #[derive(clap::Args, Debug)]
@@ -56,7 +57,7 @@ pub(crate) struct Shown {
 
 impl Shown {
     pub(crate) fn new(node: Option<&str>, line: PacketLine) -> Self {
-        Self { node: node.map(str::to_owned), at: node::time(line.at_ms), line }
+        Self { node: node.map(str::to_owned), at: times::time(line.at_ms), line }
     }
 }
 
@@ -176,7 +177,7 @@ fn print_left_out(format: Format, node: Option<&str>, at_ms: u64, left_out: u64)
     if left_out == 0 {
         return Ok(());
     }
-    let at = node::time(at_ms);
+    let at = times::time(at_ms);
     match format {
         Format::Json => {
             let text = serde_json::to_string(&LeftOut { node, at, packets: left_out })?;

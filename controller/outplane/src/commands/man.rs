@@ -4,9 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::output;
 
@@ -19,15 +17,15 @@ pub(crate) struct Arguments {
 }
 
 /// Prints outplane(1), or writes all pages.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Result<Exit> {
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+            .and_then(|()| clap_mangen::generate_to(program, folder))
             .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
         return Ok(Exit::Done);
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
+    clap_mangen::Man::new(program.disable_help_subcommand(true)).render(&mut page)?;
     output::write(|mut out| {
         out.write_all(&page)?;
         out.flush()

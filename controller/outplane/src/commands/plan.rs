@@ -15,12 +15,12 @@ use outplane_intent::model::Intent;
 use serde::Serialize;
 
 use super::apply::empty::{Allowed, Guard};
-use crate::cli::{Format, Sources};
 use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
 use crate::exit::Exit;
 use crate::expectations::{self, Ignoring};
 use crate::input::Input;
+use crate::options::{Format, PolicyFiles};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled, wrapped};
 use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
@@ -30,7 +30,7 @@ use crate::{input, runtime};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    sources: Sources,
+    sources: PolicyFiles,
     #[command(flatten)]
     show: Show,
     #[command(flatten)]

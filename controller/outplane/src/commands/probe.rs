@@ -14,9 +14,9 @@ use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
 
 use crate::awaited::{self, Ended, PATIENCE, SwitchEnd, Waiting, Wish};
-use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::node::{self, Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, HEAD, Report, styled};
 use crate::progress::Lines;
 use crate::{runtime, targets};

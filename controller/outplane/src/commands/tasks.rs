@@ -15,12 +15,13 @@ use outplane_rmdp_node::life::{self, Life};
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
-use crate::cli::Format;
 use crate::clocks;
 use crate::exit::Exit;
-use crate::node::{self, Node, NodeArguments};
+use crate::node::{Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, styled};
 use crate::runtime;
+use crate::times;
 
 /// Queued tasks that are listed.
 const MOST_QUEUED: usize = 100;
@@ -151,10 +152,10 @@ async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
         attempt: attempt.claim.attempt,
         by: attempt.claim.owner.clone(),
         received: attempt.claim.received.clone(),
-        known: node::time(attempt.claim.at_ms.saturating_sub(attempt.claim.waited_us / 1000)),
-        claimed: node::time(attempt.claim.at_ms),
+        known: times::time(attempt.claim.at_ms.saturating_sub(attempt.claim.waited_us / 1000)),
+        claimed: times::time(attempt.claim.at_ms),
         lease_ms: attempt.claim.lease_ms,
-        failed: attempt.result.as_ref().map(|result| node::time(result.at_ms)),
+        failed: attempt.result.as_ref().map(|result| times::time(result.at_ms)),
         reason: attempt.result.as_ref().map(|result| result.reason.clone()),
     });
     Ok(Story {
@@ -164,7 +165,7 @@ async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
         queued: life
             .queued
             .as_ref()
-            .map(|queued| Queued { by: queued.by.clone(), at: node::time(queued.at_ms) }),
+            .map(|queued| Queued { by: queued.by.clone(), at: times::time(queued.at_ms) }),
         attempts: attempts.collect(),
         line: TaskLine::of(&life, None),
     })
@@ -297,8 +298,8 @@ impl TaskLine {
             by: decision.map(owner).or_else(|| claim.map(|claim| claim.owner.clone())),
             attempt: decision.map(|d| d.attempt).or_else(|| claim.map(|claim| claim.attempt)).unwrap_or(0),
             steps,
-            decided: decision.map(|decision| node::time(decision.at_ms)),
-            age: decision.map(|decision| node::age(decision.at_ms)),
+            decided: decision.map(|decision| times::time(decision.at_ms)),
+            age: decision.map(|decision| times::age(decision.at_ms)),
             words,
             decided_ms: decision.map_or(0, |decision| decision.at_ms),
             generation: decision.and_then(|decision| decision.work.generation()),
@@ -333,7 +334,7 @@ pub(crate) fn table(out: &mut dyn Write, lines: &[TaskLine]) -> io::Result<()> {
             line.by.clone().unwrap_or_else(|| "-".to_owned()),
             line.attempt.to_string(),
             steps,
-            line.age.map_or_else(|| "-".to_owned(), node::ago),
+            line.age.map_or_else(|| "-".to_owned(), times::ago),
         ]
     });
     let head = ["task", "switch", "because of", "state", "by", "attempt", "claim / own / done, ms", "ended"];

@@ -19,7 +19,7 @@ use std::time::Duration;
 use outplane_compiler::state::Installed;
 use outplane_driver_p4runtime::{
     Ahead, Audited, Backoff, ConvergeOptions, Counted, Deadlines, Difference, Error, Options, PUSH, Pipeline,
-    Problem, Push, Report, Session, Tap, Target, TlsFiles, WriteOptions,
+    Problem, Push, Reach, Report, Session, Tap, Target, TlsFiles, WriteOptions,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -389,9 +389,7 @@ impl Agent {
         let name = task.switch();
         let shared = config.switches.get(name).cloned().unwrap_or_default();
         // The intent need not be asked where the configuration says it all: what it leaves open is the Switch object's.
-        if let SwitchConfig { address: Some(_), device_id: Some(_), role: Some(_), tls: Some(_), .. } =
-            &shared
-        {
+        if configured(&shared, &self.tls).is_whole() {
             return target(name, &shared, None, &self.tls);
         }
         let intent = match task.work().generation() {
@@ -468,38 +466,28 @@ pub(crate) fn target(
     intent: Option<&outplane_intent::model::Switch>,
     tls: &Path,
 ) -> Result<Target, String> {
-    let address = shared.address.clone().or_else(|| intent.map(|switch| switch.address.clone()));
-    let address = address.ok_or_else(|| {
+    // Paths of the intent are those of whoever applied it: here only the files' names mean something.
+    let plain = |path: &Path| path.file_name().map(|file| tls.join(file)).unwrap_or_default();
+    let mut of_intent = intent.map(Reach::from).unwrap_or_default();
+    if let Some(files) = &mut of_intent.tls {
+        files.ca = plain(&files.ca);
+        files.identity = files.identity.take().map(|(cert, key)| (plain(&cert), plain(&key)));
+    }
+    configured(shared, tls).or(of_intent).target(name).ok_or_else(|| {
         format!(
             "switch `{name}` has no address: give it one in the shared configuration ([switch.{name}] address = \
              \"HOST:PORT\") or as a Switch object in the policy"
         )
-    })?;
-    // Paths of the intent are those of whoever applied it: here only the files' names mean something.
-    let plain = |path: &Path| path.file_name().map(|file| tls.join(file)).unwrap_or_default();
-    let of_intent = intent.and_then(|switch| switch.tls.as_ref()).map(|files| TlsFiles {
-        ca: plain(&files.ca),
-        identity: files
-            .cert
-            .as_deref()
-            .zip(files.key.as_deref())
-            .map(|(cert, key)| (plain(cert), plain(key))),
-        server_name: files.server_name.clone(),
-    });
-    let of_config = shared.tls.as_ref().map(|files| TlsFiles {
-        ca: tls.join(&files.ca),
-        identity: files
-            .cert
-            .as_ref()
-            .zip(files.key.as_ref())
-            .map(|(cert, key)| (tls.join(cert), tls.join(key))),
-        server_name: files.server_name.clone(),
-    });
-    Ok(Target {
-        name: name.to_owned(),
-        address,
-        device_id: shared.device_id.or(intent.map(|switch| switch.device_id)).unwrap_or(1),
-        role: shared.role.clone().or_else(|| intent.and_then(|switch| switch.role.clone())),
-        tls: of_config.or(of_intent),
     })
+}
+
+/// What the shared configuration says of a switch; its files are in the node's folder.
+fn configured(shared: &SwitchConfig, tls: &Path) -> Reach {
+    let SwitchConfig { address, device_id, role, tls: files, .. } = shared.clone();
+    let files = files.map(|files| TlsFiles {
+        ca: tls.join(&files.ca),
+        identity: files.cert.zip(files.key).map(|(cert, key)| (tls.join(cert), tls.join(key))),
+        server_name: files.server_name,
+    });
+    Reach { address, device_id, role, tls: files }
 }

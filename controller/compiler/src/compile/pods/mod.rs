@@ -11,13 +11,14 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use outplane_intent::evaluate::LOCAL_NODE;
+use outplane_intent::deciders;
 use outplane_intent::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, KubernetesDefaults, NetworkPolicy,
     NetworkPolicyRule, NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
 };
 use outplane_p4runtime::entry::{Action, Match};
 
+use super::Findings;
 use super::error::CompileError;
 use super::notes::Note;
 use super::openings;
@@ -25,7 +26,6 @@ use super::peers::{NamedPort, PodIndex, Resolver};
 use super::priority::{self, Item, Line, Places};
 use super::row::{Addresses, RowMatch, Rows, whole};
 use super::unread::Decision;
-use super::{Findings, REPLY_RULE};
 use crate::addresses::AddressSet;
 use crate::program::{Field, Program, Table};
 use crate::ranges::Ranges;
@@ -236,10 +236,6 @@ fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) -> String {
     rule.name.clone().unwrap_or_else(|| format!("{}[{place}]", direction.name()))
 }
 
-fn network_name(name: &ObjectName) -> String {
-    format!("NetworkPolicy/{}/{}", name.namespace, name.name)
-}
-
 struct Compiler<'c> {
     program: &'c Program,
     /// Of egress and ingress.
@@ -262,7 +258,7 @@ impl Compiler<'_> {
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
         let priorities = cluster_priorities(tier, &in_order, places)?;
         for ((name, policy), priorities) in in_order.into_iter().zip(priorities) {
-            let policy_name = format!("ClusterNetworkPolicy/{name}");
+            let policy_name = deciders::cluster_policy(name);
             let subject = resolver.anywhere(&policy.subject);
             if subject.addresses.is_empty() {
                 findings.notes.insert(Note::SelectsNothing { policy: policy_name.clone() });
@@ -302,7 +298,7 @@ impl Compiler<'_> {
         resolver: &mut Resolver<'_>,
         findings: &mut Findings,
     ) {
-        let policy_name = network_name(name);
+        let policy_name = deciders::network_policy(name);
         let subject = resolver.in_namespace(&name.namespace, &policy.pods);
         if subject.addresses.is_empty() {
             findings.notes.insert(Note::SelectsNothing { policy: policy_name });
@@ -340,7 +336,7 @@ impl Compiler<'_> {
             }
         }
         for ((policy, nodes), pods) in groups {
-            let origin = self.rows.origin(&network_name(policy), LOCAL_NODE);
+            let origin = self.rows.origin(&deciders::network_policy(policy), deciders::LOCAL_NODE);
             self.rule(&Rule {
                 direction: Direction::Ingress,
                 stage: Stage::Main,
@@ -363,7 +359,7 @@ impl Compiler<'_> {
             groups.entry(first).or_default().push(*pod);
         }
         for ((name, log), pods) in groups {
-            let origin = self.rows.origin(&network_name(name), "isolation");
+            let origin = self.rows.origin(&deciders::network_policy(name), deciders::ISOLATION);
             let pods = resolver.addresses_of(pods);
             let effect = if *log { Effect::DenyLog } else { Effect::Deny };
             let (table, action) = self.decision(direction, Stage::Main, effect, origin);
@@ -372,7 +368,7 @@ impl Compiler<'_> {
         // As the answer to a mirror image it names nobody, so one row is enough.
         let isolated = resolver.addresses_of(concern.isolated.keys().copied());
         let isolated = isolated.intersect(&self.modes(direction.other()).replies);
-        let origin = self.rows.origin(Origin::COMMON, "isolation");
+        let origin = self.rows.origin(Origin::COMMON, deciders::ISOLATION);
         let (table, action) = self.answer(direction, Stage::Main, Effect::Deny);
         self.push(
             table,
@@ -389,7 +385,7 @@ impl Compiler<'_> {
     /// A side that denies an established packet lets it through if the other side has no opinion.
     fn undecided(&mut self, direction: Direction) {
         let pods = self.modes(direction).replies.clone();
-        let origin = self.rows.origin(Origin::COMMON, REPLY_RULE);
+        let origin = self.rows.origin(Origin::COMMON, deciders::REPLY);
         let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
         let established = whole(table, Field::Established, 1);
         self.push(table, priority::LAST, action, origin, direction, &pods, &Addresses::Any, &[established]);
@@ -525,7 +521,7 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
         for direction in DIRECTIONS {
             if network_rules(policy, direction).is_some() {
                 let said = Says { replies: policy.replies, related_errors: policy.related_errors };
-                open(&network_name(name), said, direction, &selection.pods);
+                open(&deciders::network_policy(name), said, direction, &selection.pods);
             }
         }
     }
@@ -534,7 +530,7 @@ fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2],
         for direction in DIRECTIONS {
             if cluster_rules(policy, direction).iter().any(|rule| rule.action == ClusterAction::Deny) {
                 let said = Says { replies: policy.replies, related_errors: policy.related_errors };
-                open(&format!("ClusterNetworkPolicy/{name}"), said, direction, &selection.pods);
+                open(&deciders::cluster_policy(name), said, direction, &selection.pods);
             }
         }
     }

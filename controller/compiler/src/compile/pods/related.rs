@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use outplane_intent::deciders;
 use outplane_intent::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterTier, Intent, NetworkPolicy, NetworkPort, ObjectName, Pod,
     PortProtocol, RelatedErrors, Replies,
 };
 
-use super::super::RELATED_RULE;
 use super::super::peers::{PodIndex, Resolver};
 use super::super::priority;
 use super::super::row::{Addresses, RowMatch, whole};
 use super::super::unread::Decision;
-use super::{
-    Compiler, Concern, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_name, network_rules,
-};
+use super::{Compiler, Concern, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_rules};
 use crate::addresses::AddressSet;
 use crate::program::Field;
 use crate::state::Origin;
@@ -242,7 +240,7 @@ impl Compiler<'_> {
             if concern.says.iter().all(Option::is_none) {
                 continue;
             }
-            let origin = self.rows.origin(Origin::COMMON, RELATED_RULE);
+            let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
             for (stage, effect, priority) in [
                 (Stage::Admin, Effect::Pass, priority::RELATED),
                 (Stage::Main, Effect::Deny, priority::UNRELATED),
@@ -305,7 +303,7 @@ pub(super) fn denial(
                     rules.find(|(_, rule)| reached && rule.action == ClusterAction::Deny)
                 {
                     let rule = super::rule_name(rule, direction, place);
-                    return Some(decision(format!("ClusterNetworkPolicy/{name}"), rule, false));
+                    return Some(decision(deciders::cluster_policy(name), rule, false));
                 }
             }
         }
@@ -321,7 +319,7 @@ pub(super) fn denial(
                 && !concern.unrestricted.contains(&pod)
                 && !resolver.addresses_of([pod]).is_empty()
             {
-                return Some(decision(network_name(name), "isolation".to_owned(), *log));
+                return Some(decision(deciders::network_policy(name), deciders::ISOLATION.to_owned(), *log));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A rule of a side as rows: in its own direction's table, and mirrored in the other direction's reply table.
 
+use outplane_intent::deciders;
 use outplane_p4runtime::entry::Match;
 
-use super::super::REPLY_RULE;
 use super::super::row::{Addresses, RowMatch, whole};
 use super::{Compiler, Direction, Effect, PortTerm, Rule, Stage};
 use crate::addresses::AddressSet;
@@ -122,7 +122,7 @@ impl Compiler<'_> {
             let effect = if established { Effect::Permit } else { Effect::Deny };
             action = self.answer(rule.direction, rule.stage, effect).1;
             if established {
-                origin = self.rows.origin(Origin::COMMON, REPLY_RULE);
+                origin = self.rows.origin(Origin::COMMON, deciders::REPLY);
             }
         }
         let mut subject = Addresses::Of(subject.clone());

@@ -10,6 +10,7 @@ use crate::advice::addresses::{address, bits};
 use crate::advice::order::Taker;
 use crate::advice::space::{Field, Region, Set};
 use crate::advice::{Item, Kind, Lost, Work};
+use crate::deciders;
 use crate::evaluate::Verdict;
 use crate::model::{FilterAction, FilterRule, PortProtocol, Replies, TrafficMatch};
 use crate::packet::{ICMP, ICMPV6, Packet, tcp_flags};
@@ -300,7 +301,7 @@ impl Subject<'_, '_> {
         let (sport, dport) = (port(Field::DestinationPort)?, port(Field::SourcePort)?);
         let code = u8::try_from(sport).unwrap_or_default();
         let (object, switch) =
-            (format!("FilterPolicy/{}", self.taker.name), self.scene.switches[denied.switch].0);
+            (deciders::filter_policy(self.taker.name), self.scene.switches[denied.switch].0);
         let is_ours = |verdict: &Verdict| {
             verdict.policy.as_ref() == Some(&object) && verdict.rule.as_ref() == Some(&self.rule.name)
         };
@@ -337,7 +338,7 @@ impl Subject<'_, '_> {
         );
         let bound = !policy.segments.is_empty()
             && verdict.segment.as_ref().is_none_or(|segment| !policy.segments.contains(segment));
-        let by_pods = verdict.policy.as_ref().is_some_and(|policy| !policy.starts_with("FilterPolicy/"));
+        let by_pods = verdict.policy.as_ref().is_some_and(|policy| !deciders::is_filter_policy(policy));
         let covered = if asked.protocol == 6 {
             policy.replies != Replies::None
         } else {
@@ -358,7 +359,7 @@ impl Subject<'_, '_> {
             "`replies: reverse` lets answers back that look like it; or allow them by a rule of their own"
         };
         Item {
-            object: format!("FilterPolicy/{}", self.taker.name),
+            object: deciders::filter_policy(self.taker.name),
             rule: Some(name.clone()),
             kind: Kind::RepliesLost(Box::new(lost)),
             message,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{ANYBODY, DNS, LET_IN, MOST_FOUND, ONE_WAY, Scene, by, client_of, name_of, request};
 use crate::advice::{Item, Kind, Lost, Work};
+use crate::deciders;
 use crate::evaluate::{Outcome, Stage, Verdict, is_for_many, selects};
 use crate::model::{
     ClusterAction, ClusterPeer, LabelSelector, NetworkPeer, NetworkPort, ObjectName, Pod, PodsAnywhere,
@@ -32,7 +33,7 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
         if !may_go_on(&found, work) {
             continue;
         }
-        let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+        let object = deciders::network_policy(name);
         let pods = scene.pods_of(&name.namespace, &policy.pods, work);
         let mut rules = Vec::new();
         for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
@@ -56,7 +57,7 @@ pub(super) fn find(scene: &Scene<'_, '_>, work: &mut Work) -> Vec<Item> {
         if !may_go_on(&found, work) {
             continue;
         }
-        let object = format!("ClusterNetworkPolicy/{name}");
+        let object = deciders::cluster_policy(name);
         let pods = scene.pods_anywhere(&policy.subject, work);
         let mut rules = Vec::new();
         for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
@@ -94,7 +95,7 @@ pub(in crate::advice) fn let_through(
         if !work.next() {
             return;
         }
-        let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+        let object = deciders::network_policy(name);
         let pods = scene.pods_of(&name.namespace, &policy.pods, work);
         for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
             for (n, rule) in own.iter().flatten().enumerate() {
@@ -110,7 +111,7 @@ pub(in crate::advice) fn let_through(
         if !work.next() {
             return;
         }
-        let object = format!("ClusterNetworkPolicy/{name}");
+        let object = deciders::cluster_policy(name);
         let pods = scene.pods_anywhere(&policy.subject, work);
         for (egress, own) in [(false, &policy.ingress), (true, &policy.egress)] {
             for (n, rule) in own.iter().enumerate().filter(|(_, rule)| rule.action == ClusterAction::Accept) {
@@ -169,8 +170,8 @@ impl<'i> Scene<'_, 'i> {
         let resolvers: Vec<&Pod> = pods.iter().copied().filter(answers_names).collect();
         for (own, peer) in pairs(pods, &servers).into_iter().chain(pairs(&resolvers, &ANYBODY)) {
             let Some((lost, verdict)) = self.ask(PortProtocol::Udp, own, peer, DNS, work) else { continue };
-            let isolated =
-                verdict.policy.as_deref() == Some(object) && verdict.rule.as_deref() == Some("isolation");
+            let isolated = verdict.policy.as_deref() == Some(object)
+                && verdict.rule.as_deref() == Some(deciders::ISOLATION);
             let sent = self.evaluator.evaluate(Some(&lost.switch), self.at, &lost.packet);
             let free =
                 sent.steps.iter().any(|step| step.stage == Stage::Egress && step.outcome == Outcome::None);
@@ -280,7 +281,7 @@ fn item(object: &str, rule: Option<&str>, what: &str, lost: Lost, verdict: &Verd
         .addresses()
         .map_or_else(Default::default, |(from, to)| (from.to_string(), to.to_string()));
     let by = by(verdict);
-    let by_pods = verdict.policy.as_ref().is_some_and(|policy| !policy.starts_with("FilterPolicy/"));
+    let by_pods = verdict.policy.as_ref().is_some_and(|policy| !deciders::is_filter_policy(policy));
     let help = match (by_pods, rule) {
         _ if verdict.spoofed().is_some() => LET_IN,
         (true, None) => {

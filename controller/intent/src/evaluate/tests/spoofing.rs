@@ -3,17 +3,17 @@
 use super::build::{filter, ip, net};
 use super::world::{World, noon};
 use crate::evaluate::Evaluator;
-use crate::model::{FilterAction, FilterPolicy, Host, HostGuard, Port, Segment, SegmentGuard, Switch};
+use crate::model::{
+    FilterAction, FilterPolicy, Host, HostGuard, Port, Protocol, Segment, SegmentGuard, Switch,
+};
 use crate::packet::{Kind, L4, Packet};
 
 fn switch(ports: &[(u16, bool)]) -> Switch {
     let port = |(number, trusted): &(u16, bool)| (*number, Port { trusted: *trusted, ..Port::default() });
     Switch {
         address: "127.0.0.1:9559".to_owned(),
-        device_id: 1,
-        role: None,
         tls: None,
-        program: "outplane".to_owned(),
+        protocol: Protocol::default(),
         ports: ports.iter().map(port).collect(),
     }
 }

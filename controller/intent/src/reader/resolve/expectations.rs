@@ -1,7 +1,8 @@
 //! Expectations: their packets are packets, and what they name is there.
 
 use super::Resolver;
-use crate::evaluate::{IMPLIED_SWITCH, LOCAL_NODE};
+use crate::deciders;
+use crate::evaluate::IMPLIED_SWITCH;
 use crate::expectation::{Expectation, Expectations, ExpectedPacket};
 use crate::model::Intent;
 use crate::reader::declared::in_file_order;
@@ -91,10 +92,12 @@ fn decider(
     let implied: &[&str] = match policy.value.split_once('/') {
         Some(("FilterPolicy", name)) => {
             let has_default = intent.filters.get(name).is_some_and(|policy| policy.default.is_some());
-            if has_default { &["default"] } else { &[] }
+            if has_default { &[deciders::DEFAULT] } else { &[] }
         }
-        Some(("NetworkPolicy", _)) => &["isolation", LOCAL_NODE, "reply", "related"],
-        _ => &["reply", "related"],
+        Some(("NetworkPolicy", _)) => {
+            &[deciders::ISOLATION, deciders::LOCAL_NODE, deciders::REPLY, deciders::RELATED]
+        }
+        _ => &[deciders::REPLY, deciders::RELATED],
     };
     rules.extend(implied.iter().map(|rule| (*rule).to_owned()));
     if !rules.contains(&rule.value) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Resolver, network};
+use crate::deciders;
 use crate::model::{FilterPeer, FilterRule, Intent, TrafficMatch};
 use crate::reader::declared::{Declared, RulePlaces};
 use crate::reader::decode::Problem;
@@ -78,7 +79,7 @@ pub(super) fn check(resolver: &mut Resolver<'_>, intent: &Intent) {
     let declared = resolver.declared;
     let known = Known::new(declared, intent);
     for (name, entry) in &declared.filters {
-        let object = format!("FilterPolicy/{name}");
+        let object = deciders::filter_policy(name);
         let policy = &entry.value.policy;
         for (switch, at) in policy.switches.iter().zip(&entry.value.switches) {
             // What is not there has been reported; nothing else hangs on it.

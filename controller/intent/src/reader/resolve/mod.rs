@@ -17,7 +17,8 @@ use super::hints::similar;
 use super::limits::Limits;
 use super::objects::Objects;
 use super::render::quoted;
-use super::source::{Place, Sources};
+use super::source::Place;
+use super::sources::Sources;
 use crate::expectation::Expectations;
 use crate::model::{Intent, Labels, ObjectName, Pod};
 

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use crate::model::{Host, HostGuard, Segment, SegmentGuard, Switch};
+use crate::evaluate::IMPLIED_SWITCH;
+use crate::model::{Host, HostGuard, P4Runtime, Protocol, Segment, SegmentGuard, Switch};
 use crate::reader::declared::{PortRef, PortsDecl, in_file_order};
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
 use crate::reader::render::quoted;
 use crate::reader::source::{Place, Placed};
-
-/// The switch that is meant when none is declared.
-const IMPLIED_SWITCH: &str = "default";
 
 pub(super) fn switches(resolver: &mut Resolver<'_>) -> BTreeMap<String, Switch> {
     let declared = resolver.declared;
@@ -21,7 +19,8 @@ pub(super) fn switches(resolver: &mut Resolver<'_>) -> BTreeMap<String, Switch> 
         let object = format!("Switch/{name}");
         let mut switch = entry.value.switch.clone();
         if !entry.broken {
-            let device = (entry.value.switch.address.as_str(), switch.device_id);
+            let Protocol::P4Runtime(P4Runtime { device_id, .. }) = &entry.value.switch.protocol;
+            let device = (entry.value.switch.address.as_str(), *device_id);
             if let Some((other, at)) = devices.insert(device, (name, entry.value.address_at)) {
                 let message = format!("switch {} has the same address and device id", quoted(other));
                 let problem = Problem::error(Code::Overlap, entry.value.address_at, message);

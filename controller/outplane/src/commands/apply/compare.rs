@@ -19,14 +19,15 @@ use serde::Serialize;
 use super::super::intent::diff::without_expired;
 use super::empty::{Guard, said};
 use super::plan::{self, Show};
-use crate::cli::Format;
 use crate::compiled::digest;
 use crate::entries::ChangeForm;
 use crate::exit::Exit;
 use crate::input::Input;
-use crate::node::{self, Node};
+use crate::node::Node;
+use crate::options::Format;
 use crate::output::{self, FAINT, GOOD, HEAD, Report, WARN, count, styled};
 use crate::runtime;
+use crate::times;
 
 /// What would be wanted differently.
 #[derive(Serialize)]
@@ -181,7 +182,7 @@ fn compared(compiled: &Compiled, chosen: &[String], before: Option<Before>, entr
         compiled.switches.iter().filter(|(name, _)| chosen.contains(name)).map(one).collect();
     Compared {
         generation: record.as_ref().map(|record| record.generation),
-        appended: record.as_ref().map(|record| node::time(record.at_ms)),
+        appended: record.as_ref().map(|record| times::time(record.at_ms)),
         refused: None,
         changes: Vec::new(),
         author: record.map(|record| record.author),

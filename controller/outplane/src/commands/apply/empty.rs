@@ -9,6 +9,7 @@ use outplane_compiler::shrink::{self, Shrunk};
 use outplane_compiler::state::{Desired, Installed, policies};
 use outplane_driver_p4runtime::Problem;
 use outplane_intent::changes::{self, Change, Changed};
+use outplane_intent::deciders;
 use outplane_intent::expectation::Expectations;
 use outplane_intent::loosened::loosened;
 use outplane_intent::model::Intent;
@@ -191,7 +192,7 @@ impl Piped {
         let open: Vec<_> = ends.filter(|(_, end)| *end != End::Whole).collect();
         let last = open.iter().filter_map(|(file, _)| {
             let (policy, rule) = reader::last_rule(sources, file)?;
-            Some((policy.to_owned(), rule.unwrap_or("isolation").to_owned()))
+            Some((policy.to_owned(), rule.unwrap_or(deciders::ISOLATION).to_owned()))
         });
         let last = last.collect();
         let counts = counts(intent, &input.expectations, sources);

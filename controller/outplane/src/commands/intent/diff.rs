@@ -14,9 +14,9 @@ use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
 use super::{generation, numbers};
-use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::NodeArguments;
+use crate::options::Format;
 use crate::output::{self, BAD, HEAD, Report, styled};
 use crate::{rules, runtime};
 

@@ -11,12 +11,13 @@ use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
 use super::{generation, numbers};
-use crate::cli::Format;
 use crate::exit::Exit;
-use crate::node::{self, NodeArguments};
+use crate::node::NodeArguments;
+use crate::options::Format;
 use crate::output::{self, Report, columns, count};
 use crate::runtime;
 use crate::standing;
+use crate::times;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -176,7 +177,7 @@ async fn line(
     let file = |file: &PolicyFile| File { name: file.name.clone(), bytes: file.text.len() };
     Ok(Line {
         generation: number,
-        at: node::time(record.at_ms),
+        at: times::time(record.at_ms),
         by: record.author.clone(),
         files: record.files.iter().map(file).collect(),
         same_as,

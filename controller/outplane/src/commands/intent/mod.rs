@@ -10,8 +10,8 @@ use outplane_rmdp_core::object::{Generation, Object};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::objects::Objects;
 
-use crate::cli::Format;
 use crate::exit::Exit;
+use crate::options::Format;
 
 /// Arguments of `intent`.
 #[derive(clap::Args, Debug)]

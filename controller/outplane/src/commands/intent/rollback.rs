@@ -11,7 +11,6 @@ use outplane_rmdp_node::objects::Objects;
 use super::diff::{Difference, differences, differing, in_force, without_expired};
 use super::{generation, numbers};
 use crate::awaited::{PATIENCE, Waiting};
-use crate::cli::Format;
 use crate::commands::apply::empty::{Allowed, Guard};
 use crate::commands::apply::log;
 use crate::compiled;
@@ -19,6 +18,7 @@ use crate::exit::Exit;
 use crate::expectations::{self, Ignoring};
 use crate::input::Input;
 use crate::node::{Author, NodeArguments};
+use crate::options::Format;
 use crate::output;
 use crate::runtime;
 

@@ -9,11 +9,12 @@ use outplane_rmdp_core::object::{Generation, PolicyFile};
 use serde::Serialize;
 
 use super::generation;
-use crate::cli::Format;
 use crate::exit::Exit;
-use crate::node::{self, NodeArguments};
+use crate::node::NodeArguments;
+use crate::options::Format;
 use crate::output::{self, Report};
 use crate::runtime;
+use crate::times;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -64,9 +65,9 @@ impl Shown {
         let text = |PolicyFile { name, text }| File { name, written: None, text };
         Self {
             generation: record.generation,
-            at: node::time(record.at_ms),
+            at: times::time(record.at_ms),
             by: record.author,
-            as_of: node::time(u64::try_from(record.as_of_ms).unwrap_or(0)),
+            as_of: times::time(u64::try_from(record.as_of_ms).unwrap_or(0)),
             files: record.files.into_iter().map(text).collect(),
         }
     }

@@ -9,8 +9,8 @@ use outplane_rmdp_node::objects::Objects;
 use tokio::time::sleep;
 
 use super::{Arguments, print, print_left_out};
-use crate::cli::Format;
 use crate::exit::Exit;
+use crate::options::Format;
 use crate::runtime;
 
 /// Between two looks: controllers write once a second at most.

@@ -15,9 +15,9 @@ use outplane_rmdp_node::packets::{Resolved, frame, tags};
 
 use super::super::apply::latest_election_id;
 use super::{Arguments, print};
-use crate::cli::Format;
 use crate::exit::{Exit, SwitchTrouble};
 use crate::input;
+use crate::options::Format;
 use crate::runtime;
 use crate::switches::pipeline;
 

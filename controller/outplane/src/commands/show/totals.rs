@@ -12,14 +12,15 @@ use outplane_rmdp_node::{Error, totals};
 use serde::Serialize;
 
 use super::{ISOLATION, counts_answers};
-use crate::cli::Format;
 use crate::clocks;
 use crate::exit::{Exit, Usage};
-use crate::node::{self, NodeArguments};
+use crate::node::NodeArguments;
+use crate::options::Format;
 use crate::output::{self, BAD, FAINT, HEAD, Report, columns, grouped, styled, wrapped};
 use crate::runtime;
 use crate::standing;
 use crate::targets::Targets;
+use crate::times;
 
 /// Switches whose totals are listed at most.
 const MOST: usize = 20_000;
@@ -161,9 +162,9 @@ impl From<SwitchTotals> for SwitchForm {
         Self {
             switch,
             counted: "totals",
-            since: node::time(since_ms),
-            read: node::time(read_ms),
-            age: node::age(read_ms),
+            since: times::time(since_ms),
+            read: times::time(read_ms),
+            age: times::age(read_ms),
             by,
             rules,
             left_out,
@@ -192,7 +193,7 @@ impl Report for Totals {
             }
             let name = styled(HEAD, format_args!("Switch {}", switch.switch));
             let SwitchForm { since, read, age, by, .. } = switch;
-            writeln!(out, "{name}: totals since {since}, as of {read} ({}), by {by}", node::ago(*age))?;
+            writeln!(out, "{name}: totals since {since}, as of {read} ({}), by {by}", times::ago(*age))?;
             if switch.rules.is_empty() {
                 writeln!(out, "  no rule has counted anything")?;
                 continue;

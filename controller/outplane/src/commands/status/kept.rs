@@ -7,10 +7,10 @@ use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, Standing};
 
 use super::nodes::age;
 use super::switches::{LEFT, PENDING, SwitchForm, UNWATCHED, written};
-use crate::clocks;
+use crate::clocks::{self, STALE};
 use crate::commands::tasks::{Named, Recent, TaskLine};
-use crate::node;
-use crate::standing::{self, STALE};
+use crate::standing;
+use crate::times;
 
 /// That a switch was seen to hold what a generation wants. The newest generation counts most, then the time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,7 @@ impl Look {
     }
 
     fn is_fresh(&self) -> bool {
-        standing::age(self.at_ms) <= STALE && !self.is_of_the_future()
+        clocks::since(self.at_ms) <= STALE && !self.is_of_the_future()
     }
 }
 
@@ -107,8 +107,8 @@ impl SwitchForm {
             standing: if stale { UNWATCHED } else { kept.standing.word() },
             what: kept.what,
             by: Some(node.to_owned()),
-            told: Some(node::time(at_ms)),
-            told_age: Some(node::age(at_ms)),
+            told: Some(times::time(at_ms)),
+            told_age: Some(times::age(at_ms)),
             repairs: kept.repairs,
             fenced: kept.primary.as_ref().is_some_and(|primary| !primary.ours),
             primary: kept.primary.map(|primary| primary.fence),
@@ -144,7 +144,7 @@ impl SwitchForm {
     fn settle(&mut self, told_ms: u64, look: Option<&Look>, newest: Option<&Named>, tasks: &[TaskLine]) {
         self.written = written(&self.switch, tasks);
         if let Some(Look { generation, at_ms, by }) = look {
-            (self.verified, self.verified_age) = (Some(node::time(*at_ms)), Some(node::age(*at_ms)));
+            (self.verified, self.verified_age) = (Some(times::time(*at_ms)), Some(times::age(*at_ms)));
             (self.verified_by, self.verified_generation) = (Some(by.clone()), Some(*generation));
             if self.seen.is_empty() && told_ms == 0 {
                 self.seen = format!("generation {generation}");
@@ -371,6 +371,6 @@ mod tests {
         assert_eq!(kept(ahead, None).0, UNWATCHED);
         // The clock was set right since then.
         let (standing, age) = kept(clock::unix_millis(), None);
-        assert_eq!((standing, node::ago(age)), ("kept", "by a clock that is 3570 s ahead".to_owned()));
+        assert_eq!((standing, times::ago(age)), ("kept", "by a clock that is 3570 s ahead".to_owned()));
     }
 }

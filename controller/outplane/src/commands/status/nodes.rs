@@ -10,10 +10,9 @@ use outplane_rmdp_node::daemon::LEFT;
 use serde::Serialize;
 
 use super::Degraded;
-use crate::clocks::{self, Ahead};
-use crate::node;
+use crate::clocks::{self, Ahead, STALE};
 use crate::output::{BAD, FAINT, WARN, columns, styled, wrapped};
-use crate::standing::STALE;
+use crate::times;
 
 /// A node that has written nothing for so long, and that nobody has heard since, does not count as up.
 const OVERDUE: Duration = Duration::from_secs(7);
@@ -115,7 +114,7 @@ pub(super) fn nodes(
     }
     nodes.extend(statuses.into_values().map(|status| NodeForm::of(status, false, Heard::default(), now)));
     for node in &mut nodes {
-        node.clock_ahead = ahead.get(&node.node).map(|ms| node::tenths_of(*ms));
+        node.clock_ahead = ahead.get(&node.node).map(|ms| times::tenths_of(*ms));
     }
     nodes
 }
@@ -145,7 +144,7 @@ fn heard<'s>(node: &str, statuses: impl Iterator<Item = &'s NodeStatus>, now: u6
             heard.by = Some(status.node.clone());
         }
     }
-    heard.seconds = latest.map(node::tenths);
+    heard.seconds = latest.map(times::tenths);
     heard
 }
 
@@ -199,8 +198,8 @@ impl NodeForm {
         Self {
             role: role(status.role),
             state,
-            status_at: Some(node::time(status.at_ms)),
-            age: Some(node::tenths(age)),
+            status_at: Some(times::time(status.at_ms)),
+            age: Some(times::tenths(age)),
             clock_ahead: None,
             heard,
             epoch: Some(status.epoch),
@@ -211,7 +210,7 @@ impl NodeForm {
             tasks: status.tasks,
             waits: Vec::new(),
             alerts: status.alerts,
-            alerts_since: status.since_ms.into_iter().map(node::time).collect(),
+            alerts_since: status.since_ms.into_iter().map(times::time).collect(),
             past_alerts: status.past.into_iter().map(Past::from).collect(),
             keys: status.keys,
             estranged: status.estranged,
@@ -288,7 +287,7 @@ impl NodeForm {
             hard,
             reason,
             by,
-            since: node::time(clocks::now()),
+            since: times::time(clocks::now()),
             age: 0.0,
             left_behind: false,
         })
@@ -307,7 +306,7 @@ impl NodeForm {
 impl From<PastAlert> for Past {
     fn from(past: PastAlert) -> Self {
         let PastAlert { text, from_ms, until_ms } = past;
-        Self { text, from: node::time(from_ms), until: node::time(until_ms) }
+        Self { text, from: times::time(from_ms), until: times::time(until_ms) }
     }
 }
 
@@ -337,7 +336,7 @@ pub(super) fn text(
             node.state.to_owned(),
             node.heard_words(),
             match node.age {
-                Some(age) if age > node::FAR => node::NONSENSE.to_owned(),
+                Some(age) if age > clocks::FAR.as_secs_f64() => times::NONSENSE.to_owned(),
                 Some(age) => format!("{age:.1} s"),
                 None => "-".to_owned(),
             },

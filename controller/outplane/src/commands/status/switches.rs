@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::alike::{Told, alike};
 use crate::commands::tasks::TaskLine;
-use crate::node;
 use crate::output::{FAINT, HEAD, WARN, columns, styled, wrapped};
+use crate::times;
 
 /// How a switch stands that nobody looks at any more.
 pub(super) const UNWATCHED: &str = "unwatched";
@@ -102,7 +102,7 @@ pub(super) fn written(switch: &str, tasks: &[TaskLine]) -> Option<Written> {
 impl SwitchForm {
     /// For how long its keeper has told nothing, in words.
     pub(super) fn silence(&self) -> Option<String> {
-        Some(format!("{} has told nothing of it for {}", self.by.as_ref()?, node::lasting(self.told_age?)))
+        Some(format!("{} has told nothing of it for {}", self.by.as_ref()?, times::lasting(self.told_age?)))
     }
 }
 
@@ -122,14 +122,14 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
     let dash = || "-".to_owned();
     let rows = switches.iter().map(|switch| {
         let verified = match (&switch.verified, switch.verified_age) {
-            (Some(at), Some(age)) => format!("{}, {}", clock_time(at), node::ago(age)),
+            (Some(at), Some(age)) => format!("{}, {}", clock_time(at), times::ago(age)),
             _ => "not yet".to_owned(),
         };
         // It is of what is desired unless something else is said.
         let earlier = switch.verified_generation.filter(|of| *of != switch.desired);
         let verified = earlier.map_or(verified.clone(), |of| format!("{verified}, at generation {of}"));
         let written =
-            |written: &Written| format!("{}, {}, {}", written.by, written.because, node::ago(written.age));
+            |written: &Written| format!("{}, {}, {}", written.by, written.because, times::ago(written.age));
         vec![
             switch.switch.clone(),
             switch.desired.to_string(),
@@ -199,13 +199,13 @@ mod tests {
     fn times_of_day() {
         assert_eq!(clock_time("2026-11-30T11:02:03.456Z"), "11:02:03Z");
         assert_eq!(clock_time("2026-11-30T11:02:03Z"), "11:02:03Z");
-        assert_eq!(clock_time(&node::time(u64::MAX)), node::NONSENSE);
-        assert_eq!(node::ago(1.8e9), "at a time that is nonsense");
-        assert_eq!(node::ago(-3e15), "at a time that is nonsense");
+        assert_eq!(clock_time(&times::time(u64::MAX)), times::NONSENSE);
+        assert_eq!(times::ago(1.8e9), "at a time that is nonsense");
+        assert_eq!(times::ago(-3e15), "at a time that is nonsense");
         for (seconds, text) in
             [(0.4, "0 s ago"), (119.0, "119 s ago"), (180.0, "3 min ago"), (90_000.0, "25 h ago")]
         {
-            assert_eq!(node::ago(seconds), text);
+            assert_eq!(times::ago(seconds), text);
         }
     }
 }

@@ -10,9 +10,9 @@ use tokio::fs::File;
 use tokio::io::BufWriter;
 
 use super::half::{Half, unfinished};
-use crate::cli::Format;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, FAINT, GOOD, Report, count, grouped, styled};
 use crate::runtime;
 

@@ -9,8 +9,8 @@ mod serve;
 
 use clap::Subcommand;
 
-use crate::cli::Format;
 use crate::exit::Exit;
+use crate::options::Format;
 
 /// Arguments of `store`.
 #[derive(clap::Args, Debug)]

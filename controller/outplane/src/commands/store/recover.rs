@@ -12,10 +12,10 @@ use outplane_rmdp_node::recovery::{self, Carried, Memory, Plan, Remembered, Sour
 use outplane_rmdp_store::Error as StoreError;
 
 use super::report::{Recovered, nodes_of, switches_of};
-use crate::cli::Format;
 use crate::exit::{Exit, Usage};
 use crate::input;
 use crate::node::{self, Node, NodeArguments};
+use crate::options::Format;
 use crate::output;
 use crate::runtime;
 use crate::targets::{host_and_port, seconds};

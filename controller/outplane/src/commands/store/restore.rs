@@ -16,11 +16,12 @@ use tokio::net::TcpListener;
 
 use super::backup::{left_out, words};
 use super::half::{Half, unfinished};
-use crate::cli::Format;
 use crate::exit::Exit;
-use crate::node::{self, Node, NodeArguments};
+use crate::node::{Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, GOOD, Report, WARN, styled, wrapped};
 use crate::runtime;
+use crate::times;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -152,7 +153,7 @@ fn done(arguments: &Arguments, into: String, verified: Verified, restored: Resto
     let Verified { at_ms, by, doubts, .. } = verified;
     let keys = arguments.dir.as_ref().filter(|_| !arguments.dry_run);
     let keys = keys.map(|folder| folder.join("keys").display().to_string());
-    Done { into, dry_run: arguments.dry_run, taken: node::time(at_ms), by, keys, doubts, restored }
+    Done { into, dry_run: arguments.dry_run, taken: times::time(at_ms), by, keys, doubts, restored }
 }
 
 /// Beside the folder, which gets its name when all is there.

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Format;
 use crate::exit::{Exit, Usage};
+use crate::options::Format;
 use crate::{output, runtime};
 
 /// How often the service manager may be told that it lives.

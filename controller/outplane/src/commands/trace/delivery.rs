@@ -2,12 +2,9 @@
 
 use outplane_compiler::lookup::Way;
 use outplane_compiler::program::Table;
-use outplane_intent::described::Fate;
 use outplane_intent::evaluate::{Addressee, Entrance, Leaving, LeavingBy};
 use outplane_intent::model::Switch;
 use serde::Serialize;
-
-use super::judge::Answer;
 
 /// How a frame leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,15 +85,6 @@ impl Delivery {
             How::CrossConnect | How::Host => format!("leaves by {word} {ports}: {}", self.why),
             How::Flood => format!("leaves by {word} {ports}, flooded: {}", self.why),
         }
-    }
-}
-
-/// What becomes of a packet.
-pub(super) fn fate(answer: &Answer, delivery: Option<&Delivery>) -> Fate {
-    match delivery {
-        _ if !answer.allow() => Fate::Deny,
-        Some(delivery) if !delivery.leaves() => Fate::Drop,
-        _ => Fate::Allow,
     }
 }
 

@@ -195,7 +195,11 @@ impl Said {
 
     /// What becomes of the packet where it enters first.
     pub(crate) fn fate(&self) -> Fate {
-        delivery::fate(&self.answer, self.delivery.as_ref())
+        match &self.delivery {
+            _ if !self.answer.allow() => Fate::Deny,
+            Some(delivery) if !delivery.leaves() => Fate::Drop,
+            _ => Fate::Allow,
+        }
     }
 
     /// What becomes of it in the end, and who decided.

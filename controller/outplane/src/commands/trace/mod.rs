@@ -20,10 +20,10 @@ use outplane_intent::model::Intent;
 use serde::Serialize;
 
 use self::judge::{Judge, Said};
-use crate::cli::{Format, Sources};
 use crate::compiled;
 use crate::exit::{Exit, Usage};
 use crate::input::{self, Input};
+use crate::options::{Format, PolicyFiles};
 use crate::output;
 use crate::targets::Targets;
 
@@ -32,7 +32,7 @@ use crate::targets::Targets;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    sources: Sources,
+    sources: PolicyFiles,
     /// Ask what the switches hold now, and say where the files say something else
     #[arg(long, conflicts_with_all = ["intent", "both"])]
     live: bool,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::PodIndex;
+use crate::deciders;
 use crate::evaluate::selects;
 use crate::model::{
     ClusterPeer, FilterPeer, Intent, LabelSelector, Labels, NetworkPeer, NetworkPort, PodsAnywhere,
@@ -63,7 +64,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             FilterPeer::Pods { namespaces, pods } => Some((namespaces.as_ref(), pods)),
             _ => None,
         });
-        let (object, pods) = (format!("FilterPolicy/{name}"), pods.collect());
+        let (object, pods) = (deciders::filter_policy(name), pods.collect());
         Asking { object, at: entry.at, pods, nodes: false, port_names: Vec::new() }
     });
     let network = declared.network_policies.iter().map(|(name, entry)| {
@@ -73,7 +74,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             NetworkPeer::IpBlock { .. } => None,
         });
         Asking {
-            object: format!("NetworkPolicy/{}/{}", name.namespace, name.name),
+            object: deciders::network_policy(name),
             at: entry.at,
             pods: std::iter::once((None, &entry.value.pods)).chain(peers).collect(),
             nodes: false,
@@ -88,7 +89,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             ClusterPeer::Nodes(_) | ClusterPeer::Networks(_) => None,
         });
         Asking {
-            object: format!("ClusterNetworkPolicy/{name}"),
+            object: deciders::cluster_policy(name),
             at: entry.at,
             pods: std::iter::once(&entry.value.subject).chain(of_pods).map(anywhere).collect(),
             nodes: peers().any(|peer| matches!(peer, ClusterPeer::Nodes(_))),

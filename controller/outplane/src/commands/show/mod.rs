@@ -13,6 +13,7 @@ use outplane_compiler::capacity::{self, ResourceUsage};
 use outplane_compiler::program::{Program, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_driver_p4runtime::{Drops, Target};
+use outplane_intent::deciders;
 use outplane_intent::model::Intent;
 use outplane_p4runtime::entry::{Counter, Entry};
 use outplane_p4runtime::schema::TableInfo;
@@ -20,13 +21,13 @@ use serde::Serialize;
 
 use super::compile::{entry_line, entry_text, highest_first};
 use super::plan::others;
-use crate::cli::Format;
 use crate::compiled::{by_table, schema, usage_table};
 use crate::drops::DropsForm;
 use crate::entries::{EntryForm, GroupForm, MeterForm, group_text, meter_text, table_name};
 use crate::exit::{Exit, Usage};
 use crate::names::Names;
 use crate::node::{self, NodeArguments};
+use crate::options::Format;
 use crate::output::{
     self, BAD, FAINT, HEAD, Report, columns, columns_and_text, count, grouped, styled, wrapped,
 };
@@ -294,7 +295,7 @@ const ISOLATION: &str = "rule isolation counts what it takes, also the answers t
 
 /// Whether a rule counts answers that pass it in the end, too.
 fn counts_answers(policy: &str, rule: &str) -> bool {
-    rule == "isolation" && policy.starts_with("NetworkPolicy/")
+    rule == deciders::ISOLATION && deciders::is_network_policy(policy)
 }
 
 /// A rule's counter.

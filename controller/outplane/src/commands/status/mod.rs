@@ -19,13 +19,14 @@ use self::nodes::{NodeForm, nodes};
 use self::packets::Packets;
 use self::switches::SwitchForm;
 use super::tasks::{Recent, TaskLine, recent, table};
-use crate::cli::Format;
 use crate::clocks;
 use crate::exit::Exit;
-use crate::node::{self, Node, NodeArguments};
+use crate::node::{Node, NodeArguments};
+use crate::options::Format;
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, styled, wrapped};
 use crate::runtime;
 use crate::standing;
+use crate::times;
 
 /// An alert that holds is written again each minute; one that is older than this was left behind.
 const LEFT_BEHIND: Duration = Duration::from_mins(3);
@@ -153,12 +154,12 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         }
         Degraded::from(alert)
     }));
-    let (at, recent) = (node::time(clocks::now()), tasks?);
+    let (at, recent) = (times::time(clocks::now()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), kept::forms(kept?, &recent));
     let Recent { lines: tasks, placeholder, .. } = recent;
     Ok(Status {
         at,
-        clock_ahead: clocks::own().map(node::tenths_of),
+        clock_ahead: clocks::own().map(times::tenths_of),
         config: version,
         unusable,
         lacking,
@@ -201,9 +202,9 @@ impl From<Alert> for Degraded {
             AlertOf::Receiver => "receiver",
         };
         let Alert { node, hard, reason, by, at_ms, .. } = alert;
-        let age = standing::age(at_ms);
+        let age = clocks::since(at_ms);
         let left_behind = age > LEFT_BEHIND;
-        Self { node, of, hard, reason, by, since: node::time(at_ms), age: node::tenths(age), left_behind }
+        Self { node, of, hard, reason, by, since: times::time(at_ms), age: times::tenths(age), left_behind }
     }
 }
 

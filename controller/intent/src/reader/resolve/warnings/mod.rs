@@ -6,6 +6,7 @@ mod spoofing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resolver;
+use crate::deciders;
 use crate::evaluate::selects;
 use crate::model::{FilterPeer, Intent, LabelOperator, LabelSelector, Labels, ObjectName};
 use crate::reader::declared::Declared;
@@ -114,7 +115,7 @@ fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
     missing::find(resolver, intent, &by_namespace);
     for (name, entry) in &declared.network_policies {
         if !by_namespace.selects(&name.namespace, &entry.value.pods) {
-            let object = format!("NetworkPolicy/{}/{}", name.namespace, name.name);
+            let object = deciders::network_policy(name);
             idle.push((object, entry.at, Some(name)));
         }
     }
@@ -122,7 +123,7 @@ fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
         let subject = &entry.value.subject;
         let namespaces = intent.namespaces.iter().filter(|(_, labels)| selects(&subject.namespaces, labels));
         if !namespaces.into_iter().any(|(namespace, _)| by_namespace.selects(namespace, &subject.pods)) {
-            idle.push((format!("ClusterNetworkPolicy/{name}"), entry.at, None));
+            idle.push((deciders::cluster_policy(name), entry.at, None));
         }
     }
     if intent.pods.is_empty() {

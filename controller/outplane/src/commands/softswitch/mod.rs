@@ -16,8 +16,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Format;
 use crate::exit::Exit;
+use crate::options::Format;
 use crate::{output, runtime};
 
 /// Arguments of `softswitch`.
