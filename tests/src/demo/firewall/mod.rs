@@ -19,11 +19,11 @@ use crate::program;
 pub(super) use flows::NAMES;
 
 /// The lab's switch and hosts, as Outplane reads them.
-pub(super) const NETWORK: &str = include_str!("firewall/network.yaml");
+pub(super) const NETWORK: &str = include_str!("network.yaml");
 /// The first policy.
-pub(super) const POLICY: &str = include_str!("firewall/policy.yaml");
+pub(super) const POLICY: &str = include_str!("policy.yaml");
 /// The second one.
-pub(super) const POLICY_CHANGED: &str = include_str!("firewall/policy-changed.yaml");
+pub(super) const POLICY_CHANGED: &str = include_str!("policy-changed.yaml");
 
 /// Datagrams under way at a time: BMv2 drops what exceeds its queues of 64 frames, change or no change.
 const WINDOW: u32 = 16;

@@ -13,7 +13,7 @@ mod random;
 
 /// Ours, and one with all match kinds and odd objects.
 static SCHEMAS: LazyLock<[Schema; 2]> = LazyLock::new(|| {
-    [outplane_p4::P4INFO, include_str!("../../tests/data/everything.p4info.txt")]
+    [outplane_p4::P4INFO, include_str!("../../../tests/data/everything.p4info.txt")]
         .map(|text| Schema::from_text(text).unwrap())
 });
 
