@@ -14,6 +14,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use outplane_compiler::compile::{Compiled, SwitchState};
 use outplane_compiler::rules::RuleChanges;
+use outplane_driver::Lease;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Counted, Options, Progress, Push, Pushed, Report as Converged, Rules,
     Target, WriteOptions,
@@ -368,8 +369,8 @@ impl Job {
         let mut connection = opened.ok_or_else(stopped)??.with_counted(Counted::default());
         self.line.say("reading");
         let progress = |progress: Progress| self.line.progress(progress);
-        let write =
-            WriteOptions { progress: Some(&progress), cancel: Some(&self.cancel), ..WriteOptions::default() };
+        let lease = Lease { stop: Some(&self.cancel), ..Lease::OPEN };
+        let write = WriteOptions { progress: Some(&progress), lease, ..WriteOptions::default() };
         let (keep_a_policy, keep) = (!self.allow_empty, self.guard.keep());
         let (push, verify, rules) = (self.push, self.verify, Rules::Carry);
         let options = ConvergeOptions { push, verify, keep_a_policy, keep, rules, write };

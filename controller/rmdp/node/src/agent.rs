@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outplane_compiler::state::Installed;
+use outplane_driver::{Ended, Lease, Loading, Session as _};
 use outplane_driver_p4runtime::{
-    Ahead, Audited, Backoff, ConvergeOptions, Counted, Deadlines, Difference, Error, Options, PUSH, Pipeline,
-    Problem, Push, Reach, Report, Session, Tap, Target, TlsFiles, WriteOptions,
+    Ahead, Audited, Backoff, Counted, Deadlines, Difference, Error, Options, Pipeline, Reach, Report,
+    Session, Tap, Target, TlsFiles,
 };
 use outplane_rmdp_core::Instant;
 use outplane_rmdp_core::config::{SharedConfig, SwitchConfig};
@@ -36,7 +37,7 @@ use crate::plain;
 use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
 
-use outcome::{outcome, probe_text, report_text};
+use outcome::{outcome, probe_text, report_text, to_driver};
 use seen::Seen;
 
 /// Most sessions that are kept.
@@ -267,7 +268,7 @@ impl Agent {
         match result {
             Ok(report) => Execution::Done { report: text(&report) },
             Err(Trouble::Words(reason)) => Execution::Failed { reason: text(&reason) },
-            Err(Trouble::Switch(error)) => outcome(&error, job.stop.is_cancelled()),
+            Err(Trouble::Switch(error)) => outcome(error.ended(), job.stop.is_cancelled()),
             Err(Trouble::Over) if job.stop.is_cancelled() => Execution::Stopped,
             Err(Trouble::Over) => Execution::TooLate,
         }
@@ -305,25 +306,22 @@ impl Agent {
         };
         let at = |moment: Instant| tokio::time::Instant::now() + moment.since(clock::instant());
         let longest_call = job.push.map_or(Duration::ZERO, |(_, within)| within).max(job.budget);
-        let write = WriteOptions {
-            cancel: Some(over),
+        let lease = Lease {
+            stop: Some(over),
             start_before: Some(at(job.start_before)),
-            push: job.push.map(|(before, within)| (at(before), within)),
+            loading: job.push.map_or(Loading::Never, |(before, within)| Loading::Before(at(before), within)),
             // What was started last is over by then, but for a switch that hangs. Others have begun by then, too.
             settle_by: Some(at(job.start_before) + longest_call * 2),
-            ..WriteOptions::default()
         };
-        let push = if job.push.is_some() { Push::IfDifferent } else { Push::Never };
-        let options = ConvergeOptions { push, write, ..ConvergeOptions::default() };
-        let (ahead, fence) = (self.take_ahead(job.task.switch()), job.fence.election_id());
+        let (ahead, fence) = (self.take_ahead(job.task.switch()), to_driver(job.fence));
         let (switch, generation) = (job.task.switch(), job.task.work().generation().unwrap_or(0));
         self.names.comes(switch, generation, &blob.desired);
-        let report = session.converge_from(ahead, fence, &blob.desired, options).await;
+        let report = session.converge(ahead, fence, &blob.desired, lease).await;
         match &report {
             Ok(Report { pushing: Some(took), .. }) => self.keep_pushed(job.task.switch(), *took),
             Err(error) => {
                 // It takes longer than that.
-                if let Problem::Deadline { call: PUSH, after } = *error.problem {
+                if let Ended::LoadingLate { after, .. } = error.ended() {
                     self.keep_pushed(job.task.switch(), after);
                 }
             }
@@ -337,7 +335,7 @@ impl Agent {
         if report.is_ok() {
             self.names.runs(switch, generation);
         }
-        report.map(|report| report_text(&report)).map_err(Trouble::Switch)
+        report.map(|report| report_text(&Session::told(&report))).map_err(Trouble::Switch)
     }
 
     /// Looks whether a switch holds what its task wants. Nothing is written.
@@ -380,7 +378,7 @@ impl Agent {
             sessions.get(switch).map(|kept| Arc::clone(&kept.session))
         };
         if let Some(session) = kept {
-            session.lock().await.disown(fence.election_id());
+            session.lock().await.disown(to_driver(fence));
         }
     }
 

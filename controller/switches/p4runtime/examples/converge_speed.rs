@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use outplane_compiler::program::{ActionKind, Field, Program, Table};
 use outplane_compiler::state::{Desired, Origin};
-use outplane_driver_p4runtime::{ConvergeOptions, Options, Pipeline, Session, Target, fence};
+use outplane_driver::Fence;
+use outplane_driver_p4runtime::{ConvergeOptions, Options, Pipeline, Session, Target};
 use outplane_p4runtime::entry::{Entry, Match};
 use outplane_softswitch::server::Config;
 use outplane_softswitch::state::Limits;
@@ -82,15 +83,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut session = Session::new(target, pipeline, Options::default());
     // Higher than that of the last time, on the same switch.
     let generation = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
-    session.converge_with(fence(generation, 1), &policy(0), ConvergeOptions::default()).await?;
+    session.converge_with(None, Fence::new(generation, 1), &policy(0), ConvergeOptions::default()).await?;
     // All of it, raise, read, plan, write: numbers alone, so that the memory is the driver's.
     let mut times: [Vec<Duration>; 5] = std::array::from_fn(|_| vec![Duration::ZERO; rounds as usize]);
     let mut last = None;
     let mut early = resident()?;
     for round in 1..=rounds {
         let start = Instant::now();
-        let fence = fence(generation, u64::from(round) + 1);
-        let report = session.converge_with(fence, &policy(round % 2), ConvergeOptions::default()).await?;
+        let fence = Fence::new(generation, u64::from(round) + 1);
+        let report =
+            session.converge_with(None, fence, &policy(round % 2), ConvergeOptions::default()).await?;
         let steps = [report.connecting, report.reading, report.planning, report.written.elapsed];
         for (times, time) in times.iter_mut().zip([start.elapsed()].into_iter().chain(steps)) {
             times[round as usize - 1] = time;

@@ -7,6 +7,7 @@ use outplane_compiler::plan::{self, Summary};
 use outplane_compiler::rules::{self, RuleChanges};
 use outplane_compiler::shrink;
 use outplane_compiler::state::{Desired, Installed, policies};
+use outplane_driver::Lease;
 
 use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Problem};
@@ -72,12 +73,27 @@ pub struct Report {
     pub connecting: Duration,
     /// Reading, in the last round. The pipeline's cookie is asked for meanwhile.
     pub reading: Duration,
-    /// That was done ahead ([`Session::read_ahead`](crate::Session::read_ahead)): it is no part of `elapsed`.
+    /// That was done ahead ([`read_ahead`](outplane_driver::Session::read_ahead)): it is no part of `elapsed`.
     pub read_ahead: bool,
     /// Planning, in the last round.
     pub planning: Duration,
     /// All of it.
     pub elapsed: Duration,
+}
+
+impl From<&Report> for outplane_driver::Report {
+    fn from(report: &Report) -> Self {
+        Self {
+            writes: report.plan.total,
+            loading: report.pushing,
+            fencing: report.connecting,
+            reading: report.reading,
+            read_ahead: report.read_ahead,
+            planning: report.planning,
+            writing: report.written.elapsed,
+            elapsed: report.elapsed,
+        }
+    }
 }
 
 impl Connection {
@@ -93,12 +109,12 @@ impl Connection {
         desired: &Desired,
         options: ConvergeOptions<'_>,
     ) -> Result<Report, Error> {
-        self.converge_from(None, desired, options, false).await
+        self.rounds(None, desired, options, false).await
     }
 
     /// The same, from what was read of a switch with our pipeline, and still holds. With `twice` the switch is read once
     /// more at the end, whether or not there was something to write.
-    pub(crate) async fn converge_from(
+    pub(crate) async fn rounds(
         &mut self,
         mut read: Option<Unsorted>,
         desired: &Desired,
@@ -128,7 +144,7 @@ impl Connection {
                 return Err(error);
             }
             // Nothing could be written any more.
-            if options.write.is_late() {
+            if options.write.lease.is_over() {
                 return Err(error);
             }
             tracing::warn!(switch = self.target().name, round, %error, "beginning anew");
@@ -154,7 +170,7 @@ impl Connection {
         } else if let Some(read) = self.read_if_ours(options.push).await? {
             self.sort_out(read, desired)?
         } else {
-            if options.write.is_late() {
+            if options.write.lease.is_over() {
                 return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
             }
             let start = Instant::now();
@@ -190,8 +206,8 @@ impl Connection {
         let written = match self.write_and_count(&plan, &read.installed, write, counted).await {
             Ok(written) => written,
             Err(error) => {
-                let limit = options.write.start_before;
-                return Err(self.take_back(error, desired, &read.installed, limit).await);
+                let lease = Lease { start_before: options.write.lease.start_before, ..Lease::OPEN };
+                return Err(self.take_back(error, desired, &read.installed, lease).await);
             }
         };
         if twice || options.verify && !plan.is_empty() {
@@ -249,10 +265,10 @@ impl Connection {
         mut error: Error,
         desired: &Desired,
         before: &Installed,
-        start_before: Option<tokio::time::Instant>,
+        lease: Lease<'_>,
     ) -> Error {
         let Problem::Refused(refusal) = &mut *error.problem else { return error };
-        refusal.aftermath = match self.undo(desired, before, start_before).await {
+        refusal.aftermath = match self.undo(desired, before, lease).await {
             Ok(aftermath) => aftermath,
             Err(why) => Aftermath::UndoFailed(why.problem.to_string()),
         };
@@ -263,14 +279,14 @@ impl Connection {
         &self,
         desired: &Desired,
         before: &Installed,
-        start_before: Option<tokio::time::Instant>,
+        lease: Lease<'_>,
     ) -> Result<Aftermath, Error> {
         let now = self.read_installed(desired, false).await?.installed;
         if now.version != before.version {
             return Ok(Aftermath::Flipped);
         }
         let plan = plan::undo(&self.pipeline.program, before, &now).map_err(|error| self.error(error))?;
-        self.write(&plan, &now, WriteOptions { start_before, ..WriteOptions::default() }).await?;
+        self.write(&plan, &now, WriteOptions { lease, ..WriteOptions::default() }).await?;
         Ok(Aftermath::Undone)
     }
 }

@@ -8,11 +8,14 @@ use std::time::Duration;
 use outplane_compiler::plan::PlanError;
 use outplane_compiler::shrink::Less;
 use outplane_compiler::state::Origin;
+use outplane_driver::Ended;
 use outplane_p4runtime::EntryError;
 use outplane_p4runtime_client as client;
-use outplane_p4runtime_client::{Peer, UpdateStatus, says_another_device};
+use outplane_p4runtime_client::{PUSH, Peer, UpdateStatus, says_another_device};
 use thiserror::Error;
 use tonic::Code;
+
+use crate::fence::fence_of;
 
 /// A problem with a switch.
 #[derive(Debug, Error)]
@@ -116,7 +119,7 @@ pub enum Problem {
         /// The new primary's election id, where the switch says it.
         primary: Option<u128>,
     },
-    /// The time in which writes may start was over: see [`WriteOptions::start_before`](crate::WriteOptions).
+    /// The time in which writes may start was over: see [`Lease::start_before`](outplane_driver::Lease).
     #[error(
         "the time to start writes was over after {done} of {total} of them, and no more were started; packets see a \
          whole policy, and the next attempt finishes the rest"
@@ -352,6 +355,12 @@ impl From<client::Problem> for Problem {
     }
 }
 
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        error.ended()
+    }
+}
+
 impl Error {
     /// A problem with this switch.
     pub(crate) fn of(peer: &Arc<Peer>, problem: impl Into<Problem>) -> Self {
@@ -361,6 +370,23 @@ impl Error {
     /// What to do about it where the problem alone does not say it; begins with `; `, or is empty.
     pub fn cure(&self) -> String {
         device_cure(&self.peer, &self.problem)
+    }
+
+    /// How an execution has ended that ends with this.
+    pub fn ended(&self) -> Ended {
+        let reason = || self.to_string();
+        match &*self.problem {
+            Problem::NotPrimary { primary: Some(id), .. } | Problem::PrimacyLost { primary: Some(id) } => {
+                Ended::Overtaken { by: fence_of(*id) }
+            }
+            Problem::NoPipeline => Ended::Lacking,
+            Problem::LeaseOver { done, total } => Ended::TooLate { done: *done, total: *total },
+            Problem::Cancelled { done, total } => Ended::Stopped { done: *done, total: *total },
+            Problem::Deadline { call: PUSH, after } => Ended::LoadingLate { after: *after, reason: reason() },
+            // Also one that hangs: that cannot be told apart, and costs no more than waiting longer for it.
+            Problem::UnderWay | Problem::Deadline { .. } => Ended::Unanswered { reason: reason() },
+            _ => Ended::Failed { reason: reason() },
+        }
     }
 
     /// Name of the switch.

@@ -14,7 +14,7 @@
 //!   [`Connection::converge`] reads, plans from there and finishes. A switch that refuses a write before the flip gets back
 //!   what it had.
 //! - Who executes one task after the other on a switch keeps a [`Session`]: a connection that stays, an election id that
-//!   is raised to each task's [`fence`], and no write that starts too late. What of that a switch enforces itself is in
+//!   is raised to each task's fence ([`election_id`]), and no write that starts too late. What of that a switch enforces itself is in
 //!   docs/fence.md.
 //! - Every call has a deadline ([`Options`]), every queue a bound, and every task ends with its [`Connection`].
 //!
@@ -29,6 +29,7 @@ mod converge;
 mod counted;
 mod drops;
 mod errors;
+mod fence;
 mod pipeline;
 mod push;
 mod read;
@@ -42,9 +43,10 @@ pub use converge::{ConvergeOptions, Report, Rules};
 pub use counted::{Counted, CountedEntry, Reading};
 pub use drops::{Drops, Guarded};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
+pub use fence::{election_id, fence_of};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Ahead, Probe, Session, fence};
+pub use session::{Ahead, Session};
 pub use switch::Reach;
 pub use write::{Progress, WriteOptions, Written};
 

@@ -3,7 +3,6 @@
 use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
 use outplane_p4runtime::p4::v1::forwarding_pipeline_config::Cookie;
 use outplane_p4runtime::p4::v1::set_forwarding_pipeline_config_request::Action;
-use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::errors::{Error, Problem};
@@ -50,9 +49,9 @@ impl Connection {
             p4_device_config: self.pipeline.device_config.clone(),
             cookie: Some(Cookie { cookie: self.pipeline.cookie }),
         };
-        let deadline = options.push.map_or(self.client.options().pipeline_deadline, |(_, within)| within);
+        let deadline = options.lease.loading.within().unwrap_or(self.client.options().pipeline_deadline);
         // As late as can be: putting it together may have taken any time.
-        if options.push.is_some_and(|(before, _)| Instant::now() >= before) {
+        if !options.lease.loading.may_start() {
             return Err(self.error(Problem::NoPipeline));
         }
         Ok(self.client.push_as(config, action, deadline).await?)

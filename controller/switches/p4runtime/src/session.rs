@@ -4,26 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::state::Desired;
+use outplane_driver::{Fence, Lease, Loading, Probe};
 use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Target};
-use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audited;
 use crate::connection::Connection;
 use crate::converge::{ConvergeOptions, Report};
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
+use crate::fence::election_id;
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
 use crate::write::WriteOptions;
 
 /// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
 const AHEAD: Duration = Duration::from_secs(1);
-
-/// The election id of an attempt: the generation above, the attempt below. Who has a later generation, or a later
-/// attempt at the same, has the higher one.
-pub fn fence(generation: u64, attempt: u64) -> u128 {
-    u128::from(generation) << 64 | u128::from(attempt)
-}
 
 /// One switch, for who executes one task after the other on it, each under its own fence.
 ///
@@ -32,7 +27,7 @@ pub fn fence(generation: u64, attempt: u64) -> u128 {
 ///
 /// A fence below the highest one that this session has ever heard of from the switch is refused with
 /// [`Problem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
-/// has forgotten (see [`Primacy::Backup`]), unless it is known for a stranger's ([`Session::disown`]). So is a fence that
+/// has forgotten (see [`Primacy::Backup`]), unless it is known for a stranger's ([`disown`](outplane_driver::Session::disown)). So is a fence that
 /// is too late.
 ///
 /// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second
@@ -53,22 +48,8 @@ pub struct Session {
     proven: Option<(u64, u64)>,
 }
 
-/// What a [`Session::probe`] has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// The P4Runtime version that the switch speaks; none where it does not tell.
-    pub api_version: Option<String>,
-    /// The cookie of its pipeline; none where it has none or does not tell.
-    pub cookie: Option<u64>,
-    /// Whether that is our pipeline.
-    pub is_ours: bool,
-    /// Connecting; 0 where the connection stood already.
-    pub connecting: Duration,
-    /// All of it.
-    pub elapsed: Duration,
-}
-
-/// A switch that was read while it was not known yet whether a task may be executed: [`Session::read_ahead`].
+/// A switch that was read while it was not known yet whether a task may be executed:
+/// [`read_ahead`](outplane_driver::Session::read_ahead).
 #[derive(Clone, Debug)]
 pub struct Ahead {
     read: Unsorted,
@@ -135,58 +116,11 @@ impl Session {
         Some(is_fenced)
     }
 
-    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does, from what was read ahead if that
-    /// still holds ([`Session::converge_from`]). No write starts at
-    /// `start_before` or later, whatever happens to this process in between.
+    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does, with all that can be chosen.
+    /// With `verify`, also what a switch still wrote for who was overtaken while we read is found: BMv2 lets a write that
+    /// has begun run on beside the next primary's.
     ///
-    /// # Errors
-    /// [`Problem::NotPrimary`]: somebody has a higher fence, and nothing was written. [`Problem::PrimacyLost`]: somebody
-    /// got a higher one meanwhile. [`Problem::LeaseOver`], [`Problem::Cancelled`], and what else [`Problem`] says.
-    /// Whatever it is, packets see a whole policy, and the next attempt finishes.
-    pub async fn converge(
-        &mut self,
-        ahead: Option<Ahead>,
-        fence: u128,
-        desired: &Desired,
-        start_before: tokio::time::Instant,
-        cancel: &CancellationToken,
-    ) -> Result<Report, Error> {
-        let write =
-            WriteOptions { cancel: Some(cancel), start_before: Some(start_before), ..Default::default() };
-        let options = ConvergeOptions { write, ..ConvergeOptions::default() };
-        self.converge_from(ahead, fence, desired, options).await
-    }
-
-    /// Reads the switch before a fence is raised, so that the next [`Session::converge_with`] need not: a reader is in
-    /// nobody's way, and a task waits for its claim meanwhile. Nothing where that would be of no use: without a
-    /// connection whose stream is primary, where there is much to read, where the pipeline is another one, where the
-    /// switch does not answer, and after a task that failed, as a write of it may still be under way.
-    pub async fn read_ahead(&self) -> Option<Ahead> {
-        let connection = self.connection.as_ref()?;
-        let is_primary = *connection.primacy()?.borrow() == Primacy::Primary;
-        if !is_primary || !self.is_settled || !connection.reads_at_once() {
-            return None;
-        }
-        let (peer, reign, at) = (Arc::clone(connection.peer()), connection.client.reign(), Instant::now());
-        let read = connection.read_if_ours(Push::IfDifferent).await.ok()??;
-        Some(Ahead { read, peer, reign, at })
-    }
-
-    /// The same, with all that can be chosen. With `verify`, also what a switch still wrote for who was overtaken while
-    /// we read is found: BMv2 lets a write that has begun run on beside the next primary's.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn converge_with(
-        &mut self,
-        fence: u128,
-        desired: &Desired,
-        options: ConvergeOptions<'_>,
-    ) -> Result<Report, Error> {
-        self.converge_from(None, fence, desired, options).await
-    }
-
-    /// The same. What was read ahead takes the place of reading if it is young and nobody else can have written since:
+    /// What was read ahead takes the place of reading if it is young and nobody else can have written since:
     /// the switch has told our stream, which was primary when it was read, that this fence is the first to overtake it.
     ///
     /// Where it has not, somebody else may have been primary, and not every switch lets his writes end before ours begin
@@ -195,11 +129,13 @@ impl Session {
     /// of it is under way, or it is [`Problem::UnderWay`].
     ///
     /// # Errors
-    /// As above.
-    pub async fn converge_from(
+    /// [`Problem::NotPrimary`]: somebody has a higher fence, and nothing was written. [`Problem::PrimacyLost`]: somebody
+    /// got a higher one meanwhile. [`Problem::LeaseOver`], [`Problem::Cancelled`], and what else [`Problem`] says.
+    /// Whatever it is, packets see a whole policy, and the next attempt finishes.
+    pub async fn converge_with(
         &mut self,
         ahead: Option<Ahead>,
-        fence: u128,
+        fence: Fence,
         desired: &Desired,
         options: ConvergeOptions<'_>,
     ) -> Result<Report, Error> {
@@ -208,7 +144,7 @@ impl Session {
         let was_proven = self.proven.take();
         self.is_settled = false;
         let reign = self.connection.as_ref().map(|connection| connection.client.reign());
-        self.connected(fence, reign, options.write).await?;
+        self.connected(election_id(fence), reign, options.write.lease).await?;
         let (connects, overdue) = (self.connects, self.shared.under_way.overdue());
         let under_way = self.shared.under_way.clone();
         let Some(connection) = self.connection.as_mut() else {
@@ -222,8 +158,8 @@ impl Session {
             Arc::ptr_eq(&ahead.peer, connection.peer()) && ahead.reign == connection.client.reign()
         };
         let read = ahead.filter(holds).map(|ahead| ahead.read);
-        let mut result = connection.converge_from(read, desired, options, !alone).await;
-        let settle_by = options.write.settle_by.unwrap_or_else(tokio::time::Instant::now);
+        let mut result = connection.rounds(read, desired, options, !alone).await;
+        let settle_by = options.write.lease.settle_by.unwrap_or_else(tokio::time::Instant::now);
         let settled = under_way.settled(settle_by).await;
         if result.is_ok() && !settled {
             result = Err(connection.error(Problem::UnderWay));
@@ -234,7 +170,7 @@ impl Session {
             let again = ConvergeOptions { push: Push::Never, ..options };
             let pushing = report.pushing;
             result = connection
-                .converge_from(None, desired, again, false)
+                .rounds(None, desired, again, false)
                 .await
                 .map(|report| Report { pushing, ..report });
         }
@@ -243,26 +179,6 @@ impl Session {
         self.proven = is_fenced.then(|| (connects, connection.client.reign()));
         self.is_settled = true;
         Ok(Report { connecting, elapsed: start.elapsed(), ..report })
-    }
-
-    /// Asks which P4Runtime version and which pipeline the switch has. It writes nothing, needs no fence, and is in
-    /// nobody's way: without a connection it makes one without arbitration, and drops it.
-    ///
-    /// # Errors
-    /// What [`Problem`] says of connections and calls.
-    pub async fn probe(&self) -> Result<Probe, Error> {
-        let start = Instant::now();
-        // Calls go over a new connection where the old one broke, although its stream is lost.
-        let mut made = None;
-        let connection = match &self.connection {
-            Some(connection) => connection,
-            None => made.insert(self.open(None).await?),
-        };
-        let connecting = if self.connection.is_some() { Duration::ZERO } else { start.elapsed() };
-        let (version, cookie) = tokio::join!(connection.capabilities(), connection.cookie());
-        let (api_version, cookie) = (version?, cookie?);
-        let is_ours = cookie == Some(self.pipeline.cookie);
-        Ok(Probe { api_version, cookie, is_ours, connecting, elapsed: start.elapsed() })
     }
 
     /// Looks whether the switch holds `desired`, and whether we are its primary. It writes nothing, needs no fence, and is
@@ -279,13 +195,6 @@ impl Session {
         connection.audit(desired).await
     }
 
-    /// Takes an election id that the switch told of for a stranger's: nobody who was ever entitled to write here has had
-    /// it. From now on it is in our way only as long as the switch says so. BMv2 forgets it when the stranger has gone,
-    /// every switch when it restarts; without this the session would remember it for ever.
-    pub fn disown(&mut self, election_id: u128) {
-        self.shared.seen.disown(election_id);
-    }
-
     /// Whether we may write, and changes of that, until the next task. None without a connection.
     pub fn primacy(&self) -> Option<tokio::sync::watch::Receiver<Primacy>> {
         self.connection.as_ref()?.primacy()
@@ -297,20 +206,23 @@ impl Session {
         self.connection = None;
     }
 
-    /// A connection with this fence, before it is too late for it.
+    /// A connection with this election id, before it is too late for it.
     async fn connected(
         &mut self,
-        fence: u128,
+        election_id: u128,
         reign: Option<u64>,
-        write: WriteOptions<'_>,
+        lease: Lease<'_>,
     ) -> Result<(), Error> {
         let peer = Peer::of(&self.target);
         let connecting = async {
-            if let Some(primary) = self.shared.seen.above(fence) {
-                return Err(Error::of(&peer, Problem::NotPrimary { ours: fence, primary: Some(primary) }));
+            if let Some(primary) = self.shared.seen.above(election_id) {
+                return Err(Error::of(
+                    &peer,
+                    Problem::NotPrimary { ours: election_id, primary: Some(primary) },
+                ));
             }
             if let Some(connection) = &mut self.connection {
-                match connection.client.raise_from(fence, reign).await.map_err(Error::from) {
+                match connection.client.raise_from(election_id, reign).await.map_err(Error::from) {
                     Ok(()) => return Ok(()),
                     // Also where the switch still holds this fence for a stream of ours that has just ended.
                     Err(error) if error.may_pass() || is_deadline(&error) => {
@@ -323,18 +235,18 @@ impl Session {
             if let Some(mut broken) = self.connection.take() {
                 broken.client.end().await;
             }
-            self.connection = Some(self.open(Some(fence)).await?);
+            self.connection = Some(self.open(Some(election_id)).await?);
             self.connects += 1;
             Ok(())
         };
         let late = async {
-            match write.start_before {
+            match lease.start_before {
                 Some(limit) => tokio::time::sleep_until(limit).await,
                 None => std::future::pending().await,
             }
         };
         let cancelled = async {
-            match write.cancel {
+            match lease.stop {
                 Some(cancel) => cancel.cancelled().await,
                 None => std::future::pending().await,
             }
@@ -348,27 +260,74 @@ impl Session {
         }
     }
 
-    /// Connects under this fence, or without one for reading only.
-    async fn open(&self, fence: Option<u128>) -> Result<Connection, Error> {
-        let options = Options { election_id: fence.unwrap_or_default(), ..self.options.clone() };
+    /// Connects under this election id, or without one for reading only.
+    async fn open(&self, election_id: Option<u128>) -> Result<Connection, Error> {
+        let options = Options { election_id: election_id.unwrap_or_default(), ..self.options.clone() };
         let pipeline = Arc::clone(&self.pipeline);
         let (target, shared) = (self.target.clone(), self.shared.clone());
-        let opened = Connection::open_as(target, pipeline, options, fence.is_some(), shared).await?;
+        let opened = Connection::open_as(target, pipeline, options, election_id.is_some(), shared).await?;
         Ok(Connection { counted: self.counted.clone(), ..opened })
+    }
+}
+
+impl outplane_driver::Session for Session {
+    type Desired = Desired;
+    type Ahead = Ahead;
+    type Error = Error;
+    type Report = Report;
+
+    /// Nothing without a connection whose stream is primary, where there is much to read, where the pipeline is another
+    /// one, where the switch does not answer, and after a task that failed, as a write of it may still be under way.
+    async fn read_ahead(&self) -> Option<Ahead> {
+        let connection = self.connection.as_ref()?;
+        let is_primary = *connection.primacy()?.borrow() == Primacy::Primary;
+        if !is_primary || !self.is_settled || !connection.reads_at_once() {
+            return None;
+        }
+        let (peer, reign, at) = (Arc::clone(connection.peer()), connection.client.reign(), Instant::now());
+        let read = connection.read_if_ours(Push::IfDifferent).await.ok()??;
+        Some(Ahead { read, peer, reign, at })
+    }
+
+    async fn converge(
+        &mut self,
+        ahead: Option<Ahead>,
+        fence: Fence,
+        desired: &Desired,
+        lease: Lease<'_>,
+    ) -> Result<Report, Error> {
+        let push = if lease.loading == Loading::Never { Push::Never } else { Push::IfDifferent };
+        let write = WriteOptions { lease, ..WriteOptions::default() };
+        self.converge_with(ahead, fence, desired, ConvergeOptions { push, write, ..Default::default() }).await
+    }
+
+    /// Asks which P4Runtime version and which pipeline the switch has. Without a connection it makes one without
+    /// arbitration, and drops it.
+    async fn probe(&self) -> Result<Probe, Error> {
+        let start = Instant::now();
+        // Calls go over a new connection where the old one broke, although its stream is lost.
+        let mut made = None;
+        let connection = match &self.connection {
+            Some(connection) => connection,
+            None => made.insert(self.open(None).await?),
+        };
+        let (version, cookie) = tokio::join!(connection.capabilities(), connection.cookie());
+        let (speaks, is_loaded) = (version?.map(|version| format!("P4Runtime {version}")), cookie?);
+        let is_loaded = is_loaded == Some(self.pipeline.cookie);
+        Ok(Probe { speaks, is_loaded, elapsed: start.elapsed() })
+    }
+
+    fn told(report: &Report) -> outplane_driver::Report {
+        report.into()
+    }
+
+    /// BMv2 forgets a stranger's election id when the stranger has gone, every switch when it restarts; without this the
+    /// session would remember it for ever.
+    fn disown(&mut self, fence: Fence) {
+        self.shared.seen.disown(election_id(fence));
     }
 }
 
 fn is_deadline(error: &Error) -> bool {
     matches!(*error.problem, Problem::Deadline { .. })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn later_generations_and_attempts_have_higher_fences() {
-        assert_eq!(fence(5, 1), (5 << 64) + 1);
-        assert!(fence(5, 2) > fence(5, 1) && fence(6, 1) > fence(5, u64::MAX));
-    }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use outplane_driver_p4runtime::{
-    Ahead, Backoff, ConvergeOptions, Options, Pipeline, Problem, Session, Target, WriteOptions, fence,
-};
+use outplane_driver::{Ended, Fence, Lease, Session as _};
+use outplane_driver_p4runtime::{Ahead, Backoff, Options, Pipeline, Session, Target};
 use outplane_etcd::{Client, Executor, Outcome, Task, TaskId, Worker, WorkerSettings};
 use outplane_rmdp_node::blob;
 use tokio::sync::Mutex;
@@ -116,20 +115,14 @@ impl Agent {
         let mut switch = self.switches.get(&task.id.object).context("no such switch")?.lock().await;
         let desired = blob::decode(blob::digest(&task.value), &task.value)?;
         // The claim's revision is the attempt: whoever claimed later has the higher fence.
-        let fence = fence(task.id.number, u64::try_from(task.claim)?);
+        let fence = Fence::new(task.id.number, u64::try_from(task.claim)?);
         let start_before = Some(tokio::time::Instant::now() + self.lease);
-        let write = WriteOptions { start_before, ..WriteOptions::default() };
-        let options = ConvergeOptions { write, ..ConvergeOptions::default() };
         let ahead = switch.ahead.take();
-        match switch.session.converge_from(ahead, fence, &desired, options).await {
+        let lease = Lease { start_before, ..Lease::OPEN };
+        match switch.session.converge(ahead, fence, &desired, lease).await {
             Ok(_) => Ok(Outcome::Done),
-            Err(error) => match *error.problem {
-                Problem::NotPrimary { primary: Some(primary), .. }
-                | Problem::PrimacyLost { primary: Some(primary) }
-                    if primary >> 64 > u128::from(task.id.number) =>
-                {
-                    Ok(Outcome::Superseded)
-                }
+            Err(error) => match error.ended() {
+                Ended::Overtaken { by } if by.generation > task.id.number => Ok(Outcome::Superseded),
                 _ => Err(error.into()),
             },
         }

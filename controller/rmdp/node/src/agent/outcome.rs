@@ -2,27 +2,34 @@
 
 use std::time::Duration;
 
-use outplane_driver_p4runtime::{Error, PUSH, Probe, Problem, Report};
+use outplane_driver::{Ended, Probe, Report};
 use outplane_rmdp_core::io::Execution;
 use outplane_rmdp_core::object::text;
 use outplane_rmdp_core::task::Fence;
 
-pub(super) fn outcome(error: &Error, stopped: bool) -> Execution {
-    let fenced = |primary: u128| Execution::Fenced { by: Fence::from_election_id(primary) };
-    match &*error.problem {
-        Problem::NotPrimary { primary: Some(primary), .. }
-        | Problem::PrimacyLost { primary: Some(primary) } => fenced(*primary),
-        Problem::NoPipeline => Execution::NeedsPush,
-        Problem::Cancelled { .. } if stopped => Execution::Stopped,
-        Problem::LeaseOver { done, total } | Problem::Cancelled { done, total } => {
-            Execution::Slow { reason: slow_text(*done, *total) }
+/// A fence as the driver has it: a repair stands above every attempt at its generation's task.
+pub(super) fn to_driver(fence: Fence) -> outplane_driver::Fence {
+    let low = u64::try_from(fence.election_id() & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+    outplane_driver::Fence::new(fence.generation, low)
+}
+
+/// The fence behind one that a driver names.
+fn of_driver(fence: outplane_driver::Fence) -> Fence {
+    Fence::from_election_id(u128::from(fence.generation) << 64 | u128::from(fence.attempt))
+}
+
+pub(super) fn outcome(ended: Ended, stopped: bool) -> Execution {
+    match ended {
+        Ended::Overtaken { by } => Execution::Fenced { by: of_driver(by) },
+        Ended::Lacking => Execution::NeedsPush,
+        Ended::Stopped { .. } if stopped => Execution::Stopped,
+        Ended::TooLate { done, total } | Ended::Stopped { done, total } => {
+            Execution::Slow { reason: slow_text(done, total) }
         }
-        // Also one that hangs: that cannot be told apart, and costs no more than waiting longer for it.
-        Problem::UnderWay => Execution::Slow { reason: text(&error.to_string()) },
-        Problem::Deadline { call, .. } if *call != PUSH => {
-            Execution::Slow { reason: text(&error.to_string()) }
+        Ended::Unanswered { reason } => Execution::Slow { reason: text(&reason) },
+        Ended::LoadingLate { reason, .. } | Ended::Failed { reason } => {
+            Execution::Failed { reason: text(&reason) }
         }
-        _ => Execution::Failed { reason: text(&error.to_string()) },
     }
 }
 
@@ -41,7 +48,7 @@ fn millis(duration: Duration) -> String {
 }
 
 pub(super) fn report_text(report: &Report) -> String {
-    let writes = match report.plan.total {
+    let writes = match report.writes {
         0 => "nothing to change".to_owned(),
         1 => "1 write".to_owned(),
         many => format!("{many} writes"),
@@ -49,17 +56,16 @@ pub(super) fn report_text(report: &Report) -> String {
     format!(
         "{writes}; {} ms: fence {}, read {}{}, plan {}, write {}",
         millis(report.elapsed),
-        millis(report.connecting),
+        millis(report.fencing),
         millis(report.reading),
         if report.read_ahead { " ahead" } else { "" },
         millis(report.planning),
-        millis(report.written.elapsed)
+        millis(report.writing)
     )
 }
 
 pub(super) fn probe_text(probe: &Probe) -> String {
-    let version =
-        probe.api_version.as_deref().map_or_else(String::new, |version| format!(", P4Runtime {version}"));
-    let pipeline = if probe.is_ours { "our program" } else { "another program, or none" };
-    format!("answers in {} ms{version}, {pipeline}", millis(probe.elapsed))
+    let speaks = probe.speaks.as_deref().map_or_else(String::new, |speaks| format!(", {speaks}"));
+    let loaded = if probe.is_loaded { "our program" } else { "another program, or none" };
+    format!("answers in {} ms{speaks}, {loaded}", millis(probe.elapsed))
 }

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use outplane_compiler::plan::CLEAN_UP;
 use outplane_compiler::state::{Installed, Plan};
+use outplane_driver::Lease;
 use outplane_p4runtime::entry::{Counter, Key};
 use outplane_p4runtime_client::Until;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::counted::Counted;
@@ -47,33 +47,18 @@ pub struct Progress {
 pub struct WriteOptions<'a> {
     /// Told at the beginning of each step and after each chunk. Should return at once.
     pub progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
-    /// Stops between chunks when it is cancelled. Packets see a whole policy then, and the next plan finishes.
-    pub cancel: Option<&'a CancellationToken>,
-    /// No write starts at this time or later; those under way finish. Asked before each chunk as late as can be, so that
-    /// a process that was stopped for a while and wakes up late starts none. A chunk that has started ends within
-    /// [`Options::write_deadline`](crate::Options), for all we know of it.
-    ///
-    /// The clock is the machine's monotonic one. It does not run while the whole machine sleeps: there only the
-    /// switch's arbitration helps.
-    pub start_before: Option<tokio::time::Instant>,
-    /// No push of the pipeline starts at this time or later, and each is given so long. None: at any time, for
-    /// [`Options::pipeline_deadline`](crate::Options).
-    pub push: Option<(tokio::time::Instant, Duration)>,
+    /// Until when writes may start, and pushes of the pipeline. A chunk that has started ends within
+    /// [`Options::write_deadline`](crate::Options), a push within what the lease gives it or else within
+    /// [`Options::pipeline_deadline`](crate::Options), for all we know of it. Only a [`Session`](crate::Session) waits
+    /// for what is not answered in time.
+    pub lease: Lease<'a>,
     /// What new entries begin to count from; those that are not among them from 0.
     pub counts: Option<&'a BTreeMap<Key, Counter>>,
-    /// For a [`Session`](crate::Session): how long it waits, before it says how it went, for the switch to answer what
-    /// was not answered in time. None: not at all.
-    pub settle_by: Option<tokio::time::Instant>,
 }
 
 impl<'a> WriteOptions<'a> {
     fn until(&self) -> Until<'a> {
-        Until { cancel: self.cancel, start_before: self.start_before }
-    }
-
-    /// Whether it is too late to start a write.
-    pub(crate) fn is_late(&self) -> bool {
-        self.start_before.is_some_and(|limit| tokio::time::Instant::now() >= limit)
+        Until { cancel: self.lease.stop, start_before: self.lease.start_before }
     }
 }
 
@@ -81,11 +66,8 @@ impl std::fmt::Debug for WriteOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WriteOptions")
             .field("progress", &self.progress.is_some())
-            .field("cancel", &self.cancel)
-            .field("start_before", &self.start_before)
-            .field("push", &self.push)
+            .field("lease", &self.lease)
             .field("counts", &self.counts.map(BTreeMap::len))
-            .field("settle_by", &self.settle_by)
             .finish()
     }
 }
@@ -146,7 +128,7 @@ impl Connection {
             if let Some(tell) = options.progress {
                 tell(progress);
             }
-            if options.cancel.is_some_and(CancellationToken::is_cancelled) {
+            if options.lease.is_stopped() {
                 return Err(self.error(Problem::Cancelled { done: progress.done, total: progress.total }));
             }
             if let Some(counted) = counted

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
+use outplane_driver::Lease;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
@@ -135,11 +136,8 @@ async fn stopped_anywhere_and_applied_again() {
         };
         let write = WriteOptions {
             progress: Some(&stop),
-            cancel: Some(&cancel),
-            start_before: None,
-            push: None,
+            lease: Lease { stop: Some(&cancel), ..Lease::OPEN },
             counts: None,
-            settle_by: None,
         };
         match connection.converge(&new, ConvergeOptions { write, ..VERIFY }).await {
             Ok(_) => {}

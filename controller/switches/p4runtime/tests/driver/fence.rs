@@ -9,9 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Desired, Installed, Plan, Step};
+use outplane_driver::{Ended, Fence, Lease, Session as _};
 use outplane_driver_p4runtime::{
     Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Pushed, Session,
-    WriteOptions, fence,
+    WriteOptions,
 };
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
@@ -71,9 +72,16 @@ struct Watcher {
     stream: Streaming<proto::StreamMessageResponse>,
 }
 
-fn wire(id: u128) -> proto::Uint128 {
-    let half = |half: u128| u64::try_from(half & u128::from(u64::MAX)).expect("64 bits");
-    proto::Uint128 { high: half(id >> 64), low: half(id) }
+fn fence(generation: u64, attempt: u64) -> Fence {
+    Fence::new(generation, attempt)
+}
+
+fn wire(fence: Fence) -> proto::Uint128 {
+    proto::Uint128 { high: fence.generation, low: fence.attempt }
+}
+
+fn until(limit: Instant, stop: &CancellationToken) -> Lease<'_> {
+    Lease { stop: Some(stop), start_before: Some(limit), ..Lease::OPEN }
 }
 
 impl Watcher {
@@ -82,7 +90,7 @@ impl Watcher {
         let (requests, receiver) = mpsc::channel(4);
         let arbitration = proto::MasterArbitrationUpdate {
             device_id: 1,
-            election_id: Some(wire(1)),
+            election_id: Some(wire(fence(0, 1))),
             ..proto::MasterArbitrationUpdate::default()
         };
         let update = Some(proto::stream_message_request::Update::Arbitration(arbitration));
@@ -91,24 +99,24 @@ impl Watcher {
         Self { client, _requests: requests, stream: stream.into_inner() }
     }
 
-    /// Waits until this election id, which is the primary's, is not any more.
-    async fn wait_for_the_end_of(&mut self, election_id: u128) {
+    /// Waits until this fence, which is the primary's, is not any more.
+    async fn wait_for_the_end_of(&mut self, fence: Fence) {
         use proto::stream_message_response::Update;
         loop {
             let message = self.stream.message().await.expect("no error").expect("no end");
             let Some(Update::Arbitration(update)) = message.update else { continue };
             let status = update.status.map_or(0, |status| status.code);
-            if status == i32::from(Code::NotFound) || update.election_id != Some(wire(election_id)) {
+            if status == i32::from(Code::NotFound) || update.election_id != Some(wire(fence)) {
                 return;
             }
         }
     }
 
-    /// Whether the switch takes a write with this election id: an empty one.
-    async fn may_write(&mut self, election_id: u128) -> bool {
+    /// Whether the switch takes a write under this fence: an empty one.
+    async fn may_write(&mut self, fence: Fence) -> bool {
         let request = proto::WriteRequest {
             device_id: 1,
-            election_id: Some(wire(election_id)),
+            election_id: Some(wire(fence)),
             ..proto::WriteRequest::default()
         };
         match self.client.write(request).await {
@@ -129,12 +137,10 @@ async fn assert_switch_holds(session: &Session, state: &Desired) {
     assert_holds(&connection.read_installed(state, false).await.expect("a read").installed, state);
 }
 
-fn is_overtaken(error: &Error, by: u128) {
+fn is_overtaken(error: &Error, by: Fence) {
     match *error.problem {
-        Problem::NotPrimary { primary, .. } | Problem::PrimacyLost { primary } => {
-            assert!(primary.is_none_or(|primary| primary == by), "{error}");
-        }
-        _ => panic!("{error}"),
+        Problem::NotPrimary { primary: None, .. } | Problem::PrimacyLost { primary: None } => {}
+        _ => assert_eq!(error.ended(), Ended::Overtaken { by }, "{error}"),
     }
 }
 
@@ -142,7 +148,9 @@ fn is_overtaken(error: &Error, by: u128) {
 async fn who_is_overtaken_in_the_middle_writes_nothing_any_more() {
     for switch in Any::all().await {
         let (mut a, mut b) = (switch.session(slowly()), switch.session(options()));
-        a.converge_with(fence(5, 0), &policy(60, ActionKind::AdminPermit), VERIFY).await.expect("converges");
+        a.converge_with(None, fence(5, 0), &policy(60, ActionKind::AdminPermit), VERIFY)
+            .await
+            .expect("converges");
 
         // B gets its fence between two writes of A.
         let theirs = policy(61, ActionKind::AdminDeny);
@@ -155,12 +163,12 @@ async fn who_is_overtaken_in_the_middle_writes_nothing_any_more() {
             }
             let Some(b) = overtaking.lock().expect("no panic").take() else { return };
             tokio::task::block_in_place(|| {
-                runtime.block_on(b.converge_with(fence(5, 2), &theirs, VERIFY)).expect("converges");
+                runtime.block_on(b.converge_with(None, fence(5, 2), &theirs, VERIFY)).expect("converges");
             });
         };
         let write = WriteOptions { progress: Some(&overtake), ..WriteOptions::default() };
         let ours = policy(62, ActionKind::AdminDeny);
-        let error = a.converge_with(fence(5, 1), &ours, ConvergeOptions { write, ..VERIFY }).await;
+        let error = a.converge_with(None, fence(5, 1), &ours, ConvergeOptions { write, ..VERIFY }).await;
         let error = error.expect_err("overtaken");
         assert!(matches!(*error.problem, Problem::PrimacyLost { .. }), "{error}");
         is_overtaken(&error, fence(5, 2));
@@ -169,7 +177,7 @@ async fn who_is_overtaken_in_the_middle_writes_nothing_any_more() {
 
         // B goes away. BMv2 takes A for the primary now, and would take its writes.
         let mut watcher = Watcher::new(&switch.address()).await;
-        watcher.wait_for_the_end_of(0).await;
+        watcher.wait_for_the_end_of(Fence::default()).await;
         b.close();
         watcher.wait_for_the_end_of(fence(5, 2)).await;
         assert_eq!(watcher.may_write(fence(5, 1)).await, !switch.remembers());
@@ -178,21 +186,27 @@ async fn who_is_overtaken_in_the_middle_writes_nothing_any_more() {
         let plan = Plan { steps: vec![Step { title: "none", changes: Vec::new() }], ..Plan::default() };
         let refused = connection.write(&plan, &Installed::default(), WriteOptions::default()).await;
         is_overtaken(&refused.expect_err("overtaken"), fence(5, 2));
-        is_overtaken(&a.converge_with(fence(5, 1), &ours, VERIFY).await.expect_err("too low"), fence(5, 2));
+        is_overtaken(
+            &a.converge_with(None, fence(5, 1), &ours, VERIFY).await.expect_err("too low"),
+            fence(5, 2),
+        );
         a.close();
-        is_overtaken(&a.converge_with(fence(5, 1), &ours, VERIFY).await.expect_err("too low"), fence(5, 2));
+        is_overtaken(
+            &a.converge_with(None, fence(5, 1), &ours, VERIFY).await.expect_err("too low"),
+            fence(5, 2),
+        );
         assert_eq!((a.connects(), a.connection().is_none()), (1, true), "not even connected");
 
         // One that never heard of B depends on the switch.
         let mut stranger = switch.session(options());
-        match stranger.converge_with(fence(5, 1), &theirs, VERIFY).await {
+        match stranger.converge_with(None, fence(5, 1), &theirs, VERIFY).await {
             Err(error) => is_overtaken(&error, fence(5, 2)),
             Ok(report) => assert!(!switch.remembers(), "{report:?}"),
         }
         drop(stranger);
 
         // The next attempt is the next owner's, and A may have it.
-        a.converge_with(fence(5, 3), &ours, VERIFY).await.expect("converges");
+        a.converge_with(None, fence(5, 3), &ours, VERIFY).await.expect("converges");
         assert_switch_holds(&a, &ours).await;
     }
 }
@@ -206,7 +220,8 @@ async fn a_task_costs_no_new_connection() {
             let state = policy(10 + attempt % 2, ActionKind::AdminPermit);
             let limit = Instant::now() + Duration::from_mins(1);
             let cancel = CancellationToken::new();
-            let report = session.converge(None, fence(1, attempt.into()), &state, limit, &cancel).await;
+            let report =
+                session.converge(None, fence(1, attempt.into()), &state, until(limit, &cancel)).await;
             let report = report.expect("converges");
             assert_eq!((report.rounds, session.connects()), (1, 1));
             assert_eq!(report.pipeline, if attempt == 1 { Pushed::Committed } else { Pushed::Kept });
@@ -216,11 +231,14 @@ async fn a_task_costs_no_new_connection() {
         }
         // The same again: nothing to write.
         let state = policy(10, ActionKind::AdminPermit);
-        let report = session.converge_with(fence(1, 20), &state, VERIFY).await.expect("converges");
+        let report = session.converge_with(None, fence(1, 20), &state, VERIFY).await.expect("converges");
         assert_eq!((report.plan.total, report.written.acknowledged), (0, None));
         assert_eq!((session.connects(), session.is_fenced()), (1, Some(true)));
         assert_switch_holds(&session, &state).await;
-        is_overtaken(&session.converge_with(1, &state, VERIFY).await.expect_err("too low"), fence(1, 20));
+        is_overtaken(
+            &session.converge_with(None, fence(0, 1), &state, VERIFY).await.expect_err("too low"),
+            fence(1, 20),
+        );
     }
 }
 
@@ -230,37 +248,37 @@ async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
         let (mut a, mut b) = (switch.session(options()), switch.session(options()));
         assert!(a.read_ahead().await.is_none(), "there is no connection yet");
         let state = |rules| policy(rules, ActionKind::AdminPermit);
-        a.converge_with(fence(1, 1), &state(10), VERIFY).await.expect("converges");
+        a.converge_with(None, fence(1, 1), &state(10), VERIFY).await.expect("converges");
         let ahead = a.read_ahead().await.expect("a read");
-        let report = a.converge_from(Some(ahead), fence(2, 1), &state(11), VERIFY).await.expect("converges");
+        let report = a.converge_with(Some(ahead), fence(2, 1), &state(11), VERIFY).await.expect("converges");
         assert!(report.read_ahead);
         assert_switch_holds(&a, &state(11)).await;
 
         // What another session has read is none of its business.
         let foreign = a.read_ahead().await.expect("a read");
         let report =
-            b.converge_from(Some(foreign), fence(3, 1), &state(20), VERIFY).await.expect("converges");
+            b.converge_with(Some(foreign), fence(3, 1), &state(20), VERIFY).await.expect("converges");
         assert!(!report.read_ahead);
         assert!(a.read_ahead().await.is_none(), "it is primary no more");
 
         // Somebody comes in between, and stays or goes: where the switch forgets, A is primary again.
         for (round, goes) in [(4, false), (7, true)] {
-            a.converge_with(fence(round, 1), &state(12), VERIFY).await.expect("converges");
+            a.converge_with(None, fence(round, 1), &state(12), VERIFY).await.expect("converges");
             let ahead = a.read_ahead().await.expect("a read");
-            b.converge_with(fence(round + 1, 1), &state(20), VERIFY).await.expect("converges");
+            b.converge_with(None, fence(round + 1, 1), &state(20), VERIFY).await.expect("converges");
             if goes {
                 let mut watcher = Watcher::new(&switch.address()).await;
-                watcher.wait_for_the_end_of(0).await;
+                watcher.wait_for_the_end_of(Fence::default()).await;
                 b.close();
                 watcher.wait_for_the_end_of(fence(round + 1, 1)).await;
             }
-            let report = a.converge_from(Some(ahead), fence(round + 2, 1), &state(13), VERIFY).await;
+            let report = a.converge_with(Some(ahead), fence(round + 2, 1), &state(13), VERIFY).await;
             assert!(!report.expect("converges").read_ahead);
             assert_switch_holds(&a, &state(13)).await;
         }
 
         // A write of a task that failed may still be under way.
-        a.converge_with(fence(9, 0), &state(14), VERIFY).await.expect_err("too low");
+        a.converge_with(None, fence(9, 0), &state(14), VERIFY).await.expect_err("too low");
         assert!(a.read_ahead().await.is_none());
     }
 }
@@ -273,17 +291,17 @@ async fn one_fence_is_for_one_executor() {
         let mut first = switch.session(options());
         let mut second = switch.session(Options { backoff, ..options() });
         let state = policy(10, ActionKind::AdminPermit);
-        second.converge_with(fence(1, 1), &state, VERIFY).await.expect("converges");
-        first.converge_with(fence(1, 2), &state, VERIFY).await.expect("converges");
-        let error = second.converge_with(fence(1, 2), &state, VERIFY).await.expect_err("it is taken");
+        second.converge_with(None, fence(1, 1), &state, VERIFY).await.expect("converges");
+        first.converge_with(None, fence(1, 2), &state, VERIFY).await.expect("converges");
+        let error = second.converge_with(None, fence(1, 2), &state, VERIFY).await.expect_err("it is taken");
         assert!(matches!(*error.problem, Problem::ArbitrationRefused { .. }), "{error}");
-        first.converge_with(fence(1, 2), &state, VERIFY).await.expect("converges");
+        first.converge_with(None, fence(1, 2), &state, VERIFY).await.expect("converges");
         // When that one has gone, the second is as good.
         let mut watcher = Watcher::new(&switch.address()).await;
-        watcher.wait_for_the_end_of(0).await;
+        watcher.wait_for_the_end_of(Fence::default()).await;
         first.close();
         watcher.wait_for_the_end_of(fence(1, 2)).await;
-        second.converge_with(fence(1, 2), &state, VERIFY).await.expect("converges");
+        second.converge_with(None, fence(1, 2), &state, VERIFY).await.expect("converges");
     }
 }
 
@@ -293,17 +311,15 @@ async fn a_probe_is_in_nobodys_way() {
         let mut owner = switch.session(options());
         let prober = switch.session(options());
         let probe = prober.probe().await.expect("an answer");
-        assert_eq!((probe.cookie, probe.is_ours), (None, false));
-        assert!(probe.api_version.is_some() && probe.elapsed >= probe.connecting);
+        assert!(!probe.is_loaded && probe.speaks.is_some_and(|speaks| speaks.starts_with("P4Runtime 1.")));
         let state = policy(10, ActionKind::AdminPermit);
-        owner.converge_with(fence(1, 1), &state, VERIFY).await.expect("converges");
-        let expected = (Some(pipeline().cookie), true);
+        owner.converge_with(None, fence(1, 1), &state, VERIFY).await.expect("converges");
         for session in [&prober, &owner] {
             let probe = session.probe().await.expect("an answer");
-            assert_eq!((probe.cookie, probe.is_ours), expected);
+            assert!(probe.is_loaded);
         }
         assert_eq!((prober.connects(), prober.connection().is_none()), (0, true));
-        owner.converge_with(fence(1, 1), &state, VERIFY).await.expect("still primary");
+        owner.converge_with(None, fence(1, 1), &state, VERIFY).await.expect("still primary");
     }
 }
 
@@ -313,17 +329,20 @@ async fn a_refused_writer_stays_refused_until_it_has_a_higher_fence() {
     let switch = Fake::start().await;
     let mut session = Session::new(target(switch.address), pipeline(), options());
     let state = policy(10, ActionKind::AdminPermit);
-    session.converge_with(7, &policy(9, ActionKind::AdminPermit), VERIFY).await.expect("converges");
+    session
+        .converge_with(None, fence(0, 7), &policy(9, ActionKind::AdminPermit), VERIFY)
+        .await
+        .expect("converges");
     switch.script(|number, _| match number {
         0 => Fault::Refuse(Status::permission_denied("not the primary")),
         _ => Fault::None,
     });
-    let error = session.converge_with(8, &state, VERIFY).await.expect_err("refused");
+    let error = session.converge_with(None, fence(0, 8), &state, VERIFY).await.expect_err("refused");
     assert!(matches!(*error.problem, Problem::PrimacyLost { primary: None }), "{error}");
-    let error = session.converge_with(8, &state, VERIFY).await.expect_err("refused");
+    let error = session.converge_with(None, fence(0, 8), &state, VERIFY).await.expect_err("refused");
     assert!(matches!(*error.problem, Problem::NotPrimary { ours: 8, primary: None }), "{error}");
     assert_eq!(switch.manners().writes.len(), 1);
-    session.converge_with(9, &state, VERIFY).await.expect("converges");
+    session.converge_with(None, fence(0, 9), &state, VERIFY).await.expect("converges");
     assert_switch_holds(&session, &state).await;
 }
 
@@ -333,24 +352,33 @@ async fn a_broken_session_connects_anew_and_stays_fenced() {
     let mut session = Session::new(target(switch.address), pipeline(), options());
     for attempt in 1..=3 {
         let state = policy(10 + attempt, ActionKind::AdminPermit);
-        let report = session.converge_with(attempt.into(), &state, VERIFY).await.expect("converges");
+        let report =
+            session.converge_with(None, fence(0, attempt.into()), &state, VERIFY).await.expect("converges");
         // A new stream is all that it takes.
         assert_eq!((report.rounds, session.connects()), (1, 1));
         switch.drop_streams();
     }
-    is_overtaken(&session.converge_with(2, &Desired::default(), VERIFY).await.expect_err("too low"), 3);
+    is_overtaken(
+        &session.converge_with(None, fence(0, 2), &Desired::default(), VERIFY).await.expect_err("too low"),
+        fence(0, 3),
+    );
 
     // Nobody there: not longer than there is time.
     drop(switch);
     session.close();
     let limit = Instant::now() + Duration::from_millis(100);
     let cancel = CancellationToken::new();
-    let error =
-        session.converge(None, 4, &Desired::default(), limit, &cancel).await.expect_err("nobody there");
+    let error = session
+        .converge(None, fence(0, 4), &Desired::default(), until(limit, &cancel))
+        .await
+        .expect_err("nobody there");
     assert!(matches!(*error.problem, Problem::LeaseOver { done: 0, total: 0 }), "{error}");
     assert!(Instant::now() >= limit);
     cancel.cancel();
-    let error = session.converge(None, 4, &Desired::default(), limit, &cancel).await.expect_err("cancelled");
+    let error = session
+        .converge(None, fence(0, 4), &Desired::default(), until(limit, &cancel))
+        .await
+        .expect_err("cancelled");
     assert!(matches!(*error.problem, Problem::Cancelled { done: 0, total: 0 }), "{error}");
 }
 
@@ -360,7 +388,7 @@ async fn a_switch_that_restarts_is_restored() {
     let mut session = Session::new(target(switch.address), pipeline(), options());
     let state = policy(10, ActionKind::AdminPermit);
     for attempt in 1..=3 {
-        let report = session.converge_with(fence(1, attempt), &state, VERIFY).await.expect("converges");
+        let report = session.converge_with(None, fence(1, attempt), &state, VERIFY).await.expect("converges");
         assert_eq!(report.pipeline, Pushed::Committed);
         assert_switch_holds(&session, &state).await;
         switch.restart().await;
@@ -374,10 +402,10 @@ async fn no_write_starts_when_the_time_is_over() {
     let old = policy(60, ActionKind::AdminPermit);
     let cancel = CancellationToken::new();
     let limit = Instant::now();
-    let error = session.converge(None, fence(1, 1), &old, limit, &cancel).await.expect_err("too late");
+    let error = session.converge(None, fence(1, 1), &old, until(limit, &cancel)).await.expect_err("too late");
     assert!(matches!(*error.problem, Problem::LeaseOver { done: 0, total: 0 }), "{error}");
     assert_eq!((switch.cookie(), switch.manners().writes.len()), (None, 0));
-    session.converge_with(fence(1, 1), &old, VERIFY).await.expect("converges");
+    session.converge_with(None, fence(1, 1), &old, VERIFY).await.expect("converges");
 
     // The process stands still from one chunk to the next, and its time is over when it goes on.
     switch.script(|_, _| Fault::None);
@@ -388,9 +416,9 @@ async fn no_write_starts_when_the_time_is_over() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let write =
-        WriteOptions { progress: Some(&stand_still), start_before: Some(limit), ..WriteOptions::default() };
-    let error = session.converge_with(fence(1, 1), &new, ConvergeOptions { write, ..VERIFY }).await;
+    let lease = Lease { start_before: Some(limit), ..Lease::OPEN };
+    let write = WriteOptions { progress: Some(&stand_still), lease, ..WriteOptions::default() };
+    let error = session.converge_with(None, fence(1, 1), &new, ConvergeOptions { write, ..VERIFY }).await;
     let error = error.expect_err("too late");
     let Problem::LeaseOver { done, total } = *error.problem else { panic!("{error}") };
     assert!((40..50).contains(&done) && total > 100, "{error}");
@@ -400,7 +428,7 @@ async fn no_write_starts_when_the_time_is_over() {
         "{error}"
     );
     // Packets see the old policy, and the next attempt finishes.
-    let report = session.converge_with(fence(1, 2), &new, VERIFY).await.expect("converges");
+    let report = session.converge_with(None, fence(1, 2), &new, VERIFY).await.expect("converges");
     assert!(report.plan.total > 0);
     assert_switch_holds(&session, &new).await;
 }
@@ -410,7 +438,7 @@ async fn nothing_is_taken_back_when_the_time_is_over() {
     let switch = Fake::start().await;
     let mut session = Session::new(target(switch.address), pipeline(), slowly());
     let old = policy(20, ActionKind::AdminPermit);
-    session.converge_with(fence(1, 1), &old, VERIFY).await.expect("converges");
+    session.converge_with(None, fence(1, 1), &old, VERIFY).await.expect("converges");
     let limit = Instant::now() + Duration::from_secs(1);
     let refusals = AtomicBool::new(false);
     switch.manners().refuses = Some(Box::new(move |_| {
@@ -420,15 +448,16 @@ async fn nothing_is_taken_back_when_the_time_is_over() {
         }
         (!refusals.swap(true, Ordering::Relaxed)).then_some((Code::ResourceExhausted, "full"))
     }));
-    let write = WriteOptions { start_before: Some(limit), ..WriteOptions::default() };
+    let lease = Lease { start_before: Some(limit), ..Lease::OPEN };
+    let write = WriteOptions { lease, ..WriteOptions::default() };
     let new = policy(30, ActionKind::AdminDeny);
-    let error = session.converge_with(fence(1, 1), &new, ConvergeOptions { write, ..VERIFY }).await;
+    let error = session.converge_with(None, fence(1, 1), &new, ConvergeOptions { write, ..VERIFY }).await;
     let error = error.expect_err("refused");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     let Aftermath::UndoFailed(why) = &refusal.aftermath else { panic!("{error}") };
     assert!(why.contains("the time to start writes was over"), "{error}");
     switch.well_behaved();
-    session.converge_with(fence(1, 2), &new, VERIFY).await.expect("converges");
+    session.converge_with(None, fence(1, 2), &new, VERIFY).await.expect("converges");
 }
 
 /// Another process that executes, slowly; see [`an_executor_that_was_stopped_writes_nothing_when_it_wakes`].
@@ -488,9 +517,10 @@ async fn executor() {
         std::thread::sleep(Duration::from_millis(20));
     };
     let limit = Instant::now() + LEASE;
-    let write = WriteOptions { progress: Some(&tell), start_before: Some(limit), ..WriteOptions::default() };
+    let lease = Lease { start_before: Some(limit), ..Lease::OPEN };
+    let write = WriteOptions { progress: Some(&tell), lease, ..WriteOptions::default() };
     let state = policy(800, ActionKind::AdminPermit);
-    let result = session.converge_with(fence(5, 1), &state, ConvergeOptions { write, ..VERIFY }).await;
+    let result = session.converge_with(None, fence(5, 1), &state, ConvergeOptions { write, ..VERIFY }).await;
     println!("executor: {}", result.expect_err("stopped").problem);
 }
 
@@ -503,11 +533,11 @@ async fn an_executor_that_was_stopped_writes_nothing_when_it_wakes() {
             let stopped = Instant::now();
             let mut b = switch.session(options());
             let state = policy(30, ActionKind::AdminDeny);
-            b.converge_with(fence(5, 2), &state, VERIFY).await.expect("converges");
+            b.converge_with(None, fence(5, 2), &state, VERIFY).await.expect("converges");
             if late {
                 // Nothing but the time holds it back where the switch forgets.
                 let mut watcher = Watcher::new(&switch.address()).await;
-                watcher.wait_for_the_end_of(0).await;
+                watcher.wait_for_the_end_of(Fence::default()).await;
                 b.close();
                 watcher.wait_for_the_end_of(fence(5, 2)).await;
                 assert_eq!(watcher.may_write(fence(5, 1)).await, !switch.remembers());

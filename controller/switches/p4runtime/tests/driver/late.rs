@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::Desired;
-use outplane_driver_p4runtime::{
-    Connection, ConvergeOptions, Deadlines, Error, Options, PUSH, Problem, Push, Report, Session,
-    WriteOptions, fence,
-};
+use outplane_driver::{Ended, Fence, Lease, Loading, Session as _};
+use outplane_driver_p4runtime::{Connection, Deadlines, Error, Options, PUSH, Problem, Report, Session};
 use outplane_p4runtime::p4::v1::WriteRequest;
 use tokio::time::Instant;
 
@@ -30,16 +28,10 @@ async fn attempt(
     push: Option<Duration>,
 ) -> Result<Report, Error> {
     let now = Instant::now();
-    let write = WriteOptions {
-        start_before: Some(now + MS * 20_000),
-        push: push.map(|within| (now + MS * 20_000, within)),
-        settle_by: Some(now + MS * 20_000),
-        ..WriteOptions::default()
-    };
-    let push = if push.is_some() { Push::IfDifferent } else { Push::Never };
-    session
-        .converge_from(None, fence(5, attempt), state, ConvergeOptions { push, write, ..Default::default() })
-        .await
+    let end = now + MS * 20_000;
+    let loading = push.map_or(Loading::Never, |within| Loading::Before(end, within));
+    let lease = Lease { stop: None, start_before: Some(end), loading, settle_by: Some(end) };
+    session.converge(None, Fence::new(5, attempt), state, lease).await
 }
 
 async fn holds(address: SocketAddr, state: &Desired) {
@@ -75,11 +67,10 @@ async fn nothing_is_pushed_where_there_is_no_time_for_it() {
     let state = policy(40, ActionKind::AdminPermit);
     let mut session = session(switch.address);
     let error = attempt(&mut session, 1, &state, None).await.expect_err("it needs a push");
-    assert!(matches!(*error.problem, Problem::NoPipeline), "{error}");
-    let late = WriteOptions { push: Some((Instant::now(), MS * 200)), ..WriteOptions::default() };
-    let options = ConvergeOptions { write: late, ..Default::default() };
-    let error = session.converge_from(None, fence(5, 2), &state, options).await.expect_err("too late");
-    assert!(matches!(*error.problem, Problem::NoPipeline), "{error}");
+    assert_eq!(error.ended(), Ended::Lacking, "{error}");
+    let late = Lease { loading: Loading::Before(Instant::now(), MS * 200), ..Lease::OPEN };
+    let error = session.converge(None, Fence::new(5, 2), &state, late).await.expect_err("too late");
+    assert_eq!(error.ended(), Ended::Lacking, "{error}");
     {
         let manners = switch.manners();
         assert_eq!((manners.pushes, manners.writes.len()), (0, 0));
@@ -103,16 +94,16 @@ async fn a_late_write_is_waited_for_before_anybody_says_how_it_went() {
     // The switch hangs, and that is what is said.
     switch.script(|_, _: &WriteRequest| Fault::Late(MS * 60_000));
     let now = Instant::now();
-    let write = WriteOptions {
+    let lease = Lease {
         start_before: Some(now + MS * 300),
+        loading: Loading::Never,
         settle_by: Some(now + MS * 900),
-        ..Default::default()
+        ..Lease::OPEN
     };
-    let options = ConvergeOptions { push: Push::Never, write, ..Default::default() };
-    session
-        .converge_from(None, fence(5, 3), &policy(20, ActionKind::AdminPermit), options)
-        .await
-        .expect_err("no answer");
+    let state = policy(20, ActionKind::AdminPermit);
+    let error = session.converge(None, Fence::new(5, 3), &state, lease).await.expect_err("no answer");
+    // Which of them it is depends on what was under way last.
+    assert!(matches!(error.ended(), Ended::Unanswered { .. } | Ended::TooLate { .. }), "{error}");
     assert!(now.elapsed() >= MS * 900, "others may begin by then");
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outplane_compiler::program::{ActionKind, Field, Program, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
+use outplane_driver::Lease;
 use outplane_driver_p4runtime::{
     Backoff, Connection, ConvergeOptions, Options, Pipeline, Push, Rules, Target, WriteOptions,
 };
@@ -18,14 +19,7 @@ pub(crate) const VERIFY: ConvergeOptions<'static> = ConvergeOptions {
     keep_a_policy: false,
     keep: None,
     rules: Rules::Ignore,
-    write: WriteOptions {
-        progress: None,
-        cancel: None,
-        start_before: None,
-        push: None,
-        counts: None,
-        settle_by: None,
-    },
+    write: WriteOptions { progress: None, lease: Lease::OPEN, counts: None },
 };
 
 pub(crate) fn program() -> &'static Program {
