@@ -59,7 +59,17 @@ enum Verdict {
     Dishonest(String),
 }
 
-pub(crate) async fn run(store: &Store) -> Result<Probe, Error> {
+impl Store {
+    /// Tries whether the store creates exactly once: races of 32 concurrent writers over all endpoints.
+    ///
+    /// Endpoints that do not answer are left out and reported; one has to. Everything that the probe writes lies
+    /// under `probe/` and is deleted again.
+    pub async fn probe(&self) -> Result<Probe, Error> {
+        run(self).await
+    }
+}
+
+async fn run(store: &Store) -> Result<Probe, Error> {
     let started = Instant::now();
     store.refuse_versioned().await?;
     let mut keys = Vec::new();

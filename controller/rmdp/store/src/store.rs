@@ -21,9 +21,8 @@ use crate::call::{Operation, Shared, Stop, Walk, What, timed};
 use crate::connector::Http;
 use crate::endpoint::{Endpoint, Tried};
 use crate::listing::page;
-use crate::probe;
 use crate::trouble::{Status, Trouble};
-use crate::{Created, EndpointStats, Error, Page, Probe, RequestCounts, Settings};
+use crate::{Created, EndpointStats, Error, Page, RequestCounts, Settings};
 
 /// Keys that S3 deletes or lists in one request.
 const MAX_KEYS: usize = 1000;
@@ -100,14 +99,6 @@ impl Store {
             }
             Some(other) => Err(Error::Versioned { bucket: bucket.clone(), status: format!("{other:?}") }),
         }
-    }
-
-    /// Tries whether the store creates exactly once: races of 32 concurrent writers over all endpoints.
-    ///
-    /// Endpoints that do not answer are left out and reported; one has to. Everything that the probe writes lies
-    /// under `probe/` and is deleted again.
-    pub async fn probe(&self) -> Result<Probe, Error> {
-        probe::run(self).await
     }
 
     /// Creates `key` unless it exists, and tells whose it is: `PutObject` with `If-None-Match: *`.
