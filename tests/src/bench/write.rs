@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use outplane_compiler::compile::{Options as CompileOptions, compile};
 use outplane_compiler::plan::plan;
 use outplane_compiler::state::{Desired, Installed, Plan};

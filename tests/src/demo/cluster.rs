@@ -26,7 +26,7 @@ pub(super) fn run(interrupt: &Interrupt) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("cluster.yaml");
     let mut cluster = Cluster::new(NAMESPACES, PODS, POLICIES, 1);
-    let mut apply = |cluster: &Cluster, what: &str| -> Result<u64> {
+    let apply = |cluster: &Cluster, what: &str| -> Result<u64> {
         interrupt.check()?;
         std::fs::write(&file, to_yaml(cluster.intent()))?;
         applied(&server.address, &file, what)
