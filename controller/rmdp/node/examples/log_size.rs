@@ -93,6 +93,15 @@ async fn size(objects: &Objects, key: &Key) -> usize {
     objects.store().get(&key.path()).await.unwrap().map_or(0, |bytes| bytes.len())
 }
 
+/// With a value of one object changed: of a label, or of an address.
+fn edited(text: &str, value: &str, to: &str) -> String {
+    let at = text.match_indices(value).map(|(at, _)| at);
+    let is_value =
+        |at: &usize| text[at + value.len()..].starts_with(|next: char| !next.is_ascii_alphanumeric());
+    let at = at.into_iter().find(is_value).expect("the value is there");
+    [&text[..at], to, &text[at + value.len()..]].concat()
+}
+
 fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
@@ -117,18 +126,12 @@ async fn main() {
     println!("the first two: {} to append the second", ms(first));
     let (mut policies, mut pods) = (policies, pods);
     let (mut sizes, mut times) = (Vec::new(), Vec::new());
-    for edit in 0..190 {
+    for edit in 0..189 {
         let own = if edit % 2 == 0 {
-            policies = policies.replacen(
-                &format!("policy-{}\n", edit * 13),
-                &format!("policy-{}-again\n", edit * 13),
-                1,
-            );
+            policies = edited(&policies, &format!("app-{}", 3 * edit + 2), &format!("other-app-{edit}"));
             apply(policies.clone())
         } else {
-            // A pod has moved: it has another address.
-            let (low, high) = (edit % 250, edit / 250 + 200);
-            pods = pods.replacen(&format!("10.0.{}.{low}\n", edit % 39), &format!("10.{high}.3.{low}\n"), 1);
+            pods = edited(&pods, &format!("10.0.{}.{edit}", edit % 39), &format!("10.200.7.{edit}"));
             live(pods.clone())
         };
         let (next, time) = site.append(&objects, &tip, &own).await;

@@ -236,11 +236,19 @@ impl Objects {
 
     /// The object at a key, as it lies there.
     pub(crate) async fn stored(&self, key: &Key) -> Result<Option<Object>, Error> {
+        self.stored_within(key, limit(key)).await
+    }
+
+    /// The same of one that may have no more than so many bytes.
+    pub(crate) async fn stored_within(&self, key: &Key, most: usize) -> Result<Option<Object>, Error> {
         self.is_open()?;
         let path = key.path();
-        let bytes = match self.felt(Right::Read, &path, Box::pin(self.store.get(&path)).await) {
+        let bytes = match self.felt(Right::Read, &path, Box::pin(self.store.get_within(&path, most)).await) {
             // No more of it was read: as unreadable as any other garbage.
-            Err(StoreError::TooLarge { size, .. }) => return Err(too_large(key, size).into()),
+            Err(StoreError::TooLarge { size, .. }) => {
+                let length = usize::try_from(size).unwrap_or(usize::MAX);
+                return Err(ObjectError::TooLarge { key: key.clone(), length, limit: most }.into());
+            }
             bytes => bytes?,
         };
         let Some(bytes) = bytes else { return Ok(None) };

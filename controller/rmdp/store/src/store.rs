@@ -262,7 +262,9 @@ impl Store {
         let (settings, full) = (&self.shared.settings, self.full(key));
         let mut walk = Walk::new(&self.shared, What("get", key));
         let read = walk
-            .until_answered(Operation::Get, 0, |client, limit| fetch_tagged(settings, client, &full, limit))
+            .until_answered(Operation::Get, 0, |client, limit| {
+                fetch_tagged(settings, client, &full, usize::MAX, limit)
+            })
             .await;
         match read {
             Ok((bytes, Some(tag))) => Ok(Some((bytes, tag))),
@@ -277,8 +279,13 @@ impl Store {
 
     /// Reads `key`. Objects over [`Settings::max_object`] and [`Settings::bound`] are refused, and not read.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.get_within(key, usize::MAX).await
+    }
+
+    /// As [`Self::get`], of an object that may have no more than so many bytes.
+    pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Bytes>, Error> {
         let mut walk = Walk::new(&self.shared, What("get", key));
-        self.read(&mut walk, &self.full(key)).await.map_err(|stop| walk.error(stop))
+        self.read_within(&mut walk, &self.full(key), most).await.map_err(|stop| walk.error(stop))
     }
 
     /// Whether there is an object at `key`, of any size: no more than a byte of it is asked for.
@@ -299,9 +306,16 @@ impl Store {
     }
 
     async fn read(&self, walk: &mut Walk<'_>, full: &str) -> Result<Option<Bytes>, Stop> {
+        self.read_within(walk, full, usize::MAX).await
+    }
+
+    async fn read_within(&self, walk: &mut Walk<'_>, full: &str, most: usize) -> Result<Option<Bytes>, Stop> {
         let (settings, doubt) = (&self.shared.settings, walk.doubt);
         let result = walk
-            .until_answered(Operation::Get, 0, |client, limit| fetch(settings, client, full, limit))
+            .until_answered(Operation::Get, 0, |client, limit| {
+                let tagged = fetch_tagged(settings, client, full, most, limit);
+                async move { Ok(tagged.await?.0) }
+            })
             .await;
         // Reading cannot put a write in doubt.
         walk.doubt = doubt;
@@ -480,21 +494,22 @@ pub(crate) fn fetch(
     full: &str,
     limit: Instant,
 ) -> impl Future<Output = Result<Bytes, Trouble>> + Send {
-    let tagged = fetch_tagged(settings, client, full, limit);
+    let tagged = fetch_tagged(settings, client, full, usize::MAX, limit);
     async move { Ok(tagged.await?.0) }
 }
 
-/// The same with the object's tag.
+/// The same with the object's tag, of one that has no more than so many bytes.
 fn fetch_tagged(
     settings: &Settings,
     client: Client,
     full: &str,
+    most: usize,
     limit: Instant,
 ) -> impl Future<Output = Result<(Bytes, Option<String>), Trouble>> + Send {
     Box::pin(async move {
         let patience = limit.saturating_duration_since(Instant::now());
         let output = timed(limit, client.get_object().bucket(&settings.bucket).key(full).send()).await?;
-        let most = settings.most(full.strip_prefix(&settings.prefix).unwrap_or(full));
+        let most = settings.most(full.strip_prefix(&settings.prefix).unwrap_or(full)).min(most);
         let tag = output.e_tag.clone();
         Ok((collect(output, most, patience).await?, tag))
     })

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{
-    Generation, GenerationParts, Object, ObjectError, Part, PolicyFile, StoredPart,
+    Generation, GenerationParts, MAX_PARTS, Object, ObjectError, Part, PolicyFile, StoredPart, limit,
 };
 use outplane_rmdp_core::task::{Digest, NetworkId};
 use tokio::task::JoinSet;
@@ -248,15 +248,16 @@ fn incomplete(key: &Key, part: &Part, why: &str) -> Error {
     ObjectError::Incomplete { key: key.clone(), reason: format!("its part {part}: {why}; {CURE}") }.into()
 }
 
-/// What lies under these numbers, all asked for at once.
+/// What lies under these numbers, all asked for at once. Only the first may be of the older schema, and large.
 async fn generations(
     objects: &Objects,
     numbers: std::ops::Range<u64>,
 ) -> Result<BTreeMap<u64, Result<Object, String>>, Error> {
     let mut asked = JoinSet::new();
-    for number in numbers {
-        let objects = objects.clone();
-        asked.spawn(async move { (number, objects.stored(&Key::Generation(number)).await) });
+    for number in numbers.clone() {
+        let (objects, key) = (objects.clone(), Key::Generation(number));
+        let most = if number == numbers.start { limit(&key) } else { MAX_PARTS };
+        asked.spawn(async move { (number, objects.stored_within(&key, most).await) });
     }
     let mut found = BTreeMap::new();
     while let Some(answer) = asked.join_next().await {
