@@ -160,7 +160,7 @@ impl Logged {
         let (mut record, mut contents) = (self.head(), Contents::new());
         for part in parts {
             let Some(content) = self.content(&part).await? else { continue };
-            record = self.said(record, &part, content.bytes.clone()).await?;
+            record = said(record, &part, content.bytes.clone()).await?;
             contents.insert(part, content);
         }
         Ok((record, contents))
@@ -193,16 +193,9 @@ impl Logged {
 
     async fn put(&mut self, record: &mut Generation, part: &Part) -> Result<(), Error> {
         if let Some(content) = self.content(part).await? {
-            *record = self.said(record.clone(), part, content.bytes).await?;
+            *record = said(record.clone(), part, content.bytes).await?;
         }
         Ok(())
-    }
-
-    /// The record with a part of these bytes.
-    async fn said(&self, mut record: Generation, part: &Part, bytes: Bytes) -> Result<Generation, Error> {
-        let (key, of) = (Key::Generation(record.generation), part.clone());
-        let put = blocking(move || content::put(&mut record, &of, &bytes).map(|()| record));
-        put.await?.map_err(|why| incomplete(&key, part, &why))
     }
 
     /// The content of a part, if there is such a part.
@@ -229,6 +222,13 @@ impl Logged {
         self.objects.log().put(content.clone());
         Ok(Some(content))
     }
+}
+
+/// The record with a part of these bytes.
+async fn said(mut record: Generation, part: &Part, bytes: Bytes) -> Result<Generation, Error> {
+    let (key, of) = (Key::Generation(record.generation), part.clone());
+    let put = blocking(move || content::put(&mut record, &of, &bytes).map(|()| record));
+    put.await?.map_err(|why| incomplete(&key, part, &why))
 }
 
 /// The generation that parts are of, put together.
