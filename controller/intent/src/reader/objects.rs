@@ -80,6 +80,13 @@ pub(crate) struct Metadata<'d> {
     annotations: Vec<(Cursor<'d>, Cursor<'d>)>,
 }
 
+impl Metadata<'_> {
+    /// What annotations of ours say; those that the kind does not know are errors.
+    fn said(&self, decoder: &mut Decoder<'_>, known: &[&str]) -> Annotations {
+        Annotations::read(decoder, &self.annotations, known)
+    }
+}
+
 impl Objects {
     pub(crate) fn new(sink: Sink, sources: Sources) -> Self {
         Self { sink, sources, declared: Declared::default(), skipped: BTreeMap::new() }
@@ -301,8 +308,7 @@ impl Objects {
                 insert(&mut self.declared.nodes, metadata.name, Entry { at, value, broken })
             }
             Kind::NetworkPolicy => {
-                let annotations =
-                    Annotations::read(&mut decoder, &metadata.annotations, &[REPLIES, RELATED_ERRORS, LOG]);
+                let annotations = metadata.said(&mut decoder, &[REPLIES, RELATED_ERRORS, LOG]);
                 let value = network_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 let name =
@@ -313,8 +319,7 @@ impl Objects {
                 insert(&mut self.declared.network_policies, name, Entry { at, value, broken })
             }
             Kind::ClusterNetworkPolicy => {
-                let annotations =
-                    Annotations::read(&mut decoder, &metadata.annotations, &[REPLIES, RELATED_ERRORS]);
+                let annotations = metadata.said(&mut decoder, &[REPLIES, RELATED_ERRORS]);
                 let value = cluster_policy::policy(&mut decoder, spec, at, annotations, &mut rules);
                 let broken = broken(&self.sink);
                 insert(&mut self.declared.cluster_policies, metadata.name, Entry { at, value, broken })
@@ -338,7 +343,7 @@ impl Objects {
 /// Annotations of ours say something on the policies of Kubernetes; on our own kinds nothing would come of them.
 fn no_annotations(decoder: &mut Decoder<'_>, kind: Kind, metadata: &Metadata<'_>) {
     if KINDS.iter().any(|known| known.2 == kind && known.0 == OUTPLANE) {
-        Annotations::read(decoder, &metadata.annotations, &[]);
+        metadata.said(decoder, &[]);
     }
 }
 
