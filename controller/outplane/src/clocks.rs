@@ -15,7 +15,7 @@ pub(crate) const STALE: Duration = Duration::from_secs(15);
 pub(crate) const WRITTEN: Duration = Duration::from_secs(5);
 
 /// Nothing of ours is so old, or so far ahead: 30 years.
-pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+pub(crate) const FAR: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// Clocks differ by so much.
 const TOLERATED: i64 = 2000;

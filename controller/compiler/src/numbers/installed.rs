@@ -97,8 +97,11 @@ fn ports(program: &Program, entries: &[&Entry], table: Table) -> Vec<(u16, u16, 
 
 /// A rule's entries in one table are every choice of one cube for each field: cubes of one set go with the same others.
 fn covers(program: &Program, entries: &[&Entry], policies: &mut PolicyNumbers) {
+    /// Of each of [`CLASSES`].
     type Cubes = [Option<Cube>; 4];
-    let mut rows: BTreeMap<(Table, i32, &[u8], Vec<FieldMatch>), BTreeSet<Cubes>> = BTreeMap::new();
+    /// What entries of one row have in common: table, priority, origin, and what else they match.
+    type Row<'e> = (Table, i32, &'e [u8], Vec<FieldMatch>);
+    let mut rows: BTreeMap<Row<'_>, BTreeSet<Cubes>> = BTreeMap::new();
     for entry in entries {
         let Some(table) = program.table_of(entry.key.table) else { continue };
         let cube = |field| match matched(program, table, entry, field) {

@@ -46,7 +46,7 @@ fn edges(old: &[u8], new: &[u8]) -> (usize, usize) {
 
 /// What is between the first and the last difference, line by line; `at` is where it begins in the old content.
 fn between(ops: &mut Ops, at: usize, old: &[u8], new: &[u8]) {
-    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').count();
     if old.is_empty() || new.is_empty() || lines(old).max(lines(new)) > MOST_LINES {
         return ops.insert(new);
     }
