@@ -18,7 +18,7 @@ const EXAMPLES: [(&str, &str, &str); 6] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, edits, xdp, store, converge, latency, sustained, etcd.
+    /// Only benches whose name contains this: write, apply, change, edits, xdp, store, converge, latency, sustained, takeover, etcd.
     #[arg(default_value = "")]
     filter: String,
     /// etcd: kills of each kind
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// etcd: policies whose latency is measured
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
+    /// takeover: owners that are killed
+    #[arg(long, value_name = "N")]
+    kills: Option<usize>,
     /// etcd: once more with RMDP on Ceph in place of the embedded store
     #[arg(long)]
     ceph: bool,
@@ -39,7 +42,11 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     }
     let built = cargo::build()?;
     let mut bench = Command::new(built.bench);
-    for (option, number) in [("--repetitions", arguments.repetitions), ("--rounds", arguments.rounds)] {
+    for (option, number) in [
+        ("--repetitions", arguments.repetitions),
+        ("--rounds", arguments.rounds),
+        ("--kills", arguments.kills),
+    ] {
         if let Some(number) = number {
             bench.args([option, &number.to_string()]);
         }

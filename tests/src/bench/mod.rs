@@ -3,6 +3,7 @@
 
 mod change;
 mod etcd;
+mod takeover;
 mod write;
 
 use std::time::Duration;
@@ -13,11 +14,13 @@ use anyhow::Result;
 #[derive(clap::Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, etcd
+    /// Only benches whose name contains this: write, apply, change, takeover, etcd
     #[arg(default_value = "")]
     filter: String,
     #[command(flatten)]
     etcd: etcd::Arguments,
+    #[command(flatten)]
+    takeover: takeover::TakeoverArguments,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -45,6 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted("change") {
         change::change()?;
+    }
+    if wanted("takeover") {
+        takeover::run(&arguments.takeover)?;
     }
     if wanted("etcd") {
         etcd::run(&arguments.etcd)?;

@@ -19,6 +19,9 @@ const FAREWELLS: u8 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Beats {
     interval: Duration,
+    /// From one to the next while this node owns something.
+    quick: Duration,
+    owns: bool,
     last: Option<Instant>,
     fresh: VecDeque<Notice>,
     again: VecDeque<(Notice, u8)>,
@@ -30,14 +33,30 @@ pub(crate) struct Beats {
 
 impl Beats {
     /// The first heartbeat is due at once.
-    pub(crate) fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration, quick: Duration) -> Self {
         let (fresh, again) = (VecDeque::new(), VecDeque::new());
-        Self { interval, last: None, fresh, again, dropped: 0, farewells: None }
+        Self { interval, quick, owns: false, last: None, fresh, again, dropped: 0, farewells: None }
     }
 
     /// Follows a new configuration.
-    pub(crate) fn configure(&mut self, interval: Duration) {
-        self.interval = interval;
+    pub(crate) fn configure(&mut self, interval: Duration, quick: Duration) {
+        (self.interval, self.quick) = (interval, quick);
+    }
+
+    /// Whether this node owns something, or is about to: then it beats quickly.
+    pub(crate) fn own(&mut self, owns: bool) {
+        self.owns = owns;
+    }
+
+    /// From one to the next.
+    fn pace(&self) -> Duration {
+        if self.owns { self.quick } else { self.interval }
+    }
+
+    /// How long until the next one at most, as others are told: milliseconds, 0 for who leaves.
+    pub(crate) fn promise(&self) -> u16 {
+        let ms = u16::try_from(self.pace().as_millis()).unwrap_or(u16::MAX);
+        if self.leaves() { 0 } else { ms.max(1) }
     }
 
     /// Some heartbeats more, which say that this node leaves, then only news: others shall count it as gone.
@@ -68,7 +87,8 @@ impl Beats {
     pub(crate) fn due(&self) -> Option<Instant> {
         let Some(last) = self.last else { return Some(Instant::START) };
         match self.farewells {
-            None if self.fresh.is_empty() => Some(last + self.interval),
+            None if self.fresh.is_empty() => Some(last + self.pace()),
+            Some(0) if self.fresh.is_empty() && self.owns => Some(last + self.pace()),
             Some(0) if self.fresh.is_empty() => None,
             _ => Some(last + GAP.min(self.interval)),
         }
@@ -118,7 +138,7 @@ mod tests {
     #[test]
     fn regular_and_at_once_with_news() {
         let at = |ms: u64| Instant::START + Duration::from_millis(ms);
-        let mut beats = Beats::new(Duration::from_millis(200));
+        let mut beats = Beats::new(Duration::from_millis(200), Duration::from_millis(25));
         assert_eq!(beats.due(), Some(at(0)));
         assert!(beats.beat(at(10), 9).is_empty());
         assert_eq!(beats.due(), Some(at(210)));
@@ -143,8 +163,29 @@ mod tests {
     }
 
     #[test]
+    fn quick_while_something_is_owned() {
+        let at = |ms: u64| Instant::START + Duration::from_millis(ms);
+        let mut beats = Beats::new(Duration::from_millis(200), Duration::from_millis(25));
+        beats.beat(at(0), 9);
+        assert_eq!((beats.due(), beats.promise()), (Some(at(200)), 200));
+        beats.own(true);
+        assert_eq!((beats.due(), beats.promise()), (Some(at(25)), 25));
+        beats.leave();
+        for ms in [25, 50, 75] {
+            beats.beat(at(ms), 9);
+        }
+        assert_eq!(
+            (beats.due(), beats.promise()),
+            (Some(at(100)), 0),
+            "who leaves goes on until all is ended"
+        );
+        beats.own(false);
+        assert_eq!(beats.due(), None);
+    }
+
+    #[test]
     fn bounded() {
-        let mut beats = Beats::new(Duration::from_millis(200));
+        let mut beats = Beats::new(Duration::from_millis(200), Duration::from_millis(25));
         for attempt in 0..5000 {
             beats.notice(notice(attempt));
         }

@@ -46,6 +46,12 @@ counters! {
     executions,
     /// Attempts of others that were seen to expire.
     expired_seen,
+    /// Attempts claimed over one whose owner was silent, on a switch that fences.
+    takeovers,
+    /// Owners that were taken over for their silence and were heard again.
+    suspected_falsely,
+    /// Attempts owned here that ended because the switch had seen a later attempt.
+    overtaken_owner,
     /// Attempts that failed here.
     attempts_failed,
     /// Attempts that the switch refused because of a higher fence.

@@ -90,7 +90,7 @@ impl Distributor {
     /// distributor may have emitted it before it was restarted.
     pub fn new(me: Identity, config: Arc<SharedConfig>, now: Instant) -> Self {
         Self {
-            beats: Beats::new(config.heartbeat_interval()),
+            beats: Beats::new(config.heartbeat_interval(), config.heartbeat_interval()),
             freshness: Freshness::new(me.epoch),
             liveness: Liveness::new(&me.name, &config, now),
             me,
@@ -285,7 +285,7 @@ impl Distributor {
         let streams = (&mut self.freshness, &mut self.liveness);
         let said = (sender, place, &heartbeat.heard[..]);
         if news::is_fresh(streams, &self.config, &self.me.name, said, now, actions) {
-            self.liveness.heard(sender, heartbeat.leaving, now);
+            self.liveness.heard(sender, heartbeat.leaves(), now);
         } else {
             self.counters.heartbeats_stale += 1;
         }
@@ -423,12 +423,12 @@ impl Distributor {
         }
         if self.beats.due().is_some_and(|due| due <= now) {
             news::tell(&mut self.liveness, &self.config, &mut self.counters, now, actions);
-            let leaving = self.beats.leaves();
+            let interval_ms = self.beats.promise();
             let notices = self.beats.beat(now, 0);
             actions.push(Action::Heartbeat(Heartbeat {
                 role: Role::Distributor,
                 generation: self.newest,
-                leaving,
+                interval_ms,
                 notices,
                 lateness: Vec::new(),
                 heard: self.freshness.rows(),
@@ -443,7 +443,7 @@ impl Machine for Distributor {
         match input {
             Input::Config(config) => {
                 self.liveness.configure(&self.me.name, &config, now);
-                self.beats.configure(config.heartbeat_interval());
+                self.beats.configure(config.heartbeat_interval(), config.heartbeat_interval());
                 self.freshness.configure(|sender| config.sender(sender).is_some());
                 self.config = config;
             }
@@ -459,6 +459,7 @@ impl Machine for Distributor {
             | Input::Executed { .. }
             | Input::Pushed { .. }
             | Input::Wanted { .. }
+            | Input::Fence { .. }
             | Input::Stirred { .. }
             | Input::Audited { .. }
             | Input::Logged { .. }

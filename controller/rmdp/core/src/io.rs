@@ -18,6 +18,7 @@
 //!   [`Reply::Unknown`]. A request that it repeats by itself is one request: it says `Exists` only if that is true
 //!   whichever of its tries it was. It may make requests wait to bound how many are under way.
 //! - Every [`Action::Audit`] gets one [`Input::Audited`].
+//! - Every [`Action::AskFence`] gets one [`Input::Fence`].
 //! - Every [`Action::Execute`] gets one [`Input::Executed`], after which nothing of it writes to the switch any more: each
 //!   write and push was answered, or its connection has died and its deadline has passed, or others may have begun long
 //!   since. Each write to the switch is preceded by a look at the clock: after `start_before` none is started; the same
@@ -145,6 +146,13 @@ pub enum Input {
         /// What was found.
         outcome: Audit,
     },
+    /// What a switch has shown of its fence: the answer to [`Action::AskFence`].
+    Fence {
+        /// Which.
+        switch: String,
+        /// Whether it refuses writes under an id that was overtaken; none: it could not be asked.
+        fences: Option<bool>,
+    },
     /// Somebody says that the intent log has this generation. It saves a look later, and is not believed.
     Logged {
         /// Its number.
@@ -165,8 +173,8 @@ pub struct Heartbeat {
     pub role: Role,
     /// The newest generation that it knows of; 0 for none.
     pub generation: u64,
-    /// Its sender leaves in good order: no regular one follows. On the wire: an interval of 0.
-    pub leaving: bool,
+    /// How long until its sender's next one at most, milliseconds; 0: it leaves in good order, and no regular one follows.
+    pub interval_ms: u16,
     /// What became of tasks: hints.
     pub notices: Vec<Notice>,
     /// How senders look from there.
@@ -250,6 +258,11 @@ impl From<Row> for wire::Lateness {
 }
 
 impl Heartbeat {
+    /// Its sender leaves in good order: no regular one follows.
+    pub fn leaves(&self) -> bool {
+        self.interval_ms == 0
+    }
+
     /// As it came.
     pub fn of_wire(heartbeat: &wire::Heartbeat<'_>) -> Self {
         let role = match heartbeat.beat.role {
@@ -259,7 +272,7 @@ impl Heartbeat {
         Self {
             role,
             generation: heartbeat.beat.generation,
-            leaving: heartbeat.beat.interval_ms == 0,
+            interval_ms: heartbeat.beat.interval_ms,
             notices: heartbeat.notices.iter().map(Notice::from).collect(),
             lateness: heartbeat.lateness.iter().map(Row::from).collect(),
             heard: heartbeat.heard.iter().collect(),
@@ -441,6 +454,12 @@ pub enum Action {
         task: Task,
         /// For the outcome.
         number: u64,
+    },
+    /// Have a switch show whether it refuses writes under an id that was overtaken. Nothing is written. Gets one
+    /// [`Input::Fence`].
+    AskFence {
+        /// A task of it: where it is.
+        task: Task,
     },
     /// An election id that a switch named is no controller's of ours, as the store says: whoever has it is a stranger, and
     /// once it has gone, it is not in our way.

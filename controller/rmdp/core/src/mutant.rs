@@ -82,6 +82,16 @@ pub enum Mutant {
     NonceOfName,
     /// Nobody tells that two processes run under one name.
     TwinSpared,
+    /// A silent owner is taken over on a switch that does not fence.
+    UnfencedOvertaken,
+    /// A later attempt takes no higher fence than the one before it.
+    FenceNotRaised,
+    /// An owner's silence is judged by the time in its claim.
+    SilenceByOthersClock,
+    /// What a controller could not hear while it stood still itself counts as silence.
+    StillIsSilence,
+    /// An agent that was overtaken goes on as long as its lease lasts.
+    OvertakenGoesOn,
     /// Any number in a listing counts as newer than those below it, though nothing leads to it.
     FarNumberCounts,
 }
@@ -89,7 +99,7 @@ pub enum Mutant {
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 45] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -130,5 +140,10 @@ impl Mutant {
         Self::NonceOfName,
         Self::TwinSpared,
         Self::FarNumberCounts,
+        Self::UnfencedOvertaken,
+        Self::FenceNotRaised,
+        Self::SilenceByOthersClock,
+        Self::StillIsSilence,
+        Self::OvertakenGoesOn,
     ];
 }

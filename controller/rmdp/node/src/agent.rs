@@ -7,6 +7,7 @@
 //! ```
 //! A session is kept for each switch, so that a task costs one round trip for its fence and none to connect.
 
+mod fence;
 mod outcome;
 mod seen;
 
@@ -37,6 +38,7 @@ use crate::plain;
 use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
 
+pub(crate) use fence::below_all_fences;
 use outcome::{outcome, probe_text, report_text, to_driver};
 use seen::Seen;
 
@@ -358,6 +360,10 @@ impl Agent {
             self.seen.see_version(name, audited.as_ref().ok().and_then(|audited| audited.version));
             if audited.is_ok() {
                 self.look_at_drops(name, &session).await;
+            }
+            drop(session);
+            if audited.is_ok() && self.is_fenced(name).is_none() {
+                self.fences(task, config).await;
             }
             audited.map_err(|error| error.to_string())
         };

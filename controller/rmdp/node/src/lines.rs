@@ -91,6 +91,7 @@ mod tests {
             repairs: 0,
             version: None,
             primary: None,
+            is_fenced: None,
             counted_ms: None,
         };
         let of = |what: &str| {

@@ -46,7 +46,7 @@ pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
 pub use fence::{election_id, fence_of};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Ahead, Session};
+pub use session::{Ahead, Session, fences};
 pub use switch::Reach;
 pub use write::{Progress, WriteOptions, Written};
 

@@ -20,6 +20,14 @@ use crate::write::WriteOptions;
 /// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
 const AHEAD: Duration = Duration::from_secs(1);
 
+/// Has a switch show whether it refuses whoever was overtaken: [`outplane_p4runtime_client::fences`].
+///
+/// # Errors
+/// As there.
+pub async fn fences(target: &Target, options: &Options) -> Result<bool, Error> {
+    outplane_p4runtime_client::fences(target, options).await.map_err(Error::from)
+}
+
 /// One switch, for who executes one task after the other on it, each under its own fence.
 ///
 /// Nothing is connected before the first task. The connection then stays open, and a task costs one round trip to raise

@@ -56,7 +56,7 @@ impl Timed<'_> {
 }
 
 /// Whether a line is a write that changed something.
-pub(super) fn is_write(line: &JournalLine) -> bool {
+pub(in crate::bench) fn is_write(line: &JournalLine) -> bool {
     matches!(&line.what, What::Write { result, changes } if result == "OK" && !changes.is_empty())
 }
 
@@ -141,13 +141,13 @@ pub(super) fn longest_stall(tasks: &[(u64, u64)], window: (u64, u64)) -> Duratio
 }
 
 /// The value below which so many percent lie; zero of nothing.
-pub(super) fn percentile(times: &[Duration], percent: usize) -> Duration {
+pub(in crate::bench) fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
     times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-pub(super) fn ms(time: Duration) -> f64 {
+pub(in crate::bench) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 

@@ -250,7 +250,7 @@ fn writer(cluster: &Cluster, switches: &[String]) -> Result<String> {
 }
 
 /// Workers have the addresses of the controllers in whose namespaces they are.
-fn owner(cluster: &Cluster, line: &JournalLine) -> Result<String> {
+pub(in crate::bench) fn owner(cluster: &Cluster, line: &JournalLine) -> Result<String> {
     let peer = line.peer.context("the journal does not say who wrote")?;
     for name in cluster.names(Part::Controller) {
         if cluster.addresses(&name)?.contains(&peer.ip().to_canonical()) {

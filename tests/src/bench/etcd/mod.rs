@@ -21,10 +21,14 @@ use outplane_testbed::{Ceph, StoreKind};
 
 use crate::skipped;
 
+pub(super) use figures::{is_write, ms, percentile};
+pub(super) use kills::owner;
+pub(super) use site::unix_ns;
 pub(super) use worker::{WorkerArguments, work};
 
 /// How much of it.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub(super) struct Arguments {
     /// etcd: kills of each kind
     #[arg(long, default_value_t = 5, value_name = "N")]

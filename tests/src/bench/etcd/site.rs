@@ -185,7 +185,7 @@ pub(super) async fn stream<S: System>(
 }
 
 /// The wall clock of all processes of this machine, as the switches' journals have it.
-pub(super) fn unix_ns() -> u64 {
+pub(in crate::bench) fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -86,7 +86,7 @@ impl History {
             }
             hardest.push((life.claims.len(), *id));
             life.owners(&of, &mut verdict);
-            life.order(&of, &mut verdict);
+            life.order(&of, self.silence_ms, &mut verdict);
         }
         hardest.sort_unstable_by(|one, other| other.cmp(one));
         verdict.hardest = hardest.into_iter().map(|(_, id)| id).take(HARDEST).collect();
@@ -210,8 +210,9 @@ impl Life<'_> {
         }
     }
 
-    /// An attempt comes after the one before has failed or expired. Times are those of one machine's clock here.
-    fn order(&self, of: &str, verdict: &mut Verdict) {
+    /// An attempt comes after the one before has failed or expired, or its owner was silent for so long: all switches here
+    /// fence. Times are those of one machine's clock here.
+    fn order(&self, of: &str, silence_ms: Option<u64>, verdict: &mut Verdict) {
         for (attempt, claim) in self.claims.range(2..) {
             let Some(before) = self.claims.get(&(attempt - 1)) else {
                 verdict.too_early.push(format!("{of}: attempt {attempt}, and nobody claimed the one before"));
@@ -219,7 +220,10 @@ impl Life<'_> {
             };
             let expired = before.at_ms + before.lease_ms + before.lease_ms / 2;
             let failed = self.results.get(&(attempt - 1)).map(|result| result.at_ms);
-            if claim.at_ms < expired && failed.is_none_or(|failed| claim.at_ms < failed) {
+            let early = claim.at_ms < expired && failed.is_none_or(|failed| claim.at_ms < failed);
+            if early && silence_ms.is_some_and(|silence| claim.at_ms >= before.at_ms + silence) {
+                verdict.taken_over += 1;
+            } else if early {
                 verdict.too_early.push(format!(
                     "{of}: attempt {attempt} was claimed {} ms after the one before, whose lease is {} ms",
                     claim.at_ms.saturating_sub(before.at_ms),

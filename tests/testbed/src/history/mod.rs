@@ -7,7 +7,7 @@
 //! |---|---|
 //! | lost | a task without a decision, unless a newer generation took its place before anybody queued it; done, but the switch was never written to |
 //! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
-//! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k |
+//! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k, or sooner than the silence that ends it |
 //! | doubled | the same change brought about twice for one task; a write after the decision, or after a higher fence |
 //! | miscounted | totals of a switch that went down, were written twice under one number, or by nobody who keeps switches |
 
@@ -45,6 +45,8 @@ pub struct History {
     pub unreadable: Vec<String>,
     /// Each switch's journal.
     pub journals: BTreeMap<String, Vec<JournalLine>>,
+    /// For how long an owner has to be silent before it is taken over; none: nobody is.
+    pub silence_ms: Option<u64>,
     /// Whose an address is.
     pub owners: BTreeMap<IpAddr, String>,
 }
@@ -68,6 +70,8 @@ pub struct Verdict {
     pub retried: usize,
     /// Attempts that failed and said so.
     pub results: usize,
+    /// Attempts that went over one whose owner was silent.
+    pub taken_over: usize,
     /// Tasks that more than one attempt wrote for.
     pub shared: usize,
     /// Updates that switches took.
@@ -129,7 +133,7 @@ impl fmt::Display for Verdict {
         writeln!(
             f,
             "{} tasks: {} done, {} superseded, {} overtaken before they were queued, {} failed; {} attempts (by {}; learnt from {}), {} tasks took more \
-             than one, {} attempts failed and said so",
+             than one, {} attempts failed and said so, {} went over a silent owner's",
             self.tasks,
             self.done,
             self.superseded,
@@ -139,7 +143,8 @@ impl fmt::Display for Verdict {
             list(&self.by_owner, ", "),
             list(&self.received, ", "),
             self.retried,
-            self.results
+            self.results,
+            self.taken_over
         )?;
         writeln!(
             f,

@@ -24,6 +24,8 @@ impl History {
     /// Reads the cluster's store and its switches' journals.
     pub fn read(cluster: &Cluster) -> Result<Self> {
         let mut history = Self::default();
+        let silence = u64::from(cluster.shared().takeover.silence_ms);
+        history.silence_ms = (silence > 0).then_some(silence);
         with_store(cluster, async |store| history.read_store(store).await)?;
         for switch in cluster.names(Part::Switch) {
             let path = cluster.journal(&switch);

@@ -39,6 +39,7 @@ fn result(attempt: u32, owner: &str, at_ms: u64) -> (Key, Object) {
         reason: "no".to_owned(),
         push: false,
         patience: 0,
+        unended_ms: 0,
         at_ms,
     };
     (Key::Result(event().id().unwrap(), attempt), Object::Result(result))
@@ -78,6 +79,7 @@ fn history(objects: impl IntoIterator<Item = (Key, Object)>, lines: &[String]) -
         unlisted: 0,
         unreadable: Vec::new(),
         journals: BTreeMap::from([("s1".to_owned(), journal)]),
+        silence_ms: None,
         owners: owners.collect(),
     }
 }
@@ -173,6 +175,12 @@ fn too_early() {
     assert_eq!(early(None, 1600), 0);
     assert_eq!(early(Some(result(1, "c1", 300)), 300), 0);
     assert_eq!(early(Some(result(1, "c1", 300)), 299), 1);
+    let taken_over = |second: u64| {
+        let objects = [claim(1, "c1", 100), claim(2, "c2", second), decision(2, "c2", 9000)];
+        let verdict = History { silence_ms: Some(200), ..history(objects, &write) }.check(&[event()]);
+        (verdict.too_early.len(), verdict.taken_over)
+    };
+    assert_eq!((taken_over(299), taken_over(300), taken_over(1600)), ((1, 0), (0, 1), (0, 0)));
     let skipped = history([claim(2, "c2", 5000), decision(2, "c2", 9000)], &[]).check(&[]);
     assert_eq!(skipped.too_early.len(), 1, "{skipped}");
 }

@@ -112,6 +112,7 @@ impl SwitchForm {
             repairs: kept.repairs,
             fenced: kept.primary.as_ref().is_some_and(|primary| !primary.ours),
             primary: kept.primary.map(|primary| primary.fence),
+            is_fenced: kept.is_fenced,
             ..Self::untold(&kept.switch, 0)
         }
     }
@@ -135,6 +136,7 @@ impl SwitchForm {
             repairs: 0,
             primary: None,
             fenced: false,
+            is_fenced: None,
             written: None,
         }
     }
@@ -178,7 +180,7 @@ impl SwitchForm {
                 self.what.clear();
                 if self.by.as_ref() != Some(&look.by) {
                     // Who may write was told before another did.
-                    (self.primary, self.fenced) = (None, false);
+                    (self.primary, self.fenced, self.is_fenced) = (None, false, None);
                 }
                 if is_watched || look.is_fresh() {
                     self.standing = Standing::Kept.word();

@@ -58,6 +58,9 @@ pub(super) struct SwitchForm {
     pub(super) primary: Option<String>,
     /// That is not its keeper's: it has told its keeper of a higher one.
     pub(super) fenced: bool,
+    /// Whether it refuses writes of whoever was overtaken, as it has shown its keeper; null: it has shown nothing. Where it
+    /// does not, nobody is taken over before its lease ends.
+    pub(super) is_fenced: Option<bool>,
     /// Who changed it last, as far as the last tasks tell.
     pub(super) written: Option<Written>,
 }
@@ -174,6 +177,13 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
                 let goes_on = format!("{by} goes on trying by itself");
                 writeln!(out, "    {}", styled(FAINT, goes_on))?;
             }
+        }
+        if switch.is_fenced == Some(false) && switch.standing != UNWATCHED {
+            let text = format!(
+                "{name}: it takes writes of whoever was overtaken: what a controller that dies had begun waits for the end \
+                 of its lease"
+            );
+            wrapped(out, 2, 4, &text)?;
         }
         if let Some(primary) =
             switch.primary.as_ref().filter(|_| switch.fenced && switch.standing != UNWATCHED)

@@ -167,6 +167,9 @@ impl SharedConfig {
         problems.range("claims.budget_ms", self.claims.budget_ms, 1, day);
         problems.range("claims.push_ms", self.claims.push_ms, 1, day);
         problems.range("claims.watch_ms", self.claims.watch_ms, 10, day);
+        if self.takeover.silence_ms > 0 {
+            problems.range("takeover.silence_ms", self.takeover.silence_ms, 50, 60_000);
+        }
         problems.range("attempts.max", self.attempts.max, 1, u64::from(MAX_ATTEMPT) / 2);
         problems.range("attempts.backoff_ms", self.attempts.backoff_ms, 1, day);
         problems.range("attempts.backoff_max_ms", self.attempts.backoff_max_ms, 1, day);

@@ -35,6 +35,9 @@
 //! push_ms = 30000             # a push of the pipeline may take so long, where it is not known how long it takes
 //! watch_ms = 1500             # a task that ought to be decided is looked after when this has passed
 //!
+//! [takeover]
+//! silence_ms = 200            # an owner of whom nothing is heard for so long is taken over, where the switch fences; 0: never
+//!
 //! [attempts]
 //! max = 5                     # then the task fails
 //! backoff_ms = 250            # before the second attempt, doubled each time
@@ -217,6 +220,15 @@ section! {
 }
 
 section! {
+    /// When others go on with what a silent owner has begun.
+    Takeover {
+        /// The owner of an attempt who is not heard for so long is silent: on a switch that fences, the next attempt
+        /// begins. 0: the lease alone says when an attempt is over.
+        silence_ms: u32 = 200,
+    }
+}
+
+section! {
     /// How often a task is tried.
     Attempts {
         /// Then it fails.
@@ -366,6 +378,9 @@ pub struct SharedConfig {
     /// How long attempts are owned.
     #[serde(default)]
     pub claims: Claims,
+    /// When others go on with what a silent owner has begun.
+    #[serde(default)]
+    pub takeover: Takeover,
     /// How often a task is tried.
     #[serde(default)]
     pub attempts: Attempts,

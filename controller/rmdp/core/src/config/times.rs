@@ -5,6 +5,11 @@ use std::time::Duration;
 use super::SharedConfig;
 use crate::task::Work;
 
+/// Heartbeats that may get lost within the silence of takeovers, before a node is suspected that lives.
+pub(crate) const BEATS_IN_SILENCE: u32 = 8;
+/// Who beats less often than this within it is not judged by it.
+const FEWEST_BEATS: u32 = 4;
+
 /// How often a lease may be doubled: the longest one stands in the configuration.
 pub(crate) const MOST_PATIENCE: u32 = 16;
 
@@ -21,6 +26,24 @@ impl SharedConfig {
     /// A node that was not heard for so long counts as gone.
     pub fn silence(&self) -> Duration {
         self.heartbeat_interval() * u32::from(self.heartbeat.silent_after)
+    }
+
+    /// An owner that was not heard for so long is taken over, where the switch fences; none: the lease alone counts.
+    pub fn takeover_silence(&self) -> Option<Duration> {
+        (self.takeover.silence_ms > 0).then(|| ms(self.takeover.silence_ms))
+    }
+
+    /// From one heartbeat to the next of a controller that owns something.
+    pub fn quick_interval(&self) -> Duration {
+        let quick = self.takeover_silence().map(|silence| silence / BEATS_IN_SILENCE);
+        quick.map_or(self.heartbeat_interval(), |quick| quick.min(self.heartbeat_interval()))
+    }
+
+    /// Whether who promises a heartbeat each `interval_ms` can be judged by the silence of takeovers.
+    pub fn is_quick(&self, interval_ms: u16) -> bool {
+        let promised = ms(interval_ms.into());
+        !promised.is_zero()
+            && self.takeover_silence().is_some_and(|silence| promised * FEWEST_BEATS <= silence)
     }
 
     /// What each rank adds before it claims.

@@ -44,14 +44,19 @@ impl Controller {
         entry.task.work().attempts(self.config.attempts.max) + u32::from(entry.push)
     }
 
-    /// Until when another task of this switch, seen in the store, may push a pipeline: two pushes side by side would empty
+    /// Until when another task of this switch, seen in the store, or an attempt at this one that was gone over, may push a
+    /// pipeline: two pushes side by side would empty
     /// what the first one's owner has written since.
     fn pushes_until(&self, now: Instant, id: TransactionId, switch: &str) -> Option<Instant> {
-        let others =
-            self.tasks.iter().filter(|(other, entry)| **other != id && entry.task.switch() == switch);
-        let until = others.filter_map(|(_, entry)| match entry.state {
-            State::Watching(watched) | State::Looking(_, Some(watched)) => Some(watched.until),
-            _ => None,
+        let here = self.tasks.iter().filter(|(_, entry)| entry.task.switch() == switch);
+        let until = here.flat_map(|(other, entry)| {
+            let watched = match entry.state {
+                State::Watching(watched) | State::Looking(_, Some(watched)) if *other != id => {
+                    Some(watched.until)
+                }
+                _ => None,
+            };
+            [watched, entry.unended].into_iter().flatten()
         });
         until.filter(|until| *until > now).max()
     }
@@ -79,6 +84,10 @@ impl Controller {
             self.set_due(id, Some(now + super::HORIZON_WAIT));
             return;
         }
+        if !self.goes_over(now, id, actions) {
+            return;
+        }
+        let Some(entry) = self.tasks.get(&id) else { return };
         if purpose == Purpose::Execute
             && entry.push
             && let Some(until) = self.pushes_until(now, id, entry.task.switch())
@@ -117,12 +126,19 @@ impl Controller {
         let work = entry.task.work();
         let (lease, budget) = self.config.patient(work, patience);
         // One that is known to be quick fits into any lease, and half of it is left.
-        let (lease, push) = match () {
-            () if entry.push => (self.config.lease_with_push(lease, push), push),
-            () if push * 2 <= lease => (lease, push),
-            () => (lease, Duration::ZERO),
+        let (lease, push) = match entry.unended.map(|until| until.since(now)) {
+            // Who was gone over may be at a push: none beside it, nor by whoever goes over this one.
+            Some(unended) if !unended.is_zero() => {
+                (lease.max(unended.min(self.config.longest_lease())), Duration::ZERO)
+            }
+            _ if entry.push => (self.config.lease_with_push(lease, push), push),
+            _ if push * 2 <= lease => (lease, push),
+            _ => (lease, Duration::ZERO),
         };
         let own = Own { nonce, sent: now, lease, budget, patience, push, claimed: None, current: false };
+        self.own.insert(id, entry.attempt);
+        self.beats.own(true);
+        self.went_over(id);
         self.set_state(id, State::Claiming(own));
         self.send_claim(now, id, actions);
     }
@@ -204,11 +220,11 @@ impl Controller {
                 Object::Claim(claim) if claim.nonce == own.nonce => self.owned(now, id, own, actions),
                 Object::Claim(claim) => {
                     self.counters.claims_lost += 1;
-                    self.watch_claim(now, id, attempt, &claim);
+                    self.watch_claim(now, id, attempt, &claim, actions);
                 }
                 _ => self.again_later(id, now),
             },
-            Reply::Foreign(_) => self.watch_stranger(now, id, attempt),
+            Reply::Foreign(_) => self.watch_stranger(now, id, attempt, actions),
             // It may still land. The same claim again, as long as it would be of use.
             Reply::Missing if now < own.start_before() || self.is(Mutant::FreshT0) => {
                 self.set_state(id, State::Claiming(own));
@@ -216,7 +232,7 @@ impl Controller {
             }
             Reply::Missing if self.is(Mutant::UnseenIsOver) => {
                 let until = now + own.lease.mul_f64(1.5);
-                self.watch(now, id, Watched { attempt, until });
+                self.watch(now, id, Watched { attempt, until, held: None }, actions);
             }
             // Too late for it. It may still land, or never: the attempt is over only once it is seen in the store.
             Reply::Missing => {
@@ -440,7 +456,8 @@ impl Controller {
                     now.since(received).as_secs_f64() * 1e3
                 );
                 note(Level::Info, Some(id), text, actions);
-                let fence = task.fence(attempt);
+                let unraised = self.is(Mutant::FenceNotRaised) && attempt > 1;
+                let fence = task.fence(attempt - u32::from(unraised));
                 actions.push(Action::Execute { task, attempt, fence, start_before, budget, push });
                 if self.is(Mutant::ToldUndecided) {
                     self.beats.notice(Notice { id, attempt, what: NoticeOf::Decided });

@@ -3,8 +3,8 @@
 //! ```text
 //!  announce, queue ─► Waiting ──turn──► Claiming ──created──────────────► [Checking] ─► Executing ─► Recording ─► gone
 //!                      │  ▲  ▲             │ 412, unclear                  attempt > 1     │             │
-//!           notice,    │  │  └ r/ or       ▼                                           Stopping      r/ written:
-//!           other's    │  │   expired   Confirming ──mine──► as created                              Waiting, k+1
+//!           notice,    │  │  └ r/, expired ▼                                           Stopping      r/ written:
+//!           other's    │  │   or silent Confirming ──mine──► as created                              Waiting, k+1
 //!           claim      ▼  │                │ another's
 //!                    Looking ◄─────────────▼
 //!                 d/, c/, r/ │ ◄──due── Watching
@@ -17,6 +17,8 @@ use crate::io::Token;
 use crate::object::Object;
 use crate::task::{Fence, Task};
 use crate::time::Instant;
+
+use super::silence::Held;
 
 /// How a task came to a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +91,8 @@ pub(super) struct Watched {
     pub(super) attempt: u32,
     /// First seen, plus 1.5 leases.
     pub(super) until: Instant,
+    /// Whose it is; none: nobody's who can be heard.
+    pub(super) held: Option<Held>,
 }
 
 /// See the module.
@@ -151,8 +155,16 @@ pub(super) struct Entry {
     /// An attempt has found that the switch lacks our pipeline: leases leave time for a push.
     pub(super) push: bool,
     pub(super) state: State,
+    /// Who has said that it owns an attempt.
+    pub(super) told: Option<Held>,
+    /// The attempt that the next one goes over, whose owner is silent.
+    pub(super) over: Option<Held>,
+    /// Until when the lease of an attempt lasts that was gone over: it may have begun a push.
+    pub(super) unended: Option<Instant>,
     /// Its timer.
     pub(super) due: Option<Instant>,
+    /// When it looks in any case, where the timer is an earlier one, for the owner's silence.
+    pub(super) look_at: Option<Instant>,
     /// The request under way; at most one.
     pub(super) token: Option<Token>,
     /// Requests in a row without a clear answer.

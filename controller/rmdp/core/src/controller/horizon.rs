@@ -35,7 +35,8 @@ impl Controller {
         }
         self.liveness.configure(&self.me.name, &config, now);
         self.freshness.configure(|sender| config.sender(sender).is_some());
-        self.beats.configure(config.heartbeat_interval());
+        self.beats.configure(config.heartbeat_interval(), config.quick_interval());
+        self.owners.configure(&config);
         self.degradation.configure(&self.me.name, &config);
         self.config = config;
     }

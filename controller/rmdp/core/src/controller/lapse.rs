@@ -15,6 +15,7 @@ impl Controller {
     /// At the beginning of each step. A node that lives makes one at least each heartbeat.
     pub(super) fn live(&mut self, now: Instant) {
         let gap = now.since(std::mem::replace(&mut self.lived, now));
+        self.owners.live(now, gap, self.is(Mutant::StillIsSilence));
         let missed = gap.saturating_sub(self.config.heartbeat_interval());
         if !missed.is_zero() && !self.is(Mutant::JumpIsTime) {
             self.miss(missed);
@@ -27,6 +28,8 @@ impl Controller {
                 watched.until = watched.until + missed;
             }
         }
+        let unended = self.tasks.values_mut().filter_map(|entry| entry.unended.as_mut());
+        unended.for_each(|until| *until = *until + missed);
         self.horizons.miss(missed);
         self.poll.miss(missed);
         self.proofs.miss(missed);

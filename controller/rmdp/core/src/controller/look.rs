@@ -79,6 +79,11 @@ impl Controller {
                 if let (Object::Result(result), Some(entry)) = (*object, self.tasks.get_mut(&id)) {
                     entry.reason = Some(result.reason);
                     push = result.push;
+                    // As of when it was written: it is less by now.
+                    let unended = Duration::from_millis(result.unended_ms).min(LONGEST_LEASE.mul_f64(1.5));
+                    if !unended.is_zero() {
+                        entry.unended = entry.unended.max(Some(now + unended));
+                    }
                     entry.push |= push;
                     let switch = entry.task.switch().to_owned();
                     self.be_patient(&switch, result.patience);
@@ -86,14 +91,14 @@ impl Controller {
                 self.after_failure(now, id, attempt, push, actions);
             }
             (Look::Result(attempt), Reply::Missing | Reply::Foreign(_)) => match watched {
-                Some(watched) if watched.attempt == attempt => self.watch(now, id, watched),
+                Some(watched) if watched.attempt == attempt => self.watch(now, id, watched, actions),
                 _ => self.look_on(id, Look::Claim(attempt), None, actions),
             },
             (Look::Claim(attempt), Reply::Found(object)) => match *object {
-                Object::Claim(claim) => self.watch_claim(now, id, attempt, &claim),
+                Object::Claim(claim) => self.watch_claim(now, id, attempt, &claim, actions),
                 _ => self.again_later(id, now),
             },
-            (Look::Claim(attempt), Reply::Foreign(_)) => self.watch_stranger(now, id, attempt),
+            (Look::Claim(attempt), Reply::Foreign(_)) => self.watch_stranger(now, id, attempt, actions),
             (Look::Claim(_), Reply::Missing) => {
                 // Swept in between, with its decision.
                 self.set_state(id, State::Looking(Look::Decision, None));
@@ -130,12 +135,20 @@ impl Controller {
                 note(Level::Warn, Some(id), text, actions);
                 self.wait(now, id, Duration::ZERO, actions);
             }
+            Some(watched) if self.overtakes(now, id, watched, actions) => {}
             _ => self.look_on(id, Look::Attempts(0, None), watched, actions),
         }
     }
 
     /// Another's claim, seen for the first time: it is over when it was seen for 1.5 leases on this clock.
-    pub(super) fn watch_claim(&mut self, now: Instant, id: TransactionId, attempt: u32, claim: &Claim) {
+    pub(super) fn watch_claim(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        attempt: u32,
+        claim: &Claim,
+        actions: &mut Vec<Action>,
+    ) {
         let lease = Duration::from_millis(claim.lease_ms).min(LONGEST_LEASE);
         let mut until = now + lease.mul_f64(1.5);
         if self.is(Mutant::WallClockLease) {
@@ -144,21 +157,37 @@ impl Controller {
         if self.is(Mutant::NoWait) {
             until = now;
         }
-        self.watch(now, id, Watched { attempt, until });
+        let held = self.holder(id, attempt, claim);
+        self.watch(now, id, Watched { attempt, until, held }, actions);
     }
 
     /// Something is there that cannot be read: somebody has it, nobody knows for how long.
-    pub(super) fn watch_stranger(&mut self, now: Instant, id: TransactionId, attempt: u32) {
+    pub(super) fn watch_stranger(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        attempt: u32,
+        actions: &mut Vec<Action>,
+    ) {
         let until = now + self.config.longest_lease().mul_f64(1.5);
-        self.watch(now, id, Watched { attempt, until });
+        self.watch(now, id, Watched { attempt, until, held: None }, actions);
     }
 
-    pub(super) fn watch(&mut self, now: Instant, id: TransactionId, watched: Watched) {
+    /// Another has it, as was just seen in the store, where it is neither decided nor failed.
+    pub(super) fn watch(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        watched: Watched,
+        actions: &mut Vec<Action>,
+    ) {
         self.release(now, id);
         if let Some(entry) = self.tasks.get_mut(&id) {
             entry.attempt = watched.attempt;
             entry.state = State::Watching(watched);
         }
-        self.set_due(id, Some(watched.until.min(now + self.config.watch()).max(now)));
+        if !self.overtakes(now, id, watched, actions) {
+            self.look_at(now, id, watched.until.min(now + self.config.watch()).max(now));
+        }
     }
 }

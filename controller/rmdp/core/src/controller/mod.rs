@@ -19,6 +19,7 @@ mod poll;
 mod proof;
 mod record;
 mod retention;
+mod silence;
 mod sweep;
 mod turns;
 mod view;
@@ -48,6 +49,7 @@ use keep::Keep;
 use news::Told;
 use poll::Poll;
 use proof::Proofs;
+use silence::{FenceSeen, Owner, Owners};
 use sweep::{Step, Sweep};
 
 /// Decided tasks that are remembered, so that late copies cost nothing.
@@ -91,6 +93,8 @@ struct Switch {
     pushed: Option<Duration>,
     /// How often leases for it are doubled: so often attempts had too little time.
     patience: u32,
+    /// Whether it fences, as it has shown.
+    fence: FenceSeen,
 }
 
 /// The state machine of a controller. One `step` costs a few map operations; a tick costs what is due.
@@ -115,6 +119,11 @@ pub struct Controller {
     /// The newest generation that any heartbeat has told of.
     newest_heard: u64,
     beats: Beats,
+    owners: Owners,
+    /// Attempts that are, or may be, this controller's; some are over already, which the next heartbeat finds.
+    own: BTreeMap<TransactionId, u32>,
+    /// Of them, the one that a heartbeat has named last.
+    named: Option<TransactionId>,
     degradation: Degradation,
     /// Known to be decided: seen in the store.
     decided: Memory,
@@ -143,7 +152,10 @@ impl Controller {
         Self {
             liveness: Liveness::new(&me.name, &config, now),
             freshness: Freshness::new(me.epoch),
-            beats: Beats::new(config.heartbeat_interval()),
+            beats: Beats::new(config.heartbeat_interval(), config.quick_interval()),
+            owners: Owners::new(&config, now),
+            own: BTreeMap::new(),
+            named: None,
             degradation: Degradation::new(&me.name, &config),
             tasks: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -204,6 +216,7 @@ impl Controller {
 
     fn set_due(&mut self, id: TransactionId, due: Option<Instant>) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
+        entry.look_at = None;
         if let Some(old) = std::mem::replace(&mut entry.due, due) {
             self.timers.remove(&(old, id));
         }
@@ -264,7 +277,11 @@ impl Controller {
             reason: None,
             push: false,
             state: State::Waiting,
+            told: None,
+            over: None,
+            unended: None,
             due: None,
+            look_at: None,
             token: None,
             unclear: 0,
         };
@@ -398,7 +415,13 @@ impl Controller {
 
     /// A task's timer.
     fn wake(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
+        let look_at = self.tasks.get(&id).and_then(|entry| entry.look_at);
         self.set_due(id, None);
+        if let Some(at) = look_at
+            && !self.has_fallen_silent(now, id, at, actions)
+        {
+            return;
+        }
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         match &entry.state {
             State::Waiting => self.claim(now, id, actions),
@@ -482,6 +505,7 @@ impl Machine for Controller {
                 self.wanted(now, generation, tasks);
             }
             Input::Stirred { switch } => self.stirred(now, &switch),
+            Input::Fence { switch, fences } => self.fence_shown(now, &switch, fences, actions),
             Input::Audited { switch, number, outcome } => {
                 self.audited(now, &switch, number, outcome, actions);
             }
@@ -500,8 +524,11 @@ impl Machine for Controller {
         let sweep = if self.draining { None } else { self.sweep.due() };
         let keep = if self.draining { None } else { self.keep.due() };
         let (deletes, beats, proofs) = (self.deletes.due(), self.beats.due(), self.proofs.due());
-        let horizons = self.horizons.due();
-        [timers, alerts, poll, horizons, sweep, keep, deletes, beats, proofs].into_iter().flatten().min()
+        let (horizons, vigil) = (self.horizons.due(), self.owners.due(self.lived));
+        [timers, alerts, poll, horizons, sweep, keep, deletes, beats, proofs, vigil]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_drained(&self) -> bool {

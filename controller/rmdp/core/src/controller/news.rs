@@ -14,7 +14,7 @@ use crate::task::TransactionId;
 use crate::time::Instant;
 
 use super::entry::{Look, State};
-use super::{Controller, For, HINT, LONGEST_RETRY, note};
+use super::{Controller, For, HINT, LONGEST_RETRY, Owner, note};
 
 /// How often an alert is written again while it holds: an older one is nobody's any more.
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
@@ -41,35 +41,41 @@ impl Controller {
         let said = (sender, place, &heartbeat.heard[..]);
         let fresh = words::is_fresh(streams, &self.config, &self.me.name, said, now, actions);
         if fresh || self.is(Mutant::StaleIsLife) {
-            self.liveness.heard(sender, heartbeat.leaving, now);
+            self.liveness.heard(sender, heartbeat.leaves(), now);
             self.degradation.heard(now, sender, &heartbeat.lateness);
         } else {
             self.counters.heartbeats_stale += 1;
         }
+        let owner = Owner { sender, epoch: place.0 };
+        self.owner_heard(now, owner, (heartbeat.interval_ms, fresh), actions);
         // What was true of a task, or of the log, once, is true.
         self.told_of(now, heartbeat.generation, true, actions);
         for notice in &heartbeat.notices {
             match notice.what {
-                NoticeOf::Claimed => self.told_claimed(now, *notice),
+                NoticeOf::Claimed => self.told_claimed(now, *notice, owner),
                 NoticeOf::Decided => self.told_decided(now, notice.id),
                 NoticeOf::Failed => self.told_failed(now, *notice),
             }
         }
     }
 
-    /// A hint that somebody has it: looked after later. The attempt in it is not believed.
-    pub(super) fn told_claimed(&mut self, now: Instant, notice: Notice) {
-        let Some(entry) = self.tasks.get_mut(&notice.id) else { return };
-        if entry.state != State::Waiting || notice.attempt < entry.attempt {
+    /// A hint that somebody has it: looked after later, or when its owner has fallen silent. The attempt in it is not believed.
+    pub(super) fn told_claimed(&mut self, now: Instant, notice: Notice, owner: Owner) {
+        let Some(entry) = self.tasks.get(&notice.id) else { return };
+        if entry.state.is_own() || notice.attempt < entry.attempt {
             return;
         }
+        self.told_owner(notice.id, owner, notice.attempt);
+        let Some(entry) = self.tasks.get_mut(&notice.id).filter(|entry| entry.state == State::Waiting) else {
+            return;
+        };
         if cfg!(feature = "sim") && self.mutant == Some(Mutant::NoticeIsTruth) {
             self.told_decided(now, notice.id);
             return;
         }
         entry.state = State::Looking(Look::Decision, None);
         self.unblock(now, notice.id);
-        self.set_due(notice.id, Some(now + self.config.watch()));
+        self.look_at(now, notice.id, now + self.config.watch());
     }
 
     /// A hint that another's attempt has failed: its result is looked for at once by the first in rank, by the others
@@ -116,10 +122,43 @@ impl Controller {
         let lateness = self.degradation.rows(now);
         let heard = self.freshness.rows();
         let room = outplane_rmdp_wire::notices_that_fit(lateness.len(), heard.len());
-        let leaving = self.beats.leaves();
-        let notices = self.beats.beat(now, room);
-        let (role, generation) = (Role::Controller, self.newest_told);
-        actions.push(Action::Heartbeat(Heartbeat { role, generation, leaving, notices, lateness, heard }));
+        let mut notices = self.beats.beat(now, room);
+        self.name_own(room, &mut notices);
+        let (role, generation, interval_ms) = (Role::Controller, self.newest_told, self.beats.promise());
+        actions.push(Action::Heartbeat(Heartbeat {
+            role,
+            generation,
+            interval_ms,
+            notices,
+            lateness,
+            heard,
+        }));
+    }
+
+    /// A heartbeat names the attempts that its sender owns, in turns if there are more than fit, so that its silence counts.
+    fn name_own(&mut self, room: usize, notices: &mut Vec<Notice>) {
+        let tasks = &self.tasks;
+        self.own.retain(|id, attempt| {
+            tasks.get(id).is_some_and(|entry| entry.state.is_own() && entry.attempt == *attempt)
+        });
+        self.beats.own(!self.own.is_empty());
+        let is_known = |id| {
+            let state = tasks.get(id).map(|entry| &entry.state);
+            state.is_some_and(|state| !matches!(state, State::Claiming(_) | State::Confirming(_)))
+        };
+        let last = self.named;
+        let after = self.own.iter().filter(|(id, _)| Some(**id) > last);
+        let before = self.own.iter().filter(|(id, _)| Some(**id) <= last);
+        for (id, attempt) in after.chain(before).filter(|(id, _)| is_known(id)) {
+            if notices.len() >= room {
+                break;
+            }
+            let notice = Notice { id: *id, attempt: *attempt, what: NoticeOf::Claimed };
+            if !notices.contains(&notice) {
+                notices.push(notice);
+                self.named = Some(*id);
+            }
+        }
     }
 
     /// Something was found, or is over: everybody tells its own people.

@@ -69,6 +69,7 @@ impl Controller {
                 let ours = entry.task.fence(attempt);
                 if (by.generation, by.audit) == (generation, ours.audit) && by.attempt > attempt {
                     // A later attempt is at work: it decides. This one writes no more.
+                    self.counters.overtaken_owner += 1;
                     self.release(now, id);
                     self.set_state(id, State::Looking(Look::Decision, None));
                     self.set_due(id, Some(now + self.config.claim_delay()));
@@ -167,6 +168,7 @@ impl Controller {
             return;
         }
         let event = entry.task.event();
+        let unended = entry.unended.map_or(Duration::ZERO, |until| until.since(now));
         let result = AttemptResult {
             owner: self.me.name.clone(),
             nonce: own.nonce.clone(),
@@ -176,6 +178,7 @@ impl Controller {
             reason: reason.clone(),
             push: lacked == Lacked::Push,
             patience,
+            unended_ms: u64::try_from(unended.as_millis()).unwrap_or(u64::MAX),
             at_ms: 0,
         };
         entry.state = State::Recording(Box::new(Object::Result(result)));

@@ -1,5 +1,7 @@
 //! What a controller says of itself, for status pages and metrics.
 
+use std::time::Duration;
+
 use crate::counters::Counters;
 use crate::degradation::Change;
 use crate::liveness::Heard;
@@ -28,6 +30,12 @@ impl Controller {
             format!("{id} {} attempt {} {}", entry.task.switch(), entry.attempt, entry.state.word())
         };
         self.tasks.iter().take(limit).map(line).collect()
+    }
+
+    /// For how long an owner that beats quickly may be silent before it is taken over, where its switch fences; none: nobody
+    /// is. It grows while owners are heard again that were taken over.
+    pub fn silence_limit(&self) -> Option<Duration> {
+        self.owners.limit()
     }
 
     /// Requests to the store that have no reply yet.

@@ -85,7 +85,7 @@ impl Bench {
         let heartbeat = Heartbeat {
             role: Role::Controller,
             generation: 0,
-            leaving: false,
+            interval_ms: 200,
             notices,
             lateness: vec![],
             heard: vec![],

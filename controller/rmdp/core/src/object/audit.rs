@@ -109,6 +109,9 @@ pub struct KeptSwitch {
     /// Who may write to it, as the switch has told this controller; none: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<PrimaryOf>,
+    /// Whether it refuses writes of whoever was overtaken, as it has shown this controller; none: it has shown nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_fenced: Option<bool>,
     /// When its counters were read last and were, or went, into the totals, Unix milliseconds; none: not since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_ms: Option<u64>,

@@ -31,6 +31,14 @@ pub struct Claim {
     pub at_ms: u64,
 }
 
+impl Claim {
+    /// The stream epoch of the owner's start that made it, as the nonce says; none where it is not ours.
+    pub fn epoch(&self) -> Option<u64> {
+        let (_, rest) = self.nonce.split_once('/')?;
+        rest.split_once('/')?.0.parse().ok()
+    }
+}
+
 /// `r/<id>/<attempt>`: an attempt that failed, and whose owner writes no more: the next attempt may start at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,14 +61,17 @@ pub struct AttemptResult {
     /// The attempt had too little time: leases of the next ones are doubled so often; 0: that was not it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub patience: u32,
+    /// For so long, milliseconds, an attempt before this one may be at a push that was begun: its owner was silent, and
+    /// nobody has waited for its lease's end. Left out where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unended_ms: u64,
     /// When, Unix milliseconds, for people.
     #[serde(default)]
     pub at_ms: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// `d/<id>`: how a task ended, once and for ever. Written by the owner of an attempt.

@@ -40,6 +40,7 @@ fn every() -> Vec<(Key, Object)> {
         reason: s("no answer"),
         push: false,
         patience: 0,
+        unended_ms: 0,
         at_ms: 0,
     };
     let outcome = Outcome::Done { report: s("3 writes"), steps: Steps::default() };
@@ -146,6 +147,7 @@ fn every() -> Vec<(Key, Object)> {
                         fence: s("generation 7, attempt 1"),
                         ours: true,
                     }),
+                    is_fenced: None,
                     counted_ms: Some(6),
                 }],
                 at_ms: 0,

@@ -30,8 +30,10 @@ pub(super) struct Switch {
     parts: Parts,
     /// Pushes that it is at work on.
     pushing: u32,
-    /// The highest fence that it has seen; a restart forgets it.
+    /// The highest fence that it has seen; a restart forgets it, and one that is lax forgets it with its stream.
     fence: Option<Fence>,
+    /// Open streams, by whose they are, and the fence of each.
+    streams: BTreeMap<(usize, u32), Fence>,
     /// Whose stream is primary: a node, and which of its starts.
     primary: Option<(usize, u32)>,
     starts: u32,
@@ -80,6 +82,8 @@ pub(super) struct Run {
     /// How long the switch works on the request at hand, nanoseconds.
     takes: u64,
     rounds: u8,
+    /// When the request at hand was sent.
+    sent: u64,
 }
 
 /// Where an execution is.
@@ -126,10 +130,14 @@ impl World {
             let (wait, length) = (self.chance.range(0, 60 * MS), self.chance.range(18_000, 28_000) * MS);
             self.after(wait, Event::Incident(Incident::Pause { node, length, kind: Pause::Frozen }));
         }
+        if self.chance.permille(self.rates.pause_executing) {
+            let (wait, length) = (self.chance.range(0, 60 * MS), self.chance.range(20, 1500) * MS);
+            self.after(wait, Event::Incident(Incident::Pause { node, length, kind: Pause::Plain }));
+        }
         let push =
             push.map(|(before, within)| (before, u64::try_from(within.as_nanos()).unwrap_or(u64::MAX)));
         let (connection, piped, parts) = (0, false, Parts::default());
-        let (op, orphan, takes, rounds) = (Op::Push, false, 0, 0);
+        let (op, orphan, takes, rounds, sent) = (Op::Push, false, 0, 0, 0);
         let run = Run {
             node,
             start,
@@ -146,6 +154,7 @@ impl World {
             orphan,
             takes,
             rounds,
+            sent,
         };
         let wait = self.chance.range(MS / 10, 8 * MS);
         self.after(wait, Event::Agent(run, Stage::Connect));
@@ -176,8 +185,12 @@ impl World {
     }
 
     fn connect(&mut self, mut run: Run) {
-        let (fenced, lax) = (self.mutant != Some(Mutant::NoFence), self.scenario.lax);
         let name = run.task.switch().to_owned();
+        let (fenced, lax) = (self.is_fenced(&name), self.scenario.lax);
+        if let Some(by) = self.overtaken(&run) {
+            self.agent_ends(run, Execution::Fenced { by });
+            return;
+        }
         let switch = self.switches.0.entry(name.clone()).or_default();
         if switch.gone {
             self.agent_ends(run, Execution::Failed { reason: "the switch cannot be reached".to_owned() });
@@ -189,10 +202,19 @@ impl World {
             return;
         }
         if let Some(by) = switch.fence.filter(|seen| *seen > run.fence && fenced) {
+            self.nodes[run.node].overtaken.insert(name, by);
             self.agent_ends(run, Execution::Fenced { by });
             return;
         }
         switch.fence = switch.fence.max(Some(run.fence));
+        switch.streams.insert((run.node, run.start), run.fence);
+        for (&(node, start), fence) in &switch.streams {
+            // Each is told in order, before its owner writes again.
+            if *fence < run.fence && self.nodes[node].start == start && fenced {
+                let told = self.nodes[node].overtaken.entry(name.clone()).or_insert(run.fence);
+                *told = (*told).max(run.fence);
+            }
+        }
         if switch.pushing > 0 && !lax {
             // It is through with what has begun before it answers.
             self.agent_later(run, Stage::Connect);
@@ -200,6 +222,7 @@ impl World {
         }
         let me = (run.node, run.start);
         (run.connection, run.piped, run.parts) = (switch.starts, switch.piped, switch.parts);
+        self.checker.raises(self.now, &run.task, run.attempt);
         if let Some(old) = switch.primary.replace(me).filter(|old| *old != me) {
             self.stir(name, old);
         }
@@ -210,6 +233,10 @@ impl World {
         let (id, attempt) = (run.task.id(), run.attempt);
         if self.nodes[run.node].stopping.contains(&(id, attempt)) {
             self.agent_ends(run, Execution::Stopped);
+            return;
+        }
+        if let Some(by) = self.overtaken(&run) {
+            self.agent_ends(run, Execution::Fenced { by });
             return;
         }
         let wanted = desired(&run.task);
@@ -242,6 +269,7 @@ impl World {
             return;
         }
         self.checker.write_starts((self.now, now), (run.node, run.start), id, attempt, within);
+        run.sent = self.now;
         // A request may sit in a socket for long, whatever becomes of its sender.
         let stuck = self.chance.permille(self.rates.write_stuck);
         let arrives =
@@ -286,7 +314,7 @@ impl World {
     /// A request reaches its switch.
     pub(super) fn land(&mut self, run: Run) {
         let fails = self.chance.permille(self.rates.write_fails);
-        let fenced = self.mutant != Some(Mutant::NoFence);
+        let fenced = self.is_fenced(run.task.switch());
         let takes = run.takes;
         let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
         let broken = switch.gone || switch.starts != run.connection;
@@ -299,10 +327,16 @@ impl World {
         };
         if let Some(outcome) = outcome {
             if !run.orphan {
+                if let Execution::Fenced { by } = outcome {
+                    self.nodes[run.node].overtaken.insert(run.task.switch().to_owned(), by);
+                }
                 self.agent_ends(run, outcome);
             }
             return;
         }
+        // One that was under way is taken by a switch that has forgotten whom it had let overtake it.
+        let sent = if self.scenario.lax { run.sent } else { u64::MAX };
+        self.checker.accepted(self.now, &run.task, run.attempt, sent);
         if let Op::Push = run.op {
             switch.pushing += 1;
             let beside = switch.pushing > 1;
@@ -342,6 +376,7 @@ impl World {
                 let wanted = desired(&run.task);
                 if switch.parts[part] != wanted {
                     switch.parts[part] = wanted;
+                    let lax = lax || self.scenario.unfenced.contains(&name);
                     self.checker.effect(self.now, &run.task, run.attempt, part, lax);
                     self.line(|| {
                         format!("{name} does generation {:?} in part {part}", run.task.work().generation())
@@ -386,12 +421,43 @@ impl World {
     /// The agent says that the switch is as it should be.
     fn concludes(&mut self, run: Run) {
         let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
-        // Whoever came after may have changed it.
-        let alone = switch.starts == run.connection && switch.fence == Some(run.fence);
+        // Whoever came after may have changed it, and where nobody is fenced, whoever was before.
+        let unfenced = self.scenario.unfenced.contains(run.task.switch());
+        let alone = !unfenced && switch.starts == run.connection && switch.fence == Some(run.fence);
         if alone && !switch.holds(&run.task) {
             self.checker.untrue(self.now, &run.task, run.attempt);
         }
         self.agent_ends(run, done("written"));
+    }
+
+    /// Whether a switch refuses who was overtaken.
+    fn is_fenced(&self, switch: &str) -> bool {
+        self.mutant != Some(Mutant::NoFence) && !self.scenario.unfenced.contains(switch)
+    }
+
+    /// The fence that an execution's own session knows to be above its own, whatever the switch says.
+    fn overtaken(&self, run: &Run) -> Option<Fence> {
+        let above = self.nodes[run.node].overtaken.get(run.task.switch()).copied();
+        above.filter(|above| *above > run.fence && self.mutant != Some(Mutant::OvertakenGoesOn))
+    }
+
+    /// A switch shows whether it refuses who was overtaken.
+    pub(super) fn shows_fence(&mut self, node: usize, switch: String) {
+        let gone = self.switches.0.get(&switch).is_some_and(|switch| switch.gone);
+        // A mutant's switches say that they do, and do not.
+        let fences = (!gone).then(|| !self.scenario.unfenced.contains(&switch));
+        self.input(node, Input::Fence { switch, fences });
+    }
+
+    /// A node is down: what was told to its streams goes with them, and lax switches know only the others' fences then.
+    pub(super) fn streams_end(&mut self, node: usize) {
+        let lax = self.scenario.lax;
+        for switch in self.switches.0.values_mut() {
+            switch.streams.retain(|(of, _), _| *of != node);
+            if lax {
+                switch.fence = switch.streams.values().max().copied();
+            }
+        }
     }
 
     /// A node's stream to a switch tells it something.

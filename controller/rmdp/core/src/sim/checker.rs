@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::node::Clock;
+use super::scenario::Scenario;
 use super::store::Change;
 use crate::io::Request;
 use crate::key::Key;
@@ -18,7 +19,8 @@ pub enum Invariant {
     I1,
     /// No switch write starts outside the executor's own lease.
     I2,
-    /// Attempt k+1 exists only after attempt k was over: its lease on its owner's clock, or by its result.
+    /// Attempt k+1 exists only after attempt k was over: its lease on its owner's clock, or by its result; or whoever
+    /// claimed it had not heard its owner for the limit, in time that it lived through itself, and the switch fences.
     I3,
     /// One immutable terminal decision per id, by the owner of an attempt.
     I4,
@@ -48,6 +50,8 @@ pub enum Invariant {
     I15,
     /// Only what a log has is claimed, executed, decided or supersedes, and as the log says it.
     I16,
+    /// Once an attempt has taken a switch that fences, it takes no write of an attempt before it.
+    I17,
     /// Nobody executes what he knows to be overtaken.
     Superseded,
     /// Nobody executes an attempt that he claimed after the decision.
@@ -83,6 +87,10 @@ struct Sent {
     real: u64,
     lease: u64,
     clock: Clock,
+    /// Whose: sender and epoch.
+    who: (u32, u64),
+    /// When it was sent first, the owner of the attempt before had been silent for long.
+    over_silent: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -118,6 +126,14 @@ pub(super) struct Checker {
     /// Raises, and when they were sent first.
     raises: BTreeMap<(String, u64), u64>,
     grace: u64,
+    /// The shortest silence that is one, what a stop of one's own may count of it, and the switches that do not fence.
+    silence: u64,
+    unlived: u64,
+    unfenced: BTreeSet<String>,
+    /// By node and start: when it began, its stops with their lengths, and whom it heard last, when.
+    hearing: BTreeMap<(usize, u32), Hearing>,
+    /// By switch, since it forgot: the last attempt of a task that has taken it, and when.
+    raised: BTreeMap<(String, TransactionId), (u32, u64)>,
     closed: BTreeMap<String, u64>,
     effects: BTreeMap<String, Effects>,
     /// Pushes that a switch is at work on.
@@ -129,9 +145,72 @@ pub(super) struct Checker {
     epochs: BTreeMap<String, u64>,
 }
 
+/// What a start of a node has lived through and heard.
+#[derive(Clone, Debug, Default)]
+struct Hearing {
+    born: u64,
+    stops: Vec<(u64, u64)>,
+    last: BTreeMap<(u32, u64), u64>,
+}
+
 impl Checker {
-    pub(super) fn new(grace: u64) -> Self {
-        Self { grace, ..Self::default() }
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let silence = scenario.least_silence();
+        let quick = scenario.configs.iter().map(|config| config.quick_interval().as_nanos()).max();
+        Self {
+            grace: scenario.longest_grace(),
+            // Clocks are up to 5 % too fast.
+            silence: silence / 100 * 95,
+            unlived: quick.and_then(|quick| u64::try_from(quick).ok()).unwrap_or(0),
+            unfenced: scenario.unfenced.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// A node hears a heartbeat of a start.
+    pub(super) fn hears(&mut self, who: (usize, u32), of: (u32, u64), real: u64) {
+        self.hearing.entry(who).or_default().last.insert(of, real);
+    }
+
+    /// A node goes on after a stop of this length; 0: its clock has jumped.
+    pub(super) fn stood_still(&mut self, who: (usize, u32), real: u64, length: u64) {
+        self.hearing.entry(who).or_default().stops.push((real, length));
+    }
+
+    /// Whether a node has listened for long and heard nothing of a start.
+    fn has_been_silent(&self, real: u64, who: (usize, u32), of: (u32, u64)) -> bool {
+        let Some(hearing) = self.hearing.get(&who) else { return false };
+        let last = hearing.last.get(&of).copied().unwrap_or(hearing.born);
+        let since = |&(until, length): &(u64, u64)| until.saturating_sub(last.max(until - length));
+        let stops: Vec<_> = hearing.stops.iter().filter(|(until, _)| *until >= last).collect();
+        let missed: u64 = stops.iter().map(|stop| since(stop)).sum();
+        // Of each stop, and of each jump of the clock, so much may count.
+        let unlived = self.unlived * stops.len() as u64;
+        real - last + unlived >= self.silence.saturating_add(missed)
+    }
+
+    /// An attempt has taken a switch.
+    pub(super) fn raises(&mut self, real: u64, task: &Task, attempt: u32) {
+        let place = (task.switch().to_owned(), task.id());
+        let raised = self.raised.entry(place).or_insert((attempt, real));
+        if attempt > raised.0 {
+            *raised = (attempt, real);
+        }
+    }
+
+    /// A switch takes a write of an attempt that was sent then.
+    pub(super) fn accepted(&mut self, real: u64, task: &Task, attempt: u32, sent: u64) {
+        let raised = self.raised.get(&(task.switch().to_owned(), task.id())).copied();
+        let Some((by, at)) = raised.filter(|(by, at)| *by > attempt && sent >= *at) else { return };
+        if !self.unfenced.contains(task.switch()) {
+            let (id, switch) = (task.id(), task.switch());
+            let ago = (real - at) / 1_000_000;
+            self.fail(
+                Invariant::I17,
+                real,
+                format!("{switch} takes a write of attempt {attempt} of {id}, {ago} ms after attempt {by} has taken it"),
+            );
+        }
     }
 
     /// A log has got an object, of which these are the tasks.
@@ -158,8 +237,9 @@ impl Checker {
     }
 
     /// A node has taken an epoch.
-    pub(super) fn started(&mut self, node: &str, epoch: u64) {
-        self.epochs.insert(node.to_owned(), epoch);
+    pub(super) fn started(&mut self, (node, start, real): (usize, u32, u64), name: &str, epoch: u64) {
+        self.hearing.insert((node, start), Hearing { born: real, ..Hearing::default() });
+        self.epochs.insert(name.to_owned(), epoch);
     }
 
     /// A task is executed, and nobody can tell what for.
@@ -183,7 +263,14 @@ impl Checker {
     }
 
     /// A node sends a request.
-    pub(super) fn request(&mut self, real: u64, node: usize, start: u32, clock: Clock, request: &Request) {
+    pub(super) fn request(
+        &mut self,
+        real: u64,
+        (node, start): (usize, u32),
+        who: (u32, u64),
+        clock: Clock,
+        request: &Request,
+    ) {
         if let Request::Create { key: Key::Horizon(source, below), .. } = request {
             self.raises.entry((source.clone(), *below)).or_insert(real);
         }
@@ -194,6 +281,9 @@ impl Checker {
             return;
         };
         self.own.insert((node, start, *id, *attempt), claim.nonce.clone());
+        let before = self.claims.get(&(*id, attempt.saturating_sub(1)));
+        let before = before.and_then(|(nonce, _)| self.sent.get(nonce)).map(|sent| sent.who);
+        let over_silent = before.is_some_and(|owner| self.has_been_silent(real, (node, start), owner));
         self.sent.entry(claim.nonce.clone()).or_insert(Sent {
             node,
             start,
@@ -201,6 +291,8 @@ impl Checker {
             real,
             lease: claim.lease_ms * 1_000_000,
             clock,
+            who,
+            over_silent,
         });
     }
 
@@ -357,7 +449,9 @@ impl Checker {
             let before = self.claims.get(&(id, attempt - 1)).and_then(|(nonce, _)| self.sent.get(nonce));
             let over = before.map(|sent| sent.real + sent.clock.real_length(sent.lease));
             let failed = self.results.contains(&(id, attempt - 1));
-            if !failed && over.is_none_or(|over| real < over) {
+            let silent = !self.unfenced.contains(&claim.switch)
+                && self.sent.get(&claim.nonce).is_some_and(|sent| sent.over_silent);
+            if !failed && !silent && over.is_none_or(|over| real < over) {
                 let early = over.map_or(0, |over| (over - real) / 1_000_000);
                 self.fail(
                     Invariant::I3,
@@ -531,6 +625,7 @@ impl Checker {
     /// A switch has forgotten something.
     pub(super) fn restarted(&mut self, switch: &str) {
         self.effects.insert(switch.to_owned(), Effects::default());
+        self.raised.retain(|(of, _), _| of != switch);
     }
 
     /// Tasks that were queued and are neither decided nor closed.

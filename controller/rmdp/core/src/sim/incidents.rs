@@ -26,7 +26,7 @@ impl World {
         let epoch = *epoch;
         (self.nodes[node].epoch, self.nodes[node].version) = (epoch, self.version);
         self.store.write(self.now, Key::Epoch(name.clone(), epoch));
-        self.checker.started(&name, epoch);
+        self.checker.started((node, start, self.now), &name, epoch);
         let me = Identity { name, network: NETWORK, epoch };
         let config = self.config_of(node);
         let kind = if self.nodes[node].is_controller {
@@ -76,7 +76,9 @@ impl World {
             let slept = clock.local(self.now).since(clock.local(self.nodes[node].since));
             self.nodes[node].clock.offset -= i128::try_from(slept.as_nanos()).unwrap_or(0);
         }
-        (self.nodes[node].frozen, self.nodes[node].since) = (false, self.now);
+        let since = std::mem::replace(&mut self.nodes[node].since, self.now);
+        self.nodes[node].frozen = false;
+        self.checker.stood_still((node, self.nodes[node].start), self.now, self.now - since);
         self.line(|| format!("node {node} goes on"));
         // What it was about to do, it does now, and what came, comes now.
         for event in std::mem::take(&mut self.nodes[node].inbox) {
@@ -139,6 +141,7 @@ impl World {
             Incident::Crash { node, restart_after, old } => {
                 self.count(node);
                 self.nodes[node].crash(self.now);
+                self.streams_end(node);
                 self.after(restart_after, Event::Start(node));
                 if old {
                     self.after(restart_after.saturating_sub(1), Event::Start(node));
@@ -163,12 +166,16 @@ impl World {
                     self.after(length, Event::Resume(node));
                 }
             }
+            Incident::Cut { from, to, length } => {
+                self.cuts.push((from, to, self.now + length));
+            }
             Incident::PutBack { by } => self.put_back(by),
             Incident::ClockJumps { node, by } => {
                 self.nodes[node].clock.offset += i128::from(by);
                 if self.nodes[node].runs() {
                     // It begins anew to listen.
                     self.nodes[node].since = self.now;
+                    self.checker.stood_still((node, self.nodes[node].start), self.now, 0);
                     self.input(node, Input::Tick);
                 }
             }
@@ -281,7 +288,7 @@ impl World {
                 let generation = if queued { u64::MAX } else { newest + 1 };
                 let (role, notices, lateness) = (Role::Distributor, Vec::new(), Vec::new());
                 let heartbeat =
-                    Heartbeat { role, generation, leaving: false, notices, lateness, heard: Vec::new() };
+                    Heartbeat { role, generation, interval_ms: 250, notices, lateness, heard: Vec::new() };
                 let (epoch, sequence) = (self.nodes[0].epoch, self.nodes[0].sequence + 1);
                 let input = Input::Heartbeat { sender: self.nodes[0].sender, epoch, sequence, heartbeat };
                 self.multicast(0, &input);
@@ -304,6 +311,7 @@ impl World {
         self.calm = Some(self.now);
         self.nodes.iter_mut().for_each(|node| node.wall = 0);
         self.rates = Rates::CALM;
+        self.cuts.clear();
         self.happen(Event::StoreBack);
         for switch in 0..self.scenario.switches.len() {
             self.happen(Event::SwitchBack(switch));

@@ -14,8 +14,8 @@
 //! and restarted without memory, paused, asleep over a whole horizon, or twice under one name; clocks that start anywhere,
 //! drift by 5 %, jump ahead, stand still in a pause; times of day that are wrong by a day; new versions of the shared
 //! configuration that not all follow at once; switches restarted, edited by hand, unreachable, refusing, slow with their
-//! pipelines; requests that take effect long after their sender has given up; half of the sites have lax switches. After the
-//! calm everything queued has to be decided, and every switch to hold what the newest generation wants, within a bound.
+//! pipelines; requests that take effect long after their sender has given up; half of the sites have lax switches, which also
+//! forget the ids of streams that have ended; some switches fence nobody. After the calm everything queued has to be decided, and every switch to hold what the newest generation wants, within a bound.
 //!
 //! `OUTPLANE_SEEDS` says how many seeds the tests try, from `OUTPLANE_FIRST_SEED` on; `OUTPLANE_SEED` replays one.
 

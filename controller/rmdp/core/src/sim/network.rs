@@ -32,6 +32,9 @@ impl World {
     /// To everybody: what is not for a distributor says nothing to it.
     pub(super) fn multicast(&mut self, from: usize, input: &Input) {
         for node in (0..self.nodes.len()).filter(|node| *node != from) {
+            if self.cuts.iter().any(|cut| cut.0 == from && cut.1 == node && self.now < cut.2) {
+                continue;
+            }
             let copies = 1 + u64::from(self.chance.permille(self.rates.datagram_twice));
             for _ in 0..copies {
                 if self.chance.permille(self.rates.datagram_lost) {
@@ -53,6 +56,10 @@ impl World {
         if let Input::Heartbeat { sender, epoch, .. } = &input {
             let newest = self.nodes[node].epochs.entry(*sender).or_default();
             *newest = (*newest).max(*epoch);
+            // What an older start has sent is refused.
+            if *newest == *epoch {
+                self.checker.hears((node, self.nodes[node].start), (*sender, *epoch), self.now);
+            }
         }
         if let Input::Announced { task, .. } = &input {
             if !self.nodes[node].copies.insert(task.id()) {
@@ -85,8 +92,8 @@ impl World {
     }
 
     pub(super) fn send(&mut self, node: usize, token: Token, mut request: Request) {
-        let (start, clock) = (self.nodes[node].start, self.nodes[node].clock);
-        self.checker.request(self.now, node, start, clock, &request);
+        let Node { start, clock, sender, epoch, .. } = self.nodes[node];
+        self.checker.request(self.now, (node, start), (sender, epoch), clock, &request);
         if let Request::Create { object, .. } | Request::Put { object, .. } = &mut request {
             object.stamp(clock.local(self.now).as_nanos() / MS);
         }

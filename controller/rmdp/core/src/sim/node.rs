@@ -6,7 +6,7 @@ use super::world::Event;
 use crate::controller::Controller;
 use crate::distributor::Distributor;
 use crate::io::{Action, Input, Machine, Token};
-use crate::task::TransactionId;
+use crate::task::{Fence, TransactionId};
 use crate::time::Instant;
 
 #[derive(Clone, Debug)]
@@ -97,6 +97,8 @@ pub(super) struct Node {
     pub(super) tick: Option<u64>,
     /// Executions that were asked to stop.
     pub(super) stopping: BTreeSet<(TransactionId, u32)>,
+    /// The highest fence of another that its streams to a switch were told of, or refused for.
+    pub(super) overtaken: BTreeMap<String, Fence>,
     /// Generations that this start has read in the log, and those for each switch that it was told of.
     pub(super) read: BTreeSet<u64>,
     pub(super) told: BTreeMap<String, BTreeSet<u64>>,
@@ -150,6 +152,7 @@ impl Node {
         self.copies.clear();
         self.epochs.clear();
         self.stopping.clear();
+        self.overtaken.clear();
         self.told.clear();
         self.read.clear();
         self.tick = None;

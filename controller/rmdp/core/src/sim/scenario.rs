@@ -1,6 +1,6 @@
 //! What a seed means: how many of what, how bad the faults are, and when they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub(super) struct Rates {
     /// Nodes that crash while they execute, and nodes that sleep over a horizon meanwhile.
     pub(super) crash_executing: u64,
     pub(super) sleep_executing: u64,
+    /// Nodes that are paused while they execute, for any time.
+    pub(super) pause_executing: u64,
     /// Raises of a horizon after which what they close is announced again.
     pub(super) closed_again: u64,
     /// Of the requests that land late, those that do so a horizon later.
@@ -55,6 +57,7 @@ impl Rates {
         announce_lost: 0,
         crash_executing: 0,
         sleep_executing: 0,
+        pause_executing: 0,
         closed_again: 0,
         lands_next_day: 0,
         store: Faults::NONE,
@@ -66,20 +69,61 @@ impl Rates {
 pub(super) enum Incident {
     Append,
     Probe,
-    Crash { node: usize, restart_after: u64, old: bool },
-    Pause { node: usize, length: u64, kind: Pause },
-    ClockJumps { node: usize, by: u64 },
-    WallClock { node: usize, by: i64 },
-    Configure { version: usize },
-    PutBack { by: u64 },
-    Drain { node: usize, restart_after: u64 },
-    StoreGone { length: u64, keeps: bool },
-    SwitchRestart { switch: usize },
-    SwitchEdited { switch: usize },
-    SwitchGone { switch: usize, length: u64 },
+    Crash {
+        node: usize,
+        restart_after: u64,
+        old: bool,
+    },
+    Pause {
+        node: usize,
+        length: u64,
+        kind: Pause,
+    },
+    ClockJumps {
+        node: usize,
+        by: u64,
+    },
+    WallClock {
+        node: usize,
+        by: i64,
+    },
+    Configure {
+        version: usize,
+    },
+    PutBack {
+        by: u64,
+    },
+    Drain {
+        node: usize,
+        restart_after: u64,
+    },
+    /// Nothing that the one sends comes to the other.
+    Cut {
+        from: usize,
+        to: usize,
+        length: u64,
+    },
+    StoreGone {
+        length: u64,
+        keeps: bool,
+    },
+    SwitchRestart {
+        switch: usize,
+    },
+    SwitchEdited {
+        switch: usize,
+    },
+    SwitchGone {
+        switch: usize,
+        length: u64,
+    },
     Replay,
     ReplayBeats,
-    Forge { what: Forged, switch: usize, queued: bool },
+    Forge {
+        what: Forged,
+        switch: usize,
+        queued: bool,
+    },
     ForgetCopies,
     Calm,
 }
@@ -134,6 +178,8 @@ pub(super) struct Scenario {
     pub(super) rates: Rates,
     /// Switches let what they have begun run on beside the next primary's writes.
     pub(super) lax: bool,
+    /// Switches that take writes under any fence.
+    pub(super) unfenced: BTreeSet<String>,
     /// How long switches work on a push, give or take a half; nanoseconds.
     pub(super) push_takes: u64,
     pub(super) incidents: Vec<(u64, Incident)>,
@@ -191,6 +237,7 @@ impl Scenario {
             announce_lost: rate(300),
             crash_executing: rate(60),
             sleep_executing: 0,
+            pause_executing: 0,
             closed_again: 0,
             lands_next_day: 0,
             store: Faults { hidden: rate(300), late: rate(300), disorder: rate(300), unreadable: rate(100) },
@@ -243,6 +290,7 @@ impl Scenario {
             switches,
             rates,
             lax,
+            unfenced: BTreeSet::new(),
             push_takes,
             incidents,
             lost_for_ever,
@@ -264,6 +312,12 @@ impl Scenario {
     /// grace of the version before is over.
     pub(super) fn follows(&self, version: usize) -> u64 {
         (u64::from(self.configs[version - 1].retention.grace_s) * 1000 / 2 * MS).min(12_000 * MS)
+    }
+
+    /// The shortest silence that any version of the configuration takes an owner over for, nanoseconds.
+    pub(super) fn least_silence(&self) -> u64 {
+        let silences = self.configs.iter().filter_map(|config| config.takeover_silence());
+        silences.min().map_or(u64::MAX, |silence| u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Of all versions of the configuration, nanoseconds.
@@ -381,6 +435,7 @@ fn configuration(chance: &mut Chance, distributors: u64, controllers: u64) -> Sh
     config.claims.push_ms = [300, 700][chance.index(2)];
     config.claims.budget_ms = [100, 300][chance.index(2)];
     config.claims.watch_ms = 400;
+    config.takeover.silence_ms = [0, 80, 120, 200][chance.index(4)];
     config.attempts.max = u32::try_from(chance.range(2, 5)).unwrap_or(2);
     config.attempts.backoff_ms = 50;
     config.attempts.backoff_max_ms = 400;

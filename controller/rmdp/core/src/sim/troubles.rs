@@ -44,6 +44,14 @@ pub(super) fn add(scenario: &mut Scenario, chance: &mut Chance, calm: u64) {
     if chance.permille(250) {
         configure(scenario, chance, until);
     }
+    scenario.rates.pause_executing = chance.range(0, 150);
+    for _ in 0..chance.range(0, 3) {
+        let (from, to) = (chance.index(nodes), chance.index(nodes));
+        let cut = Incident::Cut { from, to, length: chance.range(50, 3000) * MS };
+        scenario.incidents.push((chance.range(0, until * 9 / 10), cut));
+    }
+    let unfenced = scenario.switches.iter().filter(|_| chance.permille(200)).cloned();
+    scenario.unfenced = unfenced.collect();
     scenario.far = chance.permille(200);
     if chance.permille(50) {
         let by = chance.range(1, until / 2);
@@ -86,6 +94,7 @@ fn configure(scenario: &mut Scenario, chance: &mut Chance, until: u64) {
         config.claims.lease_base_ms = [600, 800, 1000][chance.index(3)];
         config.claims.budget_ms = [100, 200, 300][chance.index(3)];
         config.claims.watch_ms = [200, 400, 800][chance.index(3)];
+        config.takeover.silence_ms = [0, 80, 120, 200][chance.index(4)];
         config.attempts.max = u32::try_from(chance.range(2, 5)).unwrap_or(2);
         config.audit.interval_s = [1, 3, 10][chance.index(3)];
         config.queue.delay_ms = [0, 10, 50, 300][chance.index(4)];

@@ -39,6 +39,7 @@ pub(super) enum Event {
     Wanted { node: usize, start: u32, generation: u64 },
     Stir { node: usize, start: u32, switch: String },
     Audit { node: usize, start: u32, task: Task, number: u64 },
+    Fence { node: usize, start: u32, switch: String },
     Incident(Incident),
     Follow { node: usize, start: u32, version: usize },
     Start(usize),
@@ -59,6 +60,7 @@ impl Event {
             | Self::Stir { node, start, .. }
             | Self::Pushed { node, start, .. }
             | Self::Audit { node, start, .. }
+            | Self::Fence { node, start, .. }
             | Self::Follow { node, start, .. }
             | Self::ProbeFor { node, start, .. } => Some((*node, Some(*start))),
             Self::Datagram { node, .. } => Some((*node, None)),
@@ -126,6 +128,8 @@ pub(super) struct World {
     pub(super) store_gone: bool,
     pub(super) store_keeps: bool,
     pub(super) held: Vec<Event>,
+    /// From whom nothing comes to whom, and until when.
+    pub(super) cuts: Vec<(usize, usize, u64)>,
     pub(super) switches: Switches,
     pub(super) checker: Checker,
     pub(super) newest: u64,
@@ -179,6 +183,7 @@ impl World {
             copies: BTreeSet::new(),
             tick: None,
             stopping: BTreeSet::new(),
+            overtaken: BTreeMap::new(),
             read: BTreeSet::new(),
             told: BTreeMap::new(),
             draining: false,
@@ -213,8 +218,9 @@ impl World {
             store_gone: false,
             store_keeps: false,
             held: Vec::new(),
+            cuts: Vec::new(),
             switches: Switches::default(),
-            checker: Checker::new(scenario.longest_grace()),
+            checker: Checker::new(&scenario),
             newest: scenario.first,
             probes: 0,
             emitted: Vec::new(),
@@ -373,6 +379,7 @@ impl World {
             }
             Event::Stir { node, switch, .. } => self.input(node, Input::Stirred { switch }),
             Event::Audit { node, start, task, number } => self.audited(node, start, &task, number),
+            Event::Fence { node, switch, .. } => self.shows_fence(node, switch),
             Event::Incident(incident) => self.incident(&incident),
             Event::Follow { node, version, .. } => {
                 if version > self.nodes[node].version {
@@ -444,6 +451,11 @@ impl World {
                 self.execute(node, task, attempt, fence, (start_before, budget), push);
             }
             Action::Audit { task, number } => self.audit(node, task, number),
+            Action::AskFence { task } => {
+                let (start, switch) = (self.nodes[node].start, task.switch().to_owned());
+                let wait = self.chance.range(MS / 10, 10 * MS);
+                self.after(wait, Event::Fence { node, start, switch });
+            }
             Action::Stop { id, attempt } => {
                 self.nodes[node].stopping.insert((id, attempt));
             }

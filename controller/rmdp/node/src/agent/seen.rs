@@ -18,6 +18,9 @@ struct OfSwitch {
     version: Option<u8>,
     /// Packets by reason.
     drops: Option<BTreeMap<&'static str, u64>>,
+    /// Whether it refuses whoever was overtaken, and how often the session had connected when it last did.
+    fences: Option<bool>,
+    connects: u64,
 }
 
 /// Who may write to a switch.
@@ -63,7 +66,22 @@ impl Seen {
     pub(super) fn see_session(&self, switch: &str, session: &Session) {
         let ours = session.connection().and_then(Connection::election_id);
         let primary = session.primacy().map(|heard| Primary { ours, heard });
-        self.change(switch, |seen| seen.primary = primary);
+        let connects = session.connects();
+        self.change(switch, |seen| {
+            seen.primary = primary;
+            // After a new connection it may be another switch behind the same address.
+            if seen.connects != connects {
+                (seen.connects, seen.fences) = (connects, None);
+            }
+        });
+    }
+
+    pub(super) fn fence(&self, switch: &str) -> Option<bool> {
+        self.lock().get(switch)?.fences
+    }
+
+    pub(super) fn see_fence(&self, switch: &str, fences: bool) {
+        self.change(switch, |seen| seen.fences = Some(fences));
     }
 
     pub(super) fn see_version(&self, switch: &str, version: Option<u8>) {

@@ -1,5 +1,7 @@
 //! What a daemon wants to know of its state machine, beside driving it.
 
+use std::time::Duration;
+
 use outplane_rmdp_core::io::Machine;
 use outplane_rmdp_core::liveness::Heard;
 use outplane_rmdp_core::{Change, Controller, Counters, Distributor, Instant, KeptView};
@@ -21,6 +23,8 @@ pub(crate) trait Inside: Machine {
     fn troubles(&self, now: Instant) -> Vec<String>;
     /// The switches that are kept.
     fn kept(&self) -> Vec<KeptView<'_>>;
+    /// For how long an owner may be silent before it is taken over; none: as long as its lease lasts.
+    fn silence_limit(&self) -> Option<Duration>;
 }
 
 impl Inside for Controller {
@@ -56,6 +60,10 @@ impl Inside for Controller {
     fn troubles(&self, now: Instant) -> Vec<String> {
         self.troubles(now)
     }
+
+    fn silence_limit(&self) -> Option<Duration> {
+        self.silence_limit()
+    }
 }
 
 impl Inside for Distributor {
@@ -82,6 +90,11 @@ impl Inside for Distributor {
 
     fn kept(&self) -> Vec<KeptView<'_>> {
         Vec::new()
+    }
+
+    /// It takes nobody over.
+    fn silence_limit(&self) -> Option<Duration> {
+        None
     }
 
     fn heard(&self, now: Instant) -> Vec<Heard> {

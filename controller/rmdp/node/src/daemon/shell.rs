@@ -63,6 +63,8 @@ pub(crate) struct Shell<M> {
     ahead: JoinSet<()>,
     /// Audits under way: the switch, the audit's number, what was found.
     audits: JoinSet<(String, u64, Audit)>,
+    /// Switches that are asked whether they fence.
+    fences: JoinSet<(String, Option<bool>)>,
     actions: Vec<Action>,
     /// Ended tasks, the newest last.
     pub(crate) recent: VecDeque<String>,
@@ -113,6 +115,7 @@ impl<M: Inside> Shell<M> {
             order: VecDeque::new(),
             ahead: JoinSet::new(),
             audits: JoinSet::new(),
+            fences: JoinSet::new(),
             actions: Vec::new(),
             recent: VecDeque::new(),
             quiet: Quiet::default(),
@@ -157,6 +160,10 @@ impl<M: Inside> Shell<M> {
                 // A panic, which its own message has told.
                 Err(_) => Ended::Nothing,
             },
+            Some(shown) = self.fences.join_next() => match shown {
+                Ok((switch, fences)) => Ended::Fence(switch, fences),
+                Err(_) => Ended::Nothing,
+            },
             Some(_) = self.ahead.join_next() => Ended::Nothing,
         }
     }
@@ -167,6 +174,7 @@ impl<M: Inside> Shell<M> {
             Ended::Nothing => {}
             Ended::Request(answered) => self.answered(answered),
             Ended::Execution(executed) => self.executed(executed),
+            Ended::Fence(switch, fences) => self.step(Input::Fence { switch, fences }),
             Ended::Stream(switch) => {
                 tracing::info!(switch, "its stream has ended, or another is its primary");
                 self.step(Input::Stirred { switch });
@@ -376,6 +384,7 @@ impl<M: Inside> Shell<M> {
                 }
             }
             Action::Audit { task, number } => self.audit(task, number),
+            Action::AskFence { task } => self.ask_fence(task),
             Action::Disown { switch, fence } => {
                 tracing::warn!(switch, %fence, "taken for a stranger's election id");
                 if let Some(executions) = &self.executions {
@@ -409,6 +418,15 @@ impl<M: Inside> Shell<M> {
         });
     }
 
+    fn ask_fence(&mut self, task: Task) {
+        let Some(executions) = &self.executions else { return };
+        let (agent, config) = (executions.agent().clone(), Arc::clone(&self.config));
+        self.fences.spawn(async move {
+            let fences = agent.fences(&task, &config).await;
+            (task.switch().to_owned(), fences)
+        });
+    }
+
     fn fetch_ahead(&mut self, id: TransactionId) {
         let (Some(executions), Some(task)) = (&self.executions, self.remembered.get(&id)) else { return };
         if self.ahead.len() >= AHEAD {
@@ -429,8 +447,7 @@ impl<M: Inside> Shell<M> {
     fn beat(&mut self, heartbeat: &Heartbeat) {
         let beat = wire::Beat {
             role: heartbeat.role.into(),
-            // 0: no other follows.
-            interval_ms: if heartbeat.leaving { 0 } else { self.config.heartbeat.interval_ms },
+            interval_ms: heartbeat.interval_ms,
             generation: heartbeat.generation,
         };
         let rows: Vec<wire::Lateness> = heartbeat.lateness.iter().map(|row| (*row).into()).collect();
@@ -488,6 +505,7 @@ pub(crate) enum Ended {
     Execution(Executed),
     Stream(String),
     Audit(String, u64, Audit),
+    Fence(String, Option<bool>),
     Nothing,
 }
 

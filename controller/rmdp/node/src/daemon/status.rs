@@ -209,6 +209,14 @@ impl<M: Inside> Daemon<M> {
                 ("brought_back", counters.repairs),
             ],
         );
+        metrics.set_takeovers(
+            vec![
+                ("over_others", counters.takeovers),
+                ("needless", counters.suspected_falsely),
+                ("of_own", counters.overtaken_owner),
+            ],
+            self.shell.machine.silence_limit(),
+        );
         if let Some(totals) = self.shell.agent().and_then(Agent::totals) {
             let kept = self.shell.machine.kept();
             let known = totals.known(kept.iter().map(|kept| kept.switch));
@@ -289,6 +297,7 @@ impl<M: Inside> Daemon<M> {
                     .and_then(Agent::totals)
                     .and_then(|totals| totals.read_at(kept.switch)),
                 version: self.shell.agent().and_then(|agent| agent.version(kept.switch)),
+                is_fenced: self.shell.agent().and_then(|agent| agent.is_fenced(kept.switch)),
                 primary: self.shell.agent().and_then(|agent| agent.primary(kept.switch)).map(
                     |(fence, ours)| PrimaryOf {
                         generation: fence.generation,

@@ -440,6 +440,13 @@ impl Metrics {
         (snapshot.kept, snapshot.audits) = (switches, audits);
     }
 
+    /// Takeovers by what they were, and how long an owner may be silent before it is taken over; none: as long as its lease
+    /// lasts.
+    pub fn set_takeovers(&self, takeovers: Vec<(&'static str, u64)>, silence: Option<Duration>) {
+        let mut snapshot = self.lock();
+        (snapshot.takeovers, snapshot.takeover_silence) = (takeovers, silence);
+    }
+
     /// What the rules of the switches have counted that this node keeps, by switch; `series` of the rules have series of
     /// their own. `unused` readings of counters were not added up, and the totals of `unreadable` switches cannot be
     /// read.

@@ -44,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) degraded: Vec<(Side, String)>,
     pub(super) kept: Vec<KeptSwitch>,
     pub(super) audits: Vec<(&'static str, u64)>,
+    pub(super) takeovers: Vec<(&'static str, u64)>,
+    pub(super) takeover_silence: Option<Duration>,
     pub(super) generation: Option<u64>,
     /// By switch.
     pub(super) totals: BTreeMap<String, Arc<SwitchTotals>>,
@@ -252,6 +254,12 @@ impl Snapshot {
     fn switches(&self, out: &mut Out<'_>) -> Result<(), Error> {
         let audits = self.audits.iter().map(|(what, count)| ([("outcome", *what)], *count));
         out.counters("audits", "Audits of switches by what came of them", audits.collect())?;
+        let takeovers = self.takeovers.iter().map(|(what, count)| ([("what", *what)], *count));
+        let help = "Attempts that went over a silent owner's, owners that were heard again after that, own attempts gone over";
+        out.counters("takeovers", help, takeovers.collect())?;
+        let silence = self.takeover_silence.map(|silence| ([("limit", "silence")], silence.as_secs_f64()));
+        let help = "How long an owner may be silent before it is taken over, where its switch fences";
+        out.gauges("takeover_seconds", help, silence.into_iter().collect())?;
         let standings = [Standing::Kept, Standing::Unknown, Standing::Drifted, Standing::Unreachable];
         let standings = standings.map(|standing| {
             let count = self.kept.iter().filter(|kept| kept.standing == standing).count();

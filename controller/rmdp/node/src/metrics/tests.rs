@@ -47,9 +47,11 @@ fn full() -> Metrics {
         repairs: 2,
         version: None,
         primary: None,
+        is_fenced: None,
         counted_ms: None,
     };
     metrics.set_kept(vec![kept], vec![("looked", 3)]);
+    metrics.set_takeovers(vec![("over_others", 2)], Some(Duration::from_millis(400)));
     let rule = |rule: &str, packets| RuleTotal {
         policy: "FilterPolicy/edge".to_owned(),
         rule: rule.to_owned(),
@@ -112,6 +114,8 @@ fn what_was_handed_over_is_written() {
         "outplane_datagram_lateness_seconds_count{sender=\"d1\"} 4",
         "outplane_receiver_mode{mode=\"socket\"} 1.0",
         "outplane_audits_total{outcome=\"looked\"} 3",
+        "outplane_takeovers_total{what=\"over_others\"} 2",
+        "outplane_takeover_seconds{limit=\"silence\"} 0.4",
         "outplane_switches{standing=\"drifted\"} 1.0",
         "outplane_switch_kept{switch=\"leaf1\"} 0.0",
         "outplane_switch_generation{switch=\"leaf1\"} 7.0",

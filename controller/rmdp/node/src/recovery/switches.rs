@@ -14,7 +14,7 @@ use outplane_rmdp_core::task::Fence;
 use outplane_rmdp_store::Error as StoreError;
 use tokio::task::JoinSet;
 
-use crate::agent::target;
+use crate::agent::{below_all_fences, target};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::generation::parsed;
@@ -117,11 +117,8 @@ pub async fn ask_switches(targets: Vec<Target>) -> BTreeMap<String, Result<Remem
 async fn ask(target: Target) -> Result<Remembered, String> {
     let pause = Duration::from_millis(100);
     for _ in 0..TRIES {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
         let options = Options {
-            // Below all fences: these have a generation.
-            election_id: u128::from(u16::from_be_bytes(random)) + 1,
+            election_id: below_all_fences().ok_or("this machine has no source of chance")?,
             connect_deadline: DEADLINE,
             call_deadline: DEADLINE,
             backoff: Backoff { first: pause, limit: pause, attempts: 2 },

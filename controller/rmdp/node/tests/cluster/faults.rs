@@ -29,6 +29,43 @@ async fn a_controller_killed_after_its_claim_is_replaced() {
     assert_ne!(decision.owner, claim.owner);
 }
 
+/// The same where leases last longer than anything here: silence is enough, since the switch shows that it fences.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_owner_is_taken_over_before_its_lease_ends() {
+    let tail = QUICK.replace("lease_base_ms = 2400", "lease_base_ms = 100000");
+    let tail = tail.replace("lease_max_ms = 5000", "lease_max_ms = 200000");
+    let lab = Lab::with(&["leaf1"], 1, 3, &tail).await;
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let real = lab.switches["leaf1"].server().address().to_string();
+    lab.set_config(&lab.config().replace(&real, &mute.local_addr().unwrap().to_string())).await;
+    let mut nodes = lab.start_all().await;
+    let generation = lab.apply(3).await;
+    let claim = lab.claim(generation, "leaf1", 1).await;
+    nodes.remove(claim.owner.as_str()).unwrap().kill();
+    lab.set_config(&lab.config()).await;
+    let decision = lab.converged(generation).await.remove("leaf1").unwrap();
+    assert_ne!(decision.owner, claim.owner);
+    // Its status says so, and later that of whoever keeps the switch what it has shown.
+    let told = async {
+        let (mut over, mut fenced) = (0, None);
+        while over == 0 || fenced.is_none() {
+            for name in nodes.keys().filter(|name| name.starts_with('c')) {
+                if let Ok(Some(Object::Status(status))) =
+                    lab.objects.get(&Key::Status((*name).to_owned())).await
+                {
+                    over = over.max(status.counters.get("tasks.takeovers").copied().unwrap_or(0));
+                }
+                if let Ok(Some(Object::Kept(kept))) = lab.objects.get(&Key::Kept((*name).to_owned())).await {
+                    fenced = fenced.or(kept.switches.iter().find_map(|switch| switch.is_fenced));
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        fenced
+    };
+    assert_eq!(timeout(PATIENCE, told).await.expect("it is told"), Some(true));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_distributors_is_down() {
     let lab = Lab::new(&["leaf1", "leaf2"], 2, 2).await;

@@ -12,7 +12,7 @@ use outplane_compiler::state::{Desired, Installed, Plan, Step};
 use outplane_driver::{Ended, Fence, Lease, Session as _};
 use outplane_driver_p4runtime::{
     Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Pushed, Session,
-    WriteOptions,
+    WriteOptions, fences,
 };
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
@@ -555,4 +555,30 @@ async fn an_executor_that_was_stopped_writes_nothing_when_it_wakes() {
             assert_holds(&reader.read_installed(&state, false).await.expect("a read").installed, &state);
         }
     }
+}
+
+/// A switch shows whether it refuses whoever was overtaken, and nobody is in the way of anybody for it.
+#[tokio::test]
+async fn a_switch_shows_whether_it_fences() {
+    let asked = |address: &str| {
+        let (target, options) = (target(address), Options { election_id: 7, ..options() });
+        async move { fences(&target, &options).await }
+    };
+    for switch in Any::all().await {
+        let address = switch.address();
+        assert!(asked(&address).await.expect("it answers"), "nobody is primary");
+        let mut session = Session::new(target(&address), pipeline(), options());
+        let state = policy(5, ActionKind::AdminPermit);
+        session.converge_with(fence(3, 1), &state, VERIFY).await.expect("converges");
+        assert!(asked(&address).await.expect("it answers"));
+        // Its stream is the primary's still.
+        session
+            .converge_with(fence(3, 1), &policy(6, ActionKind::AdminPermit), VERIFY)
+            .await
+            .expect("converges");
+        assert_eq!(session.connects(), 1);
+    }
+    let switch = Fake::start().await;
+    switch.manners().no_arbitration = true;
+    assert!(!asked(&switch.address.to_string()).await.expect("it answers"), "everybody may write");
 }

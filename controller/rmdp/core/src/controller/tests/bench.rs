@@ -189,6 +189,7 @@ impl Bench {
             reason: reason.to_owned(),
             push,
             patience,
+            unended_ms: 0,
             at_ms: 0,
         };
         self.reply_get(&Key::Result(task.id(), 1), Reply::Found(Box::new(Object::Result(result))));
@@ -200,7 +201,7 @@ impl Bench {
         let heartbeat = Heartbeat {
             role: Role::Controller,
             generation: 0,
-            leaving: false,
+            interval_ms: 200,
             notices,
             lateness: vec![],
             heard,

@@ -9,4 +9,5 @@ mod pushes;
 mod retention;
 mod site;
 mod slow;
+mod takeover;
 mod truth;

@@ -114,7 +114,7 @@ fn what_a_heartbeat_tells_of_newer_generations_is_looked_up_before_execution() {
         let heartbeat = Heartbeat {
             role: Role::Distributor,
             generation: 3,
-            leaving: false,
+            interval_ms: 200,
             notices: vec![],
             lateness: vec![],
             heard: vec![],

@@ -296,7 +296,7 @@ fn draining_finishes_what_it_owns() {
     assert!(!bench.controller.is_drained(), "it has not said that it leaves");
     bench.farewell();
     assert!(bench.controller.is_drained());
-    let leaving = |action: &Action| matches!(action, Action::Heartbeat(heartbeat) if heartbeat.leaving);
+    let leaving = |action: &Action| matches!(action, Action::Heartbeat(heartbeat) if heartbeat.leaves());
     assert_eq!(bench.actions.iter().filter(|action| leaving(action)).count(), 3);
     let failing = Execution::Failed { reason: "x".to_owned() };
     let (mut bench, task) = Bench::executing(|_| ());

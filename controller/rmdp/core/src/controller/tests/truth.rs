@@ -148,7 +148,7 @@ fn heartbeats_and_switches_are_not_believed_either() {
     let task = converge(1, &switch_of("c1", 0, 0));
     let (role, notices, lateness) = (Role::Distributor, vec![], vec![]);
     let heartbeat =
-        Heartbeat { role, generation: u64::MAX, leaving: false, notices, lateness, heard: vec![] };
+        Heartbeat { role, generation: u64::MAX, interval_ms: 200, notices, lateness, heard: vec![] };
     bench.input(Input::Heartbeat { sender: 1, epoch: 1, sequence: 1, heartbeat });
     bench.reply_get(&Key::Generation(u64::MAX), Reply::Missing);
     bench.announce(&task);
