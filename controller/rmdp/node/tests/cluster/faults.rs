@@ -37,8 +37,13 @@ async fn a_dead_owner_is_taken_over_before_its_lease_ends() {
     let lab = Lab::with(&["leaf1"], 1, 3, &tail).await;
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let real = lab.switches["leaf1"].server().address().to_string();
-    lab.set_config(&lab.config().replace(&real, &mute.local_addr().unwrap().to_string())).await;
     let mut nodes = lab.start_all().await;
+    // The pipeline: who goes over a silent owner pushes none.
+    let first = lab.apply(2).await;
+    lab.converged(first).await;
+    let muted = lab.config().replace(&real, &mute.local_addr().unwrap().to_string());
+    let version = lab.set_config(&muted).await;
+    follow(&lab, nodes.keys().copied(), version).await;
     let generation = lab.apply(3).await;
     let claim = lab.claim(generation, "leaf1", 1).await;
     nodes.remove(claim.owner.as_str()).unwrap().kill();
