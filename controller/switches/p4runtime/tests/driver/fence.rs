@@ -569,7 +569,7 @@ async fn a_switch_shows_whether_it_fences() {
         assert!(asked(&address).await.expect("it answers"), "nobody is primary");
         let mut session = Session::new(target(&address), pipeline(), options());
         let state = policy(5, ActionKind::AdminPermit);
-        session.converge_with(fence(3, 1), &state, VERIFY).await.expect("converges");
+        session.converge_with(None, fence(3, 1), &state, VERIFY).await.expect("converges");
         assert!(asked(&address).await.expect("it answers"));
         // Its stream is the primary's still.
         session
