@@ -106,6 +106,8 @@ impl History {
         for path in list(store, &Prefix::Generations).await? {
             match Key::parse(&path) {
                 Ok(Key::Generation(number)) => drop(self.generations.insert(number)),
+                // Parts of one, as a whole.
+                Ok(Key::Snapshot(..)) => {}
                 _ => self.unreadable.push(format!("{path} is no generation")),
             }
         }

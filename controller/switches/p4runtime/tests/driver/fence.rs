@@ -573,7 +573,7 @@ async fn a_switch_shows_whether_it_fences() {
         assert!(asked(&address).await.expect("it answers"));
         // Its stream is the primary's still.
         session
-            .converge_with(fence(3, 1), &policy(6, ActionKind::AdminPermit), VERIFY)
+            .converge_with(None, fence(3, 1), &policy(6, ActionKind::AdminPermit), VERIFY)
             .await
             .expect("converges");
         assert_eq!(session.connects(), 1);
