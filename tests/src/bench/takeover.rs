@@ -6,6 +6,7 @@
 //!                                                                └─► the others: d/<id> done, when?
 //! ```
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
@@ -148,9 +149,10 @@ impl Bench {
         );
         for rule in 0..RULES {
             let port = 1 + (self.generation * RULES + rule) % 60_000;
-            text.push_str(&format!(
-                "  - {{name: r{rule}, action: allow, from: [10.{rule}.0.0/16], ports: [{{protocol: TCP, port: {port}}}]}}\n"
-            ));
+            let _ = writeln!(
+                text,
+                "  - {{name: r{rule}, action: allow, from: [10.{rule}.0.0/16], ports: [{{protocol: TCP, port: {port}}}]}}"
+            );
         }
         self.cluster.write("policy.yaml", &text)?;
         let cluster = Arc::clone(&self.cluster);
@@ -215,7 +217,7 @@ impl Bench {
 
     /// Stops who writes for a while, after so many of its writes: whether it was taken over, and how many of its requests
     /// were refused.
-    async fn stopped(&mut self, step: usize, stop: Duration) -> Result<(bool, usize)> {
+    async fn stopped(&mut self, step: usize, pause: Duration) -> Result<(bool, usize)> {
         let mut journal = self.journal()?;
         let given = self.give()?;
         let victim = if step == 0 {
@@ -232,7 +234,7 @@ impl Bench {
             owner(&self.cluster, &line)?
         };
         self.cluster.pause(&victim)?;
-        tokio::time::sleep(stop).await;
+        tokio::time::sleep(pause).await;
         self.cluster.resume(&victim)?;
         let decision = self.decided().await?;
         block_in_place(|| joined(given))?;

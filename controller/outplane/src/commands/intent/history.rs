@@ -288,6 +288,7 @@ mod tests {
             repairs: 0,
             version: None,
             primary: None,
+            is_fenced: None,
             counted_ms: None,
         };
         let on = |switch: &str, outcome| OnSwitch {

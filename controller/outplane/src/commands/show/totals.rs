@@ -240,6 +240,7 @@ mod tests {
                 repairs: 0,
                 version: None,
                 primary: None,
+                is_fenced: None,
                 counted_ms,
             }],
         };

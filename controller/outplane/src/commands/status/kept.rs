@@ -216,6 +216,7 @@ mod tests {
             repairs: 0,
             version: None,
             primary: None,
+            is_fenced: None,
             counted_ms: None,
         };
         let at_ms = clock::unix_millis() - ago;
