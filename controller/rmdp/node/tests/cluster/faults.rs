@@ -33,7 +33,7 @@ async fn a_controller_killed_after_its_claim_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_owner_is_taken_over_before_its_lease_ends() {
     let tail = QUICK.replace("lease_base_ms = 2400", "lease_base_ms = 100000");
-    let tail = tail.replace("lease_max_ms = 5000", "lease_max_ms = 200000");
+    let tail = tail.replace("lease_max_ms = 5000", "lease_max_ms = 200000") + "[audit]\ninterval_s = 1\n";
     let lab = Lab::with(&["leaf1"], 1, 3, &tail).await;
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let real = lab.switches["leaf1"].server().address().to_string();
