@@ -22,4 +22,5 @@ pub mod program;
 pub mod ranges;
 pub mod rules;
 pub mod shrink;
+mod space;
 pub mod state;

@@ -179,6 +179,17 @@ impl Program {
         action.params.iter().find(|(param, _)| param == id).map(|(_, value)| *value)
     }
 
+    /// A class that an action sets, by its place among the arguments.
+    pub(crate) fn class(&self, action: &Action, place: usize) -> Option<u16> {
+        self.argument(action, place).and_then(|class| u16::try_from(class).ok())
+    }
+
+    /// How an entry of a table matches a field; none if it does not.
+    pub(crate) fn matched(&self, table: Table, matches: &[FieldMatch], field: Field) -> Option<Match> {
+        let id = self.field(table, field)?;
+        matches.iter().find(|matched| matched.field == id).map(|matched| matched.matches)
+    }
+
     /// A key; matches in any order, each on a field that the table has.
     pub fn key(&self, table: Table, priority: i32, matches: impl IntoIterator<Item = (Field, Match)>) -> Key {
         let mut matches: Vec<FieldMatch> = matches

@@ -1,5 +1,7 @@
 //! Covers a set of ids by ternary cubes.
 
+use std::ops::RangeInclusive;
+
 /// Matches an id whose bits under the mask are the value's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cube {
@@ -10,6 +12,13 @@ pub struct Cube {
 }
 
 impl Cube {
+    /// The ids from the lowest to the highest that its leading bits let it match.
+    pub(crate) fn block(self) -> RangeInclusive<u16> {
+        let free = u16::MAX.checked_shr(self.mask.leading_ones()).unwrap_or(0);
+        let low = self.value & !free;
+        low..=low | free
+    }
+
     /// Whether it matches this id.
     pub fn matches(self, id: u16) -> bool {
         id & self.mask == self.value
@@ -29,7 +38,8 @@ impl Default for Effort {
 /// Cubes that match all ids in `on` and no other id in `used`; ids outside `used` may be matched or not. `on` is part of
 /// `used`, both ascending.
 pub(super) fn cover(on: &[u16], used: &[u16], effort: &mut Effort) -> Vec<Cube> {
-    let mut cubes = prefixes(on, used);
+    let mut cubes = Vec::new();
+    prefix_cover(on, used, Cube { value: 0, mask: 0 }, &mut cubes);
     let cost = (cubes.len() * used.len()) as u64;
     if cubes.len() > 1 && cost <= effort.0 {
         effort.0 -= cost;
@@ -41,13 +51,6 @@ pub(super) fn cover(on: &[u16], used: &[u16], effort: &mut Effort) -> Vec<Cube> 
         }
     }
     cubes.sort_unstable();
-    cubes
-}
-
-/// Blocks of ids that need few cubes: the largest aligned ones in which all ids in use are in `on`.
-pub(super) fn prefixes(on: &[u16], used: &[u16]) -> Vec<Cube> {
-    let mut cubes = Vec::new();
-    prefix_cover(on, used, Cube { value: 0, mask: 0 }, &mut cubes);
     cubes
 }
 
@@ -66,10 +69,9 @@ fn tightened(cube: Cube, on: &[u16]) -> Cube {
 
 /// Those of some ids, ascending, that a cube matches: only the block that its leading bits say is looked at.
 pub(super) fn within(cube: Cube, ids: &[u16]) -> impl Iterator<Item = u16> + '_ {
-    let block = u16::MAX.checked_shr(cube.mask.leading_ones()).unwrap_or(0);
-    let low = cube.value & !block;
-    let start = ids.partition_point(|id| *id < low);
-    let end = ids.partition_point(|id| *id <= (low | block));
+    let block = cube.block();
+    let start = ids.partition_point(|id| id < block.start());
+    let end = ids.partition_point(|id| id <= block.end());
     ids[start..end].iter().copied().filter(move |id| cube.matches(*id))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outplane_intent::model::RateLimit;
 use outplane_p4runtime::entry::MeterCell;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::slots::{self, SlotNumbers};
 
@@ -90,11 +90,7 @@ pub(crate) fn cell_digests(policy: &str, rule: &str, limit: RateLimit) -> Vec<u6
 }
 
 fn hash(Limited { policy, rule, limit, packets }: &Limited) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for name in [policy, rule] {
-        hasher.update((name.len() as u64).to_be_bytes());
-        hasher.update(name.as_bytes());
-    }
+    let mut hasher = slots::named([policy, rule]);
     hasher.update(limit.packets_per_second.to_be_bytes());
     hasher.update(limit.burst.to_be_bytes());
     if *packets == Packets::Answers {

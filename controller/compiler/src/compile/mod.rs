@@ -202,7 +202,6 @@ impl Openings {
 }
 
 /// What switches with the same filter policies have in common.
-#[derive(Default)]
 struct PolicyState {
     entries: Vec<Entry>,
     meters: Vec<MeterCell>,
@@ -212,6 +211,18 @@ struct PolicyState {
     /// Whose addresses and ports fill the tables of classes, if one of them overflows.
     users: BTreeMap<Table, Vec<(String, u64)>>,
     numbers: PolicyNumbers,
+}
+
+impl PolicyState {
+    fn count(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    /// With how many entries numbers that are all new would need.
+    fn compared_with(mut self, anew: u32) -> Self {
+        self.numbers.entries_anew = Some(anew);
+        self
+    }
 }
 
 /// The state, or what there is too little of.
@@ -235,36 +246,32 @@ fn numbered_state(
     before: &PolicyNumbers,
     findings: &mut Findings,
 ) -> Result<PolicyResult, CompileError> {
-    let mut state = policy_state(intent, filters, scene, before, findings)?;
-    let Some(known) = before.entries_anew else {
-        if let Ok(state) = &mut state {
-            state.numbers.entries_anew = u32::try_from(state.entries.len()).ok();
+    let mut state = |numbers| policy_state(intent, filters, scene, numbers, &mut *findings);
+    let too_many = |entries: u32, anew: u32| entries as usize > numbers::most_entries(anew as usize);
+    let carried = state(before)?;
+    let known = match (&carried, before.entries_anew) {
+        (Err(_), None) => return Ok(carried),
+        (Ok(state), None) => Some(state.count()),
+        // There may be far fewer by now.
+        (Ok(state), Some(known)) => {
+            let count = state.count();
+            (!too_many(count, known) && u64::from(count) * 4 >= u64::from(known) * 3).then_some(known)
         }
-        return Ok(state);
+        (Err(_), Some(_)) => None,
     };
-    let too_many = |entries: usize, anew: u32| entries > numbers::most_entries(anew as usize);
-    let is_in_doubt = match &state {
-        Ok(state) => too_many(state.entries.len(), known) || state.entries.len() * 4 < known as usize * 3,
-        Err(_) => true,
-    };
-    if !is_in_doubt {
-        if let Ok(state) = &mut state {
-            state.numbers.entries_anew = Some(known);
-        }
-        return Ok(state);
+    if let Some(known) = known {
+        return Ok(carried.map(|state| state.compared_with(known)));
     }
-    let mut anew = policy_state(intent, filters, scene, &PolicyNumbers::default(), findings)?;
-    if let Ok(anew) = &mut anew {
-        let entries = u32::try_from(anew.entries.len()).unwrap_or(u32::MAX);
-        anew.numbers.entries_anew = Some(entries);
-        if let Ok(state) = &mut state
-            && !too_many(state.entries.len(), entries)
-        {
-            state.numbers.entries_anew = Some(entries);
-            return Ok(Ok(std::mem::take(state)));
+    Ok(match (carried, state(&PolicyNumbers::default())?) {
+        (Ok(carried), Ok(anew)) if !too_many(carried.count(), anew.count()) => {
+            Ok(carried.compared_with(anew.count()))
         }
-    }
-    Ok(anew)
+        (_, Ok(anew)) => {
+            let count = anew.count();
+            Ok(anew.compared_with(count))
+        }
+        (_, overflows) => overflows,
+    })
 }
 
 fn policy_state(

@@ -13,9 +13,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::error::CompileError;
+use super::slots;
 use crate::order::longest_increasing;
 
 /// Entry priorities of a level.
@@ -72,14 +73,8 @@ impl Item<'_> {
 
 /// What stands for a rule in [`PlaceNumbers`].
 pub(crate) fn rule_digest(policy: &str, rule: &str, answers: bool) -> u64 {
-    let mut hasher = Sha256::new();
-    for name in [policy, rule] {
-        hasher.update((name.len() as u64).to_be_bytes());
-        hasher.update(name.as_bytes());
-    }
-    hasher.update([u8::from(answers)]);
-    let digest: [u8; 32] = hasher.finalize().into();
-    digest.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
+    let digest = slots::named([policy, rule]).chain_update([u8::from(answers)]).finalize();
+    slots::beginning(&digest.into())
 }
 
 /// The level and place of a rule's priority; none for what has no place.

@@ -15,6 +15,7 @@ use crate::classes::{
 use crate::numbers::PolicyNumbers;
 use crate::program::{Field, Program, Table};
 use crate::ranges::{Point, Ranges};
+use crate::space::is_filter;
 use crate::state::Origin;
 
 /// The sets that rows speak of.
@@ -42,10 +43,7 @@ pub(super) struct Spaces {
 impl Spaces {
     /// The classes of addresses that a table matches.
     fn addresses(&self, table: Table) -> &Classes {
-        match table {
-            Table::FilterAdmin | Table::FilterBaseline => &self.filter.classes,
-            _ => &self.pod.classes,
-        }
+        if is_filter(table) { &self.filter.classes } else { &self.pod.classes }
     }
 
     /// How many classes of each kind there are.
@@ -176,10 +174,7 @@ impl Rows {
         if src.is_empty() || dst.is_empty() || no_port(sport) || no_port(dport) {
             return;
         }
-        let catalog = match table {
-            Table::FilterAdmin | Table::FilterBaseline => &mut self.sets.filter,
-            _ => &mut self.sets.pod,
-        };
+        let catalog = if is_filter(table) { &mut self.sets.filter } else { &mut self.sets.pod };
         let mut addresses = |addresses: &Addresses| match addresses {
             Addresses::Any => None,
             Addresses::Of(set) => Some(catalog.add(set)),
@@ -373,11 +368,6 @@ impl Rows {
         entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         entries
     }
-}
-
-/// Whether a table matches the classes of filter policies; else those of pods.
-fn is_filter(table: Table) -> bool {
-    matches!(table, Table::FilterAdmin | Table::FilterBaseline)
 }
 
 /// By set, how many rows use it.

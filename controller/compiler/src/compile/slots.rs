@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+
 /// Who has which slot, by the beginning of a digest of what it is.
 pub(crate) type SlotNumbers = BTreeMap<u64, u32>;
 
@@ -41,7 +43,14 @@ pub(super) fn numbers(digests: &[[u8; 32]], slots: &[u32]) -> SlotNumbers {
     digests.iter().map(beginning).zip(slots.iter().copied()).collect()
 }
 
-/// What stands for a digest in [`SlotNumbers`].
+/// Begins a digest with names, each behind its length.
+pub(super) fn named(names: [&str; 2]) -> Sha256 {
+    names.into_iter().fold(Sha256::new(), |hasher, name| {
+        hasher.chain_update((name.len() as u64).to_be_bytes()).chain_update(name)
+    })
+}
+
+/// What stands for a digest where numbers are kept.
 pub(super) fn beginning(digest: &[u8; 32]) -> u64 {
     number(&digest[..8])
 }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_p4runtime::bytestring::max_value;
-use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
+use outplane_p4runtime::entry::{Entry, Match};
 
 use crate::program::{Field, Program, Table};
 use crate::state::Origin;
@@ -138,7 +138,7 @@ impl Index {
         let own = || entries.iter().enumerate().filter(|(_, entry)| entry.key.table == id);
         let orders = orders(own().map(|(_, entry)| entry));
         for ((number, entry), order) in own().zip(orders) {
-            let matches = |field: Field| find(program, table, &entry.key.matches, field);
+            let matches = |field: Field| program.matched(table, &entry.key.matches, field);
             candidates.push(Candidate {
                 entry: number,
                 rank: (entry.key.priority, Reverse(order)),
@@ -230,11 +230,6 @@ fn best_bit(candidates: &[Candidate], bits: &[Bit]) -> Option<Bit> {
     };
     let (left, bit) = bits.iter().map(|bit| (left(bit), *bit)).min()?;
     (left < candidates.len()).then_some(bit)
-}
-
-fn find(program: &Program, table: Table, matches: &[FieldMatch], field: Field) -> Option<Match> {
-    let id = program.field(table, field)?;
-    matches.iter().find(|own| own.field == id).map(|own| own.matches)
 }
 
 fn mask_of(table: Table, field: Field, matches: Match) -> u128 {

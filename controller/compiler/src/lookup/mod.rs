@@ -14,6 +14,7 @@ use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Packet, SCTP, Traffic, UDP}
 use outplane_p4runtime::entry::{Action, Entry};
 
 use crate::program::{ActionKind, Field, Program, Table};
+use crate::space::is_filter;
 use crate::state::Origin;
 use index::Index;
 
@@ -205,7 +206,7 @@ impl Seen {
 
     /// A field's value, as a table of this kind sees it.
     fn value(&self, table: Table, field: Field) -> u128 {
-        let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
+        let filter = is_filter(table);
         let source = matches!(
             table,
             Table::SrcV4Class | Table::SrcV6Class | Table::SourceGuardV4 | Table::SourceGuardV6

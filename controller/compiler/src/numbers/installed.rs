@@ -11,6 +11,7 @@ use crate::compile::{Line, cell_digests, line_place, rule_digest};
 use crate::plan::seen;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
+use crate::space::is_filter;
 use crate::state::{Installed, Origin};
 
 /// The fields whose matches are cubes of classes.
@@ -41,24 +42,15 @@ impl Numbers {
     }
 }
 
-fn matched(program: &Program, table: Table, entry: &Entry, field: Field) -> Option<Match> {
-    let id = program.field(table, field)?;
-    entry.key.matches.iter().find(|matched| matched.field == id).map(|matched| matched.matches)
-}
-
-fn class(program: &Program, entry: &Entry, place: usize) -> u16 {
-    let class = program.argument(&entry.action, place).and_then(|class| u16::try_from(class).ok());
-    class.unwrap_or(0)
-}
-
 fn addresses(program: &Program, entry: &Entry, policies: &mut PolicyNumbers) {
-    let classes = (class(program, entry, 0), class(program, entry, 1));
+    let class = |place| program.class(&entry.action, place).unwrap_or(0);
+    let classes = (class(0), class(1));
     match program.table_of(entry.key.table) {
         Some(table @ Table::SrcV4Class) => {
-            policies.v4.push(prefix(matched(program, table, entry, Field::Address), classes));
+            policies.v4.push(prefix(program.matched(table, &entry.key.matches, Field::Address), classes));
         }
         Some(table @ Table::SrcV6Class) => {
-            policies.v6.push(prefix(matched(program, table, entry, Field::Address), classes));
+            policies.v6.push(prefix(program.matched(table, &entry.key.matches, Field::Address), classes));
         }
         _ => {}
     }
@@ -78,11 +70,11 @@ fn ports(program: &Program, entries: &[&Entry], table: Table) -> Vec<(u16, u16, 
     let own = entries.iter().filter(|entry| program.table_of(entry.key.table) == Some(table));
     let found: BTreeSet<(u16, u16, u16)> = own
         .filter_map(|entry| {
-            let (low, high) = match matched(program, table, entry, Field::Port) {
+            let (low, high) = match program.matched(table, &entry.key.matches, Field::Port) {
                 Some(Match::Range { low, high }) => (u16::try_from(low).ok()?, u16::try_from(high).ok()?),
                 _ => (u16::MIN, u16::MAX),
             };
-            Some((low, high, class(program, entry, 0)))
+            Some((low, high, program.class(&entry.action, 0).unwrap_or(0)))
                 .filter(|(low, high, class)| low <= high && *class != 0)
         })
         .collect();
@@ -104,7 +96,7 @@ fn covers(program: &Program, entries: &[&Entry], policies: &mut PolicyNumbers) {
     let mut rows: BTreeMap<Row<'_>, BTreeSet<Cubes>> = BTreeMap::new();
     for entry in entries {
         let Some(table) = program.table_of(entry.key.table) else { continue };
-        let cube = |field| match matched(program, table, entry, field) {
+        let cube = |field| match program.matched(table, &entry.key.matches, field) {
             Some(Match::Ternary { value, mask }) => {
                 Some(Cube { value: u16::try_from(value).ok()?, mask: u16::try_from(mask).ok()? })
             }
@@ -123,7 +115,7 @@ fn covers(program: &Program, entries: &[&Entry], policies: &mut PolicyNumbers) {
     }
     let mut found: [BTreeSet<Vec<Cube>>; 4] = Default::default();
     for ((table, ..), choices) in &rows {
-        let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
+        let filter = is_filter(*table);
         for (place, space) in [(0, usize::from(!filter)), (1, usize::from(!filter)), (2, 2), (3, 3)] {
             let mut with: BTreeMap<Cube, BTreeSet<Cubes>> = BTreeMap::new();
             for choice in choices {

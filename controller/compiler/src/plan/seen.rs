@@ -4,34 +4,9 @@ use std::collections::BTreeSet;
 
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
 
+use crate::classes::Cube;
 use crate::program::{Field, Program, Table};
-
-/// What classes are numbered by: packets have one of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Space {
-    FilterSource,
-    FilterDestination,
-    PodSource,
-    PodDestination,
-    SourcePort,
-    DestinationPort,
-}
-
-const SPACES: usize = 6;
-
-/// The class that a field of a table is; none for other fields.
-fn space(table: Table, field: Field) -> Option<Space> {
-    let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
-    match field {
-        Field::SrcClass if filter => Some(Space::FilterSource),
-        Field::DstClass if filter => Some(Space::FilterDestination),
-        Field::SrcClass => Some(Space::PodSource),
-        Field::DstClass => Some(Space::PodDestination),
-        Field::SportClass => Some(Space::SourcePort),
-        Field::DportClass => Some(Space::DestinationPort),
-        _ => None,
-    }
-}
+use crate::space::{SPACES, Space};
 
 /// The classes that packets have in one version of the policy.
 #[derive(Debug)]
@@ -42,19 +17,9 @@ impl Classes {
     pub(super) fn new<'e>(program: &Program, entries: impl Iterator<Item = &'e Entry>) -> Self {
         let mut classes: [BTreeSet<u16>; SPACES] = std::array::from_fn(|_| BTreeSet::from([0]));
         for entry in entries {
-            let spaces: &[Space] = match program.table_of(entry.key.table) {
-                Some(Table::SrcV4Class | Table::SrcV6Class) => &[Space::FilterSource, Space::PodSource],
-                Some(Table::DstV4Class | Table::DstV6Class) => {
-                    &[Space::FilterDestination, Space::PodDestination]
-                }
-                Some(Table::SportClass) => &[Space::SourcePort],
-                Some(Table::DportClass) => &[Space::DestinationPort],
-                _ => continue,
-            };
-            for (place, space) in spaces.iter().enumerate() {
-                let class =
-                    program.argument(&entry.action, place).and_then(|class| u16::try_from(class).ok());
-                classes[*space as usize].extend(class);
+            let Some(table) = program.table_of(entry.key.table) else { continue };
+            for (place, space) in Space::set_by(table).iter().enumerate() {
+                classes[*space as usize].extend(program.class(&entry.action, place));
             }
         }
         Self(classes)
@@ -64,17 +29,15 @@ impl Classes {
     pub(super) fn have(&self, program: &Program, entry: &Entry) -> bool {
         let Some(table) = program.table_of(entry.key.table) else { return true };
         entry.key.matches.iter().all(|FieldMatch { field, matches }| {
-            let space = program.field_of(table, *field).and_then(|field| space(table, field));
+            let space = program.field_of(table, *field).and_then(|field| Space::of(table, field));
             match (space, matches) {
                 (Some(space), Match::Ternary { value, mask }) => {
                     let classes = &self.0[space as usize];
-                    // Only the block that the leading bits say is looked at.
                     let (Ok(value), Ok(mask)) = (u16::try_from(*value), u16::try_from(*mask)) else {
                         return true;
                     };
-                    let block = u16::MAX.checked_shr(mask.leading_ones()).unwrap_or(0);
-                    let low = value & !block;
-                    classes.range(low..=low | block).any(|class| class & mask == value)
+                    let cube = Cube { value, mask };
+                    classes.range(cube.block()).any(|class| cube.matches(*class))
                 }
                 _ => true,
             }
@@ -108,9 +71,9 @@ pub(super) fn are_apart(program: &Program, one: &Entry, other: &Entry) -> bool {
             .filter_map(|FieldMatch { field, matches }| {
                 let field = program.field_of(table, *field).filter(|field| *field != Field::Version)?;
                 match matches {
-                    Match::Ternary { value, mask } => Some((field, space(table, field), *value, *mask)),
+                    Match::Ternary { value, mask } => Some((field, Space::of(table, field), *value, *mask)),
                     Match::Exact(value) | Match::Optional(value) => {
-                        Some((field, space(table, field), *value, u128::MAX))
+                        Some((field, Space::of(table, field), *value, u128::MAX))
                     }
                     Match::Lpm { .. } | Match::Range { .. } => None,
                 }

@@ -8,6 +8,7 @@ use super::unversioned;
 use crate::classes::{ClassRange, flatten, overlay};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
+use crate::space::{SPACES, Space};
 
 /// Which side's numbers: before, after.
 type SideOf = usize;
@@ -20,15 +21,6 @@ type Sets = [u32; 4];
 const ANY: u32 = 0;
 /// Cells that are compared one by one where boxes alone do not tell.
 const MOST_CELLS: usize = 200_000;
-
-/// The kinds of numbers that classes are given out from.
-const FILTER_SRC: usize = 0;
-const FILTER_DST: usize = 1;
-const POD_SRC: usize = 2;
-const POD_DST: usize = 3;
-const SPORT: usize = 4;
-const DPORT: usize = 5;
-const SPACES: usize = 6;
 
 /// What boxes have in common that are compared with each other: the table, what else is matched (with the place of the
 /// priority among the rule's own), and what is done.
@@ -82,7 +74,7 @@ impl<'p, 'e> Meaning<'p, 'e> {
                 fields.iter().any(|field| {
                     let id = self.program.field(table, *field);
                     entry.key.matches.iter().any(|matched| Some(matched.field) == id)
-                        && space(table, *field).is_some_and(|space| !self.is_same[space])
+                        && Space::of(table, *field).is_some_and(|space| !self.is_same[space as usize])
                 })
             })
         };
@@ -120,8 +112,9 @@ impl<'p, 'e> Meaning<'p, 'e> {
                 && unversioned(self.program, entry).iter().all(|matched| {
                     let field =
                         table.and_then(|table| Some((table, self.program.field_of(table, matched.field)?)));
-                    let found =
-                        field.and_then(|(table, field)| Some((space(table, field)?, place_of(field)?)));
+                    let found = field.and_then(|(table, field)| {
+                        Some((Space::of(table, field)? as usize, place_of(field)?))
+                    });
                     match (found, matched.matches) {
                         (Some((space, place)), Match::Ternary { value, mask }) => {
                             let atom = self.atoms[space].get(cell[place] as usize);
@@ -159,7 +152,8 @@ impl<'p, 'e> Meaning<'p, 'e> {
         let (mut matches, mut sets) = (Vec::new(), [ANY; 4]);
         for matched in unversioned(self.program, entry) {
             let field = table.and_then(|table| Some((table, self.program.field_of(table, matched.field)?)));
-            let found = field.and_then(|(table, field)| Some((space(table, field)?, place_of(field)?)));
+            let found =
+                field.and_then(|(table, field)| Some((Space::of(table, field)? as usize, place_of(field)?)));
             match (found, matched.matches) {
                 (Some((space, place)), Match::Ternary { value, mask }) => {
                     sets[place] = self.cube(space, side, value, mask);
@@ -270,20 +264,6 @@ impl<'p, 'e> Meaning<'p, 'e> {
     }
 }
 
-/// What numbers a field of a table matches; none if it is no class.
-fn space(table: Table, field: Field) -> Option<usize> {
-    let filter = matches!(table, Table::FilterAdmin | Table::FilterBaseline);
-    match (field, filter) {
-        (Field::SrcClass, true) => Some(FILTER_SRC),
-        (Field::SrcClass, false) => Some(POD_SRC),
-        (Field::DstClass, true) => Some(FILTER_DST),
-        (Field::DstClass, false) => Some(POD_DST),
-        (Field::SportClass, _) => Some(SPORT),
-        (Field::DportClass, _) => Some(DPORT),
-        _ => None,
-    }
-}
-
 /// Where a field stands in [`Sets`].
 fn place_of(field: Field) -> Option<usize> {
     match field {
@@ -309,21 +289,9 @@ impl Contents {
         let mut contents = Self::default();
         for entry in entries {
             let Some(table) = program.table_of(entry.key.table) else { continue };
-            let spaces: &[usize] = match table {
-                Table::SrcV4Class | Table::SrcV6Class => &[FILTER_SRC, POD_SRC],
-                Table::DstV4Class | Table::DstV6Class => &[FILTER_DST, POD_DST],
-                Table::SportClass => &[SPORT],
-                Table::DportClass => &[DPORT],
-                _ => continue,
-            };
-            let matched = |field| {
-                let id = program.field(table, field);
-                entry.key.matches.iter().find(|matched| Some(matched.field) == id).map(|found| found.matches)
-            };
-            for (place, space) in spaces.iter().copied().enumerate() {
-                let class =
-                    program.argument(&entry.action, place).and_then(|class| u16::try_from(class).ok());
-                let class = class.unwrap_or(0);
+            let matched = |field| program.matched(table, &entry.key.matches, field);
+            for (place, space) in Space::set_by(table).iter().map(|space| *space as usize).enumerate() {
+                let class = program.class(&entry.action, place).unwrap_or(0);
                 match table {
                     Table::SrcV4Class | Table::DstV4Class => {
                         let (low, high) = ends::<u32>(matched(Field::Address));

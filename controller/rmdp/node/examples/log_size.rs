@@ -66,23 +66,7 @@ impl Site {
     }
 
     async fn append(&mut self, objects: &Objects, tip: &Tip, own: &Own) -> (Tip, Duration) {
-        let before = tip.generation().cloned();
-        let mut next = before.unwrap_or_else(|| Generation {
-            network: NETWORK,
-            generation: 0,
-            files: Vec::new(),
-            sources: BTreeMap::new(),
-            numbers: None,
-            desired: BTreeMap::new(),
-            as_of_ms: 0,
-            author: String::new(),
-            at_ms: 0,
-        });
-        match own {
-            Own::Apply(files) => next.files.clone_from(files),
-            Own::Live(source, files) => _ = next.sources.insert(source.clone(), files.clone()),
-        }
-        let next = self.edit(next);
+        let next = self.edit(tip.next(NETWORK, own));
         let start = Instant::now();
         let tip = tip.append(objects, next).await.unwrap().expect("nobody else appends");
         (tip, start.elapsed())

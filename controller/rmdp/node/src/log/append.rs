@@ -137,7 +137,7 @@ impl Tip {
     }
 
     /// The next generation as far as it is not compiled: an appender's own part, and what others have said.
-    fn next(&self, network: NetworkId, own: &Own) -> Generation {
+    pub fn next(&self, network: NetworkId, own: &Own) -> Generation {
         let before = self.generation();
         let mut next = Generation {
             network,
