@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod bench;
 pub mod demo;
+pub mod network;
 pub mod server;
 pub mod swap;
 

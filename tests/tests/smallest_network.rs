@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use outplane_testbed::{Cluster, ClusterOptions, Programs, SharedConfig, StoreKind, Xdp};
-use outplane_tests::{program, skipped};
+use outplane_testbed::{Cluster, ClusterOptions, SharedConfig, StoreKind, Xdp};
+use outplane_tests::network::started;
+use outplane_tests::skipped;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -64,9 +65,7 @@ fn in_a_network_of_two_of_each_kind_silence_and_loss_are_told() {
         relays: Vec::new(),
         shared: SharedConfig::default(),
     };
-    let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
-    let cluster = Cluster::new(options, programs).expect("a cluster");
-    cluster.start().expect("it starts");
+    let cluster = started(options).expect("it starts");
     until(&cluster, "all are up and heard", |status| {
         ["d1", "d2", "c1", "c2"].iter().all(|name| {
             let node = node(status, name);

@@ -1,42 +1,26 @@
 //! The owner of an attempt is stopped, or killed, amid its writes, with leases that last longer than the test: another one
 //! finishes its task, and the switch takes nothing from it any more.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::{Duration, Instant};
 
-use outplane_testbed::{
-    Cluster, ClusterOptions, History, JournalLine, Part, Programs, SharedConfig, StoreKind, What, Xdp,
-};
-use outplane_tests::{program, skipped};
+use outplane_testbed::{Cluster, ClusterOptions, History, SharedConfig, StoreKind, What, Xdp};
+use outplane_tests::network::{Journal, policy, started, writer};
+use outplane_tests::skipped;
 
 const SWITCH: &str = "s1";
 /// Longer than anything here takes, and shorter than the leases.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-fn policy(cluster: &Cluster, number: u64) -> String {
-    let rules = (0..200).map(|rule| {
-        let port = 1 + number * 200 + rule;
-        format!(
-            "  - {{name: r{rule}, action: allow, from: [10.{rule}.0.0/16], ports: [{{protocol: TCP, port: {port}}}]}}\n"
-        )
-    });
-    cluster.switch_objects()
-        + "---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: edge}\nspec:\n  rules:\n"
-        + &rules.collect::<String>()
-}
+/// More than can be written in one go.
+const RULES: u64 = 200;
 
 /// Who has carried out the first write since this place of the journal.
-fn writer(cluster: &Cluster, journal: &mut File) -> String {
-    let (mut seen, end) = (String::new(), Instant::now() + PATIENCE);
+fn first_writer(cluster: &Cluster, journal: &mut Journal) -> String {
+    let end = Instant::now() + PATIENCE;
     loop {
-        journal.read_to_string(&mut seen).expect("the journal can be read");
-        let whole = seen.rfind('\n').map_or("", |end| &seen[..=end]);
-        let lines = JournalLine::parse_all(whole).expect("the journal has lines");
+        let lines = journal.lines().expect("the journal can be read");
         if let Some(line) = lines.iter().find(|line| matches!(line.what, What::Write { .. })) {
-            let peer = line.peer.expect("somebody").ip().to_canonical();
-            let is = |name: &String| cluster.addresses(name).expect("it has some").contains(&peer);
-            return cluster.names(Part::Controller).into_iter().find(is).expect("a controller");
+            return writer(cluster, line).expect("a controller");
         }
         assert!(Instant::now() < end, "nobody writes");
         std::thread::sleep(Duration::from_micros(100));
@@ -62,22 +46,19 @@ fn a_silent_owner_is_taken_over_and_refused() {
         relays: Vec::new(),
         shared,
     };
-    let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
-    let cluster = Cluster::new(options, programs).expect("a cluster");
-    cluster.start().expect("it starts");
+    let cluster = started(options).expect("it starts");
     let switches = [SWITCH.to_owned()];
     let settled = |open: Vec<_>| assert!(open.is_empty(), "not decided: {open:?}");
-    cluster.write("policy.yaml", &policy(&cluster, 0)).expect("written");
+    cluster.write("policy.yaml", &policy(&cluster, RULES, 0)).expect("written");
     cluster.outplane(&["apply", "policy.yaml"]).expect("applied");
     settled(History::wait(&cluster, &switches, PATIENCE).expect("it can be asked"));
     for number in 1..=4 {
         let stops = number % 2 == 1;
-        let mut journal = File::open(cluster.journal(SWITCH)).expect("a journal");
-        journal.seek(SeekFrom::End(0)).expect("its end");
-        cluster.write("policy.yaml", &policy(&cluster, number)).expect("written");
+        let mut journal = Journal::follow(&cluster, SWITCH).expect("a journal");
+        cluster.write("policy.yaml", &policy(&cluster, RULES, number)).expect("written");
         let victim = std::thread::scope(|scope| {
             let applies = scope.spawn(|| cluster.outplane(&["apply", "policy.yaml"]));
-            let victim = writer(&cluster, &mut journal);
+            let victim = first_writer(&cluster, &mut journal);
             if stops { cluster.pause(&victim) } else { cluster.kill(&victim) }.expect("it obeys");
             settled(History::wait(&cluster, &switches, PATIENCE).expect("it can be asked"));
             applies.join().expect("no panic").expect("applied");

@@ -6,9 +6,14 @@ mod etcd;
 mod takeover;
 mod write;
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use outplane_testbed::{Cluster, ClusterOptions};
+
+use crate::network::started;
 
 /// What to measure.
 #[derive(clap::Parser, Debug)]
@@ -56,6 +61,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         etcd::run(&arguments.etcd)?;
     }
     Ok(())
+}
+
+/// Measures a network that it starts, from the namespace of who administers it.
+fn inside<W: Future<Output = Result<()>>>(
+    options: ClusterOptions,
+    measure: impl FnOnce(Arc<Cluster>) -> W + Send,
+) -> Result<()> {
+    let cluster = Arc::new(started(options)?);
+    let measured = Arc::clone(&cluster);
+    // Threads of the runtime are in the namespace of the thread that makes them.
+    cluster.admin()?.inside(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(measure(measured))
+    })?
 }
 
 /// The middle one; there must be one.

@@ -6,9 +6,6 @@
 //!                                                                └─► the others: d/<id> done, when?
 //! ```
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,12 +19,14 @@ use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
 use outplane_testbed::{
-    Cluster, ClusterOptions, History, JournalLine, Part, Programs, SharedConfig, StoreKind, What, Xdp,
+    Cluster, ClusterOptions, History, JournalLine, Part, SharedConfig, StoreKind, What, Xdp,
 };
 use tokio::task::block_in_place;
 
-use super::etcd::{is_write, ms, owner, percentile, unix_ns};
-use crate::{program, skipped};
+use super::etcd::{is_write, ms, percentile, unix_ns};
+use super::inside;
+use crate::network::{Journal, policy, writer};
+use crate::skipped;
 
 /// The switch.
 const SWITCH: &str = "s1";
@@ -78,14 +77,7 @@ pub(super) fn run(arguments: &TakeoverArguments) -> Result<()> {
         relays: Vec::new(),
         shared,
     };
-    let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
-    let cluster = Arc::new(Cluster::new(options, programs)?);
-    cluster.start()?;
-    let inside = Arc::clone(&cluster);
-    cluster.admin()?.inside(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(measure(inside, arguments))
-    })?
+    inside(options, |cluster| measure(cluster, arguments))
 }
 
 async fn measure(cluster: Arc<Cluster>, arguments: &TakeoverArguments) -> Result<()> {
@@ -143,28 +135,11 @@ impl Bench {
     /// Gives the next policy, in the background, and whatever `outplane apply` says.
     fn give(&mut self) -> Result<std::thread::JoinHandle<Result<()>>> {
         self.generation += 1;
-        let mut text = self.cluster.switch_objects();
-        text.push_str(
-            "---\napiVersion: outplane.dev/v1alpha1\nkind: FilterPolicy\nmetadata: {name: edge}\nspec:\n  rules:\n",
-        );
-        for rule in 0..RULES {
-            let port = 1 + (self.generation * RULES + rule) % 60_000;
-            let _ = writeln!(
-                text,
-                "  - {{name: r{rule}, action: allow, from: [10.{rule}.0.0/16], ports: [{{protocol: TCP, port: {port}}}]}}"
-            );
-        }
+        let text = policy(&self.cluster, RULES, self.generation);
         self.cluster.write("policy.yaml", &text)?;
         let cluster = Arc::clone(&self.cluster);
         // Namespaces are entered by threads.
         Ok(std::thread::spawn(move || cluster.outplane(&["apply", "policy.yaml"]).map(drop)))
-    }
-
-    /// The journal, from here on.
-    fn journal(&self) -> Result<Journal> {
-        let mut file = File::open(self.cluster.journal(SWITCH))?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(Journal { file, seen: String::new() })
     }
 
     async fn decided(&self) -> Result<Decision> {
@@ -197,10 +172,10 @@ impl Bench {
 
     /// From the kill of who writes until another has decided; none: it was through.
     async fn killed(&mut self) -> Result<Option<Duration>> {
-        let mut journal = self.journal()?;
+        let mut journal = Journal::follow(&self.cluster, SWITCH)?;
         let given = self.give()?;
-        let line = block_in_place(|| journal.write(1))?;
-        let victim = owner(&self.cluster, &line)?;
+        let line = block_in_place(|| nth_write(&mut journal, 1))?;
+        let victim = writer(&self.cluster, &line)?;
         let killed = unix_ns();
         block_in_place(|| self.cluster.kill(&victim))?;
         let decision = self.decided().await?;
@@ -218,7 +193,7 @@ impl Bench {
     /// Stops who writes for a while, after so many of its writes: whether it was taken over, and how many of its requests
     /// were refused.
     async fn stopped(&mut self, step: usize, pause: Duration) -> Result<(bool, usize)> {
-        let mut journal = self.journal()?;
+        let mut journal = Journal::follow(&self.cluster, SWITCH)?;
         let given = self.give()?;
         let victim = if step == 0 {
             // Whoever claims is not known by any write yet.
@@ -230,8 +205,8 @@ impl Bench {
             };
             claim.owner
         } else {
-            let line = block_in_place(|| journal.write(step))?;
-            owner(&self.cluster, &line)?
+            let line = block_in_place(|| nth_write(&mut journal, step))?;
+            writer(&self.cluster, &line)?
         };
         self.cluster.pause(&victim)?;
         tokio::time::sleep(pause).await;
@@ -277,40 +252,27 @@ fn joined(given: std::thread::JoinHandle<Result<()>>) -> Result<()> {
     given.join().map_err(|_| anyhow::anyhow!("the thread that applies has panicked"))?
 }
 
-struct Journal {
-    file: File,
-    seen: String,
-}
-
-impl Journal {
-    fn lines(&mut self) -> Result<Vec<JournalLine>> {
-        self.file.read_to_string(&mut self.seen)?;
-        let whole = self.seen.rfind('\n').map_or("", |end| &self.seen[..=end]);
-        Ok(JournalLine::parse_all(whole)?)
-    }
-
-    /// The write of this number, from 1, or the last one if there are none for a while after it.
-    fn write(&mut self, number: usize) -> Result<JournalLine> {
-        let end = Instant::now() + PATIENCE;
-        let (mut count, mut since) = (0, Instant::now());
-        loop {
-            let writes: Vec<_> = self.lines()?.into_iter().filter(is_write).collect();
-            if writes.len() > count {
-                (count, since) = (writes.len(), Instant::now());
-            }
-            if let Some(line) = writes.get(number - 1) {
-                return Ok(line.clone());
-            }
-            // It has fewer than that.
-            if let Some(line) = writes.last()
-                && since.elapsed() > Duration::from_millis(100)
-            {
-                return Ok(line.clone());
-            }
-            if Instant::now() >= end {
-                bail!("nobody writes");
-            }
-            std::thread::sleep(Duration::from_micros(100));
+/// The write of this number, from 1, or the last one if there are none for a while after it.
+fn nth_write(journal: &mut Journal, number: usize) -> Result<JournalLine> {
+    let end = Instant::now() + PATIENCE;
+    let (mut count, mut since) = (0, Instant::now());
+    loop {
+        let writes: Vec<_> = journal.lines()?.into_iter().filter(is_write).collect();
+        if writes.len() > count {
+            (count, since) = (writes.len(), Instant::now());
         }
+        if let Some(line) = writes.get(number - 1) {
+            return Ok(line.clone());
+        }
+        // It has fewer than that.
+        if let Some(line) = writes.last()
+            && since.elapsed() > Duration::from_millis(100)
+        {
+            return Ok(line.clone());
+        }
+        if Instant::now() >= end {
+            bail!("nobody writes");
+        }
+        std::thread::sleep(Duration::from_micros(100));
     }
 }

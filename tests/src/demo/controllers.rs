@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use outplane_testbed::{
-    Cluster, ClusterOptions, History, JournalLine, Part, Programs, SharedConfig, StoreKind, What, Xdp,
+    Cluster, ClusterOptions, History, JournalLine, Part, SharedConfig, StoreKind, What, Xdp,
 };
 
 use super::{Interrupt, stranger, title};
-use crate::program;
+use crate::network::{started, writer};
 
 /// Rules of the policy of each change: large enough to be in the middle of for a while.
 const RULES: usize = 4000;
@@ -60,9 +60,7 @@ impl Demo {
             relays: Vec::new(),
             shared,
         };
-        let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
-        let cluster = Cluster::new(options, programs)?;
-        cluster.start()?;
+        let cluster = started(options)?;
         Ok(Self { cluster, interrupt, changes: 0 })
     }
 
@@ -141,7 +139,7 @@ impl Demo {
     /// Updates that a switch has taken since then from somebody who is no controller.
     fn by_hand(&self, switch: &str, since: Instant) -> Result<usize> {
         let (writes, _) = self.writes_since(switch, since)?;
-        let strange = writes.iter().filter(|line| self.controller_at(line).is_err());
+        let strange = writes.iter().filter(|line| writer(&self.cluster, line).is_err());
         Ok(strange
             .map(|line| match &line.what {
                 What::Write { changes, .. } => changes.len(),
@@ -195,7 +193,8 @@ impl Demo {
     /// The last controller that has written to a switch since then, and when, by the switch's own journal.
     fn repaired(&self, switch: &str, since: Instant) -> Result<Option<(String, f64)>> {
         let (writes, from) = self.writes_since(switch, since)?;
-        let last = writes.iter().rev().find_map(|line| Some((self.controller_at(line).ok()?, line.unix_ns)));
+        let last =
+            writes.iter().rev().find_map(|line| Some((writer(&self.cluster, line).ok()?, line.unix_ns)));
         #[expect(clippy::cast_precision_loss, reason = "a minute at most")]
         let seconds = |unix_ns: u64| u128::from(unix_ns).saturating_sub(from) as f64 / 1e9;
         Ok(last.map(|(controller, unix_ns)| (controller, seconds(unix_ns))))
@@ -318,8 +317,8 @@ impl Demo {
         for (writes, mark) in self.writes()?.iter().zip(marks) {
             for pair in writes[*mark..].windows(2) {
                 if pair[0].election_id != pair[1].election_id
-                    && self.controller_at(&pair[0])? == killed
-                    && self.controller_at(&pair[1])? != killed
+                    && writer(&self.cluster, &pair[0])? == killed
+                    && writer(&self.cluster, &pair[1])? != killed
                 {
                     return Ok(true);
                 }
@@ -334,7 +333,7 @@ impl Demo {
         loop {
             for (writes, mark) in self.writes()?.iter().zip(marks) {
                 if let Some(line) = writes.get(*mark) {
-                    let owner = self.controller_at(line)?;
+                    let owner = writer(&self.cluster, line)?;
                     self.cluster.kill(&owner)?;
                     return Ok(owner);
                 }
@@ -355,16 +354,6 @@ impl Demo {
             Ok(JournalLine::parse_all(whole)?.into_iter().filter(taken).collect())
         };
         self.cluster.names(Part::Switch).into_iter().map(read).collect()
-    }
-
-    fn controller_at(&self, line: &JournalLine) -> Result<String> {
-        let peer = line.peer.context("the journal does not say who wrote")?;
-        for controller in self.cluster.names(Part::Controller) {
-            if self.cluster.addresses(&controller)?.contains(&peer.ip()) {
-                return Ok(controller);
-            }
-        }
-        bail!("{peer} is no controller")
     }
 
     /// The life of each task of the newest generation.

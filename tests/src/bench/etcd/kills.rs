@@ -1,19 +1,18 @@
 //! Somebody is killed while tasks come in: who waits, and for how long.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use outplane_testbed::{Cluster, JournalLine, Part, SharedConfig};
+use anyhow::{Context, Result, ensure};
+use outplane_testbed::{Cluster, Part, SharedConfig};
 use tokio::task::block_in_place;
 
 use super::figures::{Journals, Record, Timed, is_write, longest_stall, ms, percentile};
 use super::masterless::Masterless;
 use super::on_etcd::{OnEtcd, SHORTEST_LEASE};
 use super::site::{INTERVAL, Submitted, System, stream, unix_ns};
+use crate::network::{Journal, writer};
 
 /// Of a trial, before anything counts.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -168,7 +167,7 @@ async fn trial(
         }
         Kill::Worker { lease } => {
             let kill_one = async {
-                let name = writer(cluster, etcd.switches())?;
+                let name = next_writer(cluster, etcd.switches())?;
                 let killed = unix_ns();
                 etcd.kill_worker(&name)?;
                 Ok((name, killed))
@@ -180,7 +179,7 @@ async fn trial(
         Kill::Controller | Kill::Distributor => {
             let kill_one = async {
                 let name = if kill == Kill::Controller {
-                    writer(cluster, rmdp.switches())?
+                    next_writer(cluster, rmdp.switches())?
                 } else {
                     let names = cluster.names(Part::Distributor);
                     fastrand::choice(names).context("there is no distributor")?
@@ -223,41 +222,21 @@ async fn during<S: System>(
 }
 
 /// Who carries out the next write at one of these switches.
-fn writer(cluster: &Cluster, switches: &[String]) -> Result<String> {
-    let open = |switch: &String| -> Result<File> {
-        let mut journal = File::open(cluster.journal(switch))?;
-        journal.seek(SeekFrom::End(0))?;
-        Ok(journal)
-    };
-    let mut journals = switches.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let mut seen = vec![String::new(); journals.len()];
+fn next_writer(cluster: &Cluster, switches: &[String]) -> Result<String> {
+    let follow = |switch: &String| Journal::follow(cluster, switch);
+    let mut journals = switches.iter().map(follow).collect::<Result<Vec<_>>>()?;
     let end = Instant::now() + PATIENCE;
     block_in_place(|| {
         loop {
-            for (journal, seen) in journals.iter_mut().zip(&mut seen) {
-                if journal.read_to_string(seen)? == 0 {
-                    continue;
-                }
-                let whole = seen.rfind('\n').map_or("", |end| &seen[..=end]);
-                if let Some(line) = JournalLine::parse_all(whole)?.iter().find(|line| is_write(line)) {
-                    return owner(cluster, line);
+            for journal in &mut journals {
+                if let Some(line) = journal.lines()?.iter().find(|line| is_write(line)) {
+                    return writer(cluster, line);
                 }
             }
             ensure!(Instant::now() < end, "no switch was written to for {PATIENCE:?}");
             std::thread::sleep(Duration::from_micros(100));
         }
     })
-}
-
-/// Workers have the addresses of the controllers in whose namespaces they are.
-pub(in crate::bench) fn owner(cluster: &Cluster, line: &JournalLine) -> Result<String> {
-    let peer = line.peer.context("the journal does not say who wrote")?;
-    for name in cluster.names(Part::Controller) {
-        if cluster.addresses(&name)?.contains(&peer.ip().to_canonical()) {
-            return Ok(name);
-        }
-    }
-    bail!("{peer} is no executor")
 }
 
 impl Trial {

@@ -22,7 +22,6 @@ use outplane_testbed::{Ceph, StoreKind};
 use crate::skipped;
 
 pub(super) use figures::{is_write, ms, percentile};
-pub(super) use kills::owner;
 pub(super) use site::unix_ns;
 pub(super) use worker::{WorkerArguments, work};
 

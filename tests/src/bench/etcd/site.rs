@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use outplane_rmdp_core::object::{Generation, PolicyFile};
 use outplane_rmdp_core::task::{NetworkId, Work};
 use outplane_rmdp_node::generation::{bound, compiled};
-use outplane_testbed::{Cluster, ClusterOptions, Programs, SharedConfig, StoreKind, Xdp};
+use outplane_testbed::{Cluster, ClusterOptions, SharedConfig, StoreKind, Xdp};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use super::figures::{Journals, Record, print_latency};
 use super::masterless::Masterless;
 use super::on_etcd::{self, OnEtcd};
 use super::{Arguments, kills};
-use crate::program;
+use crate::bench::inside;
 
 /// Switches of each system: tasks of a policy.
 pub(super) const SWITCHES: u8 = 8;
@@ -83,15 +83,7 @@ pub(super) fn run(store: StoreKind, arguments: &Arguments) -> Result<()> {
         relays: Vec::new(),
         shared,
     };
-    let programs = Programs { outplane: program("outplane"), agent: program("outplane-lab-agent") };
-    let cluster = Arc::new(Cluster::new(options, programs)?);
-    cluster.start()?;
-    let inside = Arc::clone(&cluster);
-    // Threads of the runtime are in the namespace of the thread that makes them.
-    cluster.admin()?.inside(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(measure(inside, store, arguments))
-    })?
+    inside(options, |cluster| measure(cluster, store, arguments))
 }
 
 async fn measure(cluster: Arc<Cluster>, store: StoreKind, arguments: &Arguments) -> Result<()> {
