@@ -273,9 +273,17 @@ fn judge_writings(
             }
             Some(_) => {}
         }
-        let decided = life.and_then(|life| life.decision).map(|decision| decision.at_ms);
-        if decided.is_some_and(|at_ms| writing.unix_ns / 1_000_000 > at_ms) {
-            verdict.doubled.push(format!("{of}: written to after the decision"));
+        if let Some(Decision { at_ms, outcome, owner, attempt, .. }) = life.and_then(|life| life.decision) {
+            let late_ms = (writing.unix_ns / 1_000_000).saturating_sub(*at_ms);
+            match outcome {
+                _ if late_ms == 0 => {}
+                // Whoever decided that raised no fence: a silent owner whose attempt was gone over, or a write that was under way, is
+                // refused from the newer task's fence on, and the order of fences is held against that.
+                Outcome::Superseded { .. } => verdict.late += 1,
+                Outcome::Done { .. } | Outcome::Failed { .. } => verdict.doubled.push(format!(
+                    "{of}: written to {late_ms} ms after attempt {attempt} of {owner} was decided: {outcome:?}"
+                )),
+            }
         }
         let seen = seen.entry((fence.high, *pipelines)).or_default();
         verdict.shared += usize::from(!seen.is_empty());

@@ -8,7 +8,7 @@
 //! | lost | a task without a decision, unless a newer generation took its place before anybody queued it; done, but the switch was never written to |
 //! | two owners | writes of one attempt from two controllers, or from another one than claimed it; a decision or a result that its claim's owner did not write |
 //! | too early | attempt k+1 without a result of k, and sooner than 1.5 leases after the claim of k, or sooner than the silence that ends it |
-//! | doubled | the same change brought about twice for one task; a write after the decision, or after a higher fence |
+//! | doubled | the same change brought about twice for one task; a write after a higher fence, or after its task was decided as done or failed |
 //! | miscounted | totals of a switch that went down, were written twice under one number, or by nobody who keeps switches |
 
 mod check;
@@ -80,6 +80,8 @@ pub struct Verdict {
     pub idle: usize,
     /// Requests that switches refused because the writer had been overtaken.
     pub fenced: usize,
+    /// Attempts that wrote on after their task was decided as superseded: the newer one's fence ends that.
+    pub late: usize,
     /// Totals of switches that were looked at.
     pub totals: usize,
     /// Attempts by controller.
@@ -149,8 +151,8 @@ impl fmt::Display for Verdict {
         writeln!(
             f,
             "switches took {} updates ({} changed nothing), refused {} requests of those who were overtaken; {} tasks were finished by another \
-             attempt than began them",
-            self.updates, self.idle, self.fenced, self.shared
+             attempt than began them, {} attempts wrote on after they were superseded",
+            self.updates, self.idle, self.fenced, self.shared, self.late
         )?;
         write!(
             f,

@@ -203,10 +203,27 @@ fn doubled() {
     let repeated = check(&[write(110, 1, 1, "OK", &["modify:a:1"]), write(111, 1, 1, "OK", &["modify:a:1"])]);
     assert_eq!((repeated.doubled.len(), repeated.idle), (0, 1), "{repeated}");
     let late = check(&[write(110, 1, 1, "OK", &["insert:a:1"]), write(1801, 2, 2, "OK", &["insert:b:1"])]);
-    assert_eq!(late.doubled.len(), 1, "{late}");
+    assert_eq!((late.doubled.len(), late.late), (1, 0), "{late}");
+    assert!(late.doubled[0].contains("1 ms after attempt 2 of c2 was decided: Done"), "{late}");
     let unfenced =
         check(&[write(1700, 2, 2, "OK", &["insert:a:1"]), write(1701, 1, 1, "OK", &["insert:b:1"])]);
     assert_eq!(unfenced.doubled.len(), 1, "{unfenced}");
+}
+
+#[test]
+fn what_was_superseded_is_written_until_the_newer_fence() {
+    let mut objects = [claim(1, "c1", 100), claim(2, "c2", 300), decision(2, "c2", 310)];
+    let Object::Decision(decision) = &mut objects[2].1 else { unreachable!() };
+    decision.outcome = Outcome::Superseded { by: 8 };
+    let late = write(320, 1, 1, "OK", &["insert:a:1"]);
+    let newer = write(330, 1, 2, "OK", &["insert:b:1"]).replace("\"high\":7", "\"high\":8");
+    let check = |lines: &[String]| {
+        History { silence_ms: Some(200), ..history(objects.clone(), lines) }.check(&[event()])
+    };
+    let before = check(std::slice::from_ref(&late));
+    assert_eq!((before.faults().count(), before.late), (0, 1), "{before}");
+    let after = check(&[newer, late]);
+    assert_eq!((after.doubled.len(), after.late), (1, 1), "{after}");
 }
 
 #[test]
