@@ -1,6 +1,6 @@
 //! How much of a switch a desired state takes, and for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Serialize;
@@ -158,11 +158,19 @@ impl fmt::Display for Overflow {
 /// Entries of every table and cells of the rate limiter that a state takes, by policy. In the order of [`Table::ALL`],
 /// without `policy_version`, which has no entries.
 pub fn measure(program: &Program, desired: &Desired) -> Vec<ResourceUsage> {
+    // Rules have many entries each: their origins are read once.
+    let mut rules: HashMap<(u32, &[u8]), u64> = HashMap::new();
+    for run in desired
+        .entries
+        .chunk_by(|one, other| one.key.table == other.key.table && one.metadata == other.metadata)
+    {
+        *rules.entry((run[0].key.table, &run[0].metadata)).or_default() += run.len() as u64;
+    }
     let mut counts: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
-    for entry in &desired.entries {
+    for ((table, metadata), count) in rules {
         let policy =
-            Origin::decode(&entry.metadata).map_or_else(|| Origin::COMMON.to_owned(), |origin| origin.policy);
-        *counts.entry(entry.key.table).or_default().entry(policy).or_default() += 1;
+            Origin::decode(metadata).map_or_else(|| Origin::COMMON.to_owned(), |origin| origin.policy);
+        *counts.entry(table).or_default().entry(policy).or_default() += count;
     }
     let mut usage: Vec<ResourceUsage> = Table::ALL
         .iter()

@@ -13,7 +13,7 @@
 //!   prepare    insert what is new, for the new version alone (for all versions where the old one has it too)
 //!   flip       one write: packets see the new version
 //!   clean up   delete what exists in the old version only; write origins that changed
-//!   release    multicast groups and meters that nothing uses any more
+//!   release    multicast groups and meters that nothing uses any more, shadows (`shadow`)
 //! ```
 //!
 //! Within a step the order does not matter, so its writes may be in flight together; steps without writes are left out.
@@ -39,6 +39,7 @@
 mod capacity;
 mod carry;
 mod seen;
+mod shadow;
 mod summary;
 mod undo;
 mod unversioned;
@@ -53,7 +54,7 @@ pub use carry::carried;
 pub use summary::{Counts, Summary};
 pub use undo::undo;
 
-use crate::program::{Field, Program};
+use crate::program::{Field, Program, Table};
 use crate::state::{Change, Desired, Installed, Plan, Step};
 
 /// The step that deletes what packets do not see any more.
@@ -196,6 +197,24 @@ fn version_field(program: &Program, table: u32) -> Option<u32> {
     program.field(program.table_of(table)?, Field::Version)
 }
 
+/// That of all tables: entries are many, tables few.
+struct VersionFields(Vec<(u32, u32)>);
+
+impl VersionFields {
+    fn new(program: &Program) -> Self {
+        let ids = Table::ALL.iter().map(|table| program.table(*table));
+        let mut fields: Vec<(u32, u32)> =
+            ids.filter_map(|id| Some((id, version_field(program, id)?))).collect();
+        fields.sort_unstable();
+        Self(fields)
+    }
+
+    fn of(&self, table: u32) -> Option<u32> {
+        let place = self.0.binary_search_by_key(&table, |(id, _)| *id).ok()?;
+        Some(self.0[place].1)
+    }
+}
+
 /// The match of an entry that exists in one version only.
 fn exactly(field: u32, version: u8) -> FieldMatch {
     FieldMatch { field, matches: Match::Ternary { value: version.into(), mask: u8::MAX.into() } }
@@ -211,9 +230,10 @@ struct Bare<'a> {
 
 impl<'a> Bare<'a> {
     /// The key's match on the version, and the rest.
-    fn of(program: &Program, key: &'a Key) -> (Option<FieldMatch>, Self) {
+    fn of(fields: &VersionFields, key: &'a Key) -> (Option<FieldMatch>, Self) {
         let bare = |matches| Self { table: key.table, matches, priority: key.priority };
-        let at = version_field(program, key.table)
+        let at = fields
+            .of(key.table)
             .and_then(|field| key.matches.binary_search_by_key(&field, |matched| matched.field).ok());
         let Some(at) = at else { return (None, bare(key.matches.as_slice().into())) };
         // The version is the first field of every table of outplane.p4, so this borrows.
@@ -236,7 +256,9 @@ fn sees(version: Option<FieldMatch>, packets: u8) -> bool {
 
 /// Whether packets of a version see an entry; those of no version's tables are seen by all but those of version 0.
 pub(crate) fn seen(program: &Program, entry: &Entry, packets: u8) -> bool {
-    sees(Bare::of(program, &entry.key).0, packets)
+    let field = version_field(program, entry.key.table);
+    let version = entry.key.matches.iter().find(|matched| Some(matched.field) == field);
+    sees(version.copied(), packets)
 }
 
 /// A copy of an entry for one version, or (none) for all.
@@ -255,8 +277,9 @@ fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
 /// What the compiler promises: every key once, no versions.
 fn check(program: &Program, desired: &Desired) -> Result<(), PlanError> {
     let wrong = |problem, entry| PlanError::Desired { problem, entry: program.schema().describe(entry) };
+    let fields = VersionFields::new(program);
     for entry in &desired.entries {
-        if Bare::of(program, &entry.key).0.is_some() {
+        if Bare::of(&fields, &entry.key).0.is_some() {
             return Err(wrong("an entry says its version itself", entry));
         }
     }
@@ -273,9 +296,10 @@ fn foreign(program: &Program, installed: &Installed, desired: &Desired) -> Resul
     if installed.foreign_keys.is_empty() {
         return Ok(());
     }
+    let fields = VersionFields::new(program);
     let keys: BTreeSet<Bare<'_>> =
-        installed.foreign_keys.iter().map(|key| Bare::of(program, key).1).collect();
-    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(program, &entry.key).1));
+        installed.foreign_keys.iter().map(|key| Bare::of(&fields, key).1).collect();
+    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(&fields, &entry.key).1));
     match hit.next() {
         None => Ok(()),
         Some(entry) => {

@@ -104,18 +104,13 @@ impl<T: Point> Ranges<T> {
     /// What is in both.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let (few, many) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
         let mut common = Vec::new();
-        while let (Some(&&(low_l, high_l)), Some(&&(low_r, high_r))) = (left.peek(), right.peek()) {
-            let (low, high) = (low_l.max(low_r), high_l.min(high_r));
-            if low <= high {
-                common.push((low, high));
-            }
-            if high_l <= high_r {
-                left.next();
-            } else {
-                right.next();
-            }
+        let mut rest = many.0.as_slice();
+        for (low, high) in &few.0 {
+            rest = without_first(rest, |range| range.1 < *low);
+            let meeting = rest.iter().take_while(|range| range.0 <= *high);
+            common.extend(meeting.map(|(from, to)| ((*low).max(*from), (*high).min(*to))));
         }
         Self(common)
     }
@@ -142,8 +137,35 @@ impl<T: Point> Ranges<T> {
     /// What is in this and not in the other.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        self.intersect(&other.complement())
+        let mut left = Vec::with_capacity(self.0.len());
+        let mut rest = other.0.as_slice();
+        for (low, high) in &self.0 {
+            rest = without_first(rest, |range| range.1 < *low);
+            let mut next = Some(*low);
+            for (from, to) in rest.iter().take_while(|range| range.0 <= *high) {
+                if let (Some(first), Some(last)) = (next, from.previous())
+                    && first <= last
+                {
+                    left.push((first, last));
+                }
+                next = to.next();
+            }
+            if let Some(first) = next.filter(|first| first <= high) {
+                left.push((first, *high));
+            }
+        }
+        Self(left)
     }
+}
+
+/// The ranges without those at the beginning that are `before` something: few are looked at, however many they are.
+fn without_first<T>(ranges: &[(T, T)], before: impl Fn(&(T, T)) -> bool) -> &[(T, T)] {
+    let mut step = 1;
+    while ranges.get(step - 1).is_some_and(&before) {
+        step *= 2;
+    }
+    let (from, to) = (step / 2, step.min(ranges.len()));
+    &ranges[from + ranges[from..to].partition_point(before)..]
 }
 
 #[cfg(test)]

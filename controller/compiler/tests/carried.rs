@@ -93,7 +93,7 @@ fn packets_see_the_intent_all_along() {
 #[test]
 fn no_packet_sees_a_mix() {
     let program = Program::outplane();
-    let (mut without_flip, mut hidden) = (0, 0);
+    let (mut without_flip, mut hidden, mut shadows) = (0, 0, 0);
     for seed in 0..4 {
         let mut cluster = Cluster::new(3, 18, 10, seed);
         let mut before = after(cluster.intent(), &Numbers::default());
@@ -120,6 +120,7 @@ fn no_packet_sees_a_mix() {
                 for change in &step.changes {
                     hidden +=
                         usize::from(steps.flips() && step.title == "prepare" && is_of_all_versions(change));
+                    shadows += usize::from(step.title == "release" && matches!(change, Change::Delete(_)));
                     write(&mut held, change, steps.to_version);
                     let now = verdicts(&held.entries, Some(held.version));
                     for ((now, old), new) in now.iter().zip(&old).zip(&new) {
@@ -135,8 +136,8 @@ fn no_packet_sees_a_mix() {
         }
     }
     assert!(
-        without_flip > 5 && hidden > 100,
-        "{without_flip} plans without a flip, {hidden} entries nobody sees yet"
+        without_flip > 5 && hidden > 100 && shadows > 20,
+        "{without_flip} plans without a flip, {hidden} entries nobody sees yet, {shadows} shadows"
     );
 }
 

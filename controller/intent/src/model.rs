@@ -431,14 +431,14 @@ pub struct Node {
 }
 
 /// A label selector: all requirements must hold, none means everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSelector {
     /// Requirements (matchLabels become `In` with one value).
     pub requirements: Vec<Requirement>,
 }
 
 /// One requirement of a label selector.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
     /// Label key.
     pub key: String,
@@ -447,7 +447,7 @@ pub struct Requirement {
 }
 
 /// Operators of a label requirement. `NotIn` also holds where the label is absent, as in Kubernetes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LabelOperator {
     /// The label is there with one of these values.
     In(Vec<String>),

@@ -1,18 +1,19 @@
 //! Which cover of before a set had: the one that matches the same ids, or else most of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 
 use super::cover::{Cube, within};
 
 /// The covers of before, by the ids that they match.
 pub(super) struct Ancestors<'a> {
     covers: &'a [Vec<Cube>],
-    /// How many ids each matches.
-    sizes: Vec<usize>,
+    /// Those that each matches, ascending.
+    matched: Vec<Vec<u16>>,
     /// By a digest of the ids that they match.
     exact: HashMap<u64, usize>,
-    /// By id.
-    by_id: BTreeMap<u16, Vec<u32>>,
+    /// By id; who looks like whom is rarely asked.
+    by_id: OnceCell<BTreeMap<u16, Vec<u32>>>,
 }
 
 /// Members that are asked where a set has changed: enough to find who most of them were with.
@@ -21,25 +22,28 @@ const ASKED: usize = 64;
 impl<'a> Ancestors<'a> {
     /// `ids`: those of before that are still somebody's, ascending.
     pub(super) fn new(covers: &'a [Vec<Cube>], ids: &[u16]) -> Self {
-        let mut ancestors = Self {
-            covers,
-            sizes: Vec::with_capacity(covers.len()),
-            exact: HashMap::with_capacity(covers.len()),
-            by_id: BTreeMap::new(),
-        };
-        for (number, cubes) in (0u32..).zip(covers) {
-            let matched = matched(cubes, ids);
-            ancestors.exact.entry(digest(&matched)).or_insert(number as usize);
-            ancestors.sizes.push(matched.len());
-            for id in matched {
-                ancestors.by_id.entry(id).or_default().push(number);
-            }
+        let matched: Vec<Vec<u16>> = covers.iter().map(|cubes| matched(cubes, ids)).collect();
+        let mut exact = HashMap::with_capacity(covers.len());
+        for (number, ids) in matched.iter().enumerate() {
+            exact.entry(digest(ids)).or_insert(number);
         }
-        ancestors
+        Self { covers, matched, exact, by_id: OnceCell::new() }
+    }
+
+    fn by_id(&self) -> &BTreeMap<u16, Vec<u32>> {
+        self.by_id.get_or_init(|| {
+            let mut by_id: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+            for (number, ids) in (0u32..).zip(&self.matched) {
+                for id in ids {
+                    by_id.entry(*id).or_default().push(number);
+                }
+            }
+            by_id
+        })
     }
 
     /// The cubes of a set's ancestor, and whether it matches exactly these ids; none if nobody is like it.
-    pub(super) fn of(&self, members: &BTreeSet<u16>) -> Option<(&'a [Cube], bool)> {
+    pub(super) fn of(&self, members: &[u16]) -> Option<(&'a [Cube], bool)> {
         if members.is_empty() {
             return None;
         }
@@ -49,13 +53,13 @@ impl<'a> Ancestors<'a> {
         let asked = members.len().div_ceil(ASKED);
         let mut votes: BTreeMap<u32, usize> = BTreeMap::new();
         for id in members.iter().step_by(asked) {
-            for cover in self.by_id.get(id).into_iter().flatten() {
+            for cover in self.by_id().get(id).into_iter().flatten() {
                 *votes.entry(*cover).or_default() += 1;
             }
         }
         let like = |(cover, votes): (u32, usize)| {
             let common = votes * asked;
-            let (size, own) = (self.sizes[cover as usize], members.len());
+            let (size, own) = (self.matched[cover as usize].len(), members.len());
             // More than half of what either has.
             let near = common.min(size).min(own);
             (2 * near > size.max(own)).then_some((near, std::cmp::Reverse(size), std::cmp::Reverse(cover)))
@@ -65,15 +69,14 @@ impl<'a> Ancestors<'a> {
     }
 }
 
-/// Those of some ids, ascending, that the cubes match.
-pub(super) fn matched(cubes: &[Cube], ids: &[u16]) -> BTreeSet<u16> {
-    cubes.iter().flat_map(|cube| within(*cube, ids)).collect()
+/// Those of some ids, ascending, that the cubes match, ascending.
+pub(super) fn matched(cubes: &[Cube], ids: &[u16]) -> Vec<u16> {
+    let mut matched: Vec<u16> = cubes.iter().flat_map(|cube| within(*cube, ids)).collect();
+    matched.sort_unstable();
+    matched.dedup();
+    matched
 }
 
-fn digest<'i>(ids: impl IntoIterator<Item = &'i u16>) -> u64 {
-    let mut digest = 0;
-    for id in ids {
-        digest ^= super::partition::mix(u32::from(*id));
-    }
-    digest
+fn digest(ids: &[u16]) -> u64 {
+    ids.iter().fold(0, |digest, id| digest ^ super::partition::mix(u32::from(*id)))
 }

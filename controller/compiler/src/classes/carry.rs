@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ancestor::matched;
 use super::cover::Cube;
 use super::matching::Matching;
 
@@ -34,16 +35,15 @@ fn too_many(classes: usize) -> usize {
 
 impl Kept {
     pub(super) fn new(classes: usize, pieces: impl Iterator<Item = Piece>) -> Self {
-        let mut shares: BTreeMap<Piece, usize> = BTreeMap::new();
-        for (class, before) in pieces.filter(|(_, before)| *before != 0) {
-            *shares.entry((class, before)).or_default() += 1;
-        }
+        let mut shares: Vec<Piece> = pieces.filter(|(_, before)| *before != 0).collect();
+        shares.sort_unstable();
         // The largest piece keeps the id.
         let mut owners: BTreeMap<u16, (usize, u32)> = BTreeMap::new();
-        for ((class, before), size) in &shares {
-            let best = owners.entry(*before).or_insert((*size, *class));
-            if *size > best.0 {
-                *best = (*size, *class);
+        for share in shares.chunk_by(|one, other| one == other) {
+            let ((class, before), size) = (share[0], share.len());
+            let best = owners.entry(before).or_insert((size, class));
+            if size > best.0 {
+                *best = (size, class);
             }
         }
         let mut ids: Vec<Vec<(usize, u16)>> = vec![Vec::new(); classes];
@@ -133,8 +133,8 @@ pub(super) struct Placing<'p> {
     memberships: &'p [Vec<u32>],
     /// How many rows use each set.
     uses: &'p [u32],
-    /// The ids of each set's members.
-    pub(super) members: Vec<BTreeSet<u16>>,
+    /// The ids of each set's members, ascending.
+    pub(super) members: Vec<Vec<u16>>,
     /// The cubes of each set, as far as they are known. They may match others.
     pub(super) covers: Vec<Vec<Cube>>,
     matching: Matching,
@@ -146,7 +146,7 @@ impl<'p> Placing<'p> {
     pub(super) fn new(
         memberships: &'p [Vec<u32>],
         uses: &'p [u32],
-        members: Vec<BTreeSet<u16>>,
+        members: Vec<Vec<u16>>,
         covers: Vec<Vec<Cube>>,
         kept: &Kept,
     ) -> Self {
@@ -161,14 +161,16 @@ impl<'p> Placing<'p> {
     }
 
     /// Ids whose classes have left sets, or joined some, while the cubes of these say otherwise, are given up where
-    /// another id costs less than other cubes.
-    pub(super) fn leave(&mut self, kept: &mut Kept) {
+    /// another id costs less than other cubes. `old`: 0 and the ids of before, ascending; `is_right`: the sets whose cubes
+    /// match the ids of their members and no others of these.
+    pub(super) fn leave(&mut self, kept: &mut Kept, old: &[u16], is_right: &[bool]) {
         let mut misplaced: Vec<Misplaced> = Vec::new();
         // By set, how many there are.
         let mut strangers: BTreeMap<u32, u64> = BTreeMap::new();
-        for (id, (class, size)) in &kept.owners {
+        for id in self.in_doubt(old, is_right) {
+            let Some((class, size)) = kept.owners.get(&id) else { continue };
             let membership = &self.memberships[*class as usize];
-            let found = self.matching.sets(*id);
+            let found = self.matching.sets(id);
             if found == *membership {
                 continue;
             }
@@ -179,7 +181,7 @@ impl<'p> Placing<'p> {
             for set in &strange {
                 *strangers.entry(*set).or_default() += 1;
             }
-            misplaced.push(Misplaced { id: *id, class: *class, size: *size as u64, strange, missing });
+            misplaced.push(Misplaced { id, class: *class, size: *size as u64, strange, missing });
         }
         for Misplaced { id, class, size, strange, missing } in misplaced {
             let cut = |set: &u32| self.weight(*set) * self.cut(*set, id) / strangers[set];
@@ -193,13 +195,24 @@ impl<'p> Placing<'p> {
                 kept.give_up(id);
                 self.taken.remove(&id);
                 for set in membership {
-                    self.members[*set as usize].remove(&id);
+                    self.members[*set as usize].retain(|member| *member != id);
                 }
                 if !has_others {
                     self.place_one(class, kept);
                 }
             }
         }
+    }
+
+    /// The ids that some set's cubes may match though they are not of its members, or the other way round.
+    fn in_doubt(&self, old: &[u16], is_right: &[bool]) -> BTreeSet<u16> {
+        let mut ids = BTreeSet::new();
+        for (set, _) in is_right.iter().enumerate().filter(|(_, is_right)| !**is_right) {
+            let (members, matched) = (&self.members[set], matched(&self.covers[set], old));
+            ids.extend(members.iter().filter(|id| matched.binary_search(id).is_err()));
+            ids.extend(matched.iter().filter(|id| members.binary_search(id).is_err()));
+        }
+        ids
     }
 
     /// Into how many a cube of the set has to be cut for one id.
@@ -231,7 +244,10 @@ impl<'p> Placing<'p> {
                 cubes.push(cube);
                 self.matching.add(cube, *set);
             }
-            self.members[*set as usize].insert(id);
+            let members = &mut self.members[*set as usize];
+            if let Err(place) = members.binary_search(&id) {
+                members.insert(place, id);
+            }
         }
         Some(())
     }

@@ -19,7 +19,7 @@ mod partition;
 mod prefixes;
 mod repair;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -218,7 +218,7 @@ fn anew(memberships: &[Vec<u32>], sets: usize) -> (Kept, Classes) {
     let members = members(memberships, &kept, sets);
     let taken = taken(&kept);
     let mut effort = cover::Effort::default();
-    let cubes = members.iter().map(|ids| cover::cover(&ascending(ids), &taken, &mut effort));
+    let cubes = members.iter().map(|ids| cover::cover(ids, &taken, &mut effort));
     let classes = Classes { cubes: cubes.collect(), count: ids.len() };
     (kept, classes)
 }
@@ -241,38 +241,38 @@ fn carried(
     for ids in &members {
         let (cubes, right) = match ancestors.of(ids) {
             Some((cubes, exact)) => (cubes.to_vec(), exact),
-            None => (cover::cover(&ascending(ids), &old, &mut effort), true),
+            None => (cover::cover(ids, &old, &mut effort), true),
         };
         covers.push(cubes);
         is_right.push(right);
     }
-    let known: Vec<BTreeSet<u16>> = members.clone();
+    let known: Vec<Vec<u16>> = members.clone();
     let mut placing = carry::Placing::new(memberships, uses, members, covers, &kept);
-    placing.leave(&mut kept);
+    placing.leave(&mut kept, &old, &is_right);
     placing.place(newcomers, &mut kept)?;
     let taken = taken(&kept);
     let strangers: Vec<u16> = taken.iter().filter(|id| old.binary_search(id).is_err()).copied().collect();
     let carry::Placing { members, mut covers, .. } = placing;
     for (set, ids) in members.iter().enumerate() {
-        let strange = |id: &u16| !ids.contains(id) && covers[set].iter().any(|cube| cube.matches(*id));
+        let strange =
+            |id: &u16| ids.binary_search(id).is_err() && covers[set].iter().any(|cube| cube.matches(*id));
         if !is_right[set] || known[set] != *ids || strangers.iter().any(strange) {
-            covers[set] = repair::repair(&covers[set], &ascending(ids), &taken, &mut effort);
+            covers[set] = repair::repair(&covers[set], ids, &taken, &mut effort);
         }
     }
     Some((kept, Classes { cubes: covers, count: taken.len() - 1 }))
 }
 
-fn ascending(ids: &BTreeSet<u16>) -> Vec<u16> {
-    ids.iter().copied().collect()
-}
-
-/// The ids of each set's members.
-fn members(memberships: &[Vec<u32>], kept: &Kept, sets: usize) -> Vec<BTreeSet<u16>> {
-    let mut members = vec![BTreeSet::new(); sets];
+/// The ids of each set's members, ascending.
+fn members(memberships: &[Vec<u32>], kept: &Kept, sets: usize) -> Vec<Vec<u16>> {
+    let mut members = vec![Vec::new(); sets];
     for (membership, ids) in memberships.iter().zip(&kept.ids) {
         for set in membership {
             members[*set as usize].extend(ids);
         }
+    }
+    for ids in &mut members {
+        ids.sort_unstable();
     }
     members
 }

@@ -26,7 +26,7 @@ pub struct Prefix<T, C = u16> {
 /// Prefixes for ranges in ascending order; numbers in no range have the default class, and so has a number that no
 /// prefix holds.
 pub fn longest_prefixes<T: Point, C: Copy + Default + Ord + Hash>(ranges: &[(T, T, C)]) -> Vec<Prefix<T, C>> {
-    let mut tree = Tree { nodes: Vec::new(), sets: Vec::new(), ids: HashMap::new(), merged: HashMap::new() };
+    let mut tree = Tree::default();
     let root = tree.build(T::MIN, 0, ranges);
     let mut prefixes = Vec::new();
     tree.assign(root, T::MIN, 0, C::default(), &mut prefixes);
@@ -197,16 +197,31 @@ struct Node {
 struct Tree<C> {
     nodes: Vec<Node>,
     sets: Vec<Vec<C>>,
+    /// Of sets of one.
+    single: HashMap<C, u32>,
+    /// Of the others.
     ids: HashMap<Vec<C>, u32>,
     merged: HashMap<(u32, u32), u32>,
+}
+
+impl<C> Default for Tree<C> {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            sets: Vec::new(),
+            single: HashMap::new(),
+            ids: HashMap::new(),
+            merged: HashMap::new(),
+        }
+    }
 }
 
 impl<C: Copy + Default + Ord + Hash> Tree<C> {
     fn build<T: Point>(&mut self, value: T, length: u32, ranges: &[(T, T, C)]) -> u32 {
         let (low, high) = value.prefix(length);
         let (set, children) = match ranges {
-            [] => (self.set(vec![C::default()]), None),
-            [(first, last, class)] if *first <= low && high <= *last => (self.set(vec![*class]), None),
+            [] => (self.one(C::default()), None),
+            [(first, last, class)] if *first <= low && high <= *last => (self.one(*class), None),
             _ => {
                 let middle = upper_half(high, length);
                 let below = ranges.partition_point(|range| range.0 < middle);
@@ -221,7 +236,17 @@ impl<C: Copy + Default + Ord + Hash> Tree<C> {
         index(self.nodes.len() - 1)
     }
 
+    fn one(&mut self, class: C) -> u32 {
+        *self.single.entry(class).or_insert_with(|| {
+            self.sets.push(vec![class]);
+            index(self.sets.len() - 1)
+        })
+    }
+
     fn set(&mut self, set: Vec<C>) -> u32 {
+        if let [class] = set[..] {
+            return self.one(class);
+        }
         if let Some(id) = self.ids.get(&set) {
             return *id;
         }

@@ -14,9 +14,9 @@ pub(super) fn repair(before: &[Cube], on: &[u16], used: &[u16], effort: &mut Eff
     };
     let mut cubes: Vec<Cube> = before.iter().filter(good).copied().collect();
     let covered = matched(&cubes, on);
-    let open: Vec<u16> = on.iter().filter(|id| !covered.contains(id)).copied().collect();
+    let open: Vec<u16> = on.iter().filter(|id| covered.binary_search(id).is_err()).copied().collect();
     // What is matched already may be matched again.
-    let asked: Vec<u16> = used.iter().filter(|id| !covered.contains(id)).copied().collect();
+    let asked: Vec<u16> = used.iter().filter(|id| covered.binary_search(id).is_err()).copied().collect();
     cubes.extend(cover::cover(&open, &asked, effort));
     remove_redundant(&mut cubes, on);
     cubes.sort_unstable();

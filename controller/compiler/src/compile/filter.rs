@@ -116,12 +116,12 @@ fn items<'p>(policies: &[(&'p str, &'p FilterPolicy)]) -> Vec<Item<'p>> {
 }
 
 /// Adds the rows of these policies.
-pub(super) fn compile(
-    policies: &[(&str, &FilterPolicy)],
+pub(super) fn compile<'i>(
+    policies: &[(&'i str, &'i FilterPolicy)],
     scene: &Scene<'_>,
     limiters: &Limiters,
     places: &mut Places<'_>,
-    resolver: &mut Resolver<'_>,
+    resolver: &mut Resolver<'i>,
     rows: &mut Rows,
     findings: &mut Findings,
 ) -> Result<(), CompileError> {
@@ -129,7 +129,7 @@ pub(super) fn compile(
         (FilterTier::Admin, Line::FilterAdmin, ADMIN),
         (FilterTier::Baseline, Line::FilterBaseline, BASELINE),
     ] {
-        let mut in_order: Vec<(&str, &FilterPolicy)> =
+        let mut in_order: Vec<(&'i str, &'i FilterPolicy)> =
             policies.iter().filter(|(_, policy)| policy.tier == tier).copied().collect();
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
         let mut priorities = places.assign(line, &items(&in_order))?.into_iter();

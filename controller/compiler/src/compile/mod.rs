@@ -107,20 +107,31 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
     let mut overflows = Vec::new();
     let mut switches = BTreeMap::new();
     // Switches with the same filter policies and numbers have the same policy entries.
-    let mut policies: BTreeMap<(Option<usize>, Vec<&str>), PolicyResult> = BTreeMap::new();
+    let mut shared: BTreeMap<(Option<usize>, Vec<&str>), Shared> = BTreeMap::new();
+    let key = |name: &str| {
+        let filters = filters_of(intent, name).into_iter().map(|(name, _)| name);
+        (before.of(name), filters.collect::<Vec<&str>>())
+    };
+    for name in &names {
+        shared.entry(key(name)).or_default().switches += 1;
+    }
     let nothing = PolicyNumbers::default();
     for name in names {
-        let filters = filters_of(intent, name);
-        let known = before.of(name);
-        let key = (known, filters.iter().map(|(name, _)| *name).collect::<Vec<&str>>());
-        if !policies.contains_key(&key) {
-            let before = known.map_or(&nothing, |known| &before.policies[known]);
-            let state = numbered_state(intent, &filters, &scene, before, &mut findings)?;
-            policies.insert(key.clone(), state);
-        }
-        match &policies[&key] {
+        let Shared { switches: left, state } = shared.entry(key(name)).or_default();
+        let result = if let Some(known) = state {
+            known
+        } else {
+            let before = before.of(name).map_or(&nothing, |known| &before.policies[known]);
+            let filters = filters_of(intent, name);
+            state.insert(numbered_state(intent, &filters, &scene, before, &mut findings)?)
+        };
+        *left = left.saturating_sub(1);
+        match result {
             Ok(policy) => {
-                let state = switch_state(intent, &scene, name, policy);
+                let is_last = *left == 0;
+                let entries =
+                    if is_last { std::mem::take(&mut policy.entries) } else { policy.entries.clone() };
+                let state = switch_state(intent, &scene, name, policy, entries);
                 overflows.extend(overflows_of(&scene, name, &state, policy));
                 switches.insert(name.to_owned(), state);
                 numbers.add(name, &policy.numbers);
@@ -201,8 +212,17 @@ impl Openings {
     }
 }
 
-/// What switches with the same filter policies have in common.
+/// What switches with the same filter policies have in common, once it is known.
+#[derive(Default)]
+struct Shared {
+    /// How many of them are still to come.
+    switches: usize,
+    state: Option<PolicyResult>,
+}
+
+/// Their policies' entries, and what these take.
 struct PolicyState {
+    /// Sorted by key.
     entries: Vec<Entry>,
     meters: Vec<MeterCell>,
     /// Of classes.
@@ -235,13 +255,10 @@ fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
     CompileError::Capacity { overflows: vec![overflow] }
 }
 
-/// More entries than this many times a table's size are not even made.
-const HOPELESS: u64 = 2;
-
 /// The state with numbers that are carried on, or all of them anew where these have come to need many more entries.
-fn numbered_state(
-    intent: &Intent,
-    filters: &[(&str, &FilterPolicy)],
+fn numbered_state<'i>(
+    intent: &'i Intent,
+    filters: &[(&'i str, &'i FilterPolicy)],
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
@@ -274,9 +291,9 @@ fn numbered_state(
     })
 }
 
-fn policy_state(
-    intent: &Intent,
-    filters: &[(&str, &FilterPolicy)],
+fn policy_state<'i>(
+    intent: &'i Intent,
+    filters: &[(&'i str, &'i FilterPolicy)],
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
@@ -309,9 +326,9 @@ fn policy_state(
         Ok(spaces) => spaces,
         Err(overflows) => return Ok(Err(overflows)),
     };
-    let counts = rows.count(program, &spaces);
-    if counts.iter().any(|usage| usage.used > usage.size.saturating_mul(HOPELESS)) {
-        return Ok(Err(counts.iter().filter_map(|usage| usage.overflow("")).collect()));
+    let hopeless = rows.hopeless(program, &spaces);
+    if !hopeless.is_empty() {
+        return Ok(Err(hopeless));
     }
     let mut entries = rows.expand(program, &spaces);
     let classes = AddressTables::new(&spaces, before);
@@ -334,17 +351,25 @@ fn policy_state(
     let full = Table::ALL.iter().any(|table| sizes.get(&program.table(*table)) > Some(&program.size(*table)));
     let users = if full { rows.class_users() } else { BTreeMap::new() };
     entries.extend(classes);
+    // Stable sorting makes use of what is in order already.
+    entries.sort_by(|left, right| left.key.cmp(&right.key));
     let usage = spaces.usage(program);
     let meters = limiters.meter_cells(program.rate_limiter());
     Ok(Ok(PolicyState { entries, meters, usage, unread, users, numbers }))
 }
 
-fn switch_state(intent: &Intent, scene: &Scene<'_>, name: &str, policy: &PolicyState) -> SwitchState {
+/// `entries`: those of the policy.
+fn switch_state(
+    intent: &Intent,
+    scene: &Scene<'_>,
+    name: &str,
+    policy: &PolicyState,
+    mut entries: Vec<Entry>,
+) -> SwitchState {
     let forwarding = forward::compile(intent, scene.program, name, intent.switches.get(name), scene.segments);
-    let mut entries = policy.entries.clone();
     entries.extend(forwarding.entries);
     entries.extend(guard::compile(intent, scene.program, name, intent.switches.get(name), scene.segments));
-    entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+    entries.sort_by(|left, right| left.key.cmp(&right.key));
     let desired = Desired { entries, groups: forwarding.groups, meters: policy.meters.clone() };
     let mut usage = capacity::measure(scene.program, &desired);
     usage.extend(policy.usage.iter().cloned());
@@ -389,16 +414,18 @@ fn class_entries(
     {
         entries.extend(v6.iter().map(|prefix| address_entry(program, table, action, prefix)));
     }
+    let metadata = origin("address class");
     for entry in &mut entries {
-        entry.metadata = origin("address class");
+        entry.metadata.clone_from(&metadata);
     }
+    let metadata = origin("port class");
     for (table, action, ports) in [
         (Table::SportClass, ActionKind::SetSportClass, &spaces.sport.ports),
         (Table::DportClass, ActionKind::SetDportClass, &spaces.dport.ports),
     ] {
         for range in ports {
             let (key, action) = (port_key(program, table, *range), program.action(action, &[range.2.into()]));
-            entries.push(Entry { key, action, metadata: origin("port class") });
+            entries.push(Entry { key, action, metadata: metadata.clone() });
         }
     }
     entries

@@ -1,6 +1,6 @@
 //! Peers as sets of addresses.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -29,50 +29,77 @@ pub(super) struct Selection {
 }
 
 /// Whose namespaces a selection looks at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope<'i> {
     All,
-    One(String),
-    Labelled(LabelSelector),
+    One(&'i str),
+    Labelled(&'i LabelSelector),
 }
 
 /// Looks up what peers and subjects mean. Everything asked once is kept.
 #[derive(Debug)]
-pub(super) struct Resolver<'a> {
-    intent: &'a Intent,
-    pods: Vec<PodEntry<'a>>,
-    /// Pods by namespace.
-    namespaces: BTreeMap<&'a str, Vec<PodIndex>>,
+pub(super) struct Resolver<'i> {
+    intent: &'i Intent,
+    pods: Vec<PodEntry<'i>>,
+    /// Pods by namespace, in order.
+    namespaces: Vec<(&'i str, Vec<PodIndex>)>,
     /// Pods by label and value.
-    labels: HashMap<(&'a str, &'a str), Vec<PodIndex>>,
-    selections: BTreeMap<(Scope, LabelSelector), Rc<Selection>>,
+    labels: ByLabel<'i>,
+    /// Places in `namespaces`, likewise.
+    namespace_labels: ByLabel<'i>,
+    /// Places in `namespaces`, ascending.
+    labelled: HashMap<&'i LabelSelector, Rc<Vec<usize>>>,
+    selections: HashMap<(Scope<'i>, &'i LabelSelector), Rc<Selection>>,
     named_ports: HashMap<(String, PortProtocol), Rc<NamedPort>>,
 }
 
+/// Places of what has a label with a value, ascending.
+type ByLabel<'i> = HashMap<(&'i str, &'i str), Vec<usize>>;
+
 #[derive(Debug)]
-struct PodEntry<'a> {
-    name: &'a ObjectName,
-    namespace: &'a str,
-    pod: &'a Pod,
+struct PodEntry<'i> {
+    name: &'i ObjectName,
+    /// Its place in [`Resolver::namespaces`].
+    namespace: usize,
+    pod: &'i Pod,
     /// Its addresses; one that an earlier pod has, too, is that pod's.
     addresses: Vec<IpAddr>,
 }
 
-impl<'a> Resolver<'a> {
-    pub(super) fn new(intent: &'a Intent) -> Self {
-        let mut taken = BTreeSet::new();
+impl<'i> Resolver<'i> {
+    pub(super) fn new(intent: &'i Intent) -> Self {
+        let mut taken = HashSet::with_capacity(intent.pods.len());
         let mut pods = Vec::with_capacity(intent.pods.len());
-        let mut namespaces: BTreeMap<&str, Vec<PodIndex>> = BTreeMap::new();
-        let mut labels: HashMap<(&str, &str), Vec<PodIndex>> = HashMap::new();
+        let mut namespaces: Vec<(&str, Vec<PodIndex>)> = Vec::new();
+        let mut labels = ByLabel::new();
         for (index, (name, pod)) in intent.pods.iter().enumerate() {
             let addresses = pod.addresses.iter().copied().filter(|address| taken.insert(*address)).collect();
-            pods.push(PodEntry { name, namespace: &name.namespace, pod, addresses });
-            namespaces.entry(&name.namespace).or_default().push(index);
+            // Pods come by namespace.
+            match namespaces.last_mut() {
+                Some((namespace, pods)) if *namespace == name.namespace => pods.push(index),
+                _ => namespaces.push((&name.namespace, vec![index])),
+            }
+            pods.push(PodEntry { name, namespace: namespaces.len() - 1, pod, addresses });
             for (key, value) in &pod.labels {
                 labels.entry((key, value)).or_default().push(index);
             }
         }
-        Self { intent, pods, namespaces, labels, selections: BTreeMap::new(), named_ports: HashMap::new() }
+        let mut namespace_labels = ByLabel::new();
+        for (place, (name, _)) in namespaces.iter().enumerate() {
+            for (key, value) in intent.namespaces.get(*name).into_iter().flatten() {
+                namespace_labels.entry((key, value)).or_default().push(place);
+            }
+        }
+        Self {
+            intent,
+            pods,
+            namespaces,
+            labels,
+            namespace_labels,
+            labelled: HashMap::new(),
+            selections: HashMap::new(),
+            named_ports: HashMap::new(),
+        }
     }
 
     /// How many pods there are.
@@ -86,17 +113,17 @@ impl<'a> Resolver<'a> {
     }
 
     /// A pod's name.
-    pub(super) fn name(&self, pod: PodIndex) -> &'a ObjectName {
+    pub(super) fn name(&self, pod: PodIndex) -> &'i ObjectName {
         self.pods[pod].name
     }
 
     /// The addresses of the node that a pod runs on.
-    pub(super) fn node_addresses(&self, pod: PodIndex) -> &'a [IpAddr] {
+    pub(super) fn node_addresses(&self, pod: PodIndex) -> &'i [IpAddr] {
         &self.pods[pod].pod.node_addresses
     }
 
     /// A filter rule's `from` or `to`.
-    pub(super) fn filter_peers(&mut self, peers: &[FilterPeer]) -> Addresses {
+    pub(super) fn filter_peers(&mut self, peers: &'i [FilterPeer]) -> Addresses {
         if peers.is_empty() {
             return Addresses::Any;
         }
@@ -104,7 +131,7 @@ impl<'a> Resolver<'a> {
         Addresses::new(AddressSet::union_of(&sets))
     }
 
-    fn filter_peer(&mut self, peer: &FilterPeer) -> AddressSet {
+    fn filter_peer(&mut self, peer: &'i FilterPeer) -> AddressSet {
         let intent = self.intent;
         match peer {
             FilterPeer::Cidr { cidr, except } => cut(cidr, except),
@@ -124,14 +151,14 @@ impl<'a> Resolver<'a> {
                 AddressSet::of_addresses(host.into_iter().flat_map(|host| host.addresses.iter().copied()))
             }
             FilterPeer::Pods { namespaces, pods } => {
-                let scope = namespaces.clone().map_or(Scope::All, Scope::Labelled);
+                let scope = namespaces.as_ref().map_or(Scope::All, Scope::Labelled);
                 self.select(scope, pods).addresses.clone()
             }
         }
     }
 
     /// Peers of a NetworkPolicy rule in a namespace.
-    pub(super) fn network_peers(&mut self, namespace: &str, peers: &[NetworkPeer]) -> Addresses {
+    pub(super) fn network_peers(&mut self, namespace: &'i str, peers: &'i [NetworkPeer]) -> Addresses {
         if peers.is_empty() {
             return Addresses::Any;
         }
@@ -140,7 +167,7 @@ impl<'a> Resolver<'a> {
             sets.push(match peer {
                 NetworkPeer::IpBlock { cidr, except } => cut(cidr, except),
                 NetworkPeer::Pods { namespaces: Some(namespaces), pods } => {
-                    self.select(Scope::Labelled(namespaces.clone()), pods).addresses.clone()
+                    self.select(Scope::Labelled(namespaces), pods).addresses.clone()
                 }
                 NetworkPeer::Pods { namespaces: None, pods } => {
                     self.in_namespace(namespace, pods).addresses.clone()
@@ -151,7 +178,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Peers of a ClusterNetworkPolicy rule. None given means none.
-    pub(super) fn cluster_peers(&mut self, peers: &[ClusterPeer]) -> Addresses {
+    pub(super) fn cluster_peers(&mut self, peers: &'i [ClusterPeer]) -> Addresses {
         let mut sets = Vec::with_capacity(peers.len());
         for peer in peers {
             sets.push(match peer {
@@ -167,38 +194,33 @@ impl<'a> Resolver<'a> {
     }
 
     /// Pods of a namespace by label.
-    pub(super) fn in_namespace(&mut self, namespace: &str, pods: &LabelSelector) -> Rc<Selection> {
-        self.select(Scope::One(namespace.to_owned()), pods)
+    pub(super) fn in_namespace(&mut self, namespace: &'i str, pods: &'i LabelSelector) -> Rc<Selection> {
+        self.select(Scope::One(namespace), pods)
     }
 
     /// Pods by their namespaces' labels and their own.
-    pub(super) fn anywhere(&mut self, pods: &PodsAnywhere) -> Rc<Selection> {
-        self.select(Scope::Labelled(pods.namespaces.clone()), &pods.pods)
+    pub(super) fn anywhere(&mut self, pods: &'i PodsAnywhere) -> Rc<Selection> {
+        self.select(Scope::Labelled(&pods.namespaces), &pods.pods)
     }
 
-    fn select(&mut self, scope: Scope, selector: &LabelSelector) -> Rc<Selection> {
-        let key = (scope, selector.clone());
-        if let Some(selection) = self.selections.get(&key) {
+    fn select(&mut self, scope: Scope<'i>, selector: &'i LabelSelector) -> Rc<Selection> {
+        if let Some(selection) = self.selections.get(&(scope, selector)) {
             return Rc::clone(selection);
         }
-        let namespaces: Option<BTreeSet<&str>> = match &key.0 {
+        let namespaces = match scope {
             Scope::All => None,
-            Scope::One(name) => Some([name.as_str()].into()),
-            Scope::Labelled(wanted) => {
-                let all = self.intent.namespaces.iter();
-                Some(
-                    all.filter(|(_, labels)| selects(wanted, labels))
-                        .map(|(name, _)| name.as_str())
-                        .collect(),
-                )
+            Scope::One(name) => {
+                let place = self.namespaces.binary_search_by_key(&name, |(name, _)| name);
+                Some(Rc::new(place.ok().into_iter().collect()))
             }
+            Scope::Labelled(wanted) => Some(self.labelled(wanted)),
         };
         let mut pods: Vec<PodIndex> = self
-            .candidates(namespaces.as_ref(), selector)
+            .candidates(namespaces.as_deref(), selector)
             .into_iter()
             .filter(|pod| {
                 let PodEntry { namespace, pod, .. } = &self.pods[*pod];
-                namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
+                namespaces.as_ref().is_none_or(|namespaces| namespaces.binary_search(namespace).is_ok())
                     && selects(selector, &pod.labels)
             })
             .collect();
@@ -206,28 +228,36 @@ impl<'a> Resolver<'a> {
         pods.dedup();
         let addresses = self.addresses_of(pods.iter().copied());
         let selection = Rc::new(Selection { pods, addresses });
-        self.selections.insert(key, Rc::clone(&selection));
+        self.selections.insert((scope, selector), Rc::clone(&selection));
         selection
     }
 
+    /// The namespaces with these labels in which there are pods.
+    fn labelled(&mut self, wanted: &'i LabelSelector) -> Rc<Vec<usize>> {
+        if let Some(namespaces) = self.labelled.get(wanted) {
+            return Rc::clone(namespaces);
+        }
+        let mut lists = by_label(&self.namespace_labels, wanted);
+        let candidates = shortest(&mut lists).unwrap_or_else(|| (0..self.namespaces.len()).collect());
+        let is_wanted = |place: &usize| {
+            let labels = self.intent.namespaces.get(self.namespaces[*place].0);
+            labels.is_some_and(|labels| selects(wanted, labels))
+        };
+        let mut namespaces: Vec<usize> = candidates.into_iter().filter(is_wanted).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let namespaces = Rc::new(namespaces);
+        self.labelled.insert(wanted, Rc::clone(&namespaces));
+        namespaces
+    }
+
     /// Pods among which all selected ones are: the fewest that an index gives.
-    fn candidates(&self, namespaces: Option<&BTreeSet<&str>>, selector: &LabelSelector) -> Vec<PodIndex> {
-        let mut lists: Vec<Vec<&[PodIndex]>> = Vec::new();
+    fn candidates(&self, namespaces: Option<&Vec<usize>>, selector: &LabelSelector) -> Vec<PodIndex> {
+        let mut lists = by_label(&self.labels, selector);
         if let Some(namespaces) = namespaces {
-            lists.push(
-                namespaces.iter().filter_map(|name| self.namespaces.get(name)).map(Vec::as_slice).collect(),
-            );
+            lists.push(namespaces.iter().map(|place| self.namespaces[*place].1.as_slice()).collect());
         }
-        for requirement in &selector.requirements {
-            if let LabelOperator::In(values) = &requirement.operator {
-                let key = requirement.key.as_str();
-                let pods = values.iter().filter_map(|value| self.labels.get(&(key, value.as_str())));
-                lists.push(pods.map(Vec::as_slice).collect());
-            }
-        }
-        let shortest =
-            lists.into_iter().min_by_key(|lists| lists.iter().map(|pods| pods.len()).sum::<usize>());
-        shortest.map_or_else(|| (0..self.pods.len()).collect(), |lists| lists.concat())
+        shortest(&mut lists).unwrap_or_else(|| (0..self.pods.len()).collect())
     }
 
     /// The numbers that pods give a port name for a protocol.
@@ -247,6 +277,25 @@ impl<'a> Resolver<'a> {
         self.named_ports.insert(key, Rc::clone(&ports));
         ports
     }
+}
+
+/// For each requirement that an index answers, those that meet it.
+fn by_label<'l>(index: &'l ByLabel<'_>, selector: &'l LabelSelector) -> Vec<Vec<&'l [usize]>> {
+    let answered = selector.requirements.iter().filter_map(|requirement| match &requirement.operator {
+        LabelOperator::In(values) => Some((requirement.key.as_str(), values)),
+        _ => None,
+    });
+    let found = answered.map(|(key, values)| {
+        values.iter().filter_map(|value| index.get(&(key, value.as_str()))).map(Vec::as_slice).collect()
+    });
+    found.collect()
+}
+
+/// The fewest of them; none if there are no lists.
+fn shortest(lists: &mut Vec<Vec<&[usize]>>) -> Option<Vec<usize>> {
+    let place =
+        (0..lists.len()).min_by_key(|place| lists[*place].iter().map(|part| part.len()).sum::<usize>())?;
+    Some(lists.swap_remove(place).concat())
 }
 
 fn cut(cidr: &IpNet, except: &[IpNet]) -> AddressSet {

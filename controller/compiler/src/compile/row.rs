@@ -188,23 +188,26 @@ impl Rows {
 
     /// Of rows that match the same packets only the first in rank is ever hit: the others go.
     pub(super) fn prune(&mut self) {
-        let mut best: HashMap<RowKey, usize> = HashMap::new();
-        let mut kept: Vec<Row> = Vec::with_capacity(self.all.len());
-        for row in self.all.drain(..) {
-            match best.entry(row.key()) {
+        let mut places: HashMap<RowKey<'_>, usize> = HashMap::with_capacity(self.all.len());
+        let mut best: Vec<usize> = Vec::with_capacity(self.all.len());
+        let rank = |number: usize| (self.all[number].priority, Reverse(self.all[number].origin));
+        for (number, row) in self.all.iter().enumerate() {
+            match places.entry(row.key()) {
                 Slot::Vacant(slot) => {
-                    slot.insert(kept.len());
-                    kept.push(row);
+                    slot.insert(best.len());
+                    best.push(number);
                 }
                 Slot::Occupied(slot) => {
-                    let other = &mut kept[*slot.get()];
-                    if (row.priority, Reverse(row.origin)) > (other.priority, Reverse(other.origin)) {
-                        *other = row;
+                    let other = &mut best[*slot.get()];
+                    if rank(number) > rank(*other) {
+                        *other = number;
                     }
                 }
             }
         }
-        self.all = kept;
+        drop(places);
+        let mut all: Vec<Option<Row>> = std::mem::take(&mut self.all).into_iter().map(Some).collect();
+        self.all = best.into_iter().filter_map(|number| all[number].take()).collect();
     }
 
     /// Numbers the classes as before where they are what they were, or says of which there are too many.
@@ -328,21 +331,25 @@ impl Rows {
         tables
     }
 
-    /// How many entries the rows come to at most, by table and policy.
-    pub(super) fn count(&self, program: &Program, spaces: &Spaces) -> Vec<ResourceUsage> {
-        let mut counts: BTreeMap<Table, BTreeMap<String, u64>> = BTreeMap::new();
+    /// Of which tables the rows come to so many more entries than there is room for that it is not worth making them.
+    pub(super) fn hopeless(&self, program: &Program, spaces: &Spaces) -> Vec<Overflow> {
+        let is_hopeless = |table: Table, entries: u64| entries > program.size(table).saturating_mul(HOPELESS);
+        let mut counts: BTreeMap<Table, u64> = BTreeMap::new();
         for row in &self.all {
-            let policies = counts.entry(row.table).or_default();
-            let policy = &self.origins[row.origin].policy;
-            let entries = row.entries(spaces);
-            match policies.get_mut(policy) {
-                Some(count) => *count = count.saturating_add(entries),
-                None => {
-                    policies.insert(policy.clone(), entries);
-                }
-            }
+            let count = counts.entry(row.table).or_default();
+            *count = count.saturating_add(row.entries(spaces));
         }
-        counts.into_iter().map(|(table, policies)| capacity::table_usage(program, table, policies)).collect()
+        if !counts.iter().any(|(table, entries)| is_hopeless(*table, *entries)) {
+            return Vec::new();
+        }
+        let mut users: BTreeMap<Table, BTreeMap<String, u64>> = BTreeMap::new();
+        for row in &self.all {
+            let policies = users.entry(row.table).or_default();
+            let count = policies.entry(self.origins[row.origin].policy.clone()).or_default();
+            *count = count.saturating_add(row.entries(spaces));
+        }
+        let usage = users.into_iter().map(|(table, users)| capacity::table_usage(program, table, users));
+        usage.filter_map(|usage| usage.overflow("")).collect()
     }
 
     /// The entries, sorted by key. Of entries that match the same packets only the first in rank stays.
@@ -364,11 +371,13 @@ impl Rows {
         entries.dedup_by(|(_, later), (_, first)| {
             later.key.table == first.key.table && later.key.matches == first.key.matches
         });
-        let mut entries: Vec<Entry> = entries.into_iter().map(|(_, entry)| entry).collect();
-        entries.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        entries
+        // Without twins their order is that of their keys.
+        entries.into_iter().map(|(_, entry)| entry).collect()
     }
 }
+
+/// More entries than this many times a table's size are not even made.
+const HOPELESS: u64 = 2;
 
 /// By set, how many rows use it.
 struct Uses {
@@ -394,12 +403,11 @@ fn prefixes<T: Point>(ranges: &Ranges<T>) -> u64 {
 }
 
 /// What a row matches: table, sets, segments, fixed fields.
-type RowKey = (Table, [Option<SetId>; 4], Vec<u16>, Vec<(Field, Match)>);
+type RowKey<'r> = (Table, [Option<SetId>; 4], &'r [u16], &'r [(Field, Match)]);
 
 impl Row {
-    fn key(&self) -> RowKey {
-        let sets = [self.src, self.dst, self.sport, self.dport];
-        (self.table, sets, self.segments.clone(), self.fixed.clone())
+    fn key(&self) -> RowKey<'_> {
+        (self.table, [self.src, self.dst, self.sport, self.dport], &self.segments, &self.fixed)
     }
 
     fn cubes<'s>(&self, spaces: &'s Spaces) -> [(Field, Option<&'s [Cube]>); 4] {

@@ -1,7 +1,5 @@
 //! Which packets entries are about: whether any packet has a class that they match, and whether one packet matches two.
 
-use std::collections::BTreeSet;
-
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
 
 use crate::classes::Cube;
@@ -10,16 +8,39 @@ use crate::space::{SPACES, Space};
 
 /// The classes that packets have in one version of the policy.
 #[derive(Debug)]
-pub(super) struct Classes([BTreeSet<u16>; SPACES]);
+pub(super) struct Classes([Ids; SPACES]);
+
+/// A set of ids: a bit for each.
+#[derive(Debug)]
+struct Ids(Vec<u64>);
+
+impl Ids {
+    fn new() -> Self {
+        Self(vec![0; 1 << 10])
+    }
+
+    fn insert(&mut self, id: u16) {
+        self.0[usize::from(id >> 6)] |= 1 << (id & 63);
+    }
+
+    fn contains(&self, id: u16) -> bool {
+        self.0[usize::from(id >> 6)] >> (id & 63) & 1 == 1
+    }
+}
 
 impl Classes {
     /// By the entries that these packets see. What has no entry has class 0.
     pub(super) fn new<'e>(program: &Program, entries: impl Iterator<Item = &'e Entry>) -> Self {
-        let mut classes: [BTreeSet<u16>; SPACES] = std::array::from_fn(|_| BTreeSet::from([0]));
+        let mut classes: [Ids; SPACES] = std::array::from_fn(|_| Ids::new());
+        for ids in &mut classes {
+            ids.insert(0);
+        }
         for entry in entries {
             let Some(table) = program.table_of(entry.key.table) else { continue };
             for (place, space) in Space::set_by(table).iter().enumerate() {
-                classes[*space as usize].extend(program.class(&entry.action, place));
+                if let Some(id) = program.class(&entry.action, place) {
+                    classes[*space as usize].insert(id);
+                }
             }
         }
         Self(classes)
@@ -37,7 +58,7 @@ impl Classes {
                         return true;
                     };
                     let cube = Cube { value, mask };
-                    classes.range(cube.block()).any(|class| cube.matches(*class))
+                    cube.block().any(|id| cube.matches(id) && classes.contains(id))
                 }
                 _ => true,
             }

@@ -2,7 +2,7 @@
 
 use outplane_p4runtime::entry::Entry;
 
-use super::{Bare, PlanError, Steps, capacity, for_version, sees, unversioned, version_field};
+use super::{PlanError, Steps, capacity, for_version, unversioned, version_field};
 use crate::program::Program;
 use crate::state::{Change, Desired, Installed, Plan};
 
@@ -37,8 +37,7 @@ pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Pl
 /// What packets see, as a desired state: its plan writes nothing that they could see.
 fn seen(program: &Program, installed: &Installed) -> Desired {
     let is_seen = |entry: &&Entry| {
-        version_field(program, entry.key.table).is_none()
-            || sees(Bare::of(program, &entry.key).0, installed.version)
+        version_field(program, entry.key.table).is_none() || super::seen(program, entry, installed.version)
     };
     let mut entries: Vec<_> =
         installed.entries.iter().filter(is_seen).map(|entry| for_version(program, entry, None)).collect();

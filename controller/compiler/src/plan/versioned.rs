@@ -4,10 +4,13 @@
 //! one of the next version. The rules below bring each key from whatever there is to: one entry that the next version
 //! sees, with the desired action, or none; and what packets of the present version see does not change before the flip.
 
+use std::collections::HashSet;
+
 use outplane_p4runtime::entry::{DefaultEntry, Entry, FieldMatch};
 
 use super::seen::{Classes, are_apart};
-use super::{Bare, Steps, exactly, for_version, sees, version_field};
+use super::shadow::Shadows;
+use super::{Bare, Steps, VersionFields, exactly, for_version, sees, version_field};
 use crate::program::{ActionKind, Program, Table};
 use crate::state::{Change, Desired, Installed};
 
@@ -40,8 +43,11 @@ pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, 
         return now;
     }
     let unseen = Unseen::new(program, now, installed, desired);
+    let shadows = Shadows::new(program, next, &cells, installed, desired);
+    let fields = VersionFields::new(program);
     for cell in &cells {
-        if now == 0 || !unseen.converge(cell, steps) {
+        let is_done = now != 0 && (unseen.converge(cell, steps) || shadows.converge(&fields, cell, steps));
+        if !is_done {
             versions.converge(cell, steps);
         }
     }
@@ -73,7 +79,8 @@ struct Unseen<'a> {
 
 impl<'a> Unseen<'a> {
     fn new(program: &'a Program, now: u8, installed: &Installed, desired: &Desired) -> Self {
-        let visible = |entry: &&Entry| super::seen(program, entry, now);
+        let fields = VersionFields::new(program);
+        let visible = |entry: &&Entry| sees(Bare::of(&fields, &entry.key).0, now);
         Self {
             program,
             now: Classes::new(program, installed.entries.iter().filter(visible)),
@@ -116,7 +123,7 @@ struct Versions<'a> {
 
 /// All there is under one key.
 #[derive(Debug, Default)]
-struct Cell<'a> {
+pub(super) struct Cell<'a> {
     /// The entry that should be, without a version.
     desired: Option<&'a Entry>,
     /// The entry of all versions.
@@ -154,21 +161,43 @@ fn rewritten(installed: &Entry, desired: &Entry) -> Option<Change> {
 }
 
 impl Versions<'_> {
-    /// One cell for each key that is installed or desired, by key.
+    /// One cell for each key under which something is not as it should be, or exists in one version only, by key.
     fn cells<'b>(&self, installed: &'b Installed, desired: &'b Desired) -> Vec<Cell<'b>> {
         let program = self.program;
-        let versioned = |entry: &&Entry| version_field(program, entry.key.table).is_some();
-        // `false` sorts before `true`: installed before desired, under one key.
-        let found = installed.entries.iter().filter(versioned).map(|entry| {
-            let (version, bare) = Bare::of(program, &entry.key);
-            (bare, false, version, entry)
-        });
-        let wanted = desired
+        let fields = VersionFields::new(program);
+        let apart: HashSet<Bare<'_>> = installed
             .entries
             .iter()
-            .filter(versioned)
-            .map(|entry| (Bare::of(program, &entry.key).1, true, None, entry));
-        let mut all: Vec<_> = found.chain(wanted).collect();
+            .map(|entry| Bare::of(&fields, &entry.key))
+            .filter_map(|(version, bare)| version.map(|_| bare))
+            .collect();
+        let as_desired =
+            |entry: &Entry| apart.is_empty() || !apart.contains(&Bare::of(&fields, &entry.key).1);
+        // `false` sorts before `true`: installed before desired, under one key.
+        let mut all: Vec<(Bare<'_>, bool, Option<FieldMatch>, &Entry)> = Vec::new();
+        let mut add = |is_desired: bool, entry: &'b Entry| {
+            if fields.of(entry.key.table).is_some() {
+                let (version, bare) = Bare::of(&fields, &entry.key);
+                all.push((bare, is_desired, version, entry));
+            }
+        };
+        // Both are sorted by key, so most of what is as it should be is met side by side.
+        let (mut found, mut wanted) =
+            (installed.entries.iter().peekable(), desired.entries.iter().peekable());
+        loop {
+            let is_desired = match (found.peek(), wanted.peek()) {
+                (Some(one), Some(other)) if one == other && as_desired(other) => {
+                    found.next();
+                    wanted.next();
+                    continue;
+                }
+                (Some(one), Some(other)) => other.key < one.key,
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            let Some(entry) = (if is_desired { wanted.next() } else { found.next() }) else { break };
+            add(is_desired, entry);
+        }
         all.sort_unstable();
         all.chunk_by(|one, other| one.0 == other.0)
             .map(|group| {
@@ -270,6 +299,13 @@ impl Versions<'_> {
 }
 
 impl<'a> Cell<'a> {
+    /// The entry of all versions, which there is alone, and the desired one, which does something else.
+    pub(super) fn rewritten(&self) -> Option<(&'a Entry, &'a Entry)> {
+        let (all, desired) = (self.all?, self.desired?);
+        let alone = self.old.is_none() && self.new.is_none() && self.odd.is_empty();
+        (alone && !same(all, desired)).then_some((all, desired))
+    }
+
     /// The one write that makes what packets see what it should be; none where it takes more.
     fn in_place(&self) -> Option<Change> {
         if self.all.is_some() && self.old.is_some() || self.new.is_some() || !self.odd.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match, MeterCell};
 
 use super::unversioned;
-use crate::classes::{ClassRange, flatten, overlay};
+use crate::classes::{ClassRange, Cube, flatten, overlay};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 use crate::space::{SPACES, Space};
@@ -42,6 +42,8 @@ pub(super) struct Meaning<'p, 'e> {
     entries: [Vec<&'e Entry>; 2],
     meters: [BTreeMap<i64, MeterCell>; 2],
     atoms: [Vec<Atom>; SPACES],
+    /// By space and side, the classes of atoms, ascending, each with its atom.
+    by_class: [[Vec<(u16, u32)>; 2]; SPACES],
     /// Whether each class has the same number on both sides.
     is_same: [bool; SPACES],
     cubes: HashMap<(usize, SideOf, u128, u128), u32>,
@@ -54,13 +56,21 @@ impl<'p, 'e> Meaning<'p, 'e> {
     pub(super) fn new(program: &'p Program, sides: [(&[&'e Entry], &[MeterCell]); 2]) -> Self {
         let classes = sides.map(|(entries, _)| Contents::new(program, entries));
         let atoms: [Vec<Atom>; SPACES] = std::array::from_fn(|space| atoms(&classes, space));
+        let by_class = std::array::from_fn(|space| {
+            [0, 1].map(|side: SideOf| {
+                let classes = atoms[space].iter().map(|atom| atom[side]);
+                let mut classes: Vec<(u16, u32)> = classes.zip(0u32..).collect();
+                classes.sort_unstable();
+                classes
+            })
+        });
         let is_same = std::array::from_fn(|space| atoms[space].iter().all(|[before, after]| before == after));
         let limits = sides.map(|(_, meters)| meters.iter().map(|cell| (cell.index, *cell)).collect());
         // The set 0 is that of a field which is not matched; no set of atoms has its number.
         let sets = vec![Vec::new()];
         let (entries, cubes, ids) =
             (sides.map(|(entries, _)| entries.to_vec()), HashMap::new(), HashMap::new());
-        Self { program, entries, meters: limits, atoms, is_same, cubes, sets, ids }
+        Self { program, entries, meters: limits, atoms, by_class, is_same, cubes, sets, ids }
     }
 
     /// Whether these entries use a number that may mean something else on the other side: of a class, or of a limiter.
@@ -186,9 +196,17 @@ impl<'p, 'e> Meaning<'p, 'e> {
         if let Some(id) = self.cubes.get(&(space, side, value, mask)) {
             return *id;
         }
-        let matched =
-            (0u32..).zip(&self.atoms[space]).filter(|(_, atom)| u128::from(atom[side]) & mask == value);
-        let set = matched.map(|(atom, _)| atom).collect();
+        let low = |bits: u128| u16::try_from(bits & u128::from(u16::MAX)).unwrap_or(u16::MAX);
+        // No class has the bits beyond.
+        let cube = (value == u128::from(low(value))).then(|| Cube { value: low(value), mask: low(mask) });
+        let mut set: Vec<u32> = Vec::new();
+        if let Some(cube) = cube {
+            let (block, classes) = (cube.block(), &self.by_class[space][side]);
+            let start = classes.partition_point(|(class, _)| class < block.start());
+            let near = classes[start..].iter().take_while(|(class, _)| class <= block.end());
+            set.extend(near.filter(|(class, _)| cube.matches(*class)).map(|(_, atom)| *atom));
+            set.sort_unstable();
+        }
         let id = self.set(set);
         self.cubes.insert((space, side, value, mask), id);
         id

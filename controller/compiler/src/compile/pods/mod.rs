@@ -104,11 +104,11 @@ struct Rule<'r> {
 }
 
 /// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies, and returns who may deny packets to or from pods.
-pub(super) fn compile(
-    intent: &Intent,
+pub(super) fn compile<'i>(
+    intent: &'i Intent,
     program: &Program,
     places: &mut Places<'_>,
-    resolver: &mut Resolver<'_>,
+    resolver: &mut Resolver<'i>,
     rows: &mut Rows,
     findings: &mut Findings,
 ) -> Result<Option<Decision>, CompileError> {
@@ -138,11 +138,11 @@ pub(super) fn compile(
 }
 
 /// What concerns each pod in one direction.
-struct Concern {
+struct Concern<'i> {
     direction: Direction,
     /// The NetworkPolicy that is named for the isolation of a pod, the first without rules or else the first by name, and
     /// whether any of them logs.
-    isolated: BTreeMap<PodIndex, (ObjectName, bool)>,
+    isolated: BTreeMap<PodIndex, (&'i ObjectName, bool)>,
     /// Isolated pods that some rule lets everything pass to or from all the same.
     unrestricted: BTreeSet<PodIndex>,
     /// What the policies that may deny say, where there are some.
@@ -162,9 +162,9 @@ fn stricter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
 }
 
-impl Concern {
-    fn find(intent: &Intent, resolver: &mut Resolver<'_>, direction: Direction) -> Self {
-        let mut isolated: BTreeMap<PodIndex, (ObjectName, bool)> = BTreeMap::new();
+impl<'i> Concern<'i> {
+    fn find(intent: &'i Intent, resolver: &mut Resolver<'i>, direction: Direction) -> Self {
+        let mut isolated: BTreeMap<PodIndex, (&ObjectName, bool)> = BTreeMap::new();
         let mut unrestricted = BTreeSet::new();
         let mut says: Vec<Option<Says>> = vec![None; resolver.pod_count()];
         let mut hear = |pod: PodIndex, replies: Option<Replies>, errors: Option<RelatedErrors>| {
@@ -181,7 +181,7 @@ impl Concern {
         for (name, policy, rules) in policies {
             let everything = rules.iter().any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
             for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
-                isolated.entry(*pod).or_insert_with(|| (name.clone(), false)).1 |= policy.log;
+                isolated.entry(*pod).or_insert((name, false)).1 |= policy.log;
                 unrestricted.extend(everything.then_some(*pod));
                 hear(*pod, policy.replies, policy.related_errors);
             }
@@ -244,12 +244,12 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
-    fn cluster_tier(
+    fn cluster_tier<'i>(
         &mut self,
-        intent: &Intent,
+        intent: &'i Intent,
         tier: ClusterTier,
         places: &mut Places<'_>,
-        resolver: &mut Resolver<'_>,
+        resolver: &mut Resolver<'i>,
         findings: &mut Findings,
     ) -> Result<(), CompileError> {
         let stage = if tier == ClusterTier::Admin { Stage::Admin } else { Stage::Main };
@@ -291,11 +291,11 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn network_policy(
+    fn network_policy<'i>(
         &mut self,
-        name: &ObjectName,
-        policy: &NetworkPolicy,
-        resolver: &mut Resolver<'_>,
+        name: &'i ObjectName,
+        policy: &'i NetworkPolicy,
+        resolver: &mut Resolver<'i>,
         findings: &mut Findings,
     ) {
         let policy_name = deciders::network_policy(name);
@@ -327,7 +327,7 @@ impl Compiler<'_> {
 
     /// A pod's own node reaches it, whatever isolates it. One rule for the pods of a node that the same policy is the
     /// first to isolate: that policy is named.
-    fn local_nodes(&mut self, ingress: &Concern, resolver: &Resolver<'_>) {
+    fn local_nodes(&mut self, ingress: &Concern<'_>, resolver: &Resolver<'_>) {
         let mut groups: BTreeMap<(&ObjectName, &[IpAddr]), Vec<PodIndex>> = BTreeMap::new();
         for (pod, (policy, _)) in &ingress.isolated {
             let nodes = resolver.node_addresses(*pod);
@@ -352,16 +352,16 @@ impl Compiler<'_> {
 
     /// One row for the pods that the same policy is the first to isolate, so that no two rows are about one pod: it is
     /// clear who is named and whether the denial is logged.
-    fn isolation(&mut self, concern: &Concern, resolver: &Resolver<'_>) {
+    fn isolation(&mut self, concern: &Concern<'_>, resolver: &Resolver<'_>) {
         let direction = concern.direction;
-        let mut groups: BTreeMap<&(ObjectName, bool), Vec<PodIndex>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&ObjectName, bool), Vec<PodIndex>> = BTreeMap::new();
         for (pod, first) in &concern.isolated {
-            groups.entry(first).or_default().push(*pod);
+            groups.entry(*first).or_default().push(*pod);
         }
         for ((name, log), pods) in groups {
             let origin = self.rows.origin(&deciders::network_policy(name), deciders::ISOLATION);
             let pods = resolver.addresses_of(pods);
-            let effect = if *log { Effect::DenyLog } else { Effect::Deny };
+            let effect = if log { Effect::DenyLog } else { Effect::Deny };
             let (table, action) = self.decision(direction, Stage::Main, effect, origin);
             self.push(table, priority::ISOLATION, action, origin, direction, &pods, &Addresses::Any, &[]);
         }
@@ -490,7 +490,12 @@ impl Findings {
 }
 
 /// What the policies' replies open, and of which pods it is not known where they run.
-fn report(intent: &Intent, resolver: &mut Resolver<'_>, concerns: [&Concern; 2], findings: &mut Findings) {
+fn report<'i>(
+    intent: &'i Intent,
+    resolver: &mut Resolver<'i>,
+    concerns: [&Concern<'_>; 2],
+    findings: &mut Findings,
+) {
     let mut open = |policy: &str, said: Says, direction: Direction, pods: &[PodIndex]| {
         // The strictest of a pod's policies holds, so a laxer one, or one that says nothing beside it, opens nothing.
         let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);

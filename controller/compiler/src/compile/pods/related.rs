@@ -46,7 +46,7 @@ type Question<'i> = (
 );
 
 impl<'i> Sides<'i> {
-    fn new(intent: &'i Intent, resolver: &mut Resolver<'_>) -> Self {
+    fn new(intent: &'i Intent, resolver: &mut Resolver<'i>) -> Self {
         let pods: Vec<&Pod> = intent.pods.values().collect();
         let policies = DIRECTIONS.map(|direction| {
             let mut all: Vec<Policies<'i>> = vec![Policies::default(); pods.len()];
@@ -75,7 +75,7 @@ impl<'i> Sides<'i> {
         pod: PodIndex,
         direction: Direction,
         protocol: Option<PortProtocol>,
-        resolver: &mut Resolver<'_>,
+        resolver: &mut Resolver<'i>,
     ) -> Passing {
         let (cluster, network) = self.policies[direction as usize][pod].clone();
         let numbers: Vec<usize> = cluster.iter().map(|(n, _)| *n).collect();
@@ -105,7 +105,7 @@ impl<'i> Sides<'i> {
 
     /// The addresses of a pod from which it may have sent something: by its egress side, or as a reply to what its
     /// ingress side lets in.
-    fn may_have_sent(&mut self, pod: PodIndex, replies: Replies, resolver: &mut Resolver<'_>) -> AddressSet {
+    fn may_have_sent(&mut self, pod: PodIndex, replies: Replies, resolver: &mut Resolver<'i>) -> AddressSet {
         let egress = self.passing(pod, Direction::Egress, None, resolver);
         let mut to = AddressSet::union_of([&egress.allowed, &egress.undecided]);
         if replies != Replies::None && (to.v4.is_empty() || to.v6.is_empty()) {
@@ -132,18 +132,18 @@ fn in_order(intent: &Intent) -> Vec<(&String, &ClusterNetworkPolicy)> {
 }
 
 /// One pod's side, stage by stage.
-struct Walk<'w, 'r> {
+struct Walk<'w, 'i> {
     direction: Direction,
     protocol: Option<PortProtocol>,
     pod: &'w Pod,
-    resolver: &'w mut Resolver<'r>,
+    resolver: &'w mut Resolver<'i>,
     allowed: AddressSet,
     /// Nobody has decided about all packets with these yet.
     open: AddressSet,
 }
 
-impl Walk<'_, '_> {
-    fn tier(&mut self, policies: &[(usize, &ClusterNetworkPolicy)], tier: ClusterTier) {
+impl<'i> Walk<'_, 'i> {
+    fn tier(&mut self, policies: &[(usize, &'i ClusterNetworkPolicy)], tier: ClusterTier) {
         let mut passed = AddressSet::default();
         for (_, policy) in policies.iter().filter(|(_, policy)| policy.tier == tier) {
             for rule in cluster_rules(policy, self.direction) {
@@ -169,7 +169,7 @@ impl Walk<'_, '_> {
         self.open = AddressSet::union_of([&self.open, &passed]);
     }
 
-    fn isolation(&mut self, policies: &[(&ObjectName, &NetworkPolicy)]) {
+    fn isolation(&mut self, policies: &[(&'i ObjectName, &'i NetworkPolicy)]) {
         let mut allowed = vec![self.allowed.clone()];
         for (name, policy) in policies {
             for rule in network_rules(policy, self.direction).unwrap_or_default() {
@@ -233,7 +233,12 @@ fn set_of(addresses: Addresses) -> AddressSet {
 impl Compiler<'_> {
     /// The rows by which ICMP errors get past denials. They stand above the replies' rows, and keep errors away from
     /// these.
-    pub(super) fn related(&mut self, intent: &Intent, concerns: [&Concern; 2], resolver: &mut Resolver<'_>) {
+    pub(super) fn related<'i>(
+        &mut self,
+        intent: &'i Intent,
+        concerns: [&Concern<'_>; 2],
+        resolver: &mut Resolver<'i>,
+    ) {
         let mut sides = Sides::new(intent, resolver);
         for direction in DIRECTIONS {
             let concern = concerns[direction as usize];
@@ -282,14 +287,14 @@ impl Compiler<'_> {
 }
 
 /// The first policy that may deny a packet to or from a pod with an address.
-pub(super) fn denial(
-    intent: &Intent,
-    concerns: [&Concern; 2],
-    resolver: &mut Resolver<'_>,
+pub(super) fn denial<'i>(
+    intent: &'i Intent,
+    concerns: [&Concern<'_>; 2],
+    resolver: &mut Resolver<'i>,
 ) -> Option<Decision> {
     let decision =
         |policy: String, rule: String, log: bool| Decision { allow: false, policy, rule, log, limit: None };
-    let of_cluster = |tier: ClusterTier, resolver: &mut Resolver<'_>| {
+    let of_cluster = |tier: ClusterTier, resolver: &mut Resolver<'i>| {
         for (name, policy) in in_order(intent).into_iter().filter(|(_, policy)| policy.tier == tier) {
             let subject = resolver.anywhere(&policy.subject);
             for direction in DIRECTIONS {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
 
-use crate::plan::{Bare, version_field};
+use crate::plan::{Bare, VersionFields, version_field};
 use crate::program::{ActionKind, Program};
 use crate::state::{Change, Desired, Installed, Plan};
 
@@ -174,7 +174,7 @@ impl Switch {
             if version_field(program(), entry.key.table).is_none() {
                 continue;
             }
-            let (version, bare) = Bare::of(program(), &entry.key);
+            let (version, bare) = Bare::of(&VersionFields::new(program()), &entry.key);
             let seen = match version.map(|matched| matched.matches) {
                 None => true,
                 Some(Match::Ternary { value, mask }) => u128::from(self.version) & mask == value,
@@ -185,7 +185,16 @@ impl Switch {
                 shown.entry(key).or_default().insert(entry.action.clone());
             }
         }
-        shown
+        // What stands below an entry with the same match is never hit, and so is as if it stood in its place.
+        let mut highest: BTreeMap<(u32, Vec<FieldMatch>), (i32, i32)> = BTreeMap::new();
+        for (table, matches, priority) in shown.keys() {
+            let (low, high) = highest.entry((*table, matches.clone())).or_insert((*priority, *priority));
+            (*low, *high) = ((*low).min(*priority), (*high).max(*priority));
+        }
+        let seen = highest.into_iter().filter_map(|((table, matches), (low, high))| {
+            Some(((table, matches.clone(), low), shown.remove(&(table, matches, high))?))
+        });
+        seen.collect()
     }
 
     /// What it holds, versions apart, as a desired state.
