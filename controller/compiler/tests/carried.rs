@@ -7,6 +7,7 @@ use outplane_compiler::lookup::Lookup;
 use outplane_compiler::numbers::{Numbers, NumbersError};
 use outplane_compiler::plan::plan;
 use outplane_compiler::program::{Field, Program};
+use outplane_compiler::rules::{RuleChange, RuleChanged, between};
 use outplane_compiler::state::{Change, Desired, Installed};
 use outplane_intent::evaluate::{Evaluator, IMPLIED_SWITCH};
 use outplane_intent::model::Intent;
@@ -146,6 +147,60 @@ fn is_of_all_versions(change: &Change) -> bool {
     let Change::Insert(Entry { key, .. }) = change else { return false };
     let version = program.table_of(key.table).and_then(|table| program.field(table, Field::Version));
     version.is_some_and(|version| key.matches.iter().all(|matched| matched.field != version))
+}
+
+/// A day of a cluster: whatever was carried on, the tables mean at each hundredth edit what new numbers would make of it.
+#[test]
+fn a_day_of_edits() {
+    const EDITS: usize = 10_000;
+    let program = Program::outplane();
+    let mut cluster = Cluster::new(5, 30, 14, 8);
+    let mut before = after(cluster.intent(), &Numbers::default());
+    let mut held =
+        Installed { version: 1, entries: desired(&before).entries.clone(), ..Installed::default() };
+    let mut writes = 0;
+    for edit in 1..=EDITS {
+        cluster.edit();
+        let next = after(cluster.intent(), &before.numbers);
+        let steps = plan(program, &held, desired(&next)).expect("a plan");
+        writes += steps.len();
+        for change in steps.steps.iter().flat_map(|step| &step.changes) {
+            write(&mut held, change, steps.to_version);
+        }
+        if edit % 100 == 0 {
+            let scratch = compile(cluster.intent(), &OPTIONS()).expect("it fits");
+            // A rule all of whose packets another one is named for has entries of its own with some numbers only.
+            let differs = |change: &&RuleChange| {
+                !matches!(change.change, RuleChanged::Rewritten | RuleChanged::Added | RuleChanged::Removed)
+            };
+            let changes = between(program, &held, desired(&scratch));
+            let differing: Vec<_> = changes.rules.iter().filter(differs).collect();
+            assert!(differing.is_empty(), "edit {edit}: {differing:?}");
+            let evaluator = Evaluator::new(cluster.intent());
+            let (one, other) = (
+                Lookup::new(program, &held.entries, Some(held.version)),
+                Lookup::new(program, &desired(&scratch).entries, None),
+            );
+            for packet in random_packets(edit as u64, cluster.intent(), 200) {
+                let entrance = evaluator.entrance(None, &packet);
+                let meant = evaluator.evaluate(None, universe::now(), &packet);
+                for lookup in [&one, &other] {
+                    let found = lookup.trace(&packet, &entrance, &next.segments);
+                    assert_eq!(
+                        (found.allow, &found.rule),
+                        (meant.allow, &meant.rule),
+                        "edit {edit}: {packet:?}"
+                    );
+                }
+            }
+            let (few, many) = (desired(&scratch).entries.len(), desired(&next).entries.len());
+            assert!(many * 100 <= few * 120 + 1000, "edit {edit}: {many} entries, {few} if numbered anew");
+        }
+        before = next;
+    }
+    println!("{writes} writes for {EDITS} edits");
+    let again = plan(program, &held, desired(&before)).expect("a plan");
+    assert!(again.is_empty(), "{again:?}");
 }
 
 /// One change as a switch takes it.

@@ -272,7 +272,7 @@ fn numbered_state<'i>(
         // There may be far fewer by now.
         (Ok(state), Some(known)) => {
             let count = state.count();
-            (!too_many(count, known) && u64::from(count) * 4 >= u64::from(known) * 3).then_some(known)
+            (!too_many(count, known) && u64::from(count) * 16 >= u64::from(known) * 15).then_some(known)
         }
         (Err(_), Some(_)) => None,
     };

@@ -9,6 +9,7 @@ use crate::classes::{ClassRange, Cube, flatten, overlay};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 use crate::space::{SPACES, Space};
+use crate::state::Origin;
 
 /// Which side's numbers: before, after.
 type SideOf = usize;
@@ -110,15 +111,20 @@ impl<'p, 'e> Meaning<'p, 'e> {
         })
     }
 
-    /// Whether an entry of a higher priority decides a cell in any case. The compiler writes none below it there, where
-    /// it sees that.
+    /// Whether an entry of a higher priority, or of a rule that is named before this one, decides a cell in any case. The
+    /// compiler writes none below it there, where it sees that.
     fn is_decided(&self, side: SideOf, frame: &Frame, own: &[&Entry], cell: Sets) -> bool {
-        let own = own.iter().filter(|entry| entry.key.table == frame.table);
-        let Some(priority) = own.map(|entry| entry.key.priority).max() else { return false };
+        let here = own.iter().filter(|entry| entry.key.table == frame.table);
+        let Some(priority) = here.map(|entry| entry.key.priority).max() else { return false };
+        let origin = own.first().and_then(|entry| Origin::decode(&entry.metadata));
+        let is_named_before = |entry: &Entry| {
+            let other = Origin::decode(&entry.metadata);
+            other.zip(origin.as_ref()).is_some_and(|(other, own)| other.rank() < own.rank())
+        };
         let decides = |entry: &Entry| {
             let table = self.program.table_of(entry.key.table);
             entry.key.table == frame.table
-                && entry.key.priority > priority
+                && (entry.key.priority > priority || entry.key.priority == priority && is_named_before(entry))
                 && unversioned(self.program, entry).iter().all(|matched| {
                     let field =
                         table.and_then(|table| Some((table, self.program.field_of(table, matched.field)?)));
