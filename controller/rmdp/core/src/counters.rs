@@ -96,7 +96,7 @@ counters! {
     repairs,
     /// Tasks of audits that somebody has announced or queued: they never travel.
     audits_refused,
-    /// Election ids that a stranger has put above ours.
+    /// Fences that a stranger has put above ours.
     strangers,
     /// Times that this node stood still for longer than others wait for a heartbeat.
     stood_still,

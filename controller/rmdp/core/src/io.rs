@@ -384,6 +384,8 @@ pub enum Execution {
     Fenced {
         /// That one.
         by: Fence,
+        /// What the switch calls it, in the words of its protocol.
+        named: String,
     },
     /// It is not, because there was too little time for a switch that is as slow as this one.
     Slow {
@@ -461,12 +463,12 @@ pub enum Action {
         /// A task of it: where it is.
         task: Task,
     },
-    /// An election id that a switch named is no controller's of ours, as the store says: whoever has it is a stranger, and
-    /// once it has gone, it is not in our way.
+    /// A fence that a switch named is no controller's of ours, as the store says: whoever has it is a stranger, and once it
+    /// has gone, it is not in our way.
     Disown {
         /// Where.
         switch: String,
-        /// The id.
+        /// That one.
         fence: Fence,
     },
     /// Stop an execution; its outcome comes all the same.

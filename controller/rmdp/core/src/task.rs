@@ -24,11 +24,9 @@ pub const PROBES: &str = "probe";
 /// The source of repairs: the log of audits.
 pub const AUDITS: &str = "audit";
 
-/// The highest number of an audit: a fence has room for it beside the attempt.
-pub const MAX_AUDIT: u64 = (1 << (64 - ATTEMPT_BITS)) - 1;
-
-/// Of an election id: the attempt. More than [`crate::key::MAX_ATTEMPT`] needs.
-const ATTEMPT_BITS: u32 = 20;
+/// The highest number of an audit: what a switch takes for a fence has room for no higher one beside the generation and an
+/// attempt of up to [`MAX_ATTEMPT`](crate::key::MAX_ATTEMPT).
+pub const MAX_AUDIT: u64 = (1 << 44) - 1;
 
 /// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
 ///
@@ -374,20 +372,6 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// The P4Runtime election id: generation << 64 | audit << 20 | attempt.
-    pub fn election_id(self) -> u128 {
-        let low = self.audit.min(MAX_AUDIT) << ATTEMPT_BITS | u64::from(self.attempt);
-        u128::from(self.generation) << 64 | u128::from(low)
-    }
-
-    /// From the election id that a switch names: every id is some fence's.
-    pub fn from_election_id(election_id: u128) -> Self {
-        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(u64::MAX);
-        let (generation, low) = (half(election_id >> 64), half(election_id));
-        let attempt = u32::try_from(low & ((1 << ATTEMPT_BITS) - 1)).unwrap_or(u32::MAX);
-        Self { generation, audit: low >> ATTEMPT_BITS, attempt }
-    }
-
     /// The event of a network whose task has this fence, if it is one of ours.
     pub fn event(self, network: NetworkId, switch: &str) -> Event {
         match self.audit {
@@ -462,7 +446,6 @@ mod tests {
     #[test]
     fn fences() {
         let fence = |generation, audit, attempt| Fence { generation, audit, attempt };
-        assert_eq!(fence(5, 0, 3).election_id(), 5 << 64 | 3);
         // A repair is above every attempt at the generation's own task, and below the next generation.
         let order = [
             fence(5, 0, 1),
@@ -473,13 +456,7 @@ mod tests {
             fence(5, MAX_AUDIT, 1),
             fence(6, 0, 1),
         ];
-        assert!(order.is_sorted() && order.map(Fence::election_id).is_sorted());
-        for fence in order {
-            assert_eq!(Fence::from_election_id(fence.election_id()), fence);
-        }
-        for id in [0, 1, u128::MAX, u128::from(u64::MAX), 3 << 64 | 0xf_ffff] {
-            assert_eq!(Fence::from_election_id(id).election_id(), id);
-        }
+        assert!(order.is_sorted());
         let audit = Event::audit(NETWORK, 4, "leaf1");
         assert!(audit.is_audit() && !Event::probe(NETWORK, 4, "leaf1").is_audit());
         assert_eq!(

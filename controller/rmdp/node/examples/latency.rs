@@ -150,7 +150,7 @@ async fn witnessed(writes: Writes) -> Switch {
         if let Event::Write { by, outcome: Ok(_), .. } = event
             && let Some(election_id) = by.election_id
         {
-            let generation = u64::try_from(election_id >> 64).expect("its upper half");
+            let generation = outplane_driver_p4runtime::fence_of(election_id).generation;
             writes.lock().unwrap().entry(generation).or_default().push(Instant::now());
         }
     }));

@@ -38,7 +38,8 @@ use crate::plain;
 use crate::totals::{Begun, Totals};
 use crate::watch::Watch;
 
-pub(crate) use fence::below_all_fences;
+pub(crate) use fence::chances;
+pub(crate) use outcome::of_driver;
 use outcome::{outcome, probe_text, report_text, to_driver};
 use seen::Seen;
 
@@ -133,7 +134,7 @@ impl Agent {
         self.totals.as_ref()
     }
 
-    /// Who may write to a switch, as its stream here says it: the election id, and whether it is ours. None: nobody knows.
+    /// Who may write to a switch, as its stream here says it: the fence, and whether it is ours. None: nobody knows.
     pub fn primary(&self, switch: &str) -> Option<(Fence, bool)> {
         self.seen.primary(switch)
     }
@@ -377,7 +378,7 @@ impl Agent {
         }
     }
 
-    /// An election id of a switch is a stranger's.
+    /// A fence that a switch has named is a stranger's.
     pub async fn disown(&self, switch: &str, fence: Fence) {
         let kept = {
             let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

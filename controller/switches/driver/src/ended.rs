@@ -12,6 +12,8 @@ pub enum Ended {
     Overtaken {
         /// That one.
         by: Fence,
+        /// What the switch calls it, in the words of its protocol.
+        named: String,
     },
     /// The lease was over.
     TooLate {

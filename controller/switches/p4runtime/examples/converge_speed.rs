@@ -90,7 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut early = resident()?;
     for round in 1..=rounds {
         let start = Instant::now();
-        let fence = Fence::new(generation, u64::from(round) + 1);
+        let fence = Fence::new(generation, round + 1);
         let report =
             session.converge_with(None, fence, &policy(round % 2), ConvergeOptions::default()).await?;
         let steps = [report.connecting, report.reading, report.planning, report.written.elapsed];

@@ -15,7 +15,7 @@ use outplane_p4runtime_client::{PUSH, Peer, UpdateStatus, says_another_device};
 use thiserror::Error;
 use tonic::Code;
 
-use crate::fence::fence_of;
+use crate::fence::{fence_of, name};
 
 /// A problem with a switch.
 #[derive(Debug, Error)]
@@ -377,7 +377,7 @@ impl Error {
         let reason = || self.to_string();
         match &*self.problem {
             Problem::NotPrimary { primary: Some(id), .. } | Problem::PrimacyLost { primary: Some(id) } => {
-                Ended::Overtaken { by: fence_of(*id) }
+                Ended::Overtaken { by: fence_of(*id), named: name(*id) }
             }
             Problem::NoPipeline => Ended::Lacking,
             Problem::LeaseOver { done, total } => Ended::TooLate { done: *done, total: *total },

@@ -43,10 +43,10 @@ pub use converge::{ConvergeOptions, Report, Rules};
 pub use counted::{Counted, CountedEntry, Reading};
 pub use drops::{Drops, Guarded};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
-pub use fence::{election_id, fence_of};
+pub use fence::{Highest, Primary, election_id, fence_of, fences, highest};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
-pub use session::{Ahead, Session, fences};
+pub use session::{Ahead, Session};
 pub use switch::Reach;
 pub use write::{Progress, WriteOptions, Written};
 

@@ -12,21 +12,13 @@ use crate::connection::Connection;
 use crate::converge::{ConvergeOptions, Report};
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
-use crate::fence::election_id;
+use crate::fence::{Primary, election_id};
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
 use crate::write::WriteOptions;
 
 /// How old what was read ahead may be: what somebody changed meanwhile who needs no primacy would be missed.
 const AHEAD: Duration = Duration::from_secs(1);
-
-/// Has a switch show whether it refuses whoever was overtaken: [`outplane_p4runtime_client::fences`].
-///
-/// # Errors
-/// As there.
-pub async fn fences(target: &Target, options: &Options) -> Result<bool, Error> {
-    outplane_p4runtime_client::fences(target, options).await.map_err(Error::from)
-}
 
 /// One switch, for who executes one task after the other on it, each under its own fence.
 ///
@@ -206,6 +198,11 @@ impl Session {
     /// Whether we may write, and changes of that, until the next task. None without a connection.
     pub fn primacy(&self) -> Option<tokio::sync::watch::Receiver<Primacy>> {
         self.connection.as_ref()?.primacy()
+    }
+
+    /// Who may write, from now on. None without a connection, and without arbitration.
+    pub fn primary(&self) -> Option<Primary> {
+        Primary::of(self.connection.as_ref()?)
     }
 
     /// Ends the connection, if there is one: the next task connects anew. Switches that forget election ids with their

@@ -69,7 +69,7 @@ impl Journals {
             let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
             let writes = last.entry(switch).or_default();
             for line in JournalLine::parse_all(whole)?.iter().filter(|line| is_write(line)) {
-                let number = line.election_id.context("a write without an election id")?.high;
+                let number = line.election_id.context("a write without an election id")?.fence().generation;
                 let at = writes.entry(number).or_default();
                 *at = line.unix_ns.max(*at);
             }

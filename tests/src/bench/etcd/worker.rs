@@ -114,15 +114,15 @@ impl Agent {
     async fn converge(&self, task: &Task) -> Result<Outcome> {
         let mut switch = self.switches.get(&task.id.object).context("no such switch")?.lock().await;
         let desired = blob::decode(blob::digest(&task.value), &task.value)?;
-        // The claim's revision is the attempt: whoever claimed later has the higher fence.
-        let fence = Fence::new(task.id.number, u64::try_from(task.claim)?);
+        // The claim's revision stands for an audit's number: whoever claimed later has the higher fence.
+        let fence = Fence { generation: task.id.number, audit: u64::try_from(task.claim)?, attempt: 1 };
         let start_before = Some(tokio::time::Instant::now() + self.lease);
         let ahead = switch.ahead.take();
         let lease = Lease { start_before, ..Lease::OPEN };
         match switch.session.converge(ahead, fence, &desired, lease).await {
             Ok(_) => Ok(Outcome::Done),
             Err(error) => match error.ended() {
-                Ended::Overtaken { by } if by.generation > task.id.number => Ok(Outcome::Superseded),
+                Ended::Overtaken { by, .. } if by.generation > task.id.number => Ok(Outcome::Superseded),
                 _ => Err(error.into()),
             },
         }

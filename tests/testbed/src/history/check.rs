@@ -32,7 +32,7 @@ struct Writing<'a> {
 }
 
 /// By fence, and by how many pipelines were pushed before: a push empties a switch.
-type Writings<'a> = BTreeMap<(ElectionId, u32), Writing<'a>>;
+type Writings<'a> = BTreeMap<(Fence, u32), Writing<'a>>;
 
 impl History {
     /// Judges. `expected` are the events that had to be dealt with, each of which changes its switch.
@@ -98,9 +98,9 @@ impl History {
         for (id, event) in &events {
             let done = lives.get(id).and_then(|life| life.decision);
             let done = done.is_some_and(|decision| matches!(decision.outcome, Outcome::Done { .. }));
-            let wrote = writings
-                .get(&event.switch)
-                .is_some_and(|writings| writings.keys().any(|(fence, _)| fence.high == event.occurrence));
+            let wrote = writings.get(&event.switch).is_some_and(|writings| {
+                writings.keys().any(|(fence, _)| fence.generation == event.occurrence)
+            });
             if done && !wrote {
                 verdict.lost.push(format!("{}: done, and nothing was written", name(&events, *id)));
             }
@@ -155,14 +155,14 @@ impl History {
                 if result != "OK" {
                     continue;
                 }
-                let Some(fence) = *election_id else {
+                let Some(fence) = election_id.map(ElectionId::fence) else {
                     verdict.nonsense.push(format!("{switch}: a write without an election id was accepted"));
                     continue;
                 };
-                if highest.is_some_and(|highest| fence < highest) {
+                if let Some(highest) = highest.filter(|highest| fence < *highest) {
                     verdict
                         .doubled
-                        .push(format!("{switch}: a write under {fence:?} after one under {highest:?}"));
+                        .push(format!("{switch}: a write under {fence} after one under {highest}"));
                 }
                 highest = highest.max(Some(fence));
                 verdict.updates += changes.len();
@@ -255,13 +255,12 @@ fn judge_writings(
     lives: &BTreeMap<TransactionId, Life<'_>>,
     verdict: &mut Verdict,
 ) {
-    let mut seen: BTreeMap<(u64, u32), BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut seen: BTreeMap<(u64, u32), BTreeMap<&str, Fence>> = BTreeMap::new();
     for ((fence, pipelines), writing) in writings {
-        let task = Fence::from_election_id(u128::from(fence.high) << 64 | u128::from(fence.low));
-        let of = format!("{switch}, {task}");
+        let of = format!("{switch}, {fence}");
         // A repair has a task of its own.
-        let life = task.event(network, switch).id().ok().and_then(|id| lives.get(&id));
-        let claim = life.and_then(|life| life.claims.get(&task.attempt).copied());
+        let life = fence.event(network, switch).id().ok().and_then(|id| lives.get(&id));
+        let claim = life.and_then(|life| life.claims.get(&fence.attempt).copied());
         match claim {
             None => {
                 verdict.two_owners.push(format!("{of}: written by {:?}, claimed by nobody", writing.owners));
@@ -285,11 +284,11 @@ fn judge_writings(
                 )),
             }
         }
-        let seen = seen.entry((fence.high, *pipelines)).or_default();
+        let seen = seen.entry((fence.generation, *pipelines)).or_default();
         verdict.shared += usize::from(!seen.is_empty());
         for change in &writing.changes {
-            if let Some(before) = seen.insert(change, fence.low) {
-                verdict.doubled.push(format!("{of}: {change} again, after attempt {before}"));
+            if let Some(before) = seen.insert(change, *fence) {
+                verdict.doubled.push(format!("{of}: {change} again, after {before}"));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use outplane_driver_p4runtime::fence_of;
+use outplane_rmdp_core::task::Fence;
 use serde::Deserialize;
 
 /// One line.
@@ -19,13 +21,19 @@ pub struct JournalLine {
     pub what: What,
 }
 
-/// A fence: generation and attempt.
+/// Stands for a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct ElectionId {
-    /// The generation.
-    pub high: u64,
-    /// The attempt.
-    pub low: u64,
+    high: u64,
+    low: u64,
+}
+
+impl ElectionId {
+    /// Whose it is: every id is some fence's.
+    pub fn fence(self) -> Fence {
+        let fence = fence_of(u128::from(self.high) << 64 | u128::from(self.low));
+        Fence { generation: fence.generation, audit: fence.audit, attempt: fence.attempt }
+    }
 }
 
 /// What a switch was asked.

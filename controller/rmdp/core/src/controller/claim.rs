@@ -296,8 +296,15 @@ impl Controller {
     }
 
     /// The switch has seen a higher fence: whose?
-    pub(super) fn doubt_fence(&mut self, id: TransactionId, own: Own, by: Fence, actions: &mut Vec<Action>) {
-        let doubt = if self.lacks(by.generation) { Doubt::Logged(by) } else { Doubt::Fenced(by) };
+    pub(super) fn doubt_fence(
+        &mut self,
+        id: TransactionId,
+        own: Own,
+        (by, named): (Fence, String),
+        actions: &mut Vec<Action>,
+    ) {
+        let lacks = self.lacks(by.generation);
+        let doubt = if lacks { Doubt::Logged(by, named) } else { Doubt::Fenced(by, named) };
         self.set_state(id, State::Doubting(own, doubt));
         self.doubt(id, actions);
     }
@@ -305,14 +312,14 @@ impl Controller {
     /// Asks about a newer generation, or its task.
     pub(super) fn doubt(&mut self, id: TransactionId, actions: &mut Vec<Action>) {
         let Some(entry) = self.tasks.get(&id) else { return };
-        let State::Doubting(_, doubt) = entry.state else { return };
+        let State::Doubting(_, doubt) = &entry.state else { return };
         let key = match doubt {
             Doubt::Heard(generation) => {
-                let fence = Fence { generation, audit: 0, attempt: 1 };
+                let fence = Fence { generation: *generation, audit: 0, attempt: 1 };
                 self.sibling(id, fence).map(Key::Decision)
             }
-            Doubt::Logged(by) => Some(Key::Generation(by.generation)),
-            Doubt::Fenced(by) => self.sibling(id, by).map(|sibling| Key::Claim(sibling, 1)),
+            Doubt::Logged(by, _) => Some(Key::Generation(by.generation)),
+            Doubt::Fenced(by, _) => self.sibling(id, *by).map(|sibling| Key::Claim(sibling, 1)),
         };
         // A task without siblings is asked about itself: there is no decision, and its claim proves nothing.
         let key = key.unwrap_or(Key::Decision(id));
@@ -332,24 +339,28 @@ impl Controller {
         let is_audit = entry.task.event().is_audit();
         match (doubt, reply) {
             (_, Reply::Unknown) => self.again_later(id, now),
-            (Doubt::Logged(by), Reply::Found(object)) => {
+            (Doubt::Logged(by, named), Reply::Found(object)) => {
                 self.proved(now, &Key::Generation(by.generation), Reply::Found(object.clone()), actions);
                 if self.lacks(by.generation) {
                     let reason = "the switch has seen a generation of another network".to_owned();
                     self.fail(now, id, &own, &reason, actions);
                 } else {
-                    self.doubt_fence(id, own, by, actions);
+                    self.doubt_fence(id, own, (by, named), actions);
                 }
             }
             // It was appended after the store was asked.
-            (Doubt::Logged(by), _) if !self.lacks(by.generation) => self.doubt_fence(id, own, by, actions),
-            (Doubt::Logged(by), Reply::Foreign(_)) => {
+            (Doubt::Logged(by, named), _) if !self.lacks(by.generation) => {
+                self.doubt_fence(id, own, (by, named), actions);
+            }
+            (Doubt::Logged(by, _), Reply::Foreign(_)) => {
                 let reason =
                     format!("the switch has seen {by}, and what the intent log has of it cannot be read");
                 self.fail(now, id, &own, &reason, actions);
             }
             // A repair of this generation is at work, so this task is decided, or this repair is not the last.
-            (Doubt::Fenced(by), Reply::Found(_) | Reply::Foreign(_)) if Some(by.generation) == generation => {
+            (Doubt::Fenced(by, _), Reply::Found(_) | Reply::Foreign(_))
+                if Some(by.generation) == generation =>
+            {
                 if is_audit {
                     let outcome = Outcome::Superseded { by: by.generation };
                     self.decide(now, id, &own, outcome, actions);
@@ -361,7 +372,7 @@ impl Controller {
             }
             // A claim that cannot be read is a claim.
             (Doubt::Heard(by), Reply::Found(_))
-            | (Doubt::Fenced(Fence { generation: by, .. }), Reply::Found(_) | Reply::Foreign(_)) => {
+            | (Doubt::Fenced(Fence { generation: by, .. }, _), Reply::Found(_) | Reply::Foreign(_)) => {
                 self.learn(&switch, by, actions);
                 self.decide(now, id, &own, Outcome::Superseded { by }, actions);
             }
@@ -369,7 +380,7 @@ impl Controller {
                 own.current = true;
                 self.execute(now, id, own, actions);
             }
-            (Doubt::Logged(by) | Doubt::Fenced(by), _) => {
+            (Doubt::Logged(by, named) | Doubt::Fenced(by, named), _) => {
                 self.counters.strangers += 1;
                 self.keep_above(&switch, by.generation, by.audit);
                 actions.push(Action::Disown { switch, fence: by });
@@ -380,10 +391,9 @@ impl Controller {
                     ""
                 };
                 let reason = format!(
-                    "another program holds the switch, or held it: it has taken election id {} ({by}), which no controller \
-                     of ours has; stop that program, and if this stays, restart the switch's P4Runtime server: a switch \
-                     forgets election ids only then{lost}",
-                    by.election_id()
+                    "another program holds the switch, or held it: it has taken {named} ({by}), which no controller of ours \
+                     has; stop that program, and if this stays, restart the server in the switch that it speaks to: a switch \
+                     forgets who was there only then{lost}"
                 );
                 self.fail(now, id, &own, &reason, actions);
             }

@@ -62,14 +62,15 @@ impl Own {
 }
 
 /// What the store is asked about a newer generation, or its task for the same switch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Doubt {
     /// A heartbeat has told of this generation. If its task is decided, this one comes too late.
     Heard(u64),
-    /// The switch has seen this fence. Is its generation in the log? What is not there is no task's, whatever claims there are.
-    Logged(Fence),
-    /// The switch has seen this fence. If there is a claim of its generation's task, it is no stranger's.
-    Fenced(Fence),
+    /// The switch has seen this fence, which it calls so. Is its generation in the log? What is not there is no task's,
+    /// whatever claims there are.
+    Logged(Fence, String),
+    /// The switch has seen this fence, which it calls so. If there is a claim of its generation's task, it is no stranger's.
+    Fenced(Fence, String),
 }
 
 /// Which object is read next to learn how a task stands.

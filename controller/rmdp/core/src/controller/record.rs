@@ -64,7 +64,7 @@ impl Controller {
                 self.decide(now, id, &own, outcome, actions);
                 return;
             }
-            Execution::Fenced { by } => {
+            Execution::Fenced { by, named } => {
                 self.counters.fenced += 1;
                 let ours = entry.task.fence(attempt);
                 if (by.generation, by.audit) == (generation, ours.audit) && by.attempt > attempt {
@@ -78,7 +78,7 @@ impl Controller {
                 if by > ours && overtaken.is_none() {
                     // Nobody has told of it: was it a controller's, whose task has left the queue, or a stranger's?
                     self.poll.hurry(now);
-                    self.doubt_fence(id, own, by, actions);
+                    self.doubt_fence(id, own, (by, named), actions);
                     return;
                 }
                 format!("the switch has seen {by}")

@@ -117,7 +117,7 @@ pub struct KeptSwitch {
     pub counted_ms: Option<u64>,
 }
 
-/// Who may write to a switch: who has the highest election id.
+/// Who may write to a switch: who has the highest fence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrimaryOf {

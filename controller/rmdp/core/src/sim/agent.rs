@@ -186,9 +186,9 @@ impl World {
 
     fn connect(&mut self, mut run: Run) {
         let name = run.task.switch().to_owned();
-        let (fenced, lax) = (self.is_fenced(&name), self.scenario.lax);
+        let (fences, lax) = (self.is_fenced(&name), self.scenario.lax);
         if let Some(by) = self.overtaken(&run) {
-            self.agent_ends(run, Execution::Fenced { by });
+            self.agent_ends(run, fenced(by));
             return;
         }
         let switch = self.switches.0.entry(name.clone()).or_default();
@@ -201,16 +201,16 @@ impl World {
             self.agent_ends(run, done("alive"));
             return;
         }
-        if let Some(by) = switch.fence.filter(|seen| *seen > run.fence && fenced) {
+        if let Some(by) = switch.fence.filter(|seen| *seen > run.fence && fences) {
             self.nodes[run.node].overtaken.insert(name, by);
-            self.agent_ends(run, Execution::Fenced { by });
+            self.agent_ends(run, fenced(by));
             return;
         }
         switch.fence = switch.fence.max(Some(run.fence));
         switch.streams.insert((run.node, run.start), run.fence);
         for (&(node, start), fence) in &switch.streams {
             // Each is told in order, before its owner writes again.
-            if *fence < run.fence && self.nodes[node].start == start && fenced {
+            if *fence < run.fence && self.nodes[node].start == start && fences {
                 let told = self.nodes[node].overtaken.entry(name.clone()).or_insert(run.fence);
                 *told = (*told).max(run.fence);
             }
@@ -236,7 +236,7 @@ impl World {
             return;
         }
         if let Some(by) = self.overtaken(&run) {
-            self.agent_ends(run, Execution::Fenced { by });
+            self.agent_ends(run, fenced(by));
             return;
         }
         let wanted = desired(&run.task);
@@ -314,20 +314,20 @@ impl World {
     /// A request reaches its switch.
     pub(super) fn land(&mut self, run: Run) {
         let fails = self.chance.permille(self.rates.write_fails);
-        let fenced = self.is_fenced(run.task.switch());
+        let fences = self.is_fenced(run.task.switch());
         let takes = run.takes;
         let switch = self.switches.0.entry(run.task.switch().to_owned()).or_default();
         let broken = switch.gone || switch.starts != run.connection;
-        let over = switch.fence.filter(|seen| *seen > run.fence && fenced);
+        let over = switch.fence.filter(|seen| *seen > run.fence && fences);
         let outcome = match over {
             _ if broken => Some(Execution::Failed { reason: "the connection broke".to_owned() }),
-            Some(by) => Some(Execution::Fenced { by }),
+            Some(by) => Some(fenced(by)),
             None if fails => Some(Execution::Failed { reason: "the switch refused".to_owned() }),
             None => None,
         };
         if let Some(outcome) = outcome {
             if !run.orphan {
-                if let Execution::Fenced { by } = outcome {
+                if let Execution::Fenced { by, .. } = outcome {
                     self.nodes[run.node].overtaken.insert(run.task.switch().to_owned(), by);
                 }
                 self.agent_ends(run, outcome);
@@ -509,6 +509,10 @@ impl World {
         *switch = Switch { starts: switch.starts + 1, gone: switch.gone, ..Switch::default() };
         self.checker.restarted(name);
     }
+}
+
+fn fenced(by: Fence) -> Execution {
+    Execution::Fenced { by, named: by.to_string() }
 }
 
 fn done(report: &str) -> Execution {

@@ -4,23 +4,29 @@ use std::time::Duration;
 
 use outplane_driver::{Ended, Probe, Report};
 use outplane_rmdp_core::io::Execution;
+use outplane_rmdp_core::key::MAX_ATTEMPT;
 use outplane_rmdp_core::object::text;
-use outplane_rmdp_core::task::Fence;
+use outplane_rmdp_core::task::{Fence, MAX_AUDIT};
 
-/// A fence as the driver has it: a repair stands above every attempt at its generation's task.
+// Drivers have room for all fences that there are.
+const _: () = assert!(MAX_AUDIT <= outplane_driver::Fence::MAX_AUDIT);
+const _: () = assert!(MAX_ATTEMPT <= outplane_driver::Fence::MAX_ATTEMPT);
+
+/// A fence as the driver has it.
 pub(super) fn to_driver(fence: Fence) -> outplane_driver::Fence {
-    let low = u64::try_from(fence.election_id() & u128::from(u64::MAX)).unwrap_or(u64::MAX);
-    outplane_driver::Fence::new(fence.generation, low)
+    let Fence { generation, audit, attempt } = fence;
+    outplane_driver::Fence { generation, audit, attempt }
 }
 
 /// The fence behind one that a driver names.
-fn of_driver(fence: outplane_driver::Fence) -> Fence {
-    Fence::from_election_id(u128::from(fence.generation) << 64 | u128::from(fence.attempt))
+pub(crate) fn of_driver(fence: outplane_driver::Fence) -> Fence {
+    let outplane_driver::Fence { generation, audit, attempt } = fence;
+    Fence { generation, audit, attempt }
 }
 
 pub(super) fn outcome(ended: Ended, stopped: bool) -> Execution {
     match ended {
-        Ended::Overtaken { by } => Execution::Fenced { by: of_driver(by) },
+        Ended::Overtaken { by, named } => Execution::Fenced { by: of_driver(by), named },
         Ended::Lacking => Execution::NeedsPush,
         Ended::Stopped { .. } if stopped => Execution::Stopped,
         Ended::TooLate { done, total } | Ended::Stopped { done, total } => {

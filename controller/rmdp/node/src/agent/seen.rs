@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outplane_driver_p4runtime::{Connection, Drops, Primacy, Session};
+use outplane_driver_p4runtime::{Drops, Primary, Session};
 use outplane_rmdp_core::task::Fence;
 
 use super::MOST_SESSIONS;
+use super::outcome::of_driver;
 
 /// What was seen of each switch, the last time. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +24,6 @@ struct OfSwitch {
     connects: u64,
 }
 
-/// Who may write to a switch.
-#[derive(Debug)]
-struct Primary {
-    ours: Option<u128>,
-    heard: tokio::sync::watch::Receiver<Primacy>,
-}
-
 impl Seen {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, OfSwitch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,14 +38,8 @@ impl Seen {
     }
 
     pub(super) fn primary(&self, switch: &str) -> Option<(Fence, bool)> {
-        let seen = self.lock();
-        let Primary { ours, heard } = seen.get(switch)?.primary.as_ref()?;
-        let (id, is_ours) = match &*heard.borrow() {
-            Primacy::Primary => ((*ours)?, true),
-            Primacy::Backup(Some(id)) => (*id, false),
-            Primacy::Backup(None) | Primacy::NotOffered | Primacy::Lost(_) => return None,
-        };
-        Some((Fence::from_election_id(id), is_ours))
+        let (fence, is_ours) = self.lock().get(switch)?.primary.as_ref()?.fence()?;
+        Some((of_driver(fence), is_ours))
     }
 
     pub(super) fn version(&self, switch: &str) -> Option<u8> {
@@ -64,8 +52,7 @@ impl Seen {
 
     /// How a session stands when somebody was at work with it.
     pub(super) fn see_session(&self, switch: &str, session: &Session) {
-        let ours = session.connection().and_then(Connection::election_id);
-        let primary = session.primacy().map(|heard| Primary { ours, heard });
+        let primary = session.primary();
         let connects = session.connects();
         self.change(switch, |seen| {
             seen.primary = primary;

@@ -333,7 +333,7 @@ impl<M: Inside> Shell<M> {
         let (end, words) = match &outcome {
             Execution::Done { report } => (AttemptEnd::Done, report.clone()),
             Execution::Failed { reason } => (AttemptEnd::Failed, reason.clone()),
-            Execution::Fenced { by } => (AttemptEnd::Fenced, format!("{by} was there")),
+            Execution::Fenced { by, .. } => (AttemptEnd::Fenced, format!("{by} was there")),
             Execution::Slow { reason } => (AttemptEnd::TooLate, reason.clone()),
             Execution::TooLate => (AttemptEnd::TooLate, "no time was left".to_owned()),
             Execution::NeedsPush => (AttemptEnd::NeedsPush, "the switch lacks our pipeline".to_owned()),
@@ -386,7 +386,7 @@ impl<M: Inside> Shell<M> {
             Action::Audit { task, number } => self.audit(task, number),
             Action::AskFence { task } => self.ask_fence(task),
             Action::Disown { switch, fence } => {
-                tracing::warn!(switch, %fence, "taken for a stranger's election id");
+                tracing::warn!(switch, %fence, "taken for a stranger's");
                 if let Some(executions) = &self.executions {
                     let agent = executions.agent().clone();
                     self.ahead.spawn(async move { agent.disown(&switch, fence).await });

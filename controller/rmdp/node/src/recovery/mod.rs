@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   nodes: /status or their file ─┐
-//!   switches: their election ids ─┼─► gather ─► plan ─► carry_out: e/, i/ lifted, old q/ deleted, recovery/<network>, network
+//!   switches: their fences ───────┼─► gather ─► plan ─► carry_out: e/, i/ lifted, old q/ deleted, recovery/<network>, network
 //!   the store: what it has        ─┘                       └─► nodes of the networks before join by themselves
 //! ```
 //! Numbers that were given once must not be given again: a switch refuses a fence below one that it has seen, and nodes

@@ -113,8 +113,8 @@ pub fn plan(
             Ok(told) if told.generation() > by_nodes.saturating_add(FAR) => {
                 let generation = told.generation();
                 let why = format!(
-                    "it has heard of generation {generation}, far above all that nodes and store know: a stranger's election id; \
-                     restart its P4Runtime server"
+                    "it has heard of generation {generation}, far above all that nodes and store know: a stranger's; restart \
+                     the server in it that controllers speak to"
                 );
                 lacks(Unanswered::switch(name, &why));
             }
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_election_id_lifts_nothing() {
+    fn a_strangers_fence_lifts_nothing() {
         let nodes = [memory("c1", 7, 3)].into();
         let far = [switch("leaf1", u64::MAX), switch("leaf2", 1 << 40)].into();
         let made = plan(&state(5), &nodes, &far, &BTreeSet::new());

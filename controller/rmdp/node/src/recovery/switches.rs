@@ -1,11 +1,10 @@
-//! Asks switches for the highest election id that they remember, and writes nothing to them.
+//! Asks switches for the highest fence that they remember, and writes nothing to them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use outplane_driver_p4runtime::{Backoff, Connection, Options, Pipeline, Primacy, Problem, Target};
+use outplane_driver_p4runtime::{Backoff, Highest, Options, Target, highest};
 use outplane_intent::model::Switch;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::key::Key;
@@ -14,7 +13,7 @@ use outplane_rmdp_core::task::Fence;
 use outplane_rmdp_store::Error as StoreError;
 use tokio::task::JoinSet;
 
-use crate::agent::{below_all_fences, target};
+use crate::agent::{chances, of_driver, target};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::generation::parsed;
@@ -24,8 +23,6 @@ use crate::objects::Objects;
 const AT_ONCE: usize = 32;
 /// Of connecting, and of a call.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Election ids of ours that somebody else may have by chance.
-const TRIES: u32 = 4;
 
 /// What a switch remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,33 +110,20 @@ pub async fn ask_switches(targets: Vec<Target>) -> BTreeMap<String, Result<Remem
     }
 }
 
-/// Offers to be its controller under an id that is below all of ours, and hears who was above.
+/// Asks one, which is left as it is.
 async fn ask(target: Target) -> Result<Remembered, String> {
     let pause = Duration::from_millis(100);
-    for _ in 0..TRIES {
-        let options = Options {
-            election_id: below_all_fences().ok_or("this machine has no source of chance")?,
-            connect_deadline: DEADLINE,
-            call_deadline: DEADLINE,
-            backoff: Backoff { first: pause, limit: pause, attempts: 2 },
-            ..Options::default()
-        };
-        let pipeline = Arc::new(Pipeline::outplane().clone());
-        let error = match Connection::open(target.clone(), pipeline, options).await {
-            Ok(connection) => {
-                let open =
-                    connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::NotOffered);
-                return Ok(if open { Remembered::NoArbitration } else { Remembered::Nobody });
-            }
-            Err(error) => error,
-        };
-        match &*error.problem {
-            Problem::NotPrimary { primary: Some(id), .. } => {
-                return Ok(Remembered::Fence(Fence::from_election_id(*id)));
-            }
-            Problem::ArbitrationRefused { .. } => {}
-            _ => return Err(error.to_string()),
-        }
+    let options = Options {
+        connect_deadline: DEADLINE,
+        call_deadline: DEADLINE,
+        backoff: Backoff { first: pause, limit: pause, attempts: 2 },
+        ..Options::default()
+    };
+    let chances = chances().ok_or("this machine has no source of chance")?;
+    match highest(&target, &options, &chances).await {
+        Ok(Highest::Fence(fence)) => Ok(Remembered::Fence(of_driver(fence))),
+        Ok(Highest::Nobody) => Ok(Remembered::Nobody),
+        Ok(Highest::NoArbitration) => Ok(Remembered::NoArbitration),
+        Err(error) => Err(error.to_string()),
     }
-    Err("it refuses each election id that was tried".to_owned())
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outplane_driver_p4runtime::{Connection, ConvergeOptions, Options, Pipeline, Target};
+use outplane_driver::Fence;
+use outplane_driver_p4runtime::{Connection, ConvergeOptions, Options, Pipeline, Target, election_id};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{KeptSwitch, Object, Outcome, Standing};
 use outplane_rmdp_core::task::Work;
@@ -107,7 +108,8 @@ async fn a_switch_that_was_edited_by_hand_is_brought_back() {
     let other = compiled(&record(9, policy(lab.switches.keys(), 1))).unwrap();
     let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
     let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
-    let mut stranger = lab.stranger("leaf1", 1 << 64 | 5 << 20 | 1).await;
+    let mut stranger =
+        lab.stranger("leaf1", election_id(Fence { generation: 1, audit: 5, attempt: 1 })).await;
     stranger.converge(&desired, ConvergeOptions::default()).await.unwrap();
     drop(stranger);
     lab.comes_to_hold(generation).await;

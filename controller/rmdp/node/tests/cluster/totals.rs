@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outplane_compiler::state::{Desired, Origin};
-use outplane_driver_p4runtime::{Connection, ConvergeOptions, Counted, Options, Pipeline, Rules};
+use outplane_driver::Fence;
+use outplane_driver_p4runtime::{
+    Connection, ConvergeOptions, Counted, Options, Pipeline, Rules, election_id,
+};
 use outplane_p4runtime::entry::Match;
 use outplane_p4runtime::schema::{FieldInfo, TableInfo};
 use outplane_rmdp_core::key::{Key, switch_id};
@@ -170,7 +173,8 @@ async fn what_a_direct_apply_hands_on_is_counted_once() {
     let other = compiled(&record(9, with_one_more(&lab))).unwrap();
     let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
     let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
-    let options = Options { election_id: 1 << 64 | 5 << 20 | 1, ..Options::default() };
+    let fence = Fence { generation: 1, audit: 5, attempt: 1 };
+    let options = Options { election_id: election_id(fence), ..Options::default() };
     let pipeline = Arc::new(Pipeline::outplane().clone());
     let direct = Connection::open(lab.target("leaf1"), pipeline, options).await.unwrap();
     let mut direct = direct.with_counted(Counted::default());

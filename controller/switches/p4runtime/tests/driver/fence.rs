@@ -12,7 +12,7 @@ use outplane_compiler::state::{Desired, Installed, Plan, Step};
 use outplane_driver::{Ended, Fence, Lease, Session as _};
 use outplane_driver_p4runtime::{
     Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Pushed, Session,
-    WriteOptions, fences,
+    WriteOptions, election_id, fences,
 };
 use outplane_p4runtime::p4::v1 as proto;
 use outplane_p4runtime::p4::v1::p4_runtime_client::P4RuntimeClient;
@@ -72,12 +72,12 @@ struct Watcher {
     stream: Streaming<proto::StreamMessageResponse>,
 }
 
-fn fence(generation: u64, attempt: u64) -> Fence {
+fn fence(generation: u64, attempt: u32) -> Fence {
     Fence::new(generation, attempt)
 }
 
 fn wire(fence: Fence) -> proto::Uint128 {
-    proto::Uint128 { high: fence.generation, low: fence.attempt }
+    proto::Uint128 { high: fence.generation, low: fence.attempt.into() }
 }
 
 fn until(limit: Instant, stop: &CancellationToken) -> Lease<'_> {
@@ -140,7 +140,10 @@ async fn assert_switch_holds(session: &Session, state: &Desired) {
 fn is_overtaken(error: &Error, by: Fence) {
     match *error.problem {
         Problem::NotPrimary { primary: None, .. } | Problem::PrimacyLost { primary: None } => {}
-        _ => assert_eq!(error.ended(), Ended::Overtaken { by }, "{error}"),
+        _ => {
+            let named = format!("election id {}", election_id(by));
+            assert_eq!(error.ended(), Ended::Overtaken { by, named }, "{error}");
+        }
     }
 }
 
@@ -221,7 +224,7 @@ async fn a_task_costs_no_new_connection() {
             let limit = Instant::now() + Duration::from_mins(1);
             let cancel = CancellationToken::new();
             let report =
-                session.converge(None, fence(1, attempt.into()), &state, until(limit, &cancel)).await;
+                session.converge(None, fence(1, attempt), &state, until(limit, &cancel)).await;
             let report = report.expect("converges");
             assert_eq!((report.rounds, session.connects()), (1, 1));
             assert_eq!(report.pipeline, if attempt == 1 { Pushed::Committed } else { Pushed::Kept });
@@ -310,12 +313,12 @@ async fn a_probe_is_in_nobodys_way() {
     for switch in Any::all().await {
         let mut owner = switch.session(options());
         let prober = switch.session(options());
-        let probe = prober.probe().await.expect("an answer");
+        let probe = prober.ask().await.expect("an answer");
         assert!(!probe.is_loaded && probe.speaks.is_some_and(|speaks| speaks.starts_with("P4Runtime 1.")));
         let state = policy(10, ActionKind::AdminPermit);
         owner.converge_with(None, fence(1, 1), &state, VERIFY).await.expect("converges");
         for session in [&prober, &owner] {
-            let probe = session.probe().await.expect("an answer");
+            let probe = session.ask().await.expect("an answer");
             assert!(probe.is_loaded);
         }
         assert_eq!((prober.connects(), prober.connection().is_none()), (0, true));
@@ -353,7 +356,7 @@ async fn a_broken_session_connects_anew_and_stays_fenced() {
     for attempt in 1..=3 {
         let state = policy(10 + attempt, ActionKind::AdminPermit);
         let report =
-            session.converge_with(None, fence(0, attempt.into()), &state, VERIFY).await.expect("converges");
+            session.converge_with(None, fence(0, attempt), &state, VERIFY).await.expect("converges");
         // A new stream is all that it takes.
         assert_eq!((report.rounds, session.connects()), (1, 1));
         switch.drop_streams();
@@ -561,8 +564,8 @@ async fn an_executor_that_was_stopped_writes_nothing_when_it_wakes() {
 #[tokio::test]
 async fn a_switch_shows_whether_it_fences() {
     let asked = |address: &str| {
-        let (target, options) = (target(address), Options { election_id: 7, ..options() });
-        async move { fences(&target, &options).await }
+        let (target, options) = (target(address), options());
+        async move { fences(&target, &options, &[7]).await }
     };
     for switch in Any::all().await {
         let address = switch.address();

@@ -23,7 +23,7 @@ fn session(address: SocketAddr) -> Session {
 /// As an agent does: a push may begin and is given so long, and what is not answered in time is waited for.
 async fn attempt(
     session: &mut Session,
-    attempt: u64,
+    attempt: u32,
     state: &Desired,
     push: Option<Duration>,
 ) -> Result<Report, Error> {

@@ -198,7 +198,7 @@ impl Controller {
         self.keep_rests(now, name);
     }
 
-    /// A stranger's election id stands above our fences: audits have to have higher numbers, as far as that helps.
+    /// A stranger's fence stands above ours: audits have to have higher numbers, as far as that helps.
     pub(in crate::controller) fn keep_above(&mut self, name: &str, generation: u64, audit: u64) {
         if let Some(kept) = self.keep.kept.get_mut(name)
             && kept.task.work().generation() == Some(generation)

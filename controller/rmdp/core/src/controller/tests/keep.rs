@@ -278,7 +278,7 @@ fn a_switch_that_stirs_is_looked_at_and_one_that_nobody_is_primary_of_is_taken_o
 }
 
 #[test]
-fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
+fn a_strangers_fence_is_disowned_and_audits_go_above_it() {
     let (mut bench, task) = keeper();
     let repair = |bench: &mut Bench, listed: Vec<Key>, number| {
         answer(bench, &task, differs());
@@ -299,7 +299,7 @@ fn a_strangers_election_id_is_disowned_and_audits_go_above_it() {
     };
     let first = repair(&mut bench, vec![], 1);
     let stranger = Fence { generation: 3, audit: 40, attempt: 7 };
-    bench.executed(&first, 1, Execution::Fenced { by: stranger });
+    bench.executed(&first, 1, Execution::Fenced { by: stranger, named: "?".to_owned() });
     let claim = Key::Claim(Event::audit(NETWORK, 40, task.switch()).id().unwrap(), 1);
     bench.reply_get(&claim, Reply::Missing);
     let disown = Action::Disown { switch: task.switch().to_owned(), fence: stranger };

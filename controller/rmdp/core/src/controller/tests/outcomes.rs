@@ -50,7 +50,10 @@ fn an_attempt_above_the_limit_only_decides() {
 
 #[test]
 fn fences() {
-    let by = |generation, attempt| Execution::Fenced { by: Fence { generation, audit: 0, attempt } };
+    let by = |generation, attempt| Execution::Fenced {
+        by: Fence { generation, audit: 0, attempt },
+        named: format!("number {generation}"),
+    };
     // A later attempt: it decides.
     let (mut bench, task) = Bench::executing(|_| ());
     bench.executed(&task, 1, by(1, 2));
@@ -75,12 +78,18 @@ fn fences() {
     bench.executed(&task, 1, by(9, 1));
     bench.prove();
     bench.reply_get(&sibling(&task), Reply::Missing);
-    assert!(bench.result(&task, 1).1.reason.contains("another program holds the switch"));
+    let (_, result) = bench.result(&task, 1);
+    assert!(
+        result.reason.contains("another program holds the switch")
+            && result.reason.contains("it has taken number 9 (generation 9, attempt 1)"),
+        "{}",
+        result.reason
+    );
 }
 
 #[test]
 fn what_the_log_was_asked_says_nothing_of_claims() {
-    let by = Execution::Fenced { by: Fence { generation: 9, audit: 0, attempt: 1 } };
+    let by = Execution::Fenced { by: Fence { generation: 9, audit: 0, attempt: 1 }, named: "?".to_owned() };
     let found = |generation| Reply::Found(Box::new(Object::Generation(logged(generation))));
     for reply in [found(9), Reply::Missing, Reply::Foreign("?".to_owned())] {
         let (mut bench, task) = Bench::executing(|_| ());

@@ -156,7 +156,7 @@ fn heartbeats_and_switches_are_not_believed_either() {
     assert!(bench.executes(&task).is_some(), "without a look for the decision of what is not there");
     // The switch names a fence that no generation of the log has.
     let by = Fence { generation: u64::MAX, audit: 0, attempt: 1 };
-    bench.executed(&task, 1, Execution::Fenced { by });
+    bench.executed(&task, 1, Execution::Fenced { by, named: "?".to_owned() });
     bench.reply_get(&Key::Generation(u64::MAX), Reply::Missing);
     assert!(bench.result(&task, 1).1.reason.contains("another program holds the switch"));
 }
