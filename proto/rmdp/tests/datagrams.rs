@@ -81,7 +81,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("converge", announce(converge)),
-        ("probe", announce(Work::Probe)),
+        ("probe", announce(Work::Ask)),
         ("heartbeat without news", heartbeat(&[], &[], &[])),
         ("heartbeat", heartbeat(&[notice(1), notice(2)], &[row(5)], &[heard(6)])),
         ("hint of intent", hint(HintOf::Intent)),
@@ -235,7 +235,7 @@ proptest! {
     ) {
         let [source, kind, object, switch] = strings.each_ref().map(String::as_str);
         let event = Event { network: NetworkId::new(network), source, kind, object, switch, occurrence };
-        let work = if probe { Work::Probe } else { Work::Converge { generation, desired, entries } };
+        let work = if probe { Work::Ask } else { Work::Converge { generation, desired, entries } };
         let announce = Announce { event, work };
         let bytes = datagram(
             &header(DatagramType::TaskAnnounce, event.id().unwrap()),

@@ -176,9 +176,9 @@ impl Distributor {
         if let Some(due) = entry.due {
             self.timers.remove(&(due, id));
         }
-        let probe = entry.task.work().is_probe();
-        self.probes -= usize::from(probe);
-        self.ready.remove(&(probe, id));
+        let gives_way = entry.task.work().kind().gives_way;
+        self.probes -= usize::from(gives_way);
+        self.ready.remove(&(gives_way, id));
         if let Some(token) = entry.token {
             self.requests.remove(&token);
         }
@@ -229,12 +229,12 @@ impl Distributor {
 
     /// A task to be emitted, at once or after a look whether it is still needed.
     fn take(&mut self, now: Instant, task: Task, old: bool, actions: &mut Vec<Action>) {
-        let (id, probe) = (task.id(), task.work().is_probe());
+        let (id, gives_way) = (task.id(), task.work().kind().gives_way);
         if self.tasks.contains_key(&id) {
             return;
         }
         let full = self.tasks.len() >= MAX_SWITCHES + self.config.limits.tasks as usize;
-        if full || probe && self.room() == 0 {
+        if full || gives_way && self.room() == 0 {
             self.counters.refused_full += 1;
             let text = "too many tasks wait for the store: this one has to be emitted again".to_owned();
             actions.push(Action::Note(Note { level: Level::Alert, id: Some(id), text }));
@@ -251,7 +251,7 @@ impl Distributor {
         }
         let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
         self.tasks.insert(id, entry);
-        self.probes += usize::from(probe);
+        self.probes += usize::from(gives_way);
         if old {
             self.set_due(id, read.then_some(now));
         } else {
@@ -265,7 +265,7 @@ impl Distributor {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         entry.stage = match entry.task.work() {
             Work::Converge { .. } => Stage::Blob,
-            Work::Probe {} => Stage::Queue,
+            Work::Ask {} => Stage::Queue,
         };
         actions.push(Action::Announce { task: entry.task.clone(), burst });
         let distributors = self.config.distributors().map(|member| (member.name.as_str(), false));
@@ -311,7 +311,7 @@ impl Distributor {
         self.set_due(id, None);
         let Some(entry) = self.tasks.get(&id) else { return };
         if self.requests.len() >= self.config.limits.requests as usize {
-            self.ready.insert((entry.task.work().is_probe(), id));
+            self.ready.insert((entry.task.work().kind().gives_way, id));
             return;
         }
         let request = match (entry.stage, entry.task.work()) {

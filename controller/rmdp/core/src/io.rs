@@ -32,7 +32,7 @@ pub use outplane_rmdp_wire::Heard;
 
 use crate::config::{Role, SharedConfig};
 use crate::key::{Key, Prefix};
-use crate::object::Object;
+use crate::object::{Decision, Object};
 use crate::task::{Digest, Fence, NetworkId, Task, TransactionId};
 use crate::time::Instant;
 
@@ -433,6 +433,18 @@ pub enum Action {
         token: Token,
         /// What.
         request: Request,
+    },
+    /// A claim of this task is on its way: what its execution will need may be fetched meanwhile.
+    Prepare {
+        /// Which.
+        task: Task,
+    },
+    /// A task has ended: the decision stands in the store, and is this controller's.
+    Ended {
+        /// How.
+        decision: Box<Decision>,
+        /// How long that is after it was known.
+        took: Duration,
     },
     /// Let the agent work.
     Execute {

@@ -10,9 +10,6 @@ pub use wire::{NetworkId, TransactionId};
 
 use crate::key::{BadName, Key, check_name};
 
-/// Most attempts of a probe.
-pub const PROBE_ATTEMPTS: u32 = 2;
-
 /// Longest of an event's strings, in bytes.
 pub const MAX_STRING: usize = 255;
 
@@ -251,38 +248,54 @@ pub enum Work {
         entries: u32,
     },
     /// Ask whether the switch answers; writes nothing.
-    Probe {},
+    #[serde(rename = "probe")]
+    Ask {},
 }
 
+/// What sets kinds of work apart. A new one is described here, and nothing else in the core looks at which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Whether it gives way: to other work on its switch, and in what is full. Who waits for it can ask again.
+    pub gives_way: bool,
+    /// Whether people have to look where it has failed; otherwise whoever wanted it has the answer.
+    pub alerts: bool,
+    /// The most attempts that it is worth; none: as many as the configuration says.
+    pub attempts: Option<u32>,
+}
+
+/// A switch is brought to a desired state.
+const CONVERGE: Kind = Kind { gives_way: false, alerts: true, attempts: None };
+/// A switch that does not answer is what is to be found out: it has one more attempt, by the next controller in rank, in case
+/// that the fault lies between the first one and the switch.
+const ASK: Kind = Kind { gives_way: true, alerts: false, attempts: Some(2) };
+
 impl Work {
+    /// What sets it apart from other work.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Converge { .. } => CONVERGE,
+            Self::Ask {} => ASK,
+        }
+    }
+
     /// The generation of a converging task.
     pub fn generation(&self) -> Option<u64> {
         match self {
             Self::Converge { generation, .. } => Some(*generation),
-            Self::Probe {} => None,
+            Self::Ask {} => None,
         }
     }
 
-    /// Whether it only asks.
-    pub fn is_probe(&self) -> bool {
-        matches!(self, Self::Probe {})
-    }
-
-    /// How many attempts it has where others have `most`. A switch that does not answer is what a probe is there to
-    /// find out: it has one more, by the next controller in rank, in case that the fault lies between the first one and
-    /// the switch.
+    /// How many attempts it has where the configuration says `most`.
     pub fn attempts(&self, most: u32) -> u32 {
-        match self {
-            Self::Converge { .. } => most,
-            Self::Probe {} => most.min(PROBE_ATTEMPTS),
-        }
+        self.kind().attempts.map_or(most, |own| most.min(own))
     }
 
     /// The entries that its lease must leave time for.
     pub fn entries(&self) -> u32 {
         match self {
             Self::Converge { entries, .. } => *entries,
-            Self::Probe {} => 0,
+            Self::Ask {} => 0,
         }
     }
 
@@ -292,7 +305,7 @@ impl Work {
             Self::Converge { generation, desired, entries } => {
                 wire::Work::Converge { generation, desired: desired.0, entries }
             }
-            Self::Probe {} => wire::Work::Probe,
+            Self::Ask {} => wire::Work::Ask,
         }
     }
 }
@@ -303,7 +316,7 @@ impl From<wire::Work> for Work {
             wire::Work::Converge { generation, desired, entries } => {
                 Self::Converge { generation, desired: Digest(desired), entries }
             }
-            wire::Work::Probe => Self::Probe {},
+            wire::Work::Ask => Self::Ask {},
         }
     }
 }

@@ -40,7 +40,7 @@ use crate::watch::Watch;
 
 pub(crate) use fence::chances;
 pub(crate) use outcome::of_driver;
-use outcome::{outcome, probe_text, report_text, to_driver};
+use outcome::{answer_text, outcome, report_text, to_driver};
 use seen::Seen;
 
 /// Most sessions that are kept.
@@ -286,7 +286,7 @@ impl Agent {
         let needs = async {
             let target = self.target(&job.task, config);
             match job.task.work() {
-                Work::Probe {} => Ok((target.await?, None)),
+                Work::Ask {} => Ok((target.await?, None)),
                 Work::Converge { desired, generation, .. } => {
                     let (target, blob) = tokio::join!(target, self.blobs.get(*desired, *generation));
                     Ok::<_, String>((target?, Some(blob?)))
@@ -304,8 +304,8 @@ impl Agent {
         let mut session = over.run_until_cancelled(session.lock()).await.ok_or(Trouble::Over)?;
         session.set_deadlines(deadlines(job.budget));
         let Some(blob) = blob else {
-            let probe = over.run_until_cancelled(session.probe()).await.ok_or(Trouble::Over)?;
-            return probe.map(|probe| probe_text(&probe)).map_err(Trouble::Switch);
+            let answer = over.run_until_cancelled(session.ask()).await.ok_or(Trouble::Over)?;
+            return answer.map(|answer| answer_text(&answer)).map_err(Trouble::Switch);
         };
         let at = |moment: Instant| tokio::time::Instant::now() + moment.since(clock::instant());
         let longest_call = job.push.map_or(Duration::ZERO, |(_, within)| within).max(job.budget);

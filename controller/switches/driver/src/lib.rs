@@ -20,5 +20,5 @@ mod session;
 pub use ended::Ended;
 pub use fence::Fence;
 pub use lease::{Lease, Loading};
-pub use report::{Probe, Report};
+pub use report::{Answer, Report};
 pub use session::Session;

@@ -25,7 +25,7 @@ pub struct Report {
 
 /// What a switch that was asked has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct Answer {
     /// What it speaks, with its version, in words; none where it does not tell.
     pub speaks: Option<String>,
     /// Whether what it is driven by is loaded, as far as it tells.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::{Ended, Fence, Lease, Probe, Report};
+use crate::{Answer, Ended, Fence, Lease, Report};
 
 /// One switch, for who executes one task after the other on it, each under its own fence.
 ///
@@ -32,7 +32,7 @@ pub trait Session: Send {
     ) -> impl Future<Output = Result<Self::Report, Self::Error>> + Send;
 
     /// Whether the switch answers. Nothing is written, and no fence is needed.
-    fn probe(&self) -> impl Future<Output = Result<Probe, Self::Error>> + Send;
+    fn ask(&self) -> impl Future<Output = Result<Answer, Self::Error>> + Send;
 
     /// A report in the words of all drivers.
     fn told(report: &Self::Report) -> Report;

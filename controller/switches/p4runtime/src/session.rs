@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outplane_compiler::state::Desired;
-use outplane_driver::{Fence, Lease, Loading, Probe};
+use outplane_driver::{Answer, Fence, Lease, Loading};
 use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Target};
 
 use crate::audit::Audited;
@@ -308,7 +308,7 @@ impl outplane_driver::Session for Session {
 
     /// Asks which P4Runtime version and which pipeline the switch has. Without a connection it makes one without
     /// arbitration, and drops it.
-    async fn probe(&self) -> Result<Probe, Error> {
+    async fn ask(&self) -> Result<Answer, Error> {
         let start = Instant::now();
         // Calls go over a new connection where the old one broke, although its stream is lost.
         let mut made = None;
@@ -319,7 +319,7 @@ impl outplane_driver::Session for Session {
         let (version, cookie) = tokio::join!(connection.capabilities(), connection.cookie());
         let (speaks, is_loaded) = (version?.map(|version| format!("P4Runtime {version}")), cookie?);
         let is_loaded = is_loaded == Some(self.pipeline.cookie);
-        Ok(Probe { speaks, is_loaded, elapsed: start.elapsed() })
+        Ok(Answer { speaks, is_loaded, elapsed: start.elapsed() })
     }
 
     fn told(report: &Report) -> outplane_driver::Report {

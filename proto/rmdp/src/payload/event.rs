@@ -109,7 +109,7 @@ pub enum Work {
         entries: u32,
     },
     /// Read from the switch, change nothing.
-    Probe,
+    Ask,
 }
 
 const CONVERGE: u8 = 1;
@@ -129,7 +129,7 @@ impl<'a> Announce<'a> {
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, PayloadError> {
         let work = match self.work {
             Work::Converge { .. } => 1 + 8 + 32 + 4,
-            Work::Probe => 1,
+            Work::Ask => 1,
         };
         let event = self.event.encode(out)?;
         let rest = out.get_mut(event..).unwrap_or_default();
@@ -141,7 +141,7 @@ impl<'a> Announce<'a> {
                 writer.put(&desired);
                 writer.put(&entries.to_be_bytes());
             }
-            Work::Probe => writer.put(&[PROBE]),
+            Work::Ask => writer.put(&[PROBE]),
         }
         Ok(event + work)
     }
@@ -156,7 +156,7 @@ impl<'a> Announce<'a> {
                 desired: reader.array("desired state")?,
                 entries: reader.u32("entries")?,
             },
-            PROBE => Work::Probe,
+            PROBE => Work::Ask,
             other => return Err(PayloadError::UnknownNumber("work", other)),
         };
         reader.end()?;

@@ -117,7 +117,7 @@ fn lost() {
     assert_eq!(unwritten.lost.len(), 1, "{unwritten}");
     let queued = outplane_rmdp_core::object::QueuedTask {
         event: event(),
-        work: Work::Probe {},
+        work: Work::Ask {},
         by: "d1".to_owned(),
         at_ms: 0,
     };

@@ -97,16 +97,16 @@ impl Controller {
             return;
         }
         if purpose == Purpose::Execute {
-            let (probe, received) = (entry.task.work().is_probe(), entry.received);
+            let (gives_way, received) = (entry.task.work().kind().gives_way, entry.received);
             let slots = self.config.limits.executions as usize;
             let Some(switch) = self.switches.get_mut(entry.task.switch()) else { return };
             if switch.running.is_some_and(|running| running != id) {
-                switch.blocked.insert((probe, id));
+                switch.blocked.insert((gives_way, id));
                 return;
             }
             if switch.running.is_none() {
                 if self.slots >= slots {
-                    self.ready.insert((probe, received, id));
+                    self.ready.insert((gives_way, received, id));
                     return;
                 }
                 switch.running = Some(id);
@@ -152,6 +152,7 @@ impl Controller {
     /// Creates the claim object. The same claim may be sent again; its nonce and its T0 stay.
     pub(super) fn send_claim(&mut self, now: Instant, id: TransactionId, actions: &mut Vec<Action>) {
         let fresh = self.is(Mutant::FreshT0);
+        let executes = self.purpose(id) == Some(Purpose::Execute);
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;
         let State::Claiming(own) = &mut entry.state else { return };
@@ -179,6 +180,9 @@ impl Controller {
             waited_us: now.micros_since(entry.received),
             at_ms: 0,
         };
+        if executes {
+            actions.push(Action::Prepare { task: entry.task.clone() });
+        }
         let request = Request::Create { key: Key::Claim(id, attempt), object: Object::Claim(claim) };
         self.ask_for(id, request, actions);
     }

@@ -259,7 +259,7 @@ impl Controller {
         }
         if self.tasks.len() >= self.config.limits.tasks as usize {
             self.counters.refused_full += 1;
-            if task.work().is_probe() || !self.make_room(now) {
+            if task.work().kind().gives_way || !self.make_room(now) {
                 if origin == Origin::Queue {
                     self.poll.missed();
                 }
@@ -289,9 +289,9 @@ impl Controller {
         self.wait(now, id, Duration::ZERO, actions);
     }
 
-    /// Puts a probe that waits out of mind: the queue has it, and a change of policy does not wait for it.
+    /// Puts one that waits and gives way out of mind: the queue has it, and a change of policy does not wait for it.
     fn make_room(&mut self, now: Instant) -> bool {
-        let waits = |entry: &Entry| entry.task.work().is_probe() && entry.state == State::Waiting;
+        let waits = |entry: &Entry| entry.task.work().kind().gives_way && entry.state == State::Waiting;
         let Some(id) = self.tasks.iter().find(|(_, entry)| waits(entry)).map(|(id, _)| *id) else {
             return false;
         };

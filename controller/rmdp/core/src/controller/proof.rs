@@ -164,10 +164,10 @@ impl Controller {
                 (Work::Converge { desired, entries, .. }, Key::Generation(generation)) => {
                     Work::Converge { generation: *generation, desired, entries }
                 }
-                (Work::Probe {}, Key::Generation(generation)) => {
+                (Work::Ask {}, Key::Generation(generation)) => {
                     Work::Converge { generation: *generation, desired: Digest([0; 32]), entries: 0 }
                 }
-                _ => Work::Probe {},
+                _ => Work::Ask {},
             };
             if let Ok(task) = Task::new(task.event().clone(), work) {
                 self.admit(now, task, origin, actions);
@@ -382,7 +382,7 @@ fn works(object: &Object) -> Option<(crate::task::NetworkId, BTreeMap<String, Wo
             Some((record.network, works.collect()))
         }
         Object::Probe(entry) => {
-            let works = entry.switches.iter().map(|switch| (switch.clone(), Work::Probe {}));
+            let works = entry.switches.iter().map(|switch| (switch.clone(), Work::Ask {}));
             Some((entry.network, works.collect()))
         }
         _ => None,

@@ -279,11 +279,13 @@ impl Controller {
                     self.counters.failed += 1;
                     let switch = &decision.event.switch;
                     // Whoever asked has the answer.
-                    let level = if decision.work.is_probe() { Level::Warn } else { Level::Alert };
+                    let level = if decision.work.kind().alerts { Level::Alert } else { Level::Warn };
                     (level, format!("{switch}: failed after {attempts} attempts: {reason}"))
                 }
             };
             note(level, Some(id), said, actions);
+            let (decision, took) = (Box::new(decision.clone()), now.since(entry.received));
+            actions.push(Action::Ended { decision, took });
         }
         if let Some((switch, generation)) = done {
             self.keep_done(&switch, generation, now);

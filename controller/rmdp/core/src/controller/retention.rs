@@ -209,7 +209,7 @@ impl Controller {
         let pending = self.tasks.values().map(|entry| &entry.task).chain(self.proofs.waiting());
         let desired = pending.filter_map(|task| match task.work() {
             Work::Converge { desired, .. } => Some(*desired),
-            Work::Probe {} => None,
+            Work::Ask {} => None,
         });
         let all = self.has_seen_queue(now) && !self.poll.has_strangers(now, self.config.grace());
         all.then(|| desired.collect())

@@ -72,11 +72,11 @@ impl Controller {
     /// It no longer waits for a switch or a slot.
     pub(super) fn unblock(&mut self, now: Instant, id: TransactionId) {
         let Some(entry) = self.tasks.get(&id) else { return };
-        let probe = entry.task.work().is_probe();
-        self.ready.remove(&(probe, entry.received, id));
+        let gives_way = entry.task.work().kind().gives_way;
+        self.ready.remove(&(gives_way, entry.received, id));
         let name = entry.task.switch().to_owned();
         if let Some(switch) = self.switches.get_mut(&name) {
-            switch.blocked.remove(&(probe, id));
+            switch.blocked.remove(&(gives_way, id));
         }
         self.wake_blocked(now, &name);
     }

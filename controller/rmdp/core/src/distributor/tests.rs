@@ -287,7 +287,7 @@ fn drains_when_all_is_queued() {
 }
 
 fn probe(number: u64, switch: &str) -> Task {
-    Task::new(Event::probe(NETWORK, number, switch), Work::Probe {}).unwrap()
+    Task::new(Event::probe(NETWORK, number, switch), Work::Ask {}).unwrap()
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn probes_and_generations_do_not_overtake_each_other() {
     assert_eq!((bench.distributor.tasks(), bench.distributor.generation()), (2, 3));
     assert_eq!(bench.distributor.counters().overtaken, 1, "generation 2 alone");
     bench.answer(Reply::Created, |request| match request {
-        Request::Create { object: Object::Task(queued), .. } => queued.work == Work::Probe {},
+        Request::Create { object: Object::Task(queued), .. } => queued.work == Work::Ask {},
         _ => false,
     });
     assert_eq!((bench.distributor.tasks(), bench.distributor.counters().queued), (1, 1));

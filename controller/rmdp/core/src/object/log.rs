@@ -117,8 +117,7 @@ impl ProbeEntry {
     /// A task for each switch: the same on every distributor. A switch that is named twice has one.
     pub fn tasks(&self) -> Result<Vec<Task>, BadEvent> {
         let switches: std::collections::BTreeSet<_> = self.switches.iter().collect();
-        let task =
-            |switch: &String| Task::new(Event::probe(self.network, self.number, switch), Work::Probe {});
+        let task = |switch: &String| Task::new(Event::probe(self.network, self.number, switch), Work::Ask {});
         switches.into_iter().map(task).collect()
     }
 }

@@ -197,7 +197,7 @@ impl World {
             return;
         }
         // Probes only read, which needs no fence.
-        if matches!(run.task.work(), Work::Probe {}) {
+        if matches!(run.task.work(), Work::Ask {}) {
             self.agent_ends(run, done("alive"));
             return;
         }
@@ -522,6 +522,6 @@ fn done(report: &str) -> Execution {
 fn desired(task: &Task) -> Option<[u8; 32]> {
     match task.work() {
         Work::Converge { desired, .. } => Some(desired.0),
-        Work::Probe {} => None,
+        Work::Ask {} => None,
     }
 }

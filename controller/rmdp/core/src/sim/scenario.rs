@@ -353,7 +353,7 @@ impl Scenario {
             Work::Converge { desired, entries, .. } => {
                 Some((task.switch().to_owned(), DesiredState { sha256: desired, entries }))
             }
-            Work::Probe {} => None,
+            Work::Ask {} => None,
         };
         Generation {
             network: NETWORK,

@@ -469,7 +469,7 @@ impl World {
             }
             Action::Heartbeat(heartbeat) => self.heartbeat(node, heartbeat),
             // There are no strangers here.
-            Action::Disown { .. } | Action::Note(_) => {}
+            Action::Prepare { .. } | Action::Ended { .. } | Action::Disown { .. } | Action::Note(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outplane_driver::{Ended, Probe, Report};
+use outplane_driver::{Answer, Ended, Report};
 use outplane_rmdp_core::io::Execution;
 use outplane_rmdp_core::key::MAX_ATTEMPT;
 use outplane_rmdp_core::object::text;
@@ -70,8 +70,8 @@ pub(super) fn report_text(report: &Report) -> String {
     )
 }
 
-pub(super) fn probe_text(probe: &Probe) -> String {
-    let speaks = probe.speaks.as_deref().map_or_else(String::new, |speaks| format!(", {speaks}"));
-    let loaded = if probe.is_loaded { "our program" } else { "another program, or none" };
-    format!("answers in {} ms{speaks}, {loaded}", millis(probe.elapsed))
+pub(super) fn answer_text(answer: &Answer) -> String {
+    let speaks = answer.speaks.as_deref().map_or_else(String::new, |speaks| format!(", {speaks}"));
+    let loaded = if answer.is_loaded { "our program" } else { "another program, or none" };
+    format!("answers in {} ms{speaks}, {loaded}", millis(answer.elapsed))
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use outplane_rmdp_core::io::{Reply, Request, Token};
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Object, Outcome};
+use outplane_rmdp_core::object::Object;
 use outplane_rmdp_core::task::TransactionId;
 use tokio::task::{Id, JoinSet};
 
 use crate::error::Error;
 use crate::log::Logged;
-use crate::metrics::{ClaimOutcome, Metrics, Step, TaskEnd, TaskKind};
+use crate::metrics::{ClaimOutcome, Metrics, Step};
 use crate::objects::Objects;
 
 /// How a request ended.
@@ -32,7 +32,6 @@ pub(crate) struct About {
     pub(crate) id: Option<TransactionId>,
     step: Option<Step>,
     claim: bool,
-    end: Option<(TaskEnd, TaskKind, Option<Duration>)>,
 }
 
 type Done = (Reply, Duration, Option<String>);
@@ -137,24 +136,14 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
 
 impl About {
     fn of(request: &Request) -> Self {
-        let about = |what: String, id| Self { what, id, step: None, claim: false, end: None };
+        let about = |what: String, id| Self { what, id, step: None, claim: false };
         match request {
             Request::Create { key, object } => {
                 let mut about = about(format!("create {key}"), key.id());
                 match object {
                     Object::Task(_) => about.step = Some(Step::Queue),
                     Object::Claim(_) => (about.step, about.claim) = (Some(Step::Claim), true),
-                    Object::Decision(decision) => {
-                        about.step = Some(Step::Decide);
-                        let (end, executed) = match &decision.outcome {
-                            Outcome::Done { steps, .. } => {
-                                (TaskEnd::Done, Some(Duration::from_micros(steps.executed_us)))
-                            }
-                            Outcome::Superseded { .. } => (TaskEnd::Superseded, None),
-                            Outcome::Failed { .. } => (TaskEnd::Failed, None),
-                        };
-                        about.end = Some((end, TaskKind::of(&decision.event.kind), executed));
-                    }
+                    Object::Decision(_) => about.step = Some(Step::Decide),
                     _ => {}
                 }
                 about
@@ -178,12 +167,6 @@ impl About {
                 Reply::Exists => ClaimOutcome::Lost,
                 _ => ClaimOutcome::Unknown,
             });
-        }
-        if let (Some((end, kind, executed)), Reply::Created) = (self.end, reply) {
-            metrics.task_ended(end, kind);
-            if let Some(executed) = executed {
-                metrics.step(Step::Total, executed + took);
-            }
         }
     }
 }

@@ -1,15 +1,14 @@
 //! The shell around a state machine: carries its actions out and brings it what became of them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::io::{Action, Audit, Execution, Heartbeat, Input, Level, Note, Reply, Request};
-use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Object, Outcome};
-use outplane_rmdp_core::task::{Digest, Task, TransactionId};
+use outplane_rmdp_core::object::{Decision, Object, Outcome};
+use outplane_rmdp_core::task::{Digest, Event, Task};
 use outplane_rmdp_transport::Sender;
 use outplane_rmdp_wire as wire;
 use tokio::task::JoinSet;
@@ -23,13 +22,10 @@ use super::requests::{Answered, Requests};
 use crate::agent::{Agent, Job};
 use crate::clock;
 use crate::http::{Lacking, Readiness};
-use crate::metrics::{AttemptEnd, Metrics, Step};
+use crate::metrics::{AttemptEnd, Metrics, Step, TaskEnd, TaskKind};
 use crate::objects::{Objects, Pulse};
 use crate::refusals::{self, Refusal, Right};
 use crate::watch::Watch;
-
-/// Tasks whose work is remembered, so that what they need is fetched while their claim is under way.
-const REMEMBERED: usize = 4096;
 
 /// Fetches ahead under way at once; more are left to the execution itself.
 const AHEAD: usize = 64;
@@ -58,8 +54,7 @@ pub(crate) struct Shell<M> {
     pub(crate) readiness: Readiness,
     /// Desired states that tasks of this distributor name: of the last two generations.
     blobs: VecDeque<BTreeMap<Digest, Bytes>>,
-    remembered: HashMap<TransactionId, Task>,
-    order: VecDeque<TransactionId>,
+    /// What executions will need, while their claims are under way.
     ahead: JoinSet<()>,
     /// Audits under way: the switch, the audit's number, what was found.
     audits: JoinSet<(String, u64, Audit)>,
@@ -111,8 +106,6 @@ impl<M: Inside> Shell<M> {
             metrics,
             readiness,
             blobs: VecDeque::new(),
-            remembered: HashMap::new(),
-            order: VecDeque::new(),
             ahead: JoinSet::new(),
             audits: JoinSet::new(),
             fences: JoinSet::new(),
@@ -189,10 +182,8 @@ impl<M: Inside> Shell<M> {
 
     /// Gives the machine an input, and carries out what it wants.
     pub(crate) fn step(&mut self, input: Input) {
-        match &input {
-            Input::Announced { task, .. } => self.remember(task),
-            Input::Config(config) => self.config = Arc::clone(config),
-            _ => {}
+        if let Input::Config(config) = &input {
+            self.config = Arc::clone(config);
         }
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.step(clock::instant(), input, &mut actions);
@@ -223,20 +214,6 @@ impl<M: Inside> Shell<M> {
         }
     }
 
-    fn remember(&mut self, task: &Task) {
-        let id = task.id();
-        if self.executions.is_none() || self.remembered.contains_key(&id) {
-            return;
-        }
-        self.remembered.insert(id, task.clone());
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.remembered.remove(&oldest);
-        }
-    }
-
     fn answered(&mut self, answered: Answered) {
         let Answered { token, reply, about, took, fault } = answered;
         about.count(&self.metrics, &reply, took);
@@ -244,17 +221,11 @@ impl<M: Inside> Shell<M> {
             let task = about.id.map(|id| id.to_string()).unwrap_or_default();
             tracing::debug!(task, request = about.what, fault, "no clear answer from the store");
         }
-        if let Reply::Found(object) = &reply {
-            match &**object {
-                Object::Task(queued) => {
-                    if let Ok(task) = queued.task() {
-                        self.remember(&task);
-                    }
-                }
-                // Only what the log has is known; announces say anything.
-                Object::Generation(record) => self.knows(record.generation),
-                _ => {}
-            }
+        // Only what the log has is known; announces say anything.
+        if let Reply::Found(object) = &reply
+            && let Object::Generation(record) = &**object
+        {
+            self.knows(record.generation);
         }
         if let Some(id) = about.id {
             tracing::debug!(task = %id, request = about.what, took_us = took.as_micros(), reply = word(&reply), "store");
@@ -352,29 +323,16 @@ impl<M: Inside> Shell<M> {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Store { token, request } => {
-                let mut blob = None;
-                match &request {
-                    Request::Create { key: Key::Claim(id, attempt), .. } => {
-                        tracing::debug!(task = %id, attempt, "claiming");
-                        self.fetch_ahead(*id);
-                    }
-                    Request::Create { object: Object::Decision(decision), key: Key::Decision(id) } => {
-                        let how = outcome_words(&decision.outcome);
-                        self.ended_task(format!(
-                            "{id} {} {} {} attempt {} {how}",
-                            decision.event.switch,
-                            decision.event.kind,
-                            decision.event.occurrence,
-                            decision.attempt
-                        ));
-                    }
+                let blob = match &request {
                     Request::CreateBlob(digest) => {
-                        blob = self.blobs.iter().rev().find_map(|blobs| blobs.get(digest)).cloned();
+                        self.blobs.iter().rev().find_map(|blobs| blobs.get(digest)).cloned()
                     }
-                    _ => {}
-                }
+                    _ => None,
+                };
                 self.requests.send(token, request, blob);
             }
+            Action::Prepare { task } => self.prepare(task),
+            Action::Ended { decision, took } => self.task_ended(&decision, took),
             Action::Execute { task, attempt, fence, start_before, budget, push } => {
                 tracing::debug!(task = %task.id(), switch = task.switch(), attempt, "executing");
                 let stop = CancellationToken::new();
@@ -427,18 +385,32 @@ impl<M: Inside> Shell<M> {
         });
     }
 
-    fn fetch_ahead(&mut self, id: TransactionId) {
-        let (Some(executions), Some(task)) = (&self.executions, self.remembered.get(&id)) else { return };
+    fn prepare(&mut self, task: Task) {
+        tracing::debug!(task = %task.id(), "claiming");
+        let Some(executions) = &self.executions else { return };
         if self.ahead.len() >= AHEAD {
             return;
         }
-        let (agent, task, config) = (executions.agent().clone(), task.clone(), Arc::clone(&self.config));
+        let (agent, config) = (executions.agent().clone(), Arc::clone(&self.config));
         self.ahead.spawn(async move { agent.prepare(&task, &config).await });
     }
 
-    fn ended_task(&mut self, line: String) {
+    fn task_ended(&mut self, decision: &Decision, took: Duration) {
+        let Decision { event, attempt, outcome, .. } = decision;
+        let end = match outcome {
+            Outcome::Done { .. } => TaskEnd::Done,
+            Outcome::Superseded { .. } => TaskEnd::Superseded,
+            Outcome::Failed { .. } => TaskEnd::Failed,
+        };
+        self.metrics.task_ended(end, TaskKind::of(&event.kind));
+        if end == TaskEnd::Done {
+            self.metrics.step(Step::Total, took);
+        }
         self.changed = true;
-        self.recent.push_back(line);
+        let id = event.id().map(|id| format!("{id} ")).unwrap_or_default();
+        let Event { switch, kind, occurrence, .. } = event;
+        let how = outcome_words(outcome);
+        self.recent.push_back(format!("{id}{switch} {kind} {occurrence} attempt {attempt} {how}"));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }

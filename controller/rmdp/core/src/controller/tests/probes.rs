@@ -7,7 +7,7 @@ use crate::object::{Object, Outcome, QueuedTask};
 use crate::task::{Event, Fence, NETWORK, Task, Work};
 
 fn probe(number: u64, switch: &str) -> Task {
-    Task::new(Event::probe(NETWORK, number, switch), Work::Probe {}).unwrap()
+    Task::new(Event::probe(NETWORK, number, switch), Work::Ask {}).unwrap()
 }
 
 #[test]

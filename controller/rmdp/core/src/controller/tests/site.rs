@@ -29,7 +29,7 @@ fn a_switch_is_handed_on_whoever_gives_up_waiting() {
     let probes: Vec<_> = (1..=60)
         .map(|occurrence| {
             let event = Event::probe(NETWORK, occurrence, &switch);
-            Task::new(event, Work::Probe {}).unwrap()
+            Task::new(event, Work::Ask {}).unwrap()
         })
         .collect();
     for probe in &probes {

@@ -82,7 +82,7 @@ fn what_a_task_says_is_what_its_log_says() {
     assert_eq!(claim.lease_ms, 3000, "nor is the lease as long as it says");
     assert!(bench.executes(&good).is_some(), "as the log says it");
     // Who queues or announces an event first does not say what its task is, even if that is nonsense.
-    for work in [Work::Converge { generation: 4, desired: Digest([7; 32]), entries: 0 }, Work::Probe {}] {
+    for work in [Work::Converge { generation: 4, desired: Digest([7; 32]), entries: 0 }, Work::Ask {}] {
         let mut bench = Bench::new(|_| ());
         bench.announce(&Task::new(good.event().clone(), work).unwrap());
         bench.own(&good, 1);
