@@ -223,8 +223,7 @@ async fn a_task_costs_no_new_connection() {
             let state = policy(10 + attempt % 2, ActionKind::AdminPermit);
             let limit = Instant::now() + Duration::from_mins(1);
             let cancel = CancellationToken::new();
-            let report =
-                session.converge(None, fence(1, attempt), &state, until(limit, &cancel)).await;
+            let report = session.converge(None, fence(1, attempt), &state, until(limit, &cancel)).await;
             let report = report.expect("converges");
             assert_eq!((report.rounds, session.connects()), (1, 1));
             assert_eq!(report.pipeline, if attempt == 1 { Pushed::Committed } else { Pushed::Kept });
@@ -355,8 +354,7 @@ async fn a_broken_session_connects_anew_and_stays_fenced() {
     let mut session = Session::new(target(switch.address), pipeline(), options());
     for attempt in 1..=3 {
         let state = policy(10 + attempt, ActionKind::AdminPermit);
-        let report =
-            session.converge_with(None, fence(0, attempt), &state, VERIFY).await.expect("converges");
+        let report = session.converge_with(None, fence(0, attempt), &state, VERIFY).await.expect("converges");
         // A new stream is all that it takes.
         assert_eq!((report.rounds, session.connects()), (1, 1));
         switch.drop_streams();
