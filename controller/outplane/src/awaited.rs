@@ -20,6 +20,9 @@ use crate::standing::Standing;
 /// How long to wait for the switches, if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A switch of which a generation says nothing new, and that was brought to that before.
+pub(crate) const UNCHANGED: &str = "unchanged";
+
 /// Between two looks at first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
@@ -113,8 +116,8 @@ pub(crate) struct SwitchEnd {
     switch: String,
     /// The task's transaction id: `outplane tasks ID` tells its life.
     task: String,
-    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`; where nothing was appended also, as
-    /// its keeper tells: `kept`, `drifted`, `unreachable`.
+    /// `waiting`, `queued`, `claimed`, `failed-attempt`, `done`, `superseded`, `failed`, `unchanged`; where nothing was
+    /// appended also, as its keeper tells: `kept`, `drifted`, `unreachable`.
     state: &'static str,
     /// The controller that has it, or had it.
     by: Option<String>,
@@ -430,7 +433,7 @@ impl SwitchEnd {
 
     /// Whether it holds what it should, as far as is known.
     pub(crate) fn is_converged(&self) -> bool {
-        self.error.is_none() && matches!(self.state, "done" | "kept")
+        self.error.is_none() && matches!(self.state, "done" | "kept" | UNCHANGED)
     }
 
     /// What went wrong, without the names of who it went wrong for.

@@ -1,6 +1,6 @@
 //! `outplane tasks`: what waits, what ended lately, and the life of one task.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -198,7 +198,8 @@ pub(crate) struct Recent {
 /// A generation and the switches that it names.
 pub(crate) struct Named {
     pub(crate) generation: u64,
-    pub(crate) switches: BTreeSet<String>,
+    /// By name: the generation that has begun to say what this one says of it, whose task is the switch's.
+    pub(crate) switches: BTreeMap<String, u64>,
 }
 
 /// The tasks of the newest generations that want something, of as many probes, and of a few audits.
@@ -206,6 +207,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     clocks::learn(objects);
     let (mut lines, mut placeholder, mut newest, mut wanted) = (Vec::new(), None, None, 0);
+    let mut told = BTreeSet::new();
     'generations: for number in numbers.iter().rev().take(generations + MOST_PLACEHOLDERS) {
         if wanted == generations {
             break;
@@ -218,7 +220,8 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
             continue;
         }
         wanted += 1;
-        let network = record.network;
+        let (network, since, said) = (record.network, record.since.clone(), record.generation);
+        let since = |switch: &String| since.get(switch).copied().unwrap_or(said);
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
         // A bad generation has no tasks; the distributors' status tells why.
         let Ok(loaded) = loaded else { continue };
@@ -228,13 +231,19 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         }
         newest.get_or_insert_with(|| Named {
             generation: *number,
-            switches: switches.iter().cloned().collect(),
+            switches: switches.iter().map(|switch| (switch.clone(), since(switch))).collect(),
         });
+        let is_newest = newest.as_ref().is_some_and(|newest| newest.generation == *number);
         for switch in switches {
+            // What says nothing new has no task. What brings a switch to the newest one is told all the same.
+            let occurrence = since(&switch);
+            if occurrence < *number && !is_newest || !told.insert((switch.clone(), occurrence)) {
+                continue;
+            }
             if lines.len() >= MOST_RECENT {
                 break 'generations;
             }
-            let event = Event::generation(network, *number, &switch);
+            let event = Event::generation(network, occurrence, &switch);
             let life = Life::read(objects, event.id()?).await?;
             lines.push(TaskLine::of(&life, Some(&event)));
         }

@@ -192,11 +192,12 @@ impl Distributor {
         }
         // Checked against the store once: nobody has emitted a generation before it was there.
         let first = self.newest == 0;
-        self.newest = generation;
-        let switches: BTreeSet<_> = tasks.iter().map(Task::switch).collect();
+        let before = std::mem::replace(&mut self.newest, generation);
+        let of = |task: &Task| task.work().generation().unwrap_or(0);
+        let current: BTreeMap<_, _> = tasks.iter().map(|task| (task.switch().to_owned(), of(task))).collect();
         let older = |entry: &Entry| {
-            let older = entry.task.work().generation().is_some_and(|older| older < generation);
-            older && switches.contains(entry.task.switch())
+            let current = current.get(entry.task.switch());
+            entry.task.work().generation().is_some_and(|own| current.is_some_and(|current| own < *current))
         };
         // The newer one waits no longer than the older one would have: a steady stream must not keep the queue empty.
         let mut dues = BTreeMap::new();
@@ -208,7 +209,8 @@ impl Distributor {
                 dues.insert(entry.task.switch().to_owned(), entry.due.unwrap_or(now));
             }
         }
-        for task in tasks {
+        // What no generation since has changed was emitted with the one before.
+        for task in tasks.into_iter().filter(|task| first || of(task) > before) {
             let (id, due) = (task.id(), dues.remove(task.switch()));
             self.take(now, task, first, actions);
             if let Some(due) = due {

@@ -111,7 +111,8 @@ pub enum Input {
         /// How long it took.
         took: Duration,
     },
-    /// For distributors: what the newest generation needs, compiled; each task's blob is known to the shell.
+    /// For distributors: what brings the switches to the newest generation, compiled; each task's blob is known to the shell.
+    /// What an earlier generation has said of a switch, and each since, is that one's task.
     Emit {
         /// The generation.
         generation: u64,
@@ -129,7 +130,7 @@ pub enum Input {
     Wanted {
         /// The generation.
         generation: u64,
-        /// Its task for each switch.
+        /// What brings each of its switches to it: its task, or an earlier one's that has said the same.
         tasks: Vec<Task>,
     },
     /// For controllers: a switch may not be what it was. Its stream has ended, or somebody else has become primary.

@@ -68,6 +68,12 @@ pub enum Mutant {
     UnprovenBelieved,
     /// What a task says is to be done counts, not what its log says.
     UnboundBelieved,
+    /// A generation that says of a switch what the one before said is taken to have a task for it, if somebody says so.
+    UnchangedBelieved,
+    /// A generation has no task for a switch that an earlier one was about, whatever it says of it.
+    ChangedSkipped,
+    /// A generation has no task for a switch of which any earlier one said the same, whatever was said in between.
+    ReturnSkipped,
     /// Another network's tasks are taken for this one's.
     ForeignBelieved,
     /// Silence is told of a minority only: where two are all, of nobody.
@@ -99,7 +105,7 @@ pub enum Mutant {
 #[cfg(feature = "sim")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::GetPutGet,
         Self::IgnoredPrecondition,
         Self::WallClockLease,
@@ -132,6 +138,9 @@ impl Mutant {
         Self::StaleIsLife,
         Self::UnprovenBelieved,
         Self::UnboundBelieved,
+        Self::UnchangedBelieved,
+        Self::ChangedSkipped,
+        Self::ReturnSkipped,
         Self::ForeignBelieved,
         Self::SilenceSpared,
         Self::JumpIsTime,

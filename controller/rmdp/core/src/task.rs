@@ -286,6 +286,11 @@ impl Work {
         }
     }
 
+    /// Whether it brings a switch to this desired state.
+    pub fn is_same_state(&self, of: Digest, with: u32) -> bool {
+        matches!(*self, Self::Converge { desired, entries, .. } if desired == of && entries == with)
+    }
+
     /// How many attempts it has where the configuration says `most`.
     pub fn attempts(&self, most: u32) -> u32 {
         self.kind().attempts.map_or(most, |own| most.min(own))

@@ -34,7 +34,7 @@ struct Site {
 }
 
 fn state(of: usize) -> DesiredState {
-    DesiredState { sha256: blob::digest(&of.to_le_bytes()), entries: 1000 }
+    DesiredState { sha256: blob::digest(&of.to_le_bytes()), entries: 1000, place: of as u64 }
 }
 
 impl Site {

@@ -89,7 +89,8 @@ async fn append(objects: &Objects, generation: u64, as_of_ms: i64, node: &str) -
     let Some(tip) = Tip::at(objects, generation - 1).await? else { return Ok(false) };
     let Some(record) = tip.generation().cloned() else { return Ok(false) };
     let author = format!("{node}: rules of generation {} have expired", generation - 1);
-    let record = Generation { generation, as_of_ms, author, ..record };
+    let since = record.all_since();
+    let record = Generation { generation, since, as_of_ms, author, ..record };
     let Ok(Ok(record)) = tokio::task::spawn_blocking(move || bound(record)).await else {
         tracing::error!(
             alert = true,

@@ -51,6 +51,19 @@ pub enum GenerationError {
         /// Where.
         what: String,
     },
+    /// It says of a switch that nothing has changed since an earlier generation, which says something else.
+    #[error(
+        "generation {generation} says of switch `{switch}` what generation {before} does not say, and that it has said it: is \
+         another version of outplane at work? apply it again with this one (`outplane apply --anyway`)"
+    )]
+    Contradicts {
+        /// Which.
+        generation: u64,
+        /// The earlier one.
+        before: u64,
+        /// The switch.
+        switch: String,
+    },
     /// What the compiler has numbered cannot be read.
     #[error(
         "generation {generation} cannot be compiled, its numbers are none ({source}): is another version of outplane at work? \
@@ -88,7 +101,8 @@ pub struct Blob {
 pub struct Compiled {
     /// Its number.
     pub generation: u64,
-    /// A task for each switch, by the name of the switch.
+    /// What brings each switch to it, by the name of the switch: its task, or that of an earlier generation that has said the
+    /// same, as has each since.
     pub tasks: Vec<Task>,
     /// The desired states that the tasks name. Switches that should hold the same share one.
     pub blobs: BTreeMap<Digest, Bytes>,
@@ -132,12 +146,24 @@ pub fn as_of(record: &Generation) -> Timestamp {
 }
 
 /// What the switches should hold, as a generation says it.
-pub fn desired(states: &compile::Compiled) -> BTreeMap<String, DesiredState> {
-    let state = |SwitchState { desired, .. }: &SwitchState| {
+pub fn desired(
+    states: &compile::Compiled,
+    switches: &BTreeMap<String, model::Switch>,
+) -> BTreeMap<String, DesiredState> {
+    let state = |(name, SwitchState { desired, .. }): (&String, &SwitchState)| {
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
-        DesiredState { sha256: blob::named(desired).0, entries }
+        let state =
+            DesiredState { sha256: blob::named(desired).0, entries, place: place(switches.get(name)) };
+        (name.clone(), state)
     };
-    states.switches.iter().map(|(switch, of)| (switch.clone(), state(of))).collect()
+    states.switches.iter().map(state).collect()
+}
+
+/// A hash of how a switch is reached: another one means that everything is to be written again.
+fn place(switch: Option<&model::Switch>) -> u64 {
+    let Some(model::Switch { address, tls, protocol, .. }) = switch else { return 0 };
+    let Digest(hash) = blob::digest(format!("{:?}", (address, tls, protocol)).as_bytes());
+    u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
 }
 
 /// A generation that says what it compiles to, for whoever appends it: it has the numbers of the one before, and gets its
@@ -147,8 +173,12 @@ pub fn bound(mut record: Generation) -> Result<Generation, GenerationError> {
         tracing::warn!(%error, "everything is numbered anew");
         record.numbers = None;
     }
-    let (states, _) = states(&record)?;
-    Ok(Generation { desired: desired(&states), numbers: Some(states.numbers.encode().into()), ..record })
+    let (states, intent) = states(&record)?;
+    Ok(Generation {
+        desired: desired(&states, &intent.switches),
+        numbers: Some(states.numbers.encode().into()),
+        ..record
+    })
 }
 
 /// Compiles a generation to tasks and blobs, and compares them with what it says of itself. Not for asynchronous code
@@ -168,16 +198,17 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
     for (switch, SwitchState { desired, .. }) in states.switches {
         let (digest, bytes) = blob::named(&desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
-        let state = DesiredState { sha256: digest, entries };
         match record.desired.get(&switch) {
-            Some(said) if *said == state => {}
+            Some(said) if (said.sha256, said.entries) == (digest, entries) => {}
             Some(said) => {
                 return differs(format!("switch `{switch}`: b/{digest} here, b/{} there", said.sha256));
             }
             None => return differs(format!("switch `{switch}` was none of its switches")),
         }
-        let work = Work::Converge { generation, desired: digest, entries };
-        let task = Task::new(Event::generation(record.network, generation, &switch), work)
+        // Of an earlier generation, where that has said the same, and each since.
+        let since = record.since(&switch);
+        let work = Work::Converge { generation: since, desired: digest, entries };
+        let task = Task::new(Event::generation(record.network, since, &switch), work)
             .map_err(|source| GenerationError::Event { generation, switch, source })?;
         compiled.tasks.push(task);
         compiled.blobs.entry(digest).or_insert(bytes);
@@ -224,6 +255,7 @@ mod tests {
             network: NetworkId::new(1),
             generation: 7,
             desired: BTreeMap::new(),
+            since: BTreeMap::new(),
             sources: BTreeMap::new(),
             numbers: None,
             files: vec![
@@ -275,7 +307,9 @@ mod tests {
         assert!(told(digest).contains("switch `core`"));
         assert!(told(|record| record.desired.clear()).contains("was none of its switches"));
         let more = |record: &mut Generation| {
-            record.desired.insert("edge".to_owned(), DesiredState { sha256: Digest([0; 32]), entries: 0 });
+            record
+                .desired
+                .insert("edge".to_owned(), DesiredState { sha256: Digest([0; 32]), entries: 0, place: 0 });
         };
         assert!(told(more).contains("switch `edge`"));
     }

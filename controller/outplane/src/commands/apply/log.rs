@@ -11,11 +11,11 @@ use outplane_compiler::numbers::Numbers;
 use outplane_intent::changes::{self, Change};
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, PolicyFile};
-use outplane_rmdp_core::task::{BadEvent, Event, NetworkId, TransactionId};
+use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
 use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::desired;
 use outplane_rmdp_node::hinter::Hinter;
-use outplane_rmdp_node::log::{Logged, append};
+use outplane_rmdp_node::log::{Logged, Tasks, append};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_wire::HintOf;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use super::super::intent::diff::without_expired;
 use super::compare::{self, Before};
 use super::empty::{Guard, said};
 use super::unchanged::{self, Same};
-use crate::awaited::{self, Ended, SwitchEnd, Waiting, Wish};
+use crate::awaited::{self, Ended, SwitchEnd, UNCHANGED, Waiting, Wish};
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::node::{Author, Node};
@@ -95,8 +95,10 @@ pub(crate) fn run(
                 bail!("{why}; nothing was appended (--anyway appends all the same)");
             }
             if let Some(generation) = unchanged::since(input, &node.objects, &record).await? {
-                let (tasks, lines) = (tasks(network, generation, compiled)?, Lines::new(format));
-                let (objects, signals) = (&node.objects, runtime::Signals::new()?);
+                let (objects, lines) = (&node.objects, Lines::new(format));
+                let signals = runtime::Signals::new()?;
+                let tasks = tasks(objects, network, generation, compiled).await?.into_iter();
+                let tasks = tasks.map(|(switch, id, _)| (switch, id)).collect();
                 let stand = unchanged::stand(objects, generation, tasks, waiting, &lines, signals);
                 if let Some((same, exit)) = stand.await? {
                     return Ok(Done::Unchanged(same, exit));
@@ -105,7 +107,8 @@ pub(crate) fn run(
             }
         }
         let what = (compiled, numbers);
-        let (applied, exit) = apply(input, what, (node, &config), record, waiting, format).await?;
+        let tasks = if anyway { Tasks::All } else { Tasks::Changed };
+        let (applied, exit) = apply(input, what, (node, &config), (record, tasks), waiting, format).await?;
         Ok(Done::Applied(Box::new(applied), exit))
     };
     match runtime::block_on(work)?? {
@@ -138,7 +141,8 @@ fn record(input: &Input, compiled: &Compiled, author: String) -> anyhow::Result<
         files: input.sources.files().iter().map(file).collect(),
         sources: BTreeMap::new(),
         numbers: Some(compiled.numbers.encode().into()),
-        desired: desired(compiled),
+        desired: desired(compiled, &input.intent.switches),
+        since: BTreeMap::new(),
         as_of_ms: input.at.as_millisecond(),
         author,
         at_ms: u64::MAX,
@@ -156,7 +160,7 @@ async fn apply(
     input: &Input,
     (compiled, numbers): (&Compiled, Option<&[u8]>),
     (node, config): (&Node, &SharedConfig),
-    record: Generation,
+    (record, which): (Generation, Tasks),
     waiting: Waiting,
     format: Format,
 ) -> anyhow::Result<(Applied, Exit)> {
@@ -176,7 +180,7 @@ async fn apply(
             None => Ok(None),
         }
     };
-    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, blobs));
+    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, blobs, which));
     let generation = appended.context("the intent log")?;
     let start = Instant::now();
     let told = match hinter {
@@ -186,9 +190,16 @@ async fn apply(
             0
         }
     };
-    let tasks = tasks(network, generation, compiled)?;
+    let (mut stands, mut open) = (Vec::new(), Vec::new());
+    for (switch, id, since) in tasks(objects, network, generation, compiled).await? {
+        if since < generation && unchanged::is_brought(objects, id, since).await? {
+            stands.push(SwitchEnd::stands(switch, id, UNCHANGED, None));
+        } else {
+            open.push((switch, id));
+        }
+    }
     let lines = Lines::new(format);
-    let ended = awaited::wait(objects, Wish::Converged, tasks, waiting, &lines, signals, start);
+    let ended = awaited::wait(objects, Wish::Converged, open, waiting, &lines, signals, start);
     // Somebody else may have appended since the files were checked: it is the generation before this one that counts.
     let (ended, before) = tokio::join!(ended, before(objects, generation));
     let first = before.as_ref().is_some_and(Option::is_none);
@@ -197,7 +208,9 @@ async fn apply(
         let before = before.map(|before| before.intent).unwrap_or_default();
         changes::between(&before, &without_expired(input.intent.clone(), input.at))
     });
-    let Ended { switches, seconds, done: converged, exit } = ended;
+    let Ended { mut switches, seconds, done: converged, exit } = ended;
+    switches.extend(stands);
+    switches.sort_by(|one, other| one.switch().cmp(other.switch()));
     Ok((
         Applied {
             generation,
@@ -214,14 +227,22 @@ async fn apply(
     ))
 }
 
-/// The tasks of a generation, one a switch.
-fn tasks(
+/// What brings each switch to a generation: its task, or that of an earlier one that has said the same, and which that is.
+async fn tasks(
+    objects: &Objects,
     network: NetworkId,
     generation: u64,
     compiled: &Compiled,
-) -> Result<Vec<(String, TransactionId)>, BadEvent> {
-    let id = |switch: &String| Ok((switch.clone(), Event::generation(network, generation, switch).id()?));
-    compiled.switches.keys().map(id).collect()
+) -> anyhow::Result<Vec<(String, TransactionId, u64)>> {
+    let said = match Logged::read(objects, generation).await? {
+        Some(logged) => Some(logged.desired().await?),
+        None => None,
+    };
+    let task = |switch: &String| {
+        let since = said.as_ref().map_or(generation, |said| said.since(switch));
+        Ok((switch.clone(), Event::generation(network, since, switch).id()?, since))
+    };
+    compiled.switches.keys().map(task).collect()
 }
 
 /// The generation before this one, if there is one. It is told to people: without it the files are applied all the same.

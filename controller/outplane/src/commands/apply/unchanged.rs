@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use outplane_intent::changes::Change;
 use outplane_rmdp_core::config::SharedConfig;
+use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Generation, Object, Outcome, Standing};
-use outplane_rmdp_core::task::{NetworkId, TransactionId};
+use outplane_rmdp_core::task::{GENERATIONS, NetworkId, TransactionId};
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::generation::bound;
 use outplane_rmdp_node::life::Life;
 use outplane_rmdp_node::objects::Objects;
 use serde::Serialize;
 
-use super::super::intent::diff::{differences, in_force, without_expired};
+use super::super::intent::diff::{differences, differing, in_force, without_expired};
 use crate::awaited::{self, SwitchEnd, Waiting, Wish};
 use crate::exit::Exit;
 use crate::input::Input;
@@ -26,6 +27,9 @@ use crate::standing;
 
 /// How long members may take to say of which network they are: on their network it is a matter of milliseconds.
 const ASKED: Duration = Duration::from_millis(300);
+
+/// Horizons that are looked at.
+const MOST_HORIZONS: usize = 10_000;
 
 /// Nothing was appended, since the newest generation says it all. The same fields as where something was.
 #[derive(Serialize)]
@@ -63,8 +67,8 @@ pub(super) async fn since(
             Generation { sources: found.sources.clone(), numbers: found.numbers.clone(), ..record.clone() };
         tokio::task::spawn_blocking(move || bound(both)).await?.map(|both| both.desired)
     };
-    let is_same =
-        desired.is_ok_and(|desired| desired == found.desired) && same(input, found.applied(), record).await?;
+    let is_same = desired.is_ok_and(|desired| differing(&desired, &found.desired).is_empty())
+        && same(input, found.applied(), record).await?;
     Ok(is_same.then_some(newest))
 }
 
@@ -115,6 +119,22 @@ pub(super) async fn stand(
         Same { generation, unchanged: true, changes, told: 0, seconds, converged, switches, left_alone },
         exit,
     )))
+}
+
+/// Whether a switch was brought to what a generation says, by the task of an earlier one: that is decided, or was before
+/// decisions of that time were forgotten.
+pub(super) async fn is_brought(
+    objects: &Objects,
+    id: TransactionId,
+    generation: u64,
+) -> anyhow::Result<bool> {
+    let life = Life::read(objects, id).await?;
+    if life.is_known() {
+        return Ok(matches!(life.decision.map(|decision| decision.outcome), Some(Outcome::Done { .. })));
+    }
+    let (horizons, _) = objects.list_all(&Prefix::Horizons, MOST_HORIZONS).await?;
+    let passes = |key: &Key| matches!(key, Key::Horizon(source, below) if source == GENERATIONS && *below > generation);
+    Ok(horizons.iter().any(passes))
 }
 
 async fn same(input: &Input, found: Generation, record: &Generation) -> anyhow::Result<bool> {

@@ -95,12 +95,16 @@ pub(crate) fn without_expired(mut intent: Intent, at: Timestamp) -> Intent {
 }
 
 /// The switches that should hold something else.
-pub(super) fn differing(
+pub(crate) fn differing(
     before: &BTreeMap<String, DesiredState>,
     after: &BTreeMap<String, DesiredState>,
 ) -> Vec<String> {
     let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    all.into_iter().filter(|switch| before.get(*switch) != after.get(*switch)).cloned().collect()
+    let is_same = |switch: &&String| match (before.get(*switch), after.get(*switch)) {
+        (Some(before), Some(after)) => before.is_same(after),
+        (before, after) => before.is_none() && after.is_none(),
+    };
+    all.into_iter().filter(|switch| !is_same(switch)).cloned().collect()
 }
 
 impl Report for Difference {

@@ -155,7 +155,7 @@ async fn line(
     let before = seen.values().next_back();
     let mut switches = Vec::new();
     for (switch, state) in &record.desired {
-        let event = Event::generation(record.network, number, switch).id()?;
+        let event = Event::generation(record.network, record.since(switch), switch).id()?;
         let (outcome, by, decided_ms) = match objects.get_readable(&Key::Decision(event)).await? {
             Some(Object::Decision(decision)) => {
                 (word(&decision.outcome), Some(decision.owner), decision.at_ms)
@@ -167,7 +167,8 @@ async fn line(
             switch: switch.clone(),
             entries: state.entries,
             desired: state.sha256.to_string(),
-            changed: before.map(|before| before.desired.get(switch) != Some(state)),
+            changed: before
+                .map(|before| before.desired.get(switch).is_none_or(|before| !before.is_same(state))),
             outcome,
             by,
             brought_by: None,

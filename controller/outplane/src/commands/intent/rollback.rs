@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
         from: newest.generation,
         to: number,
         changes: differences(&in_force(&newest)?, &after),
-        switches: differing(&newest.desired, &desired(&compiled)),
+        switches: differing(&newest.desired, &desired(&compiled, &input.intent.switches)),
         refused: guard.of_input(),
     };
     if arguments.dry_run {

@@ -52,7 +52,7 @@ pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, recent: &Recent
     // What a recovery has left wants nothing of any switch.
     let newest = recent.newest.as_ref().filter(|_| recent.placeholder.is_none());
     if let Some(newest) = newest {
-        let of_newest = newest.switches.iter().map(|name| (name, newest.generation));
+        let of_newest = newest.switches.keys().map(|name| (name, newest.generation));
         let before = recent.lines.iter().filter(|line| line.kind.as_deref() == Some("generation"));
         let before = before.map(|line| (&line.switch, line.occurrence));
         for (name, generation) in of_newest.chain(before) {
@@ -152,7 +152,7 @@ impl SwitchForm {
                 self.seen = format!("generation {generation}");
             }
         }
-        let named = newest.filter(|newest| newest.switches.contains(&self.switch));
+        let named = newest.filter(|newest| newest.switches.contains_key(&self.switch));
         if let (None, Some(newest)) = (named, newest)
             && newest.generation > self.desired
         {
@@ -168,12 +168,15 @@ impl SwitchForm {
         let wanted = named.map(|named| named.generation).max(task.map(|task| task.occurrence));
         let told_of = if told_ms == 0 { 0 } else { self.desired };
         self.desired = self.desired.max(wanted.unwrap_or(0));
-        let reached = look.filter(|look| look.generation == self.desired);
-        let (is_watched, behind) = (self.standing != UNWATCHED, told_of < self.desired);
+        // What the newest generation says of it may have been said before, and done then.
+        let since = named.filter(|named| named.generation == self.desired);
+        let since = since.and_then(|named| named.switches.get(&self.switch).copied()).unwrap_or(self.desired);
+        let reached = look.filter(|look| (since..=self.desired).contains(&look.generation));
+        let (is_watched, behind) = (self.standing != UNWATCHED, told_of < since);
         // Whoever cannot reach it since then knows better.
         let unreachable = self.standing == Standing::Unreachable.word()
             && task.is_none_or(|task| task.decided_ms <= told_ms);
-        let open = task.is_some_and(|task| task.occurrence == self.desired && task.decided_ms == 0);
+        let open = task.is_some_and(|task| task.occurrence == since && task.decided_ms == 0);
         match reached {
             Some(look) if look.is_after(told_ms) || behind && !unreachable => {
                 self.seen = format!("generation {}", look.generation);
@@ -187,7 +190,7 @@ impl SwitchForm {
                 }
             }
             None if behind && !unreachable || open && !is_watched => {
-                let task = task.filter(|task| task.occurrence == self.desired);
+                let task = task.filter(|task| task.occurrence == since);
                 let state = task.map_or_else(String::new, |task| format!(": {}", task.state));
                 let silence = self.silence().filter(|_| !is_watched);
                 let silence = silence.map_or_else(String::new, |silence| format!("; {silence}"));
@@ -254,7 +257,7 @@ mod tests {
     ) -> Vec<SwitchForm> {
         let newest = newest.map(|(generation, names)| Named {
             generation,
-            switches: names.iter().map(|name| (*name).to_owned()).collect(),
+            switches: names.iter().map(|name| ((*name).to_owned(), generation)).collect(),
         });
         let recent = Recent { lines, placeholder: None, newest };
         forms(kept.into_iter().map(|kept| (kept, None)).collect(), &recent)

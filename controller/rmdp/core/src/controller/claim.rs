@@ -423,8 +423,12 @@ impl Controller {
         }
         let late = now >= start_before && !self.is(Mutant::LateStart);
         let Some(purpose) = self.purpose(id) else { return };
-        let (holds, heard) = (self.holds_switch(id), self.newest_heard);
+        let holds = self.holds_switch(id);
         let generation = self.tasks.get(&id).and_then(|entry| entry.task.work().generation());
+        // Of that generation the log may say that it wants of this switch what an earlier one has brought it to.
+        let heard = self.tasks.get(&id).map_or(0, |entry| {
+            self.proofs.since(self.newest_heard, entry.task.switch()).unwrap_or(self.newest_heard)
+        });
         let lacks = generation.is_some_and(|generation| self.lacks(generation));
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let attempt = entry.attempt;

@@ -96,6 +96,12 @@ impl Proofs {
         self.waiting = 0;
     }
 
+    /// The generation whose task brings a switch to what it should hold by this generation; none: it should hold nothing, or
+    /// what the log says has been forgotten.
+    pub(super) fn since(&self, generation: u64, switch: &str) -> Option<u64> {
+        self.known.get(&Key::Generation(generation))?.get(switch)?.generation()
+    }
+
     fn learn(&mut self, key: Key, works: BTreeMap<String, Work>) {
         if let Key::Generation(generation) = key {
             self.newest = self.newest.max(generation);
@@ -107,7 +113,13 @@ impl Proofs {
             self.order.push_back(key);
         }
         while (self.order.len() > KNOWN || self.rows > ROWS) && self.order.len() > 1 {
-            let oldest = self.order.pop_front().and_then(|oldest| self.known.remove(&oldest));
+            let Some(oldest) = self.order.pop_front() else { return };
+            // What is the newest is asked for again and again.
+            if oldest == Key::Generation(self.newest) {
+                self.order.push_back(oldest);
+                continue;
+            }
+            let oldest = self.known.remove(&oldest);
             self.rows -= oldest.map_or(0, |works| works.len());
         }
     }
@@ -182,7 +194,14 @@ impl Controller {
             }
             return;
         };
-        match works.get(task.switch()).copied() {
+        if self.is(Mutant::UnchangedBelieved) && works.contains_key(task.switch()) {
+            self.admit(now, task, origin, actions);
+            return;
+        }
+        // A generation that says of a switch what the one before said has no task for it.
+        let issued =
+            |work: &Work| work.generation().is_none_or(|generation| generation == task.event().occurrence);
+        match works.get(task.switch()).copied().filter(issued) {
             Some(work) if work == *task.work() || self.is(Mutant::UnboundBelieved) => {
                 self.admit(now, task, origin, actions);
             }
@@ -203,8 +222,9 @@ impl Controller {
                 self.counters.mismatched += 1;
                 self.leave(now, &task, origin);
                 let (from, switch) = (self.whence(origin), task.switch());
-                let text =
-                    format!("{from}: a task for `{switch}`, of which {evidence} says nothing: not believed");
+                let text = format!(
+                    "{from}: a task for `{switch}`, of which {evidence} says nothing new: not believed"
+                );
                 note(Level::Alert, Some(task.id()), text, actions);
             }
         }
@@ -374,10 +394,9 @@ impl Controller {
 fn works(object: &Object) -> Option<(crate::task::NetworkId, BTreeMap<String, Work>)> {
     match object {
         Object::Generation(record) => {
-            let generation = record.generation;
             let works = record.desired.iter().map(|(switch, state)| {
-                let work = Work::Converge { generation, desired: state.sha256, entries: state.entries };
-                (switch.clone(), work)
+                let (generation, desired, entries) = (record.since(switch), state.sha256, state.entries);
+                (switch.clone(), Work::Converge { generation, desired, entries })
             });
             Some((record.network, works.collect()))
         }

@@ -344,3 +344,33 @@ fn probes_leave_room_for_a_generation() {
     bench.emit(2, &[task(2, "leaf1")]);
     assert_eq!(bench.distributor.tasks(), room + 1);
 }
+
+/// What says nothing new is emitted once; what a generation that was passed over has said is emitted with the next.
+#[test]
+fn only_what_has_changed_is_emitted() {
+    let announced = |bench: &mut Bench| {
+        let task = |action: Action| match action {
+            Action::Announce { task, .. } => Some(task),
+            _ => None,
+        };
+        std::mem::take(&mut bench.actions).into_iter().filter_map(task).collect::<Vec<_>>()
+    };
+    let mut bench = Bench::of_two();
+    bench.actions.clear();
+    let (one, two) = (task(2, "leaf1"), task(2, "leaf2"));
+    bench.emit(2, &[one.clone(), two.clone()]);
+    assert_eq!(announced(&mut bench), [one.clone(), two.clone()]);
+    bench.emit(3, &[one.clone(), two.clone()]);
+    assert_eq!((announced(&mut bench), bench.distributor.tasks()), (vec![], 2));
+    // Generation 4 was not followed here.
+    let (newer, newest) = (task(4, "leaf1"), task(5, "leaf3"));
+    bench.emit(5, &[newer.clone(), two.clone(), newest.clone()]);
+    assert_eq!(announced(&mut bench), [newer, newest]);
+    assert_eq!((bench.distributor.tasks(), bench.distributor.counters().overtaken), (3, 1));
+    // Whoever starts does not know what was emitted: it looks at the tasks of earlier generations as well.
+    let mut bench = Bench::new();
+    bench.emit(5, std::slice::from_ref(&one));
+    bench.horizons("intent", 0);
+    bench.answer(Reply::Missing, |request| *request == Request::Get(Key::Decision(one.id())));
+    assert_eq!(announced(&mut bench), [one]);
+}

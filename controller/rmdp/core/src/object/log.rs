@@ -28,6 +28,10 @@ pub struct Generation {
     pub numbers: Option<Arc<[u8]>>,
     /// What it compiles to, by switch, as whoever appended it found. A task of it that says otherwise is not believed.
     pub desired: BTreeMap<String, DesiredState>,
+    /// Switches that should hold what an earlier generation said, and what each one between said: the first of these
+    /// generations, whose task is the switch's. The others have a task of this generation.
+    #[serde(skip)]
+    pub since: BTreeMap<String, u64>,
     /// Rules that have expired by then are left out: Unix milliseconds. Every distributor takes this time, not its own.
     pub as_of_ms: i64,
     /// Who appended it: user and host, as far as known.
@@ -45,6 +49,17 @@ pub struct DesiredState {
     pub sha256: Digest,
     /// How many entries it has.
     pub entries: u32,
+    /// A hash of how the switch is reached: one that is elsewhere has everything to be written. Generations of the older
+    /// schema have none.
+    #[serde(skip)]
+    pub place: u64,
+}
+
+impl DesiredState {
+    /// Whether a switch should hold the same by another one, wherever it is.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.sha256, self.entries) == (other.sha256, other.entries)
+    }
 }
 
 /// What lies under `i/<generation>`, of either schema.
@@ -82,11 +97,50 @@ impl Generation {
         self.inputs().next().is_none()
     }
 
-    /// The task for a switch, if the generation has one for it: the same on every node.
+    /// The generation whose task brings a switch to what it should hold by this one.
+    pub fn since(&self, switch: &str) -> u64 {
+        self.since.get(switch).copied().unwrap_or(self.generation)
+    }
+
+    /// The same for each switch.
+    pub fn all_since(&self) -> BTreeMap<String, u64> {
+        self.desired.keys().map(|switch| (switch.clone(), self.since(switch))).collect()
+    }
+
+    /// The task that brings a switch to what it should hold, if it should hold anything: the same on every node, and of the
+    /// generation that has begun to say so.
     pub fn task(&self, switch: &str) -> Option<Task> {
-        let DesiredState { sha256, entries } = *self.desired.get(switch)?;
-        let work = Work::Converge { generation: self.generation, desired: sha256, entries };
-        Task::new(Event::generation(self.network, self.generation, switch), work).ok()
+        let DesiredState { sha256, entries, .. } = *self.desired.get(switch)?;
+        let generation = self.since(switch);
+        let work = Work::Converge { generation, desired: sha256, entries };
+        Task::new(Event::generation(self.network, generation, switch), work).ok()
+    }
+
+    /// Keeps of `since` what the generation before bears out: only what is the same there, under the same task, needs no
+    /// task of its own. Everything else has one.
+    pub fn follow(&mut self, before: Option<&Self>) {
+        let before = before.filter(|before| {
+            before.network == self.network && before.generation.checked_add(1) == Some(self.generation)
+        });
+        let Self { desired, since, .. } = self;
+        since.retain(|switch, since| {
+            before.is_some_and(|before| {
+                let said = before.desired.get(switch);
+                said.is_some() && said == desired.get(switch) && before.since(switch) == *since
+            })
+        });
+    }
+
+    /// A switch of which this generation says another thing than an earlier one does, though its task should be that one's,
+    /// or one's before it.
+    pub fn contradicts(&self, earlier: &Self) -> Option<&str> {
+        let earlier = Some(earlier).filter(|earlier| earlier.network == self.network)?;
+        let is_wrong = |switch: &str, since: u64| {
+            let said = self.desired.get(switch).zip(earlier.desired.get(switch));
+            let same = said.is_some_and(|(state, earlier)| state.is_same(earlier));
+            since <= earlier.generation && (since != earlier.since(switch) || !same)
+        };
+        self.since.iter().find(|(switch, since)| is_wrong(switch, **since)).map(|(switch, _)| switch.as_str())
     }
 }
 

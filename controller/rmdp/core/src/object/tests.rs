@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::task::{Digest, Event, NETWORK, Work};
+use crate::task::{Digest, Event, NETWORK, NetworkId, Work};
 
 fn task() -> QueuedTask {
     let work = Work::Converge { generation: 7, desired: Digest([1; 32]), entries: 3 };
@@ -78,7 +78,7 @@ fn every() -> Vec<(Key, Object)> {
         at_ms: 0,
     };
     let file = PolicyFile { name: s("a.yaml"), text: s("kind: X\n") };
-    let state = DesiredState { sha256: Digest([1; 32]), entries: 3 };
+    let state = DesiredState { sha256: Digest([1; 32]), entries: 3, place: 0 };
     let generation = Generation {
         network: NETWORK,
         generation: 7,
@@ -86,6 +86,7 @@ fn every() -> Vec<(Key, Object)> {
         sources: [(s("cluster"), Vec::new())].into(),
         numbers: None,
         desired: [(s("leaf1"), state)].into(),
+        since: std::collections::BTreeMap::new(),
         as_of_ms: -1,
         author: s("root@x"),
         at_ms: 0,
@@ -209,6 +210,50 @@ fn parts() -> GenerationParts {
         base: 70,
         parts: parts.into(),
     }
+}
+
+/// A switch keeps its task for as long as each generation says the same of it.
+#[test]
+fn a_task_is_of_the_first_generation_that_says_so() {
+    let state = |byte| DesiredState { sha256: Digest([byte; 32]), entries: 3, place: 9 };
+    let record = |generation, states: &[(&str, DesiredState)]| Generation {
+        network: NETWORK,
+        generation,
+        files: Vec::new(),
+        sources: std::collections::BTreeMap::new(),
+        numbers: None,
+        desired: states.iter().map(|(switch, state)| ((*switch).to_owned(), *state)).collect(),
+        since: std::collections::BTreeMap::new(),
+        as_of_ms: 0,
+        author: "ops".to_owned(),
+        at_ms: 0,
+    };
+    let after = |before: &Generation, mut next: Generation| {
+        next.since = before.all_since();
+        next.follow(Some(before));
+        next
+    };
+    let first = record(1, &[("a", state(1)), ("b", state(1)), ("c", state(1))]);
+    let elsewhere = DesiredState { place: 8, ..state(1) };
+    let second =
+        after(&first, record(2, &[("a", state(1)), ("b", state(2)), ("c", elsewhere), ("d", state(1))]));
+    assert_eq!(["a", "b", "c", "d"].map(|switch| second.since(switch)), [1, 2, 2, 2]);
+    // What was said before it was said otherwise does not count; nor what a generation has left out.
+    let third = after(&second, record(3, &[("a", state(1)), ("b", state(1)), ("d", state(1))]));
+    assert_eq!(["a", "b", "d"].map(|switch| third.since(switch)), [1, 3, 2]);
+    let fourth = after(&third, record(4, &[("a", state(1)), ("c", elsewhere)]));
+    assert_eq!(["a", "c"].map(|switch| fourth.since(switch)), [1, 4]);
+    assert_eq!(fourth.task("a").unwrap().fence(1).generation, 1);
+    // Only the one right before it counts, of the same network, and only what that says of it.
+    assert_eq!(after(&second, record(4, &[("a", state(1))])).since("a"), 4);
+    let other = Generation { network: NetworkId::new(9), ..third.clone() };
+    assert_eq!(after(&other, record(4, &[("a", state(1))])).since("a"), 4);
+    let mut wrong = record(4, &[("a", state(1)), ("b", state(1))]);
+    wrong.since = [("a".to_owned(), 2), ("b".to_owned(), 1), ("z".to_owned(), 1)].into();
+    assert_eq!(first.contradicts(&first), None);
+    assert_eq!((wrong.contradicts(&second), fourth.contradicts(&second)), (Some("a"), None));
+    wrong.follow(Some(&third));
+    assert!(wrong.since.is_empty());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::scenario::Scenario;
 use super::store::Change;
 use crate::io::Request;
 use crate::key::Key;
-use crate::object::{Claim, Decision, Object, Outcome};
+use crate::object::{Claim, Decision, DesiredState, Generation, Object, Outcome};
 use crate::task::{Event, GENERATIONS, Task, TransactionId, Work};
 use crate::time::Instant;
 
@@ -141,6 +141,11 @@ pub(super) struct Checker {
     /// What the logs have: the tasks that there are, and what each is to do.
     works: BTreeMap<TransactionId, Work>,
     generations: BTreeSet<u64>,
+    /// What each generation says of each switch.
+    said: BTreeMap<(u64, String), DesiredState>,
+    /// The task that brings each switch to the newest generation: of the first one that has said what that says, and all
+    /// between.
+    current: BTreeMap<String, Task>,
     /// The newest stream epoch of each node.
     epochs: BTreeMap<String, u64>,
 }
@@ -213,10 +218,32 @@ impl Checker {
         }
     }
 
-    /// A log has got an object, of which these are the tasks.
-    pub(super) fn appended(&mut self, tasks: &[Task]) {
+    /// The log of probes has got an entry with these tasks.
+    pub(super) fn probed(&mut self, tasks: &[Task]) {
         self.works.extend(tasks.iter().map(|task| (task.id(), *task.work())));
-        self.generations.extend(tasks.iter().filter_map(|task| task.work().generation()));
+    }
+
+    /// The intent log has got a generation. Which tasks there are follows from what it wants alone.
+    pub(super) fn appended(&mut self, record: &Generation) {
+        let generation = record.generation;
+        self.current.retain(|switch, _| record.desired.contains_key(switch));
+        for (switch, state) in &record.desired {
+            let before = self.said.get(&(generation - 1, switch.clone()));
+            if before != Some(state) {
+                let work = Work::Converge { generation, desired: state.sha256, entries: state.entries };
+                let event = Event::generation(record.network, generation, switch);
+                let task = Task::new(event, work).expect("a good event");
+                self.works.insert(task.id(), work);
+                self.current.insert(switch.clone(), task);
+            }
+            self.said.insert((generation, switch.clone()), *state);
+        }
+        self.generations.insert(generation);
+    }
+
+    /// The tasks that bring the switches to the newest generation.
+    pub(super) fn current(&self) -> impl Iterator<Item = &Task> {
+        self.current.values()
     }
 
     /// Whether a log has this task.
@@ -399,9 +426,8 @@ impl Checker {
             }
             (Key::Audit(..), Object::Audit(entry)) => {
                 let task = entry.task().expect("a good audit");
-                let wanted = Event::generation(entry.network, entry.generation, &entry.switch).id();
-                let work = wanted.ok().and_then(|id| self.works.get(&id).copied());
-                if work != Some(*task.work()) {
+                let said = self.said.get(&(entry.generation, entry.switch.clone()));
+                if said.is_none_or(|said| !task.work().is_same_state(said.sha256, said.entries)) {
                     self.fail(Invariant::I16, real, format!("{key} is not what its generation says"));
                 }
                 self.works.insert(task.id(), *task.work());

@@ -98,9 +98,9 @@ impl World {
         if self.era > 0 {
             self.scenario.eras.insert(generation, self.era);
         }
-        let record = Object::Generation(self.scenario.generation(generation));
-        self.store.append(self.now, Key::Generation(generation), record);
-        self.checker.appended(&self.scenario.tasks(generation));
+        let record = self.scenario.generation(generation);
+        self.checker.appended(&record);
+        self.store.append(self.now, Key::Generation(generation), Object::Generation(record));
         for node in 0..self.nodes.len() {
             let start = self.nodes[node].start;
             if self.nodes[node].is_controller {
@@ -119,7 +119,7 @@ impl World {
         self.probes = occurrence;
         let entry = Object::Probe(self.scenario.entry(occurrence));
         self.store.append(self.now, Key::Probe(occurrence), entry);
-        self.checker.appended(&self.scenario.probe(occurrence));
+        self.checker.probed(&self.scenario.probe(occurrence));
         for node in 0..self.nodes.len() {
             if !self.nodes[node].is_controller {
                 let (start, wait) = (self.nodes[node].start, self.chance.range(MS, 50 * MS));
@@ -284,6 +284,15 @@ impl World {
             Forged::Foreign => (Cause::generation(NetworkId::new(2), newest, &name), converge(newest, 0xcc)),
             Forged::Uneven => (Cause::generation(NETWORK, newest, &name), converge(newest + 5, 0xdd)),
             Forged::Elsewhere => (Cause::generation(NETWORK, newest, "leaf99"), converge(newest, 0xee)),
+            Forged::Unchanged => {
+                let record = self.scenario.generation(self.newest);
+                let Some(state) = record.desired.get(&name).filter(|_| record.since(&name) < newest) else {
+                    return;
+                };
+                let work =
+                    Work::Converge { generation: newest, desired: state.sha256, entries: state.entries };
+                (Cause::generation(NETWORK, newest, &name), work)
+            }
             Forged::Heartbeat => {
                 let generation = if queued { u64::MAX } else { newest + 1 };
                 let (role, notices, lateness) = (Role::Distributor, Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Now and then: is it over, and does everybody say of the others what is so?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::checker::{Invariant, Violation};
 use super::node::{Kind, Node};
@@ -36,23 +36,15 @@ impl World {
             return true;
         }
         let Some(calm) = self.calm else { return false };
-        let newest: Vec<_> =
-            (self.scenario.first + 1..=self.newest).flat_map(|g| self.scenario.tasks(g)).collect();
-        let mut last: BTreeMap<&str, &Task> = BTreeMap::new();
-        for task in &newest {
-            last.insert(task.switch(), task);
-        }
-        let current: Vec<_> =
-            self.scenario.tasks(self.newest.max(self.scenario.first + 1)).iter().map(Task::id).collect();
         let probes: Vec<_> =
             (1..=self.probes).flat_map(|occurrence| self.scenario.probe(occurrence)).collect();
-        let wanted = last.values().copied().filter(|task| current.contains(&task.id())).chain(&probes);
+        let wanted: Vec<_> = self.checker.current().chain(&probes).cloned().collect();
         let installed =
             |task: &Task| self.switches.0.get(task.switch()).is_some_and(|switch| switch.holds(task));
         let there = self.newest > self.scenario.first;
         let kept = !there || self.scenario.tasks(self.newest).iter().all(installed);
         let settled = kept
-            && wanted.clone().all(|task| self.checker.is_decided_or_closed(task))
+            && wanted.iter().all(|task| self.checker.is_decided_or_closed(task))
             && self.checker.open().is_empty()
             && !self.store.keys().any(|key| matches!(key, Key::Queue(id) if self.checker.is_real(*id)));
         let over = self.now >= calm + if self.scenario.long { LONG } else { 0 }
@@ -68,7 +60,7 @@ impl World {
             self.scenario.tasks(self.newest.max(1)).into_iter().filter(|task| there && !installed(task));
         let wrong: Vec<_> = wrong.map(|task| task.switch().to_owned()).collect();
         let never: Vec<_> =
-            wanted.filter(|task| !self.checker.is_decided_or_closed(task)).map(Task::id).collect();
+            wanted.iter().filter(|task| !self.checker.is_decided_or_closed(task)).map(Task::id).collect();
         for id in never {
             let what = format!("{id}, of the newest generation or of a probe, was never decided");
             self.checker.violations.push(Violation { invariant: Invariant::I5, at: self.now, what });

@@ -8,8 +8,9 @@ use super::chance::Chance;
 use super::store::Faults;
 use super::troubles;
 use crate::config::{Member, Role, SharedConfig};
+use crate::mutant::Mutant;
 use crate::object::{DesiredState, Generation, ProbeEntry};
-use crate::task::{Digest, Event, NETWORK, Task, Work};
+use crate::task::{Digest, NETWORK, Task};
 
 /// A millisecond in nanoseconds, the unit of simulated time.
 pub(super) const MS: u64 = 1_000_000;
@@ -154,12 +155,14 @@ pub(super) enum Forged {
     Uneven,
     /// A task for a switch of which its generation says nothing.
     Elsewhere,
+    /// A task of the newest generation, as if it said something new of a switch.
+    Unchanged,
     /// Heartbeats that tell of generations that are not there.
     Heartbeat,
 }
 
 impl Forged {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Absurd,
         Self::Early,
         Self::Otherwise,
@@ -167,6 +170,7 @@ impl Forged {
         Self::Uneven,
         Self::Elsewhere,
         Self::Heartbeat,
+        Self::Unchanged,
     ];
 }
 
@@ -198,8 +202,10 @@ pub(super) struct Scenario {
     /// How often the store had been put back when a generation was appended, if it ever was: what has the same number may
     /// want something else.
     pub(super) eras: BTreeMap<u64, u8>,
-    /// Some generations want what the last one wanted.
+    /// Some generations want what the last one wanted, and some what the one before that wanted.
     same: u64,
+    /// Broken in the way that generations are appended.
+    pub(super) mutant: Option<Mutant>,
 }
 
 impl Scenario {
@@ -299,6 +305,7 @@ impl Scenario {
             strangers,
             eras: BTreeMap::new(),
             same,
+            mutant: None,
         };
         if wild > 0 {
             // From a stream of its own, so that it changes nothing in the seeds that have none.
@@ -326,46 +333,79 @@ impl Scenario {
         graces.max().unwrap_or(0) * 1000 * MS
     }
 
-    /// The tasks of a generation: every distributor compiles the same.
-    pub(super) fn tasks(&self, generation: u64) -> Vec<Task> {
-        let mut tasks = Vec::new();
+    /// What a generation wants of the switches: every distributor compiles the same.
+    fn desired(&self, generation: u64) -> BTreeMap<String, DesiredState> {
+        let mut states = BTreeMap::new();
         for (number, switch) in self.switches.iter().enumerate() {
-            let mut chance = Chance::new(generation << 8 | number as u64);
             // Not every generation is about every switch; the first one is.
-            if generation > self.first + 1 && chance.permille(200) {
+            if generation > self.first + 1 && chance_of(generation, number).permille(200) {
                 continue;
             }
-            let state = if chance.permille(self.same) { generation - 1 } else { generation };
             let mut desired = [0; 32];
-            desired[..8].copy_from_slice(&state.to_be_bytes());
+            desired[..8].copy_from_slice(&self.state(generation, number).to_be_bytes());
             desired[8] = u8::try_from(number).unwrap_or(0);
             desired[9] = self.eras.get(&generation).copied().unwrap_or(0);
-            let work = Work::Converge { generation, desired: Digest(desired), entries: 10 };
-            tasks
-                .push(Task::new(Event::generation(NETWORK, generation, switch), work).expect("a good event"));
+            states.insert(switch.clone(), DesiredState { sha256: Digest(desired), entries: 10, place: 0 });
         }
-        tasks
+        states
     }
 
-    /// A generation, as it lies in the log.
+    /// The number of a state: a new one, the last one's, or the one's before.
+    fn state(&self, generation: u64, switch: usize) -> u64 {
+        let mut chance = chance_of(generation, switch);
+        chance.next();
+        let (same, back) = (chance.permille(self.same), chance.permille(self.same));
+        match generation.saturating_sub(self.first) {
+            2.. if same => self.state(generation - 1, switch),
+            3.. if back => self.state(generation - 2, switch),
+            _ => generation,
+        }
+    }
+
+    /// A generation, as it lies in the log: appended to the one before.
     pub(super) fn generation(&self, generation: u64) -> Generation {
-        let state = |task: Task| match *task.work() {
-            Work::Converge { desired, entries, .. } => {
-                Some((task.switch().to_owned(), DesiredState { sha256: desired, entries }))
-            }
-            Work::Ask {} => None,
+        let mut record = self.bare(generation);
+        let Some(before) = generation.checked_sub(1).filter(|before| *before > self.first) else {
+            return record;
         };
+        let before = self.generation(before);
+        record.since = before.all_since();
+        match self.mutant {
+            Some(Mutant::ChangedSkipped) => {
+                record.since.retain(|switch, _| record.desired.contains_key(switch));
+            }
+            Some(Mutant::ReturnSkipped) => {
+                record.since.clear();
+                for (switch, state) in &record.desired {
+                    let said = |earlier: &u64| self.bare(*earlier).desired.get(switch) == Some(state);
+                    let first = (self.first + 1..generation).find(said);
+                    record.since.extend(first.map(|first| (switch.clone(), first)));
+                }
+            }
+            _ => record.follow(Some(&before)),
+        }
+        record
+    }
+
+    fn bare(&self, generation: u64) -> Generation {
         Generation {
             network: NETWORK,
             generation,
             files: Vec::new(),
             sources: BTreeMap::new(),
             numbers: None,
-            desired: self.tasks(generation).into_iter().filter_map(state).collect(),
+            desired: self.desired(generation),
+            since: BTreeMap::new(),
             as_of_ms: 0,
             author: "sim".to_owned(),
             at_ms: 0,
         }
+    }
+
+    /// What brings each switch to a generation.
+    pub(super) fn tasks(&self, generation: u64) -> Vec<Task> {
+        let record = self.generation(generation);
+        record.desired.keys().filter_map(|switch| record.task(switch)).collect()
     }
 
     /// The tasks of an entry of the log of probes: every distributor reads the same.
@@ -380,6 +420,10 @@ impl Scenario {
         let switches = self.switches.iter().take(if few { 1 } else { usize::MAX }).cloned().collect();
         ProbeEntry { network: NETWORK, number: occurrence, switches, author: "sim".to_owned(), at_ms: 0 }
     }
+}
+
+fn chance_of(generation: u64, switch: usize) -> Chance {
+    Chance::new(generation << 8 | switch as u64)
 }
 
 /// More than a page of keys that are not ours, before, between or behind ours.

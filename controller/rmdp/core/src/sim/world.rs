@@ -157,7 +157,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::new(seed, &mut chance);
+        let mut scenario = Scenario::new(seed, &mut chance);
+        scenario.mutant = mutant;
         let nodes = scenario.configs[0].members.iter().map(|member| Node {
             name: member.name.clone(),
             sender: member.sender,

@@ -1,5 +1,6 @@
 //! Tasks that follow the shared configuration, the intent log and the log of probes for the loop.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chain::{Chain, Follower};
 use crate::error::Error;
 use crate::expiry::Expiries;
-use crate::generation::{Compiled, compiled};
+use crate::generation::{Compiled, GenerationError, compiled};
 use crate::objects::Objects;
 use crate::probes::ProbeFollower;
 
@@ -80,13 +81,19 @@ pub(crate) async fn generations(
 ) {
     let mut follower = Follower::new(objects, Chain::Generations, 0);
     let mut faults = Faults::default();
+    let mut before = None;
     while !events.is_closed() {
         let event = match follower.next(&mut hints).await {
             Ok((number, Object::Generation(record))) if record.network != network => {
                 Some(Event::BadGeneration(number, foreign(&Key::Generation(number), record.network)))
             }
             Ok((number, Object::Generation(record))) => {
-                let event = compile(number, record).await;
+                let event = match contradiction(before.as_ref(), &record) {
+                    Some(error) => Event::BadGeneration(number, error.to_string()),
+                    None => compile(number, record.clone()).await,
+                };
+                before =
+                    Some(Generation { files: Vec::new(), sources: BTreeMap::new(), numbers: None, ..record });
                 expiries.send_replace(match &event {
                     Event::Compiled(compiled, _) => {
                         Expiries { generation: number, moments: compiled.expiries.clone() }
@@ -192,6 +199,13 @@ async fn compile(number: u64, record: Generation) -> Event {
         // A panic, which its own message has told.
         Err(_) => Event::BadGeneration(number, format!("generation {number} could not be compiled")),
     }
+}
+
+/// Whether a generation has no task for a switch that it says something new of, as far as an earlier one tells.
+fn contradiction(before: Option<&Generation>, record: &Generation) -> Option<GenerationError> {
+    let (generation, before) = (record.generation, before?);
+    let switch = record.contradicts(before)?.to_owned();
+    Some(GenerationError::Contradicts { generation, before: before.generation, switch })
 }
 
 fn foreign(key: &Key, network: NetworkId) -> String {

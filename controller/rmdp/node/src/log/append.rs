@@ -14,8 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use outplane_rmdp_core::chain::is_base;
 use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Generation, GenerationParts, MAX_PACKED, Object, PolicyFile, StoredPart};
-use outplane_rmdp_core::task::{Digest, NetworkId};
+use outplane_rmdp_core::object::{
+    Decision, Generation, GenerationParts, MAX_PACKED, Object, Outcome, PolicyFile, StoredPart,
+};
+use outplane_rmdp_core::task::{Digest, Event, NetworkId};
 use tokio::task::JoinSet;
 
 use super::content::{self, Content, Contents};
@@ -119,7 +121,8 @@ impl Tip {
     /// [`Chain::append_at`], [`Error::Unstored`] if it is more than readers take.
     pub async fn append(&self, objects: &Objects, record: Generation) -> Result<Option<Self>, Error> {
         let number = self.number + 1;
-        let record = Generation { generation: number, ..record };
+        let mut record = Generation { generation: number, ..record };
+        record.follow(self.generation());
         // Only the generation right before it can be rested on.
         let under =
             self.last.clone().filter(|last| last.record.generation == self.number && !is_base(number));
@@ -136,7 +139,9 @@ impl Tip {
         Ok(Some(Self { number, last: Some(Arc::new(last)) }))
     }
 
-    /// The next generation as far as it is not compiled: an appender's own part, and what others have said.
+    /// The next generation as far as it is not compiled: an appender's own part, and what others have said. Switches of which
+    /// it comes to say what the one before said keep that one's task; an appender who takes some out of `since` has them
+    /// brought to it anew.
     pub fn next(&self, network: NetworkId, own: &Own) -> Generation {
         let before = self.generation();
         let mut next = Generation {
@@ -146,6 +151,7 @@ impl Tip {
             sources: before.map(|before| before.sources.clone()).unwrap_or_default(),
             numbers: before.and_then(|before| before.numbers.clone()),
             desired: BTreeMap::new(),
+            since: before.map(Generation::all_since).unwrap_or_default(),
             as_of_ms: 0,
             author: String::new(),
             at_ms: 0,
@@ -236,6 +242,8 @@ fn stored_part(
 /// meanwhile; its number. `generation` says what its files compile to alone after the numbers `before`; where live sources
 /// say something as well, or others have numbered meanwhile, it is compiled once more.
 ///
+/// A switch of which it says nothing new keeps the task that it had, unless that has failed, or `tasks` are to be made for all.
+///
 /// # Errors
 /// Those of [`append_own`].
 pub async fn append(
@@ -243,6 +251,7 @@ pub async fn append(
     generation: &Generation,
     before: Option<&[u8]>,
     blobs: Blobs,
+    tasks: Tasks,
 ) -> Result<u64, Error> {
     let own = Own::Apply(generation.files.clone());
     let bind = |next: Generation| {
@@ -251,16 +260,57 @@ pub async fn append(
         let compiled = (generation.desired.clone(), generation.numbers.clone());
         let alone = alone.then(|| (compiled, blobs.clone()));
         async {
-            if let Some(((desired, numbers), blobs)) = alone {
-                return Ok((Generation { desired, numbers, ..said }, blobs));
+            let (mut said, blobs) = if let Some(((desired, numbers), blobs)) = alone {
+                (Generation { desired, numbers, ..said }, blobs)
+            } else {
+                let number = said.generation;
+                let unstored = |reason: String| Error::Unstored { generation: number, reason };
+                let said =
+                    blocking(move || bound(said)).await?.map_err(|error| unstored(error.to_string()))?;
+                (said, Blobs::new())
+            };
+            match tasks {
+                Tasks::All => said.since.clear(),
+                Tasks::Changed => retry_failed(objects, &mut said).await?,
             }
-            let number = said.generation;
-            let unstored = |reason: String| Error::Unstored { generation: number, reason };
-            let said = blocking(move || bound(said)).await?.map_err(|error| unstored(error.to_string()))?;
-            Ok((said, Blobs::new()))
+            Ok((said, blobs))
         }
     };
     append_own(objects, generation.network, &own, bind).await
+}
+
+/// The switches that a generation has a task for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tasks {
+    /// Those of which it says something new.
+    Changed,
+    /// All of them.
+    All,
+}
+
+/// Where a task has failed, the next generation tries again.
+async fn retry_failed(objects: &Objects, record: &mut Generation) -> Result<(), Error> {
+    let tasks = record.since.iter().filter_map(|(switch, since)| {
+        let id = Event::generation(record.network, *since, switch).id().ok()?;
+        Some((switch.clone(), Key::Decision(id)))
+    });
+    let (mut tasks, mut asked, mut failed) = (tasks.collect::<Vec<_>>(), JoinSet::new(), Vec::new());
+    loop {
+        while asked.len() < AT_ONCE
+            && let Some((switch, key)) = tasks.pop()
+        {
+            let objects = objects.clone();
+            asked.spawn(async move { (switch, objects.get_readable(&key).await) });
+        }
+        let Some(answer) = asked.join_next().await else { break };
+        // Only a panic ends one early; its own message has told.
+        let (switch, found) = answer.map_err(|_| Error::Ended("a request to the store"))?;
+        if let Some(Object::Decision(Decision { outcome: Outcome::Failed { .. }, .. })) = found? {
+            failed.push(switch);
+        }
+    }
+    record.since.retain(|switch, _| !failed.contains(switch));
+    Ok(())
 }
 
 /// Appends what one appender says to what others have said, under the next number; the number. `bind` gets the generation

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! apply, live/<source>:  {"name":"policies/edge.yaml","bytes":5120}     and so many bytes, and a line feed; so for each file
-//! desired:               9f..e1 120 "leaf1"                             SHA-256 of the blob, its entries, the switch
+//! desired:               9f..e1 120 7 3b..0d "leaf1"                    SHA-256 of the blob, its entries, the generation that
+//!                                                                       has begun to say so, a hash of how the switch is
+//!                                                                       reached, the switch
 //! numbers:               whatever the compiler writes
 //! ```
 
@@ -53,7 +55,7 @@ pub(crate) fn contents(record: &Generation) -> Contents {
         add(Part::Live(source.clone()), files(of));
     }
     if !record.desired.is_empty() {
-        add(Part::Desired, desired(&record.desired));
+        add(Part::Desired, desired(record));
     }
     if let Some(numbers) = &record.numbers {
         add(Part::Numbers, Bytes::copy_from_slice(numbers));
@@ -69,7 +71,7 @@ pub(crate) fn put(record: &mut Generation, part: &Part, bytes: &[u8]) -> Result<
     match part {
         Part::Apply => record.files = read_files(bytes)?,
         Part::Live(source) => _ = record.sources.insert(source.clone(), read_files(bytes)?),
-        Part::Desired => record.desired = read_desired(bytes)?,
+        Part::Desired => (record.desired, record.since) = read_desired(record.generation, bytes)?,
         Part::Numbers => record.numbers = Some(Arc::from(bytes)),
     }
     Ok(())
@@ -103,25 +105,44 @@ fn read_files(mut bytes: &[u8]) -> Result<Vec<PolicyFile>, String> {
     Ok(files)
 }
 
-fn desired(desired: &BTreeMap<String, DesiredState>) -> Bytes {
+fn desired(record: &Generation) -> Bytes {
     let mut bytes = Vec::new();
-    for (switch, DesiredState { sha256, entries }) in desired {
-        bytes.extend_from_slice(format!("{sha256} {entries} ").as_bytes());
+    for (switch, DesiredState { sha256, entries, place }) in &record.desired {
+        let since = record.since(switch);
+        bytes.extend_from_slice(format!("{sha256} {entries} {since} {place:016x} ").as_bytes());
         serde_json::to_writer(&mut bytes, switch).expect("a string");
         bytes.push(b'\n');
     }
     bytes.into()
 }
 
-fn read_desired(bytes: &[u8]) -> Result<BTreeMap<String, DesiredState>, String> {
+/// What each switch should hold, and the generations before this one that have begun to say so.
+type Desired = (BTreeMap<String, DesiredState>, BTreeMap<String, u64>);
+
+fn read_desired(generation: u64, bytes: &[u8]) -> Result<Desired, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let line = |line: &str| {
+    let line = |line: &str| -> Option<(String, DesiredState, u64)> {
         let (sha256, rest) = line.split_once(' ')?;
-        let (entries, switch) = rest.split_once(' ')?;
-        let state = DesiredState { sha256: sha256.parse().ok()?, entries: entries.parse().ok()? };
-        Some((serde_json::from_str(switch).ok()?, state))
+        let (entries, rest) = rest.split_once(' ')?;
+        let (sha256, entries) = (sha256.parse().ok()?, entries.parse().ok()?);
+        // Before they said since when, each generation had a task for each switch.
+        if rest.starts_with('"') {
+            let state = DesiredState { sha256, entries, place: 0 };
+            return Some((serde_json::from_str(rest).ok()?, state, generation));
+        }
+        let (since, rest) = rest.split_once(' ')?;
+        let (place, switch) = rest.split_once(' ')?;
+        let since = since.parse().ok().filter(|since| (1..=generation).contains(since))?;
+        let state = DesiredState { sha256, entries, place: u64::from_str_radix(place, 16).ok()? };
+        Some((serde_json::from_str(switch).ok()?, state, since))
     };
-    text.lines()
-        .map(|of| line(of).ok_or_else(|| "a line that is no switch's desired state".to_owned()))
-        .collect()
+    let (mut desired, mut before) = Desired::default();
+    for of in text.lines() {
+        let (switch, state, since) = line(of).ok_or("a line that is no switch's desired state")?;
+        if since < generation {
+            before.insert(switch.clone(), since);
+        }
+        desired.insert(switch, state);
+    }
+    Ok((desired, before))
 }

@@ -173,6 +173,7 @@ impl Logged {
                 files: Vec::new(),
                 sources: BTreeMap::new(),
                 desired: BTreeMap::new(),
+                since: BTreeMap::new(),
                 numbers: None,
                 author: record.author.clone(),
                 ..**record
@@ -184,6 +185,7 @@ impl Logged {
                 sources: BTreeMap::new(),
                 numbers: None,
                 desired: BTreeMap::new(),
+                since: BTreeMap::new(),
                 as_of_ms: parts.as_of_ms,
                 author: parts.author.clone(),
                 at_ms: parts.at_ms,

@@ -100,6 +100,7 @@ fn placeholder(network: NetworkId, by: &str) -> impl Fn(u64) -> Object {
             sources: BTreeMap::new(),
             numbers: None,
             desired: BTreeMap::new(),
+            since: BTreeMap::new(),
             as_of_ms: 0,
             author: format!("{by}, recovery"),
             at_ms: 0,

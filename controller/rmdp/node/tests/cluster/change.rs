@@ -8,12 +8,13 @@ use outplane_rmdp_node::Error;
 use outplane_rmdp_node::chain::{Chain, Follower};
 use outplane_rmdp_node::daemon::newest_config;
 use outplane_rmdp_node::hinter::Hinter;
+use outplane_rmdp_node::log::Tasks;
 use outplane_rmdp_wire::HintOf;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{Lab, policy, record};
+use crate::support::{Lab, id, policy, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_change_end_to_end() {
@@ -39,6 +40,41 @@ async fn two_switches_and_many_nodes() {
             assert!(decision.attempt <= 2, "{decision:?}");
         }
     }
+}
+
+/// Who is not changed has no task, and is kept at the newest generation all the same, also by nodes that have started since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_has_changed_has_a_task() {
+    let mut lab = Lab::new(&["leaf1", "leaf2"], 2, 2).await;
+    let nodes = lab.start_all().await;
+    let mut files = policy(lab.switches.keys(), 3);
+    lab.append(files.clone()).await;
+    lab.converged(1).await;
+    // Where the shared configuration says where a switch is, this changes nothing but that.
+    for (generation, port) in [(2, "2"), (3, "3")] {
+        files[0].text = files[0].text.replace("leaf2.invalid:1", &format!("leaf2.invalid:{port}"));
+        assert_eq!(lab.append_as(files.clone(), Tasks::Changed).await, generation);
+        files[0].text = files[0].text.replace(&format!("leaf2.invalid:{port}"), "leaf2.invalid:1");
+        let decision = lab.decision(generation, "leaf2").await;
+        assert!(matches!(decision.outcome, Outcome::Done { .. }), "{decision:?}");
+    }
+    let since = async |generation| match lab.objects.get(&Key::Generation(generation)).await {
+        Ok(Some(Object::Generation(record))) => ["leaf1", "leaf2"].map(|switch| record.since(switch)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((since(2).await, since(3).await), ([1, 2], [1, 3]));
+    drop(nodes);
+    let _nodes = lab.start_all().await;
+    lab.restart("leaf1").await;
+    lab.comes_to_hold(3).await;
+    for generation in [2, 3] {
+        for key in [Key::Decision(id(generation, "leaf1")), Key::Claim(id(generation, "leaf1"), 1)] {
+            assert_eq!(lab.objects.get(&key).await.unwrap(), None);
+        }
+    }
+    // `apply --anyway` has all of them brought there.
+    assert_eq!(lab.append_as(files, Tasks::All).await, 4);
+    lab.converged(4).await;
 }
 
 /// Commands have stream epochs of their own, so that hints of several of them are taken, and nobody's stream suffers.

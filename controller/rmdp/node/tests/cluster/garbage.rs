@@ -14,7 +14,7 @@ use outplane_rmdp_node::blob;
 use outplane_rmdp_node::chain::{Chain, Follower};
 use outplane_rmdp_node::daemon::newest_readable;
 use outplane_rmdp_node::intents::Intents;
-use outplane_rmdp_node::log::append;
+use outplane_rmdp_node::log::{Tasks, append};
 use outplane_rmdp_node::recovery;
 use tokio::time::{sleep, timeout};
 
@@ -282,7 +282,8 @@ async fn the_end_of_numbers_is_named() {
         put(&lab, &Key::Generation(number), GARBAGE).await;
     }
     let record = record(0, policy(lab.switches.keys(), 1));
-    let error = append(&lab.objects, &record, None, BTreeMap::new()).await.unwrap_err().to_string();
+    let error =
+        append(&lab.objects, &record, None, BTreeMap::new(), Tasks::All).await.unwrap_err().to_string();
     assert!(error.contains(&Key::Generation(chain::HIGHEST).path()), "{error}");
 }
 

@@ -33,7 +33,7 @@ impl Lab {
     }
 
     /// Until every switch holds what a generation says.
-    async fn comes_to_hold(&self, generation: u64) {
+    pub(crate) async fn comes_to_hold(&self, generation: u64) {
         let holds = async {
             while !self.holds(generation).await {
                 sleep(Duration::from_millis(20)).await;

@@ -19,7 +19,7 @@ use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::{Compiled, bound, compiled};
-use outplane_rmdp_node::log::{Logged, append};
+use outplane_rmdp_node::log::{Logged, Tasks, append};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
@@ -295,18 +295,23 @@ impl Lab {
         compiled(&bound(Generation { numbers, ..record(0, files) }).unwrap()).unwrap()
     }
 
-    /// Appends a generation as `outplane apply` does.
+    /// Appends a generation as `outplane apply --anyway` does: with a task for each switch.
     pub(crate) async fn append(&self, files: Vec<PolicyFile>) -> u64 {
+        self.append_as(files, Tasks::All).await
+    }
+
+    /// Appends a generation as `outplane apply` does.
+    pub(crate) async fn append_as(&self, files: Vec<PolicyFile>, tasks: Tasks) -> u64 {
         let record = record(0, files);
         let blobs = compiled(&record).unwrap().blobs;
-        append(&self.objects, &record, None, blobs).await.unwrap()
+        append(&self.objects, &record, None, blobs, tasks).await.unwrap()
     }
 
     /// Appends a generation of a network, `rules` of them, and waits until all switches hold it.
     pub(crate) async fn apply_in(&self, network: NetworkId, rules: usize) -> u64 {
         let record = Generation { network, ..record(0, policy(self.switches.keys(), rules)) };
         let blobs = compiled(&record).unwrap().blobs;
-        let generation = append(&self.objects, &record, None, blobs).await.unwrap();
+        let generation = append(&self.objects, &record, None, blobs, Tasks::All).await.unwrap();
         for switch in self.switches.keys() {
             let id = Event::generation(network, generation, switch).id().unwrap();
             match self.object(&Key::Decision(id), Duration::from_millis(20)).await {
@@ -439,9 +444,10 @@ pub(crate) async fn start_switch(address: &str) -> Switch {
 /// A record of the log that says what it compiles to.
 pub(crate) fn record(generation: u64, files: Vec<PolicyFile>) -> Generation {
     let (network, desired, author) = (NETWORK, BTreeMap::new(), "tests".to_owned());
-    let (sources, numbers) = (BTreeMap::new(), None);
+    let (sources, numbers, since) = (BTreeMap::new(), None, BTreeMap::new());
+    let (as_of_ms, at_ms) = (0, 0);
     let record =
-        Generation { network, generation, files, sources, numbers, desired, as_of_ms: 0, author, at_ms: 0 };
+        Generation { network, generation, files, sources, numbers, desired, since, as_of_ms, author, at_ms };
     if record.files.is_empty() { record } else { bound(record).unwrap() }
 }
 

@@ -84,7 +84,7 @@ impl Log {
             Act::Older { is_placeholder } => {
                 let tip = Tip::read(&self.objects, NETWORK).await.unwrap();
                 let before = tip.generation().cloned().filter(|_| !is_placeholder);
-                // The older schema has no place for numbers.
+                // The older schema has no place for numbers, nor for whose tasks are whose.
                 let (generation, numbers) = (self.newest + 1, None);
                 let before = before.unwrap_or(Generation {
                     network: NETWORK,
@@ -93,11 +93,13 @@ impl Log {
                     sources: BTreeMap::new(),
                     numbers: None,
                     desired: BTreeMap::new(),
+                    since: BTreeMap::new(),
                     as_of_ms: 0,
                     author: "recovery".to_owned(),
                     at_ms: 0,
                 });
-                let record = Generation { generation, numbers, ..before };
+                let mut record = Generation { generation, numbers, since: BTreeMap::new(), ..before };
+                record.desired.values_mut().for_each(|state| state.place = 0);
                 let mut object = Object::Generation(record);
                 assert!(Chain::Generations.append_at(&self.objects, generation, &mut object).await.unwrap());
                 let Object::Generation(record) = object else { unreachable!() };
@@ -145,7 +147,9 @@ impl Log {
         let number = append.await.unwrap();
         assert_eq!(number, self.newest + 1);
         self.newest = number;
-        self.appended.insert(number, made.unwrap());
+        let mut made = made.unwrap();
+        made.follow(self.appended.get(&(number - 1)));
+        self.appended.insert(number, made);
     }
 }
 
@@ -177,7 +181,8 @@ async fn whatever_was_appended_is_read(acts: Vec<Act>) {
                 let own = logged.files(&Part::Live("cluster-1".to_owned())).await.unwrap();
                 assert_eq!(own.as_ref(), record.sources.get("cluster-1"));
                 assert_eq!(logged.files(&Part::Apply).await.unwrap().unwrap_or_default(), record.files);
-                assert_eq!(logged.desired().await.unwrap().desired, record.desired);
+                let said = logged.desired().await.unwrap();
+                assert_eq!((&said.desired, &said.since), (&record.desired, &record.since));
             }
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn compiled(next: Generation, author: &str) -> Generation {
     let desired = (0..said % 5).map(|switch| {
         said = said.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(switch);
         let sha256 = Digest([said.to_le_bytes(); 4].concat().try_into().unwrap());
-        (format!("switch {switch} \"\u{e9}\""), DesiredState { sha256, entries: 7 })
+        (format!("switch {switch} \"\u{e9}\""), DesiredState { sha256, entries: 7, place: 5 })
     });
     let desired: BTreeMap<_, _> = desired.collect();
     let numbers =

@@ -7,7 +7,7 @@
 //!   ▲ ▲                     │ differs, or nobody of ours is primary
 //!   │ └── not decided, ─ Deciding: d/ of the newest generation's task
 //!   │     or just now       ▼
-//!   │ └── claimed ────── Overtaking: c/ of the next generation's task
+//!   │ └── claimed ────── Overtaking: i/ of the next generation; if that is there, c/ of its task, and so on
 //!   │                       │ and what differs is drift
 //!   │                       ▼
 //!   │                    Listing a/ ─► Earlier: an audit that somebody has left undone? ─► Fetching
@@ -38,7 +38,7 @@ use crate::io::{Action, Audit, Level, Token};
 use crate::mutant::Mutant;
 use crate::object::text;
 use crate::rank::weight;
-use crate::task::{Task, TransactionId};
+use crate::task::{Event, Task, TransactionId, Work};
 use crate::time::Instant;
 
 use super::entry::Origin;
@@ -72,8 +72,10 @@ enum Step {
     Noting,
     /// Is the generation's own task decided? Before, the switch is its.
     Deciding,
-    /// Has somebody begun with the next generation, of which nobody has told here yet?
-    Overtaking,
+    /// Does the log have this generation, of which nobody has told here yet, and does it want something new of the switch?
+    Overtaking(u64),
+    /// Has somebody begun with its task?
+    Overtaken(u64),
     /// The log of audits: its highest number so far, this switch's, and where the listing goes on.
     Listing(u64, u64, Option<String>),
     /// Is this switch's last audit decided?
@@ -104,8 +106,10 @@ enum Found {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that is known by itself")]
 struct Kept {
-    /// The newest generation's.
+    /// What brings the switch to what it should hold: the newest generation's task, or an earlier one's that has said the same.
     task: Task,
+    /// The newest generation: repairs are of it.
+    generation: u64,
     /// This controller is the first in rank for it.
     mine: bool,
     step: Step,
@@ -164,8 +168,24 @@ impl Keep {
     }
 }
 
+impl Kept {
+    /// Whether a switch that was brought to this generation holds what it should.
+    fn is_at(&self, generation: u64) -> bool {
+        self.task.work().generation().is_some_and(|own| (own..=self.generation).contains(&generation))
+    }
+
+    /// What it should hold by the newest generation, to look for it.
+    fn looked_for(&self) -> Option<Task> {
+        let Work::Converge { desired, entries, .. } = *self.task.work() else { return None };
+        let work = Work::Converge { generation: self.generation, desired, entries };
+        let event = self.task.event();
+        Task::new(Event::generation(event.network, self.generation, &event.switch), work).ok()
+    }
+}
+
 impl Controller {
-    /// The newest generation, compiled: its switches are those that are kept.
+    /// The newest generation, compiled: its switches are those that are kept. Where it says of a switch what the one before
+    /// said, what is known of that switch stays.
     pub(super) fn wanted(&mut self, now: Instant, generation: u64, tasks: Vec<Task>) {
         if generation <= self.keep.generation || self.is(Mutant::NotKept) {
             return;
@@ -178,9 +198,22 @@ impl Controller {
         let mut before = std::mem::take(&mut self.keep.kept);
         for task in tasks.into_iter().take(MAX_SWITCHES) {
             let name = task.switch().to_owned();
-            let old = before.remove(&name);
+            let old = match before.remove(&name) {
+                Some(mut kept) if kept.task == task => {
+                    kept.generation = generation;
+                    if kept.step != Step::Idle {
+                        // What is under way is of the generation before: it is looked at again.
+                        (kept.step, kept.token, kept.due) = (Step::Idle, None, now + SOON);
+                    }
+                    self.keep.timers.insert((kept.due, name.clone()));
+                    self.keep.kept.insert(name, kept);
+                    continue;
+                }
+                old => old,
+            };
             let done = self.switches.get(&name).and_then(|switch| switch.done);
-            let verified = done.filter(|(done, _)| *done == generation).map(|(_, at)| at);
+            let own = task.work().generation().unwrap_or(0);
+            let verified = done.filter(|(done, _)| (own..=generation).contains(done)).map(|(_, at)| at);
             let due = match verified {
                 // What another had begun there before may run on beside the change, on a switch that is lax.
                 Some(at) => at + self.interval(&name, generation) / 2,
@@ -189,6 +222,7 @@ impl Controller {
             };
             let kept = Kept {
                 task,
+                generation,
                 mine: old.as_ref().is_some_and(|old| old.mine) || verified.is_some(),
                 step: Step::Idle,
                 due,
@@ -258,17 +292,17 @@ impl Controller {
             }
             Step::Idle => {
                 kept.mine = true;
-                let generation = kept.task.work().generation().unwrap_or(0);
                 let busy = self
                     .switches
                     .get(name)
-                    .is_some_and(|switch| switch.running.is_some() || switch.newest > generation);
+                    .is_some_and(|switch| switch.running.is_some() || switch.newest > kept.generation);
                 let busy = busy && !stubborn;
                 if busy || self.keep.auditing.len() >= AUDITS_AT_ONCE {
                     self.keep.set_due(name, now + SOON);
                     return;
                 }
-                let (task, number) = (kept.task.clone(), self.keep.next_number);
+                let Some(task) = kept.looked_for() else { return };
+                let number = self.keep.next_number;
                 (kept.step, kept.began, kept.stirred) = (Step::Auditing(number), now, false);
                 self.keep.next_number += 1;
                 self.keep.auditing.insert(number);
@@ -281,7 +315,8 @@ impl Controller {
             // A request that had no answer.
             Step::Noting
             | Step::Deciding
-            | Step::Overtaking
+            | Step::Overtaking(_)
+            | Step::Overtaken(_)
             | Step::Listing(..)
             | Step::Earlier(..)
             | Step::Fetching(..)
@@ -303,7 +338,7 @@ impl Controller {
         if kept.step != Step::Auditing(number) {
             return;
         }
-        let generation = kept.task.work().generation().unwrap_or(0);
+        let generation = kept.generation;
         match outcome {
             Audit::Holds { primary } => {
                 let back = !matches!(kept.found, Found::Holds | Found::Nothing | Found::Awaits);
@@ -331,7 +366,7 @@ impl Controller {
             }
             Audit::Differs { seen, what } => {
                 kept.differing = Some((text(&seen), text(&what)));
-                self.keep_goes_on(name, Step::Overtaking, actions);
+                self.keep_goes_on(name, Step::Overtaking(generation.saturating_add(1)), actions);
             }
             Audit::Stopped => {
                 kept.stirred = true;
@@ -359,7 +394,7 @@ impl Controller {
             self.keep_rests(now, name);
             return;
         };
-        let generation = kept.task.work().generation().unwrap_or(0);
+        let generation = kept.generation;
         self.counters.drifts += 1;
         if kept.found != Found::Differs(what.clone()) {
             let told = differs(name, generation, kept.verified, now, &what, &seen);
@@ -417,7 +452,7 @@ impl Controller {
             wait = if switch.stirred { SOON } else { wait };
         }
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
-        if kept.task.work().generation() != Some(generation) {
+        if !kept.is_at(generation) {
             return;
         }
         (kept.verified, kept.found, kept.seen) = (Some(at), Found::Holds, String::new());

@@ -10,6 +10,9 @@ use super::super::entry::Origin;
 use super::super::{Controller, For, note};
 use super::{FIRST_PAUSE, Found, LIST, SOON, Step};
 
+/// Generations that a keeper has not heard of, and that it asks for before it waits to hear.
+const MOST_NEWER: u64 = 64;
+
 impl Controller {
     pub(super) fn bring_back(&mut self, name: &str, actions: &mut Vec<Action>) {
         let Some(kept) = self.keep.kept.get_mut(name) else { return };
@@ -29,13 +32,11 @@ impl Controller {
         let Some(switch) = switch_id(name) else { return };
         let request = match kept.step {
             Step::Noting | Step::Deciding => Request::Get(Key::Decision(kept.task.id())),
-            Step::Overtaking => {
-                let next = kept.task.work().generation().unwrap_or(0).saturating_add(1);
-                match Event::generation(self.me.network, next, name).id() {
-                    Ok(id) => Request::Get(Key::Claim(id, 1)),
-                    Err(_) => return,
-                }
-            }
+            Step::Overtaking(next) => Request::Get(Key::Generation(next)),
+            Step::Overtaken(next) => match Event::generation(self.me.network, next, name).id() {
+                Ok(id) => Request::Get(Key::Claim(id, 1)),
+                Err(_) => return,
+            },
             Step::Listing(_, _, ref after) => Request::List { prefix: Prefix::Audits, after: after.clone() },
             Step::Earlier(_, own) => match Event::audit(self.me.network, own, name).id() {
                 Ok(id) => Request::Get(Key::Decision(id)),
@@ -43,12 +44,12 @@ impl Controller {
             },
             Step::Fetching(_, own) => Request::Get(Key::Audit(own, switch)),
             Step::Appending(number) => {
-                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
+                let Work::Converge { desired, entries, .. } = *kept.task.work() else { return };
                 let entry = AuditEntry {
                     network: self.me.network,
                     number,
                     switch: name.to_owned(),
-                    generation,
+                    generation: kept.generation,
                     desired,
                     entries,
                     why: kept.why.clone(),
@@ -81,15 +82,15 @@ impl Controller {
             match kept.step {
                 // It is looked at all the same.
                 Step::Noting => self.keep_rests(now, name),
-                Step::Overtaking => self.drifted(now, name, actions),
+                Step::Overtaking(_) | Step::Overtaken(_) => self.drifted(now, name, actions),
                 _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
             }
             return;
         }
-        let generation = kept.task.work().generation().unwrap_or(0);
+        let own = kept.task.event().occurrence;
         match (kept.step.clone(), reply) {
             (Step::Noting | Step::Deciding, Reply::Missing)
-                if !self.horizons.is_closed(&kept.task.event().source, generation) =>
+                if !self.horizons.is_closed(&kept.task.event().source, own) =>
             {
                 self.own_task(now, name, actions);
             }
@@ -98,12 +99,14 @@ impl Controller {
                 self.keep_rests(now, name);
             }
             // Its task goes before, and tells of it soon.
-            (Step::Overtaking, Reply::Found(_) | Reply::Foreign(_)) => {
+            (Step::Overtaken(_), Reply::Found(_) | Reply::Foreign(_)) => {
                 kept.differing = None;
                 kept.failures = kept.failures.saturating_add(1);
                 self.keep_rests(now, name);
             }
-            (Step::Overtaking, _) => self.drifted(now, name, actions),
+            // It may not compile, so that nobody begins with it; then the one after it may be at work.
+            (Step::Overtaken(next), _) => self.overtaking(now, name, next.saturating_add(1), actions),
+            (Step::Overtaking(next), reply) => self.overtaking_read(now, name, next, &reply, actions),
             (Step::Deciding, _) if kept.stirred => {
                 (kept.decided, kept.step) = (true, Step::Idle);
                 self.keep.set_due(name, now);
@@ -133,11 +136,12 @@ impl Controller {
             (Step::Fetching(_, own), Reply::Found(object)) => {
                 let entry = match *object {
                     Object::Audit(entry)
-                        if entry.task().is_ok_and(|task| task.work() == kept.task.work()) =>
+                        if kept.is_at(entry.generation)
+                            && kept.task.work().is_same_state(entry.desired, entry.entries) =>
                     {
                         entry
                     }
-                    // Of an older generation.
+                    // Of an older generation that wanted something else.
                     _ => {
                         kept.finished = own;
                         self.keep_goes_on(name, LIST, actions);
@@ -151,7 +155,8 @@ impl Controller {
                 self.keep_goes_on(name, LIST, actions);
             }
             (Step::Appending(number), Reply::Created) => {
-                let Work::Converge { generation, desired, entries } = *kept.task.work() else { return };
+                let Work::Converge { desired, entries, .. } = *kept.task.work() else { return };
+                let generation = kept.generation;
                 let (why, by) = (kept.why.clone(), self.me.name.clone());
                 let (switch, network) = (name.to_owned(), self.me.network);
                 let entry =
@@ -161,6 +166,50 @@ impl Controller {
             // Somebody else has the number.
             (Step::Appending(_), _) => self.keep_goes_on(name, LIST, actions),
             _ => self.keep.set_due(name, now + FIRST_PAUSE * 2),
+        }
+    }
+
+    /// What the log has of a generation after the one that is kept.
+    fn overtaking_read(
+        &mut self,
+        now: Instant,
+        name: &str,
+        next: u64,
+        reply: &Reply,
+        actions: &mut Vec<Action>,
+    ) {
+        let task = match reply {
+            Reply::Found(object) => {
+                // Whoever has read it knows it: its tasks may wait for just that.
+                self.proved(now, &Key::Generation(next), reply.clone(), actions);
+                match &**object {
+                    Object::Generation(record) if record.network == self.me.network => record.task(name),
+                    _ => None,
+                }
+            }
+            Reply::Foreign(_) => None,
+            _ => {
+                self.drifted(now, name, actions);
+                return;
+            }
+        };
+        if task.is_some_and(|task| task.event().occurrence == next) {
+            self.keep_goes_on(name, Step::Overtaken(next), actions);
+        } else {
+            self.overtaking(now, name, next.saturating_add(1), actions);
+        }
+    }
+
+    /// Asks for the next generation that may be at work on a switch, or gives up where there are too many of them: then it is
+    /// looked at again when the newest is known.
+    fn overtaking(&mut self, now: Instant, name: &str, next: u64, actions: &mut Vec<Action>) {
+        let Some(kept) = self.keep.kept.get_mut(name) else { return };
+        if next > kept.generation.saturating_add(MOST_NEWER) {
+            kept.differing = None;
+            kept.failures = kept.failures.saturating_add(1);
+            self.keep_rests(now, name);
+        } else {
+            self.keep_goes_on(name, Step::Overtaking(next), actions);
         }
     }
 
@@ -201,7 +250,7 @@ impl Controller {
     /// A stranger's fence stands above ours: audits have to have higher numbers, as far as that helps.
     pub(in crate::controller) fn keep_above(&mut self, name: &str, generation: u64, audit: u64) {
         if let Some(kept) = self.keep.kept.get_mut(name)
-            && kept.task.work().generation() == Some(generation)
+            && kept.generation == generation
             && audit < crate::task::MAX_AUDIT
         {
             kept.above = kept.above.max(audit);

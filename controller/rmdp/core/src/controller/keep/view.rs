@@ -73,9 +73,8 @@ impl Controller {
                 Found::Failed(reason) => (Standing::Unreachable, reason.as_str()),
             };
             let vain = kept.vain.as_deref().filter(|_| standing == Standing::Drifted);
-            let Kept { ref task, verified, repairs, ref seen, failures, .. } = *kept;
+            let Kept { generation, verified, repairs, ref seen, failures, .. } = *kept;
             let lasts = failures >= ALERT_AFTER;
-            let generation = task.work().generation().unwrap_or(0);
             KeptView { switch, generation, standing, seen, verified, what, vain, repairs, lasts }
         })
     }

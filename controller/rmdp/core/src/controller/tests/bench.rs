@@ -58,7 +58,7 @@ fn switches() -> impl Iterator<Item = String> {
 
 /// A generation of the log, whose tasks [`converge`] gives.
 pub(super) fn logged(generation: u64) -> Generation {
-    let state = DesiredState { sha256: Digest([7; 32]), entries: 0 };
+    let state = DesiredState { sha256: Digest([7; 32]), entries: 0, place: 0 };
     Generation {
         network: NETWORK,
         generation,
@@ -66,6 +66,7 @@ pub(super) fn logged(generation: u64) -> Generation {
         sources: std::collections::BTreeMap::new(),
         numbers: None,
         desired: switches().map(|switch| (switch, state)).collect(),
+        since: std::collections::BTreeMap::new(),
         as_of_ms: 0,
         author: "ops".to_owned(),
         at_ms: 0,

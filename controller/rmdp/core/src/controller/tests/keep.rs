@@ -52,7 +52,7 @@ fn drifts(bench: &mut Bench, task: &Task) {
 /// Nobody has begun with the next generation.
 fn not_overtaken(bench: &mut Bench, task: &Task) {
     let next = task.work().generation().unwrap() + 1;
-    bench.reply_get(&Key::Claim(converge(next, task.switch()).id(), 1), Reply::Missing);
+    bench.reply_get(&Key::Generation(next), Reply::Missing);
 }
 
 /// It drifts, and this controller owns the first repair.
@@ -194,6 +194,7 @@ fn what_the_next_generation_has_changed_is_no_drift() {
     decided(&mut bench, &task);
     answer(&mut bench, &task, differs());
     let next = converge(4, task.switch());
+    bench.reply_get(&Key::Generation(4), Reply::Found(Box::new(Object::Generation(logged(4)))));
     bench.reply_get(&Key::Claim(next.id(), 1), claim_of(&next, 1, "c2/1/1", 3000));
     let alert =
         |action: &Action| matches!(action, Action::Note(Note { text, .. }) if text.contains("does not hold"));
@@ -203,8 +204,68 @@ fn what_the_next_generation_has_changed_is_no_drift() {
     // It was another who claimed, and left: without the store, too, what differs is told.
     bench.pass(Duration::from_secs(1));
     answer(&mut bench, &task, differs());
+    bench.reply_get(&Key::Generation(4), Reply::Found(Box::new(Object::Generation(logged(4)))));
     bench.reply_get(&Key::Claim(next.id(), 1), Reply::Unknown);
     assert!(bench.actions.iter().any(alert), "{:?}", bench.actions);
+}
+
+/// A generation of the log that says of all switches what generation 3 has said.
+fn same_as_third(generation: u64) -> Reply {
+    let mut record = logged(generation);
+    record.since = record.desired.keys().map(|switch| (switch.clone(), 3)).collect();
+    Reply::Found(Box::new(Object::Generation(record)))
+}
+
+/// Generations that want nothing new of a switch change nothing in how it is kept; it is brought back under the newest one's
+/// fence.
+#[test]
+fn a_generation_that_says_nothing_new_of_a_switch_leaves_it_as_it_was() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, Audit::Holds { primary: true });
+    decided(&mut bench, &task);
+    let before = bench.controller.kept().next().unwrap().verified;
+    bench.input(Input::Wanted { generation: 5, tasks: vec![task.clone()] });
+    bench.pass(Duration::from_secs(10));
+    let kept = bench.controller.kept().next().unwrap();
+    assert_eq!((kept.generation, kept.standing, kept.verified), (5, Standing::Kept, before));
+    assert!(before.is_some() && !bench.actions.iter().any(|action| matches!(action, Action::Audit { .. })));
+    bench.input(Input::Stirred { switch: task.switch().to_owned() });
+    let fifth = converge(5, task.switch());
+    answer(&mut bench, &fifth, differs());
+    // Of two more that this one has not heard of neither wants anything new.
+    bench.reply_get(&Key::Generation(6), same_as_third(6));
+    bench.reply_get(&Key::Generation(7), same_as_third(7));
+    bench.reply_get(&Key::Generation(8), Reply::Missing);
+    // A repair that was left undone is taken up: it makes the same of the switch.
+    let key = Key::Audit(2, switch_id(task.switch()).unwrap());
+    bench.reply_list(&Prefix::Audits, vec![key.clone()]);
+    let undone = AuditEntry { generation: 4, ..entry(2, &task) };
+    let id = undone.task().unwrap().id();
+    bench.reply_get(&Key::Decision(id), Reply::Missing);
+    bench.reply_get(&key, Reply::Found(Box::new(Object::Audit(undone.clone()))));
+    let repair = undone.task().unwrap();
+    bench.own(&repair, 1);
+    assert_eq!(bench.executes(&repair).unwrap().1, Fence { generation: 4, audit: 2, attempt: 1 });
+    bench.executed(&repair, 1, done());
+    let (token, _) = bench.decision(&repair);
+    bench.reply(token, Reply::Created);
+    assert_eq!(bench.controller.kept().next().unwrap().standing, Standing::Kept);
+}
+
+/// Whoever claims under a generation that wants something new goes before a keeper, however many that want nothing new lie
+/// between.
+#[test]
+fn what_a_later_generation_has_changed_is_no_drift() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, differs());
+    decided(&mut bench, &task);
+    answer(&mut bench, &task, differs());
+    bench.reply_get(&Key::Generation(4), same_as_third(4));
+    bench.reply_get(&Key::Generation(5), Reply::Found(Box::new(Object::Generation(logged(5)))));
+    let next = converge(5, task.switch());
+    bench.reply_get(&Key::Claim(next.id(), 1), claim_of(&next, 1, "c2/1/1", 3000));
+    assert!(bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. })).is_none());
+    assert_ne!(bench.controller.kept().next().unwrap().standing, Standing::Drifted);
 }
 
 #[test]

@@ -135,8 +135,8 @@ fn a_switch_that_was_too_slow_for_all_attempts_is_brought_to_its_policy_all_the_
             bench.reply_get(&Key::Decision(task.id()), Reply::Foreign("any".to_owned()));
             differs(&mut bench, &task);
         }
-        let next = converge(task.work().generation().unwrap() + 1, task.switch());
-        bench.reply_get(&Key::Claim(next.id(), 1), Reply::Missing);
+        let next = task.work().generation().unwrap() + 1;
+        bench.reply_get(&Key::Generation(next), Reply::Missing);
         let key = |number| Key::Audit(number, switch_id(task.switch()).unwrap());
         bench.reply_list(&Prefix::Audits, (1..number).map(key).collect());
         let key = key(number);

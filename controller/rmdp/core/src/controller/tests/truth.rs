@@ -185,3 +185,22 @@ fn many_wrong_ones_leave_room_for_right_ones() {
     });
     assert!(looks.sum::<u32>() < 64 * 20, "twenty seconds of looks");
 }
+
+/// A generation that says of a switch what the one before has said has no task for it, whoever says so.
+#[test]
+fn what_says_nothing_new_has_no_task() {
+    let mut bench = Bench::new(|_| ());
+    let switch = switch_of("c1", 0, 0);
+    let mut record = logged(5);
+    record.since.insert(switch.clone(), 3);
+    hear(&mut bench, &converge(5, &switch));
+    bench.reply_get(&Key::Generation(5), Reply::Found(Box::new(Object::Generation(record))));
+    assert!(told(&bench, Level::Alert, "says nothing new"));
+    assert!(bench.claims(&converge(5, &switch), 1).is_none());
+    // The one that it has is executed under its own fence, whatever newer one is heard of.
+    let task = converge(3, &switch);
+    bench.alive();
+    bench.announce(&task);
+    bench.own(&task, 1);
+    assert_eq!(bench.executes(&task).unwrap().1, Fence { generation: 3, audit: 0, attempt: 1 });
+}
