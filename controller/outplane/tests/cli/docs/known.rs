@@ -74,6 +74,7 @@ fn of_cargo(words: &[&str]) -> Option<String> {
     let package =
         words.iter().position(|word| ["-p", "--package"].contains(word)).and_then(|at| words.get(at + 1));
     let folders = [
+        "controller/admission",
         "controller/compiler",
         "controller/rmdp/node",
         "controller/rmdp/store",
@@ -82,6 +83,7 @@ fn of_cargo(words: &[&str]) -> Option<String> {
         "controller/switches/p4runtime",
         "controller/switches/p4runtime-client",
         "ebpf/loader",
+        "p4",
         "proto/p4runtime",
         "proto/rmdp",
     ];
