@@ -55,9 +55,10 @@ pub(crate) struct PolicyNumbers {
     pub(crate) entries_anew: Option<u32>,
 }
 
-/// How many entries numbers that are carried on may need where new ones need so many: an eighth more.
+/// How many entries numbers that are carried on may need where new ones need so many: an eighth more, and some that small
+/// tables have room for, since numbering anew writes most entries.
 pub(crate) fn most_entries(anew: usize) -> usize {
-    anew + anew / 8
+    anew + anew / 8 + 256
 }
 
 /// A prefix and its classes, of filter policies and of pods.

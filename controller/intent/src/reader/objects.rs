@@ -169,6 +169,8 @@ impl Objects {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let mut decoder = self.decoder();
         let ours = KINDS.iter().find(|known| known.1 == kind);
+        let siblings = KINDS.iter().filter(|known| known.0 == version).map(|known| known.1);
+        let meant = if group == "outplane.dev" { None } else { decoder.suggest(kind, siblings) };
         let problem = match (ours, group) {
             // Others may call their kinds as we do; without a group it is our kind with a mistake.
             (Some((right, _, _)), _) if group.is_empty() || is_policy_group(group) => {
@@ -190,6 +192,11 @@ impl Objects {
                 format!("{} of {} is not read", quoted(kind), quoted(version)),
             )
             .help(format!("write it as a ClusterNetworkPolicy of {CLUSTER_POLICY}, which took its place")),
+            // A policy with a letter missing would be gone, and nobody be told.
+            _ if let Some(meant) = meant => {
+                Problem::error(Code::Kind, kind_at, format!("{version} has no kind {}", quoted(kind)))
+                    .help(format!("did you mean {meant}?"))
+            }
             _ if is_foreign_policy(group, kind) => {
                 let message = format!(
                     "{} of {} is not read, and what it denies would pass",

@@ -24,6 +24,7 @@ use crate::output::{FAINT, HEAD, Report, styled, wrapped};
 use crate::progress::Lines;
 use crate::runtime::Signals;
 use crate::standing;
+use crate::times::{age, ago};
 
 /// How long members may take to say of which network they are: on their network it is a matter of milliseconds.
 const ASKED: Duration = Duration::from_millis(300);
@@ -42,6 +43,9 @@ pub(super) struct Same {
     seconds: f64,
     /// Whether all hold it, as far as is known.
     converged: bool,
+    /// When all of them had last been seen to hold it, if keepers have told of all.
+    #[serde(skip)]
+    verified: Option<u64>,
     switches: Vec<SwitchEnd>,
     left_alone: Vec<String>,
 }
@@ -86,8 +90,11 @@ pub(super) async fn stand(
     let start = Instant::now();
     let kept = standing::kept(objects).await?;
     let (mut switches, mut open) = (Vec::new(), Vec::new());
+    let mut verified: Option<u64> = None;
     for (switch, id) in tasks {
         let told = kept.get(&switch).filter(|kept| kept.generation == generation);
+        let at = told.and_then(|kept| kept.verified_ms).unwrap_or(0);
+        verified = Some(verified.map_or(at, |oldest| oldest.min(at)));
         let told = told.map(|kept| (kept.standing, kept.what.clone()));
         match told {
             Some((Standing::Kept, _)) => switches.push(SwitchEnd::stands(switch, id, "kept", None)),
@@ -116,7 +123,17 @@ pub(super) async fn stand(
     let seconds = start.elapsed().as_secs_f64();
     let (changes, left_alone) = (Vec::new(), Vec::new());
     Ok(Some((
-        Same { generation, unchanged: true, changes, told: 0, seconds, converged, switches, left_alone },
+        Same {
+            generation,
+            unchanged: true,
+            changes,
+            told: 0,
+            seconds,
+            converged,
+            verified: verified.filter(|at| *at > 0),
+            switches,
+            left_alone,
+        },
         exit,
     )))
 }
@@ -180,10 +197,10 @@ impl Report for Same {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let newest = self.generation;
         writeln!(out, "{}", styled(HEAD, format_args!("Generation {newest}")))?;
-        let how = if self.converged {
-            "its switches hold it"
-        } else {
-            "and not all of its switches hold it, as far as is known"
+        let how = match self.verified {
+            _ if !self.converged => "and not all of its switches hold it, as far as is known".to_owned(),
+            Some(at) => format!("its switches held it when they were last looked at, {}", ago(age(at))),
+            None => "its switches were brought to it, and no keeper has told since of all of them".to_owned(),
         };
         let words = format!(
             "nothing has changed since generation {newest}, so nothing was appended; {how} (--anyway appends all the same)"

@@ -142,6 +142,8 @@ struct Kept {
     finished: u64,
     /// Numbers have to be above this one: a stranger was there.
     above: u64,
+    /// When it was last taken over since nobody of ours was its primary.
+    took_over: Option<Instant>,
 }
 
 /// All of them.
@@ -220,6 +222,7 @@ impl Controller {
                 // Not all of them at once.
                 None => now + self.interval(&name, generation).min(LONGEST_PAUSE) / 16,
             };
+            let took_over = old.as_ref().and_then(|old| old.took_over);
             let kept = Kept {
                 task,
                 generation,
@@ -241,6 +244,7 @@ impl Controller {
                 repairs: old.as_ref().map_or(0, |old| old.repairs),
                 done: false,
                 finished: old.map_or(0, |old| old.finished),
+                took_over,
                 above: 0,
             };
             self.keep.timers.insert((due, name.clone()));
@@ -348,12 +352,17 @@ impl Controller {
                     note(Level::Info, None, format!("{name} holds generation {generation}"), actions);
                 }
                 kept.decided |= self.decided.has(kept.task.id(), now);
+                // Another keeper may have done the same: the two would take it from each other without end.
+                let interval = self.config.audit_interval();
+                let was_taken = kept.took_over.is_some_and(|at| now.since(at) < interval);
+                let primary = primary || was_taken;
                 if primary && kept.decided {
                     kept.failures = 0;
                     self.keep_rests(now, name);
                 } else if primary {
                     self.keep_goes_on(name, Step::Noting, actions);
                 } else {
+                    kept.took_over = Some(now);
                     "nobody of ours is its primary".clone_into(&mut kept.why);
                     self.bring_back(name, actions);
                 }

@@ -339,6 +339,39 @@ fn a_switch_that_stirs_is_looked_at_and_one_that_nobody_is_primary_of_is_taken_o
 }
 
 #[test]
+fn two_keepers_do_not_take_a_switch_from_each_other_again_and_again() {
+    let (mut bench, task) = keeper();
+    answer(&mut bench, &task, Audit::Holds { primary: true });
+    decided(&mut bench, &task);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(audit(&mut bench, &task), None);
+    bench.input(Input::Stirred { switch: task.switch().to_owned() });
+    answer(&mut bench, &task, Audit::Holds { primary: false });
+    bench.reply_list(&Prefix::Audits, vec![]);
+    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
+    let (token, _) =
+        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
+    bench.reply(token, Reply::Created);
+    let repair = entry(1, &task).task().unwrap();
+    bench.own(&repair, 1);
+    bench.executed(&repair, 1, Execution::Done { report: "nothing to change".to_owned() });
+    let decision = Key::Decision(repair.id());
+    let (token, _) = bench.expect(
+        "a decision",
+        |request| matches!(request, Request::Create { key: at, .. } if *at == decision),
+    );
+    bench.reply(token, Reply::Created);
+    bench.pass(Duration::from_secs(2));
+    // The other one takes it: this one looks, and leaves it to him.
+    bench.input(Input::Stirred { switch: task.switch().to_owned() });
+    bench.pass(Duration::from_secs(1));
+    answer(&mut bench, &task, Audit::Holds { primary: false });
+    bench.pass(Duration::from_secs(1));
+    let listed = bench.find(|request| matches!(request, Request::List { prefix: Prefix::Audits, .. }));
+    assert_eq!(listed, None);
+}
+
+#[test]
 fn a_strangers_fence_is_disowned_and_audits_go_above_it() {
     let (mut bench, task) = keeper();
     let repair = |bench: &mut Bench, listed: Vec<Key>, number| {
