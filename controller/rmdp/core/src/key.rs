@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use crate::task::{Digest, Event, NetworkId, TransactionId};
-
-/// Longest name of a node or a source, in bytes.
-pub const MAX_NAME: usize = 63;
+pub use crate::name::{BadName, MAX_NAME, check_name};
+pub use crate::task::MAX_ATTEMPT;
+use crate::task::{Digest, Event, GENERATIONS, NetworkId, PROBES, TransactionId};
 
 /// Digits of a generation, an occurrence, a version or an epoch in a key: sorting keys sorts numbers.
 const NUMBER_DIGITS: usize = 20;
@@ -15,29 +14,6 @@ const ATTEMPT_DIGITS: usize = 6;
 const NETWORK: &str = "network";
 /// Where recoveries are.
 const RECOVERY: &str = "recovery";
-/// The highest attempt that a key can name.
-pub const MAX_ATTEMPT: u32 = 999_999;
-
-/// A name that cannot stand in a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{name}` is no name: 1 to {MAX_NAME} of a-z, 0-9, `-`, `_` and `.`, beginning with a letter or digit, are expected"
-)]
-pub struct BadName {
-    /// What was given, cut to a readable length.
-    pub name: String,
-}
-
-/// Names of nodes and sources stand in keys and in configuration: a-z, 0-9, `-`, `_`, `.`, the first a letter or digit.
-pub fn check_name(name: &str) -> Result<(), BadName> {
-    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if first && name.len() <= MAX_NAME && name.bytes().all(fine) {
-        Ok(())
-    } else {
-        Err(BadName { name: name.chars().take(MAX_NAME).collect() })
-    }
-}
 
 /// The name of one object in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +81,19 @@ impl Key {
     /// The key at a path. Only the spelling that [`Key::path`] gives is taken.
     pub fn parse(path: &str) -> Result<Self, BadKey> {
         parse(path).ok_or_else(|| BadKey { path: path.chars().take(128).collect() })
+    }
+
+    /// The object of a log that bears an event's task out: it names the switch, and what is to be done. None if no log issues such
+    /// events.
+    pub fn evidence(event: &Event) -> Option<Self> {
+        if event.occurrence == 0 || !event.object.is_empty() {
+            return None;
+        }
+        match (event.source.as_str(), event.kind.as_str()) {
+            (GENERATIONS, "generation") => Some(Self::Generation(event.occurrence)),
+            (PROBES, "probe") => Some(Self::Probe(event.occurrence)),
+            _ => None,
+        }
     }
 
     /// The task that the object is about.

@@ -24,6 +24,7 @@ pub mod key;
 pub mod liveness;
 mod memory;
 mod mutant;
+mod name;
 mod news;
 pub mod object;
 pub mod rank;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use wire::{NetworkId, TransactionId};
 
-use crate::key::{BadName, Key, check_name};
+use crate::name::{BadName, check_name};
 
 /// Longest of an event's strings, in bytes.
 pub const MAX_STRING: usize = 255;
@@ -22,8 +22,11 @@ pub const PROBES: &str = "probe";
 pub const AUDITS: &str = "audit";
 
 /// The highest number of an audit: what a switch takes for a fence has room for no higher one beside the generation and an
-/// attempt of up to [`MAX_ATTEMPT`](crate::key::MAX_ATTEMPT).
+/// attempt of up to [`MAX_ATTEMPT`].
 pub const MAX_AUDIT: u64 = (1 << 44) - 1;
+
+/// The highest attempt: a key has room for no higher one.
+pub const MAX_ATTEMPT: u32 = 999_999;
 
 /// What happened, told by whoever noticed it: the metadata of a task, from which its transaction id is derived.
 ///
@@ -119,19 +122,6 @@ impl Event {
     pub fn id(&self) -> Result<TransactionId, BadEvent> {
         self.check()?;
         self.wire().id().map_err(|error| BadEvent::Encoding(error.to_string()))
-    }
-
-    /// The object of a log that bears its task out: it names the switch, and what is to be done. None if no log issues such
-    /// events.
-    pub fn evidence(&self) -> Option<Key> {
-        if self.occurrence == 0 || !self.object.is_empty() {
-            return None;
-        }
-        match (self.source.as_str(), self.kind.as_str()) {
-            (GENERATIONS, "generation") => Some(Key::Generation(self.occurrence)),
-            (PROBES, "probe") => Some(Key::Probe(self.occurrence)),
-            _ => None,
-        }
     }
 
     /// As the wire crate borrows it.
@@ -467,9 +457,9 @@ mod tests {
         // A repair is above every attempt at the generation's own task, and below the next generation.
         let order = [
             fence(5, 0, 1),
-            fence(5, 0, crate::key::MAX_ATTEMPT),
+            fence(5, 0, MAX_ATTEMPT),
             fence(5, 1, 1),
-            fence(5, 1, crate::key::MAX_ATTEMPT),
+            fence(5, 1, MAX_ATTEMPT),
             fence(5, 2, 1),
             fence(5, MAX_AUDIT, 1),
             fence(6, 0, 1),

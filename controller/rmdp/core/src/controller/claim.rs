@@ -9,20 +9,8 @@ use crate::object::{Claim, Object, Outcome};
 use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
-use super::entry::{Doubt, Entry, Look, Origin, Own, State, Watched};
-use super::record::Lacked;
+use super::entry::{Doubt, Entry, Lacked, Look, Origin, Own, Purpose, State, Watched};
 use super::{Controller, note};
-
-/// What an attempt is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To do what the task says.
-    Execute,
-    /// To decide that a newer generation has taken its place.
-    Supersede { by: u64 },
-    /// To decide that no attempt succeeded.
-    Fail,
-}
 
 impl Controller {
     /// What the task's next attempt would be for, as things stand.

@@ -18,8 +18,6 @@ use crate::object::Object;
 use crate::task::{Fence, Task};
 use crate::time::Instant;
 
-use super::silence::Held;
-
 /// How a task came to a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
@@ -59,6 +57,44 @@ impl Own {
     pub(super) fn start_before(&self) -> Instant {
         (self.sent + self.lease).before(self.budget)
     }
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To do what the task says.
+    Execute,
+    /// To decide that a newer generation has taken its place.
+    Supersede { by: u64 },
+    /// To decide that no attempt succeeded.
+    Fail,
+}
+
+/// What an attempt that failed had too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacked {
+    /// Of nothing that another attempt could have more of.
+    Nothing,
+    /// Its lease had no room for a push.
+    Push,
+    /// Time: the next one has more.
+    Time,
+}
+
+/// A start of a node, which owns an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Owner {
+    pub(super) sender: u32,
+    pub(super) epoch: u64,
+}
+
+/// An attempt and who has it, as was heard or seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    pub(super) owner: Owner,
+    pub(super) attempt: u32,
+    /// When that was learnt first, in time lived through.
+    pub(super) since: Instant,
 }
 
 /// What the store is asked about a newer generation, or its task for the same switch.

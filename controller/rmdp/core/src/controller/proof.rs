@@ -148,8 +148,7 @@ impl Controller {
             return;
         }
         let ours = task.event().network == self.me.network || self.is(Mutant::ForeignBelieved);
-        let evidence = task.event().evidence().filter(|_| ours);
-        let Some(evidence) = evidence else {
+        let Some(evidence) = Key::evidence(task.event()).filter(|_| ours) else {
             self.counters.refused_strange += 1;
             self.leave(now, &task, origin);
             if self.counters.refused_strange.is_power_of_two() {

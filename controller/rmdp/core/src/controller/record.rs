@@ -10,20 +10,8 @@ use crate::object::{AttemptResult, Decision, Object, Outcome, Steps, text};
 use crate::task::TransactionId;
 use crate::time::Instant;
 
-use super::claim::Purpose;
-use super::entry::{Look, Own, State};
+use super::entry::{Lacked, Look, Own, Purpose, State};
 use super::{Controller, note};
-
-/// What an attempt that failed had too little of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lacked {
-    /// Of nothing that another attempt could have more of.
-    Nothing,
-    /// Its lease had no room for a push.
-    Push,
-    /// Time: the next one has more.
-    Time,
-}
 
 impl Controller {
     /// The agent has ended.

@@ -22,7 +22,7 @@ use crate::object::Claim;
 use crate::task::TransactionId;
 use crate::time::Instant;
 
-use super::entry::{Entry, Look, State, Watched};
+use super::entry::{Entry, Held, Look, Owner, State, Watched};
 use super::{Controller, note};
 
 /// Attempts of a task that silence may end; those after them stand until their leases end, so that two that do not hear each
@@ -36,22 +36,6 @@ const TOO_MANY: usize = 4;
 const MINUTE: Duration = Duration::from_mins(1);
 /// How often the limit is doubled at most.
 const MOST_RAISED: u32 = 8;
-
-/// A start of a node, which owns an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Owner {
-    pub(super) sender: u32,
-    pub(super) epoch: u64,
-}
-
-/// An attempt and who has it, as was heard or seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Held {
-    pub(super) owner: Owner,
-    pub(super) attempt: u32,
-    /// When that was learnt first, in time lived through.
-    pub(super) since: Instant,
-}
 
 /// What a switch has shown of its fence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

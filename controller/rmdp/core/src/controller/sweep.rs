@@ -23,8 +23,8 @@ use crate::object::{Horizon, Object};
 use crate::task::Task;
 use crate::time::Instant;
 
+use super::numbers::Numbers;
 use super::poll::RECENT;
-use super::retention::Numbers;
 use super::{Controller, For, note};
 
 /// Objects that are read at a time.

@@ -3,99 +3,19 @@
 //! given up. A lax switch lets what has begun run on beside the next primary's writes, as BMv2 does; others are through with
 //! it before they take the next primary.
 
-use std::collections::BTreeMap;
-
-use super::scenario::{Incident, MS, Pause};
-use super::world::{Event, World};
+use super::clock::MS;
+use super::event::Event;
+use super::incident::{Incident, Pause};
+use super::switch::{Op, PARTS, Parts, Run, Stage, Switch, desired};
+use super::world::World;
 use crate::io::{Audit, Execution, Input};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::task::{Fence, Task, Work};
 use crate::time::Instant;
 
-/// Parts of a switch's state, each written by a request of its own.
-const PARTS: usize = 3;
-
 /// Rounds of an execution whose last look shows another state than it has written.
 const ROUNDS: u8 = 4;
-
-type Parts = [Option<[u8; 32]>; PARTS];
-
-/// A switch.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Switch {
-    /// It has our pipeline.
-    piped: bool,
-    /// What each part of it does: of a desired state, or what somebody wrote by hand.
-    parts: Parts,
-    /// Pushes that it is at work on.
-    pushing: u32,
-    /// The highest fence that it has seen; a restart forgets it, and one that is lax forgets it with its stream.
-    fence: Option<Fence>,
-    /// Open streams, by whose they are, and the fence of each.
-    streams: BTreeMap<(usize, u32), Fence>,
-    /// Whose stream is primary: a node, and which of its starts.
-    primary: Option<(usize, u32)>,
-    starts: u32,
-    pub(super) gone: bool,
-}
-
-impl Switch {
-    /// Whether it does what a task wants, all of it.
-    pub(super) fn holds(&self, task: &Task) -> bool {
-        let wanted = desired(task);
-        self.piped && wanted.is_some() && self.parts.iter().all(|part| *part == wanted)
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Switches(pub(super) BTreeMap<String, Switch>);
-
-/// What a request does.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Push,
-    Part(usize),
-}
-
-/// An execution, or a request of it.
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) node: usize,
-    pub(super) start: u32,
-    pub(super) task: Task,
-    pub(super) attempt: u32,
-    pub(super) fence: Fence,
-    pub(super) start_before: Instant,
-    /// What a write may take, nanoseconds.
-    budget: u64,
-    /// Until when a push may start, and how long it is given, nanoseconds.
-    push: Option<(Instant, u64)>,
-    /// The switch's start that it is connected to.
-    connection: u32,
-    /// What it has read, and written since.
-    piped: bool,
-    parts: Parts,
-    op: Op,
-    /// Nobody waits for the answer any more.
-    orphan: bool,
-    /// How long the switch works on the request at hand, nanoseconds.
-    takes: u64,
-    rounds: u8,
-    /// When the request at hand was sent.
-    sent: u64,
-}
-
-/// Where an execution is.
-#[derive(Clone, Debug)]
-pub(super) enum Stage {
-    Connect,
-    /// What it should write next, by what it has read.
-    Next,
-    /// It looks once more.
-    Verify,
-    End(Execution),
-}
 
 impl World {
     pub(super) fn execute(
@@ -517,11 +437,4 @@ fn fenced(by: Fence) -> Execution {
 
 fn done(report: &str) -> Execution {
     Execution::Done { report: report.to_owned() }
-}
-
-fn desired(task: &Task) -> Option<[u8; 32]> {
-    match task.work() {
-        Work::Converge { desired, .. } => Some(desired.0),
-        Work::Ask {} => None,
-    }
 }

@@ -1,8 +1,11 @@
 //! Faults, starts, and the calm.
 
+use super::clock::MS;
+use super::event::Event;
+use super::incident::{Forged, Incident, Pause};
 use super::node::Kind;
-use super::scenario::{Forged, Incident, MS, Pause, Rates};
-use super::world::{Event, World};
+use super::scenario::Rates;
+use super::world::World;
 use crate::config::Role;
 use crate::controller::Controller;
 use crate::distributor::Distributor;

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::checker::{Invariant, Violation};
+use super::clock::MS;
+use super::event::Event;
+use super::incident::Incident;
 use super::node::{Kind, Node};
-use super::scenario::{Incident, MS};
-use super::world::{Backup, Event, LATEST, World};
+use super::world::{Backup, LATEST, World};
 use crate::io::{Copies, Input, SenderCopies};
 use crate::key::Key;
 use crate::task::Task;

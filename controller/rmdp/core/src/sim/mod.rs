@@ -22,12 +22,17 @@
 mod agent;
 mod chance;
 mod checker;
+mod clock;
+mod draw;
+mod event;
+mod incident;
 mod incidents;
 mod look;
 mod network;
 mod node;
 mod scenario;
 mod store;
+mod switch;
 mod troubles;
 mod world;
 

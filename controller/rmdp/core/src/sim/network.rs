@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::clock::MS;
+use super::event::Event;
 use super::node::Node;
-use super::scenario::MS;
 use super::store::Change;
-use super::world::{Event, LATEST, World};
+use super::world::{LATEST, World};
 use crate::io::{Heartbeat, Input, Reply, Request, Token};
 use crate::key::Key;
 use crate::mutant::Mutant;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::chance::Chance;
-use super::scenario::MS;
+use super::clock::MS;
 use crate::io::{Listed, Reply, Request};
 use crate::key::Key;
 use crate::mutant::Mutant;

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::chance::Chance;
-use super::scenario::{Incident, MS, Pause, Scenario, incident};
+use super::clock::MS;
+use super::incident::{self, Incident, Pause};
+use super::scenario::Scenario;
 use crate::config::SharedConfig;
 
 /// A clock that stands still may do so for a tenth of the shortest grace altogether: docs/rmdp.md says what is beyond.
@@ -70,7 +72,7 @@ fn longer(scenario: &mut Scenario, chance: &mut Chance, calm: u64) {
     let nodes = scenario.configs[0].members.len();
     for _ in 0..chance.range(0, 12) {
         let at = calm + chance.range(0, LONGER * 9 / 10);
-        let incident = incident(chance, nodes, scenario.switches.len());
+        let incident = incident::any(chance, nodes, scenario.switches.len());
         scenario.incidents.push((at, incident));
     }
     for _ in 0..chance.range(0, 6) {

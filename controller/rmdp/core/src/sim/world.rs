@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
-use super::agent::{Run, Stage, Switches};
 use super::chance::Chance;
 use super::checker::{Checker, Violation};
-use super::node::{Clock, Kind, Node};
-use super::scenario::{Incident, MS, Pause, Rates, Scenario};
+use super::clock::{Clock, MS};
+use super::event::Event;
+use super::incident::{Incident, Pause};
+use super::node::{Kind, Node};
+use super::scenario::{Rates, Scenario};
 use super::store::Store;
+use super::switch::Switches;
 use crate::config::{Role, SharedConfig};
-use crate::io::{Action, Input, Reply, Request, Token};
+use crate::io::{Action, Input, Reply};
 use crate::key::Key;
 use crate::mutant::Mutant;
 use crate::object::Object;
@@ -21,54 +24,6 @@ use crate::task::Task;
 
 /// No datagram is longer under way.
 pub(super) const LATEST: u64 = 3000 * MS;
-
-/// Something that happens at a time.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    Tick { node: usize, start: u32 },
-    Datagram { node: usize, input: Input },
-    Again { node: usize, task: Task },
-    Arrive { node: usize, start: u32, token: Token, request: Request, phase: u8 },
-    Answer { node: usize, start: u32, token: Token, reply: Reply },
-    Agent(Run, Stage),
-    Land(Run),
-    Effect(Run),
-    Pushed { node: usize, start: u32, switch: String, took: std::time::Duration },
-    Emit { node: usize, start: u32, generation: u64 },
-    ProbeFor { node: usize, start: u32, occurrence: u64, old: bool, from: usize },
-    Wanted { node: usize, start: u32, generation: u64 },
-    Stir { node: usize, start: u32, switch: String },
-    Audit { node: usize, start: u32, task: Task, number: u64 },
-    Fence { node: usize, start: u32, switch: String },
-    Incident(Incident),
-    Follow { node: usize, start: u32, version: usize },
-    Start(usize),
-    Resume(usize),
-    StoreBack,
-    SwitchBack(usize),
-    Look,
-}
-
-impl Event {
-    /// The node that has to be up and running for it, and which of its starts.
-    fn of(&self) -> Option<(usize, Option<u32>)> {
-        match self {
-            Self::Tick { node, start }
-            | Self::Answer { node, start, .. }
-            | Self::Emit { node, start, .. }
-            | Self::Wanted { node, start, .. }
-            | Self::Stir { node, start, .. }
-            | Self::Pushed { node, start, .. }
-            | Self::Audit { node, start, .. }
-            | Self::Fence { node, start, .. }
-            | Self::Follow { node, start, .. }
-            | Self::ProbeFor { node, start, .. } => Some((*node, Some(*start))),
-            Self::Datagram { node, .. } => Some((*node, None)),
-            Self::Agent(run, _) => Some((run.node, Some(run.start))),
-            _ => None,
-        }
-    }
-}
 
 /// What a seed came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
