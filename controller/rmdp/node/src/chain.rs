@@ -16,21 +16,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outplane_rmdp_core::chain::{self, HIGHEST};
-use outplane_rmdp_core::config::MIN_KEPT;
-use outplane_rmdp_core::key::{Key, Prefix};
+use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+pub use crate::chains::{Chain, PROBES_KEPT};
 use crate::error::Error;
 use crate::objects::Objects;
 
 /// How often a follower asks, if nobody gives it a hint.
 pub const POLL: Duration = Duration::from_millis(500);
-
-/// Entries of the log of probes that stay.
-pub const PROBES_KEPT: u32 = 100;
 
 /// Every so many polls the follower searches.
 const SEARCH_EVERY: u32 = 60;
@@ -63,58 +60,7 @@ pub(crate) struct Survey {
     pub(crate) strays: Vec<u64>,
 }
 
-/// Which chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chain {
-    /// The intent log.
-    Generations,
-    /// The log of probes.
-    Probes,
-    /// The shared configuration.
-    Configs,
-    /// A node's stream epochs.
-    Epochs(String),
-}
-
 impl Chain {
-    /// Those that everybody reads: their newest number is known for as long as a process lives.
-    pub(crate) const LOGS: [Self; 3] = [Self::Generations, Self::Probes, Self::Configs];
-
-    /// Which of these a key is of, and its number there.
-    pub(crate) fn of_log(key: &Key) -> Option<(Self, u64)> {
-        Self::LOGS.into_iter().find_map(|chain| chain.number(key).map(|number| (chain, number)))
-    }
-
-    /// The key of a number.
-    pub fn key(&self, number: u64) -> Key {
-        match self {
-            Self::Generations => Key::Generation(number),
-            Self::Probes => Key::Probe(number),
-            Self::Configs => Key::Config(number),
-            Self::Epochs(node) => Key::Epoch(node.clone(), number),
-        }
-    }
-
-    /// Where its keys are.
-    pub(crate) fn prefix(&self) -> Prefix {
-        match self {
-            Self::Generations => Prefix::Generations,
-            Self::Probes => Prefix::Probes,
-            Self::Configs => Prefix::Configs,
-            Self::Epochs(node) => Prefix::EpochsOf(node.clone()),
-        }
-    }
-
-    fn number(&self, key: &Key) -> Option<u64> {
-        match (self, key) {
-            (Self::Generations, Key::Generation(number))
-            | (Self::Probes, Key::Probe(number))
-            | (Self::Configs, Key::Config(number))
-            | (Self::Epochs(_), Key::Epoch(_, number)) => Some(*number),
-            _ => None,
-        }
-    }
-
     /// The numbers above one that a listing shows, in order, and the newest one, which is always among them.
     pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
         let Survey { numbers, strays } = self.survey(objects, above).await?;
@@ -208,15 +154,6 @@ impl Chain {
     /// The newest number above one. A listing says where to begin; what it does not show is searched for.
     pub async fn newest(&self, objects: &Objects, above: u64) -> Result<Option<u64>, Error> {
         Ok(self.numbers(objects, above).await?.last().copied())
-    }
-
-    /// So many of the newest numbers are never swept.
-    fn always_kept(&self) -> u64 {
-        match self {
-            Self::Generations | Self::Configs => MIN_KEPT.into(),
-            Self::Probes => PROBES_KEPT.into(),
-            Self::Epochs(_) => 1,
-        }
     }
 
     /// Appends what `make` gives for a number; the number.

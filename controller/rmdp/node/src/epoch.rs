@@ -7,6 +7,11 @@ use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
 
+/// Sender id of commands: they send hints and nothing else, under epochs of their own.
+pub const COMMANDS: u32 = 0;
+/// Whose stream epochs commands take.
+pub(crate) const COMMANDS_NAME: &str = "commands";
+
 /// How often another number is tried when others take them.
 const TRIES: u32 = 1000;
 

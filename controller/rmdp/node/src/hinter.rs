@@ -7,14 +7,11 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_transport::{Destinations, Sender, SenderSettings};
 use outplane_rmdp_wire::{Hint, HintOf, Key};
 
-use crate::daemon::{COMMANDS, Epoch};
+use crate::epoch::{COMMANDS, COMMANDS_NAME, Epoch};
 use crate::error::Error;
 use crate::file::NodeFile;
 use crate::network;
 use crate::objects::Objects;
-
-/// Whose stream epochs commands take.
-pub(crate) const NAME: &str = "commands";
 
 /// Sends hints to all members of a configuration.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ impl Hinter {
                 "this node's file has no secret for key {id}, which datagrams are signed with"
             ))
         })?;
-        let mut epoch = Epoch::new(NAME)?;
+        let mut epoch = Epoch::new(COMMANDS_NAME)?;
         let (network, epoch) = tokio::try_join!(network::of(objects), epoch.take(objects))?;
         let sender = Sender::open(SenderSettings {
             network: network.unwrap_or_default(),

@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
+use crate::epoch::COMMANDS_NAME;
 use crate::error::Error;
-use crate::hinter;
 use crate::log::Logged;
 use crate::objects::Objects;
 use crate::recovery::{Earlier, Memory};
@@ -84,7 +84,7 @@ async fn before(objects: &Objects, by: &str) -> Result<Option<Error>, Error> {
         return Ok(Some(Error::NetworkLost(network)));
     }
     // What is first is never swept. A listing may lack it.
-    let first = [Key::Generation(1), Key::Config(1), Key::Probe(1), Key::Epoch(hinter::NAME.to_owned(), 1)];
+    let first = [Key::Generation(1), Key::Config(1), Key::Probe(1), Key::Epoch(COMMANDS_NAME.to_owned(), 1)];
     let own = Key::parse(&Key::Epoch(by.to_owned(), 1).path());
     // Who is no node has none.
     for key in first.into_iter().chain(own) {

@@ -12,7 +12,7 @@ use outplane_rmdp_core::object::{Object, ObjectError, limit};
 use outplane_rmdp_core::task::Digest;
 use outplane_rmdp_store::{Created, Error as StoreError, Store};
 
-use crate::chain::Chain;
+use crate::chains::Chain;
 use crate::clock;
 use crate::error::Error;
 use crate::lines;

@@ -6,22 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use outplane_testbed::{Cluster, JournalLine, Part, What};
 
-use super::site::Submitted;
-
-/// What became of a task, by the system's own record.
-#[derive(Clone, Debug)]
-pub(super) struct Record {
-    /// Of its policy.
-    pub(super) number: u64,
-    /// Its switch.
-    pub(super) switch: String,
-    /// Who claimed it, the first one first.
-    pub(super) claims: Vec<String>,
-    /// Whether it was carried out, rather than overtaken by a newer one; none: nobody had queued it when it was overtaken.
-    pub(super) done: Option<bool>,
-    /// Who decided it, and when by its clock, Unix nanoseconds.
-    pub(super) decided: Option<(String, u64)>,
-}
+use super::system::{Record, Submitted};
 
 /// When each switch took the last write of each policy, Unix nanoseconds.
 #[derive(Clone, Debug, Default)]

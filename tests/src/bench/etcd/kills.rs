@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use outplane_testbed::{Cluster, Part, SharedConfig};
 use tokio::task::block_in_place;
 
-use super::figures::{Journals, Record, Timed, is_write, longest_stall, ms, percentile};
+use super::figures::{Journals, Timed, is_write, longest_stall, ms, percentile};
 use super::masterless::Masterless;
 use super::on_etcd::{OnEtcd, SHORTEST_LEASE};
-use super::site::{INTERVAL, Submitted, System, stream, unix_ns};
+use super::system::{INTERVAL, Record, Submitted, System, stream, unix_ns};
 use crate::network::{Journal, writer};
 
 /// Of a trial, before anything counts.

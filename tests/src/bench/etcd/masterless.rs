@@ -20,8 +20,8 @@ use outplane_rmdp_wire::HintOf;
 use outplane_testbed::{Cluster, History, Part};
 use tokio::task::{block_in_place, spawn_blocking};
 
-use super::figures::{Record, ms, percentile};
-use super::site::{SWITCHES, System, Told, policy};
+use super::figures::{ms, percentile};
+use super::system::{Record, SWITCHES, System, Told, policy};
 
 /// Longest time until all is decided.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -14,6 +14,7 @@ mod kills;
 mod masterless;
 mod on_etcd;
 mod site;
+mod system;
 mod worker;
 
 use anyhow::Result;
@@ -22,7 +23,7 @@ use outplane_testbed::{Ceph, StoreKind};
 use crate::skipped;
 
 pub(super) use figures::{is_write, ms, percentile};
-pub(super) use site::unix_ns;
+pub(super) use system::unix_ns;
 pub(super) use worker::{WorkerArguments, work};
 
 /// How much of it.

@@ -13,8 +13,7 @@ use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_testbed::{Cluster, Part, Process, SharedConfig, Starter};
 use tokio::task::{block_in_place, spawn_blocking};
 
-use super::figures::Record;
-use super::site::{SWITCHES, System, Told, policy};
+use super::system::{Record, SWITCHES, System, Told, policy};
 use super::worker;
 
 /// Longest time until all is decided, or a worker has started.

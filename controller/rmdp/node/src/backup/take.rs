@@ -16,8 +16,8 @@ use super::{BackupError, ORDER, Summary};
 use crate::chain::{Chain, search};
 use crate::clock;
 use crate::daemon::newest_readable;
+use crate::epoch::COMMANDS_NAME;
 use crate::error::Error;
-use crate::hinter;
 use crate::objects::{Objects, PAGE};
 
 /// Objects that are read at a time, and bytes of them.
@@ -90,7 +90,7 @@ async fn leading(objects: &Objects, prefix: &Prefix) -> Result<Vec<Key>, BackupE
         Prefix::Epochs => {
             let config = newest_readable(objects).await?.config;
             let members = config.into_iter().flat_map(|(_, config)| config.members);
-            let names = members.map(|member| member.name).chain([hinter::NAME.to_owned()]);
+            let names = members.map(|member| member.name).chain([COMMANDS_NAME.to_owned()]);
             names.map(Chain::Epochs).collect()
         }
         Prefix::Horizons => {

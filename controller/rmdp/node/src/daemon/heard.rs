@@ -6,8 +6,9 @@ use outplane_rmdp_core::task::Task;
 use outplane_rmdp_transport::Received;
 use outplane_rmdp_wire::{HintOf, Payload};
 
+use super::Daemon;
 use super::inside::Inside;
-use super::{COMMANDS, Daemon};
+use crate::epoch::COMMANDS;
 
 impl<M: Inside> Daemon<M> {
     pub(super) fn received(&mut self, received: &Received) {

@@ -13,7 +13,6 @@
 
 mod alerts;
 mod configured;
-mod epoch;
 mod executions;
 mod follow;
 mod forged;
@@ -69,8 +68,7 @@ use inside::Inside;
 use remember::Ahead;
 use shell::Shell;
 
-pub use epoch::Epoch;
-pub use start::{COMMANDS, Readable, newest_config, newest_readable, store_settings};
+pub use start::{Readable, newest_config, newest_readable, store_settings};
 pub use status::{LEFT, VAIN};
 
 /// Events of the followed chains that may wait for the loop; their followers wait then.

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Daemon;
 use super::inside::Inside;
-use super::{COMMANDS, Daemon};
 use crate::chain::Chain;
 use crate::clock;
-use crate::hinter;
+use crate::epoch::{COMMANDS, COMMANDS_NAME};
 
 /// So long a generation that somebody tells of may be missing: it is looked for at once, and every few seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -52,7 +52,7 @@ impl<M: Inside> Daemon<M> {
     /// Takes down what is new, and writes it to the file.
     pub(super) fn remember(&mut self) {
         for (sender, epoch) in &self.epochs {
-            let name = if *sender == COMMANDS { hinter::NAME.to_owned() } else { self.name_of(*sender) };
+            let name = if *sender == COMMANDS { COMMANDS_NAME.to_owned() } else { self.name_of(*sender) };
             self.memory.heard(&name, *epoch);
         }
         let memory = &mut self.memory;

@@ -14,20 +14,16 @@ use outplane_rmdp_transport::{Destinations, Receiver, Sender, SenderSettings, Se
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::epoch::Epoch;
 use super::{Setup, Started, keys};
 use crate::chain::{Chain, POLL};
+use crate::epoch::{COMMANDS, COMMANDS_NAME, Epoch};
 use crate::error::Error;
 use crate::file::{NodeFile, StoreSettings, XdpChoice};
-use crate::hinter;
 use crate::http::{Lacking, Pages, Readiness, Server};
 use crate::metrics::Metrics;
 use crate::network::{self, Estranged};
 use crate::objects::Objects;
 use crate::recovery::Memory;
-
-/// Sender id of commands: they send hints and nothing else, under epochs of their own.
-pub const COMMANDS: u32 = 0;
 
 /// Newer versions of the shared configuration that are named when they are passed over.
 const PASSED: usize = 5;
@@ -397,7 +393,7 @@ async fn epochs(objects: &Objects, config: &SharedConfig) -> Result<BTreeMap<u32
         let page = objects.list(&Prefix::Epochs, after.as_deref()).await?;
         for listed in page.keys {
             let Key::Epoch(node, epoch) = listed.key else { continue };
-            let commands = (node == hinter::NAME).then_some(COMMANDS);
+            let commands = (node == COMMANDS_NAME).then_some(COMMANDS);
             if let Some(sender) = config.member(&node).map(|member| member.sender).or(commands) {
                 let known: &mut u64 = newest.entry(sender).or_default();
                 *known = epoch.max(*known);

@@ -14,8 +14,8 @@ use super::memory::Memory;
 use super::plan::StoreState;
 use crate::chain::{Chain, Survey};
 use crate::daemon::newest_readable;
+use crate::epoch::COMMANDS_NAME;
 use crate::error::Error;
-use crate::hinter;
 use crate::http::ask;
 use crate::network;
 use crate::objects::Objects;
@@ -128,7 +128,7 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     let mut epochs = BTreeMap::new();
     let members =
         config.iter().flat_map(|(_, config)| config.members.iter().map(|member| member.name.clone()));
-    for node in members.chain([hinter::NAME.to_owned()]) {
+    for node in members.chain([COMMANDS_NAME.to_owned()]) {
         let newest = survey(Chain::Epochs(node.clone())).await?.last().copied();
         epochs.insert(node, newest.unwrap_or(0));
     }
