@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use outplane_p4runtime_client::Problem as ClientProblem;
 use outplane_p4runtime_client::{Options, Packets, Peer, Primacy, Shared, Target};
 use tokio::sync::watch;
 use tonic::Code;
@@ -26,7 +27,7 @@ impl Connection {
     /// tried again as [`Options::backoff`] says.
     ///
     /// # Errors
-    /// [`Problem::NotPrimary`] where another controller has a higher election id; [`Problem::Unreachable`] and what
+    /// [`ClientProblem::NotPrimary`] where another controller has a higher election id; [`ClientProblem::Unreachable`] and what
     /// [`Problem`] says else.
     pub async fn open(target: Target, pipeline: Arc<Pipeline>, options: Options) -> Result<Self, Error> {
         Self::open_as(target, pipeline, options, true, Shared::default()).await
@@ -63,8 +64,8 @@ impl Connection {
     /// Takes a higher election id: see [`outplane_p4runtime_client::Connection::raise`].
     ///
     /// # Errors
-    /// [`Problem::NotPrimary`] where another controller has or had a higher one, [`Problem::ArbitrationRefused`] where
-    /// one has the same, [`Problem::Deadline`], [`Problem::Disconnected`], [`Problem::ReadOnly`]. Whatever it is, we keep
+    /// [`ClientProblem::NotPrimary`] where another controller has or had a higher one, [`ClientProblem::ArbitrationRefused`] where
+    /// one has the same, [`ClientProblem::Deadline`], [`ClientProblem::Disconnected`], [`ClientProblem::ReadOnly`]. Whatever it is, we keep
     /// the id that we had.
     pub async fn raise(&mut self, election_id: u128) -> Result<(), Error> {
         Ok(self.client.raise(election_id).await?)
@@ -113,7 +114,11 @@ impl Connection {
         let packet = self.pipeline.schema().build_packet_out(frame).field("egress_port", egress_port);
         let packet = packet.build().map_err(|_| {
             let message = format!("the program sends no packet out of port {egress_port}");
-            self.error(Problem::Call { call: "packet-out", code: Code::InvalidArgument, message })
+            self.error(Problem::Client(ClientProblem::Call {
+                call: "packet-out",
+                code: Code::InvalidArgument,
+                message,
+            }))
         })?;
         Ok(self.client.send_packet(packet).await?)
     }

@@ -1,17 +1,14 @@
 //! What can go wrong between us and a switch, in words that name the switch and the cure.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use outplane_compiler::plan::PlanError;
 use outplane_compiler::shrink::Less;
 use outplane_compiler::state::Origin;
 use outplane_driver::Ended;
-use outplane_p4runtime::EntryError;
 use outplane_p4runtime_client as client;
-use outplane_p4runtime_client::{PUSH, Peer, UpdateStatus, says_another_device};
+use outplane_p4runtime_client::{PUSH, Peer, Problem as ClientProblem, UpdateStatus, says_another_device};
 use thiserror::Error;
 use tonic::Code;
 
@@ -29,9 +26,11 @@ pub struct Error {
 
 /// What to do where the switch has another device id than ours, as far as its words tell.
 fn device_cure(peer: &Peer, problem: &Problem) -> String {
-    let (Problem::ArbitrationRefused { code, message, .. }
-    | Problem::PipelineRefused { code, message }
-    | Problem::Call { code, message, .. }) = problem
+    let Problem::Client(
+        ClientProblem::ArbitrationRefused { code, message, .. }
+        | ClientProblem::PipelineRefused { code, message }
+        | ClientProblem::Call { code, message, .. },
+    ) = problem
     else {
         return String::new();
     };
@@ -48,77 +47,9 @@ fn device_cure(peer: &Peer, problem: &Problem) -> String {
 /// What went wrong.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// The address is none.
-    #[error("the address is wrong: {problem}; it should be host:port, such as 192.0.2.1:9559")]
-    Address {
-        /// What is wrong.
-        problem: String,
-    },
-    /// A file for TLS is not what it should be.
-    #[error("TLS: {}: {problem}", .file.display())]
-    Tls {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// It cannot be connected to.
-    #[error("cannot connect: {reason}; is the switch up, and do the address and the TLS settings fit?")]
-    Unreachable {
-        /// Why, as far as the transport knows.
-        reason: String,
-    },
-    /// The connection broke.
-    #[error(
-        "the connection broke: {reason}; what was under way is finished by the next apply, or by the controllers"
-    )]
-    Disconnected {
-        /// Why, as far as the transport knows.
-        reason: String,
-    },
-    /// An answer did not come in time.
-    #[error("no answer to {call} within {} s; the switch may be overloaded or hang", .after.as_secs_f32())]
-    Deadline {
-        /// What was asked.
-        call: &'static str,
-        /// How long we waited.
-        after: Duration,
-    },
-    /// Another controller is the primary.
-    #[error(
-        "not the primary controller: our election id is {ours}, the primary's is {}; stop the other controller, or use a \
-         higher election id",
-        id(*.primary)
-    )]
-    NotPrimary {
-        /// Our election id.
-        ours: u128,
-        /// The primary's, where the switch says it.
-        primary: Option<u128>,
-    },
-    /// The switch does not take us as a controller at all.
-    #[error(
-        "the switch refused election id {ours} ({code}: {message}); another controller may use the same election id, or \
-         the device id or role may be wrong"
-    )]
-    ArbitrationRefused {
-        /// Our election id.
-        ours: u128,
-        /// gRPC status code.
-        code: Code,
-        /// The switch's words.
-        message: String,
-    },
-    /// Another controller has become the primary while we were at work.
-    #[error(
-        "another controller took over (election id {}) and our writes stopped; whoever is primary now repairs what is \
-         half done",
-        id(*.primary)
-    )]
-    PrimacyLost {
-        /// The new primary's election id, where the switch says it.
-        primary: Option<u128>,
-    },
+    /// One of the client's, in words for who has a policy.
+    #[error("{}", in_our_words(.0))]
+    Client(ClientProblem),
     /// The time in which writes may start was over: see [`Lease::start_before`](outplane_driver::Lease).
     #[error(
         "the time to start writes was over after {done} of {total} of them, and no more were started; packets see a \
@@ -136,56 +67,6 @@ pub enum Problem {
          answered or its connection has ended"
     )]
     UnderWay,
-    /// The connection was opened for reading, and this needs a controller.
-    #[error("this connection only reads; open it as a controller to write")]
-    ReadOnly,
-    /// There is no program in the switch.
-    #[error("the switch has no P4 program, or another one than ours; push the pipeline first")]
-    NoPipeline,
-    /// It does not take our program.
-    #[error("the switch refused the P4 program ({code}): {message}")]
-    PipelineRefused {
-        /// gRPC status code.
-        code: Code,
-        /// The switch's words.
-        message: String,
-    },
-    /// A call failed.
-    #[error("{call} failed ({code}): {message}")]
-    Call {
-        /// What was asked.
-        call: &'static str,
-        /// gRPC status code.
-        code: Code,
-        /// The switch's words.
-        message: String,
-    },
-    /// It sent something of ours that cannot be.
-    #[error(
-        "the switch sent {what} that does not fit its program: {source}; push the pipeline anew if this stays"
-    )]
-    Entity {
-        /// "an entry of ours", ..
-        what: &'static str,
-        /// What is wrong with it.
-        source: EntryError,
-    },
-    /// It sent more than we are ready to keep.
-    #[error(
-        "the switch sent more than {limit} entities in a read; raise the limit if it really holds so many"
-    )]
-    TooMany {
-        /// The limit.
-        limit: usize,
-    },
-    /// It sent more than we are ready to keep.
-    #[error(
-        "the switch sent more than {limit} bytes in a read, more than its tables can hold; nothing of it is kept"
-    )]
-    TooLong {
-        /// The limit.
-        limit: usize,
-    },
     /// Somebody else's multicast group has an id that we need.
     #[error(
         "multicast group {group} belongs to another owner, and the policy needs that id; remove the group"
@@ -232,10 +113,6 @@ pub enum Problem {
         /// Writes in the plan.
         total: usize,
     },
-}
-
-fn id(election_id: Option<u128>) -> String {
-    election_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string())
 }
 
 /// Writes that the switch refused for good.
@@ -328,30 +205,26 @@ impl From<client::Error> for Error {
     }
 }
 
-/// The client's problems are the driver's, in words for who has a policy.
-impl From<client::Problem> for Problem {
-    fn from(problem: client::Problem) -> Self {
-        match problem {
-            client::Problem::Address { problem } => Self::Address { problem },
-            client::Problem::Tls { file, problem } => Self::Tls { file, problem },
-            client::Problem::Unreachable { reason } => Self::Unreachable { reason },
-            client::Problem::Disconnected { reason } => Self::Disconnected { reason },
-            client::Problem::Deadline { call, after } => Self::Deadline { call, after },
-            client::Problem::NotPrimary { ours, primary } => Self::NotPrimary { ours, primary },
-            client::Problem::ArbitrationRefused { ours, code, message } => {
-                Self::ArbitrationRefused { ours, code, message }
-            }
-            client::Problem::PrimacyLost { primary } => Self::PrimacyLost { primary },
-            client::Problem::ReadOnly => Self::ReadOnly,
-            client::Problem::NoPipeline => Self::NoPipeline,
-            client::Problem::PipelineRefused { code, message } => Self::PipelineRefused { code, message },
-            client::Problem::Call { call, code, message } => Self::Call { call, code, message },
-            client::Problem::Entity { what, source } => Self::Entity { what, source },
-            client::Problem::TooMany { limit } => Self::TooMany { limit },
-            client::Problem::TooLong { limit } => Self::TooLong { limit },
-            // What the driver asks the client for has no other.
-            other => Self::Call { call: "P4Runtime", code: Code::Unknown, message: other.to_string() },
+impl From<ClientProblem> for Problem {
+    fn from(problem: ClientProblem) -> Self {
+        Self::Client(problem)
+    }
+}
+
+/// The client does not know who finishes what was begun, nor whose program it is.
+fn in_our_words(problem: &ClientProblem) -> String {
+    match problem {
+        ClientProblem::Disconnected { reason } => format!(
+            "the connection broke: {reason}; what was under way is finished by the next apply, or by the controllers"
+        ),
+        ClientProblem::PrimacyLost { .. } => {
+            format!("{problem}; whoever is primary now repairs what is half done")
         }
+        ClientProblem::NoPipeline => {
+            "the switch has no P4 program, or another one than ours; push the pipeline first".to_owned()
+        }
+        ClientProblem::Entity { .. } => format!("{problem}; push the pipeline anew if this stays"),
+        _ => problem.to_string(),
     }
 }
 
@@ -376,15 +249,20 @@ impl Error {
     pub fn ended(&self) -> Ended {
         let reason = || self.to_string();
         match &*self.problem {
-            Problem::NotPrimary { primary: Some(id), .. } | Problem::PrimacyLost { primary: Some(id) } => {
-                Ended::Overtaken { by: fence_of(*id), named: name(*id) }
-            }
-            Problem::NoPipeline => Ended::Lacking,
+            Problem::Client(
+                ClientProblem::NotPrimary { primary: Some(id), .. }
+                | ClientProblem::PrimacyLost { primary: Some(id) },
+            ) => Ended::Overtaken { by: fence_of(*id), named: name(*id) },
+            Problem::Client(ClientProblem::NoPipeline) => Ended::Lacking,
             Problem::LeaseOver { done, total } => Ended::TooLate { done: *done, total: *total },
             Problem::Cancelled { done, total } => Ended::Stopped { done: *done, total: *total },
-            Problem::Deadline { call: PUSH, after } => Ended::LoadingLate { after: *after, reason: reason() },
+            Problem::Client(ClientProblem::Deadline { call: PUSH, after }) => {
+                Ended::LoadingLate { after: *after, reason: reason() }
+            }
             // Also one that hangs: that cannot be told apart, and costs no more than waiting longer for it.
-            Problem::UnderWay | Problem::Deadline { .. } => Ended::Unanswered { reason: reason() },
+            Problem::UnderWay | Problem::Client(ClientProblem::Deadline { .. }) => {
+                Ended::Unanswered { reason: reason() }
+            }
             _ => Ended::Failed { reason: reason() },
         }
     }
@@ -399,13 +277,19 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         let taken = matches!(
             *self.problem,
-            Problem::ArbitrationRefused { code: Code::InvalidArgument | Code::AlreadyExists, .. }
+            Problem::Client(ClientProblem::ArbitrationRefused {
+                code: Code::InvalidArgument | Code::AlreadyExists,
+                ..
+            })
         );
         self.is_disconnect() || taken
     }
 
     /// Whether connecting anew may help.
     pub fn is_disconnect(&self) -> bool {
-        matches!(*self.problem, Problem::Unreachable { .. } | Problem::Disconnected { .. })
+        matches!(
+            *self.problem,
+            Problem::Client(ClientProblem::Unreachable { .. } | ClientProblem::Disconnected { .. })
+        )
     }
 }

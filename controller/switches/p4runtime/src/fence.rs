@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outplane_driver::Fence;
+use outplane_p4runtime_client::Problem as ClientProblem;
 use outplane_p4runtime_client::{Options, Primacy, Target};
 use tokio::sync::watch;
 
@@ -43,7 +44,7 @@ fn below_all_fences(chance: u16) -> u128 {
 
 /// Whether somebody else has this id just now, who is below all fences as well.
 fn is_taken(error: &Error) -> bool {
-    matches!(*error.problem, Problem::ArbitrationRefused { .. })
+    matches!(*error.problem, Problem::Client(ClientProblem::ArbitrationRefused { .. }))
 }
 
 /// Has a switch show whether it refuses whoever was overtaken: [`outplane_p4runtime_client::fences`]. It is asked under an
@@ -79,7 +80,7 @@ pub enum Highest {
 /// Nothing is written.
 ///
 /// # Errors
-/// What [`Problem`] says of connections and calls; [`Problem::ArbitrationRefused`] where others have each id that was tried.
+/// What [`Problem`] says of connections and calls; [`ClientProblem::ArbitrationRefused`] where others have each id that was tried.
 pub async fn highest(target: &Target, options: &Options, chances: &[u16]) -> Result<Highest, Error> {
     let pipeline = Arc::new(Pipeline::outplane().clone());
     let mut others = chances.iter().copied();
@@ -95,8 +96,10 @@ pub async fn highest(target: &Target, options: &Options, chances: &[u16]) -> Res
             Err(error) => error,
         };
         match &*error.problem {
-            Problem::NotPrimary { primary: Some(id), .. } => return Ok(Highest::Fence(fence_of(*id))),
-            Problem::ArbitrationRefused { .. } if !tried => {}
+            Problem::Client(ClientProblem::NotPrimary { primary: Some(id), .. }) => {
+                return Ok(Highest::Fence(fence_of(*id)));
+            }
+            Problem::Client(ClientProblem::ArbitrationRefused { .. }) if !tried => {}
             _ => return Err(error),
         }
     }

@@ -52,5 +52,6 @@ pub use write::{Progress, WriteOptions, Written};
 
 // What the client says of connections is said here as well.
 pub use outplane_p4runtime_client::{
-    Backoff, Deadlines, FromSwitch, Options, PUSH, PacketIn, Packets, Primacy, Taken, Tap, Target, TlsFiles,
+    Backoff, Deadlines, FromSwitch, Options, PUSH, PacketIn, Packets, Primacy, Problem as ClientProblem,
+    Taken, Tap, Target, TlsFiles,
 };

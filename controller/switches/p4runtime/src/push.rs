@@ -3,6 +3,7 @@
 use outplane_p4runtime::p4::v1::ForwardingPipelineConfig;
 use outplane_p4runtime::p4::v1::forwarding_pipeline_config::Cookie;
 use outplane_p4runtime::p4::v1::set_forwarding_pipeline_config_request::Action;
+use outplane_p4runtime_client::Problem as ClientProblem;
 
 use crate::connection::Connection;
 use crate::errors::{Error, Problem};
@@ -27,14 +28,15 @@ impl Connection {
     /// Pushes our pipeline into a switch that has another one, or is to get it in any case.
     pub(crate) async fn push_pipeline(&self, push: Push, options: WriteOptions<'_>) -> Result<Pushed, Error> {
         if push == Push::Never {
-            return Err(self.error(Problem::NoPipeline));
+            return Err(self.error(Problem::Client(ClientProblem::NoPipeline)));
         }
         if push == Push::Reconcile {
             match self.set_pipeline(Action::ReconcileAndCommit, options).await {
                 Ok(()) => return Ok(Pushed::Reconciled),
                 // Nothing advertises this action, and not every server that lacks it says UNIMPLEMENTED. But only where
                 // the switch has refused it: two pushes must not run side by side.
-                Err(error) if matches!(*error.problem, Problem::PipelineRefused { .. }) => {}
+                Err(error)
+                    if matches!(*error.problem, Problem::Client(ClientProblem::PipelineRefused { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -52,7 +54,7 @@ impl Connection {
         let deadline = options.lease.loading.within().unwrap_or(self.client.options().pipeline_deadline);
         // As late as can be: putting it together may have taken any time.
         if !options.lease.loading.may_start() {
-            return Err(self.error(Problem::NoPipeline));
+            return Err(self.error(Problem::Client(ClientProblem::NoPipeline)));
         }
         Ok(self.client.push_as(config, action, deadline).await?)
     }

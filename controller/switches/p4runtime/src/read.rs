@@ -14,6 +14,7 @@ use outplane_p4runtime::p4::v1::{
     CounterData, Entity, MeterEntry, MulticastGroupEntry, PacketReplicationEngineEntry, TableEntry,
 };
 use outplane_p4runtime::schema::{Cells, MeterInfo, TableInfo};
+use outplane_p4runtime_client::Problem as ClientProblem;
 use outplane_p4runtime_client::{Bound, MAX_MESSAGE, ReadFailure, broken, timed_out};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -71,7 +72,7 @@ impl Connection {
     /// mark on switches that do not keep their metadata.
     ///
     /// # Errors
-    /// [`Problem::NoPipeline`] where the switch has no program; [`Problem::Entity`] for entries of ours that do not fit
+    /// [`ClientProblem::NoPipeline`] where the switch has no program; [`ClientProblem::Entity`] for entries of ours that do not fit
     /// ours; and what [`Problem`] says of calls.
     pub async fn read_installed(&self, desired: &Desired, counters: bool) -> Result<Read, Error> {
         self.sort_out(self.read_all(counters).await?, desired)
@@ -135,7 +136,9 @@ impl Connection {
             let Some(done) = under_way.join_next().await else { break };
             // A task neither panics nor is aborted while we wait for it; a runtime that shuts down may do the latter.
             let Ok((part, kind, answer)) = done else {
-                return Err(self.error(Problem::Disconnected { reason: "the program is ending".into() }));
+                return Err(self.error(Problem::Client(ClientProblem::Disconnected {
+                    reason: "the program is ending".into(),
+                })));
             };
             match answer {
                 Err(failure) if failure.is_too_long() => large.push((part, kind)),
@@ -324,7 +327,9 @@ impl Reader<'_> {
         if !entry.is_default_action {
             return Ok(());
         }
-        let wrong = |source| self.connection.error(Problem::Entity { what: "a policy version", source });
+        let wrong = |source| {
+            self.connection.error(Problem::Client(ClientProblem::Entity { what: "a policy version", source }))
+        };
         let entry = schema.default_entry_from_proto(entry).map_err(wrong)?;
         // Without an action it is the program's own default, version 0.
         self.read.installed.version = self.connection.pipeline.program.version_of(&entry).unwrap_or(0);
@@ -344,7 +349,9 @@ impl Reader<'_> {
             self.read.installed.foreign_entries.extend(schema.entry_from_proto(entry));
             return Ok(());
         }
-        let wrong = |source| self.connection.error(Problem::Entity { what: "an entry of ours", source });
+        let wrong = |source| {
+            self.connection.error(Problem::Client(ClientProblem::Entity { what: "an entry of ours", source }))
+        };
         let value = schema.entry_from_proto(entry).map_err(wrong)?;
         if let Some(counter) = entry.counter_data {
             self.read.installed.counters.insert(value.key.clone(), counter.into());
@@ -361,7 +368,9 @@ impl Reader<'_> {
         if limits_nothing {
             return Ok(());
         }
-        let wrong = |source| self.connection.error(Problem::Entity { what: "a meter cell", source });
+        let wrong = |source| {
+            self.connection.error(Problem::Client(ClientProblem::Entity { what: "a meter cell", source }))
+        };
         let cell = self.connection.pipeline.schema().meter_cell_from_proto(meter).map_err(wrong)?;
         self.read.installed.meters.extend(cell);
         Ok(())

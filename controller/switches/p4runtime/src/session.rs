@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use outplane_compiler::state::Desired;
 use outplane_driver::{Answer, Fence, Lease, Loading};
+use outplane_p4runtime_client::Problem as ClientProblem;
 use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Target};
 
 use crate::audit::Audited;
@@ -26,12 +27,12 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// the election id to its fence ([`Connection::raise`]); one that broke meanwhile is opened anew.
 ///
 /// A fence below the highest one that this session has ever heard of from the switch is refused with
-/// [`Problem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
+/// [`ClientProblem::NotPrimary`], without a word to the switch: also after connecting anew, and also where the switch itself
 /// has forgotten (see [`Primacy::Backup`]), unless it is known for a stranger's ([`disown`](outplane_driver::Session::disown)). So is a fence that
 /// is too late.
 ///
 /// Two tasks of a switch must not have the same fence at the same time: the switch refuses the second
-/// ([`Problem::ArbitrationRefused`]) as long as the first is connected, and takes it afterwards.
+/// ([`ClientProblem::ArbitrationRefused`]) as long as the first is connected, and takes it afterwards.
 #[derive(Debug)]
 pub struct Session {
     target: Target,
@@ -129,7 +130,7 @@ impl Session {
     /// of it is under way, or it is [`Problem::UnderWay`].
     ///
     /// # Errors
-    /// [`Problem::NotPrimary`]: somebody has a higher fence, and nothing was written. [`Problem::PrimacyLost`]: somebody
+    /// [`ClientProblem::NotPrimary`]: somebody has a higher fence, and nothing was written. [`ClientProblem::PrimacyLost`]: somebody
     /// got a higher one meanwhile. [`Problem::LeaseOver`], [`Problem::Cancelled`], and what else [`Problem`] says.
     /// Whatever it is, packets see a whole policy, and the next attempt finishes.
     pub async fn converge_with(
@@ -149,7 +150,10 @@ impl Session {
         let under_way = self.shared.under_way.clone();
         let Some(connection) = self.connection.as_mut() else {
             let reason = "it has just ended".to_owned();
-            return Err(Error::of(&Peer::of(&self.target), Problem::Disconnected { reason }));
+            return Err(Error::of(
+                &Peer::of(&self.target),
+                Problem::Client(ClientProblem::Disconnected { reason }),
+            ));
         };
         let connecting = start.elapsed();
         // Nobody else was primary since we have last seen it.
@@ -223,7 +227,7 @@ impl Session {
             if let Some(primary) = self.shared.seen.above(election_id) {
                 return Err(Error::of(
                     &peer,
-                    Problem::NotPrimary { ours: election_id, primary: Some(primary) },
+                    Problem::Client(ClientProblem::NotPrimary { ours: election_id, primary: Some(primary) }),
                 ));
             }
             if let Some(connection) = &mut self.connection {
@@ -334,5 +338,5 @@ impl outplane_driver::Session for Session {
 }
 
 fn is_deadline(error: &Error) -> bool {
-    matches!(*error.problem, Problem::Deadline { .. })
+    matches!(*error.problem, Problem::Client(ClientProblem::Deadline { .. }))
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use outplane_compiler::compile::segment_ids;
 use outplane_compiler::numbers::Numbers;
 use outplane_compiler::state::Desired;
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{Connection, Options, PacketIn, Primacy, Problem};
 use outplane_intent::model::Intent;
 use outplane_rmdp_node::packets::{Resolved, frame, tags};
@@ -46,7 +47,7 @@ async fn listen(arguments: &Arguments, format: Format, intent: &Intent) -> anyho
     let opened = Connection::open(target.clone(), pipeline(), options).await;
     let mut connection = match opened {
         Ok(connection) => connection,
-        Err(error) if matches!(*error.problem, Problem::NotPrimary { .. }) => {
+        Err(error) if matches!(*error.problem, Problem::Client(ClientProblem::NotPrimary { .. })) => {
             return Err(SwitchTrouble(format!(
                 "{error}\n  a switch sends denied packets to its primary controller alone: where controllers drive it, \
                  ask them (`outplane log --config FILE`)"

@@ -96,7 +96,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Problem::Refused`] with the writes that the switch does not take; [`Problem::Changed`] where it holds something
-    /// else than `installed` says; [`Problem::PrimacyLost`], [`Problem::Disconnected`], [`Problem::Deadline`],
+    /// else than `installed` says; [`ClientProblem::PrimacyLost`](outplane_p4runtime_client::Problem::PrimacyLost), [`ClientProblem::Disconnected`](outplane_p4runtime_client::Problem::Disconnected), [`ClientProblem::Deadline`](outplane_p4runtime_client::Problem::Deadline),
     /// [`Problem::Cancelled`], [`Problem::LeaseOver`]. Whatever it is, packets see a whole policy, and a plan from what
     /// the switch holds by then finishes or takes back.
     pub async fn write(

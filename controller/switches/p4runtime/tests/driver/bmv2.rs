@@ -8,6 +8,7 @@ use std::time::Duration;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
 use outplane_driver::Lease;
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{
     Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
@@ -200,7 +201,7 @@ async fn a_switch_that_restarts_is_restored() {
 
     switch.kill().await;
     let error = connection.converge(&state, VERIFY).await.expect_err("nobody there");
-    assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::Unreachable { .. })), "{error}");
     let place = format!("switch leaf1 ({})", switch.address);
     assert!(error.to_string().starts_with(&place), "{error}");
 }
@@ -216,12 +217,14 @@ async fn the_higher_election_id_takes_over() {
     let error =
         Connection::open(target(switch.address), pipeline(), with_id(9)).await.expect_err("not primary");
     match *error.problem {
-        Problem::NotPrimary { ours: 9, primary: Some(primary) } => assert_eq!(primary, 1 << 70),
+        Problem::Client(ClientProblem::NotPrimary { ours: 9, primary: Some(primary) }) => {
+            assert_eq!(primary, 1 << 70);
+        }
         _ => panic!("{error}"),
     }
     let error =
         Connection::open(target(switch.address), pipeline(), with_id(1 << 70)).await.expect_err("taken");
-    assert!(matches!(*error.problem, Problem::ArbitrationRefused { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::ArbitrationRefused { .. })), "{error}");
 
     let mut second = open_with(switch.address, Options { take_over: true, ..with_id(3) }).await;
     assert_eq!(second.election_id(), Some((1 << 70) + 1));
@@ -231,7 +234,7 @@ async fn the_higher_election_id_takes_over() {
     let other = policy(6, ActionKind::AdminDeny);
     let error = first.converge(&other, VERIFY).await.expect_err("deposed");
     assert!(
-        matches!(*error.problem, Problem::PrimacyLost { primary: Some(id) } if id == (1 << 70) + 1),
+        matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { primary: Some(id) }) if id == (1 << 70) + 1),
         "{error}"
     );
     second.converge(&other, VERIFY).await.expect("converges");
@@ -240,7 +243,7 @@ async fn the_higher_election_id_takes_over() {
         Connection::open_read_only(target(switch.address), pipeline(), options()).await.expect("a reader");
     assert_holds(&reader.read_installed(&other, false).await.expect("a read").installed, &other);
     let refused = reader.write(&Plan::default(), &Installed::default(), WriteOptions::default()).await;
-    assert!(matches!(*refused.expect_err("only reads").problem, Problem::ReadOnly));
+    assert!(matches!(*refused.expect_err("only reads").problem, Problem::Client(ClientProblem::ReadOnly)));
 }
 
 /// BMv2 tells about each update of a chunk, in headers far larger than HTTP/2 libraries take by default.
@@ -292,7 +295,7 @@ async fn without_a_program_there_is_a_plain_word() {
     let Some(switch) = Bmv2::start() else { return };
     let mut connection = open(switch.address).await;
     let error = connection.read_installed(&Desired::default(), false).await.expect_err("no program");
-    assert!(matches!(*error.problem, Problem::NoPipeline), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::NoPipeline)), "{error}");
     let never = ConvergeOptions { push: Push::Never, ..VERIFY };
     let error = connection.converge(&Desired::default(), never).await.expect_err("no program");
     assert!(error.to_string().ends_with("push the pipeline first"), "{error}");
@@ -302,5 +305,5 @@ async fn without_a_program_there_is_a_plain_word() {
     let connection =
         Connection::open(target(switch.address), Arc::new(broken), options()).await.expect("a connection");
     let error = connection.ensure_pipeline(Push::IfDifferent).await.expect_err("no program of BMv2's");
-    assert!(matches!(*error.problem, Problem::PipelineRefused { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::PipelineRefused { .. })), "{error}");
 }

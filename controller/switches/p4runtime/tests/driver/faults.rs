@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Change, Desired, Installed, Plan, Step};
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{
     Aftermath, Backoff, Connection, ConvergeOptions, Options, Primacy, Problem, Push, Pushed, WriteOptions,
 };
@@ -318,7 +319,10 @@ async fn slow_switches_get_smaller_chunks_and_dead_ones_are_given_up() {
     switch.script(|_, _| Fault::Slow(Duration::from_hours(1)));
     let start = Instant::now();
     let error = connection.converge(&policy(2, ActionKind::AdminDeny), VERIFY).await.expect_err("dead");
-    assert!(matches!(*error.problem, Problem::Deadline { call: "Write", .. }), "{error}");
+    assert!(
+        matches!(*error.problem, Problem::Client(ClientProblem::Deadline { call: "Write", .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains("no answer to Write within 0.2 s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10));
     switch.well_behaved();
@@ -362,13 +366,16 @@ async fn a_new_primary_stops_our_writes() {
     });
     let error =
         connection.converge(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
-    assert!(matches!(*error.problem, Problem::PrimacyLost { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { .. })), "{error}");
     let writes = switch.manners().writes.len();
     assert!(writes < 20, "{writes} writes");
     // Nothing is sent any more.
     let again =
         connection.converge(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
-    assert!(matches!(*again.problem, Problem::PrimacyLost { primary: Some(99) }), "{again}");
+    assert!(
+        matches!(*again.problem, Problem::Client(ClientProblem::PrimacyLost { primary: Some(99) })),
+        "{again}"
+    );
     assert_eq!(switch.manners().writes.len(), writes);
     let second = Options { election_id: 2, ..options() };
     let error = Connection::open(target(switch.address), pipeline(), second).await.expect_err("not primary");
@@ -517,14 +524,17 @@ async fn reads_have_limits() {
     drop(connection);
     let narrow = open_with(switch.address, Options { max_entries: 150, ..options() }).await;
     let error = narrow.read_installed(&state, false).await.expect_err("too many");
-    assert!(matches!(*error.problem, Problem::TooMany { limit: 150 }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::TooMany { limit: 150 })), "{error}");
     drop(narrow);
 
     let hasty = Options { read_deadline: Duration::from_millis(50), ..options() };
     let connection = open_with(switch.address, hasty).await;
     switch.manners().slow_reads = Some(Duration::from_hours(1));
     let error = connection.read_installed(&state, false).await.expect_err("late");
-    assert!(matches!(*error.problem, Problem::Deadline { call: "Read", .. }), "{error}");
+    assert!(
+        matches!(*error.problem, Problem::Client(ClientProblem::Deadline { call: "Read", .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -536,7 +546,7 @@ async fn entries_of_ours_that_cannot_be_are_an_error() {
     broken.action = None;
     switch.put(broken);
     let error = connection.read_installed(&Desired::default(), false).await.expect_err("no action");
-    assert!(matches!(*error.problem, Problem::Entity { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::Entity { .. })), "{error}");
     assert!(error.to_string().contains("the entry has no action"), "{error}");
 }
 

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::{Desired, Installed, Plan, Step};
 use outplane_driver::{Ended, Fence, Lease, Session as _};
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{
     Aftermath, Backoff, Connection, ConvergeOptions, Error, Options, Problem, Progress, Pushed, Session,
     WriteOptions, election_id, fences,
@@ -138,12 +139,15 @@ async fn assert_switch_holds(session: &Session, state: &Desired) {
 }
 
 fn is_overtaken(error: &Error, by: Fence) {
-    match *error.problem {
-        Problem::NotPrimary { primary: None, .. } | Problem::PrimacyLost { primary: None } => {}
-        _ => {
-            let named = format!("election id {}", election_id(by));
-            assert_eq!(error.ended(), Ended::Overtaken { by, named }, "{error}");
-        }
+    let unnamed = matches!(
+        *error.problem,
+        Problem::Client(
+            ClientProblem::NotPrimary { primary: None, .. } | ClientProblem::PrimacyLost { primary: None }
+        )
+    );
+    if !unnamed {
+        let named = format!("election id {}", election_id(by));
+        assert_eq!(error.ended(), Ended::Overtaken { by, named }, "{error}");
     }
 }
 
@@ -173,7 +177,7 @@ async fn who_is_overtaken_in_the_middle_writes_nothing_any_more() {
         let ours = policy(62, ActionKind::AdminDeny);
         let error = a.converge_with(None, fence(5, 1), &ours, ConvergeOptions { write, ..VERIFY }).await;
         let error = error.expect_err("overtaken");
-        assert!(matches!(*error.problem, Problem::PrimacyLost { .. }), "{error}");
+        assert!(matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { .. })), "{error}");
         is_overtaken(&error, fence(5, 2));
         assert!((40..60).contains(&*done_at.lock().expect("no panic")));
         assert_switch_holds(&b, &theirs).await;
@@ -296,7 +300,10 @@ async fn one_fence_is_for_one_executor() {
         second.converge_with(None, fence(1, 1), &state, VERIFY).await.expect("converges");
         first.converge_with(None, fence(1, 2), &state, VERIFY).await.expect("converges");
         let error = second.converge_with(None, fence(1, 2), &state, VERIFY).await.expect_err("it is taken");
-        assert!(matches!(*error.problem, Problem::ArbitrationRefused { .. }), "{error}");
+        assert!(
+            matches!(*error.problem, Problem::Client(ClientProblem::ArbitrationRefused { .. })),
+            "{error}"
+        );
         first.converge_with(None, fence(1, 2), &state, VERIFY).await.expect("converges");
         // When that one has gone, the second is as good.
         let mut watcher = Watcher::new(&switch.address()).await;
@@ -340,9 +347,15 @@ async fn a_refused_writer_stays_refused_until_it_has_a_higher_fence() {
         _ => Fault::None,
     });
     let error = session.converge_with(None, fence(0, 8), &state, VERIFY).await.expect_err("refused");
-    assert!(matches!(*error.problem, Problem::PrimacyLost { primary: None }), "{error}");
+    assert!(
+        matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { primary: None })),
+        "{error}"
+    );
     let error = session.converge_with(None, fence(0, 8), &state, VERIFY).await.expect_err("refused");
-    assert!(matches!(*error.problem, Problem::NotPrimary { ours: 8, primary: None }), "{error}");
+    assert!(
+        matches!(*error.problem, Problem::Client(ClientProblem::NotPrimary { ours: 8, primary: None })),
+        "{error}"
+    );
     assert_eq!(switch.manners().writes.len(), 1);
     session.converge_with(None, fence(0, 9), &state, VERIFY).await.expect("converges");
     assert_switch_holds(&session, &state).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use outplane_compiler::program::ActionKind;
 use outplane_compiler::state::Desired;
 use outplane_driver::{Ended, Fence, Lease, Loading, Session as _};
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{Connection, Deadlines, Error, Options, PUSH, Problem, Report, Session};
 use outplane_p4runtime::p4::v1::WriteRequest;
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ async fn a_push_is_over_when_the_switch_has_answered_and_none_runs_beside_anothe
     let state = policy(40, ActionKind::AdminPermit);
     let (mut first, start) = (session(switch.address), Instant::now());
     let error = attempt(&mut first, 1, &state, Some(MS * 200)).await.expect_err("it takes longer");
-    assert!(matches!(*error.problem, Problem::Deadline { call: PUSH, .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::Deadline { call: PUSH, .. })), "{error}");
     assert!(start.elapsed() >= MS * 900, "it is under way until then");
     let mut second = session(switch.address);
     attempt(&mut second, 2, &state, Some(MS * 5000)).await.expect("converges");
@@ -145,7 +146,10 @@ async fn a_slow_switch_is_given_more_time_on_the_same_connection() {
     let state = policy(40, ActionKind::AdminPermit);
     switch.script(|_, _: &WriteRequest| Fault::Slow(MS * 500));
     let error = attempt(&mut session, 2, &state, None).await.expect_err("it takes longer");
-    assert!(matches!(*error.problem, Problem::Deadline { call: "Write", .. }), "{error}");
+    assert!(
+        matches!(*error.problem, Problem::Client(ClientProblem::Deadline { call: "Write", .. })),
+        "{error}"
+    );
     session.set_deadlines(Deadlines { connect: MS * 500, call: MS * 500, write: MS * 5000 });
     let report = attempt(&mut session, 3, &state, None).await.expect("converges");
     assert_eq!((report.written.repeated, session.connects()), (0, 1));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use outplane_driver_p4runtime::ClientProblem;
 use outplane_driver_p4runtime::{Backoff, Connection, ConvergeOptions, Error, Options, Problem, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -94,7 +95,7 @@ async fn strangers_are_refused_on_both_sides() {
     // We do not know the switch's authority.
     let files = TlsFiles { ca: stranger.path("ca.pem"), ..authority.files(ours()) };
     let error = connect(&switch, files).await.expect_err("unknown authority");
-    assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Client(ClientProblem::Unreachable { .. })), "{error}");
     assert!(
         error.to_string().contains("UnknownIssuer") || error.to_string().contains("certificate"),
         "{error}"
@@ -108,7 +109,7 @@ async fn strangers_are_refused_on_both_sides() {
     // It does not know us.
     for identity in [None, Some(stranger.identity("outplane"))] {
         let error = connect(&switch, authority.files(identity)).await.expect_err("it wants to know us");
-        assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
+        assert!(matches!(*error.problem, Problem::Client(ClientProblem::Unreachable { .. })), "{error}");
         let text = error.to_string();
         assert!(text.contains("CertificateRequired") || text.contains("UnknownCA"), "{text}");
     }
@@ -152,7 +153,9 @@ async fn errors_name_the_file() {
         (files(&ca, &cert, &other_key), &cert, "its key is"),
     ] {
         let error = connect(&switch, files).await.expect_err("a wrong file");
-        let Problem::Tls { file: named, .. } = &*error.problem else { panic!("{error}") };
+        let Problem::Client(ClientProblem::Tls { file: named, .. }) = &*error.problem else {
+            panic!("{error}")
+        };
         assert_eq!(named, file);
         let text = error.to_string();
         assert!(text.contains(problem) && text.contains(file.to_str().expect("UTF-8")), "{text}");
@@ -172,7 +175,10 @@ async fn addresses_that_are_none() {
         ("http://leaf1:9559", "the address is wrong"),
     ] {
         let error = Connection::open(target(address), pipeline(), options()).await.expect_err(address);
-        assert!(matches!(*error.problem, Problem::Address { .. }), "{address}: {error}");
+        assert!(
+            matches!(*error.problem, Problem::Client(ClientProblem::Address { .. })),
+            "{address}: {error}"
+        );
         assert!(error.to_string().contains(problem), "{address}: {error}");
     }
 }
