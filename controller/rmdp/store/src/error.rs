@@ -89,7 +89,7 @@ pub enum Error {
         status: String,
     },
 
-    /// The probe has shown that the store does not create exactly once.
+    /// A trial has shown that the store does not create exactly once.
     #[error("store: not usable for claims: {reason}")]
     Dishonest {
         /// What was seen.

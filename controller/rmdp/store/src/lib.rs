@@ -9,16 +9,16 @@ mod connector;
 mod endpoint;
 mod error;
 mod listing;
-mod probe;
 mod report;
 mod settings;
 mod skew;
 mod store;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod trial;
 mod trouble;
 
 pub use error::Error;
-pub use report::{Created, EndpointState, EndpointStats, Entry, Page, Probe, RequestCounts};
+pub use report::{Created, EndpointState, EndpointStats, ListedObject, Page, RequestCounts, Trial};
 pub use settings::{Secret, Settings};
 pub use store::Store;

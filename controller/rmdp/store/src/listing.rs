@@ -9,7 +9,7 @@ use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
 
 use crate::trouble::Trouble;
-use crate::{Entry, Page};
+use crate::{ListedObject, Page};
 
 /// Takes a page apart: `own` is the prefix of the settings, `prefix` what was listed, `after` where it was to go on, both
 /// in full.
@@ -48,7 +48,7 @@ pub(crate) fn page(
         }
         let short = key.strip_prefix(own).ok_or_else(|| nonsense("a key that was not asked for"))?;
         let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-        entries.push(Entry { key: short.to_owned(), modified, size });
+        entries.push(ListedObject { key: short.to_owned(), modified, size });
         last = Some(key);
     }
     Ok(Page { entries, truncated })

@@ -15,7 +15,7 @@ pub enum Created {
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedObject {
     /// Without the prefix of the settings.
     pub key: String,
     /// When it was written, by the store's clock; AWS and others round to seconds.
@@ -28,14 +28,14 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// The objects.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListedObject>,
     /// There are more: ask again after the last key.
     pub truncated: bool,
 }
 
-/// What [`Store::probe`](crate::Store::probe) saw of a store that it accepted.
+/// What [`Store::trial`](crate::Store::trial) saw of a store that it accepted.
 #[derive(Clone, Debug)]
-pub struct Probe {
+pub struct Trial {
     /// Races that were held.
     pub rounds: usize,
     /// Concurrent writers in each.
@@ -46,7 +46,7 @@ pub struct Probe {
     pub unreachable: Vec<(String, String)>,
     /// Median time of a conditional PUT among all the writers of a race.
     pub put_p50: Duration,
-    /// The whole probe.
+    /// The whole trial.
     pub took: Duration,
 }
 

@@ -14,7 +14,7 @@ use crate::{Created, Error, Settings, Store};
 const WRITERS: usize = 8;
 const RACES: usize = 25;
 
-/// Makes the bucket, probes the store and runs every test of this module, one after the other.
+/// Makes the bucket, tries the store and runs every test of this module, one after the other.
 ///
 /// # Panics
 /// When the store fails one of them; the message says what was expected.
@@ -23,7 +23,7 @@ pub async fn all(settings: &Settings) {
     store.ensure_bucket().await.expect("the bucket can be made");
     store.ensure_bucket().await.expect("a bucket that exists is fine");
     // On the heap, one after the other: together they are big for a test's stack.
-    Box::pin(probe(settings)).await;
+    Box::pin(trial(settings)).await;
     Box::pin(races(settings)).await;
     Box::pin(bodies(settings)).await;
     Box::pin(existence(settings)).await;
@@ -56,15 +56,15 @@ async fn clean(store: &Store) {
     }
 }
 
-/// The probe accepts it, through every endpoint, and leaves nothing behind.
+/// A trial accepts it, through every endpoint, and leaves nothing behind.
 ///
 /// # Panics
 /// When not.
-pub async fn probe(settings: &Settings) {
+pub async fn trial(settings: &Settings) {
     let store = with_prefix(settings, "probe");
-    let probe = store.probe().await.expect("the probe accepts it");
-    assert_eq!(probe.reached, settings.endpoints, "all endpoints are reached: {:?}", probe.unreachable);
-    assert!(store.list("", None, 10).await.expect("listed").entries.is_empty(), "the probe has cleaned up");
+    let trial = store.trial().await.expect("it is accepted");
+    assert_eq!(trial.reached, settings.endpoints, "all endpoints are reached: {:?}", trial.unreachable);
+    assert!(store.list("", None, 10).await.expect("listed").entries.is_empty(), "the trial has cleaned up");
 }
 
 /// Races of 8 writers, each with its own client: exactly one is told that it has created the object, all others get

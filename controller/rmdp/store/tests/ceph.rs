@@ -70,7 +70,7 @@ async fn versioned_buckets_are_refused(ceph: &Ceph) {
         request.send().await.expect("set");
         for error in [
             store.ensure_bucket().await.expect_err("refused"),
-            store.probe().await.map(|_| ()).expect_err("refused"),
+            store.trial().await.map(|_| ()).expect_err("refused"),
         ] {
             assert!(
                 matches!(&error, Error::Versioned { status: told, .. } if told == status.as_str()),
@@ -174,8 +174,8 @@ async fn roles_write_what_is_theirs(ceph: &Ceph) {
     assert!(reader.get("t/00-controller").await.expect("read").is_none());
     // A node makes sure that the store creates once before it claims.
     for (_, role, store) in stores.iter().filter(|(letter, ..)| "dc".contains(*letter)) {
-        let probe = store.probe().await.unwrap_or_else(|error| panic!("{role}: {error}"));
-        println!("{role}: {probe:?}");
+        let trial = store.trial().await.unwrap_or_else(|error| panic!("{role}: {error}"));
+        println!("{role}: {trial:?}");
     }
 }
 

@@ -358,27 +358,27 @@ async fn requests_at_once_are_bounded() {
 }
 
 #[tokio::test]
-async fn the_probe_accepts_an_honest_store_and_cleans_up() {
+async fn a_trial_accepts_an_honest_store_and_cleans_up() {
     let server = Server::start(|_, _| Act::Serve).await;
     let second = Server::sharing(Arc::clone(&server.objects), |_, _| Act::Serve).await;
     let gone = Dead::new();
-    let probe = store(&[&server.url, &gone.url, &second.url]).probe().await.expect("honest");
-    assert_eq!(probe.reached, [server.url.clone(), second.url.clone()]);
-    assert_eq!(probe.unreachable.len(), 1);
-    assert_eq!(probe.unreachable[0].0, gone.url);
-    assert_eq!((probe.rounds, probe.writers), (4, 32));
+    let trial = store(&[&server.url, &gone.url, &second.url]).trial().await.expect("honest");
+    assert_eq!(trial.reached, [server.url.clone(), second.url.clone()]);
+    assert_eq!(trial.unreachable.len(), 1);
+    assert_eq!(trial.unreachable[0].0, gone.url);
+    assert_eq!((trial.rounds, trial.writers), (4, 32));
     assert!(server.objects.lock().expect("no panic").is_empty());
 }
 
-/// What the probe says of a store with these endpoints.
+/// What a trial says of a store with these endpoints.
 async fn refused(endpoints: &[&str]) -> String {
-    let error = store(endpoints).probe().await.expect_err("not to be trusted");
+    let error = store(endpoints).trial().await.expect_err("not to be trusted");
     assert!(matches!(error, Error::Dishonest { .. } | Error::Versioned { .. }), "{error}");
     error.to_string()
 }
 
 #[tokio::test]
-async fn the_probe_refuses_dishonest_stores_and_says_why() {
+async fn a_trial_refuses_dishonest_stores_and_says_why() {
     let racy = Server::start(|_, _| Act::CheckThenWrite(Duration::from_millis(2))).await;
     let text = refused(&[&racy.url]).await;
     assert!(

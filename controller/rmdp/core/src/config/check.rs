@@ -18,12 +18,12 @@ pub enum ConfigError {
     },
     /// It cannot be read, or cannot work: every fault, in the order of the lines.
     #[error("the shared configuration cannot work:{}", list(.0))]
-    Faults(Vec<Problem>),
+    Faults(Vec<ConfigProblem>),
 }
 
 /// One fault, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Line, from 1; 0 where it is about no line.
     pub line: usize,
     /// The key, as in `claims.budget_ms`.
@@ -32,7 +32,7 @@ pub struct Problem {
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
@@ -44,16 +44,16 @@ impl fmt::Display for Problem {
     }
 }
 
-fn list(problems: &[Problem]) -> String {
+fn list(problems: &[ConfigProblem]) -> String {
     problems.iter().flat_map(|problem| ["\n  ".to_owned(), problem.to_string()]).collect()
 }
 
 #[derive(Default)]
-struct Problems(Vec<Problem>);
+struct Problems(Vec<ConfigProblem>);
 
 impl Problems {
     fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
-        self.0.push(Problem { line: 0, key: key.into(), what: what.into() });
+        self.0.push(ConfigProblem { line: 0, key: key.into(), what: what.into() });
     }
 
     fn range(&mut self, key: &str, value: impl Into<u64>, low: u64, high: u64) {

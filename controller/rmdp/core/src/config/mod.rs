@@ -93,7 +93,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{ConfigError, Problem};
+pub use check::{ConfigError, ConfigProblem};
 pub(crate) use times::MOST_PATIENCE;
 
 /// Most members.

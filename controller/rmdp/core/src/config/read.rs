@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::SharedConfig;
-use super::check::{ConfigError, Problem};
+use super::check::{ConfigError, ConfigProblem};
 
 /// Faults that are told; who has more has given another file.
 const MOST: usize = 100;
@@ -19,7 +19,7 @@ pub(super) fn read(text: &str) -> Result<SharedConfig, ConfigError> {
     let (mut table, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         // What is missing for want of a quote is no fault of its own.
-        let problem = |error: toml::de::Error| Problem {
+        let problem = |error: toml::de::Error| ConfigProblem {
             line: error.span().map_or(1, |span| line(span.start)),
             key: String::new(),
             what: format!("{}; correct the TOML (toml.io)", error.message()),
@@ -50,7 +50,7 @@ pub(super) fn read(text: &str) -> Result<SharedConfig, ConfigError> {
         if !is_known {
             let line = span.map_or(0, |span| line(span.start));
             let key = renumbered(&key, member, &origin);
-            problems.push(Problem { line, key, what });
+            problems.push(ConfigProblem { line, key, what });
         }
         let Some(place) = place.filter(|_| problems.len() < MOST) else {
             return Err(ConfigError::Faults(problems));
@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<SharedConfig, ConfigError> {
                 .filter(|_| problem.key.starts_with("member "))
                 .map(|at| origin.iter().rev().find(|start| **start <= at).copied().unwrap_or(at));
             let key = renumbered(&problem.key, start, &origin);
-            Problem { line: at.map_or(0, line), key, ..problem }
+            ConfigProblem { line: at.map_or(0, line), key, ..problem }
         }));
     }
     if problems.is_empty() {

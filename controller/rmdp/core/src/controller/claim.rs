@@ -9,7 +9,7 @@ use crate::object::{Claim, Object, Outcome};
 use crate::task::{Event, Fence, TransactionId};
 use crate::time::Instant;
 
-use super::entry::{Doubt, Entry, Lacked, Look, Origin, Own, Purpose, State, Watched};
+use super::entry::{Doubt, Lacked, Look, Origin, Own, Purpose, State, Tracked, Watched};
 use super::{Controller, note};
 
 impl Controller {
@@ -28,7 +28,7 @@ impl Controller {
     }
 
     /// How many attempts a task has. One that found the switch without our pipeline has written nothing, and costs none.
-    pub(super) fn attempts(&self, entry: &Entry) -> u32 {
+    pub(super) fn attempts(&self, entry: &Tracked) -> u32 {
         entry.task.work().attempts(self.config.attempts.max) + u32::from(entry.push)
     }
 

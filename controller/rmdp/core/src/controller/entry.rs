@@ -179,7 +179,7 @@ impl State {
 
 /// A task in a controller's mind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Entry {
+pub(super) struct Tracked {
     pub(super) task: Task,
     pub(super) received: Instant,
     pub(super) origin: Origin,

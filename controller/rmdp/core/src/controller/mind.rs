@@ -7,7 +7,7 @@ use crate::mutant::Mutant;
 use crate::task::{Task, TransactionId};
 use crate::time::Instant;
 
-use super::entry::{Entry, Origin, State};
+use super::entry::{Origin, State, Tracked};
 use super::{Controller, LONGEST_RETRY, MAX_SWITCHES, Switch};
 
 impl Controller {
@@ -46,7 +46,7 @@ impl Controller {
         }
         self.counters.found_in_queue += u64::from(origin == Origin::Queue);
         let queued = (origin == Origin::Queue).then_some(self.poll.number());
-        let entry = Entry {
+        let entry = Tracked {
             task,
             received: now,
             origin,
@@ -69,7 +69,7 @@ impl Controller {
 
     /// Puts one that waits and gives way out of mind: the queue has it, and a change of policy does not wait for it.
     fn make_room(&mut self, now: Instant) -> bool {
-        let waits = |entry: &Entry| entry.task.work().kind().gives_way && entry.state == State::Waiting;
+        let waits = |entry: &Tracked| entry.task.work().kind().gives_way && entry.state == State::Waiting;
         let Some(id) = self.tasks.iter().find(|(_, entry)| waits(entry)).map(|(id, _)| *id) else {
             return false;
         };

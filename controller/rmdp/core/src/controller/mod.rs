@@ -46,7 +46,7 @@ use crate::task::TransactionId;
 use crate::time::Instant;
 
 use deletes::Deletes;
-use entry::{Entry, Look, Origin, Owner, State};
+use entry::{Look, Origin, Owner, State, Tracked};
 use keep::Keep;
 use news::Told;
 use poll::Poll;
@@ -104,7 +104,7 @@ struct Switch {
 pub struct Controller {
     me: Identity,
     config: Arc<SharedConfig>,
-    tasks: BTreeMap<TransactionId, Entry>,
+    tasks: BTreeMap<TransactionId, Tracked>,
     timers: BTreeSet<(Instant, TransactionId)>,
     switches: BTreeMap<String, Switch>,
     /// Tasks that wait for one of the slots, in the order they came, probes last.

@@ -22,7 +22,7 @@ use crate::object::Claim;
 use crate::task::TransactionId;
 use crate::time::Instant;
 
-use super::entry::{Entry, Held, Look, Owner, State, Watched};
+use super::entry::{Held, Look, Owner, State, Tracked, Watched};
 use super::{Controller, note};
 
 /// Attempts of a task that silence may end; those after them stand until their leases end, so that two that do not hear each
@@ -215,7 +215,7 @@ impl Controller {
 
     /// The attempt of another that this entry waits for, if its owner's silence may end it. The last attempt stands: none
     /// that could do better comes after it.
-    fn may_fall_silent(&self, entry: &Entry) -> Option<Held> {
+    fn may_fall_silent(&self, entry: &Tracked) -> Option<Held> {
         let held = match &entry.state {
             State::Watching(watched) | State::Looking(_, Some(watched)) => watched.held?,
             State::Looking(_, None) => entry.told.filter(|told| told.attempt >= entry.attempt)?,
@@ -310,7 +310,7 @@ impl Controller {
     }
 
     /// Whether an attempt of another is over because its owner is silent and the switch refuses whoever was overtaken.
-    fn is_over(&self, now: Instant, entry: &Entry, watched: &Watched) -> bool {
+    fn is_over(&self, now: Instant, entry: &Tracked, watched: &Watched) -> bool {
         let shown = self.switches.get(entry.task.switch()).and_then(|switch| switch.fence.shown);
         let fences =
             shown.is_some_and(|at| now.since(at) < FENCE_KNOWN) || self.is(Mutant::UnfencedOvertaken);

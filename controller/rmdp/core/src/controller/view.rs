@@ -11,7 +11,7 @@ use crate::task::TransactionId;
 use crate::time::Instant;
 
 use super::Controller;
-use super::entry::Entry;
+use super::entry::Tracked;
 
 impl Controller {
     /// How often things happened.
@@ -26,7 +26,7 @@ impl Controller {
 
     /// The tasks in mind, as `<id> <switch> <state>`, for status pages; at most `limit` of them.
     pub fn describe(&self, limit: usize) -> Vec<String> {
-        let line = |(id, entry): (&TransactionId, &Entry)| {
+        let line = |(id, entry): (&TransactionId, &Tracked)| {
             format!("{id} {} attempt {} {}", entry.task.switch(), entry.attempt, entry.state.word())
         };
         self.tasks.iter().take(limit).map(line).collect()

@@ -53,7 +53,7 @@ enum For {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Entry {
+struct Emission {
     task: Task,
     stage: Stage,
     due: Option<Instant>,
@@ -67,7 +67,7 @@ struct Entry {
 pub struct Distributor {
     me: Identity,
     config: Arc<SharedConfig>,
-    tasks: BTreeMap<TransactionId, Entry>,
+    tasks: BTreeMap<TransactionId, Emission>,
     timers: BTreeSet<(Instant, TransactionId)>,
     /// Tasks that wait for a request's turn, probes last.
     ready: BTreeSet<(bool, TransactionId)>,
@@ -165,13 +165,14 @@ impl Distributor {
 
     /// Due no later than this, if it is waiting to be queued.
     fn hurry(&mut self, id: TransactionId, due: Instant) {
-        let waits = |entry: &Entry| entry.stage != Stage::Checking && entry.due.is_some_and(|own| due < own);
+        let waits =
+            |entry: &Emission| entry.stage != Stage::Checking && entry.due.is_some_and(|own| due < own);
         if self.tasks.get(&id).is_some_and(waits) {
             self.set_due(id, Some(due));
         }
     }
 
-    fn forget(&mut self, id: TransactionId) -> Option<Entry> {
+    fn forget(&mut self, id: TransactionId) -> Option<Emission> {
         let entry = self.tasks.remove(&id)?;
         if let Some(due) = entry.due {
             self.timers.remove(&(due, id));
@@ -195,7 +196,7 @@ impl Distributor {
         let before = std::mem::replace(&mut self.newest, generation);
         let of = |task: &Task| task.work().generation().unwrap_or(0);
         let current: BTreeMap<_, _> = tasks.iter().map(|task| (task.switch().to_owned(), of(task))).collect();
-        let older = |entry: &Entry| {
+        let older = |entry: &Emission| {
             let current = current.get(entry.task.switch());
             entry.task.work().generation().is_some_and(|own| current.is_some_and(|current| own < *current))
         };
@@ -251,7 +252,7 @@ impl Distributor {
         if old && !read {
             self.horizons.want(&event.source, now);
         }
-        let entry = Entry { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
+        let entry = Emission { task, stage: Stage::Checking, due: None, token: None, unclear: 0 };
         self.tasks.insert(id, entry);
         self.probes += usize::from(gives_way);
         if old {
@@ -387,7 +388,7 @@ impl Distributor {
         if self.horizons.read(source).is_none() {
             return;
         }
-        let waits = |entry: &Entry| {
+        let waits = |entry: &Emission| {
             let event = entry.task.event();
             entry.stage == Stage::Checking
                 && event.source == *source

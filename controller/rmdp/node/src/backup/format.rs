@@ -32,7 +32,7 @@ pub(super) struct Head {
 /// Before an object.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct Header {
     key: String,
     bytes: u64,
     sha256: String,
@@ -92,7 +92,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     pub(super) async fn object(&mut self, key: &Key, bytes: &Bytes) -> Result<(), BackupError> {
         let length = bytes.len() as u64;
-        let entry = Entry { key: key.path(), bytes: length, sha256: hex(Sha256::digest(bytes)) };
+        let entry = Header { key: key.path(), bytes: length, sha256: hex(Sha256::digest(bytes)) };
         self.line(&entry).await?;
         self.bytes(bytes).await?;
         self.bytes(b"\n").await?;
@@ -204,7 +204,7 @@ impl<R: AsyncBufRead + Unpin> Reader<R> {
             return Ok(None);
         }
         let damaged = |what: &str| BackupError::broken(at, format!("{what}: the backup is damaged"));
-        let entry: Entry =
+        let entry: Header =
             serde_json::from_slice(&line).map_err(|_| damaged("a line that belongs to no backup"))?;
         let key = Key::parse(&entry.key).map_err(|error| damaged(&error.to_string()))?;
         if entry.bytes > limit(&key) as u64 {

@@ -41,7 +41,7 @@ pub(crate) enum Event {
 }
 
 /// An entry of the log of probes.
-pub(crate) struct Entry {
+pub(crate) struct Emitted {
     pub(crate) number: u64,
     /// One a switch.
     pub(crate) tasks: Vec<Task>,
@@ -166,7 +166,7 @@ pub(crate) async fn probes(
     objects: Objects,
     network: NetworkId,
     mut hints: watch::Receiver<u64>,
-    entries: mpsc::Sender<Entry>,
+    entries: mpsc::Sender<Emitted>,
 ) {
     let mut follower = ProbeFollower::new(objects);
     let mut faults = Faults::default();
@@ -177,7 +177,7 @@ pub(crate) async fn probes(
             }
             Ok(found) => match found.entry.tasks() {
                 Ok(tasks) => {
-                    let _ = entries.send(Entry { number: found.entry.number, tasks, old: found.old }).await;
+                    let _ = entries.send(Emitted { number: found.entry.number, tasks, old: found.old }).await;
                 }
                 // Such an entry is not even read.
                 Err(error) => tracing::warn!(probe = found.entry.number, %error, "left out"),

@@ -62,7 +62,7 @@ use crate::objects::Objects;
 use crate::packets::{self, Names, PacketLog};
 use crate::recovery::Memory;
 use crate::totals::{Totals, Wanted};
-use follow::{Entry, Event};
+use follow::{Emitted, Event};
 use forged::Forged;
 use inside::Inside;
 use remember::Ahead;
@@ -476,7 +476,7 @@ impl<M: Inside> Daemon<M> {
         }
     }
 
-    fn probe(&mut self, Entry { number, tasks, old }: Entry) {
+    fn probe(&mut self, Emitted { number, tasks, old }: Emitted) {
         tracing::info!(probe = number, switches = tasks.len(), old, "to be probed");
         self.probes = (tasks.into(), old);
     }

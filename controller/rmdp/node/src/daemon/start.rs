@@ -193,12 +193,12 @@ async fn serve(
 async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
     let mut told = String::new();
     loop {
-        let error = match Box::pin(objects.store().probe()).await {
-            Ok(probe) => {
-                let (writers, rounds) = (probe.writers, probe.rounds);
-                let put_us = probe.put_p50.as_micros();
+        let error = match Box::pin(objects.store().trial()).await {
+            Ok(trial) => {
+                let (writers, rounds) = (trial.writers, trial.rounds);
+                let put_us = trial.put_p50.as_micros();
                 tracing::info!(writers, rounds, put_us, "the store creates exactly once");
-                for (endpoint, why) in probe.unreachable {
+                for (endpoint, why) in trial.unreachable {
                     tracing::warn!(endpoint, why, "an endpoint of the store does not answer");
                 }
                 readiness.has(Lacking::Store);
@@ -209,7 +209,7 @@ async fn usable(objects: &Objects, readiness: &Readiness) -> Result<(), Error> {
         if is_final(&error) {
             return Err(error.into());
         }
-        // The probe's keys are others each time.
+        // A trial's keys are others each time.
         let trouble = error.trouble();
         if trouble != told {
             tracing::warn!(alert = true, "waiting for the store: {error}");

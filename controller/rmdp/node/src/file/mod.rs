@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use outplane_rmdp_core::task::NetworkId;
 
-pub use problem::{FileError, Problem};
+pub use problem::{FileError, FileProblem};
 pub use secret::Secret;
 
 /// Where a node's file is if nobody says otherwise.

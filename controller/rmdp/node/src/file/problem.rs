@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct FileProblem {
     /// Line, from 1; 0 where it is about the file as a whole.
     pub line: usize,
     /// Character in the line, from 1; 0 where it is about the file as a whole.
@@ -27,12 +27,12 @@ pub struct FileError {
     /// The file.
     pub file: PathBuf,
     /// What is wrong with it, in the order of the lines; at least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
 }
 
 impl FileError {
     pub(super) fn unreadable(file: &Path, why: &str) -> Self {
-        let problem = Problem {
+        let problem = FileProblem {
             line: 0,
             column: 0,
             key: String::new(),
@@ -66,7 +66,7 @@ impl fmt::Display for FileError {
 /// Problems as they are found.
 pub(super) struct Problems<'t> {
     text: &'t str,
-    found: Vec<Problem>,
+    found: Vec<FileProblem>,
 }
 
 impl<'t> Problems<'t> {
@@ -83,7 +83,13 @@ impl<'t> Problems<'t> {
         cure: impl Into<String>,
     ) {
         let (line, column) = self.place(span.start);
-        self.found.push(Problem { line, column, key: key.to_owned(), what: what.into(), cure: cure.into() });
+        self.found.push(FileProblem {
+            line,
+            column,
+            key: key.to_owned(),
+            what: what.into(),
+            cure: cure.into(),
+        });
     }
 
     pub(super) fn any(&self) -> bool {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::call::{Operation, timed};
 use crate::store::{fetch, stream};
 use crate::trouble::{Status, Trouble};
-use crate::{Error, Probe, Store};
+use crate::{Error, Store, Trial};
 
 const WRITERS: usize = 32;
 /// Races that must come out well.
@@ -62,14 +62,14 @@ enum Verdict {
 impl Store {
     /// Tries whether the store creates exactly once: races of 32 concurrent writers over all endpoints.
     ///
-    /// Endpoints that do not answer are left out and reported; one has to. Everything that the probe writes lies
+    /// Endpoints that do not answer are left out and reported; one has to. Everything that it writes lies
     /// under `probe/` and is deleted again.
-    pub async fn probe(&self) -> Result<Probe, Error> {
+    pub async fn trial(&self) -> Result<Trial, Error> {
         run(self).await
     }
 }
 
-async fn run(store: &Store) -> Result<Probe, Error> {
+async fn run(store: &Store) -> Result<Trial, Error> {
     let started = Instant::now();
     store.refuse_versioned().await?;
     let mut keys = Vec::new();
@@ -86,7 +86,7 @@ async fn run(store: &Store) -> Result<Probe, Error> {
     latencies.sort_unstable();
     let url = |index: usize| store.shared().endpoints[index].url.clone();
     let reached = (0..store.shared().endpoints.len()).filter(|index| !silent.iter().any(|(i, _)| i == index));
-    Ok(Probe {
+    Ok(Trial {
         rounds,
         writers: WRITERS,
         reached: reached.map(url).collect(),
