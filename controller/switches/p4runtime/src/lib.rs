@@ -23,6 +23,7 @@
 //! without Capabilities, arbitration, or reads of groups and meters are tolerated; what cannot be read is written each
 //! time. Section numbers are the `P4Runtime` specification's.
 
+mod arbitration;
 mod audit;
 mod connection;
 mod converge;
@@ -37,13 +38,14 @@ mod session;
 mod switch;
 mod write;
 
+pub use arbitration::{Highest, Primary, fences, highest};
 pub use audit::{Audited, Difference};
 pub use connection::Connection;
 pub use converge::{ConvergeOptions, Report, Rules};
 pub use counted::{Counted, CountedEntry, Reading};
 pub use drops::{Drops, Guarded};
 pub use errors::{Aftermath, Error, Failure, Problem, Refusal};
-pub use fence::{Highest, Primary, election_id, fence_of, fences, highest};
+pub use fence::{election_id, fence_of};
 pub use pipeline::{Pipeline, Push, Pushed};
 pub use read::Read;
 pub use session::{Ahead, Session};

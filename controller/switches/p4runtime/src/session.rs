@@ -8,12 +8,13 @@ use outplane_driver::{Answer, Fence, Lease, Loading};
 use outplane_p4runtime_client::Problem as ClientProblem;
 use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Target};
 
+use crate::arbitration::Primary;
 use crate::audit::Audited;
 use crate::connection::Connection;
 use crate::converge::{ConvergeOptions, Report};
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
-use crate::fence::{Primary, election_id};
+use crate::fence::election_id;
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
 use crate::write::WriteOptions;
