@@ -104,11 +104,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Problem`] says which. Whatever it is, packets see a whole policy: all of the old one or all of the new one.
-    pub async fn converge(
-        &mut self,
-        desired: &Desired,
-        options: ConvergeOptions<'_>,
-    ) -> Result<Report, Error> {
+    pub async fn apply(&mut self, desired: &Desired, options: ConvergeOptions<'_>) -> Result<Report, Error> {
         self.rounds(None, desired, options, false).await
     }
 

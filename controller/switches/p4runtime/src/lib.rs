@@ -11,7 +11,7 @@
 //!
 //! - Entries of others (their metadata is not an [`Origin`](outplane_compiler::state::Origin)) are counted, never touched.
 //! - Whatever stops an update (a kill, a broken line, a new primary), packets see a whole policy, and the next
-//!   [`Connection::converge`] reads, plans from there and finishes. A switch that refuses a write before the flip gets back
+//!   [`Connection::apply`] reads, plans from there and finishes. A switch that refuses a write before the flip gets back
 //!   what it had.
 //! - Who executes one task after the other on a switch keeps a [`Session`]: a connection that stays, an election id that
 //!   is raised to each task's fence ([`election_id`]), and no write that starts too late. What of that a switch enforces itself is in

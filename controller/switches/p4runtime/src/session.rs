@@ -118,7 +118,7 @@ impl Session {
         Some(is_fenced)
     }
 
-    /// Makes the switch hold `desired` under this fence, as [`Connection::converge`] does, with all that can be chosen.
+    /// Makes the switch hold `desired` under this fence, as [`Connection::apply`] does, with all that can be chosen.
     /// With `verify`, also what a switch still wrote for who was overtaken while we read is found: BMv2 lets a write that
     /// has begun run on beside the next primary's.
     ///

@@ -376,7 +376,7 @@ impl Job {
         let options = ConvergeOptions { push, verify, keep_a_policy, keep, rules, write };
         let state = self.after_what_it_holds(&connection, state).await?;
         let digest = compiled::digest(&state);
-        match connection.converge(&state.desired, options).await.map_err(Trouble::from) {
+        match connection.apply(&state.desired, options).await.map_err(Trouble::from) {
             Ok(report) => Ok(SwitchApplied::new(digest, report)),
             Err(trouble) if trouble.unwanted => {
                 let text =

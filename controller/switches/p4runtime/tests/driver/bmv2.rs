@@ -76,7 +76,7 @@ async fn from_empty_over_changes_to_empty() {
         policy(20, ActionKind::AdminDeny),
     ];
     for (at, state) in states.iter().enumerate() {
-        let report = connection.converge(state, VERIFY).await.expect("converges");
+        let report = connection.apply(state, VERIFY).await.expect("converges");
         assert_eq!(report.rounds, 1);
         assert_eq!(report.pipeline, if at == 0 { Pushed::Committed } else { Pushed::Kept });
         assert_eq!(report.unreadable, [""; 0]);
@@ -108,13 +108,13 @@ async fn entries_of_others_stay() {
     connection.write(&theirs, &nothing, WriteOptions::default()).await.expect("written");
 
     for state in [policy(20, ActionKind::AdminPermit), policy(5, ActionKind::AdminDeny), Desired::default()] {
-        connection.converge(&state, VERIFY).await.expect("converges");
+        connection.apply(&state, VERIFY).await.expect("converges");
         let installed = connection.read_installed(&state, false).await.expect("a read").installed;
         assert_holds(&installed, &state);
         assert_eq!(installed.foreign_keys, [foreign.key.clone()]);
         assert_eq!(installed.foreign.values().sum::<usize>(), 1);
     }
-    let error = connection.converge(&desired(vec![class(9999, 1)]), VERIFY).await.expect_err("in the way");
+    let error = connection.apply(&desired(vec![class(9999, 1)]), VERIFY).await.expect_err("in the way");
     assert!(matches!(*error.problem, Problem::Plan(_)), "{error}");
     assert!(error.to_string().contains("entry of another owner is in the way: src_v4_class"), "{error}");
 }
@@ -126,7 +126,7 @@ async fn stopped_anywhere_and_applied_again() {
     let new = policy(70, ActionKind::AdminDeny);
     let slow = Options { chunk: 7, in_flight: 2, ..options() };
     let mut connection = open_with(switch.address, slow).await;
-    connection.converge(&old, VERIFY).await.expect("converges");
+    connection.apply(&old, VERIFY).await.expect("converges");
     let mut stopped = 0;
     for stop_at in [1, 30, 60, 90, 120, 150] {
         let cancel = CancellationToken::new();
@@ -140,7 +140,7 @@ async fn stopped_anywhere_and_applied_again() {
             lease: Lease { stop: Some(&cancel), ..Lease::OPEN },
             counts: None,
         };
-        match connection.converge(&new, ConvergeOptions { write, ..VERIFY }).await {
+        match connection.apply(&new, ConvergeOptions { write, ..VERIFY }).await {
             Ok(_) => {}
             Err(error) => {
                 assert!(matches!(*error.problem, Problem::Cancelled { .. }), "{error}");
@@ -148,10 +148,10 @@ async fn stopped_anywhere_and_applied_again() {
             }
         }
         let back = if stop_at % 60 == 30 { &old } else { &new };
-        connection.converge(back, VERIFY).await.expect("converges");
+        connection.apply(back, VERIFY).await.expect("converges");
         let installed = connection.read_installed(back, false).await.expect("a read").installed;
         assert_holds(&installed, back);
-        connection.converge(&old, VERIFY).await.expect("converges");
+        connection.apply(&old, VERIFY).await.expect("converges");
     }
     assert!(stopped >= 4, "only {stopped} were stopped");
 }
@@ -163,13 +163,13 @@ async fn a_dropped_update_leaves_a_whole_policy() {
     let new = policy(200, ActionKind::AdminDeny);
     let slow = Options { chunk: 5, in_flight: 3, ..options() };
     let mut connection = open_with(switch.address, slow).await;
-    connection.converge(&old, VERIFY).await.expect("converges");
+    connection.apply(&old, VERIFY).await.expect("converges");
     let (sender, mut receiver) = tokio::sync::watch::channel(0);
     let tell = move |progress: outplane_driver_p4runtime::Progress| {
         sender.send_replace(progress.done);
     };
     tokio::select! {
-        result = connection.converge(&new, ConvergeOptions {
+        result = connection.apply(&new, ConvergeOptions {
             write: WriteOptions { progress: Some(&tell), ..WriteOptions::default() },
             ..VERIFY
         }) => panic!("done already: {result:?}"),
@@ -178,7 +178,7 @@ async fn a_dropped_update_leaves_a_whole_policy() {
     // As after a kill: another process, another connection.
     drop(connection);
     let mut connection = open(switch.address).await;
-    let report = connection.converge(&new, VERIFY).await.expect("converges");
+    let report = connection.apply(&new, VERIFY).await.expect("converges");
     assert!(report.plan.total > 0);
     let installed = connection.read_installed(&new, false).await.expect("a read").installed;
     assert_holds(&installed, &new);
@@ -189,18 +189,18 @@ async fn a_switch_that_restarts_is_restored() {
     let Some(mut switch) = Bmv2::start() else { return };
     let state = policy(50, ActionKind::AdminPermit);
     let mut connection = open(switch.address).await;
-    connection.converge(&state, VERIFY).await.expect("converges");
+    connection.apply(&state, VERIFY).await.expect("converges");
     let mut primacy = connection.primacy().expect("a controller");
     switch.restart().await;
     let lost = primacy.wait_for(|state| matches!(state, Primacy::Lost(_)));
     tokio::time::timeout(Duration::from_secs(10), lost).await.expect("noticed").expect("the stream's end");
-    let report = connection.converge(&state, VERIFY).await.expect("converges again");
+    let report = connection.apply(&state, VERIFY).await.expect("converges again");
     assert_eq!((report.pipeline, report.rounds), (Pushed::Committed, 2));
     let installed = connection.read_installed(&state, false).await.expect("a read").installed;
     assert_holds(&installed, &state);
 
     switch.kill().await;
-    let error = connection.converge(&state, VERIFY).await.expect_err("nobody there");
+    let error = connection.apply(&state, VERIFY).await.expect_err("nobody there");
     assert!(matches!(*error.problem, Problem::Client(ClientProblem::Unreachable { .. })), "{error}");
     let place = format!("switch leaf1 ({})", switch.address);
     assert!(error.to_string().starts_with(&place), "{error}");
@@ -212,7 +212,7 @@ async fn the_higher_election_id_takes_over() {
     let state = policy(5, ActionKind::AdminPermit);
     let with_id = |election_id| Options { election_id, ..options() };
     let mut first = open_with(switch.address, with_id(1 << 70)).await;
-    first.converge(&state, VERIFY).await.expect("converges");
+    first.apply(&state, VERIFY).await.expect("converges");
 
     let error =
         Connection::open(target(switch.address), pipeline(), with_id(9)).await.expect_err("not primary");
@@ -232,12 +232,12 @@ async fn the_higher_election_id_takes_over() {
     let deposed = primacy.wait_for(|state| matches!(state, Primacy::Backup(_)));
     tokio::time::timeout(Duration::from_secs(10), deposed).await.expect("noticed").expect("still connected");
     let other = policy(6, ActionKind::AdminDeny);
-    let error = first.converge(&other, VERIFY).await.expect_err("deposed");
+    let error = first.apply(&other, VERIFY).await.expect_err("deposed");
     assert!(
         matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { primary: Some(id) }) if id == (1 << 70) + 1),
         "{error}"
     );
-    second.converge(&other, VERIFY).await.expect("converges");
+    second.apply(&other, VERIFY).await.expect("converges");
     // Reading needs no primary.
     let reader =
         Connection::open_read_only(target(switch.address), pipeline(), options()).await.expect("a reader");
@@ -276,11 +276,11 @@ async fn errors_name_the_rule_even_where_thousands_fail() {
 
     // A refusal before the flip is taken back.
     let mut state = policy(10, ActionKind::AdminPermit);
-    connection.converge(&state, VERIFY).await.expect("converges");
+    connection.apply(&state, VERIFY).await.expect("converges");
     state.entries.push(class(5000, 2));
     state.entries.last_mut().expect("just pushed").action = filter(1, ActionKind::AdminPermit).action;
     state.entries.sort();
-    let error = connection.converge(&state, VERIFY).await.expect_err("refused");
+    let error = connection.apply(&state, VERIFY).await.expect_err("refused");
     assert!(error.to_string().contains("(for FilterPolicy/edge rule class-5000)"), "{error}");
     assert!(
         error.to_string().ends_with("What had been written is taken back, the old policy stands"),
@@ -297,7 +297,7 @@ async fn without_a_program_there_is_a_plain_word() {
     let error = connection.read_installed(&Desired::default(), false).await.expect_err("no program");
     assert!(matches!(*error.problem, Problem::Client(ClientProblem::NoPipeline)), "{error}");
     let never = ConvergeOptions { push: Push::Never, ..VERIFY };
-    let error = connection.converge(&Desired::default(), never).await.expect_err("no program");
+    let error = connection.apply(&Desired::default(), never).await.expect_err("no program");
     assert!(error.to_string().ends_with("push the pipeline first"), "{error}");
 
     let broken = outplane_driver_p4runtime::Pipeline::new(program().clone(), b"not JSON".to_vec());

@@ -22,7 +22,7 @@ use crate::states::{
 
 /// Converges, and sees that it is so.
 async fn converge(connection: &mut Connection, state: &Desired) -> outplane_driver_p4runtime::Report {
-    let report = connection.converge(state, VERIFY).await.expect("converges");
+    let report = connection.apply(state, VERIFY).await.expect("converges");
     let installed = connection.read_installed(state, false).await.expect("a read").installed;
     assert_holds(&installed, state);
     report
@@ -90,7 +90,7 @@ async fn one_update_that_is_always_too_large_is_refused_and_named() {
     switch.script(move |_, request| {
         if has_bad(request) { Fault::Refuse(Status::resource_exhausted("no memory")) } else { Fault::None }
     });
-    let error = connection.converge(&state, VERIFY).await.expect_err("refused");
+    let error = connection.apply(&state, VERIFY).await.expect_err("refused");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((refusal.total, &refusal.aftermath), (1, &Aftermath::Undone), "{error}");
     assert!(
@@ -140,7 +140,7 @@ async fn long_errors_come_through() {
     switch.well_behaved();
     switch.manners().refuses = Some(Box::new(|_| Some((Code::InvalidArgument, NOVEL.as_str()))));
     let state = desired((0..1000).map(|n| class(n, 1)).collect());
-    let error = connection.converge(&state, VERIFY).await.expect_err("refused");
+    let error = connection.apply(&state, VERIFY).await.expect_err("refused");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((&refusal.failures[0].message, &refusal.aftermath), (&*NOVEL, &Aftermath::Undone));
     let writes = switch.manners().writes.clone();
@@ -200,7 +200,7 @@ async fn aborted_updates_come_again() {
 
     // ABORTED for ever is a refusal.
     switch.script(|_, _| Fault::Refuse(Status::aborted("never")));
-    let error = connection.converge(&policy(301, ActionKind::AdminPermit), VERIFY).await.expect_err("never");
+    let error = connection.apply(&policy(301, ActionKind::AdminPermit), VERIFY).await.expect_err("never");
     assert!(matches!(*error.problem, Problem::Refused(_)), "{error}");
     assert!(error.to_string().contains("never (ABORTED)"), "{error}");
 }
@@ -246,7 +246,7 @@ async fn refusals_name_the_rule_and_are_taken_back() {
     };
     // Even before the first policy.
     switch.manners().refuses = Some(Box::new(refuse_class(3)));
-    let error = connection.converge(&policy(10, ActionKind::AdminPermit), VERIFY).await.expect_err("full");
+    let error = connection.apply(&policy(10, ActionKind::AdminPermit), VERIFY).await.expect_err("full");
     assert!(error.to_string().contains("What had been written is taken back"), "{error}");
     let read = connection.read_installed(&Desired::default(), false).await.expect("a read").installed;
     assert_eq!((read.version, read.entries.len(), switch.groups().len()), (0, 0, 0));
@@ -255,7 +255,7 @@ async fn refusals_name_the_rule_and_are_taken_back() {
     let old = policy(10, ActionKind::AdminPermit);
     converge(&mut connection, &old).await;
     switch.manners().refuses = Some(Box::new(refuse_class(16)));
-    let error = connection.converge(&policy(20, ActionKind::AdminDeny), VERIFY).await.expect_err("full");
+    let error = connection.apply(&policy(20, ActionKind::AdminDeny), VERIFY).await.expect_err("full");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((refusal.total, &refusal.aftermath), (1, &Aftermath::Undone));
     let origin = refusal.failures[0].origin.as_ref().expect("an origin");
@@ -274,7 +274,7 @@ async fn refusals_name_the_rule_and_are_taken_back() {
     }));
     let settled = connection.read_installed(&old, false).await.expect("a read").installed.version;
     // Inserts only, and one settled entry less: its pinned copy cannot go.
-    let error = connection.converge(&policy(9, ActionKind::AdminPermit), VERIFY).await.expect_err("stuck");
+    let error = connection.apply(&policy(9, ActionKind::AdminPermit), VERIFY).await.expect_err("stuck");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     // Restricting comes before the flip, so this is still the old policy; and the way back needs deletes as well.
     assert!(matches!(refusal.aftermath, Aftermath::UndoFailed(_)), "{error}");
@@ -295,7 +295,7 @@ async fn a_refused_clean_up_does_not_flip_back() {
     // Classes 6 to 8 are of this version alone, so going back deletes them after the flip.
     switch.manners().refuses =
         Some(Box::new(|update| (update.r#type() == Type::Delete).then_some((Code::Internal, "stuck"))));
-    let error = connection.converge(&first, VERIFY).await.expect_err("stuck");
+    let error = connection.apply(&first, VERIFY).await.expect_err("stuck");
     let Problem::Refused(refusal) = &*error.problem else { panic!("{error}") };
     assert_eq!((refusal.step, &refusal.aftermath), ("clean up", &Aftermath::Flipped));
     switch.well_behaved();
@@ -318,7 +318,7 @@ async fn slow_switches_get_smaller_chunks_and_dead_ones_are_given_up() {
 
     switch.script(|_, _| Fault::Slow(Duration::from_hours(1)));
     let start = Instant::now();
-    let error = connection.converge(&policy(2, ActionKind::AdminDeny), VERIFY).await.expect_err("dead");
+    let error = connection.apply(&policy(2, ActionKind::AdminDeny), VERIFY).await.expect_err("dead");
     assert!(
         matches!(*error.problem, Problem::Client(ClientProblem::Deadline { call: "Write", .. })),
         "{error}"
@@ -351,8 +351,7 @@ async fn a_broken_connection_is_opened_anew() {
 
     // For ever is too long.
     switch.script(|_, _| Fault::Drop(Status::unavailable("going down")));
-    let error =
-        connection.converge(&policy(102, ActionKind::AdminPermit), VERIFY).await.expect_err("for ever");
+    let error = connection.apply(&policy(102, ActionKind::AdminPermit), VERIFY).await.expect_err("for ever");
     assert!(error.is_disconnect(), "{error}");
 }
 
@@ -364,14 +363,12 @@ async fn a_new_primary_stops_our_writes() {
         5 => Fault::Depose(99),
         _ => Fault::None,
     });
-    let error =
-        connection.converge(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
+    let error = connection.apply(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
     assert!(matches!(*error.problem, Problem::Client(ClientProblem::PrimacyLost { .. })), "{error}");
     let writes = switch.manners().writes.len();
     assert!(writes < 20, "{writes} writes");
     // Nothing is sent any more.
-    let again =
-        connection.converge(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
+    let again = connection.apply(&policy(400, ActionKind::AdminPermit), VERIFY).await.expect_err("deposed");
     assert!(
         matches!(*again.problem, Problem::Client(ClientProblem::PrimacyLost { primary: Some(99) })),
         "{again}"
@@ -402,15 +399,15 @@ async fn servers_that_lack_half_of_the_standard() {
     assert_eq!(*connection.primacy().expect("a controller").borrow(), Primacy::NotOffered);
     let state = policy(30, ActionKind::AdminPermit);
     let reconcile = ConvergeOptions { push: Push::Reconcile, ..VERIFY };
-    let report = connection.converge(&state, reconcile).await.expect("converges");
+    let report = connection.apply(&state, reconcile).await.expect("converges");
     assert_eq!(report.pipeline, Pushed::Committed);
     assert_eq!(report.unreadable, ["multicast groups", "meters"]);
     // What cannot be read is written each time: here one group, which is there by now, and one meter cell.
-    let report = connection.converge(&state, VERIFY).await.expect("converges");
+    let report = connection.apply(&state, VERIFY).await.expect("converges");
     assert_eq!((report.plan.total, report.plan.from_version), (2, report.plan.to_version));
     // A group that is no longer used goes, although it cannot be read.
     let without = desired(vec![class(1, 2)]);
-    connection.converge(&without, VERIFY).await.expect("converges");
+    connection.apply(&without, VERIFY).await.expect("converges");
     assert_eq!(switch.groups(), [0u32; 0]);
     // Now readable, everything is as it should be.
     switch.well_behaved();
@@ -431,7 +428,7 @@ async fn what_is_little_is_read_at_once_where_the_switch_lets_us() {
 
     // A switch that becomes fussy: once it refuses, and then it is asked part by part.
     switch.manners().no_groups = true;
-    let report = connection.converge(&state, VERIFY).await.expect("converges");
+    let report = connection.apply(&state, VERIFY).await.expect("converges");
     assert_eq!((report.unreadable.as_slice(), report.plan.total), (["multicast groups"].as_slice(), 1));
     assert!(reads().iter().skip(1).all(|&entities| entities == 1));
 
@@ -462,7 +459,7 @@ async fn reconciling_keeps_entries_where_the_switch_can() {
     let mut connection =
         Connection::open(target(switch.address), other.into(), options()).await.expect("a connection");
     let options = ConvergeOptions { push: Push::Reconcile, ..VERIFY };
-    let report = connection.converge(&state, options).await.expect("converges");
+    let report = connection.apply(&state, options).await.expect("converges");
     assert_eq!((report.pipeline, report.plan.total), (Pushed::Reconciled, 1));
     assert_eq!((report.plan.from_version, report.plan.to_version), (0, 1));
 }
@@ -499,7 +496,7 @@ async fn what_others_own_stays() {
         ..Default::default()
     });
     for state in [policy(20, ActionKind::AdminPermit), Desired::default()] {
-        connection.converge(&state, VERIFY).await.expect("converges");
+        connection.apply(&state, VERIFY).await.expect("converges");
     }
     assert_eq!(switch.groups(), [500, 501]);
     let read = connection.read_installed(&Desired::default(), false).await.expect("a read").installed;
@@ -509,9 +506,9 @@ async fn what_others_own_stays() {
         groups: vec![outplane_p4runtime::entry::MulticastGroup { id: 501, ports: vec![1] }],
         ..desired(vec![flood(1, 501)])
     };
-    let error = connection.converge(&needs_theirs, VERIFY).await.expect_err("theirs");
+    let error = connection.apply(&needs_theirs, VERIFY).await.expect_err("theirs");
     assert!(error.to_string().contains("multicast group 501 belongs to another owner"), "{error}");
-    let error = connection.converge(&desired(vec![class(7777, 9)]), VERIFY).await.expect_err("theirs");
+    let error = connection.apply(&desired(vec![class(7777, 9)]), VERIFY).await.expect_err("theirs");
     assert!(error.to_string().contains("an entry of another owner is in the way"), "{error}");
 }
 

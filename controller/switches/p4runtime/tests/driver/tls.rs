@@ -79,7 +79,7 @@ async fn both_sides_know_each_other() {
     let identity = authority.identity("outplane");
     let mut connection = connect(&switch, authority.files(Some(identity))).await.expect("a connection");
     let report = connection
-        .converge(&policy(5, outplane_compiler::program::ActionKind::AdminPermit), ConvergeOptions::default())
+        .apply(&policy(5, outplane_compiler::program::ActionKind::AdminPermit), ConvergeOptions::default())
         .await
         .expect("converges");
     assert!(report.plan.total > 0);
