@@ -101,7 +101,7 @@ impl Executor for Agent {
     }
 
     async fn execute(&self, task: &Task) -> Result<Outcome> {
-        let end = self.execute(task).await;
+        let end = self.carry_out(task).await;
         if let Err(error) = &end {
             eprintln!("{}: {error:#}", task.id);
             tokio::time::sleep(BACKOFF).await;
@@ -111,7 +111,7 @@ impl Executor for Agent {
 }
 
 impl Agent {
-    async fn execute(&self, task: &Task) -> Result<Outcome> {
+    async fn carry_out(&self, task: &Task) -> Result<Outcome> {
         let mut switch = self.switches.get(&task.id.object).context("no such switch")?.lock().await;
         let desired = blob::decode(blob::digest(&task.value), &task.value)?;
         // The claim's revision stands for an audit's number: whoever claimed later has the higher fence.
