@@ -51,9 +51,11 @@ pub fn is_discovery(icmp_type: u8) -> bool {
     matches!(icmp_type, 133..=137) || LISTENER_DISCOVERY.contains(&icmp_type)
 }
 
-const ECHO_REQUEST: u8 = 8;
+/// ICMP type of an echo request (RFC 792).
+pub const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
-const ECHO_REQUEST_V6: u8 = 128;
+/// Its like in ICMPv6 (RFC 4443, section 4.1).
+pub const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
 /// One packet.

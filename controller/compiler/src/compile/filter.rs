@@ -8,7 +8,9 @@ use outplane_intent::model::{
     FilterAction, FilterPolicy, FilterRule, FilterTier, IcmpMatch, PortProtocol, RelatedErrors, Replies,
     TcpFlags, TrafficMatch,
 };
-use outplane_intent::packet::{LISTENER_DISCOVERY, NON_IP_ETHER_TYPES};
+use outplane_intent::packet::{
+    ECHO_REQUEST, ECHO_REQUEST_V6, ICMP, ICMPV6, LISTENER_DISCOVERY, NON_IP_ETHER_TYPES, SCTP, TCP, UDP,
+};
 use outplane_p4runtime::entry::{Action, Match};
 
 use super::error::CompileError;
@@ -29,14 +31,6 @@ const TRAFFIC_ND: u128 = 2;
 const TRAFFIC_NON_IP: u128 = 3;
 /// Frames that the switch cannot read.
 pub(crate) const TRAFFIC_UNREAD: u128 = 4;
-
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMPV6: u8 = 58;
-pub(super) const SCTP: u8 = 132;
-pub(super) const ECHO_REQUEST: u8 = 8;
-pub(super) const ECHO_REQUEST_V6: u8 = 128;
 
 /// What a tier's table and actions are called.
 pub(super) struct Tier {

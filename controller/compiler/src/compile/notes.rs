@@ -3,10 +3,18 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use outplane_intent::model::{RelatedErrors, Replies};
+use outplane_intent::model::{RateLimit, RelatedErrors, Replies};
 use serde::Serialize;
 
-use super::unread::Decision;
+/// Who has decided, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) allow: bool,
+    pub(super) policy: String,
+    pub(super) rule: String,
+    pub(super) log: bool,
+    pub(super) limit: Option<RateLimit>,
+}
 
 /// Something in the intent that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

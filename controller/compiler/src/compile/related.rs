@@ -1,9 +1,11 @@
 //! ICMP errors about what filter rules allow: whom they go to.
 
 use outplane_intent::model::{FilterRule, IcmpMatch, PortProtocol, Replies, TrafficMatch};
-use outplane_intent::packet::{ICMP_ERRORS, ICMPV6_ERRORS, LISTENER_DISCOVERY};
+use outplane_intent::packet::{
+    ECHO_REQUEST, ECHO_REQUEST_V6, ICMP, ICMP_ERRORS, ICMPV6, ICMPV6_ERRORS, LISTENER_DISCOVERY, SCTP, TCP,
+    UDP,
+};
 
-use super::filter::{ECHO_REQUEST, ECHO_REQUEST_V6, ICMP, ICMPV6, SCTP, TCP, UDP};
 use super::row::Addresses;
 use crate::addresses::AddressSet;
 use crate::ranges::Ranges;

@@ -16,7 +16,7 @@ use outplane_intent::packet::LISTENER_DISCOVERY;
 use super::Scene;
 use super::filter::{ADMIN, TRAFFIC_UNREAD, has_expired, policy_name};
 use super::meters::{Limited, Limiters, Packets};
-use super::notes::Unread;
+use super::notes::{Decision, Unread};
 use super::row::{Addresses, RowMatch, Rows, whole};
 use crate::program::Field;
 use crate::state::Origin;
@@ -25,16 +25,6 @@ use crate::state::Origin;
 const IP: u8 = 1;
 const ARP: u8 = 2;
 const DISCOVERY: u8 = 4;
-
-/// Who has decided, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub(super) allow: bool,
-    pub(super) policy: String,
-    pub(super) rule: String,
-    pub(super) log: bool,
-    pub(super) limit: Option<RateLimit>,
-}
 
 /// A rule, or a policy's default, as far as it concerns such frames.
 struct Item<'i> {

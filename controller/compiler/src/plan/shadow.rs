@@ -57,7 +57,7 @@ impl<'p> Shadows<'p> {
     }
 
     /// Changes an entry's action by a shadow, where it may; whether it did.
-    pub(super) fn converge(&self, fields: &VersionFields, cell: &Cell<'_>, steps: &mut Steps) -> bool {
+    pub(super) fn plan(&self, fields: &VersionFields, cell: &Cell<'_>, steps: &mut Steps) -> bool {
         let Some((all, desired)) = cell.rewritten() else { return false };
         let table = all.key.table;
         // Other tables count what their entries match.

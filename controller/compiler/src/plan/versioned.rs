@@ -46,9 +46,9 @@ pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, 
     let shadows = Shadows::new(program, next, &cells, installed, desired);
     let fields = VersionFields::new(program);
     for cell in &cells {
-        let is_done = now != 0 && (unseen.converge(cell, steps) || shadows.converge(&fields, cell, steps));
+        let is_done = now != 0 && (unseen.plan(cell, steps) || shadows.plan(&fields, cell, steps));
         if !is_done {
-            versions.converge(cell, steps);
+            versions.plan(cell, steps);
         }
     }
     steps.flip.push(Change::SetDefault(show(program, next)));
@@ -89,7 +89,7 @@ impl<'a> Unseen<'a> {
     }
 
     /// Changes a key for all versions at once where those that should not see it do not; whether that could be done.
-    fn converge(&self, cell: &Cell<'_>, steps: &mut Steps) -> bool {
+    fn plan(&self, cell: &Cell<'_>, steps: &mut Steps) -> bool {
         if cell.old.is_some() || cell.new.is_some() || !cell.odd.is_empty() {
             return false;
         }
@@ -232,9 +232,9 @@ impl Versions<'_> {
     }
 
     /// The rules, for a plan that flips.
-    fn converge(&self, cell: &Cell<'_>, steps: &mut Steps) {
+    fn plan(&self, cell: &Cell<'_>, steps: &mut Steps) {
         if self.now == 0 {
-            self.converge_unseen(cell, steps);
+            self.plan_unseen(cell, steps);
             return;
         }
         // What the new policy shares with the old one stays as it is.
@@ -283,7 +283,7 @@ impl Versions<'_> {
     }
 
     /// The rules before the first flip: packets see nothing, so entries are of all versions at once.
-    fn converge_unseen(&self, cell: &Cell<'_>, steps: &mut Steps) {
+    fn plan_unseen(&self, cell: &Cell<'_>, steps: &mut Steps) {
         let kept = cell.desired.and(cell.all.or(cell.new));
         match (cell.desired, kept) {
             (Some(desired), Some(kept)) => steps.prepare.extend(rewritten(kept, desired)),

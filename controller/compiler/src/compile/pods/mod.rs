@@ -20,12 +20,11 @@ use outplane_p4runtime::entry::{Action, Match};
 
 use super::Findings;
 use super::error::CompileError;
-use super::notes::Note;
+use super::notes::{Decision, Note};
 use super::openings;
 use super::peers::{NamedPort, PodIndex, Resolver};
 use super::priority::{self, Item, Line, Places};
 use super::row::{Addresses, RowMatch, Rows, whole};
-use super::unread::Decision;
 use crate::addresses::AddressSet;
 use crate::program::{Field, Program, Table};
 use crate::ranges::Ranges;

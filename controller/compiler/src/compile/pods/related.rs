@@ -8,10 +8,10 @@ use outplane_intent::model::{
     PortProtocol, RelatedErrors, Replies,
 };
 
+use super::super::notes::Decision;
 use super::super::peers::{PodIndex, Resolver};
 use super::super::priority;
 use super::super::row::{Addresses, RowMatch, whole};
-use super::super::unread::Decision;
 use super::{Compiler, Concern, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_rules};
 use crate::addresses::AddressSet;
 use crate::program::Field;

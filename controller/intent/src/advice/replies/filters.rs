@@ -13,10 +13,8 @@ use crate::advice::{Item, Kind, Lost, Work};
 use crate::deciders;
 use crate::evaluate::Verdict;
 use crate::model::{FilterAction, FilterRule, PortProtocol, Replies, TrafficMatch};
-use crate::packet::{ICMP, ICMPV6, Packet, tcp_flags};
+use crate::packet::{ECHO_REQUEST, ECHO_REQUEST_V6, ICMP, ICMPV6, Packet, tcp_flags};
 
-const ECHO_REQUEST: u8 = 8;
-const ECHO_REQUEST_V6: u8 = 128;
 /// Parts of a rule whose answers are followed. A rule that others cut into more is not looked at whole.
 const PARTS: usize = 64;
 /// Denied answers that are tried.
