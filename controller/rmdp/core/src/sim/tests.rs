@@ -7,11 +7,14 @@ const SEEDS: u64 = 2000;
 /// Seeds in which each mutant has to be found.
 const MUTANT_SEEDS: u64 = 10_000;
 /// What is rare is looked for from where it was found last, to save time.
-const FROM: [(Mutant, u64); 4] = [
+const FROM: [(Mutant, u64); 7] = [
     (Mutant::NoSecondLook, 600),
     (Mutant::ToldUndecided, 500),
-    (Mutant::OvertakenGoesOn, 1200),
-    (Mutant::QueueAlwaysSeen, 1300),
+    (Mutant::RecordedLate, 700),
+    (Mutant::JumpIsTime, 1400),
+    (Mutant::QueueAlwaysSeen, 2300),
+    (Mutant::StillIsSilence, 2600),
+    (Mutant::OvertakenGoesOn, 4000),
 ];
 /// Not found in that many: it takes one who claims by the old configuration in the very second in which another deletes by the
 /// new one; a test of the controller has the rule. The other was found at 15305 before owners beat quickly, and not since.
