@@ -32,6 +32,9 @@ pub const POLL: Duration = Duration::from_millis(500);
 /// Every so many polls the follower searches.
 const SEARCH_EVERY: u32 = 60;
 
+/// Every so many polls it looks whether what could not be read can be read now.
+const AGAIN_EVERY: u32 = 4;
+
 /// How often an appender tries the next number.
 const TRIES: u32 = 1000;
 
@@ -254,12 +257,14 @@ pub struct Follower {
     every: Duration,
     /// Of an object that could not be read, beside one that could: told by the next call.
     fault: Option<Error>,
+    /// The newest object, if it could not be read and no newer one could since.
+    unread: Option<u64>,
 }
 
 impl Follower {
     /// A follower that has seen everything up to `known`; 0: nothing.
     pub fn new(objects: Objects, chain: Chain, known: u64) -> Self {
-        Self { objects, chain, known, polls: 0, every: POLL, fault: None }
+        Self { objects, chain, known, polls: 0, every: POLL, fault: None, unread: None }
     }
 
     /// Asks so often where no hint tells.
@@ -270,11 +275,31 @@ impl Follower {
 
     /// The newest object that can be read, if there is one that was not seen yet.
     ///
-    /// An object that cannot be read is an error that names it, once; the follower then goes on behind it.
+    /// An object that cannot be read is an error that names it, once; the follower then goes on behind it. If it is the
+    /// newest, it is looked at again now and then: it may be put right.
     pub async fn newer(&mut self, hint: u64) -> Result<Option<(u64, Object)>, Error> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
+        if let Some(number) = self.unread.filter(|_| self.polls % AGAIN_EVERY == AGAIN_EVERY - 1) {
+            match self.objects.get(&self.chain.key(number)).await {
+                Ok(Some(object)) => {
+                    self.unread = None;
+                    return Ok(Some((number, object)));
+                }
+                Ok(None) => self.unread = None,
+                Err(Error::Object(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let found = self.look(hint).await;
+        if let Ok(Some((found, _))) = &found {
+            self.unread.take_if(|unread| *unread < *found);
+        }
+        found
+    }
+
+    async fn look(&mut self, hint: u64) -> Result<Option<(u64, Object)>, Error> {
         let mut search = self.polls.is_multiple_of(SEARCH_EVERY);
         self.polls = self.polls.wrapping_add(1);
         if hint > self.known && hint <= HIGHEST && self.is_led_to(hint).await? {
@@ -300,7 +325,9 @@ impl Follower {
             match self.read(self.known + 1).await {
                 Ok(Some(object)) => newer = Some((self.known, object)),
                 // What was found before it counts.
-                Err(error @ Error::Object(_)) => self.fault = Some(error),
+                Err(error @ Error::Object(_)) => {
+                    (self.fault, self.unread) = (Some(error), Some(self.known));
+                }
                 Err(error) if newer.is_none() => return Err(error),
                 Ok(None) | Err(_) => return Ok(newer),
             }
@@ -333,6 +360,7 @@ impl Follower {
                 Ok(None) => {}
                 Err(error @ Error::Object(_)) => {
                     self.fault.get_or_insert(error);
+                    self.unread = self.unread.max(Some(number));
                 }
                 Err(error) => {
                     self.fault = None;

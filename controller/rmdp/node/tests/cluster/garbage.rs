@@ -169,6 +169,28 @@ async fn an_unreadable_generation_is_passed_over() {
     lab.converged(5).await;
 }
 
+/// The newest that could not be read is followed all the same once somebody has put it right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_right_is_read_again() {
+    let lab = Lab::new(&["leaf1"], 1, 1).await;
+    put(&lab, &Key::Config(2), GARBAGE).await;
+    let mut follower = Follower::new(lab.objects.clone(), Chain::Configs, 0);
+    let found = follower.newer(0).await.unwrap();
+    assert!(follower.newer(0).await.unwrap_err().to_string().contains("config/00000000000000000002"));
+    for _ in 0..8 {
+        assert_eq!(follower.newer(0).await.unwrap(), None);
+    }
+    let Some((1, Object::Config(mut config))) = found else { panic!("version 1, not {found:?}") };
+    config.version = 2;
+    put(&lab, &Key::Config(2), Object::Config(config.clone()).encode().into()).await;
+    let mut again = None;
+    for _ in 0..4 {
+        again = again.or(follower.newer(0).await.unwrap());
+    }
+    assert_eq!(again, Some((2, Object::Config(config))));
+    assert_eq!(follower.newer(0).await.unwrap(), None);
+}
+
 /// Garbage under a number far above all that were issued hides none of those that are, and is nobody's next number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_that_stands_alone_is_not_the_newest() {
