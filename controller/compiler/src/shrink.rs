@@ -8,7 +8,7 @@ use outplane_intent::reader::UNMARKED;
 use outplane_p4runtime::entry::Entry;
 
 use crate::plan::seen;
-use crate::program::{ActionKind, Field, Program, Table};
+use crate::program::{ActionKind, Program};
 use crate::rules::{self, RuleChanged, RuleChanges};
 use crate::state::{Desired, Installed, Origin};
 
@@ -240,7 +240,7 @@ type Shape = (u32, BTreeSet<u32>);
 fn shapes(program: &Program, entries: &[&Entry]) -> BTreeSet<Shape> {
     let shape = |entry: &&Entry| {
         let table = entry.key.table;
-        let version = program.table_of(table).and_then(|of: Table| program.field(of, Field::Version));
+        let version = program.version_field(table);
         let fields = entry.key.matches.iter().map(|matched| matched.field);
         (table, fields.filter(|field| Some(*field) != version).collect())
     };
@@ -284,6 +284,7 @@ pub fn plural(kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::Table;
 
     #[test]
     fn more_than_half_and_three_at_least() {

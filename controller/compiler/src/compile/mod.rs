@@ -108,21 +108,20 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
     let mut switches = BTreeMap::new();
     // Switches with the same filter policies and numbers have the same policy entries.
     let mut shared: BTreeMap<(Option<usize>, Vec<&str>), Shared> = BTreeMap::new();
-    let key = |name: &str| {
-        let filters = filters_of(intent, name).into_iter().map(|(name, _)| name);
-        (before.of(name), filters.collect::<Vec<&str>>())
-    };
-    for name in &names {
-        shared.entry(key(name)).or_default().switches += 1;
-    }
+    let of_switches = names.into_iter().map(|name| {
+        let (known, filters) = (before.of(name), filters_of(intent, name));
+        let key = (known, filters.iter().map(|(name, _)| *name).collect::<Vec<&str>>());
+        shared.entry(key.clone()).or_default().switches += 1;
+        (name, filters, key)
+    });
+    let of_switches: Vec<_> = of_switches.collect();
     let nothing = PolicyNumbers::default();
-    for name in names {
-        let Shared { switches: left, state } = shared.entry(key(name)).or_default();
+    for (name, filters, key) in of_switches {
+        let before = key.0.map_or(&nothing, |known| &before.policies[known]);
+        let Shared { switches: left, state } = shared.entry(key).or_default();
         let result = if let Some(known) = state {
             known
         } else {
-            let before = before.of(name).map_or(&nothing, |known| &before.policies[known]);
-            let filters = filters_of(intent, name);
             state.insert(numbered_state(intent, &filters, &scene, before, &mut findings)?)
         };
         *left = left.saturating_sub(1);

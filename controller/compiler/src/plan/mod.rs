@@ -38,6 +38,7 @@
 
 mod capacity;
 mod carry;
+mod cell;
 mod seen;
 mod shadow;
 mod summary;
@@ -54,7 +55,7 @@ pub use carry::carried;
 pub use summary::{Counts, Summary};
 pub use undo::undo;
 
-use crate::program::{Field, Program, Table};
+use crate::program::Program;
 use crate::state::{Change, Desired, Installed, Plan, Step};
 
 /// The step that deletes what packets do not see any more.
@@ -191,30 +192,6 @@ impl Plan {
     }
 }
 
-/// The match field of a table that says in which versions of the policy an entry exists: in all (no match on it), or in
-/// one. None for tables whose entries all versions share.
-fn version_field(program: &Program, table: u32) -> Option<u32> {
-    program.field(program.table_of(table)?, Field::Version)
-}
-
-/// That of all tables: entries are many, tables few.
-struct VersionFields(Vec<(u32, u32)>);
-
-impl VersionFields {
-    fn new(program: &Program) -> Self {
-        let ids = Table::ALL.iter().map(|table| program.table(*table));
-        let mut fields: Vec<(u32, u32)> =
-            ids.filter_map(|id| Some((id, version_field(program, id)?))).collect();
-        fields.sort_unstable();
-        Self(fields)
-    }
-
-    fn of(&self, table: u32) -> Option<u32> {
-        let place = self.0.binary_search_by_key(&table, |(id, _)| *id).ok()?;
-        Some(self.0[place].1)
-    }
-}
-
 /// The match of an entry that exists in one version only.
 fn exactly(field: u32, version: u8) -> FieldMatch {
     FieldMatch { field, matches: Match::Ternary { value: version.into(), mask: u8::MAX.into() } }
@@ -230,10 +207,10 @@ struct Bare<'a> {
 
 impl<'a> Bare<'a> {
     /// The key's match on the version, and the rest.
-    fn of(fields: &VersionFields, key: &'a Key) -> (Option<FieldMatch>, Self) {
+    fn of(program: &Program, key: &'a Key) -> (Option<FieldMatch>, Self) {
         let bare = |matches| Self { table: key.table, matches, priority: key.priority };
-        let at = fields
-            .of(key.table)
+        let at = program
+            .version_field(key.table)
             .and_then(|field| key.matches.binary_search_by_key(&field, |matched| matched.field).ok());
         let Some(at) = at else { return (None, bare(key.matches.as_slice().into())) };
         // The version is the first field of every table of outplane.p4, so this borrows.
@@ -256,15 +233,13 @@ fn sees(version: Option<FieldMatch>, packets: u8) -> bool {
 
 /// Whether packets of a version see an entry; those of no version's tables are seen by all but those of version 0.
 pub(crate) fn seen(program: &Program, entry: &Entry, packets: u8) -> bool {
-    let field = version_field(program, entry.key.table);
-    let version = entry.key.matches.iter().find(|matched| Some(matched.field) == field);
-    sees(version.copied(), packets)
+    sees(Bare::of(program, &entry.key).0, packets)
 }
 
 /// A copy of an entry for one version, or (none) for all.
 fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
     let mut copy = entry.clone();
-    let Some(field) = version_field(program, entry.key.table) else { return copy };
+    let Some(field) = program.version_field(entry.key.table) else { return copy };
     let matches = &mut copy.key.matches;
     matches.retain(|matched| matched.field != field);
     if let Some(version) = version {
@@ -277,9 +252,8 @@ fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
 /// What the compiler promises: every key once, no versions.
 fn check(program: &Program, desired: &Desired) -> Result<(), PlanError> {
     let wrong = |problem, entry| PlanError::Desired { problem, entry: program.schema().describe(entry) };
-    let fields = VersionFields::new(program);
     for entry in &desired.entries {
-        if Bare::of(&fields, &entry.key).0.is_some() {
+        if Bare::of(program, &entry.key).0.is_some() {
             return Err(wrong("an entry says its version itself", entry));
         }
     }
@@ -296,10 +270,9 @@ fn foreign(program: &Program, installed: &Installed, desired: &Desired) -> Resul
     if installed.foreign_keys.is_empty() {
         return Ok(());
     }
-    let fields = VersionFields::new(program);
     let keys: BTreeSet<Bare<'_>> =
-        installed.foreign_keys.iter().map(|key| Bare::of(&fields, key).1).collect();
-    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(&fields, &entry.key).1));
+        installed.foreign_keys.iter().map(|key| Bare::of(program, key).1).collect();
+    let mut hit = desired.entries.iter().filter(|entry| keys.contains(&Bare::of(program, &entry.key).1));
     match hit.next() {
         None => Ok(()),
         Some(entry) => {

@@ -13,8 +13,8 @@ use std::collections::{HashMap, HashSet};
 
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
 
-use super::versioned::Cell;
-use super::{Steps, VersionFields, for_version};
+use super::cell::{Cell, delete, rewritten};
+use super::{Steps, for_version};
 use crate::program::Program;
 use crate::space::Space;
 use crate::state::{Change, Desired, Installed};
@@ -42,7 +42,7 @@ impl<'p> Shadows<'p> {
     ) -> Self {
         // Most plans have few, and so few priorities that matter.
         let wanted: HashSet<(u32, i32)> =
-            cells.iter().filter_map(Cell::rewritten).map(|(all, _)| above(all)).collect();
+            cells.iter().filter_map(Cell::acts_otherwise).map(|(all, _)| above(all)).collect();
         let mut standing: HashMap<(u32, i32), Vec<&Entry>> = HashMap::new();
         if !wanted.is_empty() {
             for entry in installed.entries.iter().chain(&desired.entries) {
@@ -57,25 +57,25 @@ impl<'p> Shadows<'p> {
     }
 
     /// Changes an entry's action by a shadow, where it may; whether it did.
-    pub(super) fn plan(&self, fields: &VersionFields, cell: &Cell<'_>, steps: &mut Steps) -> bool {
-        let Some((all, desired)) = cell.rewritten() else { return false };
+    pub(super) fn plan(&self, cell: &Cell<'_>, steps: &mut Steps) -> bool {
+        let Some((all, desired)) = cell.acts_otherwise() else { return false };
         let table = all.key.table;
         // Other tables count what their entries match.
         let gives_classes =
             self.program.table_of(table).is_some_and(|table| !Space::set_by(table).is_empty());
-        if !gives_classes || self.foreign.contains(&table) || !self.is_free(fields, all) {
+        if !gives_classes || self.foreign.contains(&table) || !self.is_free(all) {
             return false;
         }
         let mut shadow = for_version(self.program, desired, Some(self.next));
         shadow.key.priority += 1;
-        steps.release.push(Change::Delete(shadow.key.clone()));
+        steps.release.push(delete(&shadow));
         steps.prepare.push(Change::Insert(shadow));
-        steps.clean_up.push(Change::Modify(Entry { key: all.key.clone(), ..desired.clone() }));
+        steps.clean_up.extend(rewritten(all, desired));
         true
     }
 
-    fn is_free(&self, fields: &VersionFields, entry: &Entry) -> bool {
-        let version = fields.of(entry.key.table);
+    fn is_free(&self, entry: &Entry) -> bool {
+        let version = self.program.version_field(entry.key.table);
         let standing = self.standing.get(&above(entry)).map_or(&[][..], Vec::as_slice);
         let meets = |other: &&Entry| {
             other.key.matches.iter().filter(|other| Some(other.field) != version).all(|other| {

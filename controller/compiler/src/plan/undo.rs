@@ -2,7 +2,7 @@
 
 use outplane_p4runtime::entry::Entry;
 
-use super::{PlanError, Steps, capacity, for_version, unversioned, version_field};
+use super::{PlanError, Steps, capacity, for_version, unversioned};
 use crate::program::Program;
 use crate::state::{Change, Desired, Installed, Plan};
 
@@ -25,7 +25,7 @@ pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Pl
     let mut steps = Steps::default();
     unversioned::plan(program, now, &seen, &mut steps);
     let new = now.entries.iter().filter(|entry| {
-        version_field(program, entry.key.table).is_some()
+        program.version_field(entry.key.table).is_some()
             && before.entries.binary_search_by(|old| old.key.cmp(&entry.key)).is_err()
     });
     steps.sweep.extend(new.map(|entry| Change::Delete(entry.key.clone())));
@@ -37,7 +37,7 @@ pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Pl
 /// What packets see, as a desired state: its plan writes nothing that they could see.
 fn seen(program: &Program, installed: &Installed) -> Desired {
     let is_seen = |entry: &&Entry| {
-        version_field(program, entry.key.table).is_none() || super::seen(program, entry, installed.version)
+        program.version_field(entry.key.table).is_none() || super::seen(program, entry, installed.version)
     };
     let mut entries: Vec<_> =
         installed.entries.iter().filter(is_seen).map(|entry| for_version(program, entry, None)).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outplane_p4runtime::entry::Entry;
 
-use super::{Steps, version_field};
+use super::Steps;
 use crate::program::Program;
 use crate::state::{Change, Desired, Installed};
 
@@ -15,7 +15,7 @@ pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, 
 }
 
 fn entries(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) {
-    let shared = |entry: &&Entry| version_field(program, entry.key.table).is_none();
+    let shared = |entry: &&Entry| program.version_field(entry.key.table).is_none();
     let mut left: BTreeMap<_, _> =
         installed.entries.iter().filter(shared).map(|entry| (&entry.key, entry)).collect();
     for entry in desired.entries.iter().filter(shared) {

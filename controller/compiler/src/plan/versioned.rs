@@ -8,9 +8,10 @@ use std::collections::HashSet;
 
 use outplane_p4runtime::entry::{DefaultEntry, Entry, FieldMatch};
 
+use super::cell::{Cell, Odd, delete, rewritten, same};
 use super::seen::{Classes, are_apart};
 use super::shadow::Shadows;
-use super::{Bare, Steps, VersionFields, exactly, for_version, sees, version_field};
+use super::{Bare, Steps, exactly, for_version, sees};
 use crate::program::{ActionKind, Program, Table};
 use crate::state::{Change, Desired, Installed};
 
@@ -44,9 +45,8 @@ pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, 
     }
     let unseen = Unseen::new(program, now, installed, desired);
     let shadows = Shadows::new(program, next, &cells, installed, desired);
-    let fields = VersionFields::new(program);
     for cell in &cells {
-        let is_done = now != 0 && (unseen.plan(cell, steps) || shadows.plan(&fields, cell, steps));
+        let is_done = now != 0 && (unseen.plan(cell, steps) || shadows.plan(cell, steps));
         if !is_done {
             versions.plan(cell, steps);
         }
@@ -79,8 +79,7 @@ struct Unseen<'a> {
 
 impl<'a> Unseen<'a> {
     fn new(program: &'a Program, now: u8, installed: &Installed, desired: &Desired) -> Self {
-        let fields = VersionFields::new(program);
-        let visible = |entry: &&Entry| sees(Bare::of(&fields, &entry.key).0, now);
+        let visible = |entry: &&Entry| super::seen(program, entry, now);
         Self {
             program,
             now: Classes::new(program, installed.entries.iter().filter(visible)),
@@ -90,7 +89,7 @@ impl<'a> Unseen<'a> {
 
     /// Changes a key for all versions at once where those that should not see it do not; whether that could be done.
     fn plan(&self, cell: &Cell<'_>, steps: &mut Steps) -> bool {
-        if cell.old.is_some() || cell.new.is_some() || !cell.odd.is_empty() {
+        if !cell.is_shared() {
             return false;
         }
         match (cell.desired, cell.all) {
@@ -121,63 +120,23 @@ struct Versions<'a> {
     next: u8,
 }
 
-/// All there is under one key.
-#[derive(Debug, Default)]
-pub(super) struct Cell<'a> {
-    /// The entry that should be, without a version.
-    desired: Option<&'a Entry>,
-    /// The entry of all versions.
-    all: Option<&'a Entry>,
-    /// The entry of the version that packets see, and of no other.
-    old: Option<&'a Entry>,
-    /// The entry of the next version, and of no other.
-    new: Option<&'a Entry>,
-    /// Entries of ours that we would not have written, such as of a part of the version's bits.
-    odd: Vec<Odd<'a>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Odd<'a> {
-    entry: &'a Entry,
-    seen_now: bool,
-    seen_next: bool,
-}
-
-/// Whether two entries do the same, whoever asked for them.
-fn same(one: &Entry, other: &Entry) -> bool {
-    one.action == other.action
-}
-
-fn delete(entry: &Entry) -> Change {
-    Change::Delete(entry.key.clone())
-}
-
-/// The installed entry with the action and the origin of the desired one; none if it has them.
-fn rewritten(installed: &Entry, desired: &Entry) -> Option<Change> {
-    if same(installed, desired) && installed.metadata == desired.metadata {
-        return None;
-    }
-    Some(Change::Modify(Entry { key: installed.key.clone(), ..desired.clone() }))
-}
-
 impl Versions<'_> {
     /// One cell for each key under which something is not as it should be, or exists in one version only, by key.
     fn cells<'b>(&self, installed: &'b Installed, desired: &'b Desired) -> Vec<Cell<'b>> {
         let program = self.program;
-        let fields = VersionFields::new(program);
         let apart: HashSet<Bare<'_>> = installed
             .entries
             .iter()
-            .map(|entry| Bare::of(&fields, &entry.key))
+            .map(|entry| Bare::of(program, &entry.key))
             .filter_map(|(version, bare)| version.map(|_| bare))
             .collect();
         let as_desired =
-            |entry: &Entry| apart.is_empty() || !apart.contains(&Bare::of(&fields, &entry.key).1);
+            |entry: &Entry| apart.is_empty() || !apart.contains(&Bare::of(program, &entry.key).1);
         // `false` sorts before `true`: installed before desired, under one key.
         let mut all: Vec<(Bare<'_>, bool, Option<FieldMatch>, &Entry)> = Vec::new();
         let mut add = |is_desired: bool, entry: &'b Entry| {
-            if fields.of(entry.key.table).is_some() {
-                let (version, bare) = Bare::of(&fields, &entry.key);
+            if program.version_field(entry.key.table).is_some() {
+                let (version, bare) = Bare::of(program, &entry.key);
                 all.push((bare, is_desired, version, entry));
             }
         };
@@ -219,7 +178,7 @@ impl Versions<'_> {
             cell.all = Some(entry);
             return;
         };
-        let field = version_field(self.program, entry.key.table);
+        let field = self.program.version_field(entry.key.table);
         let is_of = |v: u8| v != 0 && field.is_some_and(|field| version == exactly(field, v));
         if is_of(self.now) {
             cell.old = Some(entry);
@@ -294,61 +253,6 @@ impl Versions<'_> {
         }
         steps.sweep.extend(
             cell.installed().filter(|&entry| kept.is_none_or(|kept| kept.key != entry.key)).map(delete),
-        );
-    }
-}
-
-impl<'a> Cell<'a> {
-    /// The entry of all versions, which there is alone, and the desired one, which does something else.
-    pub(super) fn rewritten(&self) -> Option<(&'a Entry, &'a Entry)> {
-        let (all, desired) = (self.all?, self.desired?);
-        let alone = self.old.is_none() && self.new.is_none() && self.odd.is_empty();
-        (alone && !same(all, desired)).then_some((all, desired))
-    }
-
-    /// The one write that makes what packets see what it should be; none where it takes more.
-    fn in_place(&self) -> Option<Change> {
-        if self.all.is_some() && self.old.is_some() || self.new.is_some() || !self.odd.is_empty() {
-            return None;
-        }
-        match (self.desired, self.all.or(self.old)) {
-            (Some(desired), Some(seen)) => rewritten(seen, desired),
-            (Some(desired), None) => Some(Change::Insert(desired.clone())),
-            (None, Some(seen)) => Some(delete(seen)),
-            (None, None) => None,
-        }
-    }
-
-    fn installed(&self) -> impl Iterator<Item = &'a Entry> {
-        let odd = self.odd.iter().map(|odd| odd.entry);
-        self.all.into_iter().chain(self.old).chain(self.new).chain(odd)
-    }
-
-    /// Whether all that packets see under this key now does as `entry` does.
-    fn seen_now_does_as(&self, entry: &Entry) -> bool {
-        let odd = self.odd.iter().filter(|odd| odd.seen_now).map(|odd| odd.entry);
-        self.all.into_iter().chain(self.old).chain(odd).all(|seen| same(seen, entry))
-    }
-
-    /// Whether packets see exactly what they should see under this key, so that it needs no flip.
-    fn is_settled(&self) -> bool {
-        if self.odd.iter().any(|odd| odd.seen_now) {
-            return false;
-        }
-        match self.desired {
-            None => self.all.is_none() && self.old.is_none(),
-            Some(desired) => (self.all.is_some() || self.old.is_some()) && self.seen_now_does_as(desired),
-        }
-    }
-
-    /// The rules where packets see what they should: remove what they do not need, write origins that changed.
-    fn tidy(&self, steps: &mut Steps) {
-        let kept = self.desired.and(self.all.or(self.old));
-        if let (Some(desired), Some(kept)) = (self.desired, kept) {
-            steps.clean_up.extend(rewritten(kept, desired));
-        }
-        steps.sweep.extend(
-            self.installed().filter(|&entry| kept.is_none_or(|kept| kept.key != entry.key)).map(delete),
         );
     }
 }

@@ -62,6 +62,8 @@ pub struct Program {
     /// In the order of [`ActionKind::ALL`].
     actions: Vec<BoundAction>,
     table_ids: BTreeMap<u32, Table>,
+    /// By table: the field that says in which versions of the policy an entry exists.
+    version_fields: BTreeMap<u32, u32>,
     action_ids: BTreeMap<u32, ActionKind>,
     rate_limiter: u32,
     rate_limiter_cells: u64,
@@ -107,12 +109,18 @@ impl Program {
         });
         let drop_counters = drop_counters.collect::<Result<Vec<_>, _>>()?;
         let table_ids = tables.iter().zip(Table::ALL).map(|(bound, table)| (bound.id, *table)).collect();
+        let version_of = |(bound, table): (&BoundTable, &Table)| {
+            let place = table.fields().iter().position(|(field, _)| *field == Field::Version)?;
+            Some((bound.id, bound.fields[place]))
+        };
+        let version_fields = tables.iter().zip(Table::ALL).filter_map(version_of).collect();
         let action_ids = actions.iter().zip(ActionKind::ALL).map(|(bound, kind)| (bound.id, *kind)).collect();
         Ok(Self {
             schema,
             tables,
             actions,
             table_ids,
+            version_fields,
             action_ids,
             rate_limiter,
             rate_limiter_cells,
@@ -149,6 +157,12 @@ impl Program {
     pub fn field(&self, table: Table, field: Field) -> Option<u32> {
         let place = table.fields().iter().position(|(own, _)| *own == field)?;
         Some(self.tables[table as usize].fields[place])
+    }
+
+    /// The match field of a table, by its id, that says in which versions of the policy an entry exists: in all (no match on
+    /// it), or in one. None for tables whose entries all versions share.
+    pub(crate) fn version_field(&self, table: u32) -> Option<u32> {
+        self.version_fields.get(&table).copied()
     }
 
     /// Which match field of a table has this id.

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::compile::TRAFFIC_UNREAD;
 use crate::order::longest_increasing;
+use crate::plan::seen;
 use crate::program::{Field, Program, Table};
 use crate::state::{Desired, Installed, Origin};
 use meaning::Meaning;
@@ -109,7 +110,7 @@ struct Side<'e> {
 impl<'e> Side<'e> {
     fn new(program: &Program, version: u8, entries: &'e [Entry], meters: &'e [MeterCell]) -> Self {
         let mut side = Self { rules: BTreeMap::new(), shared: BTreeMap::new(), all: Vec::new(), meters };
-        for entry in entries.iter().filter(|entry| is_seen(program, entry, version)) {
+        for entry in entries.iter().filter(|entry| seen(program, entry, version)) {
             let Some(Origin { policy, rule, order }) = Origin::decode(&entry.metadata) else { continue };
             side.all.push(entry);
             if policy == Origin::COMMON || is_unread(program, entry) {
@@ -161,21 +162,9 @@ fn is_unread(program: &Program, entry: &Entry) -> bool {
     entry.key.matches.iter().any(|matched| Some(matched.field) == field && unread(matched.matches))
 }
 
-/// Whether packets of this version see an entry. Those of version 0 see none.
-fn is_seen(program: &Program, entry: &Entry, version: u8) -> bool {
-    let field = program.table_of(entry.key.table).and_then(|table| program.field(table, Field::Version));
-    let matched =
-        field.and_then(|field| entry.key.matches.iter().find(|matched| matched.field == field)).copied();
-    version != 0
-        && matched.is_none_or(|FieldMatch { matches, .. }| match matches {
-            Match::Ternary { value, mask } => u128::from(version) & mask == value,
-            _ => false,
-        })
-}
-
 /// What an entry matches, without the version.
 fn unversioned(program: &Program, entry: &Entry) -> Vec<FieldMatch> {
-    let field = program.table_of(entry.key.table).and_then(|table| program.field(table, Field::Version));
+    let field = program.version_field(entry.key.table);
     entry.key.matches.iter().filter(|matched| Some(matched.field) != field).copied().collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outplane_p4runtime::Schema;
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Key, Match, MeterCell, MulticastGroup};
 
-use crate::plan::{Bare, VersionFields, version_field};
+use crate::plan::Bare;
 use crate::program::{ActionKind, Program};
 use crate::state::{Change, Desired, Installed, Plan};
 
@@ -171,10 +171,10 @@ impl Switch {
             return shown;
         }
         for entry in self.entries.values() {
-            if version_field(program(), entry.key.table).is_none() {
+            if program().version_field(entry.key.table).is_none() {
                 continue;
             }
-            let (version, bare) = Bare::of(&VersionFields::new(program()), &entry.key);
+            let (version, bare) = Bare::of(program(), &entry.key);
             let seen = match version.map(|matched| matched.matches) {
                 None => true,
                 Some(Match::Ternary { value, mask }) => u128::from(self.version) & mask == value,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::model::{self, Shown, Switch, program, shows};
-use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan, undo, version_field};
+use crate::plan::{WRITES_PER_DIFFERENCE, capacity, for_version, plan, undo};
 use crate::state::{Change, Desired, Plan};
 
 /// A desired state of a few keys, so that neighbours in a sequence share many.
@@ -62,7 +62,7 @@ fn any_switch() -> impl Strategy<Value = Switch> {
                 // Upper bits alone: seen by both versions; lower bits: by one.
                 let mask = if odd { 0xf0 } else { 0x03 };
                 let mut partial = for_version(program(), &base, Some(version));
-                let field = version_field(program(), base.key.table).expect("a versioned table");
+                let field = program().version_field(base.key.table).expect("a versioned table");
                 for matched in partial.key.matches.iter_mut().filter(|matched| matched.field == field) {
                     matched.matches = Match::Ternary { value: u128::from(version) & mask, mask };
                 }
