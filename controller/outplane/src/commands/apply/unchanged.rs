@@ -90,12 +90,11 @@ pub(super) async fn stand(
     let start = Instant::now();
     let kept = standing::kept(objects).await?;
     let (mut switches, mut open) = (Vec::new(), Vec::new());
-    let mut verified: Option<u64> = None;
+    let told = |switch: &String| kept.get(switch).filter(|kept| kept.generation == generation);
+    // None is the least of all.
+    let verified = tasks.iter().map(|(switch, _)| told(switch)?.verified_ms).min().flatten();
     for (switch, id) in tasks {
-        let told = kept.get(&switch).filter(|kept| kept.generation == generation);
-        let at = told.and_then(|kept| kept.verified_ms).unwrap_or(0);
-        verified = Some(verified.map_or(at, |oldest| oldest.min(at)));
-        let told = told.map(|kept| (kept.standing, kept.what.clone()));
+        let told = told(&switch).map(|kept| (kept.standing, kept.what.clone()));
         match told {
             Some((Standing::Kept, _)) => switches.push(SwitchEnd::stands(switch, id, "kept", None)),
             Some((standing @ (Standing::Drifted | Standing::Unreachable), what)) => {
@@ -130,7 +129,7 @@ pub(super) async fn stand(
             told: 0,
             seconds,
             converged,
-            verified: verified.filter(|at| *at > 0),
+            verified,
             switches,
             left_alone,
         },

@@ -59,11 +59,16 @@ fn not_overtaken(bench: &mut Bench, task: &Task) {
 fn owns_repair(bench: &mut Bench, task: &Task) -> Task {
     drifts(bench, task);
     bench.reply_list(&Prefix::Audits, vec![]);
-    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
+    begins_repair(bench, task, 1)
+}
+
+/// Its audit gets this number, and this controller owns it.
+fn begins_repair(bench: &mut Bench, task: &Task, number: u64) -> Task {
+    let key = Key::Audit(number, switch_id(task.switch()).unwrap());
     let (token, _) =
         bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
     bench.reply(token, Reply::Created);
-    let repair = entry(1, task).task().unwrap();
+    let repair = entry(number, task).task().unwrap();
     bench.own(&repair, 1);
     repair
 }
@@ -348,18 +353,9 @@ fn two_keepers_do_not_take_a_switch_from_each_other_again_and_again() {
     bench.input(Input::Stirred { switch: task.switch().to_owned() });
     answer(&mut bench, &task, Audit::Holds { primary: false });
     bench.reply_list(&Prefix::Audits, vec![]);
-    let key = Key::Audit(1, switch_id(task.switch()).unwrap());
-    let (token, _) =
-        bench.expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
-    bench.reply(token, Reply::Created);
-    let repair = entry(1, &task).task().unwrap();
-    bench.own(&repair, 1);
-    bench.executed(&repair, 1, Execution::Done { report: "nothing to change".to_owned() });
-    let decision = Key::Decision(repair.id());
-    let (token, _) = bench.expect(
-        "a decision",
-        |request| matches!(request, Request::Create { key: at, .. } if *at == decision),
-    );
+    let repair = begins_repair(&mut bench, &task, 1);
+    bench.executed(&repair, 1, done());
+    let (token, _) = bench.decision(&repair);
     bench.reply(token, Reply::Created);
     bench.pass(Duration::from_secs(2));
     // The other one takes it: this one looks, and leaves it to him.
@@ -382,12 +378,7 @@ fn a_strangers_fence_is_disowned_and_audits_go_above_it() {
         }
         not_overtaken(bench, &task);
         bench.reply_list(&Prefix::Audits, listed);
-        let key = Key::Audit(number, switch_id(task.switch()).unwrap());
-        let (token, _) = bench
-            .expect("an entry", |request| matches!(request, Request::Create { key: at, .. } if *at == key));
-        bench.reply(token, Reply::Created);
-        let repair = entry(number, &task).task().unwrap();
-        bench.own(&repair, 1);
+        let repair = begins_repair(bench, &task, number);
         assert_eq!(bench.executes(&repair).unwrap().1.audit, number);
         repair
     };
