@@ -18,3 +18,4 @@ pub mod packet;
 pub mod reader;
 #[cfg(any(feature = "testing", test))]
 pub mod testing;
+pub mod touched;
