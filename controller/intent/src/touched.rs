@@ -76,6 +76,7 @@ fn differing<K: Ord + Clone, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTre
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AddressGroup;
     use crate::testing::Cluster;
 
     #[test]
@@ -90,7 +91,7 @@ mod tests {
             assert_eq!(touched.is_empty(), before == *cluster.intent(), "{kind:?}");
             assert_eq!(touched, Touched::between(cluster.intent(), &before), "{kind:?}");
         }
-        let more = Intent { hosts: [("h".to_owned(), Default::default())].into(), ..Intent::default() };
+        let more = Intent { groups: [("g".to_owned(), AddressGroup::default())].into(), ..Intent::default() };
         assert!(Touched::between(&Intent::default(), &more).others);
     }
 }
