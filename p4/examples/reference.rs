@@ -1,6 +1,6 @@
 //! The tables of outplane.p4 as Markdown: what they match, what they do, with widths in bits.
 //!
-//! `cargo run -p outplane-p4 --example tables [TABLE]`
+//! `cargo run -p outplane-p4 --example reference [TABLE]`
 
 use outplane_p4::{MatchKind, Table};
 
