@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and test, and what was skipped.
 
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZero;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,9 @@ use crate::{ebpf, p4, setup};
 
 /// How a test says that it cannot run here: `SKIPPED: <what>: <why>` on its standard output.
 const SKIPPED: &str = "SKIPPED";
+
+/// Tests that run at a time, for each processor: those of nodes and processes mostly wait for one another.
+const THREADS: usize = 2;
 
 /// Characters of a panic's message that are said once more at the end.
 const MESSAGE: usize = 600;
@@ -79,6 +83,10 @@ fn tests(arguments: &Arguments, summary: &mut Summary) -> Result<()> {
         std::fs::File::create(target().join("test.log")).context("cannot create target/test.log")?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(&arguments.filter);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env("RUST_TEST_THREADS", (processors * THREADS).to_string());
+    }
     if arguments.update_golden {
         command.env("UPDATE_GOLDEN", "1");
     }
