@@ -8,6 +8,9 @@
 //! A listing may lack numbers that are there. It is asked where to begin, and what the newest number is says a search
 //! that asks for each key: [`outplane_rmdp_core::chain`]. For it to be found, sweeping keeps some of the old numbers.
 //!
+//! The one before the newest is never swept. Where it is not there, and what lies above says itself that it is of its
+//! number, it was deleted or lost: that is told, and its number and those above are not given again.
+//!
 //! Old numbers are swept, never the newest. So an appender that was held up after its listing may find a number free that
 //! others have had, far below the newest: nobody would see its object, and two objects would have had one number. It
 //! searches once more after it has created: where a number was swept there are at least as many newer ones as are always kept.
@@ -61,12 +64,17 @@ pub(crate) struct Survey {
     pub(crate) numbers: Vec<u64>,
     /// Above the newest: nothing leads to them, so nobody has appended them.
     pub(crate) strays: Vec<u64>,
+    /// The one before the newest, if it is not there any more.
+    pub(crate) lost: Option<u64>,
 }
 
 impl Chain {
     /// The numbers above one that a listing shows, in order, and the newest one, which is always among them.
     pub async fn numbers(&self, objects: &Objects, above: u64) -> Result<Vec<u64>, Error> {
-        let Survey { numbers, strays } = self.survey(objects, above).await?;
+        let Survey { numbers, strays, lost } = self.survey(objects, above).await?;
+        if let Some(lost) = lost {
+            tracing::warn!("{}", self.lost_words(lost));
+        }
         for stray in strays.into_iter().take(TOLD) {
             tracing::warn!(key = %self.key(stray), "nothing leads to this number: somebody else has put it there; delete it");
         }
@@ -106,12 +114,15 @@ impl Chain {
         }
         strays.sort_unstable();
         strays.dedup();
-        Ok(Survey { numbers, strays })
+        let before = numbers.last().map(|newest| newest.saturating_sub(1));
+        let lost = before.filter(|before| asked.get(before) == Some(&false));
+        Ok(Survey { numbers, strays, lost })
     }
 
     /// A number that would be there if this one was the newest, and is not: the one before it is never swept. Those above
     /// `near` are taken for appended only if their prefixes and the powers of two below them, which are never swept either,
-    /// are there, too. None up to `above` is asked for.
+    /// are there, too. None up to `above` is asked for. Up to `near` what says itself that it is of its number was appended,
+    /// and the one before it has been lost.
     async fn lacking(
         &self,
         objects: &Objects,
@@ -136,8 +147,20 @@ impl Chain {
             asked.insert(lead, there);
         }
         let lacks = needed.into_iter().find(|lead| asked.get(lead) == Some(&false));
+        if lacks == Some(before) && number <= near && self.says_so(objects, number).await? {
+            return Ok(None);
+        }
         // Only the newest needs the one before it.
         Ok(lacks.map(|lead| if lead == before { number } else { lead }))
+    }
+
+    /// Whether what lies under a number can be read as what was appended under it.
+    async fn says_so(&self, objects: &Objects, number: u64) -> Result<bool, Error> {
+        match objects.stored(&self.key(number)).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(Error::Object(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a listing shows. It may lack any of them.

@@ -58,12 +58,47 @@ impl Chain {
         }
     }
 
+    /// That the one before the newest is not there, and what mends it.
+    pub(crate) fn lost_words(&self, lost: u64) -> String {
+        let mend = match self {
+            Self::Generations => "; or append a generation above it: `outplane apply --anyway`",
+            Self::Configs => "; or write a version above it: `outplane config set`",
+            Self::Probes => "; or probe once more: `outplane probe`",
+            Self::Epochs(_) => ", or leave it: the node's next start mends it",
+        };
+        format!(
+            "`{}` is not there, and `{}`, which was appended after it, is: it was deleted, or the store has lost it. No number is \
+             given again. Put it back from a backup{mend}",
+            self.key(lost),
+            self.key(lost + 1)
+        )
+    }
+
     /// So many of the newest numbers are never swept.
     pub(crate) fn always_kept(&self) -> u64 {
         match self {
             Self::Generations | Self::Configs => MIN_KEPT.into(),
             Self::Probes => PROBES_KEPT.into(),
             Self::Epochs(_) => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_named_with_the_cure() {
+        for (chain, cure) in [
+            (Chain::Generations, "`outplane apply --anyway`"),
+            (Chain::Configs, "`outplane config set`"),
+            (Chain::Probes, "`outplane probe`"),
+            (Chain::Epochs("c1".to_owned()), "next start"),
+        ] {
+            let words = chain.lost_words(4);
+            let is_not_there = format!("`{}` is not there, and `{}`", chain.key(4), chain.key(5));
+            assert!(words.starts_with(&is_not_there) && words.contains(cure), "{words}");
         }
     }
 }

@@ -98,7 +98,10 @@ pub async fn read_store(objects: &Objects) -> Result<(StoreState, Option<SharedC
     };
     let mut strays = Vec::new();
     let mut survey = async |chain: Chain| {
-        let Survey { numbers, strays: more } = chain.survey(objects, 0).await?;
+        let Survey { numbers, strays: more, lost } = chain.survey(objects, 0).await?;
+        if let Some(lost) = lost {
+            tracing::warn!("{}", chain.lost_words(lost));
+        }
         let room = MOST_STRAYS.saturating_sub(strays.len());
         strays.extend(more.into_iter().take(room).map(|stray| chain.key(stray)));
         Ok::<_, Error>(numbers)

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_node::Error;
 use outplane_rmdp_node::chain::{Chain, Follower};
+use outplane_rmdp_node::epoch::Epoch;
 use outplane_rmdp_node::log::Own;
 use outplane_rmdp_node::objects::Objects;
 
@@ -123,4 +124,39 @@ async fn a_snapshot_without_its_generation_is_nothing() {
         let again = read(&lab.objects(), number).await.unwrap();
         assert_eq!((again.files, again.desired, again.numbers), (good.files, good.desired, good.numbers));
     }
+}
+
+/// What was appended after the one that is gone shows that it was there: no number is given again, to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_whose_object_is_lost_is_not_given_again() {
+    let lab = Lab::new().await;
+    let (objects, _) = block(&lab).await;
+    objects.delete(&[Key::Generation(66)]).await.unwrap();
+    assert_eq!(Chain::Generations.newest(&lab.objects(), 0).await.unwrap(), Some(67));
+    // One who starts now sees it, with or without a hint, and is told what it rests on.
+    for hint in [0, 67] {
+        let error = match Follower::new(lab.objects(), Chain::Generations, 65).newer(hint).await {
+            Err(error) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(error.contains(&Key::Generation(66).path()), "{error}");
+    }
+    let own = Own::Apply(vec![file("a.yaml", lines(1, 202))]);
+    assert_eq!(say(&lab.objects(), &own, "another").await.unwrap(), 68);
+    assert_eq!(read(&lab.objects(), 68).await.unwrap().author, "another");
+    // Two are gone, and nothing rests on them.
+    assert_eq!(say(&lab.objects(), &Own::Apply(Vec::new()), "another").await.unwrap(), 69);
+    objects.delete(&[Key::Generation(67), Key::Generation(68)]).await.unwrap();
+    assert_eq!(say(&lab.objects(), &own, "a third").await.unwrap(), 70);
+    // What does not say that it is of its number is somebody's garbage.
+    put(&objects, &Key::Generation(72), bytes(&objects, &Key::Generation(70)).await).await;
+    put(&objects, &Key::Generation(74), b"{}".to_vec()).await;
+    assert_eq!(Chain::Generations.newest(&lab.objects(), 0).await.unwrap(), Some(70));
+    // Nor are numbers of the other logs, nor of starts.
+    let node = "c1".to_owned();
+    for epoch in 1..=3 {
+        assert_eq!(Epoch::new(&node).unwrap().take(&lab.objects()).await.unwrap(), epoch);
+    }
+    objects.delete(&[Key::Epoch(node.clone(), 2)]).await.unwrap();
+    assert_eq!(Epoch::new(&node).unwrap().take(&lab.objects()).await.unwrap(), 4);
 }
