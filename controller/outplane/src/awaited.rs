@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::alike::{Told, alike};
 use crate::exit::Exit;
 use crate::output::{BAD, FAINT, GOOD, WARN, styled, wrapped};
+use crate::overtaken::Overtaken;
 use crate::progress::{Line, Lines};
 use crate::runtime::Signals;
 use crate::standing::Standing;
@@ -60,10 +61,11 @@ pub(crate) struct Ended {
     pub(crate) exit: Exit,
 }
 
-/// Waits for these tasks, and shows how they come along. `start` is when they were asked for.
+/// Waits for these tasks, and shows how they come along. `start` is when they were asked for. Those of a generation may be
+/// `overtaken` before there is one.
 pub(crate) async fn wait(
     objects: &Objects,
-    wish: Wish,
+    (wish, overtaken): (Wish, Option<Overtaken>),
     tasks: Vec<(String, TransactionId)>,
     waiting: Waiting,
     lines: &Lines,
@@ -80,11 +82,12 @@ pub(crate) async fn wait(
             told: String::new(),
             reasons: BTreeSet::new(),
             seen: None,
+            overtaken: None,
         })
         .collect();
     let mut interrupted = false;
     if !waiting.no_wait {
-        let watch = watch(objects, &mut watched, lines, start);
+        let watch = watch(objects, &mut watched, overtaken, lines, start);
         tokio::select! {
             ended = watch => ended,
             () = tokio::time::sleep(waiting.timeout) => {}
@@ -152,10 +155,18 @@ struct Watched {
     reasons: BTreeSet<String>,
     /// When its decision was seen, since the append.
     seen: Option<Duration>,
+    /// The generation that was appended before anything of the task was: nobody makes it any more.
+    overtaken: Option<u64>,
 }
 
-/// Until all are decided.
-async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start: Instant) {
+/// Until all are decided, or will not be.
+async fn watch(
+    objects: &Objects,
+    watched: &mut [Watched],
+    mut overtaken: Option<Overtaken>,
+    lines: &Lines,
+    start: Instant,
+) {
     let mut pause = LOOK.0;
     let (mut fault, mut looked, mut said) = (String::new(), start, BTreeSet::new());
     let mut told = Told::default();
@@ -173,7 +184,10 @@ async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start:
                     break;
                 }
             }
-            if one.life.decision.is_some() {
+            if !one.life.is_known() {
+                one.overtaken = overtaken.as_ref().and_then(|overtaken| overtaken.of(&one.switch));
+            }
+            if one.life.decision.is_some() || one.overtaken.is_some() {
                 one.seen = Some(start.elapsed());
             } else {
                 undecided += 1;
@@ -182,6 +196,12 @@ async fn watch(objects: &Objects, watched: &mut [Watched], lines: &Lines, start:
         }
         if undecided == 0 {
             return;
+        }
+        let unknown = watched.iter().any(|one| one.seen.is_none() && !one.life.is_known());
+        if let Some(overtaken) = overtaken.as_mut().filter(|_| unknown && failed.is_none())
+            && let Err(error) = overtaken.look(objects).await
+        {
+            failed = Some(error.to_string());
         }
         if let Some(failed) = &failed
             && *failed != fault
@@ -255,6 +275,7 @@ impl Watched {
             (None, Some(attempt)) if attempt.result.is_some() => "failed-attempt",
             (None, Some(_)) => "claimed",
             (None, None) if self.life.queued.is_some() => "queued",
+            (None, None) if self.overtaken.is_some() => "superseded",
             (None, None) => "waiting",
         }
     }
@@ -293,10 +314,16 @@ impl Watched {
                 None => format!("claimed by {}, attempt {attempts}", attempt.claim.owner),
             },
             (None, None, Some(queued)) => format!("queued by {}", queued.by),
+            (None, None, None) if self.overtaken.is_some() => self.superseded().unwrap_or_default(),
             (None, None, None) if since < SILENCE => "waiting for a distributor".to_owned(),
             (None, None, None) => "no distributor has queued it yet".to_owned(),
         };
         self.tell(&text);
+    }
+
+    /// That a newer generation was there before this one's task was.
+    fn superseded(&self) -> Option<String> {
+        Some(format!("superseded by generation {}, before it had a task", self.overtaken?))
     }
 
     /// Whether an attempt before this one has failed for the same reason.
@@ -354,7 +381,7 @@ impl Watched {
             Some(Outcome::Superseded { by }) => Some(format!("superseded by generation {by}")),
             Some(Outcome::Failed { attempts, reason }) => Some(self.wish.failed(*attempts, reason)),
             None if no_wait => None,
-            None => Some(waited()),
+            None => self.superseded().or_else(|| Some(waited())),
         };
         let report = decision.and_then(|decision| match &decision.outcome {
             Outcome::Done { report, .. } => Some(report.clone()),

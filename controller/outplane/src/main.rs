@@ -20,6 +20,7 @@ mod names;
 mod node;
 mod options;
 mod output;
+mod overtaken;
 mod plain;
 mod progress;
 mod requests;

@@ -82,7 +82,7 @@ async fn probe(arguments: &Arguments, node: &Node, format: Format) -> anyhow::Re
     let tasks = switches.iter().map(id).collect::<Result<Vec<_>, BadEvent>>()?;
     let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout.unwrap_or(PATIENCE) };
     let lines = Lines::new(format);
-    let ended = awaited::wait(objects, Wish::Answered, tasks, waiting, &lines, signals, start).await;
+    let ended = awaited::wait(objects, (Wish::Answered, None), tasks, waiting, &lines, signals, start).await;
     let Ended { switches, seconds, done: answered, exit } = ended;
     Ok((Probed { probe: number, told, seconds, answered, switches }, exit))
 }

@@ -223,3 +223,31 @@ fn totals_that_cannot_be_read_are_named() {
     );
     run(&node, "show counters --switch other").ends(2);
 }
+
+/// Nobody makes the tasks of a generation that is not the newest: whoever waits for them is told at once, and by which one.
+#[test]
+fn who_is_overtaken_before_there_is_a_task_does_not_wait() {
+    let switch = SoftSwitch::start();
+    let lab = Lab::start(&switch.address);
+    let node = lab.paths("node.toml");
+    run(&node, &lab.paths("config set examples/shared.toml")).ends(0);
+    // No distributor runs.
+    let applying = || run(&node, "apply examples/campus --anyway --timeout 60 -o json");
+    std::thread::scope(|scope| {
+        let start = Instant::now();
+        let first = scope.spawn(applying);
+        let is_there =
+            || run(&node, "intent history -o json").out.replace(' ', "").contains("\"generation\":1");
+        while !is_there() && start.elapsed() < Duration::from_secs(30) {
+            std::thread::yield_now();
+        }
+        let second = run(&node, "apply examples/campus --anyway --no-wait -o json").ends(0).json();
+        assert_eq!(second["generation"], 2, "{second}");
+        let ended = first.join().expect("it ends").ends(3).json();
+        assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+        let core = &ended["switches"][0];
+        let said = (&core["state"], &core["error"]);
+        let words = json!("superseded by generation 2, before it had a task");
+        assert_eq!(said, (&json!("superseded"), &words), "{ended}");
+    });
+}

@@ -30,6 +30,7 @@ use crate::input::Input;
 use crate::node::{Author, Node};
 use crate::options::Format;
 use crate::output::{self, FAINT, HEAD, Report, styled};
+use crate::overtaken::Overtaken;
 use crate::progress::Lines;
 use crate::{rules, runtime};
 
@@ -94,12 +95,12 @@ pub(crate) fn run(
             if let Some(why) = unchanged::another_network(node, &config, network).await? {
                 bail!("{why}; nothing was appended (--anyway appends all the same)");
             }
-            if let Some(generation) = unchanged::since(input, &node.objects, &record).await? {
-                let (objects, lines) = (&node.objects, Lines::new(format));
+            if let Some(newest) = unchanged::since(input, &node.objects, &record).await? {
+                let (objects, lines, generation) = (&node.objects, Lines::new(format), newest.generation);
                 let signals = runtime::Signals::new()?;
-                let tasks = tasks(objects, network, generation, compiled).await?.into_iter();
+                let tasks = tasks(&newest, compiled)?.into_iter();
                 let tasks = tasks.map(|(switch, id, _)| (switch, id)).collect();
-                let stand = unchanged::stand(objects, generation, tasks, waiting, &lines, signals);
+                let stand = unchanged::stand(objects, (network, generation), tasks, waiting, &lines, signals);
                 if let Some((same, exit)) = stand.await? {
                     return Ok(Done::Unchanged(same, exit));
                 }
@@ -181,7 +182,8 @@ async fn apply(
         }
     };
     let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, blobs, which));
-    let generation = appended.context("the intent log")?;
+    let tip = appended.context("the intent log")?;
+    let (generation, said) = (tip.number(), tip.generation().context("what was appended")?);
     let start = Instant::now();
     let told = match hinter {
         Ok(hinter) => hinter.map_or(0, |mut hinter| hinter.hint(HintOf::Intent, generation)),
@@ -191,7 +193,7 @@ async fn apply(
         }
     };
     let (mut stands, mut open) = (Vec::new(), Vec::new());
-    for (switch, id, since) in tasks(objects, network, generation, compiled).await? {
+    for (switch, id, since) in tasks(said, compiled)? {
         if since < generation && unchanged::is_brought(objects, id, since).await? {
             stands.push(SwitchEnd::stands(switch, id, UNCHANGED, None));
         } else {
@@ -199,7 +201,8 @@ async fn apply(
         }
     }
     let lines = Lines::new(format);
-    let ended = awaited::wait(objects, Wish::Converged, open, waiting, &lines, signals, start);
+    let wish = (Wish::Converged, Some(Overtaken::new(network, generation)));
+    let ended = awaited::wait(objects, wish, open, waiting, &lines, signals, start);
     // Somebody else may have appended since the files were checked: it is the generation before this one that counts.
     let (ended, before) = tokio::join!(ended, before(objects, generation));
     let first = before.as_ref().is_some_and(Option::is_none);
@@ -228,19 +231,10 @@ async fn apply(
 }
 
 /// What brings each switch to a generation: its task, or that of an earlier one that has said the same, and which that is.
-async fn tasks(
-    objects: &Objects,
-    network: NetworkId,
-    generation: u64,
-    compiled: &Compiled,
-) -> anyhow::Result<Vec<(String, TransactionId, u64)>> {
-    let said = match Logged::read(objects, generation).await? {
-        Some(logged) => Some(logged.desired().await?),
-        None => None,
-    };
+fn tasks(said: &Generation, compiled: &Compiled) -> anyhow::Result<Vec<(String, TransactionId, u64)>> {
     let task = |switch: &String| {
-        let since = said.as_ref().map_or(generation, |said| said.since(switch));
-        Ok((switch.clone(), Event::generation(network, since, switch).id()?, since))
+        let since = said.since(switch);
+        Ok((switch.clone(), Event::generation(said.network, since, switch).id()?, since))
     };
     compiled.switches.keys().map(task).collect()
 }

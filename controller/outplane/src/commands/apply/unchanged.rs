@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::input::Input;
 use crate::node::Node;
 use crate::output::{FAINT, HEAD, Report, styled, wrapped};
+use crate::overtaken::Overtaken;
 use crate::progress::Lines;
 use crate::runtime::Signals;
 use crate::standing;
@@ -56,7 +57,7 @@ pub(super) async fn since(
     input: &Input,
     objects: &Objects,
     record: &Generation,
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Option<Generation>> {
     let Some(newest) = Chain::Generations.newest(objects, 0).await? else { return Ok(None) };
     let key = Chain::Generations.key(newest);
     let Some(Object::Generation(found)) = objects.get_readable(&key).await? else { return Ok(None) };
@@ -72,8 +73,8 @@ pub(super) async fn since(
         tokio::task::spawn_blocking(move || bound(both)).await?.map(|both| both.desired)
     };
     let is_same = desired.is_ok_and(|desired| differing(&desired, &found.desired).is_empty())
-        && same(input, found.applied(), record).await?;
-    Ok(is_same.then_some(newest))
+        && same(input, found.clone().applied(), record).await?;
+    Ok(is_same.then_some(found))
 }
 
 /// How switches stand to the newest generation, which says it all. What its keeper tells of a switch counts; where nobody
@@ -81,7 +82,7 @@ pub(super) async fn since(
 /// better, so that a new generation is worth an attempt.
 pub(super) async fn stand(
     objects: &Objects,
-    generation: u64,
+    (network, generation): (NetworkId, u64),
     tasks: Vec<(String, TransactionId)>,
     waiting: Waiting,
     lines: &Lines,
@@ -110,7 +111,8 @@ pub(super) async fn stand(
     }
     let mut exit = Exit::Done;
     if !open.is_empty() {
-        let ended = awaited::wait(objects, Wish::Converged, open, waiting, lines, signals, start).await;
+        let wish = (Wish::Converged, Some(Overtaken::new(network, generation)));
+        let ended = awaited::wait(objects, wish, open, waiting, lines, signals, start).await;
         exit = ended.exit;
         switches.extend(ended.switches);
     }

@@ -239,8 +239,8 @@ fn stored_part(
 }
 
 /// Appends what was applied, and stores as many desired states ([`blob::named`](crate::blob::named)) as there is time for
-/// meanwhile; its number. `generation` says what its files compile to alone after the numbers `before`; where live sources
-/// say something as well, or others have numbered meanwhile, it is compiled once more.
+/// meanwhile; the end of the log then, which it is. `generation` says what its files compile to alone after the numbers
+/// `before`; where live sources say something as well, or others have numbered meanwhile, it is compiled once more.
 ///
 /// A switch of which it says nothing new keeps the task that it had, unless that has failed, or `tasks` are to be made for all.
 ///
@@ -252,7 +252,7 @@ pub async fn append(
     before: Option<&[u8]>,
     blobs: Blobs,
     tasks: Tasks,
-) -> Result<u64, Error> {
+) -> Result<Tip, Error> {
     let own = Own::Apply(generation.files.clone());
     let bind = |next: Generation| {
         let said = Generation { as_of_ms: generation.as_of_ms, author: generation.author.clone(), ..next };
@@ -313,9 +313,9 @@ async fn retry_failed(objects: &Objects, record: &mut Generation) -> Result<(), 
     Ok(())
 }
 
-/// Appends what one appender says to what others have said, under the next number; the number. `bind` gets the generation
-/// as it is to be, without its time and author, with the numbers of the one before it, and gives it back compiled, with its
-/// desired states as far as they are to be stored. It is asked again where another was faster.
+/// Appends what one appender says to what others have said, under the next number; the end of the log then. `bind` gets
+/// the generation as it is to be, without its time and author, with the numbers of the one before it, and gives it back
+/// compiled, with its desired states as far as they are to be stored. It is asked again where another was faster.
 ///
 /// # Errors
 /// The store's, as of [`Tip::append`]; what `bind` says.
@@ -324,7 +324,7 @@ pub async fn append_own<E, Bound>(
     network: NetworkId,
     own: &Own,
     mut bind: impl FnMut(Generation) -> Bound,
-) -> Result<u64, E>
+) -> Result<Tip, E>
 where
     E: From<Error>,
     Bound: Future<Output = Result<(Generation, Blobs), E>>,
@@ -343,7 +343,7 @@ where
             never = store => match never {},
         };
         if let Some(tip) = appended {
-            return Ok(tip.number());
+            return Ok(tip);
         }
         last = Key::Generation(tip.number() + 1);
     }

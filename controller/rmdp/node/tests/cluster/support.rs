@@ -304,14 +304,14 @@ impl Lab {
     pub(crate) async fn append_as(&self, files: Vec<PolicyFile>, tasks: Tasks) -> u64 {
         let record = record(0, files);
         let blobs = compiled(&record).unwrap().blobs;
-        append(&self.objects, &record, None, blobs, tasks).await.unwrap()
+        append(&self.objects, &record, None, blobs, tasks).await.unwrap().number()
     }
 
     /// Appends a generation of a network, `rules` of them, and waits until all switches hold it.
     pub(crate) async fn apply_in(&self, network: NetworkId, rules: usize) -> u64 {
         let record = Generation { network, ..record(0, policy(self.switches.keys(), rules)) };
         let blobs = compiled(&record).unwrap().blobs;
-        let generation = append(&self.objects, &record, None, blobs, Tasks::All).await.unwrap();
+        let generation = append(&self.objects, &record, None, blobs, Tasks::All).await.unwrap().number();
         for switch in self.switches.keys() {
             let id = Event::generation(network, generation, switch).id().unwrap();
             match self.object(&Key::Decision(id), Duration::from_millis(20)).await {

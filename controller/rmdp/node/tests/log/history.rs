@@ -144,7 +144,7 @@ impl Log {
             made = Some(next.clone());
             std::future::ready(Ok::<_, outplane_rmdp_node::Error>((next, BTreeMap::new())))
         });
-        let number = append.await.unwrap();
+        let number = append.await.unwrap().number();
         assert_eq!(number, self.newest + 1);
         self.newest = number;
         let mut made = made.unwrap();

@@ -61,7 +61,12 @@ pub(crate) fn compiled(next: Generation, author: &str) -> Generation {
 
 /// Appends what one says; the number.
 pub(crate) async fn say(objects: &Objects, own: &Own, author: &str) -> Result<u64, Error> {
-    append_own(objects, NETWORK, own, |next| ready(Ok((compiled(next, author), Blobs::new())))).await
+    let bind = |next| ready(Ok::<_, Error>((compiled(next, author), Blobs::new())));
+    let tip = append_own(objects, NETWORK, own, bind).await?;
+    // What is given back is what the log holds.
+    let as_read = read(objects, tip.number()).await?;
+    assert_eq!(tip.generation(), Some(&Generation { at_ms: tip.generation().unwrap().at_ms, ..as_read }));
+    Ok(tip.number())
 }
 
 /// What lies under `i/`, listed.
