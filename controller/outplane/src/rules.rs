@@ -30,7 +30,8 @@ pub(crate) fn rules(changes: &RuleChanges, out: &mut dyn Write) -> io::Result<()
     some(lines, out)?;
     if rewritten > 0 {
         let rules = count(rewritten, "rule means what it did", "rules mean what they did");
-        writeln!(out, "  {}", styled(FAINT, format_args!("= {rules}, with other entries")))?;
+        let why = "addresses or ports have other class numbers, or rules other places";
+        wrapped(out, 2, 4, &styled(FAINT, format_args!("= {rules}, with other entries: {why}")))?;
     }
     if !changes.shared.is_empty() {
         let shared = shared(&changes.shared);

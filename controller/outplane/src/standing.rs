@@ -21,6 +21,9 @@ const MOST_LISTED: usize = 1000;
 /// Alerts that are quoted.
 const QUOTED: usize = 3;
 
+/// The times of what happened are set right by multiples of this, in milliseconds.
+const STEADY: i64 = 10_000;
+
 /// How long a node may take to say how it is.
 const ASKED: Duration = Duration::from_secs(1);
 
@@ -144,6 +147,9 @@ async fn members(objects: &Objects) -> Option<(SharedConfig, Vec<NodeStatus>, Ah
 pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Option<i64> {
     let by = ahead(status.at_ms, taken)?;
     earlier(&mut status.at_ms, by);
+    let told = (by > 0 || by <= -TOLD_BEHIND).then_some(by)?;
+    // By how much is known to a second or two, and another each time: the times of what happened once stay the same.
+    let by = told.saturating_add(told.signum() * STEADY / 2) / STEADY * STEADY;
     for at in &mut status.since_ms {
         earlier(at, by);
     }
@@ -152,7 +158,7 @@ pub(crate) fn set_right(status: &mut NodeStatus, taken: Option<Duration>) -> Opt
         .iter_mut()
         .flat_map(|past| [&mut past.from_ms, &mut past.until_ms])
         .for_each(|at| earlier(at, by));
-    (by > 0 || by <= -TOLD_BEHIND).then_some(by)
+    Some(told)
 }
 
 /// What controllers tell of the switches that they keep, as each says it.
@@ -440,7 +446,7 @@ pub(crate) mod tests {
                 by / 60_000,
             )
         };
-        assert_eq!(of(Some(Duration::from_secs(3))), (true, 3, 13, 60));
+        assert_eq!(of(Some(Duration::from_secs(3))), (true, 3, 10, 60));
         assert_eq!(of(Some(Duration::from_secs(40))), (false, 40, 50, 60));
         // Nobody knows when it was written.
         assert!(!of(None).0);
@@ -451,6 +457,25 @@ pub(crate) mod tests {
         let ahead = [("c1".to_owned(), 3_600_000)].into();
         let says = Standing::of(&config(), &[], &ahead).says;
         assert!(says[0].starts_with("c1: its clock is 3600 s ahead"), "{says:?}");
+    }
+
+    /// By how much a clock is ahead is known to the second at best; what happened did so at one time.
+    #[test]
+    fn what_happened_does_not_jump_between_two_looks() {
+        let began = clock::unix_millis() + 3_590_000;
+        let at = |written, taken, ahead| {
+            let mut status = status("c1", 0, &["no disk"]);
+            status.past[0] = PastAlert { text: "over".to_owned(), from_ms: began - 1000, until_ms: began };
+            (status.at_ms, status.since_ms[0]) = (clock::unix_millis() + ahead - written, began);
+            set_right(&mut status, Some(Duration::from_millis(taken)));
+            (status.since_ms[0], status.past[0].from_ms, status.past[0].until_ms)
+        };
+        let first = at(4900, 5800, 3_600_000);
+        assert_eq!(first, at(400, 0, 3_600_000));
+        assert_eq!(first, at(1300, 2300, 3_600_000));
+        assert_eq!(first.0, began - 3_600_000);
+        // A store that was slow to take it says nothing of the clock.
+        assert_eq!(at(3000, 0, 0).0, began);
     }
 
     /// A clock that is behind made who lives stale.

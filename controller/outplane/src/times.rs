@@ -28,7 +28,7 @@ pub(crate) fn tenths(duration: Duration) -> f64 {
 pub(crate) fn ago(seconds: f64) -> String {
     match seconds {
         far if far.abs() > FAR.as_secs_f64() => "at a time that is nonsense".to_owned(),
-        future if future < 0.0 => format!("by a clock that is {:.0} s ahead", -future),
+        future if future < 0.0 => format!("by its writer's clock, {:.0} s ahead of the store's", -future),
         under if under < 120.0 => format!("{under:.0} s ago"),
         under if under < 7200.0 => format!("{:.0} min ago", under / 60.0),
         under if under < 172_800.0 => format!("{:.0} h ago", under / 3600.0),

@@ -26,6 +26,10 @@ use crate::switches::{self, About, Trouble};
 use crate::targets::Targets;
 use crate::{input, runtime};
 
+/// What writes are for that change nothing that packets see.
+const SETTLES: &str = "no rule changes, nor what serves all: entries that earlier changes left in one version of the policy settle into \
+                       all of them, or what nobody sees any more is removed";
+
 /// Arguments of `plan`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
@@ -270,6 +274,9 @@ impl SwitchPlan {
         }
         refusal(self.refused.as_deref(), out)?;
         crate::rules::rules(&self.rules, out)?;
+        if self.writes > 0 && !push && self.rules.rules.is_empty() && self.rules.shared.is_empty() {
+            wrapped(out, 2, 4, &styled(FAINT, SETTLES))?;
+        }
         self.changes.text(self.entries.is_some(), out)?;
         for (table, entries) in &self.others {
             let entries = count(*entries, "entry", "entries");
@@ -333,4 +340,55 @@ pub(crate) fn tables(
         std::iter::once(name).chain(numbers).collect()
     };
     columns(out, &["table", "insert", "modify", "delete"], &[1, 2, 3], rows.into_iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use outplane_compiler::rules::{RuleChange, RuleChanged};
+
+    use super::*;
+
+    fn told(rules: RuleChanges) -> String {
+        let step = |step, writes| StepForm { step, writes };
+        let changes = Changes {
+            from_version: 1,
+            to_version: 2,
+            steps: vec![step("prepare", 2), step("flip", 1), step("clean up", 2)],
+            tables: BTreeMap::new(),
+            groups: Counts::default(),
+            meters: Counts::default(),
+        };
+        let plan = SwitchPlan {
+            digest: String::new(),
+            pipeline: "keep",
+            refused: None,
+            writes: 5,
+            rules,
+            changes,
+            unreadable: Vec::new(),
+            others: BTreeMap::new(),
+            entries: None,
+        };
+        let mut out = Vec::new();
+        plan.text("core", &mut out).unwrap();
+        String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap()
+    }
+
+    /// Where no rule changes, whoever reads of writes is told what for.
+    #[test]
+    fn writes_that_settle_or_number_anew_say_what_they_are() {
+        let settles = told(RuleChanges { rules: Vec::new(), shared: Vec::new() });
+        assert!(settles.contains("entries that earlier changes left in one version"), "{settles}");
+        let change = |change| RuleChange {
+            policy: "FilterPolicy/servers".to_owned(),
+            rule: Some("web".to_owned()),
+            change,
+        };
+        let rewritten = told(RuleChanges { rules: vec![change(RuleChanged::Rewritten)], shared: Vec::new() });
+        let words =
+            "= 1 rule means what it did, with other entries: addresses or ports have other class numbers";
+        assert!(rewritten.contains(words), "{rewritten}");
+        let changed = told(RuleChanges { rules: vec![change(RuleChanged::Changed)], shared: Vec::new() });
+        assert!(!changed.contains("settle") && !changed.contains("class numbers"), "{changed}");
+    }
 }

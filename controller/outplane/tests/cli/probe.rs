@@ -35,7 +35,7 @@ fn switches_answer_or_the_exit_code_says_that_one_does_not() {
     let states: Vec<_> = states.map(|task| (task["kind"].as_str(), task["state"].as_str())).collect();
     assert_eq!(states, [(Some("probe"), Some("done")); 3], "{tasks}");
     let life = run(&lab, &format!("tasks {}", core["task"].as_str().expect("an id"))).ends(0).out;
-    assert!(life.contains("because of probe probe 3"), "{life}");
+    assert!(life.contains("because of probe 3"), "{life}");
     assert!(run(&lab, "status").ends(0).out.contains("probe 3"));
     drop(switch);
     let silent = run(&lab, "probe").ends(3);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use outplane_rmdp_core::object::{KeptSwitch, KeptSwitches, Standing};
 
 use super::nodes::age;
-use super::switches::{LEFT, PENDING, SwitchForm, UNWATCHED, written};
+use super::switches::{DOUBTED, LEFT, PENDING, SwitchForm, UNWATCHED, written};
 use crate::clocks::{self, STALE};
-use crate::commands::tasks::{Named, Recent, TaskLine};
+use crate::commands::tasks::{Named, Recent, TaskLine, Unreadable};
 use crate::standing;
 use crate::times;
 
@@ -62,6 +62,9 @@ pub(super) fn forms(kept: Vec<(KeptSwitches, Option<Duration>)>, recent: &Recent
     let form = |(mut form, told_ms): (SwitchForm, u64)| {
         let look = looks.0.get(&form.switch);
         form.settle(told_ms, look, newest, &recent.lines);
+        if let Some(Unreadable { generation, .. }) = &recent.unreadable {
+            form.doubt(*generation);
+        }
         form
     };
     switches.into_values().map(form).collect()
@@ -141,6 +144,21 @@ impl SwitchForm {
         }
     }
 
+    /// What the newest generation wants of it nobody can read: whatever it was seen to hold was what an earlier one wants.
+    fn doubt(&mut self, newest: u64) {
+        if newest <= self.desired {
+            return;
+        }
+        let before = std::mem::replace(&mut self.desired, newest);
+        let held = match (self.standing, self.what.is_empty()) {
+            ("kept", _) | (_, true) => format!("by generation {before} it is {}", self.standing),
+            (standing, false) => format!("by generation {before} it is {standing}: {}", self.what),
+        };
+        self.what =
+            format!("generation {newest} cannot be read, so nobody knows what it should hold; {held}");
+        self.standing = DOUBTED;
+    }
+
     /// A keeper tells of its switches every few seconds, and begins with nothing: what the log and its decisions say counts
     /// for more where it is newer. `told_ms`: when its keeper told this; 0: nobody has.
     fn settle(&mut self, told_ms: u64, look: Option<&Look>, newest: Option<&Named>, tasks: &[TaskLine]) {
@@ -206,6 +224,7 @@ impl SwitchForm {
 mod tests {
     use outplane_rmdp_node::clock;
 
+    use super::super::switches::text;
     use super::*;
 
     fn kept(node: &str, ago: u64, generation: u64, standing: Standing) -> KeptSwitches {
@@ -259,7 +278,7 @@ mod tests {
             generation,
             switches: names.iter().map(|name| ((*name).to_owned(), generation)).collect(),
         });
-        let recent = Recent { lines, placeholder: None, newest };
+        let recent = Recent { lines, placeholder: None, newest, unreadable: None };
         forms(kept.into_iter().map(|kept| (kept, None)).collect(), &recent)
     }
 
@@ -368,7 +387,7 @@ mod tests {
         let kept = |at_ms, taken| {
             let mut kept = kept("c1", 0, 7, Standing::Kept);
             (kept.at_ms, kept.switches[0].verified_ms) = (at_ms, Some(ahead - 30_000));
-            let recent = Recent { lines: Vec::new(), placeholder: None, newest: None };
+            let recent = Recent { lines: Vec::new(), placeholder: None, newest: None, unreadable: None };
             let form = forms(vec![(kept, taken)], &recent).remove(0);
             (form.standing, form.verified_age.unwrap().round())
         };
@@ -377,6 +396,33 @@ mod tests {
         assert_eq!(kept(ahead, None).0, UNWATCHED);
         // The clock was set right since then.
         let (standing, age) = kept(clock::unix_millis(), None);
-        assert_eq!((standing, times::ago(age)), ("kept", "by a clock that is 3570 s ahead".to_owned()));
+        assert_eq!(
+            (standing, times::ago(age)),
+            ("kept", "by its writer's clock, 3570 s ahead of the store's".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_was_verified_is_no_good_news_while_the_newest_generation_cannot_be_read() {
+        let newest = Named { generation: 4, switches: [("core".to_owned(), 4)].into() };
+        let doubted = |standing| {
+            let unreadable = Some(Unreadable { generation: 5, why: "i/5 is garbage".to_owned() });
+            let (lines, newest) = (vec![line(4, "done", "c1", Some(9000))], Some(newest.clone()));
+            let recent = Recent { lines, placeholder: None, newest, unreadable };
+            forms(vec![(verified(1000, kept("c1", 100, 4, standing)), None)], &recent).remove(0)
+        };
+        let form = doubted(Standing::Kept);
+        assert_eq!((form.standing, form.desired, looked(&form)), (DOUBTED, 5, (Some("c1"), Some(4))));
+        assert_eq!(
+            form.what,
+            "generation 5 cannot be read, so nobody knows what it should hold; by generation 4 it is kept"
+        );
+        let mut out = Vec::new();
+        text(&[form], None, Some("i/5 is garbage"), &mut out).unwrap();
+        let told = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
+        assert!(told.contains(", at generation 4 ") && told.contains("core: generation 5 cannot"), "{told}");
+        assert!(told.contains("i/5 is garbage"), "{told}");
+        // What a keeper cannot do is told beside it.
+        assert!(doubted(Standing::Unreachable).what.contains("it is unreachable"));
     }
 }

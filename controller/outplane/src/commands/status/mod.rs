@@ -18,7 +18,7 @@ use serde::Serialize;
 use self::nodes::{NodeForm, nodes};
 use self::packets::Packets;
 use self::switches::SwitchForm;
-use super::tasks::{Recent, TaskLine, recent, table};
+use super::tasks::{Recent, TaskLine, Unreadable, recent, table};
 use crate::clocks;
 use crate::exit::Exit;
 use crate::node::{Node, NodeArguments};
@@ -61,6 +61,8 @@ struct Status {
     /// The newest generation, if a recovery has left it: it wants nothing, and switches hold what they held. Null: there is
     /// none, or it wants something.
     placeholder: Option<u64>,
+    /// The newest generation, if it cannot be read, and why: switches are kept at what the one before says. Null: it can.
+    unreadable: Option<Unreadable>,
     packets: Packets,
     endpoints: Vec<EndpointForm>,
     degraded: Vec<Degraded>,
@@ -156,7 +158,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
     }));
     let (at, recent) = (times::time(clocks::now()), tasks?);
     let (endpoints, switches) = (endpoints.collect(), kept::forms(kept?, &recent));
-    let Recent { lines: tasks, placeholder, .. } = recent;
+    let Recent { lines: tasks, placeholder, unreadable, .. } = recent;
     Ok(Status {
         at,
         clock_ahead: clocks::own().map(times::tenths_of),
@@ -167,6 +169,7 @@ async fn status(node: &Node) -> anyhow::Result<Status> {
         nodes,
         switches,
         placeholder,
+        unreadable,
         packets: packets?,
         endpoints,
         degraded,
@@ -238,7 +241,8 @@ impl Report for Status {
         if let Some(unasked) = &self.unasked {
             wrapped(out, 2, 4, &styled(FAINT, unasked))?;
         }
-        switches::text(&self.switches, self.placeholder, out)?;
+        let unreadable = self.unreadable.as_ref().map(|unreadable| unreadable.why.as_str());
+        switches::text(&self.switches, self.placeholder, unreadable, out)?;
         self.packets.text(out)?;
         writeln!(out, "\n{}", styled(HEAD, "Store"))?;
         let rows = self.endpoints.iter().map(|endpoint| {

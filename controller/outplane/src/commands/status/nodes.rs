@@ -256,13 +256,12 @@ impl NodeForm {
         }
         for Past { text, from, until } in &self.past_alerts {
             let text = brief(text);
-            let when = if from == until { format!("at {from}") } else { format!("over: {from} to {until}") };
-            wrapped(
-                out,
-                2,
-                4,
-                &format!("{}: {}", self.node, styled(FAINT, format_args!("{text} ({when})"))),
-            )?;
+            let past = if from == until {
+                format!("once, at {from}")
+            } else {
+                format!("over, from {from} to {until}")
+            };
+            wrapped(out, 2, 4, &format!("{}: {}", self.node, styled(FAINT, format_args!("{past}: {text}"))))?;
         }
         Ok(())
     }
@@ -412,6 +411,22 @@ mod tests {
         assert!(overdue.contains("\n  c1 receives by socket\n"), "{overdue}");
         let up = written(status, 100);
         assert!(up.contains("c1: no disk (since 1970-01-01T00:00:01.000Z)"), "{up}");
+    }
+
+    #[test]
+    fn what_is_over_begins_with_that() {
+        let past = |text: &str, from_ms, until_ms| PastAlert { text: text.to_owned(), from_ms, until_ms };
+        let status = NodeStatus {
+            past: vec![past("no disk", 1000, 3000), past("a key", 4000, 4000)],
+            ..plain("c1", 0)
+        };
+        let mut out = Vec::new();
+        let nodes = nodes(&config(&["d1", "c1"]), vec![status], BTreeMap::new(), &Ahead::new());
+        text(&nodes, &[], &[], &mut out).unwrap();
+        let told = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
+        let is_over = "c1: over, from 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:03.000Z: no disk\n";
+        assert!(told.contains(is_over), "{told}");
+        assert!(told.contains("c1: once, at 1970-01-01T00:00:04.000Z: a key\n"), "{told}");
     }
 
     /// Its own last status is young still, and it is not called up: the others say how it is.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::alike::{Told, alike};
 use crate::commands::tasks::TaskLine;
-use crate::output::{FAINT, HEAD, WARN, columns, styled, wrapped};
+use crate::output::{BAD, FAINT, HEAD, WARN, columns, styled, wrapped};
 use crate::times;
 
 /// How a switch stands that nobody looks at any more.
@@ -16,6 +16,9 @@ pub(super) const UNWATCHED: &str = "unwatched";
 
 /// How a switch stands that a newer generation wants something else of.
 pub(super) const PENDING: &str = "pending";
+
+/// How a switch stands of which nobody knows what the newest generation wants, since that cannot be read.
+pub(super) const DOUBTED: &str = "doubted";
 
 /// How a switch stands that the newest generation does not name.
 pub(super) const LEFT: &str = "left";
@@ -73,6 +76,17 @@ pub(super) struct Written {
     because: String,
     at: Option<String>,
     age: f64,
+    /// What has failed since then: what it has written of that, if anything, is not known. Null: nothing.
+    failed_since: Option<String>,
+}
+
+impl Written {
+    fn words(&self) -> String {
+        let Self { by, because, age, failed_since, .. } = self;
+        let failed =
+            failed_since.as_ref().map_or_else(String::new, |failed| format!("; {failed} failed since"));
+        format!("{by}, {because}, {}{failed}", times::ago(*age))
+    }
 }
 
 /// What is wrong with switches, in long words.
@@ -94,9 +108,21 @@ pub(super) fn written(switch: &str, tasks: &[TaskLine]) -> Option<Written> {
             && !words.starts_with("nothing to change")
     };
     let last = tasks.iter().filter(changed).max_by_key(|task| task.decided_ms)?;
+    let because = |task: &TaskLine| format!("{} {}", task.kind.as_deref().unwrap_or("task"), task.occurrence);
+    let failed = |task: &&TaskLine| {
+        let is_later = match task.state {
+            "failed" => task.decided_ms > last.decided_ms,
+            // It is under way still.
+            "failed-attempt" => true,
+            _ => false,
+        };
+        is_later && task.switch == switch && task.kind.as_deref() != Some("probe")
+    };
+    let failed_since = tasks.iter().filter(failed).max_by_key(|task| (task.decided_ms == 0, task.decided_ms));
     Some(Written {
         by: last.by.clone()?,
-        because: format!("{} {}", last.kind.as_deref().unwrap_or("task"), last.occurrence),
+        because: because(last),
+        failed_since: failed_since.map(because),
         at: last.decided.clone(),
         age: last.age?,
     })
@@ -110,8 +136,20 @@ impl SwitchForm {
 }
 
 /// All of them for people.
-pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn text(
+    switches: &[SwitchForm],
+    placeholder: Option<u64>,
+    unreadable: Option<&str>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     writeln!(out, "\n{}", styled(HEAD, "Switches"))?;
+    if let Some(why) = unreadable {
+        let note = format!(
+            "the newest generation cannot be read, and nobody carries it out: {why}; apply the policies again (`outplane apply \
+             --anyway`)"
+        );
+        wrapped(out, 2, 4, &styled(BAD, note))?;
+    }
     if let Some(newest) = placeholder {
         let note = format!(
             "the newest generation, {newest}, was left by `outplane store recover` and wants nothing: nobody keeps switches, which \
@@ -131,8 +169,6 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
         // It is of what is desired unless something else is said.
         let earlier = switch.verified_generation.filter(|of| *of != switch.desired);
         let verified = earlier.map_or(verified.clone(), |of| format!("{verified}, at generation {of}"));
-        let written =
-            |written: &Written| format!("{}, {}, {}", written.by, written.because, times::ago(written.age));
         vec![
             switch.switch.clone(),
             switch.desired.to_string(),
@@ -141,7 +177,7 @@ pub(super) fn text(switches: &[SwitchForm], placeholder: Option<u64>, out: &mut 
             switch.standing.to_owned(),
             verified,
             switch.verified_by.clone().unwrap_or_else(dash),
-            switch.written.as_ref().map_or_else(dash, written),
+            switch.written.as_ref().map_or_else(dash, Written::words),
             switch.repairs.to_string(),
         ]
     });
@@ -217,5 +253,36 @@ mod tests {
         {
             assert_eq!(times::ago(seconds), text);
         }
+    }
+
+    #[test]
+    fn what_failed_since_stands_with_what_was_written_last() {
+        let line = |kind: &str, occurrence, state, decided_ms| TaskLine {
+            id: String::new(),
+            switch: "core".to_owned(),
+            kind: Some(kind.to_owned()),
+            occurrence,
+            state,
+            by: Some("c1".to_owned()),
+            attempt: 1,
+            steps: None,
+            decided: None,
+            age: Some(180.0),
+            words: None,
+            decided_ms,
+            generation: None,
+        };
+        let told = |more: Vec<TaskLine>| {
+            let lines: Vec<TaskLine> =
+                [line("generation", 7, "done", 1000)].into_iter().chain(more).collect();
+            written("core", &lines).unwrap().words()
+        };
+        assert_eq!(told(vec![line("generation", 6, "failed", 900)]), "c1, generation 7, 3 min ago");
+        assert_eq!(told(vec![line("probe", 3, "failed", 2000)]), "c1, generation 7, 3 min ago");
+        let failed = vec![line("generation", 8, "failed", 2000), line("audit", 3, "failed", 1500)];
+        assert_eq!(told(failed), "c1, generation 7, 3 min ago; generation 8 failed since");
+        let under_way =
+            vec![line("generation", 8, "failed", 2000), line("generation", 9, "failed-attempt", 0)];
+        assert_eq!(told(under_way), "c1, generation 7, 3 min ago; generation 9 failed since");
     }
 }

@@ -1,14 +1,16 @@
 //! `outplane tasks`: what waits, what ended lately, and the life of one task.
 
+mod story;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::bail;
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Decision, Object, Outcome, Steps};
-use outplane_rmdp_core::task::{Event, TransactionId, Work};
+use outplane_rmdp_core::task::{Event, TransactionId};
+use outplane_rmdp_node::Error;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::generation::{is_placeholder, parsed};
 use outplane_rmdp_node::life::{self, Life};
@@ -88,87 +90,14 @@ pub(crate) struct TaskLine {
     pub(crate) generation: Option<u64>,
 }
 
-/// The life of a task.
-#[derive(Serialize)]
-struct Story {
-    #[serde(flatten)]
-    line: TaskLine,
-    source: Option<String>,
-    /// Entries that the switch should hold.
-    entries: Option<u32>,
-    /// SHA-256 of the desired state.
-    desired: Option<String>,
-    queued: Option<Queued>,
-    attempts: Vec<AttemptForm>,
-}
-
-#[derive(Serialize)]
-struct Queued {
-    by: String,
-    at: String,
-}
-
-#[derive(Serialize)]
-struct AttemptForm {
-    attempt: u32,
-    by: String,
-    /// The sender of the first copy that its owner got, or `queue`.
-    received: String,
-    /// When its owner came to know of the task.
-    known: String,
-    claimed: String,
-    lease_ms: u64,
-    failed: Option<String>,
-    reason: Option<String>,
-}
-
 /// Lists, or tells one.
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let node = arguments.node.open()?;
     match arguments.id {
-        Some(id) => output::print(format, &runtime::block_on(story(&node, id))??)?,
+        Some(id) => output::print(format, &runtime::block_on(story::story(&node, id))??)?,
         None => output::print(format, &runtime::block_on(tasks(&node))??)?,
     }
     Ok(Exit::Done)
-}
-
-async fn story(node: &Node, id: TransactionId) -> anyhow::Result<Story> {
-    let life = Life::read(&node.objects, id).await?;
-    if !life.is_known() {
-        bail!(
-            "the store knows no task {id}; what was decided is forgotten after the horizon of the configuration"
-        );
-    }
-    let (event, work) = match (&life.decision, &life.queued) {
-        (Some(decision), _) => (Some(decision.event.clone()), Some(decision.work)),
-        (None, Some(queued)) => (Some(queued.event.clone()), Some(queued.work)),
-        (None, None) => (None, None),
-    };
-    let desired = match work {
-        Some(Work::Converge { desired, entries, .. }) => Some((desired, entries)),
-        _ => None,
-    };
-    let attempts = life.attempts.iter().map(|attempt| AttemptForm {
-        attempt: attempt.claim.attempt,
-        by: attempt.claim.owner.clone(),
-        received: attempt.claim.received.clone(),
-        known: times::time(attempt.claim.at_ms.saturating_sub(attempt.claim.waited_us / 1000)),
-        claimed: times::time(attempt.claim.at_ms),
-        lease_ms: attempt.claim.lease_ms,
-        failed: attempt.result.as_ref().map(|result| times::time(result.at_ms)),
-        reason: attempt.result.as_ref().map(|result| result.reason.clone()),
-    });
-    Ok(Story {
-        source: event.as_ref().map(|event| event.source.clone()),
-        entries: desired.map(|(_, entries)| entries),
-        desired: desired.map(|(desired, _)| desired.to_string()),
-        queued: life
-            .queued
-            .as_ref()
-            .map(|queued| Queued { by: queued.by.clone(), at: times::time(queued.at_ms) }),
-        attempts: attempts.collect(),
-        line: TaskLine::of(&life, None),
-    })
 }
 
 async fn tasks(node: &Node) -> anyhow::Result<Tasks> {
@@ -193,9 +122,19 @@ pub(crate) struct Recent {
     pub(crate) placeholder: Option<u64>,
     /// The newest one that wants something and can be read, and the switches that it names.
     pub(crate) newest: Option<Named>,
+    /// The newest of all, if it cannot be read.
+    pub(crate) unreadable: Option<Unreadable>,
+}
+
+/// A generation that nobody can carry out, so that nobody knows what it wants.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Unreadable {
+    pub(crate) generation: u64,
+    pub(crate) why: String,
 }
 
 /// A generation and the switches that it names.
+#[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) generation: u64,
     /// By name: the generation that has begun to say what this one says of it, whose task is the switch's.
@@ -207,13 +146,21 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
     let numbers = Chain::Generations.numbers(objects, 0).await?;
     clocks::learn(objects);
     let (mut lines, mut placeholder, mut newest, mut wanted) = (Vec::new(), None, None, 0);
-    let mut told = BTreeSet::new();
+    let (mut told, mut unreadable) = (BTreeSet::new(), None);
     'generations: for number in numbers.iter().rev().take(generations + MOST_PLACEHOLDERS) {
         if wanted == generations {
             break;
         }
-        let Some(Object::Generation(record)) = objects.get_readable(&Key::Generation(*number)).await? else {
-            continue;
+        let record = match objects.get(&Key::Generation(*number)).await {
+            Ok(Some(Object::Generation(record))) => record,
+            Ok(_) => continue,
+            Err(Error::Object(error)) => {
+                if newest.is_none() && placeholder.is_none() && unreadable.is_none() {
+                    unreadable = Some(Unreadable { generation: *number, why: error.to_string() });
+                }
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         if is_placeholder(&record) {
             placeholder = placeholder.or((Some(number) == numbers.last()).then_some(*number));
@@ -223,8 +170,16 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         let (network, since, said) = (record.network, record.since.clone(), record.generation);
         let since = |switch: &String| since.get(switch).copied().unwrap_or(said);
         let loaded = tokio::task::spawn_blocking(move || parsed(&record)).await?;
-        // A bad generation has no tasks; the distributors' status tells why.
-        let Ok(loaded) = loaded else { continue };
+        // A bad generation has no tasks.
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                if newest.is_none() && placeholder.is_none() && unreadable.is_none() {
+                    unreadable = Some(Unreadable { generation: *number, why: error.to_string() });
+                }
+                continue;
+            }
+        };
         let mut switches: Vec<String> = loaded.intent.switches.into_keys().collect();
         if switches.is_empty() {
             switches.push(IMPLIED_SWITCH.to_owned());
@@ -265,7 +220,7 @@ pub(crate) async fn recent(objects: &Objects, generations: usize) -> anyhow::Res
         let life = Life::read(objects, task.id()).await?;
         lines.push(TaskLine::of(&life, Some(task.event())));
     }
-    Ok(Recent { lines, placeholder, newest })
+    Ok(Recent { lines, placeholder, newest, unreadable })
 }
 
 impl TaskLine {
@@ -370,75 +325,5 @@ impl Report for Tasks {
             return writeln!(out, "  none");
         }
         table(out, &self.recent)
-    }
-}
-
-impl Story {
-    /// What happened before the decision, in order.
-    fn events(&self) -> Vec<(&str, String)> {
-        let mut events = Vec::new();
-        for attempt in &self.attempts {
-            let AttemptForm { attempt: number, by, received, known, claimed, lease_ms, failed, reason } =
-                attempt;
-            events.push((
-                known.as_str(),
-                match received.as_str() {
-                    "queue" => format!("found in the queue by {by}"),
-                    "log" => format!("taken from the log by {by}"),
-                    "audit" => format!("begun by an audit of {by}"),
-                    sender => format!("announced by {sender}, as {by} heard first"),
-                },
-            ));
-            events.push((claimed, format!("attempt {number} claimed by {by} for {lease_ms} ms")));
-            if let (Some(failed), Some(reason)) = (failed, reason) {
-                events.push((failed, format!("attempt {number} {}: {reason}", styled(BAD, "failed"))));
-            }
-        }
-        if let Some(Queued { by, at }) = &self.queued {
-            events.push((at, format!("queued by {by}")));
-        }
-        // Times of one length: their order is that of the texts.
-        events.sort_by_key(|(at, _)| *at);
-        // Each attempt of one owner says how that one came to know of the task.
-        events.dedup();
-        events
-    }
-}
-
-impl Report for Story {
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let TaskLine { id, switch, occurrence, .. } = &self.line;
-        writeln!(out, "{}", styled(HEAD, format_args!("Task {id}")))?;
-        let (source, kind) =
-            (self.source.as_deref().unwrap_or("-"), self.line.kind.as_deref().unwrap_or("-"));
-        writeln!(out, "  for switch {switch}, because of {source} {kind} {occurrence}")?;
-        if let (Some(entries), Some(desired)) = (self.entries, &self.desired) {
-            writeln!(out, "  desired: {entries} entries, {}", styled(FAINT, format_args!("b/{desired}")))?;
-        }
-        for (at, what) in self.events() {
-            writeln!(out, "  {at} {what}")?;
-        }
-        let by = self.line.by.as_deref().unwrap_or("-");
-        match &self.line.decided {
-            None => writeln!(out, "  not decided yet: {}", self.line.state_text())?,
-            Some(decided) => {
-                let words = self.line.words.as_deref().unwrap_or_default();
-                writeln!(out, "  {decided} {} by {by}: {words}", self.line.state_text())?;
-            }
-        }
-        if let Some(steps) = self.line.steps {
-            writeln!(
-                out,
-                "  {}",
-                styled(
-                    FAINT,
-                    format_args!(
-                        "since {by} knew of it: claim sent {} us, owned {} us, executed {} us",
-                        steps.claim_sent_us, steps.claimed_us, steps.executed_us
-                    )
-                )
-            )?;
-        }
-        Ok(())
     }
 }
