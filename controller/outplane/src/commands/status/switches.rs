@@ -144,10 +144,10 @@ pub(super) fn text(
 ) -> io::Result<()> {
     writeln!(out, "\n{}", styled(HEAD, "Switches"))?;
     if let Some(why) = unreadable {
-        let note = format!(
-            "the newest generation cannot be read, and nobody carries it out: {why}; apply the policies again (`outplane apply \
-             --anyway`)"
-        );
+        // What is wrong may name the cure already.
+        let cure =
+            if why.contains("outplane apply") { "" } else { "; apply again (`outplane apply --anyway`)" };
+        let note = format!("the newest generation cannot be read: {why}{cure}");
         wrapped(out, 2, 4, &styled(BAD, note))?;
     }
     if let Some(newest) = placeholder {

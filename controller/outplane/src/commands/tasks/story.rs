@@ -225,9 +225,8 @@ mod tests {
         let next = attempts.iter().skip(1).map(|attempt| Some(&attempt.claim)).chain([None]);
         let forms = attempts.iter().zip(next).map(|(attempt, next)| AttemptForm::new(attempt, next));
         let life = Life { attempts: attempts.to_vec(), ..Life::new(TransactionId::from_bytes([1; 16])) };
-        let line = TaskLine { kind: Some(kind.to_owned()), ..TaskLine::of(&life, None) };
         let story = Story {
-            line,
+            line: TaskLine { kind: Some(kind.to_owned()), ..TaskLine::of(&life, None) },
             source: Some(source.to_owned()),
             entries: None,
             desired: None,

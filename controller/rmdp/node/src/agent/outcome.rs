@@ -59,19 +59,36 @@ pub(super) fn report_text(report: &Report) -> String {
         1 => "1 write".to_owned(),
         many => format!("{many} writes"),
     };
-    format!(
-        "{writes}; {} ms: fence {}, read {}{}, plan {}, write {}",
-        millis(report.elapsed),
-        millis(report.fencing),
-        millis(report.reading),
-        if report.read_ahead { " ahead" } else { "" },
-        millis(report.planning),
-        millis(report.writing)
-    )
+    let [reading, fencing] = [report.reading, report.fencing].map(millis);
+    let [planning, writing] = [report.planning, report.writing].map(millis);
+    let elapsed = millis(report.elapsed);
+    if report.read_ahead {
+        // It is no part of the time.
+        format!(
+            "{writes}; {elapsed} ms: fence {fencing}, plan {planning}, write {writing}; read in {reading} beside the claim"
+        )
+    } else {
+        format!("{writes}; {elapsed} ms: fence {fencing}, read {reading}, plan {planning}, write {writing}")
+    }
 }
 
 pub(super) fn answer_text(answer: &Answer) -> String {
     let speaks = answer.speaks.as_deref().map_or_else(String::new, |speaks| format!(", {speaks}"));
     let loaded = if answer.is_loaded { "our program" } else { "another program, or none" };
     format!("answers in {} ms{speaks}, {loaded}", millis(answer.elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_ahead_is_no_part_of_the_time() {
+        let ms = Duration::from_millis;
+        let elapsed = ms(9);
+        let report = Report { writes: 1, fencing: ms(2), reading: ms(4), elapsed, ..Report::default() };
+        assert_eq!(report_text(&report), "1 write; 9.0 ms: fence 2.0, read 4.0, plan 0.0, write 0.0");
+        let ahead = report_text(&Report { read_ahead: true, ..report });
+        assert_eq!(ahead, "1 write; 9.0 ms: fence 2.0, plan 0.0, write 0.0; read in 4.0 beside the claim");
+    }
 }
