@@ -51,7 +51,8 @@ fn differing<K: Ord + Clone, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTre
             (Some((one, was)), Some((other, is))) if one == other => {
                 let differs = was != is;
                 let name = *one;
-                (old.next(), new.next());
+                old.next();
+                new.next();
                 if !differs {
                     continue;
                 }

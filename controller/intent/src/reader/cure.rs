@@ -23,7 +23,7 @@ pub(crate) fn template(source: &SourceFile, fault: &Fault) -> Option<Fault> {
         u32::try_from(text.get(..around.start + byte).map_or(0, |before| before.chars().count()))
             .unwrap_or(u32::MAX)
     };
-    let at = Place { file: fault.at.file, start: character(start), end: character(end) };
+    let at = Place { part: fault.at.part, start: character(start), end: character(end) };
     Some(Fault::new(Code::Syntax, at, "this is not YAML but a template", RENDER))
 }
 

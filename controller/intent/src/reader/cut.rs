@@ -10,7 +10,7 @@ use std::fmt;
 use super::expectation::is_policy;
 use super::json;
 use super::limits::Limits;
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, Spot};
 use super::sources::Sources;
 use super::tree::{Cursor, Document, Said};
 use super::yaml;
@@ -100,7 +100,7 @@ pub fn cut(before: &Sources, after: &Sources, file: &str) -> Option<Cut> {
     let number = u32::try_from(at).ok()?;
     let (last, place) = after.last_of(number)?;
     let found = |what: Missing| Some(Cut { last: last.to_owned(), what });
-    let source = |place: Place| before.files().get(place.file as usize);
+    let source = |place: Spot| before.files().get(place.file as usize);
     let Some((old_place, old)) = before.place_of(last).and_then(|place| Some((place, source(place)?))) else {
         return found(Missing::New);
     };

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::expectation::ExpectationDecl;
 use super::source::{Place, Placed};
+use super::sources::Sources;
 use crate::model::{
     ClusterNetworkPolicy, FilterPolicy, HostGuard, KubernetesDefaults, Labels, NetworkPolicy, Node,
     ObjectName, Pod, SegmentGuard, Switch,
@@ -43,9 +44,12 @@ pub(crate) struct Entry<T> {
 }
 
 /// Objects in the order of files and places, so that of two that clash the later one is at fault.
-pub(crate) fn in_file_order<K, T>(map: &BTreeMap<K, Entry<T>>) -> Vec<(&K, &Entry<T>)> {
+pub(crate) fn in_file_order<'d, K, T>(
+    map: &'d BTreeMap<K, Entry<T>>,
+    sources: &Sources,
+) -> Vec<(&'d K, &'d Entry<T>)> {
     let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_by_key(|(_, entry)| entry.at);
+    entries.sort_by_cached_key(|(_, entry)| sources.spot(entry.at));
     entries
 }
 

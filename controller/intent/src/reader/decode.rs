@@ -6,10 +6,11 @@
 use std::ops::RangeInclusive;
 
 use super::cure;
-use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::diagnostic::{Code, Diagnostic, Severity};
 use super::hints::{self, similar};
 use super::render::{is_hidden, quoted};
 use super::scalar::{Old, Plain};
+use super::sink::{Report, Sink};
 use super::source::{Place, Placed};
 use super::sources::Sources;
 use super::tree::{Cursor, Items, Said};
@@ -23,6 +24,7 @@ pub(crate) struct Decoder<'r> {
 }
 
 /// A fault that has a place; it is reported when dropped into [`Decoder::report`].
+#[derive(Clone, Debug)]
 pub(crate) struct Problem {
     severity: Severity,
     code: Code,
@@ -51,9 +53,18 @@ impl Problem {
         self
     }
 
+    pub(crate) fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// Of an object, as it is named in [`Sources`]; empty: of none.
+    pub(crate) fn of(self, object: &str) -> Report {
+        Report::Placed(object.to_owned(), self)
+    }
+
     /// As people and programs get it.
-    pub(crate) fn diagnostic(self, sources: &Sources, object: &str) -> Diagnostic {
-        let mut diagnostic = Diagnostic::new(self.severity, self.code, self.message);
+    pub(crate) fn diagnostic(&self, sources: &Sources, object: &str) -> Diagnostic {
+        let mut diagnostic = Diagnostic::new(self.severity, self.code, self.message.as_str());
         if !object.is_empty() {
             diagnostic = diagnostic.about(object);
         }
@@ -64,12 +75,12 @@ impl Problem {
         }
         if self.severity == Severity::Error && unrendered {
             diagnostic = diagnostic.help(cure::RENDER);
-        } else if let Some(help) = self.help {
-            diagnostic = diagnostic.help(help);
+        } else if let Some(help) = &self.help {
+            diagnostic = diagnostic.help(help.as_str());
         }
-        for (at, text) in self.also {
-            if let Some(label) = sources.label(at) {
-                diagnostic = diagnostic.also(label.saying(text));
+        for (at, text) in &self.also {
+            if let Some(label) = sources.label(*at) {
+                diagnostic = diagnostic.also(label.saying(text.as_str()));
             }
         }
         diagnostic
@@ -78,8 +89,7 @@ impl Problem {
 
 impl Decoder<'_> {
     pub(crate) fn report(&mut self, problem: Problem) {
-        let diagnostic = problem.diagnostic(self.sources, &self.object);
-        self.sink.push(diagnostic);
+        self.sink.push(problem.of(&self.object));
     }
 
     /// Reports an error.

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::{Code, Diagnostic, Severity, Sink};
+use super::diagnostic::{Code, Diagnostic, Severity};
 use super::encoding::{self, NoText};
 use super::limits::Limits;
 use super::render::quoted;
+use super::sink::Sink;
 
 /// What standard input is called.
 pub const STDIN: &str = "<stdin>";

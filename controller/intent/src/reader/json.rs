@@ -15,15 +15,15 @@ pub(crate) fn looks_like(text: &str) -> bool {
 
 /// Reads a file that is one JSON value (RFC 8259). Many files that only look like JSON are YAML, so a syntax error is
 /// no last word.
-pub(crate) fn read(source: &SourceFile, file: u32, limits: Limits) -> Result<Option<Document>, Fault> {
+pub(crate) fn read(source: &SourceFile, part: u32, limits: Limits) -> Result<Option<Document>, Fault> {
     let bytes = source.text().as_bytes();
     let mut reader = Reader {
         source,
         bytes,
         at: 0,
         character: 0,
-        file,
-        builder: Builder::new(file, limits),
+        part,
+        builder: Builder::new(part, limits),
         open: Vec::new(),
     };
     reader.value()?;
@@ -61,7 +61,7 @@ struct Reader<'t> {
     /// Bytes read, and characters.
     at: usize,
     character: u32,
-    file: u32,
+    part: u32,
     builder: Builder,
     /// What is open: mappings and lists.
     open: Vec<bool>,
@@ -98,7 +98,7 @@ impl Reader<'_> {
     }
 
     fn since(&self, start: u32) -> Place {
-        Place { file: self.file, start, end: self.character }
+        Place { part: self.part, start, end: self.character }
     }
 
     /// Whether nothing has been read since the innermost bracket opened.

@@ -9,6 +9,7 @@ mod annotations;
 mod cluster_policy;
 mod cure;
 mod cut;
+mod declaration;
 mod declared;
 mod decode;
 mod defaults;
@@ -18,6 +19,7 @@ mod expectation;
 mod files;
 mod filter;
 mod hints;
+mod incremental;
 mod json;
 mod labels;
 mod limits;
@@ -29,6 +31,7 @@ mod render;
 mod resolve;
 mod scalar;
 mod selector;
+mod sink;
 mod source;
 mod sources;
 mod traffic;
@@ -44,22 +47,23 @@ use jiff::Timestamp;
 pub use self::cut::{Cut, End, Missing, UNMARKED, cut, end, last_rule};
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use self::files::STDIN;
+pub use self::incremental::{IncrementalReader, Reread};
 pub use self::limits::Limits;
 pub use self::source::{Location, SourceFile};
 pub use self::sources::Sources;
 pub use self::values::parse_mac;
 
 use self::decode::Problem;
-use self::diagnostic::Sink;
 pub(crate) use self::hints::service;
 use self::objects::Objects;
+use self::sink::{Report, Sink};
 use crate::advice;
 use crate::deciders;
 use crate::expectation::Expectations;
 use crate::model::Intent;
 
 /// What was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The intent, checked.
     pub intent: Intent,
@@ -125,7 +129,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
 pub fn load_within(paths: &[PathBuf], limits: &Limits) -> Result<Loaded, Diagnostics> {
     let mut sink = Sink::new(limits.diagnostics);
     let texts = files::read(paths, limits, &mut sink);
-    read(texts, limits, sink)
+    read(source_files(texts), limits, sink)
 }
 
 /// Reads texts, each under the name that messages shall call it. Relative paths in a Switch's `tls` are joined to
@@ -141,18 +145,22 @@ pub fn parse_within<N: Into<String>, T: Into<String>>(
     texts: impl IntoIterator<Item = (N, T)>,
     limits: &Limits,
 ) -> Result<Loaded, Diagnostics> {
-    let texts = texts.into_iter().map(|(name, text)| (name.into(), text.into())).collect();
-    read(texts, limits, Sink::new(limits.diagnostics))
+    read(source_files(texts), limits, Sink::new(limits.diagnostics))
 }
 
-fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loaded, Diagnostics> {
+fn source_files<N: Into<String>, T: Into<String>>(
+    texts: impl IntoIterator<Item = (N, T)>,
+) -> Vec<Arc<SourceFile>> {
+    texts.into_iter().map(|(name, text)| Arc::new(SourceFile::new(name, text))).collect()
+}
+
+fn read(files: Vec<Arc<SourceFile>>, limits: &Limits, sink: Sink) -> Result<Loaded, Diagnostics> {
     // Files that could not be read may hold what others name.
     let mut complete = sink.error_count() == 0;
     let mut objects = Objects::new(sink, Sources::default());
     let mut documents_left = limits.documents;
     let mut bytes_left = limits.total_bytes;
-    for (name, text) in texts {
-        let source = Arc::new(SourceFile::new(name, text));
+    for source in files {
         let file = objects.sources.add_file(source.clone());
         let Some(left) =
             bytes_left.checked_sub(source.text().len()).filter(|_| source.text().len() <= limits.file_bytes)
@@ -174,22 +182,18 @@ fn read(texts: Vec<(String, String)>, limits: &Limits, sink: Sink) -> Result<Loa
         }
         complete &= documents(&mut objects, &source, file, limits, &mut documents_left);
     }
+    for (object, places) in std::mem::take(&mut objects.placed) {
+        objects.sources.add_object(object, places);
+    }
     let (intent, expectations, mut unjudged) = resolve::resolve(&mut objects, limits, complete);
     let Objects { mut sink, sources, .. } = objects;
+    let warnings = in_order(&sink.warnings, &sources);
     if !sink.errors.is_empty() {
         sink.errors.append(&mut unjudged);
+        let errors = in_order(&sink.errors, &sources);
+        return Err(Diagnostics { errors, warnings, omitted: sink.omitted_errors });
     }
-    in_order(&mut unjudged, &sources);
-    in_order(&mut sink.errors, &sources);
-    in_order(&mut sink.warnings, &sources);
-    if !sink.errors.is_empty() {
-        return Err(Diagnostics {
-            errors: sink.errors,
-            warnings: sink.warnings,
-            omitted: sink.omitted_errors,
-        });
-    }
-    let (warnings, omitted_warnings) = (sink.warnings, sink.omitted_warnings);
+    let (unjudged, omitted_warnings) = (in_order(&unjudged, &sources), sink.omitted_warnings);
     Ok(Loaded { intent, expectations, unjudged, sources, warnings, omitted_warnings })
 }
 
@@ -210,8 +214,7 @@ fn documents(
         if let Some((at, text)) = fault.also {
             problem = problem.also(at, text);
         }
-        let diagnostic = problem.diagnostic(&objects.sources, "");
-        objects.sink.push(diagnostic);
+        objects.sink.push(problem.of(""));
     };
     let mut not_json = None;
     if json::looks_like(source.text()) && *documents_left > 0 {
@@ -258,15 +261,7 @@ fn documents(
 /// YAML has no control characters but tab and line breaks (YAML 1.2.2, section 5.1), and no lone carriage returns
 /// are read, so that everybody counts lines alike.
 fn forbidden_character(source: &Arc<SourceFile>) -> Option<Diagnostic> {
-    let text = source.text();
-    let bad = |(at, character): (usize, char)| match character {
-        '\t' | '\n' | '\u{85}' => false,
-        '\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
-        // A byte order mark may start a document, as where files were joined; the parser knows where one starts.
-        '\u{feff}' => at > 0 && text.as_bytes().get(at - 1) != Some(&b'\n'),
-        other => other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}'),
-    };
-    let (at, character) = text.char_indices().find(|found| bad(*found))?;
+    let (at, character) = forbidden(source.text())?;
     let (line, column) = source.line_and_column(at);
     let message = format!(
         "{}:{line}:{column}: the character U+{:04X} has no place in YAML",
@@ -277,8 +272,21 @@ fn forbidden_character(source: &Arc<SourceFile>) -> Option<Diagnostic> {
     Some(fault.help("remove it; in double quotes it can be written as an escape"))
 }
 
-/// By file and place; what has no place comes first.
-fn in_order(diagnostics: &mut [Diagnostic], sources: &Sources) {
+/// The first character of a text that is not read.
+fn forbidden(text: &str) -> Option<(usize, char)> {
+    let bad = |(at, character): (usize, char)| match character {
+        '\t' | '\n' | '\u{85}' => false,
+        '\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
+        // A byte order mark may start a document, as where files were joined; the parser knows where one starts.
+        '\u{feff}' => at > 0 && text.as_bytes().get(at - 1) != Some(&b'\n'),
+        other => other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}'),
+    };
+    text.char_indices().find(|found| bad(*found))
+}
+
+/// Told by file and place; what has no place comes first.
+fn in_order(reports: &[Report], sources: &Sources) -> Vec<Diagnostic> {
+    let mut diagnostics: Vec<_> = reports.iter().map(|report| report.diagnostic(sources)).collect();
     let files = sources.files();
     diagnostics.sort_by_cached_key(|diagnostic| {
         diagnostic.label().map(|label| {
@@ -286,4 +294,5 @@ fn in_order(diagnostics: &mut [Diagnostic], sources: &Sources) {
             (file, label.offset)
         })
     });
+    diagnostics
 }

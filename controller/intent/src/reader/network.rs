@@ -93,7 +93,7 @@ fn server_address(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<String> {
 
 fn tls(decoder: &mut Decoder<'_>, at: Cursor<'_>) -> Option<Tls> {
     let mut fields = decoder.fields(at, "`tls`")?;
-    let file = decoder.sources.files().get(at.place().file as usize);
+    let file = decoder.sources.file_of(at.place());
     let folder = file.and_then(|file| Path::new(file.name()).parent()).unwrap_or(Path::new("")).to_owned();
     let path = |decoder: &mut Decoder<'_>, at, what| decoder.text(at, what).map(|path| folder.join(path));
     let ca = fields.require(decoder, "ca", "ca.pem").and_then(|at| path(decoder, at, "`ca`"));

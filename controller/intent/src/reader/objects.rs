@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::annotations::{Annotations, LOG, RELATED_ERRORS, REPLIES};
 use super::declared::{Declared, Entry};
 use super::decode::{Decoder, Fields, Problem};
-use super::diagnostic::{Code, Sink};
+use super::diagnostic::Code;
 use super::render::quoted;
+use super::sink::Sink;
 use super::source::Place;
-use super::sources::Sources;
+use super::sources::{ObjectPlaces, Sources};
 use super::tree::{Cursor, Said};
 use super::{cluster_policy, defaults, expectation, filter, labels, network, network_policy, pods};
 use crate::deciders;
@@ -63,8 +64,13 @@ pub(crate) struct Objects {
     pub(crate) sources: Sources,
     pub(crate) declared: Declared,
     /// Kinds that were skipped: how many, and where the first one is.
-    pub(crate) skipped: BTreeMap<(String, String), (usize, Place)>,
+    pub(crate) skipped: Skipped,
+    /// Where objects and their rules were said, in the order in which they were.
+    pub(crate) placed: Vec<(String, ObjectPlaces)>,
 }
+
+/// Kinds that were skipped: how many, and where the first one is.
+pub(crate) type Skipped = BTreeMap<(String, String), (usize, Place)>;
 
 /// `metadata`, as far as it is read.
 pub(crate) struct Metadata<'d> {
@@ -89,7 +95,7 @@ impl Metadata<'_> {
 
 impl Objects {
     pub(crate) fn new(sink: Sink, sources: Sources) -> Self {
-        Self { sink, sources, declared: Declared::default(), skipped: BTreeMap::new() }
+        Self { sink, sources, declared: Declared::default(), skipped: Skipped::new(), placed: Vec::new() }
     }
 
     fn decoder(&mut self) -> Decoder<'_> {
@@ -229,8 +235,7 @@ impl Objects {
             ),
         };
         let problem = Problem::error(Code::DuplicateName, at, message).also(first, "first here").help(help);
-        let diagnostic = problem.diagnostic(&self.sources, object);
-        self.sink.push(diagnostic);
+        self.sink.push(problem.of(object));
     }
 
     fn object(&mut self, kind: Kind, kind_name: &str, mut fields: Fields<'_>) {
@@ -334,15 +339,7 @@ impl Objects {
         };
         match duplicate {
             Some(first) => self.twice(kind, (at, first), &object),
-            None => self.placed(&object, at, rules),
-        }
-    }
-
-    /// Keeps where an object and its rules were said.
-    fn placed(&mut self, object: &str, at: Place, rules: Vec<(String, Place)>) {
-        self.sources.add_object(object.to_owned(), at);
-        for (rule, at) in rules {
-            self.sources.add_rule(object, rule, at);
+            None => self.placed.push((object, ObjectPlaces::new(at, rules))),
         }
     }
 }

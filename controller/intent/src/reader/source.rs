@@ -12,14 +12,15 @@ const STRIDE: usize = 256;
 pub struct SourceFile {
     name: String,
     text: String,
-    index: OnceLock<Index>,
+    /// Byte offset of each line's first character.
+    lines: OnceLock<Vec<u32>>,
+    /// Byte offset of every [`STRIDE`]th character; none in ASCII text, where characters are bytes.
+    characters: OnceLock<Option<Vec<u32>>>,
 }
 
-struct Index {
-    /// Byte offset of each line's first character.
-    lines: Vec<u32>,
-    /// Byte offset of every [`STRIDE`]th character; none in ASCII text, where characters are bytes.
-    characters: Option<Vec<u32>>,
+/// Files are far smaller than what 32 bits count.
+pub(crate) fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl SourceFile {
@@ -29,7 +30,7 @@ impl SourceFile {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Self { name: name.into(), text, index: OnceLock::new() }
+        Self { name: name.into(), text, lines: OnceLock::new(), characters: OnceLock::new() }
     }
 
     /// What messages call it: its path, or `<stdin>`.
@@ -42,22 +43,25 @@ impl SourceFile {
         &self.text
     }
 
-    fn index(&self) -> &Index {
-        // Files are far smaller than what 32 bits count.
-        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        self.index.get_or_init(|| {
+    fn lines(&self) -> &[u32] {
+        self.lines.get_or_init(|| {
             let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-            let lines = std::iter::once(0).chain(newlines.map(|(at, _)| number(at + 1))).collect();
-            let marks = self.text.char_indices().step_by(STRIDE).map(|(at, _)| number(at));
-            let characters = (!self.text.is_ascii()).then(|| marks.collect());
-            Index { lines, characters }
+            std::iter::once(0).chain(newlines.map(|(at, _)| number(at + 1))).collect()
         })
+    }
+
+    fn characters(&self) -> Option<&[u32]> {
+        let characters = self.characters.get_or_init(|| {
+            let marks = self.text.char_indices().step_by(STRIDE).map(|(at, _)| number(at));
+            (!self.text.is_ascii()).then(|| marks.collect())
+        });
+        characters.as_deref()
     }
 
     /// The byte offset of a character by its number; the end of the text where there is none.
     pub(crate) fn byte_of(&self, character: u32) -> usize {
         let character = character as usize;
-        let Some(known) = &self.index().characters else { return character.min(self.text.len()) };
+        let Some(known) = self.characters() else { return character.min(self.text.len()) };
         let Some(start) = known.get(character / STRIDE) else { return self.text.len() };
         let start = *start as usize;
         let rest = &self.text[start..];
@@ -66,7 +70,7 @@ impl SourceFile {
 
     /// Line and column, from 1, of a byte offset. Columns count characters.
     pub(crate) fn line_and_column(&self, byte: usize) -> (usize, usize) {
-        let lines = &self.index().lines;
+        let lines = self.lines();
         let line = lines.partition_point(|start| *start as usize <= byte).max(1);
         let start = lines[line - 1] as usize;
         let column = self.text.get(start..byte).map_or(0, |before| before.chars().count());
@@ -75,7 +79,7 @@ impl SourceFile {
 
     /// The bytes of a line, numbered from 1, without its line break.
     pub(crate) fn line(&self, number: usize) -> Option<std::ops::Range<usize>> {
-        let lines = &self.index().lines;
+        let lines = self.lines();
         let start = *lines.get(number.checked_sub(1)?)? as usize;
         let mut end = lines.get(number).map_or(self.text.len(), |next| *next as usize - 1);
         if end > start && self.text.as_bytes()[end - 1] == b'\r' {
@@ -94,9 +98,21 @@ impl fmt::Debug for SourceFile {
     }
 }
 
-/// A stretch of a file: characters `start..end`, as the YAML parser counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A stretch of a part of a file: characters `start..end` from where the part begins, as the YAML parser counts them. It
+/// stays what it is where text before the part grows; where that is in the file, [`super::Sources`] knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// Number of the part. Mostly a file is one part, and has the part's number.
+    pub(crate) part: u32,
+    /// First character.
+    pub(crate) start: u32,
+    /// Behind the last character.
+    pub(crate) end: u32,
+}
+
+/// A stretch of a file: characters `start..end`. In the order of files, and of what stands in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spot {
     /// Number of the file.
     pub(crate) file: u32,
     /// First character.

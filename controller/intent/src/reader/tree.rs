@@ -74,7 +74,7 @@ impl Stretch {
 /// One document.
 #[derive(Debug)]
 pub(crate) struct Document {
-    file: u32,
+    part: u32,
     nodes: Vec<Node>,
     items: Vec<NodeId>,
     text: String,
@@ -82,6 +82,11 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// As part of this number.
+    pub(crate) fn part(self, part: u32) -> Self {
+        Self { part, ..self }
+    }
+
     pub(crate) fn root(&self) -> Cursor<'_> {
         Cursor { document: self, id: self.root }
     }
@@ -139,7 +144,7 @@ impl<'d> Cursor<'d> {
 
     pub(crate) fn place(self) -> Place {
         let node = self.node();
-        Place { file: self.document.file, start: node.start, end: node.end }
+        Place { part: self.document.part, start: node.start, end: node.end }
     }
 
     /// The text of a scalar as it was written, whatever type it has.
@@ -183,7 +188,7 @@ struct Open {
 
 /// Builds a document from its parts in the order of the text.
 pub(crate) struct Builder {
-    file: u32,
+    part: u32,
     nodes: Vec<Node>,
     items: Vec<NodeId>,
     text: String,
@@ -194,9 +199,9 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(file: u32, limits: Limits) -> Self {
+    pub(crate) fn new(part: u32, limits: Limits) -> Self {
         Self {
-            file,
+            part,
             nodes: Vec::new(),
             items: Vec::new(),
             text: String::new(),
@@ -210,7 +215,7 @@ impl Builder {
     /// The document; none where there was nothing.
     pub(crate) fn finish(self) -> Option<Document> {
         let (nodes, items, text) = (self.nodes, self.items, self.text);
-        Some(Document { file: self.file, root: self.root?, nodes, items, text })
+        Some(Document { part: self.part, root: self.root?, nodes, items, text })
     }
 
     pub(crate) fn scalar(&mut self, text: &str, plain: bool, at: Place) -> Result<NodeId, Fault> {
@@ -270,7 +275,7 @@ impl Builder {
     }
 
     fn push(&mut self, node: Node) -> Result<NodeId, Fault> {
-        let at = Place { file: self.file, start: node.start, end: node.end };
+        let at = Place { part: self.part, start: node.start, end: node.end };
         let too_many = || {
             let message = format!("more than {} values in one document", self.limits.nodes);
             Fault::new(Code::Limit, at, &message, "split it into several documents")
@@ -304,7 +309,7 @@ impl Builder {
     fn check_keys(&self, range: Range<usize>) -> Result<(), Fault> {
         let place = |id: NodeId| {
             let node = &self.nodes[id.0 as usize];
-            Place { file: self.file, start: node.start, end: node.end }
+            Place { part: self.part, start: node.start, end: node.end }
         };
         let mut keys = Vec::with_capacity(range.len() / 2);
         for id in self.items[range].iter().step_by(2) {

@@ -44,11 +44,13 @@ impl Iterator for Metered<'_> {
 /// Reads a file document by document. After a fault it goes on with the next document of the file.
 pub(crate) struct Documents<'t> {
     source: &'t SourceFile,
-    file: u32,
+    part: u32,
     parser: Parser<'t, BufferedInput<Metered<'t>>>,
     allowance: Rc<Cell<usize>>,
     /// Where the parser's text starts: byte and character.
     base: (usize, u32),
+    /// See [`LOOKAHEAD`].
+    lookahead: usize,
     limits: Limits,
     last_fault: Option<Place>,
     done: bool,
@@ -63,16 +65,32 @@ struct Reading {
 }
 
 impl<'t> Documents<'t> {
-    pub(crate) fn new(source: &'t SourceFile, file: u32, limits: Limits) -> Self {
+    pub(crate) fn new(source: &'t SourceFile, part: u32, limits: Limits) -> Self {
         let (parser, allowance) = parser(source.text());
-        Self { source, file, parser, allowance, base: (0, 0), limits, last_fault: None, done: false }
+        Self {
+            source,
+            part,
+            parser,
+            allowance,
+            base: (0, 0),
+            lookahead: LOOKAHEAD,
+            limits,
+            last_fault: None,
+            done: false,
+        }
+    }
+
+    /// With less room for what lies between two events than there is for text before which there is other text, of which
+    /// the parser may have read some ahead.
+    pub(crate) fn of_piece(self) -> Self {
+        Self { lookahead: LOOKAHEAD - 64, ..self }
     }
 
     /// The next document, or why it cannot be read.
     pub(crate) fn next(&mut self, documents_left: &mut usize) -> Option<Result<Document, Fault>> {
         let mut reading: Option<Reading> = None;
         while !self.done {
-            self.allowance.set(LOOKAHEAD);
+            self.allowance.set(self.lookahead);
             let (event, span) = match self.parser.next_event() {
                 None => break,
                 Some(Ok(next)) if self.allowance.get() > 0 => next,
@@ -96,7 +114,7 @@ impl<'t> Documents<'t> {
                 Event::Nothing | Event::StreamStart => {}
                 Event::StreamEnd => self.done = true,
                 Event::DocumentStart(_) => {
-                    let builder = Builder::new(self.file, self.limits);
+                    let builder = Builder::new(self.part, self.limits);
                     reading = Some(Reading { builder, anchors: BTreeMap::new(), open: Vec::new() });
                     let Some(left) = documents_left.checked_sub(1) else {
                         self.done = true;
@@ -128,7 +146,7 @@ impl<'t> Documents<'t> {
 
     fn place(&self, span: Span) -> Place {
         let character = |index: usize| self.base.1.saturating_add(u32::try_from(index).unwrap_or(u32::MAX));
-        Place { file: self.file, start: character(span.start.index()), end: character(span.end.index()) }
+        Place { part: self.part, start: character(span.start.index()), end: character(span.end.index()) }
     }
 
     fn too_long(&mut self, at: Place) -> Fault {

@@ -28,30 +28,36 @@ struct Life {
     created: Option<Timestamp>,
 }
 
-/// Checks addresses and subnets; the addresses that pods have no more, because a livelier pod has them.
-pub(super) fn check(resolver: &mut Resolver<'_>) -> BTreeSet<(ObjectName, IpAddr)> {
-    let lost = owners(resolver);
-    subnets(resolver);
-    lost
-}
+/// The addresses that pods have no more, because a livelier pod has them.
+pub(crate) type Lost = BTreeSet<(ObjectName, IpAddr)>;
 
-fn owners(resolver: &mut Resolver<'_>) -> BTreeSet<(ObjectName, IpAddr)> {
+/// Addresses that are said more than once.
+pub(crate) type Shared = BTreeSet<IpAddr>;
+
+/// Checks who owns addresses: all, or only those that are said more than once, if it is known which: of others there is
+/// nothing to say.
+pub(crate) fn losers(resolver: &mut Resolver<'_>, shared: Option<&Shared>) -> Lost {
+    if shared.is_some_and(BTreeSet::is_empty) {
+        return Lost::new();
+    }
     let declared = resolver.declared;
+    let is_asked = |address: &IpAddr| shared.is_none_or(|shared| shared.contains(address));
     let hosts = declared.hosts.iter().flat_map(|(name, entry)| {
-        entry.value.addresses.iter().map(move |address| {
+        let addresses = entry.value.addresses.iter().filter(|address| is_asked(&address.value));
+        addresses.map(move |address| {
             (address.value, Owner { object: format!("Host/{name}"), at: address.at, pod: None })
         })
     });
     let pods = declared.pods.iter().flat_map(|(name, entry)| {
         let addresses = entry.value.pod.iter().flat_map(|pod| &pod.addresses).zip(&entry.value.addresses);
         let life = Life { stays: !entry.value.deleted, created: entry.value.created };
-        addresses.map(move |(address, at)| {
+        addresses.filter(|(address, _)| is_asked(address)).map(move |(address, at)| {
             let object = format!("Pod/{}/{}", name.namespace, name.name);
             (*address, Owner { object, at: *at, pod: Some((name, life)) })
         })
     });
     let mut all: Vec<(IpAddr, Owner<'_>)> = hosts.chain(pods).collect();
-    all.sort_by_key(|(_, owner)| owner.at);
+    all.sort_by_cached_key(|(_, owner)| resolver.sources.spot(owner.at));
     let mut lost = BTreeSet::new();
     let mut known: BTreeMap<IpAddr, Owner<'_>> = BTreeMap::new();
     for (address, owner) in all {
@@ -107,12 +113,12 @@ fn later_lives(first: &Owner<'_>, later: &Owner<'_>) -> Option<bool> {
 }
 
 /// Sorted CIDRs contain one another or are apart, so a stack of open ones finds all overlaps.
-fn subnets(resolver: &mut Resolver<'_>) {
+pub(super) fn subnets(resolver: &mut Resolver<'_>) {
     let mut all: Vec<(IpNet, &str, Place)> = Vec::new();
     for (name, entry) in &resolver.declared.segments {
         all.extend(entry.value.subnets.iter().map(|subnet| (subnet.value, name.as_str(), subnet.at)));
     }
-    all.sort_by_key(|(subnet, _, at)| (subnet.network(), subnet.prefix_len(), *at));
+    all.sort_by_key(|(subnet, _, at)| (subnet.network(), subnet.prefix_len(), resolver.sources.spot(*at)));
     let mut open: Vec<(IpNet, &str, Place)> = Vec::new();
     for (subnet, name, at) in all {
         while open.last().is_some_and(|(outer, ..)| !outer.contains(&subnet)) {

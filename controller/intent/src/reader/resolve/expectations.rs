@@ -15,7 +15,7 @@ use crate::reader::source::Placed;
 /// Checks them against the whole intent.
 pub(super) fn check(resolver: &mut Resolver<'_>, intent: &Intent) -> Expectations {
     let mut expectations = Expectations::new();
-    for (name, entry) in in_file_order(&resolver.declared.expectations) {
+    for (name, entry) in in_file_order(&resolver.declared.expectations, resolver.sources) {
         let object = format!("Expectation/{name}");
         let packets = entry.value.packets.iter().filter(|packet| !packet.broken);
         let packets = packets.filter_map(|packet| one(resolver, intent, &object, packet));
@@ -74,9 +74,10 @@ fn decider(
     policy: &Placed<String>,
     rule: Option<&Placed<String>>,
 ) -> bool {
-    let policies: Vec<String> =
-        resolver.sources.objects().filter(|object| is_policy(object)).map(str::to_owned).collect();
-    if !policies.contains(&policy.value) {
+    let sources = resolver.sources;
+    if !is_policy(&policy.value) || sources.place_of(&policy.value).is_none() {
+        let policies: Vec<String> =
+            sources.objects().filter(|object| is_policy(object)).map(str::to_owned).collect();
         let bare = |known: &&String| known.rsplit_once('/').is_some_and(|(_, name)| name == policy.value);
         if let Some(meant) = policies.iter().find(bare) {
             let message = format!("there is no policy {}", quoted(&policy.value));

@@ -15,7 +15,7 @@ pub(super) fn switches(resolver: &mut Resolver<'_>) -> BTreeMap<String, Switch> 
     let declared = resolver.declared;
     let mut switches = BTreeMap::new();
     let mut devices: BTreeMap<(&str, u64), (&str, Place)> = BTreeMap::new();
-    for (name, entry) in in_file_order(&declared.switches) {
+    for (name, entry) in in_file_order(&declared.switches, resolver.sources) {
         let object = format!("Switch/{name}");
         let mut switch = entry.value.switch.clone();
         if !entry.broken {
@@ -149,7 +149,7 @@ pub(super) fn segments(resolver: &mut Resolver<'_>) -> BTreeMap<String, Segment>
     let mut segments = BTreeMap::new();
     // Who owns a port with a VLAN (or without).
     let mut owners: BTreeMap<(String, u16, Option<u16>), (&str, Place)> = BTreeMap::new();
-    for (name, entry) in in_file_order(&declared.segments) {
+    for (name, entry) in in_file_order(&declared.segments, resolver.sources) {
         let object = format!("Segment/{name}");
         let mut segment = Segment {
             vlan: entry.value.vlan,
@@ -204,7 +204,7 @@ pub(super) fn segments(resolver: &mut Resolver<'_>) -> BTreeMap<String, Segment>
 /// would both have them all.
 fn whole_vlans(resolver: &mut Resolver<'_>) {
     let mut owners: BTreeMap<u16, (&str, Place)> = BTreeMap::new();
-    for (name, entry) in in_file_order(&resolver.declared.segments) {
+    for (name, entry) in in_file_order(&resolver.declared.segments, resolver.sources) {
         let Some(vlan) = entry.value.vlan.filter(|_| entry.value.ports.is_empty()) else { continue };
         let Some((other, at)) = owners.get(&vlan) else {
             owners.insert(vlan, (name, entry.at));
@@ -226,7 +226,7 @@ pub(super) fn hosts(
     let declared = resolver.declared;
     let mut hosts = BTreeMap::new();
     let mut macs = BTreeMap::new();
-    for (name, entry) in in_file_order(&declared.hosts) {
+    for (name, entry) in in_file_order(&declared.hosts, resolver.sources) {
         let object = format!("Host/{name}");
         let said = &entry.value;
         let segment = said.segment.as_ref().and_then(|segment| {

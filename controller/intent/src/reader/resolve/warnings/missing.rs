@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::PodIndex;
 use crate::deciders;
 use crate::evaluate::selects;
 use crate::model::{
@@ -12,7 +11,7 @@ use crate::model::{
 use crate::reader::declared::Declared;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
-use crate::reader::resolve::{NAMESPACE_NAME, Resolver};
+use crate::reader::resolve::{NAMESPACE_NAME, PodIndex, Resolver};
 use crate::reader::source::Place;
 
 /// So many are named.
@@ -30,21 +29,29 @@ struct Asking<'i> {
 
 /// Each thing is told once, and never left out because there were other warnings: who takes text that may lack a part
 /// looks for these.
-pub(super) fn find(resolver: &mut Resolver<'_>, intent: &Intent, pods: &PodIndex<'_>) {
+pub(super) fn find(resolver: &mut Resolver<'_>, intent: &Intent, pods: &PodIndex) {
     // Without pods no policy of pods means anything: that is told.
     if intent.pods.is_empty() {
         return;
     }
-    let asking = asking(resolver.declared);
+    let declared = resolver.declared;
+    let is_bare = |name: &str| !declared.namespaces.contains_key(name);
+    let of_labels = intent.pods.values().any(|pod| !pod.labels.is_empty());
+    let of_ports = intent.pods.values().any(|pod| !pod.named_ports.is_empty());
+    // Only cluster policies are about nodes.
+    let all_there = declared.cluster_policies.is_empty() && of_labels && of_ports;
+    if all_there && !pods.namespaces().any(is_bare) {
+        return;
+    }
+    let asking = asking(declared);
     let found = [
-        namespaces(resolver.declared, intent, pods, &asking),
-        nodes(resolver.declared, &asking),
-        labels(intent, &asking),
-        ports(intent, &asking),
+        namespaces(declared, intent, pods, &asking),
+        nodes(declared, &asking),
+        if of_labels { None } else { labels(&asking) },
+        if of_ports { None } else { ports(&asking) },
     ];
     for (object, problem) in found.into_iter().flatten() {
-        let warning = problem.diagnostic(resolver.sources, &object);
-        resolver.sink.warnings.push(warning);
+        resolver.sink.warnings.push(problem.of(&object));
     }
 }
 
@@ -103,7 +110,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
 fn namespaces(
     declared: &Declared,
     intent: &Intent,
-    pods: &PodIndex<'_>,
+    pods: &PodIndex,
     asking: &[Asking<'_>],
 ) -> Option<(String, Problem)> {
     let bare: Vec<(&str, &Labels)> = pods
@@ -125,7 +132,7 @@ fn namespaces(
                 let by_name = of.requirements.iter().filter(|asked| asked.key == NAMESPACE_NAME);
                 let by_name = LabelSelector { requirements: by_name.cloned().collect() };
                 let may = |(name, labels): &&(&str, &Labels)| {
-                    selects(&by_name, labels) && pods.selects(name, selector)
+                    selects(&by_name, labels) && pods.selects(&intent.pods, name, selector)
                 };
                 bare.iter().filter(may).map(|(name, _)| *name).collect()
             });
@@ -171,10 +178,7 @@ fn nodes(declared: &Declared, asking: &[Asking<'_>]) -> Option<(String, Problem)
 }
 
 /// Pods none of which has a label, where policies go by labels.
-fn labels(intent: &Intent, asking: &[Asking<'_>]) -> Option<(String, Problem)> {
-    if intent.pods.values().any(|pod| !pod.labels.is_empty()) {
-        return None;
-    }
+fn labels(asking: &[Asking<'_>]) -> Option<(String, Problem)> {
     let asks = |policy: &&Asking<'_>| policy.pods.iter().any(|(_, pods)| !pods.requirements.is_empty());
     let by: Vec<_> = asking.iter().filter(asks).collect();
     let first = by.first()?;
@@ -185,10 +189,7 @@ fn labels(intent: &Intent, asking: &[Asking<'_>]) -> Option<(String, Problem)> {
 }
 
 /// Pods none of which has a name for a port, where policies go by these names.
-fn ports(intent: &Intent, asking: &[Asking<'_>]) -> Option<(String, Problem)> {
-    if intent.pods.values().any(|pod| !pod.named_ports.is_empty()) {
-        return None;
-    }
+fn ports(asking: &[Asking<'_>]) -> Option<(String, Problem)> {
     let by: Vec<_> = asking.iter().filter(|policy| !policy.port_names.is_empty()).collect();
     let first = by.first()?;
     let port = first.port_names.first()?;

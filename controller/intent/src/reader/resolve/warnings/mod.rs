@@ -3,24 +3,22 @@
 mod missing;
 mod spoofing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::Resolver;
+pub(crate) use self::spoofing::find as spoofing;
+use super::{PodIndex, Resolver, of_namespace};
 use crate::deciders;
 use crate::evaluate::selects;
-use crate::model::{FilterPeer, Intent, LabelOperator, LabelSelector, Labels, ObjectName};
+use crate::model::{FilterPeer, Intent, ObjectName};
 use crate::reader::declared::Declared;
 use crate::reader::decode::Problem;
 use crate::reader::diagnostic::Code;
-use crate::reader::objects::is_of_a_mesh;
+use crate::reader::objects::{Skipped, is_of_a_mesh};
 use crate::reader::source::Place;
 
-pub(super) fn find(
-    resolver: &mut Resolver<'_>,
-    intent: &Intent,
-    skipped: &BTreeMap<(String, String), (usize, Place)>,
-) {
-    for ((version, kind), (count, at)) in skipped {
+/// Kinds that are not read.
+pub(crate) fn skipped(resolver: &mut Resolver<'_>, kinds: &Skipped) {
+    for ((version, kind), (count, at)) in kinds {
         let objects = if *count == 1 { "1 object is".to_owned() } else { format!("{count} objects are") };
         let (by_mesh, help) = if is_of_a_mesh(version, kind) {
             (
@@ -40,11 +38,13 @@ pub(super) fn find(
             },
         );
     }
+}
+
+/// Groups, hosts and segments.
+pub(crate) fn network(resolver: &mut Resolver<'_>, intent: &Intent) {
     groups(resolver, intent);
     hosts(resolver, intent);
     segments(resolver, intent);
-    spoofing::find(resolver, intent);
-    policies(resolver, intent);
 }
 
 fn groups(resolver: &mut Resolver<'_>, intent: &Intent) {
@@ -107,29 +107,42 @@ fn segments(resolver: &mut Resolver<'_>, intent: &Intent) {
     }
 }
 
-/// Policies that select no pod, and why. Where there are no pods at all, that is said once.
-fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
+/// Whether a NetworkPolicy selects no pod.
+pub(crate) fn selects_nothing(
+    declared: &Declared,
+    intent: &Intent,
+    index: &PodIndex,
+    name: &ObjectName,
+) -> bool {
+    let policy = declared.network_policies.get(name);
+    policy.is_some_and(|entry| !index.selects(&intent.pods, &name.namespace, &entry.value.pods))
+}
+
+/// Policies that select no pod, and why. Where there are no pods at all, that is said once. Which NetworkPolicies are `idle`,
+/// [`selects_nothing`] tells.
+pub(crate) fn policies(
+    resolver: &mut Resolver<'_>,
+    intent: &Intent,
+    index: &PodIndex,
+    idle: &BTreeSet<&ObjectName>,
+) {
     let declared = resolver.declared;
-    let mut idle: Vec<(String, Place, Option<&ObjectName>)> = Vec::new();
-    let by_namespace = PodIndex::new(intent);
-    missing::find(resolver, intent, &by_namespace);
-    for (name, entry) in &declared.network_policies {
-        if !by_namespace.selects(&name.namespace, &entry.value.pods) {
-            let object = deciders::network_policy(name);
-            idle.push((object, entry.at, Some(name)));
-        }
-    }
-    for (name, entry) in &declared.cluster_policies {
+    missing::find(resolver, intent, index);
+    let places = |name: &ObjectName| declared.network_policies.get(name).map(|entry| entry.at);
+    let network = idle.iter().filter_map(|name| Some((places(name)?, Idle::Network(name))));
+    let cluster = declared.cluster_policies.iter().filter(|(_, entry)| {
         let subject = &entry.value.subject;
-        let namespaces = intent.namespaces.iter().filter(|(_, labels)| selects(&subject.namespaces, labels));
-        if !namespaces.into_iter().any(|(namespace, _)| by_namespace.selects(namespace, &subject.pods)) {
-            idle.push((deciders::cluster_policy(name), entry.at, None));
-        }
-    }
+        let mut namespaces =
+            intent.namespaces.iter().filter(|(_, labels)| selects(&subject.namespaces, labels));
+        !namespaces.any(|(namespace, _)| index.selects(&intent.pods, namespace, &subject.pods))
+    });
+    let cluster = cluster.map(|(name, entry)| (entry.at, Idle::Cluster(name)));
+    let idle: Vec<(Place, Idle<'_>)> = network.chain(cluster).collect();
     if intent.pods.is_empty() {
-        let Some((_, at, _)) = idle.first() else { return };
-        let unplaced =
-            idle.iter().filter(|(.., name)| name.is_some_and(|name| declared.unplaced.contains(name)));
+        let Some((at, _)) = idle.first() else { return };
+        let unplaced = idle
+            .iter()
+            .filter(|(_, idle)| matches!(idle, Idle::Network(name) if declared.unplaced.contains(name)));
         let unplaced = match unplaced.count() {
             0 => String::new(),
             1 if idle.len() == 1 => format!("; it has no `namespace`, {PLACE}"),
@@ -145,11 +158,21 @@ fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
         resolver.report("", problem.help("add the pods: `kubectl get namespaces,pods -A -o yaml`"));
         return;
     }
-    for (object, at, name) in idle {
-        let (why, help) = name.map_or_else(
-            || ("no pod of the namespaces that it is about has its labels".to_owned(), None),
-            |name| why_nothing(declared, &by_namespace, name),
-        );
+    for (at, policy) in idle {
+        // Why it is takes a look at all pods.
+        if resolver.sink.is_full_of_warnings() {
+            resolver.sink.omit_warning();
+            continue;
+        }
+        let (object, (why, help)) = match policy {
+            Idle::Network(name) => {
+                (deciders::network_policy(name), why_nothing(declared, intent, index, name))
+            }
+            Idle::Cluster(name) => {
+                let why = "no pod of the namespaces that it is about has its labels";
+                (deciders::cluster_policy(name), (why.to_owned(), None))
+            }
+        };
         let mut problem =
             Problem::warning(Code::SelectsNothing, at, format!("this policy selects no pod: {why}"));
         if let Some(help) = help {
@@ -159,19 +182,27 @@ fn policies(resolver: &mut Resolver<'_>, intent: &Intent) {
     }
 }
 
+/// A policy that selects no pod.
+enum Idle<'d> {
+    Network(&'d ObjectName),
+    Cluster(&'d str),
+}
+
 /// What a policy without namespace means.
 const PLACE: &str = "which means `default`, as kubectl without `-n` has it";
 
 /// Why a NetworkPolicy selects no pod, and what may be meant.
-fn why_nothing(declared: &Declared, pods: &PodIndex<'_>, name: &ObjectName) -> (String, Option<String>) {
+fn why_nothing(
+    declared: &Declared,
+    intent: &Intent,
+    pods: &PodIndex,
+    name: &ObjectName,
+) -> (String, Option<String>) {
     let unplaced = declared.unplaced.contains(name);
     let namespace = &name.namespace;
     let there = pods.count(namespace);
     let of_others = || {
-        let bare = declared
-            .pods
-            .iter()
-            .filter(|(pod, entry)| pod.namespace == *namespace && entry.value.pod.is_none());
+        let bare = of_namespace(&declared.pods, namespace).filter(|(_, entry)| entry.value.pod.is_none());
         bare.count()
     };
     let mut why = match (there, of_others()) {
@@ -189,8 +220,8 @@ fn why_nothing(declared: &Declared, pods: &PodIndex<'_>, name: &ObjectName) -> (
         why = format!("it has no `namespace`, {PLACE}, and {why}");
     }
     let selector = declared.network_policies.get(name).map(|entry| &entry.value.pods);
-    let elsewhere =
-        selector.and_then(|selector| pods.namespaces().find(|other| pods.selects(other, selector)));
+    let elsewhere = selector
+        .and_then(|selector| pods.namespaces().find(|other| pods.selects(&intent.pods, other, selector)));
     let help = match (elsewhere, unplaced) {
         (Some(other), true) => Some(format!(
             "pods of namespace {other} have these labels: say `namespace: {other}` if it is for them"
@@ -205,50 +236,4 @@ fn why_nothing(declared: &Declared, pods: &PodIndex<'_>, name: &ObjectName) -> (
         (None, false) => None,
     };
     (why, help)
-}
-
-/// Pods by namespace, and in it by label: thousands of policies look for theirs among thousands of pods.
-struct PodIndex<'i> {
-    namespaces: BTreeMap<&'i str, Namespace<'i>>,
-}
-
-#[derive(Default)]
-struct Namespace<'i> {
-    pods: Vec<&'i Labels>,
-    by_label: BTreeMap<(&'i str, &'i str), Vec<&'i Labels>>,
-}
-
-impl<'i> PodIndex<'i> {
-    fn new(intent: &'i Intent) -> Self {
-        let mut namespaces: BTreeMap<&str, Namespace<'_>> = BTreeMap::new();
-        for (ObjectName { namespace, .. }, pod) in &intent.pods {
-            let known = namespaces.entry(namespace).or_default();
-            known.pods.push(&pod.labels);
-            for (key, value) in &pod.labels {
-                known.by_label.entry((key, value)).or_default().push(&pod.labels);
-            }
-        }
-        Self { namespaces }
-    }
-
-    /// Namespaces with pods.
-    fn namespaces(&self) -> impl Iterator<Item = &'i str> {
-        self.namespaces.keys().copied()
-    }
-
-    fn count(&self, namespace: &str) -> usize {
-        self.namespaces.get(namespace).map_or(0, |known| known.pods.len())
-    }
-
-    fn selects(&self, namespace: &str, selector: &LabelSelector) -> bool {
-        let Some(known) = self.namespaces.get(namespace) else { return false };
-        let narrow = selector.requirements.iter().find_map(|requirement| match &requirement.operator {
-            LabelOperator::In(values) if values.len() == 1 => {
-                let label = (requirement.key.as_str(), values[0].as_str());
-                Some(known.by_label.get(&label).map_or(&[][..], Vec::as_slice))
-            }
-            _ => None,
-        });
-        narrow.unwrap_or(&known.pods).iter().any(|labels| selects(selector, labels))
-    }
 }

@@ -14,7 +14,7 @@ use crate::reader::source::Place;
 /// A port of a switch, and a MAC address there.
 type Interface<'i> = (&'i (String, u16), [u8; 6]);
 
-pub(super) fn find(resolver: &mut Resolver<'_>, intent: &Intent) {
+pub(crate) fn find(resolver: &mut Resolver<'_>, intent: &Intent) {
     let paired = || intent.switches.values().flat_map(|switch| switch.ports.values());
     if intent.segments.is_empty()
         && intent.hosts.values().all(|host| host.port.is_none())
