@@ -5,17 +5,17 @@
 //! `writes`: from a switch that has settled in the state before; `settling too`: from what a switch really holds after all
 //! edits before it, where entries that are new settle with the next change (see `plan`).
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use outplane_compiler::compile::{Compiled, Options, compile, compile_after};
+use outplane_compiler::compile::{Compiler, Options, Way, compile, compile_after};
+use outplane_compiler::entries::Entries;
 use outplane_compiler::plan::plan;
 use outplane_compiler::program::Program;
 use outplane_compiler::rules::{self, RuleChanged};
-use outplane_compiler::state::{Change, Desired, Installed, Origin, Plan};
+use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::testing::{Cluster, EditKind, universe};
-use outplane_p4runtime::entry::Entry;
+use outplane_intent::touched::Touched;
 
 const NAMESPACES: u32 = 1_000;
 const PODS: u32 = 10_000;
@@ -29,6 +29,7 @@ struct Cost {
     settling: usize,
     /// Entries of rules that come, go or match other packets.
     meaning: usize,
+    comparing: f64,
     compiling: f64,
     planning: f64,
 }
@@ -40,39 +41,51 @@ fn main() {
     let mut cluster = Cluster::new(NAMESPACES, PODS, POLICIES, seed);
     let start = Instant::now();
     let first = compile(cluster.intent(), &options).expect("it fits");
-    println!("from scratch: {} entries in {:.0} ms", desired(&first).entries.len(), ms(start));
+    let entries = first.switches[IMPLIED_SWITCH].desired.entries.len();
+    println!("from scratch: {entries} entries in {:.0} ms", ms(start));
 
-    let mut before = first;
-    let mut held = settled(desired(&before));
+    let start = Instant::now();
+    let mut compiler = Compiler::of(cluster.intent(), &options, first);
+    println!("taking in what was compiled: {:.0} ms", ms(start));
+    let mut held = settled(desired(&compiler));
     let mut costs: Vec<Cost> = Vec::new();
+    let mut everything = 0;
     for _ in 0..edits {
+        let (before, installed) = (cluster.intent().clone(), settled(desired(&compiler)));
         let kind = cluster.edit();
         let start = Instant::now();
-        let after = compile_after(cluster.intent(), &options, &before.numbers).expect("it fits");
-        let compiling = ms(start);
-        let installed = settled(desired(&before));
+        let touched = Touched::between(&before, cluster.intent());
+        let comparing = ms(start);
         let start = Instant::now();
-        let steps = plan(Program::outplane(), &installed, desired(&after)).expect("a plan");
+        let way = compiler.update(cluster.intent(), &touched, &options).expect("it fits");
+        let compiling = ms(start);
+        everything += usize::from(way == Way::Everything);
+        let start = Instant::now();
+        let steps = plan(Program::outplane(), &installed, desired(&compiler)).expect("a plan");
         let planning = ms(start);
-        let all = plan(Program::outplane(), &held, desired(&after)).expect("a plan");
-        write(&mut held, &all);
+        let all = plan(Program::outplane(), &held, desired(&compiler)).expect("a plan");
+        held = all.applied(&held);
         costs.push(Cost {
             kind,
             writes: steps.len(),
             settling: all.len(),
-            meaning: meaning(&installed, desired(&after)),
+            meaning: meaning(&installed, desired(&compiler)),
+            comparing,
             compiling,
             planning,
         });
-        before = after;
     }
-    let again = compile_after(cluster.intent(), &options, &before.numbers).expect("it fits");
-    assert!(again == before, "after its own numbers an intent is compiled to the same");
+    let again = compile_after(cluster.intent(), &options, &compiler.numbers()).expect("it fits");
+    let same =
+        again.switches[IMPLIED_SWITCH].desired == *desired(&compiler) && again.numbers == compiler.numbers();
+    assert!(same, "after its own numbers an intent is compiled to the same");
+    println!("{everything} of {edits} edits were compiled as a whole");
     let anew = compile(cluster.intent(), &options).expect("it fits");
-    let (carried, scratch) = (desired(&before).entries.len(), desired(&anew).entries.len());
+    let scratch = anew.switches[IMPLIED_SWITCH].desired.entries.len();
+    let carried = desired(&compiler).entries.len();
     let part = carried * 1_000 / scratch;
     println!("after {edits} edits: {carried} entries, numbered anew {scratch}: {part} per mille");
-    println!("numbers: {} bytes", before.numbers.encode().len());
+    println!("numbers: {} bytes", compiler.numbers().encode().len());
     tell("all", costs.iter().copied());
     for kind in EditKind::ALL {
         tell(&format!("{kind:?}"), costs.iter().copied().filter(|cost| cost.kind == kind));
@@ -95,7 +108,8 @@ fn tell(name: &str, costs: impl Iterator<Item = Cost>) {
     let times = |of: fn(&Cost) -> f64, percent| at(costs.iter().map(of).collect(), percent);
     println!(
         "{name:19} {:5}: writes p50 {:3} p90 {:3} p99 {:4} worst {:5}, beyond 20 + 4 x meaning {beyond}; \
-         settling too p50 {:3} p99 {:4}; compile p50 {:.1} ms p99 {:.1}; plan p50 {:.1} ms p99 {:.1}",
+         settling too p50 {:3} p99 {:4}; compare p50 {:.1} ms p99 {:.1}; compile p50 {:.1} ms p99 {:.1}; \
+         plan p50 {:.1} ms p99 {:.1}; both p50 {:.1} ms p99 {:.1}",
         costs.len(),
         writes(50),
         writes(90),
@@ -103,40 +117,25 @@ fn tell(name: &str, costs: impl Iterator<Item = Cost>) {
         writes(100),
         settling(50),
         settling(99),
+        times(|cost| cost.comparing, 50),
+        times(|cost| cost.comparing, 99),
         times(|cost| cost.compiling, 50),
         times(|cost| cost.compiling, 99),
         times(|cost| cost.planning, 50),
         times(|cost| cost.planning, 99),
+        times(|cost| cost.compiling + cost.planning, 50),
+        times(|cost| cost.compiling + cost.planning, 99),
     );
 }
 
-fn desired(compiled: &Compiled) -> &Desired {
-    &compiled.switches[IMPLIED_SWITCH].desired
+fn desired(compiler: &Compiler) -> &Desired {
+    compiler.desired(IMPLIED_SWITCH).expect("the only switch")
 }
 
 /// A switch that holds this, and nothing that is yet to settle.
 fn settled(desired: &Desired) -> Installed {
     let Desired { entries, groups, meters } = desired.clone();
     Installed { version: 1, entries, groups, meters, ..Installed::default() }
-}
-
-/// What a switch holds when a plan has been written.
-fn write(held: &mut Installed, plan: &Plan) {
-    let entries = std::mem::take(&mut held.entries);
-    let mut entries: BTreeMap<_, Entry> =
-        entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
-    for change in plan.steps.iter().flat_map(|step| &step.changes) {
-        match change {
-            Change::Insert(entry) | Change::Modify(entry) => {
-                entries.insert(entry.key.clone(), entry.clone());
-            }
-            Change::Delete(key) => _ = entries.remove(key),
-            // The cluster has neither segments nor limits.
-            _ => {}
-        }
-    }
-    held.entries = entries.into_values().collect();
-    held.version = plan.to_version;
 }
 
 /// Entries of rules that come, go or match other packets, before or after, whichever are more.
@@ -151,7 +150,7 @@ fn meaning(installed: &Installed, desired: &Desired) -> usize {
         .filter(|change| is_meant(&change.change))
         .filter_map(|change| Some((change.policy, change.rule?)))
         .collect();
-    let of = |entries: &[Entry]| {
+    let of = |entries: &Entries| {
         let origins = entries.iter().filter_map(|entry| Origin::decode(&entry.metadata));
         origins.filter(|origin| named.contains(&(origin.policy.clone(), origin.rule.clone()))).count()
     };

@@ -55,6 +55,26 @@ impl AddressSet {
         Self { v4: Ranges::new(v4), v6: Ranges::new(v6) }
     }
 
+    /// Adds some addresses.
+    pub fn insert(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => self.v4.insert(address.to_bits()),
+                IpAddr::V6(address) => self.v6.insert(address.to_bits()),
+            }
+        }
+    }
+
+    /// Takes some addresses out.
+    pub fn remove(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => self.v4.remove(address.to_bits()),
+                IpAddr::V6(address) => self.v6.remove(address.to_bits()),
+            }
+        }
+    }
+
     /// What is in both.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {

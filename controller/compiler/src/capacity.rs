@@ -160,11 +160,10 @@ impl fmt::Display for Overflow {
 pub fn measure(program: &Program, desired: &Desired) -> Vec<ResourceUsage> {
     // Rules have many entries each: their origins are read once.
     let mut rules: HashMap<(u32, &[u8]), u64> = HashMap::new();
-    for run in desired
-        .entries
-        .chunk_by(|one, other| one.key.table == other.key.table && one.metadata == other.metadata)
-    {
-        *rules.entry((run[0].key.table, &run[0].metadata)).or_default() += run.len() as u64;
+    for run in desired.entries.runs() {
+        for of_rule in run.entries().chunk_by(|one, other| one.metadata == other.metadata) {
+            *rules.entry((run.table(), &of_rule[0].metadata)).or_default() += of_rule.len() as u64;
+        }
     }
     let mut counts: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
     for ((table, metadata), count) in rules {

@@ -13,6 +13,7 @@ pub mod capacity;
 pub mod classes;
 pub mod compile;
 mod digest;
+pub mod entries;
 pub mod lookup;
 pub mod numbers;
 mod order;

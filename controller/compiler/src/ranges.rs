@@ -95,6 +95,37 @@ impl<T: Point> Ranges<T> {
         after > 0 && number <= self.0[after - 1].1
     }
 
+    /// Adds a number.
+    pub fn insert(&mut self, number: T) {
+        let at = self.0.partition_point(|(low, _)| *low <= number);
+        if at > 0 && number <= self.0[at - 1].1 {
+            return;
+        }
+        let joins_before = at > 0 && self.0[at - 1].1.next() == Some(number);
+        let joins_after = self.0.get(at).is_some_and(|(low, _)| low.previous() == Some(number));
+        match (joins_before, joins_after) {
+            (true, true) => {
+                self.0[at - 1].1 = self.0[at].1;
+                self.0.remove(at);
+            }
+            (true, false) => self.0[at - 1].1 = number,
+            (false, true) => self.0[at].0 = number,
+            (false, false) => self.0.insert(at, (number, number)),
+        }
+    }
+
+    /// Takes a number out.
+    pub fn remove(&mut self, number: T) {
+        let Some(at) = self.0.partition_point(|(low, _)| *low <= number).checked_sub(1) else { return };
+        let (low, high) = self.0[at];
+        if number > high {
+            return;
+        }
+        let below = number.previous().filter(|end| low <= *end).map(|end| (low, end));
+        let above = number.next().filter(|start| *start <= high).map(|start| (start, high));
+        self.0.splice(at..=at, below.into_iter().chain(above));
+    }
+
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -198,6 +229,12 @@ mod tests {
                 prop_assert!(canonical(set), "{set:?}");
             }
             for number in samples() {
+                let alone = Ranges::new(vec![(number, number)]);
+                let (mut more, mut less) = (a.clone(), a.clone());
+                more.insert(number);
+                less.remove(number);
+                prop_assert_eq!(more, a.union(&alone));
+                prop_assert_eq!(less, a.minus(&alone));
                 let (in_a, in_b) = (a.contains(number), b.contains(number));
                 prop_assert_eq!(a.union(&b).contains(number), in_a || in_b);
                 prop_assert_eq!(a.intersect(&b).contains(number), in_a && in_b);

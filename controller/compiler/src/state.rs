@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outplane_p4runtime::entry::{Counter, DefaultEntry, Entry, Key, MeterCell, MulticastGroup};
 
+use crate::entries::Entries;
+
 /// What a switch should hold for one generation of the intent. Versioned tables' entries carry no `version` match here:
 /// the plan adds it. Sorted, so that equal states are equal bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// Table entries, sorted by key; each carries its [`Origin`] in `metadata`.
-    pub entries: Vec<Entry>,
+    /// Table entries; each carries its [`Origin`] in `metadata`.
+    pub entries: Entries,
     /// Multicast groups, sorted by id.
     pub groups: Vec<MulticastGroup>,
     /// Meter cells, sorted by meter and index.
@@ -21,8 +23,8 @@ pub struct Desired {
 pub struct Installed {
     /// The version in the default action of `policy_version`: the one that packets see. 0: none yet.
     pub version: u8,
-    /// Entries that are ours (their metadata says so), sorted by key.
-    pub entries: Vec<Entry>,
+    /// Entries that are ours (their metadata says so).
+    pub entries: Entries,
     /// Groups that are ours: in the desired state, or a flood entry of ours sends to them.
     pub groups: Vec<MulticastGroup>,
     /// Meter cells whose rate is set.
@@ -52,7 +54,7 @@ pub struct Origin {
 }
 
 /// The policies that entries are for, in order; entries that serve all policies are for none.
-pub fn policies(entries: &[Entry]) -> BTreeSet<String> {
+pub fn policies(entries: &Entries) -> BTreeSet<String> {
     let policies = entries.iter().filter_map(|entry| Some(Origin::decode(&entry.metadata)?.policy));
     policies.filter(|policy| policy != Origin::COMMON).collect()
 }

@@ -36,6 +36,14 @@ impl Touched {
         }
     }
 
+    /// What differs here or there.
+    pub fn extend(&mut self, other: Self) {
+        self.pods.extend(other.pods);
+        self.network_policies.extend(other.network_policies);
+        self.namespaces.extend(other.namespaces);
+        self.others |= other.others;
+    }
+
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

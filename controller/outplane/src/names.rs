@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use outplane_compiler::compile::segment_ids;
+use outplane_compiler::entries::Entries;
 use outplane_compiler::numbers::Numbers;
 use outplane_compiler::program::{Field, Program, Table};
 use outplane_intent::model::{Intent, Switch};
@@ -33,7 +34,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// Of the entries that one switch holds, or should. `switch` is its object, if there is one.
-    pub(crate) fn new(intent: &Intent, switch: Option<&Switch>, entries: &[Entry]) -> Self {
+    pub(crate) fn new(intent: &Intent, switch: Option<&Switch>, entries: &Entries) -> Self {
         let ids = segment_ids(intent, &Numbers::default());
         let ports = switch.into_iter().flat_map(|switch| &switch.ports);
         let mac = |mac: [u8; 6]| mac.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte));
@@ -310,7 +311,7 @@ mod tests {
 
     const CAMPUS: [&str; 2] = ["network.yaml", "policy.yaml"];
 
-    fn campus() -> (Intent, Vec<Entry>) {
+    fn campus() -> (Intent, Entries) {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/campus");
         let texts = CAMPUS.map(|name| (name, std::fs::read_to_string(root.join(name)).unwrap()));
         let intent = reader::parse(texts).unwrap().intent;

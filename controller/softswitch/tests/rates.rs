@@ -67,7 +67,10 @@ fn answers_come_back(mut device: Device) {
     for cell in &desired.meters {
         device.set_meter(cell);
     }
-    device.insert(&[desired.entries.clone(), sentinels(&schema)].concat(), &desired.groups);
+    device.insert(
+        &desired.entries.iter().cloned().chain(sentinels(&schema)).collect::<Vec<_>>(),
+        &desired.groups,
+    );
     device.set_default(&version(&schema, 1));
 
     let ip = |from, to| {

@@ -17,15 +17,19 @@ pub(super) struct Ancestors<'a> {
 }
 
 /// Members that are asked where a set has changed: enough to find who most of them were with.
-const ASKED: usize = 64;
+pub(super) const ASKED: usize = 64;
 
 impl<'a> Ancestors<'a> {
     /// `ids`: those of before that are still somebody's, ascending.
     pub(super) fn new(covers: &'a [Vec<Cube>], ids: &[u16]) -> Self {
         let matched: Vec<Vec<u16>> = covers.iter().map(|cubes| matched(cubes, ids)).collect();
         let mut exact = HashMap::with_capacity(covers.len());
+        // Of several the one with fewest cubes.
         for (number, ids) in matched.iter().enumerate() {
-            exact.entry(digest(ids)).or_insert(number);
+            let best = exact.entry(digest(ids)).or_insert(number);
+            if covers[number].len() < covers[*best].len() {
+                *best = number;
+            }
         }
         Self { covers, matched, exact, by_id: OnceCell::new() }
     }
@@ -58,11 +62,9 @@ impl<'a> Ancestors<'a> {
             }
         }
         let like = |(cover, votes): (u32, usize)| {
-            let common = votes * asked;
-            let (size, own) = (self.matched[cover as usize].len(), members.len());
-            // More than half of what either has.
-            let near = common.min(size).min(own);
-            (2 * near > size.max(own)).then_some((near, std::cmp::Reverse(size), std::cmp::Reverse(cover)))
+            let size = self.matched[cover as usize].len();
+            let near = near(votes * asked, size, members.len())?;
+            Some((near, std::cmp::Reverse(size), std::cmp::Reverse(cover)))
         };
         let best = votes.into_iter().filter_map(like).max();
         best.map(|(_, _, cover)| (self.covers[cover.0 as usize].as_slice(), false))
@@ -77,6 +79,12 @@ pub(super) fn matched(cubes: &[Cube], ids: &[u16]) -> Vec<u16> {
     matched
 }
 
-fn digest(ids: &[u16]) -> u64 {
+/// How many members two sets of these sizes have in common, if that is more than half of what either has.
+pub(super) fn near(common: usize, size: usize, own: usize) -> Option<usize> {
+    let near = common.min(size).min(own);
+    (2 * near > size.max(own)).then_some(near)
+}
+
+pub(super) fn digest(ids: &[u16]) -> u64 {
     ids.iter().fold(0, |digest, id| digest ^ super::partition::mix(u32::from(*id)))
 }

@@ -68,6 +68,53 @@ impl Kept {
         kept
     }
 
+    /// Who has an id.
+    pub(super) fn owner(&self, id: u16) -> Option<u32> {
+        self.owners.get(&id).map(|(class, _)| *class)
+    }
+
+    /// The ids of a class, the one that newcomers get first.
+    pub(super) fn ids_of(&self, class: u32) -> &[u16] {
+        self.ids.get(class as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// A class has an id, and so many pieces with it.
+    pub(super) fn own(&mut self, id: u16, class: u32, size: usize) {
+        let before = self.owners.insert(id, (class, size)).map(|(class, _)| class);
+        if self.ids.len() <= class as usize {
+            self.ids.resize(class as usize + 1, Vec::new());
+        }
+        if let Some(before) = before.filter(|before| *before != class) {
+            self.ids[before as usize].retain(|own| *own != id);
+        }
+        if !self.ids[class as usize].contains(&id) {
+            self.ids[class as usize].push(id);
+        }
+    }
+
+    /// Nobody has an id any more.
+    pub(super) fn disown(&mut self, id: u16) {
+        self.give_up(id);
+    }
+
+    /// Brings the ids of classes into their order.
+    pub(super) fn sort(&mut self, classes: impl IntoIterator<Item = u32>) {
+        for class in classes {
+            let Some(ids) = self.ids.get_mut(class as usize) else { continue };
+            let size = |id: &u16| self.owners.get(id).map_or(0, |(_, size)| *size);
+            ids.sort_unstable_by_key(|id| (std::cmp::Reverse(size(id)), *id));
+        }
+    }
+
+    pub(super) fn sort_all(&mut self) {
+        self.sort(0..u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Whether so many ids say the same that some are to be given up.
+    pub(super) fn has_too_many(&self, classes: usize, alive: impl Iterator<Item = u32>) -> bool {
+        alive.map(|class| self.ids_of(class).len().max(1)).sum::<usize>() > too_many(classes)
+    }
+
     fn give_up(&mut self, id: u16) {
         if let Some((class, _)) = self.owners.remove(&id) {
             self.ids[class as usize].retain(|own| *own != id);
@@ -130,16 +177,18 @@ struct Misplaced {
 /// Gives ids to newcomers, one after the other.
 pub(super) struct Placing<'p> {
     /// The sets of each class.
-    memberships: &'p [Vec<u32>],
+    pub(super) memberships: &'p [Vec<u32>],
     /// How many rows use each set.
-    uses: &'p [u32],
+    pub(super) uses: &'p [u32],
     /// The ids of each set's members, ascending.
     pub(super) members: Vec<Vec<u16>>,
     /// The cubes of each set, as far as they are known. They may match others.
     pub(super) covers: Vec<Vec<Cube>>,
-    matching: Matching,
+    pub(super) matching: Matching,
     /// Ids that are not free.
-    taken: BTreeSet<u16>,
+    pub(super) taken: BTreeSet<u16>,
+    /// The sets whose members or cubes have changed, with those that they had.
+    pub(super) touched: BTreeMap<u32, (Vec<u16>, Vec<Cube>)>,
 }
 
 impl<'p> Placing<'p> {
@@ -157,17 +206,17 @@ impl<'p> Placing<'p> {
             }
         }
         let taken = kept.owners.keys().copied().chain([0]).collect();
-        Self { memberships, uses, members, covers, matching, taken }
+        Self { memberships, uses, members, covers, matching, taken, touched: BTreeMap::new() }
     }
 
     /// Ids whose classes have left sets, or joined some, while the cubes of these say otherwise, are given up where
-    /// another id costs less than other cubes. `old`: 0 and the ids of before, ascending; `is_right`: the sets whose cubes
-    /// match the ids of their members and no others of these.
-    pub(super) fn leave(&mut self, kept: &mut Kept, old: &[u16], is_right: &[bool]) {
+    /// another id costs less than other cubes. `old`: 0 and the ids of before, ascending; `doubtful`: the sets whose cubes
+    /// do not match just the ids of their members among these.
+    pub(super) fn leave(&mut self, kept: &mut Kept, old: &[u16], doubtful: &[u32]) {
         let mut misplaced: Vec<Misplaced> = Vec::new();
         // By set, how many there are.
         let mut strangers: BTreeMap<u32, u64> = BTreeMap::new();
-        for id in self.in_doubt(old, is_right) {
+        for id in self.in_doubt(old, doubtful) {
             let Some((class, size)) = kept.owners.get(&id) else { continue };
             let membership = &self.memberships[*class as usize];
             let found = self.matching.sets(id);
@@ -195,6 +244,7 @@ impl<'p> Placing<'p> {
                 kept.give_up(id);
                 self.taken.remove(&id);
                 for set in membership {
+                    self.touch(*set);
                     self.members[*set as usize].retain(|member| *member != id);
                 }
                 if !has_others {
@@ -205,10 +255,11 @@ impl<'p> Placing<'p> {
     }
 
     /// The ids that some set's cubes may match though they are not of its members, or the other way round.
-    fn in_doubt(&self, old: &[u16], is_right: &[bool]) -> BTreeSet<u16> {
+    fn in_doubt(&self, old: &[u16], doubtful: &[u32]) -> BTreeSet<u16> {
         let mut ids = BTreeSet::new();
-        for (set, _) in is_right.iter().enumerate().filter(|(_, is_right)| !**is_right) {
-            let (members, matched) = (&self.members[set], matched(&self.covers[set], old));
+        for set in doubtful {
+            let (members, cubes) = (&self.members[*set as usize], &self.covers[*set as usize]);
+            let matched = matched(cubes, old);
             ids.extend(members.iter().filter(|id| matched.binary_search(id).is_err()));
             ids.extend(matched.iter().filter(|id| members.binary_search(id).is_err()));
         }
@@ -221,6 +272,11 @@ impl<'p> Placing<'p> {
         let free = free.map(|cube| u64::from(cube.mask.count_zeros())).max().unwrap_or(0);
         let members = self.members[set as usize].len() as u64;
         free.min(u64::from(members.checked_ilog2().unwrap_or(0)) + 1).max(1)
+    }
+
+    fn touch(&mut self, set: u32) {
+        let (members, covers) = (&self.members[set as usize], &self.covers[set as usize]);
+        self.touched.entry(set).or_insert_with(|| (members.clone(), covers.clone()));
     }
 
     fn weight(&self, set: u32) -> u64 {
@@ -236,8 +292,12 @@ impl<'p> Placing<'p> {
         let membership = &self.memberships[class as usize];
         let (_, id) = self.best(membership)?;
         self.taken.insert(id);
+        if kept.ids.len() <= class as usize {
+            kept.ids.resize(class as usize + 1, Vec::new());
+        }
         kept.ids[class as usize].push(id);
         for set in membership {
+            self.touch(*set);
             let cubes = &mut self.covers[*set as usize];
             if !cubes.iter().any(|cube| cube.matches(id)) {
                 let cube = Cube { value: id, mask: u16::MAX };
@@ -268,9 +328,9 @@ impl<'p> Placing<'p> {
 
     /// Free ids beside the members of the newcomer's smallest sets, and in blocks that are empty.
     fn candidates(&self, membership: &[u32]) -> BTreeSet<u16> {
-        let mut smallest: Vec<(usize, u32)> =
-            membership.iter().map(|set| (self.members[*set as usize].len(), *set)).collect();
-        smallest.sort_unstable();
+        let mut smallest: Vec<&Vec<u16>> =
+            membership.iter().map(|set| &self.members[*set as usize]).collect();
+        smallest.sort_unstable_by_key(|members| (members.len(), *members));
         let mut blocks: BTreeSet<u16> = BTreeSet::new();
         let mut candidates: BTreeSet<u16> = BTreeSet::new();
         let mut look = |block: u16, candidates: &mut BTreeSet<u16>| {
@@ -279,8 +339,8 @@ impl<'p> Placing<'p> {
                 candidates.extend(all.filter(|id| !self.taken.contains(id)));
             }
         };
-        for (_, set) in smallest.iter().filter(|(members, _)| *members > 0).take(NEIGHBOURS.0) {
-            for id in self.members[*set as usize].iter().take(NEIGHBOURS.1) {
+        for members in smallest.into_iter().filter(|members| !members.is_empty()).take(NEIGHBOURS.0) {
+            for id in members.iter().take(NEIGHBOURS.1) {
                 if candidates.len() < MOST {
                     look(id & !(BLOCK - 1), &mut candidates);
                 }

@@ -21,6 +21,17 @@ impl Matching {
         self.masks[place].1.entry(cube.value).or_default().push(set);
     }
 
+    pub(super) fn remove(&mut self, cube: Cube, set: u32) {
+        let Some(place) = self.places.get(&cube.mask) else { return };
+        let Some(sets) = self.masks[*place].1.get_mut(&cube.value) else { return };
+        if let Some(place) = sets.iter().position(|own| *own == set) {
+            sets.swap_remove(place);
+        }
+        if sets.is_empty() {
+            self.masks[*place].1.remove(&cube.value);
+        }
+    }
+
     /// The sets, ascending, each once.
     pub(super) fn sets(&self, id: u16) -> Vec<u32> {
         let mut found = Vec::new();

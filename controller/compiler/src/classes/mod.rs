@@ -8,17 +8,20 @@
 //! Ids and cubes are carried on from one intent to the next ([`Before`]): what did not change keeps them
 //! ([`carry`], [`repair`]), so that the entries of a switch change as little as the intent.
 //!
-//! Everything here depends on the sets, their order and the numbers of before alone.
+//! Everything here depends on the sets and the numbers of before alone, not on the order in which sets are added.
 
 mod ancestor;
 mod carry;
 mod cover;
+mod ids;
+pub(crate) mod live;
 mod matching;
 mod numbering;
 mod partition;
 mod prefixes;
 mod repair;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -29,8 +32,9 @@ use ancestor::Ancestors;
 use carry::Kept;
 
 pub use cover::Cube;
-pub(crate) use prefixes::flatten;
+pub(crate) use ids::Ids;
 pub use prefixes::{Prefix, carried_prefixes, longest_prefixes, overlay, ranges_of};
+pub(crate) use prefixes::{differing, flatten, is_about, rewrite};
 
 /// A set in a [`Catalog`], and later in its [`Classes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +88,18 @@ impl<S> Catalog<S> {
         self.sets.is_empty()
     }
 
+    /// A set by its id, shared.
+    pub(crate) fn shared(&self, id: SetId) -> Option<Arc<S>> {
+        self.sets.get(id.0 as usize).cloned()
+    }
+
+    fn order(&self, one: u32, other: u32) -> Ordering
+    where
+        S: Ord,
+    {
+        self.sets[one as usize].cmp(&self.sets[other as usize])
+    }
+
     /// A set by its id.
     pub fn get(&self, id: SetId) -> Option<&S> {
         self.sets.get(id.0 as usize).map(Arc::as_ref)
@@ -112,6 +128,11 @@ impl Classes {
     /// has no members.
     pub fn cubes(&self, set: SetId) -> &[Cube] {
         self.cubes.get(set.0 as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The cubes of each set.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &[Cube]> {
+        self.cubes.iter().map(Vec::as_slice)
     }
 
     /// How many ids there are in use beside class 0.
@@ -173,7 +194,7 @@ impl Catalog<AddressSet> {
         let v6 = partition::partition(self.sets.iter().map(|set| &set.v6), &mut atoms);
         let (v4, v6) = (pieces(&v4, &before.v4), pieces(&v6, &before.v6));
         let all = v4.iter().map(|piece| piece.2).chain(v6.iter().map(|piece| piece.2));
-        let (kept, classes) = number(&atoms, uses, all, before.covers)?;
+        let (kept, classes) = number(&atoms, uses, all, before.covers, &|one, other| self.order(one, other))?;
         Ok(AddressClasses { classes, v4: with_ids(&v4, &kept), v6: with_ids(&v6, &kept) })
     }
 }
@@ -184,10 +205,14 @@ impl Catalog<Ranges<u16>> {
         let mut atoms = partition::Atoms::default();
         let ports = partition::partition(self.sets.iter().map(Arc::as_ref), &mut atoms);
         let ports = pieces(&ports, before.ports);
-        let (kept, classes) = number(&atoms, uses, ports.iter().map(|piece| piece.2), before.covers)?;
+        let all = ports.iter().map(|piece| piece.2);
+        let (kept, classes) = number(&atoms, uses, all, before.covers, &|one, other| self.order(one, other))?;
         Ok(PortClasses { classes, ports: with_ids(&ports, &kept) })
     }
 }
+
+/// The order of sets by what they hold: what becomes of one after the other does not depend on their numbers.
+type ByContent<'c> = dyn Fn(u32, u32) -> Ordering + 'c;
 
 /// Ids of atoms, and the cubes of all sets over them.
 fn number(
@@ -195,6 +220,7 @@ fn number(
     uses: &[u32],
     pieces: impl Iterator<Item = carry::Piece>,
     before: &[Vec<Cube>],
+    order: &ByContent<'_>,
 ) -> Result<(Kept, Classes), TooManyClasses> {
     let memberships = atoms.memberships();
     if memberships.len() > MAX_CLASSES {
@@ -206,20 +232,25 @@ fn number(
     let carried = if carry::is_too_much(newcomers.len(), memberships.len()) {
         None
     } else {
-        carried(memberships, uses, kept, &newcomers, before)
+        carried(memberships, uses, kept, &newcomers, before, order)
     };
-    Ok(carried.unwrap_or_else(|| anew(memberships, uses.len())))
+    Ok(carried.unwrap_or_else(|| anew(memberships, uses.len(), order)))
 }
 
 /// All ids and cubes anew.
-fn anew(memberships: &[Vec<u32>], sets: usize) -> (Kept, Classes) {
-    let ids = numbering::number(memberships, sets);
+fn anew(memberships: &[Vec<u32>], sets: usize, order: &ByContent<'_>) -> (Kept, Classes) {
+    let mut in_order: Vec<u32> = (0u32..).take(sets).collect();
+    in_order.sort_unstable_by(|one, other| order(*one, *other));
+    let ids = numbering::number(memberships, &in_order);
     let kept = Kept::anew(&ids);
     let members = members(memberships, &kept, sets);
     let taken = taken(&kept);
     let mut effort = cover::Effort::default();
-    let cubes = members.iter().map(|ids| cover::cover(ids, &taken, &mut effort));
-    let classes = Classes { cubes: cubes.collect(), count: ids.len() };
+    let mut cubes: Vec<Vec<Cube>> = vec![Vec::new(); sets];
+    for set in in_order {
+        cubes[set as usize] = cover::cover(&members[set as usize], &taken, &mut effort);
+    }
+    let classes = Classes { cubes, count: ids.len() };
     (kept, classes)
 }
 
@@ -230,35 +261,50 @@ fn carried(
     mut kept: Kept,
     newcomers: &[u32],
     before: &[Vec<Cube>],
+    order: &ByContent<'_>,
 ) -> Option<(Kept, Classes)> {
     let old = taken(&kept);
     let members = members(memberships, &kept, uses.len());
     let ancestors = Ancestors::new(before, &old[1..]);
     let mut effort = cover::Effort::default();
     // A set's cubes of before, or what they would be without the newcomers; what has to be looked at again.
-    let mut is_right: Vec<bool> = Vec::with_capacity(uses.len());
+    let (mut doubtful, mut anew) = (Vec::new(), Vec::new());
     let mut covers: Vec<Vec<Cube>> = Vec::with_capacity(uses.len());
-    for ids in &members {
-        let (cubes, right) = match ancestors.of(ids) {
-            Some((cubes, exact)) => (cubes.to_vec(), exact),
-            None => (cover::cover(ids, &old, &mut effort), true),
-        };
-        covers.push(cubes);
-        is_right.push(right);
+    for (set, ids) in (0u32..).zip(&members) {
+        let (cubes, is_right) = ancestors.of(ids).unwrap_or_else(|| {
+            anew.push(set);
+            (&[], true)
+        });
+        covers.push(cubes.to_vec());
+        doubtful.extend((!is_right).then_some(set));
+    }
+    anew.sort_unstable_by(|one, other| order(*one, *other));
+    for set in anew {
+        covers[set as usize] = cover::cover(&members[set as usize], &old, &mut effort);
     }
     let known: Vec<Vec<u16>> = members.clone();
     let mut placing = carry::Placing::new(memberships, uses, members, covers, &kept);
-    placing.leave(&mut kept, &old, &is_right);
+    placing.leave(&mut kept, &old, &doubtful);
     placing.place(newcomers, &mut kept)?;
     let taken = taken(&kept);
     let strangers: Vec<u16> = taken.iter().filter(|id| old.binary_search(id).is_err()).copied().collect();
     let carry::Placing { members, mut covers, .. } = placing;
-    for (set, ids) in members.iter().enumerate() {
-        let strange =
-            |id: &u16| ids.binary_search(id).is_err() && covers[set].iter().any(|cube| cube.matches(*id));
-        if !is_right[set] || known[set] != *ids || strangers.iter().any(strange) {
-            covers[set] = repair::repair(&covers[set], ids, &taken, &mut effort);
+    let near = doubtful;
+    let mut open = near.clone();
+    for (set, ids) in (0u32..).zip(&members) {
+        let strange = |id: &u16| {
+            ids.binary_search(id).is_err() && covers[set as usize].iter().any(|cube| cube.matches(*id))
+        };
+        if known[set as usize] != *ids || strangers.iter().any(strange) {
+            open.push(set);
         }
+    }
+    open.sort_unstable_by(|one, other| order(*one, *other));
+    open.dedup();
+    for set in open {
+        let cubes = &mut covers[set as usize];
+        let own = near.binary_search(&set).is_err();
+        *cubes = repair::repair(cubes, own, &members[set as usize], &taken, &mut effort);
     }
     Some((kept, Classes { cubes: covers, count: taken.len() - 1 }))
 }

@@ -6,7 +6,8 @@
 //! are disjoint are one subtree each; others are some.
 
 /// Ids of atoms: 1..=65535, all different. `memberships`: the sets each atom is in, ascending; fewer than 65,536 atoms.
-pub(super) fn number(memberships: &[Vec<u32>], sets: usize) -> Vec<u16> {
+/// `sets`: all of them, in the order in which those of one size are taken.
+pub(super) fn number(memberships: &[Vec<u32>], sets: &[u32]) -> Vec<u16> {
     let ranked = ranked(memberships, sets);
     let mut order: Vec<u32> = (0u32..).take(memberships.len()).collect();
     order.sort_unstable_by(|left, right| ranked[*left as usize].cmp(&ranked[*right as usize]));
@@ -25,15 +26,15 @@ pub(super) fn number(memberships: &[Vec<u32>], sets: usize) -> Vec<u16> {
     ids
 }
 
-/// The memberships in terms of ranks, ascending: rank 0 is the set with the most atoms, ties by number.
-fn ranked(memberships: &[Vec<u32>], sets: usize) -> Vec<Vec<u32>> {
-    let mut sizes = vec![0usize; sets];
+/// The memberships in terms of ranks, ascending: rank 0 is the set with the most atoms, ties in their order.
+fn ranked(memberships: &[Vec<u32>], sets: &[u32]) -> Vec<Vec<u32>> {
+    let mut sizes = vec![0usize; sets.len()];
     for set in memberships.iter().flatten() {
         sizes[*set as usize] += 1;
     }
-    let mut by_size: Vec<u32> = (0u32..).take(sets).collect();
+    let mut by_size = sets.to_vec();
     by_size.sort_by_key(|set| std::cmp::Reverse(sizes[*set as usize]));
-    let mut ranks = vec![0u32; sets];
+    let mut ranks = vec![0u32; sets.len()];
     for (set, rank) in by_size.iter().zip(0u32..) {
         ranks[*set as usize] = rank;
     }
@@ -147,8 +148,8 @@ impl Tree {
 mod tests {
     use super::*;
 
-    fn distinct(memberships: &[Vec<u32>], sets: usize) -> Vec<u16> {
-        let ids = number(memberships, sets);
+    fn distinct(memberships: &[Vec<u32>], sets: u32) -> Vec<u16> {
+        let ids = number(memberships, &(0..sets).collect::<Vec<u32>>());
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();

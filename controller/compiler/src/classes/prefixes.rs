@@ -40,35 +40,61 @@ fn most(fewest: usize) -> usize {
 
 /// Prefixes for ranges as [`longest_prefixes`] has them, as many of them as can be from `before` (ascending): only where
 /// those say another class something is written.
+///
+/// `fewest`: how few were possible when that was looked at last, and it is returned again: while there are about as many,
+/// it is not looked at.
 pub fn carried_prefixes<T: Point, C: Copy + Default + Ord + Hash>(
     ranges: &[(T, T, C)],
     before: &[Prefix<T, C>],
-) -> Vec<Prefix<T, C>> {
-    let fewest = longest_prefixes(ranges);
+    fewest: Option<u32>,
+) -> (Vec<Prefix<T, C>>, u32) {
+    let count = |prefixes: &Vec<Prefix<T, C>>| u32::try_from(prefixes.len()).unwrap_or(u32::MAX);
     if before.is_empty() {
-        return fewest;
+        let fewest = longest_prefixes(ranges);
+        let known = count(&fewest);
+        return (fewest, known);
     }
     let mut entries: BTreeMap<(T, u32), C> =
         before.iter().map(|prefix| ((prefix.value, prefix.length), prefix.class)).collect();
-    for (low, high, class) in differing(&ranges_of(before), ranges) {
-        // Whatever lies within says another class, or is not seen.
-        let within = entries.range((low, 0)..=(high, u32::MAX));
-        let within: Vec<(T, u32)> =
-            within.map(|(key, _)| *key).filter(|(value, length)| value.prefix(*length).1 <= high).collect();
-        for key in within {
-            entries.remove(&key);
-        }
-        for (value, length) in blocks(low, high) {
-            let around = (0..length).rev().find_map(|length| entries.get(&(value.prefix(length).0, length)));
-            if around.copied().unwrap_or_default() != class {
-                entries.insert((value, length), class);
-            }
+    for range in differing(&ranges_of(before), ranges) {
+        rewrite(&mut entries, range, &mut |_, _| ());
+    }
+    let list = |entries: BTreeMap<(T, u32), C>| -> Vec<Prefix<T, C>> {
+        entries.into_iter().map(|((value, length), class)| Prefix { value, length, class }).collect()
+    };
+    if let Some(known) = fewest.filter(|fewest| is_about(entries.len(), *fewest)) {
+        return (list(entries), known);
+    }
+    let fewest = longest_prefixes(ranges);
+    let known = count(&fewest);
+    if entries.len() > most(fewest.len()) { (fewest, known) } else { (list(entries), known) }
+}
+
+/// Whether so many prefixes are still to be compared with what was the fewest some time ago.
+pub(crate) fn is_about(count: usize, fewest: u32) -> bool {
+    count <= most(fewest as usize) && count as u64 * 16 >= u64::from(fewest) * 15
+}
+
+/// Writes another class over a range. `changed` is told what was under each key that is changed.
+pub(crate) fn rewrite<T: Point, C: Copy + Default + Eq>(
+    entries: &mut BTreeMap<(T, u32), C>,
+    (low, high, class): (T, T, C),
+    changed: &mut impl FnMut((T, u32), Option<C>),
+) {
+    // Whatever lies within says another class, or is not seen.
+    let within = entries.range((low, 0)..=(high, u32::MAX));
+    let within: Vec<(T, u32)> =
+        within.map(|(key, _)| *key).filter(|(value, length)| value.prefix(*length).1 <= high).collect();
+    for key in within {
+        changed(key, entries.remove(&key));
+    }
+    for (value, length) in blocks(low, high) {
+        let around = (0..length).rev().find_map(|length| entries.get(&(value.prefix(length).0, length)));
+        if around.copied().unwrap_or_default() != class {
+            let key = (value, length);
+            changed(key, entries.insert(key, class));
         }
     }
-    if entries.len() > most(fewest.len()) {
-        return fewest;
-    }
-    entries.into_iter().map(|((value, length), class)| Prefix { value, length, class }).collect()
 }
 
 /// What prefixes say, as ranges, ascending, without the default class.
@@ -119,7 +145,10 @@ pub(crate) fn flatten<T: Point, C: Copy + Eq>(ranges: &mut Vec<(T, T, C)>) {
 }
 
 /// Where two lists of ranges differ: what the second one says there, neighbours of one class as one.
-fn differing<T: Point, C: Copy + Default + Eq>(before: &[(T, T, C)], after: &[(T, T, C)]) -> Vec<(T, T, C)> {
+pub(crate) fn differing<T: Point, C: Copy + Default + Eq>(
+    before: &[(T, T, C)],
+    after: &[(T, T, C)],
+) -> Vec<(T, T, C)> {
     let mut cuts: Vec<T> = vec![T::MIN];
     for (low, high, _) in before.iter().chain(after) {
         cuts.push(*low);
@@ -346,6 +375,7 @@ mod tests {
             lists in proptest::collection::vec(proptest::collection::vec((0u16..300, 0u16..40, 0u16..4), 0..12), 1..6),
         ) {
             let mut before: Vec<Prefix<u16>> = Vec::new();
+            let mut fewest = None;
             for list in lists {
                 let mut ranges: Vec<(u16, u16, u16)> =
                     list.into_iter().map(|(low, length, class)| (low, low + length, class)).collect();
@@ -358,11 +388,12 @@ mod tests {
                     }
                     stays
                 });
-                let after = carried_prefixes(&ranges, &before);
+                let (after, known) = carried_prefixes(&ranges, &before, fewest);
+                fewest = Some(known);
                 let mut told = ranges.clone();
                 flatten(&mut told);
                 prop_assert_eq!(ranges_of(&after), told);
-                prop_assert_eq!(&carried_prefixes(&ranges, &after), &after);
+                prop_assert_eq!(&carried_prefixes(&ranges, &after, fewest).0, &after);
                 before = after;
             }
         }

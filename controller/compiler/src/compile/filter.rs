@@ -115,7 +115,7 @@ pub(super) fn compile<'i>(
     scene: &Scene<'_>,
     limiters: &Limiters,
     places: &mut Places<'_>,
-    resolver: &mut Resolver<'i>,
+    resolver: &mut Resolver,
     rows: &mut Rows,
     findings: &mut Findings,
 ) -> Result<(), CompileError> {
@@ -160,7 +160,10 @@ pub(super) fn compile<'i>(
                     findings.notes.insert(Note::Expired { policy: policy(), rule, since });
                     continue;
                 }
-                let (from, to) = (resolver.filter_peers(&rule.from), resolver.filter_peers(&rule.to));
+                let (from, to) = (
+                    resolver.filter_peers(scene.intent, &rule.from),
+                    resolver.filter_peers(scene.intent, &rule.to),
+                );
                 for (peers, empty) in
                     [(&from, "its `from` holds no address"), (&to, "its `to` holds no address")]
                 {

@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod forward;
 mod guard;
+mod incremental;
 mod meters;
 mod notes;
 mod openings;
@@ -39,6 +40,7 @@ use crate::state::{Desired, Origin};
 pub use error::CompileError;
 pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::NO_SEGMENT_GROUP;
+pub use incremental::{Compiler, Way};
 pub(crate) use meters::cell_digests;
 pub use notes::{Note, OpenedBy, Opening, Unread};
 pub(crate) use priority::{Line, PlaceNumbers, line_place, rule_digest};
@@ -101,7 +103,7 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
     };
     let (segments, slots) = forward::segment_ids(intent.segments.keys(), &before.segments)
         .ok_or_else(|| too_many(names[0], Resource::Segments, intent.segments.len()))?;
-    let scene = Scene { program, segments: &segments, at: options.at };
+    let scene = Scene { intent, program, segments: &segments, at: options.at };
     let mut numbers = Numbers { segments: slots, ..Numbers::default() };
     let mut findings = Findings::default();
     let mut overflows = Vec::new();
@@ -180,6 +182,7 @@ fn overflows_of(scene: &Scene<'_>, name: &str, state: &SwitchState, policy: &Pol
 
 /// What all parts of a compilation share.
 struct Scene<'s> {
+    intent: &'s Intent,
     program: &'s Program,
     segments: &'s BTreeMap<String, u16>,
     at: Timestamp,
@@ -320,8 +323,9 @@ fn policy_state<'i>(
     filter::compile(filters, scene, &limiters, &mut places, &mut resolver, &mut rows, findings)?;
     let denial = pods::compile(intent, program, &mut places, &mut resolver, &mut rows, findings)?;
     let unread = unread::compile(filters, scene, &limiters, denial.as_ref(), &mut rows);
+    let uses = rows.uses();
     rows.prune();
-    let spaces = match rows.classify(before) {
+    let spaces = match rows.classify(before, &uses) {
         Ok(spaces) => spaces,
         Err(overflows) => return Ok(Err(overflows)),
     };
@@ -340,6 +344,7 @@ fn policy_state<'i>(
         cells: limiters.numbers.clone(),
         v4: classes.v4.clone(),
         v6: classes.v6.clone(),
+        fewest: Some(classes.fewest),
         entries_anew: None,
     };
     let classes = class_entries(program, &classes, &spaces);
@@ -348,13 +353,13 @@ fn policy_state<'i>(
         *sizes.entry(entry.key.table).or_default() += 1;
     }
     let full = Table::ALL.iter().any(|table| sizes.get(&program.table(*table)) > Some(&program.size(*table)));
-    let users = if full { rows.class_users() } else { BTreeMap::new() };
+    let biggest = if full { rows.class_users() } else { BTreeMap::new() };
     entries.extend(classes);
     // Stable sorting makes use of what is in order already.
     entries.sort_by(|left, right| left.key.cmp(&right.key));
     let usage = spaces.usage(program);
     let meters = limiters.meter_cells(program.rate_limiter());
-    Ok(Ok(PolicyState { entries, meters, usage, unread, users, numbers }))
+    Ok(Ok(PolicyState { entries, meters, usage, unread, users: biggest, numbers }))
 }
 
 /// `entries`: those of the policy.
@@ -368,8 +373,8 @@ fn switch_state(
     let forwarding = forward::compile(intent, scene.program, name, intent.switches.get(name), scene.segments);
     entries.extend(forwarding.entries);
     entries.extend(guard::compile(intent, scene.program, name, intent.switches.get(name), scene.segments));
-    entries.sort_by(|left, right| left.key.cmp(&right.key));
-    let desired = Desired { entries, groups: forwarding.groups, meters: policy.meters.clone() };
+    let desired =
+        Desired { entries: entries.into(), groups: forwarding.groups, meters: policy.meters.clone() };
     let mut usage = capacity::measure(scene.program, &desired);
     usage.extend(policy.usage.iter().cloned());
     SwitchState { desired, usage, unread: policy.unread.clone() }
@@ -379,80 +384,79 @@ fn switch_state(
 struct AddressTables {
     v4: Vec<AddressPrefix<u32>>,
     v6: Vec<AddressPrefix<u128>>,
+    /// How few of both there could be, when that was looked at last.
+    fewest: (u32, u32),
 }
 
 impl AddressTables {
     fn new(spaces: &row::Spaces, before: &PolicyNumbers) -> Self {
         let (filter, pod) = (&spaces.filter, &spaces.pod);
-        let mut tables = Self {
-            v4: carried_prefixes(&overlay(&filter.v4, &pod.v4), &before.v4),
-            v6: carried_prefixes(&overlay(&filter.v6, &pod.v6), &before.v6),
-        };
-        tables.v4.sort_unstable();
-        tables.v6.sort_unstable();
-        tables
+        let fewest = |place: fn((u32, u32)) -> u32| before.fewest.map(place);
+        let (mut v4, few) = carried_prefixes(&overlay(&filter.v4, &pod.v4), &before.v4, fewest(|few| few.0));
+        let (mut v6, few_v6) =
+            carried_prefixes(&overlay(&filter.v6, &pod.v6), &before.v6, fewest(|few| few.1));
+        v4.sort_unstable();
+        v6.sort_unstable();
+        Self { v4, v6, fewest: (few, few_v6) }
     }
 }
 
 /// The tables that map addresses and ports to classes.
 fn class_entries(
     program: &Program,
-    AddressTables { v4, v6 }: &AddressTables,
+    AddressTables { v4, v6, .. }: &AddressTables,
     spaces: &row::Spaces,
 ) -> Vec<Entry> {
-    let origin =
-        |rule: &str| Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 }.encode();
     let mut entries = Vec::new();
     for (table, action) in
         [(Table::SrcV4Class, ActionKind::SetSrcClass), (Table::DstV4Class, ActionKind::SetDstClass)]
     {
-        entries.extend(v4.iter().map(|prefix| address_entry(program, table, action, prefix)));
+        entries.extend(v4.iter().map(|prefix| address_entry(program, table, action, prefix, prefix.class)));
     }
     for (table, action) in
         [(Table::SrcV6Class, ActionKind::SetSrcClass), (Table::DstV6Class, ActionKind::SetDstClass)]
     {
-        entries.extend(v6.iter().map(|prefix| address_entry(program, table, action, prefix)));
+        entries.extend(v6.iter().map(|prefix| address_entry(program, table, action, prefix, prefix.class)));
     }
-    let metadata = origin("address class");
-    for entry in &mut entries {
-        entry.metadata.clone_from(&metadata);
-    }
-    let metadata = origin("port class");
     for (table, action, ports) in [
         (Table::SportClass, ActionKind::SetSportClass, &spaces.sport.ports),
         (Table::DportClass, ActionKind::SetDportClass, &spaces.dport.ports),
     ] {
-        for range in ports {
-            let (key, action) = (port_key(program, table, *range), program.action(action, &[range.2.into()]));
-            entries.push(Entry { key, action, metadata: metadata.clone() });
-        }
+        entries.extend(ports.iter().map(|range| port_entry(program, table, action, *range)));
     }
     entries
 }
 
+/// Whose the entries of class tables are.
+fn common(rule: &str) -> Vec<u8> {
+    Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 }.encode()
+}
+
 /// Longer prefixes stand above shorter ones; all addresses are no match at all.
-fn address_entry<T: Point>(
+fn address_entry<T: Point, C>(
     program: &Program,
     table: Table,
     action: ActionKind,
-    prefix: &Prefix<T, (u16, u16)>,
+    prefix: &Prefix<T, C>,
+    (filter, pod): (u16, u16),
 ) -> Entry {
     let host = T::MAX.prefix(prefix.length).0;
     let mask = host.value();
     let matches = (mask != 0).then(|| (Field::Address, Match::Ternary { value: prefix.value.value(), mask }));
     let priority = i32::try_from(prefix.length).expect("at most 128") + 1;
-    let (filter, pod) = prefix.class;
     let action = program.action(action, &[filter.into(), pod.into()]);
-    Entry { key: program.key(table, priority, matches), action, metadata: Vec::new() }
+    Entry { key: program.key(table, priority, matches), action, metadata: common("address class") }
 }
 
 /// Ranges do not overlap, so one priority does for all.
-fn port_key(
+fn port_entry(
     program: &Program,
     table: Table,
-    (low, high, _): ClassRange<u16>,
-) -> outplane_p4runtime::entry::Key {
+    action: ActionKind,
+    (low, high, class): ClassRange<u16>,
+) -> Entry {
     let whole = (low, high) == (u16::MIN, u16::MAX);
     let matches = (!whole).then(|| (Field::Port, Match::Range { low: low.into(), high: high.into() }));
-    program.key(table, 1, matches)
+    let action = program.action(action, &[class.into()]);
+    Entry { key: program.key(table, 1, matches), action, metadata: common("port class") }
 }

@@ -4,8 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use outplane_p4runtime::entry::{Action, Entry, Match};
+use outplane_p4runtime::entry::{Action, Entry, Key, Match};
 
 use crate::addresses::AddressSet;
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
@@ -186,6 +187,33 @@ impl Rows {
         self.all.push(Row { table, priority, action, origin, src, dst, sport, dport, segments, fixed });
     }
 
+    /// Each row by itself.
+    pub(super) fn into_contents(self) -> Vec<Content> {
+        let Self { sets, all, origins, .. } = self;
+        let metadata: Vec<Vec<u8>> = origins.iter().map(Origin::encode).collect();
+        let content = |row: Row| {
+            let addresses = if is_filter(row.table) { &sets.filter } else { &sets.pod };
+            Content {
+                table: row.table,
+                priority: row.priority,
+                action: row.action,
+                origin: row.origin,
+                metadata: metadata[row.origin].clone(),
+                sets: Sets4 {
+                    addresses: [row.src, row.dst].map(|set| addresses.shared(set?)),
+                    ports: [
+                        row.sport.and_then(|set| sets.sport.shared(set)),
+                        row.dport.and_then(|set| sets.dport.shared(set)),
+                    ],
+                },
+                segments: row.segments,
+                fixed: row.fixed,
+                is_gone: false,
+            }
+        };
+        all.into_iter().map(content).collect()
+    }
+
     /// Of rows that match the same packets only the first in rank is ever hit: the others go.
     pub(super) fn prune(&mut self) {
         let mut places: HashMap<RowKey<'_>, usize> = HashMap::with_capacity(self.all.len());
@@ -211,8 +239,8 @@ impl Rows {
     }
 
     /// Numbers the classes as before where they are what they were, or says of which there are too many.
-    pub(super) fn classify(&self, before: &PolicyNumbers) -> Result<Spaces, Vec<Overflow>> {
-        let (sets, uses) = (&self.sets, self.uses());
+    pub(super) fn classify(&self, before: &PolicyNumbers, uses: &Uses) -> Result<Spaces, Vec<Overflow>> {
+        let sets = &self.sets;
         let [filter, pod] = before.addresses();
         let over = |resource| move |over| self.overflow(resource, &over);
         let filter = sets.filter.classify(&filter, &uses.filter).map_err(over(Resource::FilterClasses));
@@ -234,7 +262,7 @@ impl Rows {
     }
 
     /// How many rows use each set.
-    fn uses(&self) -> Uses {
+    pub(super) fn uses(&self) -> Uses {
         let sets = &self.sets;
         let mut uses = Uses {
             filter: vec![0; sets.filter.len()],
@@ -377,10 +405,10 @@ impl Rows {
 }
 
 /// More entries than this many times a table's size are not even made.
-const HOPELESS: u64 = 2;
+pub(super) const HOPELESS: u64 = 2;
 
 /// By set, how many rows use it.
-struct Uses {
+pub(super) struct Uses {
     filter: Vec<u32>,
     pod: Vec<u32>,
     sport: Vec<u32>,
@@ -427,29 +455,105 @@ impl Row {
             .fold(self.segments.len().max(1) as u64, u64::saturating_mul)
     }
 
-    fn expand(
+    fn expand(&self, program: &Program, spaces: &Spaces, found: &mut impl FnMut(Key)) {
+        let cubes = self.cubes(spaces);
+        expand(program, (self.table, self.priority), &self.segments, &self.fixed, cubes, found);
+    }
+}
+
+/// Every key that a row comes to: one for each choice of one cube for each set, and of a segment.
+fn expand(
+    program: &Program,
+    (table, priority): (Table, i32),
+    segments: &[u16],
+    fixed: &[(Field, Match)],
+    cubes: [(Field, Option<&[Cube]>); 4],
+    found: &mut impl FnMut(Key),
+) {
+    let mut choices: Vec<Vec<(Field, Match)>> = Vec::new();
+    for (field, cubes) in cubes {
+        if let Some(cubes) = cubes {
+            let ternary =
+                |cube: &Cube| (field, Match::Ternary { value: cube.value.into(), mask: cube.mask.into() });
+            choices.push(cubes.iter().map(ternary).collect());
+        }
+    }
+    if !segments.is_empty() {
+        choices.push(segments.iter().map(|id| whole(table, Field::Segment, (*id).into())).collect());
+    }
+    let mut chosen = fixed.to_vec();
+    product(&choices, &mut chosen, &mut |matches| {
+        found(program.key(table, priority, matches.iter().copied()));
+    });
+}
+
+/// A row by itself: its sets by what they hold.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) table: Table,
+    pub(super) priority: i32,
+    pub(super) action: Action,
+    /// Place of its rule among those of what it comes from.
+    pub(super) origin: usize,
+    /// The rule, as entries say it.
+    pub(super) metadata: Vec<u8>,
+    pub(super) sets: Sets4,
+    segments: Vec<u16>,
+    fixed: Vec<(Field, Match)>,
+    /// It is not wanted any more.
+    pub(super) is_gone: bool,
+}
+
+/// The sets of a row: source and destination addresses, source and destination ports.
+#[derive(Clone, Debug)]
+pub(super) struct Sets4 {
+    addresses: [Option<Arc<AddressSet>>; 2],
+    ports: [Option<Arc<Ranges<u16>>>; 2],
+}
+
+impl Sets4 {
+    pub(super) fn addresses(&self, place: usize) -> Option<&Arc<AddressSet>> {
+        self.addresses.get(place)?.as_ref()
+    }
+
+    pub(super) fn ports(&self, place: usize) -> Option<&Arc<Ranges<u16>>> {
+        self.ports.get(place.checked_sub(2)?)?.as_ref()
+    }
+
+    /// The places at which there is one.
+    pub(super) fn places(&self) -> Vec<usize> {
+        (0..4).filter(|place| self.addresses(*place).is_some() || self.ports(*place).is_some()).collect()
+    }
+
+    /// Whether both say the same at a place.
+    pub(super) fn same(&self, other: &Self, place: usize) -> bool {
+        self.addresses(place) == other.addresses(place) && self.ports(place) == other.ports(place)
+    }
+}
+
+impl Content {
+    /// Whether it differs in sets alone, and in no more than what these hold.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        (self.table, self.priority, &self.action, self.origin, &self.metadata, self.is_gone)
+            == (other.table, other.priority, &other.action, other.origin, &other.metadata, other.is_gone)
+            && (&self.segments, &self.fixed, self.sets.places())
+                == (&other.segments, &other.fixed, other.sets.places())
+    }
+
+    /// Every key that it comes to. `cubes`: of the set at a place.
+    pub(super) fn expand<'c>(
         &self,
         program: &Program,
-        spaces: &Spaces,
-        found: &mut impl FnMut(outplane_p4runtime::entry::Key),
+        cubes: impl Fn(usize) -> Option<&'c [Cube]>,
+        mut found: impl FnMut(Key),
     ) {
-        let mut choices: Vec<Vec<(Field, Match)>> = Vec::new();
-        for (field, cubes) in self.cubes(spaces) {
-            if let Some(cubes) = cubes {
-                let ternary = |cube: &Cube| {
-                    (field, Match::Ternary { value: cube.value.into(), mask: cube.mask.into() })
-                };
-                choices.push(cubes.iter().map(ternary).collect());
-            }
-        }
-        if !self.segments.is_empty() {
-            let segments = self.segments.iter();
-            choices.push(segments.map(|id| whole(self.table, Field::Segment, (*id).into())).collect());
-        }
-        let mut chosen = self.fixed.clone();
-        product(&choices, &mut chosen, &mut |matches| {
-            found(program.key(self.table, self.priority, matches.iter().copied()));
-        });
+        let cubes = [
+            (Field::SrcClass, cubes(0)),
+            (Field::DstClass, cubes(1)),
+            (Field::SportClass, cubes(2)),
+            (Field::DportClass, cubes(3)),
+        ];
+        expand(program, (self.table, self.priority), &self.segments, &self.fixed, cubes, &mut found);
     }
 }
 

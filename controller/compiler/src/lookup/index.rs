@@ -130,13 +130,13 @@ pub(super) struct Index {
 
 impl Index {
     /// Of those entries that are the table's.
-    pub(super) fn new(program: &Program, table: Table, entries: &[Entry]) -> Self {
+    pub(super) fn new(program: &Program, table: Table, entries: &[&Entry]) -> Self {
         let layout = Layout::new(table);
         let range = table.fields().iter().map(|(field, _)| *field).find(|field| *field == Field::Port);
         let id = program.table(table);
         let mut candidates = Vec::new();
         let own = || entries.iter().enumerate().filter(|(_, entry)| entry.key.table == id);
-        let orders = orders(own().map(|(_, entry)| entry));
+        let orders = orders(own().map(|(_, entry)| *entry));
         for ((number, entry), order) in own().zip(orders) {
             let matches = |field: Field| program.matched(table, &entry.key.matches, field);
             candidates.push(Candidate {
@@ -298,7 +298,7 @@ mod tests {
         #[test]
         fn the_best_of_all_that_match(entries in pod_entries()) {
             let program = Program::outplane();
-            let index = Index::new(program, Table::PodIngress, &entries);
+            let index = Index::new(program, Table::PodIngress, &entries.iter().collect::<Vec<_>>());
             let rank = |number: usize| {
                 (entries[number].key.priority, Reverse(Origin::decode(&entries[number].metadata).unwrap().order))
             };
@@ -327,12 +327,12 @@ mod tests {
         };
         let port = |value: u128| move |field: Field| if field == Field::Port { value } else { 6 };
         let apart = [entry(10, 19, 1), entry(1, 5, 1), entry(80, 80, 1)];
-        let index = Index::new(program, Table::DportClass, &apart);
+        let index = Index::new(program, Table::DportClass, &apart.each_ref());
         for (value, found) in [(0, None), (1, Some(1)), (6, None), (15, Some(0)), (80, Some(2)), (81, None)] {
             assert_eq!(index.find(port(value)), found, "{value}");
         }
         let overlapping = [entry(0, 100, 1), entry(50, 60, 3), entry(55, 200, 2)];
-        let index = Index::new(program, Table::DportClass, &overlapping);
+        let index = Index::new(program, Table::DportClass, &overlapping.each_ref());
         for (value, found) in [(0, Some(0)), (50, Some(1)), (60, Some(1)), (61, Some(2)), (201, None)] {
             assert_eq!(index.find(port(value)), found, "{value}");
         }

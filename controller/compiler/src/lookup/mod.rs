@@ -24,7 +24,7 @@ pub use way::Way;
 #[derive(Debug)]
 pub struct Lookup<'e> {
     program: &'e Program,
-    entries: &'e [Entry],
+    entries: Vec<&'e Entry>,
     /// In the order of [`Table::ALL`].
     tables: Vec<Index>,
     version: u8,
@@ -68,7 +68,7 @@ pub struct Hit<'e> {
 /// Looks up one packet. For more than one, keep a [`Lookup`].
 pub fn trace<'e>(
     program: &'e Program,
-    entries: &'e [Entry],
+    entries: impl IntoIterator<Item = &'e Entry>,
     version: Option<u8>,
     packet: &Packet,
     entrance: &Entrance,
@@ -80,8 +80,13 @@ pub fn trace<'e>(
 impl<'e> Lookup<'e> {
     /// Indexes entries: of a desired state, which belong to no version yet (`None`), or installed ones and the version that
     /// packets see.
-    pub fn new(program: &'e Program, entries: &'e [Entry], version: Option<u8>) -> Self {
-        let tables = Table::ALL.iter().map(|table| Index::new(program, *table, entries)).collect();
+    pub fn new(
+        program: &'e Program,
+        entries: impl IntoIterator<Item = &'e Entry>,
+        version: Option<u8>,
+    ) -> Self {
+        let entries: Vec<&Entry> = entries.into_iter().collect();
+        let tables = Table::ALL.iter().map(|table| Index::new(program, *table, &entries)).collect();
         Self { program, entries, tables, version: version.unwrap_or(1) }
     }
 
@@ -113,7 +118,7 @@ impl<'e> Lookup<'e> {
     /// The entry that a packet hits in a table.
     fn hit(&self, table: Table, seen: &Seen) -> Option<Hit<'e>> {
         let number = self.tables[table as usize].find(|field| seen.value(table, field))?;
-        let entry = &self.entries[number];
+        let entry = self.entries[number];
         Some(Hit { table, entry, origin: Origin::decode(&entry.metadata) })
     }
 }

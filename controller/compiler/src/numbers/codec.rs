@@ -13,7 +13,10 @@ use crate::classes::{ClassRange, Cube, Prefix};
 use crate::ranges::Point;
 
 /// The first bytes.
-const MAGIC: &[u8; 4] = b"ONB1";
+const MAGIC: &[u8; 4] = b"ONB2";
+
+/// Those of before it was kept how few prefixes there could be.
+const FORMER: &[u8; 4] = b"ONB1";
 
 /// These bytes are no numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -63,6 +66,8 @@ impl Numbers {
             }
             slots(&mut bytes, &policies.cells);
             bytes.extend(policies.entries_anew.unwrap_or(u32::MAX).to_be_bytes());
+            let (v4, v6) = policies.fewest.unwrap_or((u32::MAX, u32::MAX));
+            bytes.extend([v4, v6].into_iter().flat_map(u32::to_be_bytes));
         }
         list(&mut bytes, self.switches.len());
         for (switch, number) in &self.switches {
@@ -75,11 +80,16 @@ impl Numbers {
 
     /// Reads them.
     pub fn decode(bytes: &[u8]) -> Result<Self, NumbersError> {
-        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(NumbersError::Format)?);
+        let (is_former, rest) = match bytes.split_first_chunk() {
+            Some((MAGIC, rest)) => (false, rest),
+            Some((FORMER, rest)) => (true, rest),
+            _ => return Err(NumbersError::Format),
+        };
+        let mut reader = Reader(rest);
         let segments = reader.slots("segments")?;
         let mut policies = Vec::new();
         for _ in 0..reader.list(44)? {
-            policies.push(reader.policies()?);
+            policies.push(reader.policies(is_former)?);
         }
         let mut switches = BTreeMap::new();
         for _ in 0..reader.list(8)? {
@@ -168,7 +178,7 @@ impl<'b> Reader<'b> {
         Ok(slots)
     }
 
-    fn policies(&mut self) -> Result<PolicyNumbers, NumbersError> {
+    fn policies(&mut self, is_former: bool) -> Result<PolicyNumbers, NumbersError> {
         let mut policies = PolicyNumbers {
             v4: self.prefixes("classes of IPv4 addresses", u32::from_be_bytes)?,
             v6: self.prefixes("classes of IPv6 addresses", u128::from_be_bytes)?,
@@ -195,6 +205,10 @@ impl<'b> Reader<'b> {
         policies.cells = self.slots("cells")?;
         policies.entries_anew =
             Some(u32::from_be_bytes(self.array()?)).filter(|entries| *entries != u32::MAX);
+        if !is_former {
+            let fewest = (u32::from_be_bytes(self.array()?), u32::from_be_bytes(self.array()?));
+            policies.fewest = Some(fewest).filter(|fewest| *fewest != (u32::MAX, u32::MAX));
+        }
         Ok(policies)
     }
 

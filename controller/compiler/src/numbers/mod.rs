@@ -45,6 +45,8 @@ pub(crate) struct PolicyNumbers {
     /// Classes of addresses, filter policies' and pods', as the switch looks them up; ascending.
     pub(crate) v4: Vec<AddressPrefix<u32>>,
     pub(crate) v6: Vec<AddressPrefix<u128>>,
+    /// How few of both there could be, when that was looked at last. None: never.
+    pub(crate) fewest: Option<(u32, u32)>,
     pub(crate) filter_covers: Vec<Vec<Cube>>,
     pub(crate) pod_covers: Vec<Vec<Cube>>,
     pub(crate) sport: PortNumbers,

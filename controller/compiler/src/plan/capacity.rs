@@ -24,8 +24,8 @@ pub(super) fn fills(installed: &Installed, plan: &Plan) -> BTreeMap<u32, Fill> {
     for (&table, &foreign) in &installed.foreign {
         tables.insert(table, Fill { now: foreign, peak: 0, foreign });
     }
-    for run in installed.entries.chunk_by(|one, other| one.key.table == other.key.table) {
-        tables.entry(run[0].key.table).or_default().now += run.len();
+    for run in installed.entries.runs() {
+        tables.entry(run.table()).or_default().now += run.entries().len();
     }
     for step in &plan.steps {
         for change in &step.changes {

@@ -17,11 +17,12 @@ pub(super) const PREPARE: &str = "prepare";
 ///
 /// A rule of which nothing is inserted loses what its deleted entries have counted.
 pub fn carried(program: &Program, installed: &Installed, plan: &Plan) -> BTreeMap<Key, Counter> {
-    let entries: BTreeMap<&Key, &Entry> = installed.entries.iter().map(|entry| (&entry.key, entry)).collect();
     let mut sums: BTreeMap<(String, String), Counter> = BTreeMap::new();
     for change in plan.steps.iter().flat_map(|step| &step.changes) {
         let Change::Delete(key) = change else { continue };
-        let (Some(entry), Some(counter)) = (entries.get(key), installed.counters.get(key)) else { continue };
+        let (Some(entry), Some(counter)) = (installed.entries.get(key), installed.counters.get(key)) else {
+            continue;
+        };
         let Some(rule) = rule(entry) else { continue };
         let sum = sums.entry(rule).or_default();
         sum.packets = sum.packets.saturating_add(counter.packets);
@@ -63,9 +64,8 @@ mod tests {
         }
     }
 
-    fn desired(mut entries: Vec<Entry>) -> Desired {
-        entries.sort_unstable();
-        Desired { entries, ..Desired::default() }
+    fn desired(entries: Vec<Entry>) -> Desired {
+        Desired { entries: entries.into(), ..Desired::default() }
     }
 
     #[test]

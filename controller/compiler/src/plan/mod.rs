@@ -36,6 +36,7 @@
 //! Tables without a version (forwarding) are shared by all versions: inserts and modifies happen in the prepare step,
 //! deletes in the clean-up.
 
+mod applied;
 mod capacity;
 mod carry;
 mod cell;
@@ -55,7 +56,8 @@ pub use carry::carried;
 pub use summary::{Counts, Summary};
 pub use undo::undo;
 
-use crate::program::Program;
+use crate::entries::Entries;
+use crate::program::{Program, Table};
 use crate::state::{Change, Desired, Installed, Plan, Step};
 
 /// The step that deletes what packets do not see any more.
@@ -138,8 +140,9 @@ pub fn plan(program: &Program, installed: &Installed, desired: &Desired) -> Resu
     check(program, desired)?;
     foreign(program, installed, desired)?;
     let mut steps = Steps::default();
-    let to_version = versioned::plan(program, installed, desired, &mut steps);
-    unversioned::plan(program, installed, desired, &mut steps);
+    let differences = installed.entries.differences(&desired.entries);
+    let to_version = versioned::plan(program, installed, desired, &differences, &mut steps);
+    unversioned::plan(program, installed, desired, &differences, &mut steps);
     let plan = Plan { steps: steps.finish(), from_version: installed.version, to_version };
     capacity::check(program, installed, &plan)?;
     Ok(plan)
@@ -249,20 +252,29 @@ fn for_version(program: &Program, entry: &Entry, version: Option<u8>) -> Entry {
     copy
 }
 
+/// The entries that match on the version. It is the first field of every table of outplane.p4, so of most entries nobody
+/// has to ask.
+fn versioned<'e>(program: &Program, entries: &'e Entries) -> impl Iterator<Item = &'e Entry> {
+    let of_table = |table: &Table| {
+        let id = program.table(*table);
+        program.version_field(id).map(|version| {
+            let matches =
+                move |entry: &&Entry| entry.key.matches.iter().any(|matched| matched.field == version);
+            let may =
+                move |entry: &&Entry| entry.key.matches.first().is_none_or(|first| first.field <= version);
+            entries.of_table(id).take_while(may).filter(matches)
+        })
+    };
+    Table::ALL.iter().filter_map(of_table).flatten().collect::<Vec<_>>().into_iter()
+}
+
 /// What the compiler promises: every key once, no versions.
 fn check(program: &Program, desired: &Desired) -> Result<(), PlanError> {
     let wrong = |problem, entry| PlanError::Desired { problem, entry: program.schema().describe(entry) };
-    for entry in &desired.entries {
-        if Bare::of(program, &entry.key).0.is_some() {
-            return Err(wrong("an entry says its version itself", entry));
-        }
+    if let Some(entry) = versioned(program, &desired.entries).next() {
+        return Err(wrong("an entry says its version itself", entry));
     }
-    for pair in desired.entries.windows(2) {
-        if pair[0].key >= pair[1].key {
-            return Err(wrong("entries are not sorted, or one is there twice", &pair[1]));
-        }
-    }
-    Ok(())
+    desired.entries.twice().map_or(Ok(()), |entry| Err(wrong("an entry is there twice", entry)))
 }
 
 /// Entries of others under the keys of desired ones, in whatever version, are in the way: one of both would not be seen.

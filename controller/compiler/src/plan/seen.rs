@@ -1,8 +1,10 @@
 //! Which packets entries are about: whether any packet has a class that they match, and whether one packet matches two.
 
-use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
+use outplane_p4runtime::entry::{Entry, FieldMatch, Key, Match};
 
-use crate::classes::Cube;
+use super::{seen, versioned};
+use crate::classes::{Cube, Ids};
+use crate::entries::Entries;
 use crate::program::{Field, Program, Table};
 use crate::space::{SPACES, Space};
 
@@ -10,36 +12,37 @@ use crate::space::{SPACES, Space};
 #[derive(Debug)]
 pub(super) struct Classes([Ids; SPACES]);
 
-/// A set of ids: a bit for each.
-#[derive(Debug)]
-struct Ids(Vec<u64>);
-
-impl Ids {
-    fn new() -> Self {
-        Self(vec![0; 1 << 10])
-    }
-
-    fn insert(&mut self, id: u16) {
-        self.0[usize::from(id >> 6)] |= 1 << (id & 63);
-    }
-
-    fn contains(&self, id: u16) -> bool {
-        self.0[usize::from(id >> 6)] >> (id & 63) & 1 == 1
-    }
-}
-
 impl Classes {
-    /// By the entries that these packets see. What has no entry has class 0.
-    pub(super) fn new<'e>(program: &Program, entries: impl Iterator<Item = &'e Entry>) -> Self {
-        let mut classes: [Ids; SPACES] = std::array::from_fn(|_| Ids::new());
+    /// By the entries that packets of a version see. What has no entry has class 0.
+    pub(super) fn new(program: &Program, entries: &Entries, packets: u8) -> Self {
+        let mut classes: [Ids; SPACES] = std::array::from_fn(|_| Ids::default());
         for ids in &mut classes {
             ids.insert(0);
         }
-        for entry in entries {
-            let Some(table) = program.table_of(entry.key.table) else { continue };
-            for (place, space) in Space::set_by(table).iter().enumerate() {
-                if let Some(id) = program.class(&entry.action, place) {
-                    classes[*space as usize].insert(id);
+        // Of most runs nothing has a version, and then what it sets is known already.
+        let versioned: Vec<&Key> = versioned(program, entries).map(|entry| &entry.key).collect();
+        for run in entries.runs() {
+            let spaces = program.table_of(run.table()).map(Space::set_by).unwrap_or_default();
+            if spaces.is_empty() {
+                continue;
+            }
+            let (first, last) = run.ends();
+            let next = versioned.get(versioned.partition_point(|key| *key < first));
+            if next.is_some_and(|next| *next <= last) {
+                for entry in run.entries().iter().filter(|entry| seen(program, entry, packets)) {
+                    for (place, space) in spaces.iter().enumerate() {
+                        program
+                            .class(&entry.action, place)
+                            .iter()
+                            .for_each(|id| classes[*space as usize].insert(*id));
+                    }
+                }
+                continue;
+            }
+            for (action, param, value) in run.params().iter().filter(|_| packets != 0) {
+                let place = program.place_of(*action, *param);
+                if let Some(space) = place.and_then(|place| spaces.get(place)) {
+                    classes[*space as usize].insert(*value);
                 }
             }
         }
@@ -57,8 +60,7 @@ impl Classes {
                     let (Ok(value), Ok(mask)) = (u16::try_from(*value), u16::try_from(*mask)) else {
                         return true;
                     };
-                    let cube = Cube { value, mask };
-                    cube.block().any(|id| cube.matches(id) && classes.contains(id))
+                    classes.meet(Cube { value, mask })
                 }
                 _ => true,
             }

@@ -45,10 +45,13 @@ impl<'p> Shadows<'p> {
             cells.iter().filter_map(Cell::acts_otherwise).map(|(all, _)| above(all)).collect();
         let mut standing: HashMap<(u32, i32), Vec<&Entry>> = HashMap::new();
         if !wanted.is_empty() {
-            for entry in installed.entries.iter().chain(&desired.entries) {
-                let place = (entry.key.table, entry.key.priority);
-                if wanted.contains(&place) {
-                    standing.entry(place).or_default().push(entry);
+            let tables: HashSet<u32> = wanted.iter().map(|(table, _)| *table).collect();
+            for table in tables {
+                for entry in installed.entries.of_table(table).chain(desired.entries.of_table(table)) {
+                    let place = (table, entry.key.priority);
+                    if wanted.contains(&place) {
+                        standing.entry(place).or_default().push(entry);
+                    }
                 }
             }
         }

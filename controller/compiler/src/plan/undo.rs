@@ -23,10 +23,9 @@ pub fn undo(program: &Program, before: &Installed, now: &Installed) -> Result<Pl
     }
     // Before the first policy packets see nothing, so whatever was not there goes, and nothing has to be shown.
     let mut steps = Steps::default();
-    unversioned::plan(program, now, &seen, &mut steps);
+    unversioned::plan(program, now, &seen, &now.entries.differences(&seen.entries), &mut steps);
     let new = now.entries.iter().filter(|entry| {
-        program.version_field(entry.key.table).is_some()
-            && before.entries.binary_search_by(|old| old.key.cmp(&entry.key)).is_err()
+        program.version_field(entry.key.table).is_some() && before.entries.get(&entry.key).is_none()
     });
     steps.sweep.extend(new.map(|entry| Change::Delete(entry.key.clone())));
     let plan = Plan { steps: steps.finish(), ..Plan::default() };
@@ -43,5 +42,6 @@ fn seen(program: &Program, installed: &Installed) -> Desired {
         installed.entries.iter().filter(is_seen).map(|entry| for_version(program, entry, None)).collect();
     entries.sort();
     entries.dedup_by(|one, other| one.key == other.key);
-    Desired { entries, groups: installed.groups.clone(), meters: installed.meters.clone() }
+    let (groups, meters) = (installed.groups.clone(), installed.meters.clone());
+    Desired { entries: entries.into(), groups, meters }
 }

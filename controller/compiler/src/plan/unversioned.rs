@@ -5,27 +5,33 @@ use std::collections::BTreeMap;
 use outplane_p4runtime::entry::Entry;
 
 use super::Steps;
+use crate::entries::Difference;
 use crate::program::Program;
 use crate::state::{Change, Desired, Installed};
 
-pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) {
-    entries(program, installed, desired, steps);
+/// `differences`: of the entries.
+pub(super) fn plan(
+    program: &Program,
+    installed: &Installed,
+    desired: &Desired,
+    differences: &[Difference<'_>],
+    steps: &mut Steps,
+) {
+    entries(program, differences, steps);
     groups(installed, desired, steps);
     meters(installed, desired, steps);
 }
 
-fn entries(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) {
-    let shared = |entry: &&Entry| program.version_field(entry.key.table).is_none();
-    let mut left: BTreeMap<_, _> =
-        installed.entries.iter().filter(shared).map(|entry| (&entry.key, entry)).collect();
-    for entry in desired.entries.iter().filter(shared) {
-        match left.remove(&entry.key) {
-            None => steps.prepare.push(Change::Insert(entry.clone())),
-            Some(old) if old != entry => steps.prepare.push(Change::Modify(entry.clone())),
-            Some(_) => {}
+fn entries(program: &Program, differences: &[Difference<'_>], steps: &mut Steps) {
+    let shared = |entry: &Entry| program.version_field(entry.key.table).is_none();
+    for difference in differences {
+        match *difference {
+            (None, Some(entry)) if shared(entry) => steps.prepare.push(Change::Insert(entry.clone())),
+            (Some(_), Some(entry)) if shared(entry) => steps.prepare.push(Change::Modify(entry.clone())),
+            (Some(old), None) if shared(old) => steps.clean_up.push(Change::Delete(old.key.clone())),
+            _ => {}
         }
     }
-    steps.clean_up.extend(left.into_keys().map(|key| Change::Delete(key.clone())));
 }
 
 /// Groups are there before flood entries send to them, and go after.

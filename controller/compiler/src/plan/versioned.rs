@@ -4,23 +4,28 @@
 //! one of the next version. The rules below bring each key from whatever there is to: one entry that the next version
 //! sees, with the desired action, or none; and what packets of the present version see does not change before the flip.
 
-use std::collections::HashSet;
-
 use outplane_p4runtime::entry::{DefaultEntry, Entry, FieldMatch};
 
 use super::cell::{Cell, Odd, delete, rewritten, same};
 use super::seen::{Classes, are_apart};
 use super::shadow::Shadows;
 use super::{Bare, Steps, exactly, for_version, sees};
+use crate::entries::Difference;
 use crate::program::{ActionKind, Program, Table};
 use crate::state::{Change, Desired, Installed};
 
-/// Plans the versioned tables and returns the version that packets see afterwards.
-pub(super) fn plan(program: &Program, installed: &Installed, desired: &Desired, steps: &mut Steps) -> u8 {
+/// Plans the versioned tables and returns the version that packets see afterwards. `differences`: of the entries.
+pub(super) fn plan<'e>(
+    program: &Program,
+    installed: &'e Installed,
+    desired: &'e Desired,
+    differences: &[Difference<'e>],
+    steps: &mut Steps,
+) -> u8 {
     let now = installed.version;
     let next = if now == 1 { 2 } else { 1 };
     let versions = Versions { program, now, next };
-    let cells = versions.cells(installed, desired);
+    let cells = versions.cells(installed, desired, differences);
     // Before the first policy nothing passes, so there is a policy to show even if it has no entry.
     if now != 0 && cells.iter().all(Cell::is_settled) {
         for cell in &cells {
@@ -79,12 +84,9 @@ struct Unseen<'a> {
 
 impl<'a> Unseen<'a> {
     fn new(program: &'a Program, now: u8, installed: &Installed, desired: &Desired) -> Self {
-        let visible = |entry: &&Entry| super::seen(program, entry, now);
-        Self {
-            program,
-            now: Classes::new(program, installed.entries.iter().filter(visible)),
-            next: Classes::new(program, desired.entries.iter()),
-        }
+        let now = Classes::new(program, &installed.entries, now);
+        // Desired entries have no version: any packet sees them.
+        Self { program, now, next: Classes::new(program, &desired.entries, 1) }
     }
 
     /// Changes a key for all versions at once where those that should not see it do not; whether that could be done.
@@ -122,17 +124,14 @@ struct Versions<'a> {
 
 impl Versions<'_> {
     /// One cell for each key under which something is not as it should be, or exists in one version only, by key.
-    fn cells<'b>(&self, installed: &'b Installed, desired: &'b Desired) -> Vec<Cell<'b>> {
+    fn cells<'b>(
+        &self,
+        installed: &'b Installed,
+        desired: &'b Desired,
+        differences: &[Difference<'b>],
+    ) -> Vec<Cell<'b>> {
         let program = self.program;
-        let apart: HashSet<Bare<'_>> = installed
-            .entries
-            .iter()
-            .map(|entry| Bare::of(program, &entry.key))
-            .filter_map(|(version, bare)| version.map(|_| bare))
-            .collect();
-        let as_desired =
-            |entry: &Entry| apart.is_empty() || !apart.contains(&Bare::of(program, &entry.key).1);
-        // `false` sorts before `true`: installed before desired, under one key.
+        // Installed before desired, under one key.
         let mut all: Vec<(Bare<'_>, bool, Option<FieldMatch>, &Entry)> = Vec::new();
         let mut add = |is_desired: bool, entry: &'b Entry| {
             if program.version_field(entry.key.table).is_some() {
@@ -140,24 +139,26 @@ impl Versions<'_> {
                 all.push((bare, is_desired, version, entry));
             }
         };
-        // Both are sorted by key, so most of what is as it should be is met side by side.
-        let (mut found, mut wanted) =
-            (installed.entries.iter().peekable(), desired.entries.iter().peekable());
-        loop {
-            let is_desired = match (found.peek(), wanted.peek()) {
-                (Some(one), Some(other)) if one == other && as_desired(other) => {
-                    found.next();
-                    wanted.next();
-                    continue;
-                }
-                (Some(one), Some(other)) => other.key < one.key,
-                (None, Some(_)) => true,
-                (_, None) => false,
-            };
-            let Some(entry) = (if is_desired { wanted.next() } else { found.next() }) else { break };
-            add(is_desired, entry);
+        for (found, wanted) in differences {
+            if let Some(entry) = found {
+                add(false, entry);
+            }
+            if let Some(entry) = wanted {
+                add(true, entry);
+            }
+        }
+        // Beside what exists in one version stands what all versions have, as it should be or not.
+        for entry in super::versioned(program, &installed.entries) {
+            let key = for_version(program, entry, None).key;
+            if let (Some(found), Some(wanted)) = (installed.entries.get(&key), desired.entries.get(&key))
+                && found == wanted
+            {
+                add(false, found);
+                add(true, wanted);
+            }
         }
         all.sort_unstable();
+        all.dedup();
         all.chunk_by(|one, other| one.0 == other.0)
             .map(|group| {
                 let mut cell = Cell::default();

@@ -193,6 +193,12 @@ impl Program {
         action.params.iter().find(|(param, _)| param == id).map(|(_, value)| *value)
     }
 
+    /// The place among an action's arguments of a parameter, both by their ids.
+    pub(crate) fn place_of(&self, action: u32, param: u32) -> Option<usize> {
+        let bound = &self.actions[self.action_of(action)? as usize];
+        bound.params.iter().position(|own| *own == param)
+    }
+
     /// A class that an action sets, by its place among the arguments.
     pub(crate) fn class(&self, action: &Action, place: usize) -> Option<u16> {
         self.argument(action, place).and_then(|class| u16::try_from(class).ok())

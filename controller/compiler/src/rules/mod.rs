@@ -19,6 +19,7 @@ use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Match, MeterCell};
 use serde::Serialize;
 
 use crate::compile::TRAFFIC_UNREAD;
+use crate::entries::Entries;
 use crate::order::longest_increasing;
 use crate::plan::seen;
 use crate::program::{Field, Program, Table};
@@ -108,7 +109,7 @@ struct Side<'e> {
 }
 
 impl<'e> Side<'e> {
-    fn new(program: &Program, version: u8, entries: &'e [Entry], meters: &'e [MeterCell]) -> Self {
+    fn new(program: &Program, version: u8, entries: &'e Entries, meters: &'e [MeterCell]) -> Self {
         let mut side = Self { rules: BTreeMap::new(), shared: BTreeMap::new(), all: Vec::new(), meters };
         for entry in entries.iter().filter(|entry| seen(program, entry, version)) {
             let Some(Origin { policy, rule, order }) = Origin::decode(&entry.metadata) else { continue };

@@ -151,7 +151,7 @@ fn random_policies_and_packets() {
             let compiled =
                 compile(&intent, &Options { at: testing::universe::now() }).expect("small intents fit");
             let desired = compiled.switches.into_values().next().expect("a switch").desired;
-            let mut entries = desired.entries;
+            let mut entries: Vec<_> = desired.entries.iter().cloned().collect();
             entries.extend(sentinels(schema));
             for device in &mut *both {
                 device.insert(&entries, &desired.groups);

@@ -39,8 +39,7 @@ fn policy(changing: u32) -> Desired {
             entry(program.key(Table::FilterAdmin, 10, class), permit, n),
         ]
     };
-    let mut entries: Vec<_> = (1..=CLASSES).chain([500 + changing]).flat_map(of).collect();
-    entries.sort();
+    let entries = (1..=CLASSES).chain([500 + changing]).flat_map(of).collect();
     Desired { entries, ..Desired::default() }
 }
 

@@ -52,13 +52,11 @@ impl Reading {
 
 /// The rules of entries that a step deletes.
 fn deleted(installed: &Installed, step: &Step) -> HashSet<(String, String)> {
-    let keys: HashSet<&Key> = step
+    let keys = step
         .changes
         .iter()
-        .filter_map(|change| if let Change::Delete(key) = change { Some(key) } else { None })
-        .collect();
-    let deleted = installed.entries.iter().filter(|entry| keys.contains(&entry.key));
-    deleted
+        .filter_map(|change| if let Change::Delete(key) = change { Some(key) } else { None });
+    keys.filter_map(|key| installed.entries.get(key))
         .filter_map(|entry| Origin::decode(&entry.metadata))
         .map(|origin| (origin.policy, origin.rule))
         .collect()

@@ -85,7 +85,9 @@ impl Connection {
             Some(read) => read,
             None => self.read_in_parts(counters).await?,
         };
-        Ok(Unsorted { elapsed: start.elapsed(), ..read })
+        let Unsorted { installed, entries, .. } = read;
+        let installed = Installed { entries: entries.into(), ..installed };
+        Ok(Unsorted { installed, entries: Vec::new(), elapsed: start.elapsed(), ..read })
     }
 
     /// The rest of it.
@@ -248,8 +250,10 @@ impl Connection {
 /// What has been read, while it is not known which multicast groups are wanted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unsorted {
-    /// All but the groups, in the switch's order.
+    /// All but the groups.
     installed: Installed,
+    /// Those that are not in `installed` yet, in the switch's order.
+    entries: Vec<Entry>,
     groups: Vec<MulticastGroupEntry>,
     groups_unreadable: bool,
     meters_unreadable: bool,
@@ -259,7 +263,7 @@ pub(crate) struct Unsorted {
 }
 
 impl Unsorted {
-    /// What was read, in the switch's order, without groups.
+    /// What was read, without groups.
     pub(crate) fn installed(&self) -> &Installed {
         &self.installed
     }
@@ -356,7 +360,7 @@ impl Reader<'_> {
         if let Some(counter) = entry.counter_data {
             self.read.installed.counters.insert(value.key.clone(), counter.into());
         }
-        self.read.installed.entries.push(value);
+        self.read.entries.push(value);
         Ok(())
     }
 
@@ -377,7 +381,6 @@ impl Reader<'_> {
     }
 
     fn finish(mut self, desired: &Desired) -> Result<Installed, Error> {
-        self.read.installed.entries.sort_unstable();
         self.read.installed.foreign_keys.sort_unstable();
         self.read.installed.foreign_entries.sort_unstable();
         self.read.installed.meters.sort_unstable();

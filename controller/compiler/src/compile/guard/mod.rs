@@ -29,6 +29,7 @@ use super::Scene;
 use super::forward::{is_everywhere, ports_here};
 use super::row::whole;
 use crate::capacity;
+use crate::entries::Entries;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use places::{Place, Places};
@@ -139,10 +140,10 @@ fn elsewhere(
 }
 
 /// The segments that take most of a table of guards, the biggest first.
-pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &[Entry]) -> Vec<(String, u64)> {
+pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &Entries) -> Vec<(String, u64)> {
     let (id, field) = (scene.program.table(table), scene.program.field(table, Field::Segment));
     let mut counts: BTreeMap<u128, u64> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.key.table == id) {
+    for entry in entries.of_table(id) {
         let segment = entry.key.matches.iter().find(|matched| Some(matched.field) == field);
         if let Some(Match::Ternary { value, .. }) = segment.map(|matched| &matched.matches) {
             *counts.entry(*value).or_default() += 1;

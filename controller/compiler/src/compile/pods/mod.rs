@@ -5,16 +5,18 @@
 //! the pods whose ingress can deny and lets replies through.
 
 mod actions;
+mod facts;
+mod live;
 mod related;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use outplane_intent::deciders;
 use outplane_intent::model::{
-    ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, KubernetesDefaults, NetworkPolicy,
-    NetworkPolicyRule, NetworkPort, ObjectName, PortProtocol, RelatedErrors, Replies,
+    ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule,
+    NetworkPort, ObjectName, PortProtocol,
 };
 use outplane_p4runtime::entry::{Action, Match};
 
@@ -29,10 +31,12 @@ use crate::addresses::AddressSet;
 use crate::program::{Field, Program, Table};
 use crate::ranges::Ranges;
 use crate::state::Origin;
+use facts::{Concern, ReplyModes, Says};
+pub(super) use live::{LivePods, UnitRows};
 
 /// Seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Direction {
+pub(super) enum Direction {
     Egress,
     Ingress,
 }
@@ -72,22 +76,13 @@ enum Effect {
     Pass,
 }
 
-/// The pods of each reply mode, for one direction: those that something may deny.
-#[derive(Debug, Default)]
-struct ReplyModes {
-    /// `established` or `reverse`.
-    replies: AddressSet,
-    /// `reverse`.
-    reverse: AddressSet,
-}
-
 /// What a rule says of ports, named ones resolved.
 #[derive(Debug)]
 enum PortTerm {
     Any,
     Protocol(u8),
     Ports(u8, Ranges<u16>),
-    Named(u8, std::rc::Rc<NamedPort>),
+    Named(u8, std::sync::Arc<NamedPort>),
 }
 
 /// A rule and whose it is.
@@ -103,17 +98,17 @@ struct Rule<'r> {
 }
 
 /// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies, and returns who may deny packets to or from pods.
-pub(super) fn compile<'i>(
-    intent: &'i Intent,
+pub(super) fn compile(
+    intent: &Intent,
     program: &Program,
     places: &mut Places<'_>,
-    resolver: &mut Resolver<'i>,
+    resolver: &mut Resolver,
     rows: &mut Rows,
     findings: &mut Findings,
 ) -> Result<Option<Decision>, CompileError> {
     let [egress, ingress] = DIRECTIONS.map(|direction| Concern::find(intent, resolver, direction));
     let modes = [&egress, &ingress].map(|concern| concern.reply_modes(resolver));
-    let mut compiler = Compiler { program, modes, rows };
+    let mut compiler = Compiler { program, modes: &modes, rows };
     for tier in [ClusterTier::Admin, ClusterTier::Baseline] {
         compiler.cluster_tier(intent, tier, places, resolver, findings)?;
         // In the order of evaluation: who is named first has the lower number.
@@ -134,86 +129,6 @@ pub(super) fn compile<'i>(
     compiler.related(intent, concerns, resolver);
     report(intent, resolver, concerns, findings);
     Ok(related::denial(intent, concerns, resolver))
-}
-
-/// What concerns each pod in one direction.
-struct Concern<'i> {
-    direction: Direction,
-    /// The NetworkPolicy that is named for the isolation of a pod, the first without rules or else the first by name, and
-    /// whether any of them logs.
-    isolated: BTreeMap<PodIndex, (&'i ObjectName, bool)>,
-    /// Isolated pods that some rule lets everything pass to or from all the same.
-    unrestricted: BTreeSet<PodIndex>,
-    /// What the policies that may deny say, where there are some.
-    says: Vec<Option<Says>>,
-    defaults: KubernetesDefaults,
-}
-
-/// What policies say of answers: the strictest, of those that say anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Says {
-    replies: Option<Replies>,
-    related_errors: Option<RelatedErrors>,
-}
-
-/// The smaller one of what is said.
-fn stricter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    one.into_iter().chain(other).min()
-}
-
-impl<'i> Concern<'i> {
-    fn find(intent: &'i Intent, resolver: &mut Resolver<'i>, direction: Direction) -> Self {
-        let mut isolated: BTreeMap<PodIndex, (&ObjectName, bool)> = BTreeMap::new();
-        let mut unrestricted = BTreeSet::new();
-        let mut says: Vec<Option<Says>> = vec![None; resolver.pod_count()];
-        let mut hear = |pod: PodIndex, replies: Option<Replies>, errors: Option<RelatedErrors>| {
-            let said = says[pod].get_or_insert_default();
-            said.replies = stricter(said.replies, replies);
-            said.related_errors = stricter(said.related_errors, errors);
-        };
-        let policies = intent.network_policies.iter();
-        let mut policies: Vec<_> = policies
-            .filter_map(|(name, policy)| Some((name, policy, network_rules(policy, direction)?)))
-            .collect();
-        // Those that let nothing through are named before the others; within both, by name.
-        policies.sort_by_key(|(_, _, rules)| !rules.is_empty());
-        for (name, policy, rules) in policies {
-            let everything = rules.iter().any(|rule| rule.peers.is_empty() && rule.ports.is_empty());
-            for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
-                isolated.entry(*pod).or_insert((name, false)).1 |= policy.log;
-                unrestricted.extend(everything.then_some(*pod));
-                hear(*pod, policy.replies, policy.related_errors);
-            }
-        }
-        for policy in intent.cluster_policies.values() {
-            if cluster_rules(policy, direction).is_empty() {
-                continue;
-            }
-            for pod in &resolver.anywhere(&policy.subject).pods {
-                hear(*pod, policy.replies, policy.related_errors);
-            }
-        }
-        Self { direction, isolated, unrestricted, says, defaults: intent.defaults }
-    }
-
-    /// The reply mode of a pod that policies may deny something.
-    fn replies(&self, pod: PodIndex) -> Option<Replies> {
-        self.says[pod].map(|said| said.replies.unwrap_or(self.defaults.replies))
-    }
-
-    /// And whether ICMP errors get through to it.
-    fn related_errors(&self, pod: PodIndex) -> Option<RelatedErrors> {
-        self.says[pod].map(|said| said.related_errors.unwrap_or(self.defaults.related_errors))
-    }
-
-    fn reply_modes(&self, resolver: &Resolver<'_>) -> ReplyModes {
-        let of = |least: Replies| {
-            let pods =
-                (0..self.says.len()).filter(|pod| self.replies(*pod).is_some_and(|mode| mode >= least));
-            resolver.addresses_of(pods)
-        };
-        ReplyModes { replies: of(Replies::Established), reverse: of(Replies::Reverse) }
-    }
 }
 
 fn network_rules(policy: &NetworkPolicy, direction: Direction) -> Option<&[NetworkPolicyRule]> {
@@ -238,17 +153,17 @@ fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) -> String {
 struct Compiler<'c> {
     program: &'c Program,
     /// Of egress and ingress.
-    modes: [ReplyModes; 2],
+    modes: &'c [ReplyModes; 2],
     rows: &'c mut Rows,
 }
 
 impl Compiler<'_> {
-    fn cluster_tier<'i>(
+    fn cluster_tier(
         &mut self,
-        intent: &'i Intent,
+        intent: &Intent,
         tier: ClusterTier,
         places: &mut Places<'_>,
-        resolver: &mut Resolver<'i>,
+        resolver: &mut Resolver,
         findings: &mut Findings,
     ) -> Result<(), CompileError> {
         let stage = if tier == ClusterTier::Admin { Stage::Admin } else { Stage::Main };
@@ -290,11 +205,11 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn network_policy<'i>(
+    fn network_policy(
         &mut self,
-        name: &'i ObjectName,
-        policy: &'i NetworkPolicy,
-        resolver: &mut Resolver<'i>,
+        name: &ObjectName,
+        policy: &NetworkPolicy,
+        resolver: &mut Resolver,
         findings: &mut Findings,
     ) {
         let policy_name = deciders::network_policy(name);
@@ -326,59 +241,61 @@ impl Compiler<'_> {
 
     /// A pod's own node reaches it, whatever isolates it. One rule for the pods of a node that the same policy is the
     /// first to isolate: that policy is named.
-    fn local_nodes(&mut self, ingress: &Concern<'_>, resolver: &Resolver<'_>) {
+    fn local_nodes(&mut self, ingress: &Concern, resolver: &Resolver) {
         let mut groups: BTreeMap<(&ObjectName, &[IpAddr]), Vec<PodIndex>> = BTreeMap::new();
-        for (pod, (policy, _)) in &ingress.isolated {
-            let nodes = resolver.node_addresses(*pod);
+        for (pod, (policy, _)) in ingress.isolated() {
+            let nodes = resolver.node_addresses(pod);
             if !nodes.is_empty() {
-                groups.entry((policy, nodes)).or_default().push(*pod);
+                groups.entry((policy, nodes)).or_default().push(pod);
             }
         }
         for ((policy, nodes), pods) in groups {
-            let origin = self.rows.origin(&deciders::network_policy(policy), deciders::LOCAL_NODE);
-            self.rule(&Rule {
-                direction: Direction::Ingress,
-                stage: Stage::Main,
-                priority: priority::LOCAL_NODE,
-                effect: Effect::Permit,
-                origin,
-                subject: &resolver.addresses_of(pods),
-                peers: &Addresses::new(AddressSet::of_addresses(nodes.iter().copied())),
-                ports: &[PortTerm::Any],
-            });
+            self.local_node(policy, nodes, &resolver.addresses_of(pods));
         }
+    }
+
+    fn local_node(&mut self, policy: &ObjectName, nodes: &[IpAddr], pods: &AddressSet) {
+        let origin = self.rows.origin(&deciders::network_policy(policy), deciders::LOCAL_NODE);
+        self.rule(&Rule {
+            direction: Direction::Ingress,
+            stage: Stage::Main,
+            priority: priority::LOCAL_NODE,
+            effect: Effect::Permit,
+            origin,
+            subject: pods,
+            peers: &Addresses::new(AddressSet::of_addresses(nodes.iter().copied())),
+            ports: &[PortTerm::Any],
+        });
     }
 
     /// One row for the pods that the same policy is the first to isolate, so that no two rows are about one pod: it is
     /// clear who is named and whether the denial is logged.
-    fn isolation(&mut self, concern: &Concern<'_>, resolver: &Resolver<'_>) {
+    fn isolation(&mut self, concern: &Concern, resolver: &Resolver) {
         let direction = concern.direction;
         let mut groups: BTreeMap<(&ObjectName, bool), Vec<PodIndex>> = BTreeMap::new();
-        for (pod, first) in &concern.isolated {
-            groups.entry(*first).or_default().push(*pod);
+        for (pod, (name, log)) in concern.isolated() {
+            groups.entry((name, *log)).or_default().push(pod);
         }
         for ((name, log), pods) in groups {
-            let origin = self.rows.origin(&deciders::network_policy(name), deciders::ISOLATION);
-            let pods = resolver.addresses_of(pods);
-            let effect = if log { Effect::DenyLog } else { Effect::Deny };
-            let (table, action) = self.decision(direction, Stage::Main, effect, origin);
-            self.push(table, priority::ISOLATION, action, origin, direction, &pods, &Addresses::Any, &[]);
+            self.isolated(direction, name, log, &resolver.addresses_of(pods));
         }
-        // As the answer to a mirror image it names nobody, so one row is enough.
-        let isolated = resolver.addresses_of(concern.isolated.keys().copied());
-        let isolated = isolated.intersect(&self.modes(direction.other()).replies);
+        self.isolated_answers(direction, &resolver.addresses_of(concern.isolated().map(|(pod, _)| pod)));
+    }
+
+    fn isolated(&mut self, direction: Direction, policy: &ObjectName, log: bool, pods: &AddressSet) {
+        let origin = self.rows.origin(&deciders::network_policy(policy), deciders::ISOLATION);
+        let effect = if log { Effect::DenyLog } else { Effect::Deny };
+        let (table, action) = self.decision(direction, Stage::Main, effect, origin);
+        self.push(table, priority::ISOLATION, action, origin, direction, pods, &Addresses::Any, &[]);
+    }
+
+    /// As the answer to a mirror image isolation names nobody, so one row is enough for all `pods` that are isolated.
+    fn isolated_answers(&mut self, direction: Direction, pods: &AddressSet) {
+        let pods = pods.intersect(&self.modes(direction.other()).replies);
         let origin = self.rows.origin(Origin::COMMON, deciders::ISOLATION);
         let (table, action) = self.answer(direction, Stage::Main, Effect::Deny);
-        self.push(
-            table,
-            priority::ISOLATION,
-            action,
-            origin,
-            direction.other(),
-            &isolated,
-            &Addresses::Any,
-            &[],
-        );
+        let other = direction.other();
+        self.push(table, priority::ISOLATION, action, origin, other, &pods, &Addresses::Any, &[]);
     }
 
     /// A side that denies an established packet lets it through if the other side has no opinion.
@@ -448,7 +365,7 @@ fn cluster_priorities(
 }
 
 /// A rule's ports; ranges of one protocol are one term.
-fn port_terms(ports: &[NetworkPort], resolver: &mut Resolver<'_>) -> Vec<PortTerm> {
+fn port_terms(ports: &[NetworkPort], resolver: &mut Resolver) -> Vec<PortTerm> {
     if ports.is_empty() {
         return vec![PortTerm::Any];
     }
@@ -489,33 +406,29 @@ impl Findings {
 }
 
 /// What the policies' replies open, and of which pods it is not known where they run.
-fn report<'i>(
-    intent: &'i Intent,
-    resolver: &mut Resolver<'i>,
-    concerns: [&Concern<'_>; 2],
-    findings: &mut Findings,
-) {
+fn report(intent: &Intent, resolver: &mut Resolver, concerns: [&Concern; 2], findings: &mut Findings) {
     let mut open = |policy: &str, said: Says, direction: Direction, pods: &[PodIndex]| {
         // The strictest of a pod's policies holds, so a laxer one, or one that says nothing beside it, opens nothing.
         let [own, other] = [direction, direction.other()].map(|direction| concerns[direction as usize]);
         let opens =
-            |pod: &PodIndex| own.says[*pod].is_some_and(|strictest| strictest.replies == said.replies);
+            |pod: &PodIndex| own.facts[*pod].says.is_some_and(|strictest| strictest.replies == said.replies);
         let opened: Vec<PodIndex> = pods.iter().copied().filter(opens).collect();
         let replies = said.replies.unwrap_or(intent.defaults.replies);
-        let undecided = opened.iter().any(|pod| !other.isolated.contains_key(pod));
+        let undecided = opened.iter().any(|pod| other.facts[*pod].isolated.is_none());
         let ingress = direction == Direction::Ingress;
         findings.openings.extend(openings::of_pods(policy, replies, ingress, opened.len(), undecided));
         let tells = |pod: &&PodIndex| {
-            own.says[**pod].is_some_and(|strictest| strictest.related_errors == said.related_errors)
+            own.facts[**pod].says.is_some_and(|strictest| strictest.related_errors == said.related_errors)
         };
         let told = pods.iter().filter(tells).count();
         let related = said.related_errors.unwrap_or(intent.defaults.related_errors);
         findings.openings.extend(openings::errors_of_pods(policy, related, ingress, told));
     };
     let [_, ingress] = concerns;
-    let mut homeless = ingress.isolated.keys().filter(|pod| resolver.node_addresses(**pod).is_empty());
-    if let Some(first) = homeless.next() {
-        let (first, pods) = (resolver.name(*first), homeless.count() + 1);
+    let mut homeless =
+        ingress.isolated().map(|(pod, _)| pod).filter(|pod| resolver.node_addresses(*pod).is_empty());
+    if let Some(first) = homeless.next().and_then(|pod| resolver.name(pod)) {
+        let pods = homeless.count() + 1;
         findings
             .notes
             .insert(Note::NodeUnknown { pods, first: format!("{}/{}", first.namespace, first.name) });

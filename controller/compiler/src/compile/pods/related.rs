@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use outplane_intent::deciders;
 use outplane_intent::model::{
-    ClusterAction, ClusterNetworkPolicy, ClusterTier, Intent, NetworkPolicy, NetworkPort, ObjectName, Pod,
-    PortProtocol, RelatedErrors, Replies,
+    ClusterAction, ClusterNetworkPolicy, ClusterTier, Intent, KubernetesDefaults, NetworkPolicy, NetworkPort,
+    ObjectName, PortProtocol, RelatedErrors, Replies,
 };
 
 use super::super::notes::Decision;
 use super::super::peers::{PodIndex, Resolver};
 use super::super::priority;
 use super::super::row::{Addresses, RowMatch, whole};
-use super::{Compiler, Concern, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_rules};
+use super::facts::{Concern, Facts, local_policies};
+use super::{Compiler, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_rules};
 use crate::addresses::AddressSet;
 use crate::program::Field;
 use crate::state::Origin;
@@ -30,43 +31,40 @@ struct Passing {
 }
 
 /// Every pod's policies, in both directions.
-struct Sides<'i> {
-    pods: Vec<&'i Pod>,
-    policies: [Vec<Policies<'i>>; 2],
+pub(super) struct Sides<'i> {
+    intent: &'i Intent,
+    cluster: Vec<(&'i String, &'i ClusterNetworkPolicy)>,
     /// By direction, protocol, numbers of policies, and names of ports.
     known: BTreeMap<Question<'i>, Passing>,
 }
 
-type Question<'i> = (
-    Direction,
-    Option<PortProtocol>,
-    Vec<usize>,
-    Vec<&'i ObjectName>,
-    &'i BTreeMap<(String, PortProtocol), u16>,
-);
+type Question<'i> =
+    (Direction, Option<PortProtocol>, Vec<usize>, Vec<&'i ObjectName>, BTreeMap<(String, PortProtocol), u16>);
 
 impl<'i> Sides<'i> {
-    fn new(intent: &'i Intent, resolver: &mut Resolver<'i>) -> Self {
-        let pods: Vec<&Pod> = intent.pods.values().collect();
-        let policies = DIRECTIONS.map(|direction| {
-            let mut all: Vec<Policies<'i>> = vec![Policies::default(); pods.len()];
-            for (n, policy) in in_order(intent).into_iter().enumerate() {
-                if !cluster_rules(policy.1, direction).is_empty() {
-                    for pod in &resolver.anywhere(&policy.1.subject).pods {
-                        all[*pod].0.push((n, policy.1));
-                    }
-                }
+    pub(super) fn new(intent: &'i Intent) -> Self {
+        Self { intent, cluster: in_order(intent), known: BTreeMap::new() }
+    }
+
+    fn policies(&self, pod: PodIndex, direction: Direction, resolver: &mut Resolver) -> Policies<'i> {
+        let Some(namespace) = resolver.name(pod).map(|name| name.namespace.clone()) else {
+            return Policies::default();
+        };
+        let mut cluster = Vec::new();
+        for (n, (_, policy)) in self.cluster.iter().enumerate() {
+            if !cluster_rules(policy, direction).is_empty() && resolver.anywhere(&policy.subject).has(pod) {
+                cluster.push((n, *policy));
             }
-            for (name, policy) in &intent.network_policies {
-                if network_rules(policy, direction).is_some() {
-                    for pod in &resolver.in_namespace(&name.namespace, &policy.pods).pods {
-                        all[*pod].1.push((name, policy));
-                    }
-                }
+        }
+        let mut network = Vec::new();
+        for (name, policy) in local_policies(self.intent, &namespace) {
+            if network_rules(policy, direction).is_some()
+                && resolver.in_namespace(&namespace, &policy.pods).has(pod)
+            {
+                network.push((name, policy));
             }
-            all
-        });
-        Self { pods, policies, known: BTreeMap::new() }
+        }
+        (cluster, network)
     }
 
     /// With whom a pod's side lets packets pass; with a protocol, packets of this protocol.
@@ -75,19 +73,20 @@ impl<'i> Sides<'i> {
         pod: PodIndex,
         direction: Direction,
         protocol: Option<PortProtocol>,
-        resolver: &mut Resolver<'i>,
+        resolver: &mut Resolver,
     ) -> Passing {
-        let (cluster, network) = self.policies[direction as usize][pod].clone();
+        let (cluster, network) = self.policies(pod, direction, resolver);
         let numbers: Vec<usize> = cluster.iter().map(|(n, _)| *n).collect();
         let names: Vec<&ObjectName> = network.iter().map(|(name, _)| *name).collect();
-        let question = (direction, protocol, numbers, names, &self.pods[pod].named_ports);
+        let named_ports = resolver.pod(pod).map(|pod| pod.named_ports.clone()).unwrap_or_default();
+        let question = (direction, protocol, numbers, names, named_ports);
         if let Some(passing) = self.known.get(&question) {
             return passing.clone();
         }
         let mut walk = Walk {
             direction,
             protocol,
-            pod: self.pods[pod],
+            named_ports: &question.4,
             resolver,
             allowed: AddressSet::default(),
             open: AddressSet::full(),
@@ -105,7 +104,7 @@ impl<'i> Sides<'i> {
 
     /// The addresses of a pod from which it may have sent something: by its egress side, or as a reply to what its
     /// ingress side lets in.
-    fn may_have_sent(&mut self, pod: PodIndex, replies: Replies, resolver: &mut Resolver<'i>) -> AddressSet {
+    fn may_have_sent(&mut self, pod: PodIndex, replies: Replies, resolver: &mut Resolver) -> AddressSet {
         let egress = self.passing(pod, Direction::Egress, None, resolver);
         let mut to = AddressSet::union_of([&egress.allowed, &egress.undecided]);
         if replies != Replies::None && (to.v4.is_empty() || to.v6.is_empty()) {
@@ -132,18 +131,18 @@ fn in_order(intent: &Intent) -> Vec<(&String, &ClusterNetworkPolicy)> {
 }
 
 /// One pod's side, stage by stage.
-struct Walk<'w, 'i> {
+struct Walk<'w> {
     direction: Direction,
     protocol: Option<PortProtocol>,
-    pod: &'w Pod,
-    resolver: &'w mut Resolver<'i>,
+    named_ports: &'w BTreeMap<(String, PortProtocol), u16>,
+    resolver: &'w mut Resolver,
     allowed: AddressSet,
     /// Nobody has decided about all packets with these yet.
     open: AddressSet,
 }
 
-impl<'i> Walk<'_, 'i> {
-    fn tier(&mut self, policies: &[(usize, &'i ClusterNetworkPolicy)], tier: ClusterTier) {
+impl Walk<'_> {
+    fn tier(&mut self, policies: &[(usize, &ClusterNetworkPolicy)], tier: ClusterTier) {
         let mut passed = AddressSet::default();
         for (_, policy) in policies.iter().filter(|(_, policy)| policy.tier == tier) {
             for rule in cluster_rules(policy, self.direction) {
@@ -169,7 +168,7 @@ impl<'i> Walk<'_, 'i> {
         self.open = AddressSet::union_of([&self.open, &passed]);
     }
 
-    fn isolation(&mut self, policies: &[(&'i ObjectName, &'i NetworkPolicy)]) {
+    fn isolation(&mut self, policies: &[(&ObjectName, &NetworkPolicy)]) {
         let mut allowed = vec![self.allowed.clone()];
         for (name, policy) in policies {
             for rule in network_rules(policy, self.direction).unwrap_or_default() {
@@ -206,7 +205,7 @@ impl<'i> Walk<'_, 'i> {
     }
 
     fn named(&mut self, peers: &AddressSet, by: PortProtocol, name: &str) -> AddressSet {
-        let has_name = || self.pod.named_ports.contains_key(&(name.to_owned(), by));
+        let has_name = || self.named_ports.contains_key(&(name.to_owned(), by));
         match self.direction {
             _ if !self.wants(by) => AddressSet::default(),
             Direction::Ingress if has_name() => peers.clone(),
@@ -233,74 +232,92 @@ fn set_of(addresses: Addresses) -> AddressSet {
 impl Compiler<'_> {
     /// The rows by which ICMP errors get past denials. They stand above the replies' rows, and keep errors away from
     /// these.
-    pub(super) fn related<'i>(
-        &mut self,
-        intent: &'i Intent,
-        concerns: [&Concern<'_>; 2],
-        resolver: &mut Resolver<'i>,
-    ) {
-        let mut sides = Sides::new(intent, resolver);
+    pub(super) fn related(&mut self, intent: &Intent, concerns: [&Concern; 2], resolver: &mut Resolver) {
+        let mut sides = Sides::new(intent);
         for direction in DIRECTIONS {
             let concern = concerns[direction as usize];
-            if concern.says.iter().all(Option::is_none) {
+            if concern.facts.iter().all(|facts| facts.says.is_none()) {
                 continue;
             }
-            let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
-            for (stage, effect, priority) in [
-                (Stage::Admin, Effect::Pass, priority::RELATED),
-                (Stage::Main, Effect::Deny, priority::UNRELATED),
-            ] {
-                let (table, action) = self.answer(direction.other(), stage, effect);
-                let fixed = vec![whole(table, Field::Related, 1)];
-                let (src, dst) = (&Addresses::Any, &Addresses::Any);
-                let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], fixed };
-                self.rows.push(table, priority, action, origin, matches);
-            }
-            let open: Vec<PodIndex> = (0..sides.pods.len())
-                .filter(|pod| concern.related_errors(*pod) == Some(RelatedErrors::Allow))
-                .collect();
+            self.unrelated(direction);
             let mut groups: BTreeMap<AddressSet, Vec<AddressSet>> = BTreeMap::new();
-            for pod in open {
-                let (peers, own) = match direction {
-                    Direction::Ingress => {
-                        let replies = concerns[Direction::Egress as usize].replies(pod).unwrap_or_default();
-                        (AddressSet::full(), sides.may_have_sent(pod, replies, resolver))
-                    }
-                    Direction::Egress => {
-                        let peers = sides.passing(pod, Direction::Ingress, None, resolver).allowed;
-                        (peers, resolver.addresses_of([pod]))
-                    }
-                };
-                if !peers.is_empty() && !own.is_empty() {
+            let pods: Vec<PodIndex> = resolver.pods().collect();
+            for pod in pods {
+                let facts = concerns.map(|concern| &concern.facts[pod]);
+                if let Some((peers, own)) = sides.related(pod, direction, facts, intent.defaults, resolver) {
                     groups.entry(peers).or_default().push(own);
                 }
             }
-            let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
-            let fixed = [whole(table, Field::Related, 1)];
             for (peers, pods) in groups {
-                let (peers, pods) = (Addresses::new(peers), AddressSet::union_of(&pods));
-                let action = action.clone();
-                self.push(table, priority::RELATED, action, origin, direction, &pods, &peers, &fixed);
+                self.related_group(direction, &peers, &AddressSet::union_of(&pods));
             }
         }
+    }
+
+    /// The rows that keep errors away from those of replies.
+    pub(super) fn unrelated(&mut self, direction: Direction) {
+        let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
+        for (stage, effect, priority) in [
+            (Stage::Admin, Effect::Pass, priority::RELATED),
+            (Stage::Main, Effect::Deny, priority::UNRELATED),
+        ] {
+            let (table, action) = self.answer(direction.other(), stage, effect);
+            let fixed = vec![whole(table, Field::Related, 1)];
+            let (src, dst) = (&Addresses::Any, &Addresses::Any);
+            let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], fixed };
+            self.rows.push(table, priority, action, origin, matches);
+        }
+    }
+
+    /// The row by which errors pass between some pods and peers.
+    pub(super) fn related_group(&mut self, direction: Direction, peers: &AddressSet, pods: &AddressSet) {
+        let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
+        let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
+        let fixed = [whole(table, Field::Related, 1)];
+        let peers = Addresses::new(peers.clone());
+        self.push(table, priority::RELATED, action, origin, direction, pods, &peers, &fixed);
+    }
+}
+
+impl Sides<'_> {
+    /// Between whom errors past a pod's denial pass: its peers, and those of its addresses that they are about. `facts`: the
+    /// pod's, of egress and ingress.
+    pub(super) fn related(
+        &mut self,
+        pod: PodIndex,
+        direction: Direction,
+        facts: [&Facts; 2],
+        defaults: KubernetesDefaults,
+        resolver: &mut Resolver,
+    ) -> Option<(AddressSet, AddressSet)> {
+        if facts[direction as usize].related_errors(defaults) != Some(RelatedErrors::Allow) {
+            return None;
+        }
+        let (peers, own) = match direction {
+            Direction::Ingress => {
+                let replies = facts[Direction::Egress as usize].replies(defaults).unwrap_or_default();
+                (AddressSet::full(), self.may_have_sent(pod, replies, resolver))
+            }
+            Direction::Egress => {
+                let peers = self.passing(pod, Direction::Ingress, None, resolver).allowed;
+                (peers, resolver.addresses_of([pod]))
+            }
+        };
+        (!peers.is_empty() && !own.is_empty()).then_some((peers, own))
     }
 }
 
 /// The first policy that may deny a packet to or from a pod with an address.
-pub(super) fn denial<'i>(
-    intent: &'i Intent,
-    concerns: [&Concern<'_>; 2],
-    resolver: &mut Resolver<'i>,
-) -> Option<Decision> {
+pub(super) fn denial(intent: &Intent, concerns: [&Concern; 2], resolver: &mut Resolver) -> Option<Decision> {
     let decision =
         |policy: String, rule: String, log: bool| Decision { allow: false, policy, rule, log, limit: None };
-    let of_cluster = |tier: ClusterTier, resolver: &mut Resolver<'i>| {
+    let of_cluster = |tier: ClusterTier, resolver: &mut Resolver| {
         for (name, policy) in in_order(intent).into_iter().filter(|(_, policy)| policy.tier == tier) {
             let subject = resolver.anywhere(&policy.subject);
             for direction in DIRECTIONS {
-                let isolated = &concerns[direction as usize].isolated;
+                let facts = &concerns[direction as usize].facts;
                 let reached = subject.pods.iter().any(|pod| {
-                    (tier == ClusterTier::Admin || !isolated.contains_key(pod))
+                    (tier == ClusterTier::Admin || facts[*pod].isolated.is_none())
                         && !resolver.addresses_of([*pod]).is_empty()
                 });
                 let mut rules = cluster_rules(policy, direction).iter().enumerate();
@@ -317,12 +334,12 @@ pub(super) fn denial<'i>(
     if let Some(found) = of_cluster(ClusterTier::Admin, resolver) {
         return Some(found);
     }
-    for pod in 0..intent.pods.len() {
+    for pod in resolver.by_name() {
         for direction in DIRECTIONS {
-            let concern = concerns[direction as usize];
-            if let Some((name, log)) = concern.isolated.get(&pod)
-                && !concern.unrestricted.contains(&pod)
-                && !resolver.addresses_of([pod]).is_empty()
+            let facts = &concerns[direction as usize].facts[pod];
+            if let Some((name, log)) = &facts.isolated
+                && !facts.unrestricted
+                && !resolver.own_addresses(pod).is_empty()
             {
                 return Some(decision(deciders::network_policy(name), deciders::ISOLATION.to_owned(), *log));
             }

@@ -188,7 +188,7 @@ fn a_table_that_would_overflow_is_refused_with_its_number_and_a_cure() {
          not side by side; apply the change in two smaller ones"
     );
     let foreign =
-        Installed { foreign: BTreeMap::from([(full.entries[0].key.table, 2)]), ..Installed::default() };
+        Installed { foreign: BTreeMap::from([(segment(0, 0, "a").key.table, 2)]), ..Installed::default() };
     let crowded = plan(program, &foreign, &desired(segments(0..2))).expect_err("two are taken").to_string();
     assert!(crowded.contains("would need 4 during the update (2 of them are of other owners)"), "{crowded}");
 
@@ -221,7 +221,7 @@ fn entries_of_others_in_the_way_are_refused_whatever_their_version() {
 #[test]
 fn a_desired_state_that_is_none_is_refused() {
     let versioned = desired(vec![for_version(program(), &segment(1, 10, "a"), Some(1))]);
-    let twice = Desired { entries: vec![segment(1, 10, "a"), segment(1, 11, "a")], ..Desired::default() };
+    let twice = desired(vec![segment(1, 10, "a"), segment(1, 11, "a")]);
     for (wrong, part) in [(versioned, "says its version itself"), (twice, "there twice")] {
         let error = plan(program(), &Installed::default(), &wrong).expect_err("refused");
         assert!(matches!(error, PlanError::Desired { .. }), "{error:?}");

@@ -74,9 +74,8 @@ pub(super) fn meter(index: i64, rate: i64) -> MeterCell {
     MeterCell { meter: 1, index, cir: rate, cburst: 1, pir: rate, pburst: 1 }
 }
 
-pub(super) fn desired(mut entries: Vec<Entry>) -> Desired {
-    entries.sort();
-    Desired { entries, ..Desired::default() }
+pub(super) fn desired(entries: Vec<Entry>) -> Desired {
+    Desired { entries: entries.into(), ..Desired::default() }
 }
 
 /// What packets of one version can see: a key without its version, and what it does.
@@ -199,11 +198,12 @@ impl Switch {
 
     /// What it holds, versions apart, as a desired state.
     pub(super) fn holds(&self) -> Desired {
-        let mut entries: Vec<Entry> =
-            self.entries.values().map(|entry| crate::plan::for_version(program(), entry, None)).collect();
-        entries.sort();
         Desired {
-            entries,
+            entries: self
+                .entries
+                .values()
+                .map(|entry| crate::plan::for_version(program(), entry, None))
+                .collect(),
             groups: self.groups.values().cloned().collect(),
             meters: self.meters.values().copied().collect(),
         }
@@ -212,5 +212,5 @@ impl Switch {
 
 /// What packets see of a desired state.
 pub(super) fn shows(desired: &Desired) -> Shown {
-    Switch::with(1, desired.entries.clone()).shown()
+    Switch::with(1, desired.entries.iter().cloned().collect()).shown()
 }

@@ -19,13 +19,12 @@ fn any_desired() -> impl Strategy<Value = Desired> {
     let group_ports = vec(vec(1u32..4, 0..3), 4);
     let meters = btree_map(0i64..3, 1i64..3, 0..3);
     (segments, classes, floods, group_ports, meters).prop_map(|(segments, classes, floods, ports, meters)| {
-        let mut entries: Vec<_> = segments
+        let entries = segments
             .into_iter()
             .map(|(port, (segment, origin))| model::segment(port, segment, ["a", "b"][origin]))
             .chain(classes.into_iter().map(|(address, class)| model::class(address, class)))
             .chain(floods.iter().map(|(&segment, &group)| model::flood(segment, group.into())))
             .collect();
-        entries.sort();
         let mut used: Vec<u32> = floods.into_values().collect();
         used.sort_unstable();
         used.dedup();

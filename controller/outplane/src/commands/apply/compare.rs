@@ -1,6 +1,6 @@
 //! `outplane apply --config --dry-run`: what a new generation would want differently from the newest one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use outplane_compiler::compile::{Compiled, SwitchState};
@@ -201,16 +201,14 @@ fn shown(Desired { entries, groups, meters }: &Desired) -> Installed {
 /// What leads from one desired state to another, each difference once.
 fn differences(old: &Desired, new: &Desired) -> Vec<Update> {
     let mut changes = Vec::new();
-    let before: BTreeMap<_, _> = old.entries.iter().map(|entry| (&entry.key, entry)).collect();
-    let after: BTreeSet<_> = new.entries.iter().map(|entry| &entry.key).collect();
     for entry in &new.entries {
-        match before.get(&entry.key) {
+        match old.entries.get(&entry.key) {
             None => changes.push(Update::Insert(entry.clone())),
-            Some(old) if *old != entry => changes.push(Update::Modify(entry.clone())),
+            Some(old) if old != entry => changes.push(Update::Modify(entry.clone())),
             Some(_) => {}
         }
     }
-    let gone = old.entries.iter().filter(|entry| !after.contains(&entry.key));
+    let gone = old.entries.iter().filter(|entry| new.entries.get(&entry.key).is_none());
     changes.extend(gone.map(|entry| Update::Delete(entry.key.clone())));
     for group in &new.groups {
         match old.groups.iter().find(|old| old.id == group.id) {

@@ -229,7 +229,8 @@ impl Tables {
         let wanted = |table: u32| only.is_empty() || only.contains(&table_name(schema(), table));
         let mut others = others(&installed);
         others.retain(|table, _| only.is_empty() || only.contains(table));
-        installed.entries.retain(|entry| wanted(entry.key.table));
+        installed.entries =
+            installed.entries.iter().filter(|entry| wanted(entry.key.table)).cloned().collect();
         if !only.is_empty() {
             installed.groups.clear();
             installed.meters.clear();

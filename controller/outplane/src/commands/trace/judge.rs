@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use outplane_compiler::compile::Compiled;
+use outplane_compiler::entries::Entries;
 use outplane_compiler::lookup::{Lookup, Trace};
 use outplane_compiler::program::Program;
 use outplane_intent::described::{Fate, Mac};
@@ -316,7 +317,7 @@ impl Explained {
 /// What a switch holds, or would.
 struct Held<'a> {
     lookup: Lookup<'a>,
-    entries: &'a [Entry],
+    entries: &'a Entries,
     groups: &'a [MulticastGroup],
     /// It does, and what the files say of segments is not known there.
     live: bool,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use outplane_compiler::compile::Compiled;
+use outplane_compiler::entries::Entries;
 use outplane_compiler::state::{Desired, Installed};
 use outplane_driver_p4runtime::{Options, Target};
-use outplane_p4runtime::entry::{Entry, MulticastGroup};
+use outplane_p4runtime::entry::MulticastGroup;
 
 use crate::runtime;
 use crate::switches::{self, Trouble};
@@ -15,15 +16,15 @@ pub(crate) struct Live {
     /// The version of the policy that packets see; 0: none, nothing passes.
     pub(super) version: u8,
     /// Everybody's.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Entries,
     pub(super) groups: Vec<MulticastGroup>,
 }
 
 impl From<Installed> for Live {
     fn from(mut installed: Installed) -> Self {
-        installed.entries.append(&mut installed.foreign_entries);
+        let entries = installed.entries.iter().chain(&installed.foreign_entries).cloned().collect();
         installed.groups.append(&mut installed.foreign_groups);
-        Self { version: installed.version, entries: installed.entries, groups: installed.groups }
+        Self { version: installed.version, entries, groups: installed.groups }
     }
 }
 

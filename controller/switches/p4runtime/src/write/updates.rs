@@ -74,10 +74,7 @@ fn meter(schema: &Schema, id: u32, index: i64) -> String {
 pub(crate) fn origin_of(change: &Change, installed: &Installed) -> Option<Origin> {
     match change {
         Change::Insert(entry) | Change::Modify(entry) => Origin::decode(&entry.metadata),
-        Change::Delete(key) => {
-            let entry = installed.entries.iter().find(|entry| entry.key == *key)?;
-            Origin::decode(&entry.metadata)
-        }
+        Change::Delete(key) => Origin::decode(&installed.entries.get(key)?.metadata),
         _ => None,
     }
 }

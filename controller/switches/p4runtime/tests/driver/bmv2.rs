@@ -277,9 +277,9 @@ async fn errors_name_the_rule_even_where_thousands_fail() {
     // A refusal before the flip is taken back.
     let mut state = policy(10, ActionKind::AdminPermit);
     connection.apply(&state, VERIFY).await.expect("converges");
-    state.entries.push(class(5000, 2));
-    state.entries.last_mut().expect("just pushed").action = filter(1, ActionKind::AdminPermit).action;
-    state.entries.sort();
+    let mut wrong = class(5000, 2);
+    wrong.action = filter(1, ActionKind::AdminPermit).action;
+    state.entries = state.entries.iter().cloned().chain([wrong]).collect();
     let error = connection.apply(&state, VERIFY).await.expect_err("refused");
     assert!(error.to_string().contains("(for FilterPolicy/edge rule class-5000)"), "{error}");
     assert!(

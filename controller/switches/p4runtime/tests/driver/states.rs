@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outplane_compiler::entries::Entries;
 use outplane_compiler::program::{ActionKind, Field, Program, Table};
 use outplane_compiler::state::{Desired, Installed, Origin};
 use outplane_driver::Lease;
@@ -61,9 +62,8 @@ pub(crate) fn flood(segment: u128, group: u128) -> Entry {
     entry(key, program().action(ActionKind::FloodTo, &[group]), "flood")
 }
 
-pub(crate) fn desired(mut entries: Vec<Entry>) -> Desired {
-    entries.sort();
-    Desired { entries, ..Desired::default() }
+pub(crate) fn desired(entries: Vec<Entry>) -> Desired {
+    Desired { entries: entries.into(), ..Desired::default() }
 }
 
 /// A policy of `classes` classes, where action says what becomes of their packets, with a bit of everything around.
@@ -73,11 +73,10 @@ pub(crate) fn policy(classes: u32, action: ActionKind) -> Desired {
         2,
         [(Field::Protocol, ternary(6, 0xff)), (Field::Port, Match::Range { low: 80, high: 443 })],
     );
-    let mut entries: Vec<Entry> = (1..=classes)
+    let entries = (1..=classes)
         .flat_map(|n| [class(n, u128::from(n) % 1000 + 1), filter(u128::from(n), action)])
         .chain([flood(1, 1), entry(port_range, program().action(ActionKind::SetDportClass, &[1]), "ports")])
         .collect();
-    entries.sort();
     let rate =
         MeterCell { meter: program().rate_limiter(), index: 3, cir: 100, cburst: 10, pir: 100, pburst: 10 };
     Desired { entries, groups: vec![MulticastGroup { id: 1, ports: vec![1, 2, 3] }], meters: vec![rate] }
@@ -92,8 +91,7 @@ pub(crate) fn assert_holds(installed: &Installed, desired: &Desired) {
         entry.key.matches.retain(|matched| Some(matched.field) != version);
         entry
     };
-    let mut entries: Vec<Entry> = installed.entries.iter().map(versionless).collect();
-    entries.sort();
+    let entries: Entries = installed.entries.iter().map(versionless).collect();
     assert_eq!(entries.len(), desired.entries.len());
     assert_eq!(entries, desired.entries);
     assert_eq!(installed.groups, desired.groups);
