@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::blob;
 use crate::error::Error;
-use crate::generation::{Compiled, compiled};
+use crate::generation::{Compiled, Generations};
 use crate::objects::Objects;
 
 /// Most blobs that are kept.
@@ -58,6 +58,7 @@ type Cell = Arc<OnceCell<Arc<Fetched>>>;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     objects: Objects,
+    generations: Generations,
     kept: Arc<Mutex<Kept>>,
     /// The generation that was compiled last, if its blobs are not too many to keep; one is compiled at a time.
     compiled: Arc<tokio::sync::Mutex<Option<Compiled>>>,
@@ -96,7 +97,19 @@ struct Kept {
 impl Blobs {
     /// None yet.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, kept: Arc::default(), compiled: Arc::default(), counters: Arc::default() }
+        Self {
+            objects,
+            generations: Generations::new(),
+            kept: Arc::default(),
+            compiled: Arc::default(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Goes on from what others have read of generations, where one is compiled again.
+    #[must_use]
+    pub fn reading(self, generations: Generations) -> Self {
+        Self { generations, ..self }
     }
 
     /// What was done.
@@ -187,7 +200,8 @@ impl Blobs {
             let Some(Object::Generation(record)) = record else {
                 return Err(format!("{missing}, and neither is {key}, which it is made from: apply again"));
             };
-            let compiled = tokio::task::spawn_blocking(move || compiled(&record)).await;
+            let generations = self.generations.clone();
+            let compiled = tokio::task::spawn_blocking(move || generations.compiled(record)).await;
             let compiled = compiled.map_err(|_| format!("{missing}; {key} could not be compiled"))?;
             *last = Some(compiled.map_err(|error| format!("{missing}; {error}"))?);
         }

@@ -4,14 +4,17 @@
 //! alone, the time that rules expire by included.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use outplane_compiler::compile::{self, Options, SwitchState, compile_after};
+use outplane_compiler::compile::{self, Compiler, Options, SwitchState, compile_after};
 use outplane_compiler::numbers::{Numbers, NumbersError};
+use outplane_compiler::state::Desired;
 use outplane_intent::model::{self, Intent};
-use outplane_intent::reader::{self, Diagnostics, Loaded};
+use outplane_intent::reader::{self, Diagnostics, IncrementalReader, Loaded};
+use outplane_intent::touched::Touched;
 use outplane_rmdp_core::object::{DesiredState, Generation, text};
 use outplane_rmdp_core::task::{BadEvent, Digest, Event, Task, Work};
 use thiserror::Error;
@@ -119,12 +122,14 @@ pub fn states(record: &Generation) -> Result<(compile::Compiled, Intent), Genera
         let nothing = compile::Compiled::default();
         return Ok((nothing, Intent::default()));
     }
-    let (loaded, numbers) = (parsed(record)?, numbers(record)?);
-    let states =
-        compile_after(&loaded.intent, &Options { at: as_of(record) }, &numbers).map_err(|error| {
-            GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
-        })?;
-    Ok((states, loaded.intent))
+    let intent = parsed(record)?.intent;
+    Ok((states_of(record, &intent)?, intent))
+}
+
+fn states_of(record: &Generation, intent: &Intent) -> Result<compile::Compiled, GenerationError> {
+    compile_after(intent, &Options { at: as_of(record) }, &numbers(record)?).map_err(|error| {
+        GenerationError::TooMuch { generation: record.generation, reason: text(&error.to_string()) }
+    })
 }
 
 /// What the compiler had numbered when a generation was appended, or (of one that is yet to be bound) in the one before.
@@ -184,19 +189,30 @@ pub fn bound(mut record: Generation) -> Result<Generation, GenerationError> {
 /// Compiles a generation to tasks and blobs, and compares them with what it says of itself. Not for asynchronous code
 /// either.
 pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
-    let generation = record.generation;
     let (states, intent) = states(record)?;
+    let states = states.switches.iter().map(|(name, state)| (name.as_str(), &state.desired));
+    compared(record, &states.collect(), &intent)
+}
+
+/// A generation as it was compiled here, if that is what it says of itself.
+fn compared(
+    record: &Generation,
+    states: &BTreeMap<&str, &Desired>,
+    intent: &Intent,
+) -> Result<Compiled, GenerationError> {
+    let generation = record.generation;
     let expiries = intent.expiries().map(|at| -(-at.as_nanosecond()).div_euclid(1_000_000));
     let expiries =
         expiries.filter_map(|at| i64::try_from(at).ok()).filter(|at| *at > record.as_of_ms).collect();
-    let (tasks, blobs, switches) = (Vec::new(), BTreeMap::new(), intent.switches);
+    let (tasks, blobs, switches) = (Vec::new(), BTreeMap::new(), intent.switches.clone());
     let mut compiled = Compiled { generation, tasks, blobs, switches, expiries };
     let differs = |what: String| Err(GenerationError::Differs { generation, what });
-    if let Some(switch) = record.desired.keys().find(|switch| !states.switches.contains_key(*switch)) {
+    if let Some(switch) = record.desired.keys().find(|switch| !states.contains_key(switch.as_str())) {
         return differs(format!("switch `{switch}` is none of its switches"));
     }
-    for (switch, SwitchState { desired, .. }) in states.switches {
-        let (digest, bytes) = blob::named(&desired);
+    for (switch, desired) in states {
+        let switch = (*switch).to_owned();
+        let (digest, bytes) = blob::named(desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
         match record.desired.get(&switch) {
             Some(said) if (said.sha256, said.entries) == (digest, entries) => {}
@@ -219,10 +235,107 @@ pub fn compiled(record: &Generation) -> Result<Compiled, GenerationError> {
 /// Reads a generation's files.
 pub fn parsed(record: &Generation) -> Result<Loaded, GenerationError> {
     let texts = record.inputs().map(|file| (file.name.as_str(), file.text.as_str()));
-    reader::parse(texts).map_err(|diagnostics| GenerationError::Refused {
-        generation: record.generation,
-        reason: text(&told(&diagnostics)),
-    })
+    reader::parse(texts).map_err(|diagnostics| refused(record, &diagnostics))
+}
+
+fn refused(record: &Generation, diagnostics: &Diagnostics) -> GenerationError {
+    GenerationError::Refused { generation: record.generation, reason: text(&told(diagnostics)) }
+}
+
+/// Reads and compiles generations one after the other, each of which is mostly the one before: what it has read and
+/// compiled of one is kept for the next, some ten times what its text takes. Clones share it; what one does, the others
+/// wait for. Not for asynchronous code.
+///
+/// What comes of a generation is the same whatever came before it.
+#[derive(Clone, Default)]
+pub struct Generations(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    reader: IncrementalReader,
+    compiler: Option<Compiler>,
+    /// What has been read since it was compiled last.
+    touched: Touched,
+}
+
+impl fmt::Debug for Generations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Generations")
+    }
+}
+
+impl Generations {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`compiled`]; takes the files.
+    ///
+    /// # Errors
+    /// As [`compiled`].
+    pub fn compiled(&self, mut record: Generation) -> Result<Compiled, GenerationError> {
+        if is_placeholder(&record) {
+            return compiled(&record);
+        }
+        let mut kept = self.kept();
+        let Kept { reader, compiler, touched } = &mut *kept;
+        let intent = &read(reader, touched, &mut record)?.intent;
+        let options = Options { at: as_of(&record) };
+        let since = std::mem::take(touched);
+        if let Some(mut going_on) = compiler.take()
+            && going_on.update(intent, &since, &options).is_ok()
+            && let Ok(found) = compared(&record, &going_on.switches().collect(), intent)
+        {
+            *compiler = Some(going_on);
+            return Ok(found);
+        }
+        // It was numbered otherwise than what is known here would be, or is wrong.
+        let going_on = Compiler::of(intent, &options, states_of(&record, intent)?);
+        let found = compared(&record, &going_on.switches().collect(), intent);
+        *compiler = Some(going_on);
+        found
+    }
+
+    /// Reads a generation's files, and has somebody look at what they say. The record comes without them.
+    ///
+    /// # Errors
+    /// As [`parsed`].
+    pub fn read<T>(
+        &self,
+        mut record: Generation,
+        look: impl FnOnce(&Generation, &Loaded) -> T,
+    ) -> Result<T, GenerationError> {
+        let mut kept = self.kept();
+        let Kept { reader, touched, .. } = &mut *kept;
+        let loaded = read(reader, touched, &mut record)?;
+        Ok(look(&record, loaded))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(|poisoned| {
+            // Somebody's panic has left it in the middle of something.
+            self.0.clear_poison();
+            let mut kept = poisoned.into_inner();
+            *kept = Kept::default();
+            kept
+        })
+    }
+}
+
+/// Reads the files of a generation, which gives them away.
+fn read<'r>(
+    reader: &'r mut IncrementalReader,
+    touched: &mut Touched,
+    record: &mut Generation,
+) -> Result<&'r Loaded, GenerationError> {
+    let files = std::mem::take(&mut record.files);
+    let sources = std::mem::take(&mut record.sources);
+    let files = files.into_iter().chain(sources.into_values().flatten());
+    let read = reader.read(files.map(|file| (file.name, file.text)));
+    let read = read.map_err(|diagnostics| refused(record, &diagnostics))?;
+    touched.extend(read.touched);
+    Ok(read.loaded)
 }
 
 fn told(diagnostics: &Diagnostics) -> String {
@@ -281,6 +394,18 @@ mod tests {
         // Who wrote it and when changes nothing.
         let other = Generation { author: "another".to_owned(), at_ms: 2, ..record(POLICY) };
         assert_eq!(compiled(&other).unwrap(), first);
+    }
+
+    #[test]
+    fn what_was_read_before_changes_nothing() {
+        let edited = POLICY.replacen("443", "8443", 1);
+        assert_ne!(edited, POLICY);
+        let placeholder = Generation { files: Vec::new(), desired: BTreeMap::new(), ..record(POLICY) };
+        let records = [POLICY, "kind: Nonsense", &edited, POLICY, &edited].map(record);
+        let generations = Generations::new();
+        for record in records.into_iter().chain([placeholder, record(POLICY)]) {
+            assert_eq!(generations.clone().compiled(record.clone()), compiled(&record));
+        }
     }
 
     #[test]

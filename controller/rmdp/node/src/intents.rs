@@ -12,7 +12,7 @@ use outplane_rmdp_core::object::Object;
 use tokio::sync::OnceCell;
 
 use crate::chain::Chain;
-use crate::generation::{self, parsed};
+use crate::generation::{self, Generations};
 use crate::objects::Objects;
 
 /// Most generations that are kept.
@@ -36,6 +36,7 @@ struct Described {
 #[derive(Clone, Debug)]
 pub struct Intents {
     objects: Objects,
+    generations: Generations,
     kept: Arc<Mutex<Kept>>,
     newest: Arc<tokio::sync::Mutex<Option<(Instant, u64)>>>,
 }
@@ -43,7 +44,13 @@ pub struct Intents {
 impl Intents {
     /// None yet.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, kept: Arc::default(), newest: Arc::default() }
+        Self { objects, generations: Generations::new(), kept: Arc::default(), newest: Arc::default() }
+    }
+
+    /// Goes on from what others have read.
+    #[must_use]
+    pub fn reading(self, generations: Generations) -> Self {
+        Self { generations, ..self }
     }
 
     /// The switches of the newest generation that can be read, by name, as of at most a second ago; none where there is
@@ -119,13 +126,17 @@ impl Intents {
             return Err(format!("generation {generation} describes nothing: the store was recovered; apply"));
         }
         let numbers = generation::numbers(&record).map_err(|error| error.to_string())?;
-        let parsed = tokio::task::spawn_blocking(move || parsed(&record));
-        match parsed.await {
-            Ok(Ok(loaded)) => {
+        let generations = self.generations.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            generations.read(record, |_, loaded| {
                 let ids = segment_ids(&loaded.intent, &numbers);
                 let segments = ids.into_iter().map(|(name, id)| (id, name)).collect();
-                Ok(Described { switches: Arc::new(loaded.intent.switches), segments: Arc::new(segments) })
-            }
+                let switches = Arc::new(loaded.intent.switches.clone());
+                Described { switches, segments: Arc::new(segments) }
+            })
+        });
+        match read.await {
+            Ok(Ok(described)) => Ok(described),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("generation {generation} could not be read")),
         }

@@ -11,6 +11,7 @@
 use bytes::Bytes;
 use outplane_compiler::program::Program;
 use outplane_compiler::state::Desired;
+use outplane_p4runtime::entry::Entry;
 use outplane_p4runtime::p4::v1::entity::Entity as Kind;
 use outplane_p4runtime::p4::v1::packet_replication_engine_entry::Type as Replication;
 use outplane_p4runtime::p4::v1::update::Type;
@@ -111,6 +112,7 @@ pub fn decode(name: Digest, blob: &[u8]) -> Result<Desired, BlobError> {
 fn updates(mut rest: &[u8]) -> Result<Desired, BlobError> {
     let schema = Program::outplane().schema();
     let mut desired = Desired::default();
+    let mut entries = Vec::new();
     let mut number = 0;
     while let [tag, after @ ..] = rest {
         let form = |problem: &str| BlobError::Form { number, problem: problem.to_owned() };
@@ -125,14 +127,20 @@ fn updates(mut rest: &[u8]) -> Result<Desired, BlobError> {
         let (update, after) = rest.split_at_checked(length).ok_or_else(|| form("it is cut short"))?;
         rest = after;
         let update = Update::decode(update).map_err(|error| form(&error.to_string()))?;
-        add(schema, &mut desired, update, number)?;
+        add(schema, &mut desired, &mut entries, update, number)?;
         number += 1;
     }
-    Ok(desired)
+    Ok(Desired { entries: entries.into(), ..desired })
 }
 
 /// Takes in one update. Sorts come one after the other, and none is before its predecessor.
-fn add(schema: &Schema, desired: &mut Desired, update: Update, number: usize) -> Result<(), BlobError> {
+fn add(
+    schema: &Schema,
+    desired: &mut Desired,
+    entries: &mut Vec<Entry>,
+    update: Update,
+    number: usize,
+) -> Result<(), BlobError> {
     let form = |problem: &str| BlobError::Form { number, problem: problem.to_owned() };
     let wrong = |source| BlobError::Entry { number, source };
     let out_of_order = || form("updates are not in ascending order, groups before meters before entries");
@@ -140,17 +148,16 @@ fn add(schema: &Schema, desired: &mut Desired, update: Update, number: usize) ->
     match update.entity.and_then(|entity| entity.entity) {
         Some(Kind::TableEntry(entry)) if kind == Type::Insert => {
             let entry = schema.entry_from_proto(&entry).map_err(wrong)?;
-            if desired.entries.last().is_some_and(|last| last.key >= entry.key) {
+            if entries.last().is_some_and(|last| last.key >= entry.key) {
                 return Err(out_of_order());
             }
-            desired.entries.push(entry);
+            entries.push(entry);
         }
         Some(Kind::MeterEntry(cell)) if kind == Type::Modify => {
             let cell = schema.meter_cell_from_proto(&cell).map_err(wrong)?;
             let cell = cell.ok_or_else(|| form("a meter cell without rates"))?;
             let place = |cell: &outplane_p4runtime::entry::MeterCell| (cell.meter, cell.index);
-            if !desired.entries.is_empty() || desired.meters.last().is_some_and(|l| place(l) >= place(&cell))
-            {
+            if !entries.is_empty() || desired.meters.last().is_some_and(|l| place(l) >= place(&cell)) {
                 return Err(out_of_order());
             }
             desired.meters.push(cell);
@@ -160,7 +167,7 @@ fn add(schema: &Schema, desired: &mut Desired, update: Update, number: usize) ->
                 return Err(form("a replication entry that is no multicast group"));
             };
             let group = schema.multicast_group_from_proto(&group).map_err(wrong)?;
-            let later = !desired.entries.is_empty() || !desired.meters.is_empty();
+            let later = !entries.is_empty() || !desired.meters.is_empty();
             if later || desired.groups.last().is_some_and(|last| last.id >= group.id) {
                 return Err(out_of_order());
             }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chain::{Chain, Follower};
 use crate::error::Error;
 use crate::expiry::Expiries;
-use crate::generation::{Compiled, GenerationError, compiled};
+use crate::generation::{Compiled, GenerationError, Generations};
 use crate::objects::Objects;
 use crate::probes::ProbeFollower;
 
@@ -79,6 +79,7 @@ pub(crate) async fn generations(
     events: mpsc::Sender<Event>,
     expiries: watch::Sender<Expiries>,
 ) {
+    let generations = Generations::new();
     let mut follower = Follower::new(objects, Chain::Generations, 0);
     let mut faults = Faults::default();
     let mut before = None;
@@ -88,12 +89,12 @@ pub(crate) async fn generations(
                 Some(Event::BadGeneration(number, foreign(&Key::Generation(number), record.network)))
             }
             Ok((number, Object::Generation(record))) => {
-                let event = match contradiction(before.as_ref(), &record) {
+                let contradiction = contradiction(before.as_ref(), &record);
+                before = Some(without_files(&record));
+                let event = match contradiction {
                     Some(error) => Event::BadGeneration(number, error.to_string()),
-                    None => compile(number, record.clone()).await,
+                    None => compile(number, record, generations.clone()).await,
                 };
-                before =
-                    Some(Generation { files: Vec::new(), sources: BTreeMap::new(), numbers: None, ..record });
                 expiries.send_replace(match &event {
                     Event::Compiled(compiled, _) => {
                         Expiries { generation: number, moments: compiled.expiries.clone() }
@@ -122,6 +123,7 @@ pub(crate) async fn wanted(
     network: NetworkId,
     mut hints: watch::Receiver<u64>,
     events: mpsc::Sender<Event>,
+    generations: Generations,
 ) {
     let mut follower = Follower::new(objects, Chain::Generations, 0).every(WANTED_POLL);
     let mut faults = Faults::default();
@@ -134,7 +136,7 @@ pub(crate) async fn wanted(
                     found
                 } else {
                     if let Some((number, record)) = newest.take() {
-                        let event = match compile(number, record).await {
+                        let event = match compile(number, record, generations.clone()).await {
                             Event::Compiled(compiled, _) => Event::Wanted(compiled),
                             other => other,
                         };
@@ -191,9 +193,22 @@ pub(crate) async fn probes(
     }
 }
 
-async fn compile(number: u64, record: Generation) -> Event {
+/// What a generation says of itself, without the files, which may be large.
+fn without_files(record: &Generation) -> Generation {
+    Generation {
+        files: Vec::new(),
+        sources: BTreeMap::new(),
+        numbers: None,
+        desired: record.desired.clone(),
+        since: record.since.clone(),
+        author: record.author.clone(),
+        ..*record
+    }
+}
+
+async fn compile(number: u64, record: Generation, generations: Generations) -> Event {
     let start = Instant::now();
-    match tokio::task::spawn_blocking(move || compiled(&record)).await {
+    match tokio::task::spawn_blocking(move || generations.compiled(record)).await {
         Ok(Ok(compiled)) => Event::Compiled(Box::new(compiled), start.elapsed()),
         Ok(Err(error)) => Event::BadGeneration(number, error.to_string()),
         // A panic, which its own message has told.

@@ -52,7 +52,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::expiry::{self, Expiries};
 use crate::file::NodeFile;
-use crate::generation::Compiled;
+use crate::generation::{Compiled, Generations};
 use crate::http::{Lacking, Readiness};
 use crate::intents::Intents;
 use crate::metrics::{Metrics, Step};
@@ -156,8 +156,10 @@ async fn joined(
                 machine.hold_grace(grace, now);
             }
             let objects = started.objects.clone();
-            let blobs = Blobs::new(objects.clone());
-            let intents = Intents::new(objects.clone());
+            // Nobody reads what another of these has read.
+            let generations = Generations::new();
+            let blobs = Blobs::new(objects.clone()).reading(generations.clone());
+            let intents = Intents::new(objects.clone()).reading(generations.clone());
             let (tap, taken) = Tap::new(Pipeline::outplane().schema(), packets::QUEUE);
             let (names, log) = (Names::default(), started.config.packet_log.clone());
             let (wanted, follow_wanted) = watch::channel(Wanted::default());
@@ -170,6 +172,7 @@ async fn joined(
             let mut daemon = Daemon::new(setup, started, machine, Some(agent));
             let (settings, follow) = watch::channel(log);
             daemon.packet_settings = Some(settings);
+            daemon.generations = generations;
             daemon.wanted = wanted;
             daemon.tasks.spawn(accounts.run());
             let log = PacketLog { taken, names, intents, objects, metrics, settings: follow, node, epoch };
@@ -224,6 +227,8 @@ struct Daemon<M> {
     copies: Counters,
     /// When another network's datagrams were told of last.
     strangers: Option<std::time::Instant>,
+    /// What a controller has read of generations.
+    generations: Generations,
     config_hint: watch::Sender<u64>,
     intent_hint: watch::Sender<u64>,
     probe_hint: watch::Sender<u64>,
@@ -307,6 +312,7 @@ impl<M: Inside> Daemon<M> {
             bad_config: None,
             told_kept: Arc::default(),
             memory: started.memory,
+            generations: Generations::new(),
             epochs: BTreeMap::new(),
             written: Memory::default(),
             writing: JoinSet::new(),
@@ -330,7 +336,13 @@ impl<M: Inside> Daemon<M> {
         self.tasks.spawn(follow::configs(self.objects.clone(), self.version, hints, events.clone()));
         if self.setup.role == Role::Controller {
             let hints = self.intent_hint.subscribe();
-            self.tasks.spawn(follow::wanted(self.objects.clone(), self.network, hints, events.clone()));
+            self.tasks.spawn(follow::wanted(
+                self.objects.clone(),
+                self.network,
+                hints,
+                events.clone(),
+                self.generations.clone(),
+            ));
         }
         if self.setup.role == Role::Distributor {
             let hints = self.intent_hint.subscribe();

@@ -31,8 +31,11 @@ fn desired(rules: &[(&str, &str)]) -> Desired {
 fn rules_by_their_tags() {
     let mut state = desired(&[("FilterPolicy/a", "r1"), ("FilterPolicy/a", "r1"), ("FilterPolicy/a", "r2")]);
     // A limiter's number, and an entry of somebody else.
-    state.entries.push(entry("FilterPolicy/a", "limited", Some(7)));
-    state.entries.push(Entry { metadata: b"theirs".to_vec(), ..entry("x", "y", None) });
+    let more = [
+        entry("FilterPolicy/a", "limited", Some(7)),
+        Entry { metadata: b"theirs".to_vec(), ..entry("x", "y", None) },
+    ];
+    state.entries = state.entries.iter().cloned().chain(more).collect();
     let tags = tags(&state);
     let rules: Vec<_> = tags.values().flatten().map(|(policy, rule)| format!("{policy} {rule}")).collect();
     assert_eq!(tags.len(), 2);
