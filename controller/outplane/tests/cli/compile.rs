@@ -66,13 +66,13 @@ fn switches_can_be_chosen_and_written_to_a_folder() {
 
     outplane(["compile", "examples/campus", "--out", path, "--requests", "text"]).ends(0);
     let text = fs::read_to_string(out.join("core.txtpb")).expect("the file is there");
-    // 144 entries, 3 groups, two meter cells, the version.
-    assert_eq!(text.matches("  entity {").count(), 150, "{text}");
+    // 145 entries, 3 groups, two meter cells, the version.
+    assert_eq!(text.matches("  entity {").count(), 151, "{text}");
     outplane(["compile", "examples/campus", "--out", path, "--requests", "binary"]).ends(0);
     let bytes = fs::read(out.join("core.binpb")).expect("the file is there");
     let request = WriteRequest::decode(bytes.as_slice()).expect("a request");
     let entities = request.updates.iter().filter(|update| update.r#type == i32::from(Type::Insert));
-    assert_eq!((request.device_id, request.updates.len(), entities.count()), (1, 150, 147));
+    assert_eq!((request.device_id, request.updates.len(), entities.count()), (1, 151, 148));
     outplane(["compile", "examples/campus", "--requests", "text"]).ends(2);
 
     let run = outplane(["compile", "examples/campus", "--switch", "leaf"]).ends(2);
