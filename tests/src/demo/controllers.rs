@@ -15,7 +15,7 @@ use super::{Interrupt, stranger, title};
 use crate::network::{started, writer};
 
 /// Rules of the policy of each change: large enough to be in the middle of for a while.
-const RULES: usize = 4000;
+const RULES: usize = 1000;
 /// Datagrams of 100 that are lost in the second act.
 const LOSS: u8 = 30;
 /// Entries that are deleted by hand.

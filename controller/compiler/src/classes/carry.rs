@@ -92,11 +92,6 @@ impl Kept {
         }
     }
 
-    /// Nobody has an id any more.
-    pub(super) fn disown(&mut self, id: u16) {
-        self.give_up(id);
-    }
-
     /// Brings the ids of classes into their order.
     pub(super) fn sort(&mut self, classes: impl IntoIterator<Item = u32>) {
         for class in classes {
@@ -115,7 +110,8 @@ impl Kept {
         alive.map(|class| self.ids_of(class).len().max(1)).sum::<usize>() > too_many(classes)
     }
 
-    fn give_up(&mut self, id: u16) {
+    /// Nobody has an id any more.
+    pub(super) fn give_up(&mut self, id: u16) {
         if let Some((class, _)) = self.owners.remove(&id) {
             self.ids[class as usize].retain(|own| *own != id);
         }

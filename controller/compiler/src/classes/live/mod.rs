@@ -245,7 +245,7 @@ impl Live {
             let (before, owner) = (self.kept.owner(id), self.book.owner_of(id));
             match owner {
                 Some((class, size)) => self.kept.own(id, class, size),
-                None => self.kept.disown(id),
+                None => self.kept.give_up(id),
             }
             let now = owner.map(|(class, _)| class);
             if owner.is_none() {
@@ -370,7 +370,7 @@ impl Live {
         for id in self.book.touched_ids() {
             match self.book.owner_of(id) {
                 Some((class, size)) => self.kept.own(id, class, size),
-                None => self.kept.disown(id),
+                None => self.kept.give_up(id),
             }
         }
         self.kept.sort(self.book.touched_classes());

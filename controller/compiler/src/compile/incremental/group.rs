@@ -16,7 +16,7 @@ use super::tables::Prefixes;
 use super::unit::Unit;
 use crate::addresses::AddressSet;
 use crate::classes::live::{Changes, Live, SetEdit, TooMuch};
-use crate::classes::{AddressClasses, Catalog, ClassRange, Cube, PortClasses};
+use crate::classes::{AddressClasses, Catalog, ClassRange, Cube, PortClasses, SetId};
 use crate::numbers::{PolicyNumbers, PortNumbers, most_entries};
 use crate::program::{ActionKind, Program, Table};
 use crate::ranges::Ranges;
@@ -43,8 +43,8 @@ pub(super) struct Group {
 #[derive(Default)]
 struct Ports {
     classes: PortClasses,
-    /// By number of the set, its place among `classes`.
-    places: BTreeMap<u32, usize>,
+    /// By number of the set, which one it is in `classes`.
+    ids: BTreeMap<u32, SetId>,
     /// Before they changed last, since the group was settled.
     before: Option<PortNumbers>,
 }
@@ -268,28 +268,23 @@ impl Ports {
     /// Classes of all sets anew; those of which cubes have changed.
     fn update(&mut self, sets: &Sets<Ranges<u16>>, before: &PortNumbers) -> Result<Vec<u32>, TooMuch> {
         let mut catalog = Catalog::default();
-        let mut places = BTreeMap::new();
+        let mut ids = BTreeMap::new();
         let mut uses = Vec::new();
         for set in (0u32..).take(sets.len()) {
             if let Some(content) = sets.get(set) {
-                places.insert(set, catalog.add(content.as_ref()).index());
+                ids.insert(set, catalog.add(content.as_ref()));
                 uses.push(sets.uses()[set as usize]);
             }
         }
         let classes = catalog.classify(&before.before(), &uses).map_err(|_| TooMuch)?;
-        let of = |classes: &PortClasses, place: Option<&usize>| -> Vec<Cube> {
-            place.and_then(|place| classes.classes.all().nth(*place)).unwrap_or_default().to_vec()
-        };
-        let changed = places
-            .iter()
-            .filter(|(set, place)| of(&self.classes, self.places.get(*set)) != of(&classes, Some(*place)));
+        let changed = ids.iter().filter(|(set, id)| self.cubes(**set) != classes.classes.cubes(**id));
         let changed = changed.map(|(set, _)| *set).collect();
-        (self.classes, self.places) = (classes, places);
+        (self.classes, self.ids) = (classes, ids);
         Ok(changed)
     }
 
     fn cubes(&self, set: u32) -> &[Cube] {
-        self.places.get(&set).and_then(|place| self.classes.classes.all().nth(*place)).unwrap_or_default()
+        self.ids.get(&set).map_or(&[], |id| self.classes.classes.cubes(*id))
     }
 
     /// As they were when the group was settled.

@@ -27,6 +27,7 @@ use outplane_intent::touched::Touched;
 use outplane_p4runtime::entry::{Entry, Key};
 
 use super::pods::LivePods;
+use super::priority::{Line, PlaceNumbers};
 use super::{CompileError, Compiled, Options, Scene, compile_after, filters_of, guard};
 use crate::numbers::Numbers;
 use crate::program::{Program, Table};
@@ -220,7 +221,19 @@ impl State {
             intent.switches.keys().map(String::as_str).collect()
         };
         let nothing = BTreeMap::new();
-        let places = numbers.policies.first().map_or(&nothing, |policies| &policies.places);
+        let mut all = numbers.policies.iter().map(|policies| &policies.places);
+        let places = all.next().unwrap_or(&nothing);
+        // Pods' policies stand at the same places on all switches, or each would have its own rows.
+        let of_pods = |places: &PlaceNumbers| -> Vec<_> {
+            places
+                .iter()
+                .filter(|((line, _), _)| *line >= Line::AdminEgress as u8)
+                .map(|(key, places)| (*key, places.clone()))
+                .collect()
+        };
+        if all.any(|other| of_pods(other) != of_pods(places)) {
+            return None;
+        }
         let (mut pods, units) = LivePods::new(intent, Program::outplane(), places).ok()?;
         let mut groups: Vec<Group> = Vec::new();
         let mut known: BTreeMap<(Option<usize>, Vec<&str>), usize> = BTreeMap::new();
