@@ -175,6 +175,7 @@ pub struct Handle {
     server: Arc<Server>,
     admission: Admission,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
+    accepting: JoinHandle<()>,
     shutdown: CancellationToken,
 }
 
@@ -203,6 +204,8 @@ impl Handle {
     /// Ends all streams, refuses new calls, gives those that are being answered a moment, and is done.
     pub async fn shutdown(mut self) -> Result<(), ServerError> {
         self.shutdown.cancel();
+        // Whoever starts it again finds its address free.
+        let _ = (&mut self.accepting).await;
         match tokio::time::timeout(GRACE, &mut self.task).await {
             Ok(Ok(result)) => result.map_err(ServerError::Transport),
             Ok(Err(_)) => Ok(()),
@@ -270,11 +273,11 @@ pub fn serve(
         // The largest of all; each call's own is looked at before.
         .max_decoding_message_size(WireLimits::of("p4.v1.SetForwardingPipelineConfigRequest").wire)
         .max_encoding_message_size(usize::MAX);
-    let connections = accept::accept(listener, admission.clone(), shutdown.clone());
+    let (connections, accepting) = accept::accept(listener, admission.clone(), shutdown.clone());
     let ended = shutdown.clone().cancelled_owned();
     let mut builder = builder.layer(gate::Gate::new());
     let router = builder.add_service(service);
     let task = tokio::spawn(router.serve_with_incoming_shutdown(connections, ended));
     tracing::info!(%address, device_id = config.device_id, tls = secure, "serving P4Runtime");
-    Ok(Handle { address, server, admission, task, shutdown })
+    Ok(Handle { address, server, admission, task, accepting, shutdown })
 }
