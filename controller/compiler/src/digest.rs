@@ -1,8 +1,9 @@
 //! A name for a desired state: what it says, hashed.
 
-use outplane_p4runtime::entry::{Entry, Match};
+use outplane_p4runtime::entry::Entry;
 use sha2::{Digest, Sha256};
 
+use crate::entries;
 use crate::state::Desired;
 
 impl Desired {
@@ -52,13 +53,7 @@ impl Encoder {
         self.length(key.matches.len());
         for field in &key.matches {
             self.number(field.field);
-            let (kind, first, second) = match field.matches {
-                Match::Exact(value) => (0, value, 0),
-                Match::Lpm { value, prefix_len } => (1, value, prefix_len.into()),
-                Match::Ternary { value, mask } => (2, value, mask),
-                Match::Range { low, high } => (3, low, high),
-                Match::Optional(value) => (4, value, 0),
-            };
+            let (kind, first, second) = entries::numbers(field.matches);
             self.number(kind);
             self.bytes(&first.to_be_bytes());
             self.bytes(&second.to_be_bytes());
@@ -88,7 +83,7 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use outplane_p4runtime::entry::{Action, FieldMatch, Key, MeterCell, MulticastGroup};
+    use outplane_p4runtime::entry::{Action, FieldMatch, Key, Match, MeterCell, MulticastGroup};
 
     use super::*;
     use crate::entries::Entries;

@@ -260,20 +260,25 @@ fn begins(before: &Key, key: &Key) -> bool {
     before.table != key.table || before != key && hash(key).is_multiple_of(MEAN)
 }
 
+/// A match as numbers: its kind, and what it says.
+pub(crate) fn numbers(matches: Match) -> (u32, u128, u128) {
+    match matches {
+        Match::Exact(value) => (0, value, 0),
+        Match::Lpm { value, prefix_len } => (1, value, prefix_len.into()),
+        Match::Ternary { value, mask } => (2, value, mask),
+        Match::Range { low, high } => (3, low, high),
+        Match::Optional(value) => (4, value, 0),
+    }
+}
+
 /// The same on every machine.
 fn hash(key: &Key) -> u64 {
     let mut hash = 0;
     let mut add = |number: u64| hash = (hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     add(u64::from(key.priority.cast_unsigned()));
     for field in &key.matches {
-        let (kind, first, second) = match field.matches {
-            Match::Exact(value) => (0, value, 0),
-            Match::Lpm { value, prefix_len } => (1, value, u128::from(prefix_len)),
-            Match::Ternary { value, mask } => (2, value, mask),
-            Match::Range { low, high } => (3, low, high),
-            Match::Optional(value) => (4, value, 0),
-        };
-        add(u64::from(field.field) << 8 | kind);
+        let (kind, first, second) = numbers(field.matches);
+        add(u64::from(field.field) << 8 | u64::from(kind));
         for number in [first, second] {
             #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
             let (low, high) = (number as u64, (number >> 64) as u64);

@@ -81,15 +81,21 @@ impl Kept {
     /// A class has an id, and so many pieces with it.
     pub(super) fn own(&mut self, id: u16, class: u32, size: usize) {
         let before = self.owners.insert(id, (class, size)).map(|(class, _)| class);
-        if self.ids.len() <= class as usize {
-            self.ids.resize(class as usize + 1, Vec::new());
-        }
         if let Some(before) = before.filter(|before| *before != class) {
             self.ids[before as usize].retain(|own| *own != id);
         }
-        if !self.ids[class as usize].contains(&id) {
-            self.ids[class as usize].push(id);
+        let ids = self.ids_mut(class);
+        if !ids.contains(&id) {
+            ids.push(id);
         }
+    }
+
+    /// Those of a class, which may be new.
+    fn ids_mut(&mut self, class: u32) -> &mut Vec<u16> {
+        if self.ids.len() <= class as usize {
+            self.ids.resize(class as usize + 1, Vec::new());
+        }
+        &mut self.ids[class as usize]
     }
 
     /// Brings the ids of classes into their order.
@@ -288,10 +294,7 @@ impl<'p> Placing<'p> {
         let membership = &self.memberships[class as usize];
         let (_, id) = self.best(membership)?;
         self.taken.insert(id);
-        if kept.ids.len() <= class as usize {
-            kept.ids.resize(class as usize + 1, Vec::new());
-        }
-        kept.ids[class as usize].push(id);
+        kept.ids_mut(class).push(id);
         for set in membership {
             self.touch(*set);
             let cubes = &mut self.covers[*set as usize];

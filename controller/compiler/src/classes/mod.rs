@@ -130,9 +130,9 @@ impl Classes {
         self.cubes.get(set.0 as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// The cubes of each set.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &[Cube]> {
-        self.cubes.iter().map(Vec::as_slice)
+    /// The same, by a set's place in its catalog.
+    pub(crate) fn cubes_of(&self, place: u32) -> &[Cube] {
+        self.cubes(SetId(place))
     }
 
     /// How many ids there are in use beside class 0.

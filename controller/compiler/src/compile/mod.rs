@@ -96,11 +96,7 @@ pub fn segment_ids(intent: &Intent, before: &Numbers) -> BTreeMap<String, u16> {
 /// [`Desired::digest`]s. After its own numbers the same intent gives the same result.
 pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Result<Compiled, CompileError> {
     let program = Program::outplane();
-    let names: Vec<&str> = if intent.switches.is_empty() {
-        vec![IMPLIED_SWITCH]
-    } else {
-        intent.switches.keys().map(String::as_str).collect()
-    };
+    let names = switch_names(intent);
     let (segments, slots) = forward::segment_ids(intent.segments.keys(), &before.segments)
         .ok_or_else(|| too_many(names[0], Resource::Segments, intent.segments.len()))?;
     let scene = Scene { intent, program, segments: &segments, at: options.at };
@@ -154,6 +150,15 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
         segments,
         numbers,
     })
+}
+
+/// The switches that are compiled for.
+fn switch_names(intent: &Intent) -> Vec<&str> {
+    if intent.switches.is_empty() {
+        vec![IMPLIED_SWITCH]
+    } else {
+        intent.switches.keys().map(String::as_str).collect()
+    }
 }
 
 /// The filter policies of a switch, by name.
@@ -272,10 +277,7 @@ fn numbered_state<'i>(
         (Err(_), None) => return Ok(carried),
         (Ok(state), None) => Some(state.count()),
         // There may be far fewer by now.
-        (Ok(state), Some(known)) => {
-            let count = state.count();
-            (!too_many(count, known) && u64::from(count) * 16 >= u64::from(known) * 15).then_some(known)
-        }
+        (Ok(state), Some(known)) => numbers::is_about(state.count().into(), known).then_some(known),
         (Err(_), Some(_)) => None,
     };
     if let Some(known) = known {

@@ -63,6 +63,11 @@ pub(crate) fn most_entries(anew: usize) -> usize {
     anew + anew / 8 + 256
 }
 
+/// Whether so many entries need not be compared with new numbers again, which needed so many at the last time.
+pub(crate) fn is_about(count: u64, anew: u32) -> bool {
+    count <= most_entries(anew as usize) as u64 && count * 16 >= u64::from(anew) * 15
+}
+
 /// A prefix and its classes, of filter policies and of pods.
 pub(crate) type AddressPrefix<T> = Prefix<T, (u16, u16)>;
 

@@ -8,7 +8,7 @@ use super::super::carry::Piece;
 use crate::ranges::Point;
 
 /// The class of what is in no set.
-pub(super) const OUTSIDE: u32 = 0;
+const OUTSIDE: u32 = 0;
 
 /// Where a range begins: IPv4 before IPv6.
 pub(super) type Place = (bool, u128);

@@ -17,7 +17,7 @@ use super::unit::Unit;
 use crate::addresses::AddressSet;
 use crate::classes::live::{Changes, Live, SetEdit, TooMuch};
 use crate::classes::{AddressClasses, Catalog, ClassRange, Cube, PortClasses, SetId};
-use crate::numbers::{PolicyNumbers, PortNumbers, most_entries};
+use crate::numbers::{PolicyNumbers, PortNumbers, is_about};
 use crate::program::{ActionKind, Program, Table};
 use crate::ranges::Ranges;
 
@@ -154,19 +154,17 @@ impl Group {
             self.store.reopen(kind, set);
         }
         let mut edits = self.expand(program);
-        let Changes { v4, v6, .. } = &self.changes;
+        let (v4, v6) = (std::mem::take(&mut self.changes.v4), std::mem::take(&mut self.changes.v6));
         // The first ones are as few as can be.
         if !v4.is_empty() && self.v4.is_empty() || !v6.is_empty() && self.v6.is_empty() {
             return Err(TooMuch);
         }
-        self.v4.update(v4.clone(), &self.filter.v4, |low, high| self.pod.v4(low, high));
-        self.v6.update(v6.clone(), &self.filter.v6, |low, high| self.pod.v6(low, high));
+        self.v4.update(v4, &self.filter.v4, |low, high| self.pod.v4(low, high));
+        self.v6.update(v6, &self.filter.v6, |low, high| self.pod.v6(low, high));
         self.class_entries(program, &mut edits);
         let fewest = self.numbers.fewest.unwrap_or_default();
         let known = self.numbers.entries_anew.unwrap_or_default();
-        let count = self.len();
-        let is_about = count <= most_entries(known as usize) as u64 && count * 16 >= u64::from(known) * 15;
-        let fits = is_about
+        let fits = is_about(self.len(), known)
             && self.v4.is_about(fewest.0)
             && self.v6.is_about(fewest.1)
             && !self.store.is_full(program)
@@ -202,10 +200,9 @@ impl Group {
 
     fn expand(&mut self, program: &Program) -> BTreeMap<Key, Option<Entry>> {
         let Self { store, filter, pod, sport, dport, .. } = self;
-        // Numbers of filter policies' sets are those of their classes.
-        let filter: Vec<&[Cube]> = filter.classes.all().collect();
         store.expand(program, &|(kind, set)| match kind {
-            Kind::Filter => filter.get(set as usize).copied().unwrap_or_default(),
+            // Numbers of filter policies' sets are those of their classes.
+            Kind::Filter => filter.classes.cubes_of(set),
             Kind::Pod => pod.cubes(set),
             Kind::Sport => sport.cubes(set),
             Kind::Dport => dport.cubes(set),

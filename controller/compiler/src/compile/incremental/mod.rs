@@ -21,14 +21,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::model::Intent;
 use outplane_intent::touched::Touched;
 use outplane_p4runtime::entry::{Entry, Key};
 
 use super::pods::LivePods;
 use super::priority::{Line, PlaceNumbers};
-use super::{CompileError, Compiled, Options, Scene, compile_after, filters_of, guard};
+use super::{CompileError, Compiled, Options, Scene, compile_after, filters_of, guard, switch_names};
 use crate::numbers::Numbers;
 use crate::program::{Program, Table};
 use crate::state::Desired;
@@ -70,15 +69,7 @@ struct State {
 }
 
 impl Compiler {
-    /// Compiles an intent as [`compile_after`] does, and keeps what has been made of it.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn new(intent: &Intent, options: &Options, before: &Numbers) -> Result<Self, CompileError> {
-        Ok(Self::of(intent, options, compile_after(intent, options, before)?))
-    }
-
-    /// The same of what has been compiled already.
+    /// Takes in what an intent has been compiled to.
     pub fn of(intent: &Intent, options: &Options, compiled: Compiled) -> Self {
         let Compiled { switches, segments, numbers, .. } = compiled;
         let scene = Scene { intent, program: Program::outplane(), segments: &segments, at: options.at };
@@ -215,11 +206,6 @@ impl State {
     /// Of an intent that has been compiled, and which group each switch is in. None: that cannot be gone on from.
     fn new(scene: &Scene<'_>, numbers: &Numbers) -> Option<(Self, BTreeMap<String, usize>)> {
         let intent = scene.intent;
-        let names = if intent.switches.is_empty() {
-            vec![IMPLIED_SWITCH]
-        } else {
-            intent.switches.keys().map(String::as_str).collect()
-        };
         let nothing = BTreeMap::new();
         let mut all = numbers.policies.iter().map(|policies| &policies.places);
         let places = all.next().unwrap_or(&nothing);
@@ -238,7 +224,7 @@ impl State {
         let mut groups: Vec<Group> = Vec::new();
         let mut known: BTreeMap<(Option<usize>, Vec<&str>), usize> = BTreeMap::new();
         let mut of_switches = BTreeMap::new();
-        for name in names {
+        for name in switch_names(intent) {
             let filters = filters_of(intent, name);
             let key = (numbers.of(name), filters.iter().map(|(name, _)| *name).collect());
             if !known.contains_key(&key) {

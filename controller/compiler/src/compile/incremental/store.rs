@@ -126,6 +126,11 @@ impl<S: Eq + Hash + Ord> Sets<S> {
         set
     }
 
+    /// The same; with `known`, only if it has a number.
+    fn speak(&mut self, content: &Arc<S>, instead: Option<u32>, known: bool) -> Option<u32> {
+        (!known || self.numbers.contains_key(content)).then(|| self.number(content, instead))
+    }
+
     /// Those that nobody speaks of any more hold nothing.
     fn drop_unused(&mut self, released: &BTreeSet<u32>) {
         for set in released {
@@ -229,14 +234,11 @@ impl Store {
             }
         }
         // What is there already is taken first, so that nobody is robbed of it.
-        for (row, fields) in &wanted {
-            for (place, instead) in fields {
-                self.speak(*row, *place, *instead, true);
-            }
-        }
-        for (row, fields) in &wanted {
-            for (place, instead) in fields {
-                self.speak(*row, *place, *instead, false);
+        for known in [true, false] {
+            for (row, fields) in &wanted {
+                for (place, instead) in fields {
+                    self.speak(*row, *place, *instead, known);
+                }
             }
         }
         let of =
@@ -306,28 +308,17 @@ impl Store {
         if row.sets[place].is_some() {
             return;
         }
-        let filter = is_filter(row.content.table);
-        let set = match (place, row.content.sets.addresses(place), row.content.sets.ports(place)) {
-            (0 | 1, Some(content), _) => {
-                let content = Arc::clone(content);
-                let (kind, sets) =
-                    if filter { (Kind::Filter, &mut self.filter) } else { (Kind::Pod, &mut self.pod) };
-                if known && !sets.numbers.contains_key(&content) {
-                    return;
-                }
-                (kind, sets.number(&content, instead))
+        let Content { table, sets, .. } = &row.content;
+        let found = match (place, sets.addresses(place), sets.ports(place)) {
+            (_, Some(content), _) if is_filter(*table) => {
+                self.filter.speak(content, instead, known).map(|set| (Kind::Filter, set))
             }
-            (_, _, Some(content)) => {
-                let content = Arc::clone(content);
-                let (kind, sets) =
-                    if place == 2 { (Kind::Sport, &mut self.sport) } else { (Kind::Dport, &mut self.dport) };
-                if known && !sets.numbers.contains_key(&content) {
-                    return;
-                }
-                (kind, sets.number(&content, instead))
-            }
-            _ => return,
+            (_, Some(content), _) => self.pod.speak(content, instead, known).map(|set| (Kind::Pod, set)),
+            (2, _, Some(content)) => self.sport.speak(content, instead, known).map(|set| (Kind::Sport, set)),
+            (_, _, Some(content)) => self.dport.speak(content, instead, known).map(|set| (Kind::Dport, set)),
+            _ => None,
         };
+        let Some(set) = found else { return };
         if let Some(row) = &mut self.rows[number] {
             row.sets[place] = Some(set);
         }
