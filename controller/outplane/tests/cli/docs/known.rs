@@ -73,21 +73,7 @@ fn of_cargo(words: &[&str]) -> Option<String> {
     let example = words.iter().position(|word| *word == "--example").and_then(|at| words.get(at + 1))?;
     let package =
         words.iter().position(|word| ["-p", "--package"].contains(word)).and_then(|at| words.get(at + 1));
-    let folders = [
-        "controller/admission",
-        "controller/compiler",
-        "controller/rmdp/node",
-        "controller/rmdp/store",
-        "controller/rmdp/embedded-store",
-        "controller/softswitch",
-        "controller/switches/p4runtime",
-        "controller/switches/p4runtime-client",
-        "ebpf/loader",
-        "p4",
-        "proto/p4runtime",
-        "proto/rmdp",
-    ];
-    let is_there = folders.iter().any(|folder| {
+    let is_there = members().iter().any(|folder| {
         let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap_or_default();
         package.is_none_or(|package| manifest.contains(&format!("name = \"{package}\"")))
             && [format!("{example}.rs"), format!("{example}/main.rs")]
@@ -95,4 +81,12 @@ fn of_cargo(words: &[&str]) -> Option<String> {
                 .any(|file| root().join(folder).join("examples").join(file).is_file())
     });
     (!is_there).then(|| format!("there is no example `{example}`"))
+}
+
+/// The folders of the workspace's packages.
+fn members() -> Vec<String> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let members = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (members, _) = members.expect("the workspace lists its packages");
+    members.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
