@@ -18,7 +18,7 @@ const EXAMPLES: [(&str, &str, &str); 6] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, edits, xdp, store, converge, latency, sustained, takeover, etcd.
+    /// Only benches whose name contains this: write, apply, change, cluster, edits, xdp, store, converge, latency, sustained, takeover, etcd.
     #[arg(default_value = "")]
     filter: String,
     /// etcd: kills of each kind
@@ -27,6 +27,12 @@ pub(crate) struct Arguments {
     /// etcd: policies whose latency is measured
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
+    /// cluster: pods of the large one
+    #[arg(long, value_name = "N")]
+    pods: Option<usize>,
+    /// cluster: edits of each
+    #[arg(long, value_name = "N")]
+    edits: Option<usize>,
     /// takeover: owners that are killed
     #[arg(long, value_name = "N")]
     kills: Option<usize>,
@@ -45,6 +51,8 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     for (option, number) in [
         ("--repetitions", arguments.repetitions),
         ("--rounds", arguments.rounds),
+        ("--pods", arguments.pods),
+        ("--edits", arguments.edits),
         ("--kills", arguments.kills),
     ] {
         if let Some(number) = number {

@@ -4,9 +4,8 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use outplane_intent::model::Intent;
 use outplane_intent::reader::{self, IncrementalReader};
-use outplane_intent::testing::{Cluster, documents};
+use outplane_intent::testing::{Cluster, files, of_kind, texts};
 
 /// Of each kind.
 const EDITS: usize = 60;
@@ -17,21 +16,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pods: u32 = numbers.next().transpose()?.unwrap_or(10_000);
     let policies = numbers.next().transpose()?.unwrap_or(3_000);
     let mut cluster = Cluster::new((pods / PODS_A_NAMESPACE).max(1), pods, policies, 1);
-    let mut now: Vec<String> = texts_of(cluster.intent());
-    let files = texts(&now);
-    let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
-    println!("{pods} pods, {policies} policies: {} files, {} bytes", files.len(), bytes);
+    let mut now = texts(cluster.intent());
+    let first = files(&now);
+    let bytes: usize = first.iter().map(|(_, text)| text.len()).sum();
+    println!("{pods} pods, {policies} policies: {} files, {} bytes", first.len(), bytes);
 
-    let parsed = timed(9, || reader::parse(texts(&now)));
+    let parsed = timed(9, || reader::parse(files(&now)));
     println!("{:<32} p50 {:>9.2?}", "from nothing", parsed[parsed.len() / 2]);
     let mut reader = IncrementalReader::new();
     let start = Instant::now();
-    reader.read(files)?;
+    reader.read(first)?;
     println!("{:<32}     {:>9.2?}", "the first time", start.elapsed());
     let mut same = times(EDITS, |_| Ok(reread(&mut reader, &now)?.0))?;
     tell("nothing", &mut same);
 
-    let (first, last) = (kind(&now, "\"Pod\""), kind(&now, "\"NetworkPolicy\""));
+    let (first, last) = (of_kind(&now, "Pod"), of_kind(&now, "NetworkPolicy"));
     let places =
         [("start", first.start), ("middle", usize::midpoint(first.start, first.end)), ("end", first.end - 1)];
     for (place, at) in places {
@@ -73,33 +72,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Edits as they come, which may be far apart from the ones before.
     let mut any = times(EDITS, |_| {
         cluster.edit();
-        now = texts_of(cluster.intent());
+        now = texts(cluster.intent());
         Ok(reread(&mut reader, &now)?.0)
     })?;
     tell("any edit", &mut any);
     Ok(())
-}
-
-fn texts_of(intent: &Intent) -> Vec<String> {
-    documents(intent).iter().map(|document| format!("---\n{document:#}\n")).collect()
-}
-
-/// A file for the pods, one for their policies, and one for what is before them.
-fn texts(documents: &[String]) -> Vec<(String, String)> {
-    let (pods, policies) = (kind(documents, "\"Pod\""), kind(documents, "\"NetworkPolicy\""));
-    let file = |name: &str, documents: &[String]| (name.to_owned(), documents.concat());
-    vec![
-        file("cluster.yaml", &documents[..pods.start]),
-        file("pods.yaml", &documents[pods]),
-        file("policies.yaml", &documents[policies]),
-    ]
-}
-
-/// Where documents of a kind are.
-fn kind(documents: &[String], kind: &str) -> std::ops::Range<usize> {
-    let is = |document: &String| document.contains(&format!("\"kind\": {kind}"));
-    let start = documents.iter().position(is).unwrap_or_default();
-    start..start + documents[start..].iter().take_while(|document| is(document)).count()
 }
 
 fn with_label(document: &str, turn: usize) -> String {
@@ -111,7 +88,7 @@ fn with_label(document: &str, turn: usize) -> String {
 
 /// What it takes, and how many objects it touches.
 fn reread(reader: &mut IncrementalReader, documents: &[String]) -> Result<(Duration, usize), Box<dyn Error>> {
-    let texts = texts(documents);
+    let texts = files(documents);
     let start = Instant::now();
     let read = reader.read(texts)?;
     let took = start.elapsed();

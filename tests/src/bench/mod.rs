@@ -2,6 +2,7 @@
 //! within one run wherever two things are compared.
 
 mod change;
+mod cluster;
 mod etcd;
 mod takeover;
 mod write;
@@ -19,11 +20,13 @@ use crate::network::started;
 #[derive(clap::Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
-    /// Only benches whose name contains this: write, apply, change, takeover, etcd
+    /// Only benches whose name contains this: write, apply, change, cluster, takeover, etcd
     #[arg(default_value = "")]
     filter: String,
     #[command(flatten)]
     etcd: etcd::Arguments,
+    #[command(flatten)]
+    cluster: cluster::ClusterArguments,
     #[command(flatten)]
     takeover: takeover::TakeoverArguments,
     #[command(subcommand)]
@@ -53,6 +56,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted("change") {
         change::change()?;
+    }
+    if wanted("cluster") {
+        cluster::run(&arguments.cluster)?;
     }
     if wanted("takeover") {
         takeover::run(&arguments.takeover)?;

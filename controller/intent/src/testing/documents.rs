@@ -1,5 +1,7 @@
 //! Intents as the documents that the reader reads.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value, json};
 
 use crate::model::{
@@ -14,7 +16,32 @@ const OURS: &str = "outplane.dev/v1alpha1";
 
 /// All objects of an intent as YAML, a document each (in YAML's JSON subset).
 pub fn to_yaml(intent: &Intent) -> String {
-    documents(intent).iter().fold(String::new(), |text, document| text + &format!("---\n{document:#}\n"))
+    texts(intent).concat()
+}
+
+/// The same in files as a cluster's dumps come: pods, their policies, and what is before them. Documents as of
+/// [`documents`], each after a line `---`.
+pub fn files(documents: &[String]) -> Vec<(String, String)> {
+    let (pods, policies) = (of_kind(documents, "Pod"), of_kind(documents, "NetworkPolicy"));
+    let file = |name: &str, documents: &[String]| (name.to_owned(), documents.concat());
+    vec![
+        file("cluster.yaml", &documents[..pods.start]),
+        file("pods.yaml", &documents[pods]),
+        file("policies.yaml", &documents[policies]),
+    ]
+}
+
+/// Where documents of a kind are.
+pub fn of_kind(documents: &[String], kind: &str) -> Range<usize> {
+    let kind = format!("\"kind\": \"{kind}\"");
+    let is = |document: &String| document.contains(&kind);
+    let start = documents.iter().position(is).unwrap_or_default();
+    start..start + documents[start..].iter().take_while(|document| is(document)).count()
+}
+
+/// Each object of an intent as a document of a file.
+pub fn texts(intent: &Intent) -> Vec<String> {
+    documents(intent).iter().map(|document| format!("---\n{document:#}\n")).collect()
 }
 
 /// All objects of an intent.

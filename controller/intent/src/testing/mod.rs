@@ -26,7 +26,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
 
 pub use cluster::{Cluster, EditKind};
-pub use documents::{documents, to_yaml};
+pub use documents::{documents, files, of_kind, texts, to_yaml};
 pub use large::{large_filter, large_pods};
 pub use packets::{packets, packets_for};
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use outplane_rmdp_wire as wire;
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
 pub use wire::{NetworkId, TransactionId};
 
@@ -167,7 +168,7 @@ pub(crate) mod network_text {
     }
 }
 
-/// SHA-256 of a desired state's blob, `b/<sha256>`. As text: 64 lower-case hexadecimal digits.
+/// A SHA-256: what names a desired state, `b/<sha256>`, and other contents. As text: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub [u8; 32]);
@@ -176,6 +177,13 @@ pub struct Digest(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a SHA-256 digest: 64 lower-case hexadecimal digits are expected")]
 pub struct BadDigest;
+
+impl Digest {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use outplane_intent::testing::{large_pods, to_yaml};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{DesiredState, Generation, PolicyFile};
-use outplane_rmdp_node::blob;
+use outplane_rmdp_core::task::Digest;
 use outplane_rmdp_node::log::{Logged, Own, Tip};
 use outplane_rmdp_node::objects::Objects;
 use support::{Lab, NETWORK, file};
@@ -34,7 +34,7 @@ struct Site {
 }
 
 fn state(of: usize) -> DesiredState {
-    DesiredState { sha256: blob::digest(&of.to_le_bytes()), entries: 1000, place: of as u64 }
+    DesiredState { sha256: Digest::of(&of.to_le_bytes()), entries: 1000, place: of as u64 }
 }
 
 impl Site {
@@ -42,7 +42,7 @@ impl Site {
         let name = |number| format!("leaf{number:02}");
         let desired = (0..SWITCHES).map(|number| (name(number), state(number))).collect();
         let record = |number: usize| {
-            format!("{} class {number}\n", &blob::digest(&number.to_le_bytes()).to_string()[..24])
+            format!("{} class {number}\n", &Digest::of(&number.to_le_bytes()).to_string()[..24])
         };
         Self { desired, numbers: (0..NUMBERS).map(record).collect(), edits: SWITCHES }
     }
@@ -57,7 +57,7 @@ impl Site {
             self.edits += 1;
             self.numbers[place] = format!(
                 "{} class {}\n",
-                &blob::digest(&self.edits.to_le_bytes()).to_string()[..24],
+                &Digest::of(&self.edits.to_le_bytes()).to_string()[..24],
                 self.edits
             );
         }

@@ -1,18 +1,24 @@
-//! Desired states on the side of a controller: fetched once, kept as long as there is room.
+//! Desired states on the side of a controller: each comes once, and is kept as long as there is room.
 //!
-//! An announce goes out while the distributor still writes the blob, so a blob that is not there yet is asked for again
-//! for a while. Whoever needs the same blob at the same time shares one fetch.
+//! ```text
+//!   compiled here already ──┐
+//!   compiled here now ──────┤  a generation that follows what is compiled here
+//!   b/ in the store ────────┼──► desired state ──► agent
+//!   compiled from nothing ──┘  stored for the others then
+//! ```
+//! Where a generation follows what the node has compiled, it is compiled here, too: that takes what the edit takes. A node
+//! that has compiled nothing yet fetches the blob. An announce goes out while it may still be under way, so one that is not
+//! there yet is asked for again for a while. Whoever needs the same state at the same time shares what is done for it.
 //!
-//! A blob that does not come is made again from its generation, which every node compiles to the same bytes, and is
-//! stored for the others: blobs may be swept, or never have been written, and no task is lost by it. So is one whose
-//! bytes are not what its name says: garbage under a name counts as nothing, and is written over.
+//! A blob that does not come is made again from its generation, which every node compiles to the same state, and is
+//! stored for the others: blobs may be swept, or never have been written, and no task is lost by it. So is one that is not
+//! what its name says: garbage under a name counts as nothing, and is written over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use outplane_compiler::state::Desired;
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
@@ -22,13 +28,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::blob;
 use crate::error::Error;
-use crate::generation::{Compiled, Generations};
+use crate::generation::Generations;
 use crate::objects::Objects;
 
 /// Most blobs that are kept.
 const MOST: usize = 256;
 
-/// Most bytes of kept blobs, as they lie in the store; in memory they take a few times as much.
+/// Most bytes of what is kept, about as it would lie in the store; in memory it takes a few times as much.
 const MOST_BYTES: usize = 64 << 20;
 
 /// How long a blob may be under way after its announce. With the usual lease there is time left to make it again.
@@ -43,16 +49,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Blobs from this size on are decoded apart from asynchronous code.
 const LARGE: usize = 16 << 10;
 
-/// A blob, decoded.
-#[derive(Debug)]
-pub struct Fetched {
-    /// What it says.
-    pub desired: Desired,
-    /// Its size in the store.
-    pub bytes: usize,
-}
+/// What an entry takes in a blob, about.
+const ENTRY: usize = 96;
 
-type Cell = Arc<OnceCell<Arc<Fetched>>>;
+type Cell = Arc<OnceCell<Arc<Desired>>>;
 
 /// The blobs. Clones share them.
 #[derive(Clone, Debug)]
@@ -60,16 +60,16 @@ pub struct Blobs {
     objects: Objects,
     generations: Generations,
     kept: Arc<Mutex<Kept>>,
-    /// The generation that was compiled last, if its blobs are not too many to keep; one is compiled at a time.
-    compiled: Arc<tokio::sync::Mutex<Option<Compiled>>>,
+    /// One generation is read and compiled at a time.
+    compiling: Arc<tokio::sync::Mutex<()>>,
     counters: Arc<Counters>,
 }
 
 /// What lies under a name.
 enum Looked {
     Nothing,
-    /// Its bytes are what the name says.
-    Blob(Bytes),
+    /// What the name says.
+    Blob(Desired),
     /// Something else, in words.
     Garbage(String),
 }
@@ -81,7 +81,9 @@ pub struct Counters {
     pub gets: AtomicU64,
     /// GETs that found nothing yet.
     pub early: AtomicU64,
-    /// Blobs that made room for others.
+    /// States that were compiled here.
+    pub compiled: AtomicU64,
+    /// States that made room for others.
     pub evicted: AtomicU64,
     /// Blobs that were not in the store, or garbage there, and were made again.
     pub remade: AtomicU64,
@@ -101,7 +103,7 @@ impl Blobs {
             objects,
             generations: Generations::new(),
             kept: Arc::default(),
-            compiled: Arc::default(),
+            compiling: Arc::default(),
             counters: Arc::default(),
         }
     }
@@ -121,46 +123,54 @@ impl Blobs {
     ///
     /// # Errors
     /// In words: the store's, or that it is not there and cannot be made again, or that it is not what its name says.
-    pub async fn get(&self, digest: Digest, generation: u64) -> Result<Arc<Fetched>, String> {
+    pub async fn get(&self, digest: Digest, generation: u64) -> Result<Arc<Desired>, String> {
         let cell = self.cell(digest);
-        let fetched = cell.get_or_try_init(|| self.fetch(digest, generation)).await;
-        if fetched.is_err() {
+        let state = cell.get_or_try_init(|| self.come_by(digest, generation)).await;
+        if state.is_err() {
             self.forget(digest, &cell);
         }
-        let fetched = Arc::clone(fetched?);
+        let state = Arc::clone(state?);
         self.make_room();
-        Ok(fetched)
+        Ok(state)
     }
 
-    async fn fetch(&self, digest: Digest, generation: u64) -> Result<Arc<Fetched>, String> {
+    async fn come_by(&self, digest: Digest, generation: u64) -> Result<Arc<Desired>, String> {
+        if self.generations.newest().is_some_and(|newest| newest < generation) {
+            let _one = self.compiling.lock().await;
+            // What cannot be compiled is asked for in the store.
+            if self.generations.state(digest).is_none()
+                && let Err(error) = self.compile(generation).await
+            {
+                tracing::debug!(generation, "not compiled here: {error}");
+            }
+        }
+        if let Some(state) = self.generations.state(digest) {
+            self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+            return Ok(state);
+        }
+        self.fetch(digest, generation).await
+    }
+
+    async fn fetch(&self, digest: Digest, generation: u64) -> Result<Arc<Desired>, String> {
         let (start, mut wait) = (Instant::now(), FIRST_WAIT);
-        let blob = loop {
+        loop {
             self.counters.gets.fetch_add(1, Ordering::Relaxed);
             match self.look(digest).await? {
-                Looked::Blob(blob) => break blob,
+                Looked::Blob(state) => return Ok(Arc::new(state)),
                 // It will not become better.
                 Looked::Garbage(what) => {
                     tracing::error!(alert = true, generation, "{what}: it is made again");
-                    break self.remake(digest, generation).await?;
+                    return self.remake(digest, generation).await;
                 }
                 Looked::Nothing => {}
             }
             self.counters.early.fetch_add(1, Ordering::Relaxed);
             if start.elapsed() >= UNDER_WAY {
-                break self.remake(digest, generation).await?;
+                return self.remake(digest, generation).await;
             }
             sleep(wait).await;
             wait = (wait * 3 / 2).min(LONGEST_WAIT);
-        };
-        let bytes = blob.len();
-        let decoded = if bytes < LARGE {
-            blob::decode(digest, &blob)
-        } else {
-            let decode = tokio::task::spawn_blocking(move || blob::decode(digest, &blob));
-            decode.await.map_err(|_| format!("the desired state b/{digest} could not be decoded"))?
-        };
-        let desired = decoded.map_err(|error| format!("the desired state b/{digest}: {error}"))?;
-        Ok(Arc::new(Fetched { desired, bytes }))
+        }
     }
 
     /// What lies under a blob's name.
@@ -171,54 +181,52 @@ impl Blobs {
             Err(Error::Object(error)) => return Ok(Looked::Garbage(error.to_string())),
             Err(error) => return Err(error.to_string()),
         };
-        let found = if blob.len() < LARGE {
-            blob::digest(&blob)
+        let decoded = if blob.len() < LARGE {
+            blob::decode_named(digest, &blob)
         } else {
-            let bytes = blob.clone();
-            let hash = tokio::task::spawn_blocking(move || blob::digest(&bytes));
-            hash.await.map_err(|_| format!("the desired state b/{digest} could not be hashed"))?
+            let decode = tokio::task::spawn_blocking(move || blob::decode_named(digest, &blob));
+            decode.await.map_err(|_| format!("the desired state b/{digest} could not be decoded"))?
         };
-        if found == digest {
-            return Ok(Looked::Blob(blob));
-        }
-        Ok(Looked::Garbage(format!("b/{digest} holds bytes that hash to {found}")))
+        Ok(decoded.map_or_else(|error| Looked::Garbage(format!("b/{digest}: {error}")), Looked::Blob))
     }
 
     /// Compiles the generation, and stores the blob again.
-    async fn remake(&self, digest: Digest, generation: u64) -> Result<Bytes, String> {
+    async fn remake(&self, digest: Digest, generation: u64) -> Result<Arc<Desired>, String> {
         let missing = format!("the desired state b/{digest} is not in the store");
-        let mut last = self.compiled.lock().await;
-        let known = last.take_if(|last| last.generation != generation).is_none() && last.is_some();
-        if !known {
+        let one = self.compiling.lock().await;
+        if self.generations.state(digest).is_none() {
             // Another may have been quicker while this one waited for its turn.
-            if let Looked::Blob(blob) = self.look(digest).await? {
-                return Ok(blob);
+            if let Looked::Blob(state) = self.look(digest).await? {
+                return Ok(Arc::new(state));
             }
             tracing::warn!(generation, "{missing}: compiling its generation");
-            let key = Key::Generation(generation);
-            let record = self.objects.get(&key).await.map_err(|error| format!("{missing}; {error}"))?;
-            let Some(Object::Generation(record)) = record else {
-                return Err(format!("{missing}, and neither is {key}, which it is made from: apply again"));
-            };
-            let generations = self.generations.clone();
-            let compiled = tokio::task::spawn_blocking(move || generations.compiled(record)).await;
-            let compiled = compiled.map_err(|_| format!("{missing}; {key} could not be compiled"))?;
-            *last = Some(compiled.map_err(|error| format!("{missing}; {error}"))?);
+            self.compile(generation).await.map_err(|error| format!("{missing}; {error}"))?;
         }
-        let blob = last.as_ref().and_then(|compiled| compiled.blobs.get(&digest)).cloned();
-        let size = |compiled: &Compiled| compiled.blobs.values().map(Bytes::len).sum::<usize>();
-        last.take_if(|compiled| size(compiled) > MOST_BYTES);
-        drop(last);
-        let blob = blob.ok_or_else(|| {
+        drop(one);
+        let state = self.generations.state(digest).ok_or_else(|| {
             format!(
                 "{missing}, and generation {generation} compiles to others here: is another version of outplane at work?"
             )
         })?;
         self.counters.remade.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.objects.replace_blob(digest, blob.clone()).await {
+        if let Err(error) = self.objects.replace_blob(digest, Arc::clone(&state)).await {
             tracing::warn!(%error, "b/{digest} was made again, but could not be stored for the others");
         }
-        Ok(blob)
+        Ok(state)
+    }
+
+    /// Reads a generation and compiles it: its states are known then.
+    async fn compile(&self, generation: u64) -> Result<(), String> {
+        let key = Key::Generation(generation);
+        let Some(Object::Generation(record)) =
+            self.objects.get(&key).await.map_err(|error| error.to_string())?
+        else {
+            return Err(format!("{key}, which it is made from, is not there either: apply again"));
+        };
+        let generations = self.generations.clone();
+        let compiled = tokio::task::spawn_blocking(move || generations.compiled(record)).await;
+        compiled.map_err(|_| format!("{key} could not be compiled"))?.map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     fn cell(&self, digest: Digest) -> Cell {
@@ -242,7 +250,7 @@ impl Blobs {
 
     fn make_room(&self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = |cell: &Cell| cell.get().map_or(0, |fetched| fetched.bytes);
+        let size = |cell: &Cell| cell.get().map_or(0, |state| state.entries.len() * ENTRY);
         let mut bytes: usize = kept.cells.values().map(size).sum();
         while (kept.order.len() > MOST || bytes > MOST_BYTES) && kept.order.len() > 1 {
             let Some(oldest) = kept.order.pop_front() else { break };

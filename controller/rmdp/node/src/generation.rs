@@ -3,11 +3,10 @@
 //! Every distributor does this by itself, and all come to the same bytes: what goes in is the record of the intent log
 //! alone, the time that rules expire by included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use outplane_compiler::compile::{self, Compiler, Options, SwitchState, compile_after};
 use outplane_compiler::numbers::{Numbers, NumbersError};
@@ -90,14 +89,8 @@ pub enum GenerationError {
     },
 }
 
-/// What one switch should hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob {
-    /// The name of `bytes`.
-    pub digest: Digest,
-    /// See [`crate::blob`].
-    pub bytes: Bytes,
-}
+/// Desired states by their names ([`blob::name`]).
+pub type States = BTreeMap<Digest, Arc<Desired>>;
 
 /// A generation, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +101,7 @@ pub struct Compiled {
     /// same, as has each since.
     pub tasks: Vec<Task>,
     /// The desired states that the tasks name. Switches that should hold the same share one.
-    pub blobs: BTreeMap<Digest, Bytes>,
+    pub states: States,
     /// The switches that the intent describes.
     pub switches: BTreeMap<String, model::Switch>,
     /// When rules of it expire that had not by its time, Unix milliseconds, rounded up.
@@ -157,8 +150,7 @@ pub fn desired(
 ) -> BTreeMap<String, DesiredState> {
     let state = |(name, SwitchState { desired, .. }): (&String, &SwitchState)| {
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
-        let state =
-            DesiredState { sha256: blob::named(desired).0, entries, place: place(switches.get(name)) };
+        let state = DesiredState { sha256: blob::name(desired), entries, place: place(switches.get(name)) };
         (name.clone(), state)
     };
     states.switches.iter().map(state).collect()
@@ -167,7 +159,7 @@ pub fn desired(
 /// A hash of how a switch is reached: another one means that everything is to be written again.
 fn place(switch: Option<&model::Switch>) -> u64 {
     let Some(model::Switch { address, tls, protocol, .. }) = switch else { return 0 };
-    let Digest(hash) = blob::digest(format!("{:?}", (address, tls, protocol)).as_bytes());
+    let Digest(hash) = Digest::of(format!("{:?}", (address, tls, protocol)).as_bytes());
     u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
 }
 
@@ -204,15 +196,15 @@ fn compared(
     let expiries = intent.expiries().map(|at| -(-at.as_nanosecond()).div_euclid(1_000_000));
     let expiries =
         expiries.filter_map(|at| i64::try_from(at).ok()).filter(|at| *at > record.as_of_ms).collect();
-    let (tasks, blobs, switches) = (Vec::new(), BTreeMap::new(), intent.switches.clone());
-    let mut compiled = Compiled { generation, tasks, blobs, switches, expiries };
+    let (tasks, states_of, switches) = (Vec::new(), States::new(), intent.switches.clone());
+    let mut compiled = Compiled { generation, tasks, states: states_of, switches, expiries };
     let differs = |what: String| Err(GenerationError::Differs { generation, what });
     if let Some(switch) = record.desired.keys().find(|switch| !states.contains_key(switch.as_str())) {
         return differs(format!("switch `{switch}` is none of its switches"));
     }
     for (switch, desired) in states {
         let switch = (*switch).to_owned();
-        let (digest, bytes) = blob::named(desired);
+        let digest = blob::name(desired);
         let entries = u32::try_from(desired.entries.len()).unwrap_or(u32::MAX);
         match record.desired.get(&switch) {
             Some(said) if (said.sha256, said.entries) == (digest, entries) => {}
@@ -227,7 +219,7 @@ fn compared(
         let task = Task::new(Event::generation(record.network, since, &switch), work)
             .map_err(|source| GenerationError::Event { generation, switch, source })?;
         compiled.tasks.push(task);
-        compiled.blobs.entry(digest).or_insert(bytes);
+        compiled.states.entry(digest).or_insert_with(|| Arc::new((*desired).clone()));
     }
     Ok(compiled)
 }
@@ -242,13 +234,23 @@ fn refused(record: &Generation, diagnostics: &Diagnostics) -> GenerationError {
     GenerationError::Refused { generation: record.generation, reason: text(&told(diagnostics)) }
 }
 
+/// How many compiled generations are kept, the newest ones.
+const RECENT: usize = 4;
+
 /// Reads and compiles generations one after the other, each of which is mostly the one before: what it has read and
-/// compiled of one is kept for the next, some ten times what its text takes. Clones share it; what one does, the others
-/// wait for. Not for asynchronous code.
+/// compiled of one is kept for the next, some ten times what its text takes, and what came of the last few. Clones share
+/// it; what one does, the others wait for. Not for asynchronous code, but for [`Self::state`] and [`Self::newest`].
 ///
 /// What comes of a generation is the same whatever came before it.
 #[derive(Clone, Default)]
-pub struct Generations(Arc<Mutex<Kept>>);
+pub struct Generations(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    kept: Mutex<Kept>,
+    /// What was compiled last, the newest at the end; each with what it was compiled from, without the files.
+    recent: Mutex<VecDeque<(Generation, Arc<Compiled>)>>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -270,31 +272,38 @@ impl Generations {
         Self::default()
     }
 
-    /// As [`compiled`]; takes the files.
+    /// As [`compiled`]; takes the files. One that somebody has just compiled here is not compiled again.
     ///
     /// # Errors
     /// As [`compiled`].
-    pub fn compiled(&self, mut record: Generation) -> Result<Compiled, GenerationError> {
+    pub fn compiled(&self, mut record: Generation) -> Result<Arc<Compiled>, GenerationError> {
         if is_placeholder(&record) {
-            return compiled(&record);
+            return compiled(&record).map(Arc::new);
         }
         let mut kept = self.kept();
-        let Kept { reader, compiler, touched } = &mut *kept;
-        let intent = &read(reader, touched, &mut record)?.intent;
-        let options = Options { at: as_of(&record) };
-        let since = std::mem::take(touched);
-        if let Some(mut going_on) = compiler.take()
-            && going_on.update(intent, &since, &options).is_ok()
-            && let Ok(found) = compared(&record, &going_on.switches().collect(), intent)
-        {
-            *compiler = Some(going_on);
-            return Ok(found);
+        let said = record.without_files();
+        let known =
+            self.recent().iter().find(|(other, _)| *other == said).map(|(_, known)| Arc::clone(known));
+        if let Some(known) = known {
+            return Ok(known);
         }
-        // It was numbered otherwise than what is known here would be, or is wrong.
-        let going_on = Compiler::of(intent, &options, states_of(&record, intent)?);
-        let found = compared(&record, &going_on.switches().collect(), intent);
-        *compiler = Some(going_on);
-        found
+        let found = Arc::new(kept.compiled(&mut record)?);
+        let mut recent = self.recent();
+        recent.push_back((said, Arc::clone(&found)));
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        Ok(found)
+    }
+
+    /// A desired state of this name, if one of the generations that were compiled last has it. Waits for nobody.
+    pub fn state(&self, digest: Digest) -> Option<Arc<Desired>> {
+        self.recent().iter().rev().find_map(|(_, compiled)| compiled.states.get(&digest).cloned())
+    }
+
+    /// The newest generation that was compiled of late. Waits for nobody.
+    pub fn newest(&self) -> Option<u64> {
+        self.recent().iter().map(|(said, _)| said.generation).max()
     }
 
     /// Reads a generation's files, and has somebody look at what they say. The record comes without them.
@@ -313,13 +322,38 @@ impl Generations {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(|poisoned| {
+        self.0.kept.lock().unwrap_or_else(|poisoned| {
             // Somebody's panic has left it in the middle of something.
-            self.0.clear_poison();
+            self.0.kept.clear_poison();
             let mut kept = poisoned.into_inner();
             *kept = Kept::default();
             kept
         })
+    }
+
+    fn recent(&self) -> MutexGuard<'_, VecDeque<(Generation, Arc<Compiled>)>> {
+        self.0.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn compiled(&mut self, record: &mut Generation) -> Result<Compiled, GenerationError> {
+        let Self { reader, compiler, touched } = self;
+        let intent = &read(reader, touched, record)?.intent;
+        let options = Options { at: as_of(record) };
+        let since = std::mem::take(touched);
+        if let Some(mut going_on) = compiler.take()
+            && going_on.update(intent, &since, &options).is_ok()
+            && let Ok(found) = compared(record, &going_on.switches().collect(), intent)
+        {
+            *compiler = Some(going_on);
+            return Ok(found);
+        }
+        // It was numbered otherwise than what is known here would be, or is wrong.
+        let going_on = Compiler::of(intent, &options, states_of(record, intent)?);
+        let found = compared(record, &going_on.switches().collect(), intent);
+        *compiler = Some(going_on);
+        found
     }
 }
 
@@ -390,7 +424,7 @@ mod tests {
         let [task] = first.tasks.as_slice() else { panic!("{:?}", first.tasks) };
         assert_eq!((task.switch(), task.work().generation()), ("core", Some(7)));
         let Work::Converge { desired, entries, .. } = task.work() else { panic!("{task:?}") };
-        assert!(*entries > 10 && first.blobs.contains_key(desired));
+        assert!(*entries > 10 && first.states.contains_key(desired));
         // Who wrote it and when changes nothing.
         let other = Generation { author: "another".to_owned(), at_ms: 2, ..record(POLICY) };
         assert_eq!(compiled(&other).unwrap(), first);
@@ -404,7 +438,8 @@ mod tests {
         let records = [POLICY, "kind: Nonsense", &edited, POLICY, &edited].map(record);
         let generations = Generations::new();
         for record in records.into_iter().chain([placeholder, record(POLICY)]) {
-            assert_eq!(generations.clone().compiled(record.clone()), compiled(&record));
+            let known = generations.clone().compiled(record.clone());
+            assert_eq!(known.map(|known| (*known).clone()), compiled(&record));
         }
     }
 
@@ -412,7 +447,7 @@ mod tests {
     fn a_placeholder_wants_nothing() {
         let placeholder = Generation { files: Vec::new(), desired: BTreeMap::new(), ..record(POLICY) };
         let compiled = compiled(&placeholder).unwrap();
-        assert!(compiled.tasks.is_empty() && compiled.blobs.is_empty() && compiled.switches.is_empty());
+        assert!(compiled.tasks.is_empty() && compiled.states.is_empty() && compiled.switches.is_empty());
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use outplane_compiler::state::Desired;
 use outplane_rmdp_core::io::Listed;
 use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{Object, ObjectError, limit};
 use outplane_rmdp_core::task::Digest;
 use outplane_rmdp_store::{Created, Error as StoreError, Store};
 
+use crate::blob;
 use crate::chains::Chain;
 use crate::clock;
 use crate::error::Error;
@@ -375,7 +377,7 @@ impl Objects {
         Ok(self.felt_write(&path, replaced, Option::is_some)?)
     }
 
-    /// The bytes of a desired state.
+    /// What lies under the name of a desired state.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         self.bytes(&Key::Blob(digest)).await
     }
@@ -410,10 +412,11 @@ impl Objects {
         Ok(self.felt(Right::Write, &path, Box::pin(self.store.put(&path, snapshot)).await)?)
     }
 
-    /// Writes a desired state over whatever lies under its name. Its name is its bytes' hash, so nothing else can
-    /// belong there, and whoever else writes it writes the same.
-    pub async fn replace_blob(&self, digest: Digest, blob: Bytes) -> Result<(), Error> {
+    /// Writes a desired state over whatever lies under its name. Its name is its hash, so nothing else can belong there,
+    /// and whoever else writes it writes the same.
+    pub async fn replace_blob(&self, digest: Digest, state: Arc<Desired>) -> Result<(), Error> {
         self.is_open()?;
+        let blob = encoded(state).await?;
         let path = Key::Blob(digest).path();
         Ok(self.felt(Right::Write, &path, Box::pin(self.store.put(&path, blob)).await)?)
     }
@@ -428,8 +431,9 @@ impl Objects {
     }
 
     /// Sees to it that a desired state is there. Whether it was surely us; who reads it compares it with its name.
-    pub async fn ensure_blob(&self, digest: Digest, blob: Bytes) -> Result<bool, Error> {
+    pub async fn ensure_blob(&self, digest: Digest, state: Arc<Desired>) -> Result<bool, Error> {
         self.is_open()?;
+        let blob = encoded(state).await?;
         let path = Key::Blob(digest).path();
         let ensured = Box::pin(self.store.ensure(&path, blob)).await;
         Ok(self.felt_write(&path, ensured, |ours| *ours)?)
@@ -510,4 +514,16 @@ impl Objects {
             }
         }
     }
+}
+
+/// States from so many entries on are encoded apart from asynchronous code.
+const LARGE: usize = 256;
+
+async fn encoded(state: Arc<Desired>) -> Result<Bytes, Error> {
+    if state.entries.len() < LARGE {
+        return Ok(blob::encode(&state).into());
+    }
+    // Only a panic ends it early; its own message has told.
+    let bytes = tokio::task::spawn_blocking(move || blob::encode(&state)).await;
+    bytes.map(Bytes::from).map_err(|_| Error::Ended("the encoding of a desired state"))
 }

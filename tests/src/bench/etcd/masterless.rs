@@ -75,7 +75,7 @@ impl System for Masterless {
         let (record, compiled) = record.await??;
         // As `outplane apply` does: what there is time for while the generation is appended.
         let objects = self.objects.clone();
-        tokio::spawn(async move { log::store(&objects, compiled.blobs).await });
+        tokio::spawn(async move { log::store(&objects, compiled.states).await });
         let appended = tip.append(&self.objects, record).await?;
         *tip = appended.with_context(|| format!("somebody else has appended generation {number}"))?;
         self.hinter.lock().unwrap_or_else(PoisonError::into_inner).hint(HintOf::Intent, number);

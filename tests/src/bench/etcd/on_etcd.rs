@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use outplane_etcd::{Client, Decision, Outcome, TaskId};
 use outplane_rmdp_core::task::NetworkId;
+use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_testbed::{Cluster, Part, Process, SharedConfig, Starter};
 use tokio::task::{block_in_place, spawn_blocking};
@@ -141,8 +142,8 @@ impl System for OnEtcd {
             let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else {
                 bail!("a policy makes no {:?}", task.work())
             };
-            let blob = compiled.blobs.get(desired).context("a task without its desired state")?;
-            tasks.push((TaskId { object: task.switch().to_owned(), number }, blob.to_vec()));
+            let state = compiled.states.get(desired).context("a task without its desired state")?;
+            tasks.push((TaskId { object: task.switch().to_owned(), number }, blob::encode(state)));
         }
         self.client.submit(&tasks).await?;
         Ok(number)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outplane_rmdp_core::task::{NetworkId, Work};
+use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::{bound, compiled};
 use outplane_testbed::{Cluster, ClusterOptions, SharedConfig, StoreKind, Xdp};
 
@@ -111,7 +112,8 @@ fn size(cluster: &Cluster) -> Result<String> {
     let Work::Converge { entries, .. } = task.work() else {
         bail!("a policy that is nothing to converge to")
     };
-    let bytes = compiled.blobs.values().next().context("nothing was compiled")?.len();
+    let state = compiled.states.values().next().context("nothing was compiled")?;
+    let bytes = blob::encode(state).len();
     Ok(format!("{entries} entries in {bytes} bytes"))
 }
 

@@ -13,7 +13,7 @@ use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::object::{Generation, MAX_GENERATION, PolicyFile};
 use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
 use outplane_rmdp_node::blob;
-use outplane_rmdp_node::generation::desired;
+use outplane_rmdp_node::generation::{States, desired};
 use outplane_rmdp_node::hinter::Hinter;
 use outplane_rmdp_node::log::{Logged, Tasks, append};
 use outplane_rmdp_node::objects::Objects;
@@ -169,11 +169,12 @@ async fn apply(
     addresses(input, compiled, config)?;
     let signals = runtime::Signals::new()?;
     let objects = &node.objects;
-    let named = compiled.switches.values().map(|switch| blob::named(&switch.desired));
+    let states = compiled.switches.values().map(|switch| &switch.desired);
+    let named = states.map(|state| (blob::name(state), Arc::new(state.clone())));
     // A client appends, and nothing else: what it has compiled the distributors store.
-    let (own, blobs) = match node.if_node() {
+    let (own, states) = match node.if_node() {
         Some(file) => (Some(file), named.collect()),
-        None => (None, BTreeMap::new()),
+        None => (None, States::new()),
     };
     let hinter = async {
         match own {
@@ -181,7 +182,7 @@ async fn apply(
             None => Ok(None),
         }
     };
-    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, blobs, which));
+    let (hinter, appended) = tokio::join!(hinter, append(objects, &record, numbers, states, which));
     let tip = appended.context("the intent log")?;
     let (generation, said) = (tip.number(), tip.generation().context("what was appended")?);
     let start = Instant::now();

@@ -92,6 +92,20 @@ impl Generation {
         Self { sources: BTreeMap::new(), ..self }
     }
 
+    /// What it says of itself, without what it was compiled from, which may be large.
+    #[must_use]
+    pub fn without_files(&self) -> Self {
+        Self {
+            files: Vec::new(),
+            sources: BTreeMap::new(),
+            numbers: None,
+            desired: self.desired.clone(),
+            since: self.since.clone(),
+            author: self.author.clone(),
+            ..*self
+        }
+    }
+
     /// Whether nothing at all is said, so that nothing is wanted.
     pub fn says_nothing(&self) -> bool {
         self.inputs().next().is_none()

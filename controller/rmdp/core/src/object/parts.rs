@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::{MAX_GENERATION, PARTS_SCHEMA};
 use crate::chain::{block, is_base};
@@ -173,7 +172,7 @@ impl GenerationParts {
         let (schema, sum) = (PARTS_SCHEMA, Digest([0; 32]));
         let mut written = Written { schema, network, generation, as_of_ms, author, at_ms, base, parts, sum };
         let json = |written: &Written| serde_json::to_vec(written).expect("strings, numbers and maps");
-        written.sum = Digest(Sha256::digest(json(&written)).into());
+        written.sum = Digest::of(&json(&written));
         json(&written)
     }
 

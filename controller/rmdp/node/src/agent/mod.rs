@@ -318,8 +318,8 @@ impl Agent {
         };
         let (ahead, fence) = (self.take_ahead(job.task.switch()), to_driver(job.fence));
         let (switch, generation) = (job.task.switch(), job.task.work().generation().unwrap_or(0));
-        self.names.comes(switch, generation, &blob.desired);
-        let report = session.converge(ahead, fence, &blob.desired, lease).await;
+        self.names.comes(switch, generation, &blob);
+        let report = session.converge(ahead, fence, &blob, lease).await;
         match &report {
             Ok(Report { pushing: Some(took), .. }) => self.keep_pushed(job.task.switch(), *took),
             Err(error) => {
@@ -355,7 +355,7 @@ impl Agent {
             let begun = self.begin(name, &counted).await;
             let (mut session, blob) = (session.lock().await, blob?);
             session.set_deadlines(deadlines(config.budget()));
-            let audited = session.audit(&blob.desired).await;
+            let audited = session.audit(&blob).await;
             self.account(name, begun, &counted);
             self.over(name, &session);
             self.seen.see_version(name, audited.as_ref().ok().and_then(|audited| audited.version));

@@ -2,13 +2,14 @@
 //!
 //! A blob is a P4Runtime `WriteRequest` in protobuf's binary form that holds nothing but updates: multicast groups
 //! (INSERT), meter cells (MODIFY), table entries (INSERT), each sort in strictly ascending order. No device id, no
-//! election id: switches that should hold the same share a blob. Equal states give equal bytes, and the SHA-256 of the
-//! bytes is the blob's name.
+//! election id: switches that should hold the same share a blob.
+//!
+//! Its name is the digest of the state that it says ([`Desired::digest`]), and not of its bytes: who has compiled an edit
+//! knows the name from what the edit has changed, and makes bytes only for those who ask for them.
 //!
 //! Decoding takes bytes from outside. It goes update by update, so that what it allocates at a time is bounded, and it
 //! checks every entry against the program.
 
-use bytes::Bytes;
 use outplane_compiler::program::Program;
 use outplane_compiler::state::Desired;
 use outplane_p4runtime::entry::Entry;
@@ -20,7 +21,6 @@ use outplane_p4runtime::{EntryError, Schema};
 use outplane_rmdp_core::object::MAX_BLOB;
 use outplane_rmdp_core::task::Digest;
 use prost::Message;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Most bytes of one update. The largest that the compiler makes is a multicast group with all ports of a switch.
@@ -29,9 +29,9 @@ const MAX_UPDATE: usize = 64 << 10;
 /// `WriteRequest.updates`: field 4, length-delimited.
 const UPDATES: u8 = 4 << 3 | 2;
 
-/// The name of these bytes.
-pub fn digest(blob: &[u8]) -> Digest {
-    Digest(Sha256::digest(blob).into())
+/// The name of a desired state. What is known of its parts is not computed again.
+pub fn name(desired: &Desired) -> Digest {
+    Digest(desired.digest())
 }
 
 /// Why bytes are no blob.
@@ -43,10 +43,10 @@ pub enum BlobError {
         /// How many there are.
         bytes: usize,
     },
-    /// Its bytes are others than its name says.
-    #[error("the blob's bytes hash to {found}: they are not what was stored under its name")]
-    OtherBytes {
-        /// What they hash to.
+    /// It says another state than its name.
+    #[error("the blob's state hashes to {found}: it is not what was stored under its name")]
+    OtherState {
+        /// What it hashes to.
         found: Digest,
     },
     /// It is not protobuf, or not a `WriteRequest` of updates alone.
@@ -65,12 +65,6 @@ pub enum BlobError {
         /// What is wrong.
         source: EntryError,
     },
-}
-
-/// A desired state as a blob: its name and its bytes.
-pub fn named(desired: &Desired) -> (Digest, Bytes) {
-    let bytes = encode(desired);
-    (digest(&bytes), bytes.into())
 }
 
 /// A desired state as bytes.
@@ -97,14 +91,20 @@ pub fn encode(desired: &Desired) -> Vec<u8> {
 /// The state that a blob of this name describes.
 ///
 /// # Errors
-/// [`BlobError`]: its bytes are others than the name says, or no updates in ascending order that the program can hold.
-pub fn decode(name: Digest, blob: &[u8]) -> Result<Desired, BlobError> {
+/// As [`decode`]; [`BlobError::OtherState`].
+pub fn decode_named(name: Digest, blob: &[u8]) -> Result<Desired, BlobError> {
+    let desired = decode(blob)?;
+    let found = self::name(&desired);
+    if found == name { Ok(desired) } else { Err(BlobError::OtherState { found }) }
+}
+
+/// The state that a blob describes.
+///
+/// # Errors
+/// [`BlobError`]: too many bytes, or no updates in ascending order that the program can hold.
+pub fn decode(blob: &[u8]) -> Result<Desired, BlobError> {
     if blob.len() > MAX_BLOB {
         return Err(BlobError::TooLarge { bytes: blob.len() });
-    }
-    let found = digest(blob);
-    if found != name {
-        return Err(BlobError::OtherBytes { found });
     }
     updates(blob)
 }

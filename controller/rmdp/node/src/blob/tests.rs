@@ -36,8 +36,8 @@ fn state() -> Desired {
 fn there_and_back() {
     let desired = state();
     let blob = encode(&desired);
-    assert_eq!(decode(digest(&blob), &blob).unwrap(), desired);
-    assert_eq!(decode(digest(&[]), &[]).unwrap(), Desired::default());
+    assert_eq!(decode_named(name(&desired), &blob).unwrap(), desired);
+    assert_eq!(decode_named(name(&Desired::default()), &[]).unwrap(), Desired::default());
 }
 
 #[test]
@@ -50,11 +50,16 @@ fn other_tools_read_it() {
 }
 
 #[test]
-fn other_bytes_under_its_name_are_refused() {
-    let blob = encode(&state());
-    let mut other = blob.clone();
-    *other.last_mut().unwrap() ^= 1;
-    assert!(matches!(decode(digest(&blob), &other), Err(BlobError::OtherBytes { .. })));
+fn another_state_under_its_name_is_refused() {
+    let desired = state();
+    let name = name(&desired);
+    let mut other = desired.clone();
+    other.meters[1].cir += 1;
+    let found = self::name(&other);
+    assert_eq!(decode_named(name, &encode(&other)), Err(BlobError::OtherState { found }));
+    let mut bytes = encode(&desired);
+    *bytes.last_mut().unwrap() ^= 1;
+    assert!(decode_named(name, &bytes).is_err());
 }
 
 type Change = fn(&mut WriteRequest);
@@ -81,14 +86,14 @@ fn only_the_one_form_is_taken() {
         let mut request = request.clone();
         change(&mut request);
         let bytes = request.encode_to_vec();
-        assert!(decode(digest(&bytes), &bytes).is_err(), "{what}");
+        assert!(decode(&bytes).is_err(), "{what}");
     }
 }
 
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode(digest(&bytes), &bytes);
+        let _ = decode(&bytes);
     }
 
     #[test]
@@ -99,6 +104,6 @@ proptest! {
         if cut {
             blob.truncate(at);
         }
-        let _ = decode(digest(&blob), &blob);
+        let _ = decode(&blob);
     }
 }

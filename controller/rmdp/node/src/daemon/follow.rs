@@ -1,6 +1,6 @@
 //! Tasks that follow the shared configuration, the intent log and the log of probes for the loop.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outplane_rmdp_core::key::Key;
@@ -18,7 +18,7 @@ use crate::probes::ProbeFollower;
 /// How often a controller asks for the newest generation, if no hint and no heartbeat tells of one.
 const WANTED_POLL: Duration = Duration::from_secs(5);
 
-/// So long it has to be the newest before a controller compiles it.
+/// So long it has to be the newest before a controller looks whether its switches hold it.
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// A fault that was not met again for so long is over: chains are asked for more often than that.
@@ -29,9 +29,9 @@ pub(crate) enum Event {
     /// A version of the shared configuration, and its text.
     Config(u64, String),
     /// A generation, compiled, and how long that took since it was found.
-    Compiled(Box<Compiled>, Duration),
+    Compiled(Arc<Compiled>, Duration),
     /// For controllers: the newest generation, compiled.
-    Wanted(Box<Compiled>),
+    Wanted(Arc<Compiled>),
     /// A generation that cannot be carried out, and why.
     BadGeneration(u64, String),
     /// A version of the shared configuration that cannot be read, in words.
@@ -90,7 +90,7 @@ pub(crate) async fn generations(
             }
             Ok((number, Object::Generation(record))) => {
                 let contradiction = contradiction(before.as_ref(), &record);
-                before = Some(without_files(&record));
+                before = Some(record.without_files());
                 let event = match contradiction {
                     Some(error) => Event::BadGeneration(number, error.to_string()),
                     None => compile(number, record, generations.clone()).await,
@@ -116,8 +116,9 @@ pub(crate) async fn generations(
     }
 }
 
-/// For controllers: the newest generation, once it has been the newest for a moment. Nobody waits for it: whoever keeps a
-/// switch looks at it after the change. Ends when the loop takes no events any more.
+/// For controllers: the newest generation, once it has been the newest for a moment: whoever keeps a switch looks at it
+/// after the change. It is compiled at once where the one before was, so that the task that names its states need not wait
+/// for them; and after that moment where nothing is known to go on from. Ends when the loop takes no events any more.
 pub(crate) async fn wanted(
     objects: Objects,
     network: NetworkId,
@@ -127,7 +128,7 @@ pub(crate) async fn wanted(
 ) {
     let mut follower = Follower::new(objects, Chain::Generations, 0).every(WANTED_POLL);
     let mut faults = Faults::default();
-    let mut newest = None;
+    let mut newest: Option<Newest> = None;
     while !events.is_closed() {
         let found = match &newest {
             None => follower.next(&mut hints).await,
@@ -135,8 +136,8 @@ pub(crate) async fn wanted(
                 if let Ok(found) = tokio::time::timeout(SETTLES, follower.next(&mut hints)).await {
                     found
                 } else {
-                    if let Some((number, record)) = newest.take() {
-                        let event = match compile(number, record, generations.clone()).await {
+                    if let Some(newest) = newest.take() {
+                        let event = match newest.compiled(&generations).await {
                             Event::Compiled(compiled, _) => Event::Wanted(compiled),
                             other => other,
                         };
@@ -152,13 +153,35 @@ pub(crate) async fn wanted(
                 let why = foreign(&Key::Generation(number), record.network);
                 let _ = events.send(Event::BadGeneration(number, why)).await;
             }
-            Ok((number, Object::Generation(record))) => newest = Some((number, record)),
+            Ok((number, Object::Generation(record))) => {
+                let found = Newest::Found(number, record);
+                newest = Some(match generations.newest() {
+                    Some(_) => Newest::Compiled(found.compiled(&generations).await),
+                    None => found,
+                });
+            }
             Ok(_) => {}
             Err(error) => {
                 if let Some(event) = faults.fresh(&error) {
                     let _ = events.send(event).await;
                 }
             }
+        }
+    }
+}
+
+/// The newest generation that a controller has found.
+enum Newest {
+    Found(u64, Generation),
+    /// What came of compiling it.
+    Compiled(Event),
+}
+
+impl Newest {
+    async fn compiled(self, generations: &Generations) -> Event {
+        match self {
+            Self::Found(number, record) => compile(number, record, generations.clone()).await,
+            Self::Compiled(event) => event,
         }
     }
 }
@@ -193,23 +216,10 @@ pub(crate) async fn probes(
     }
 }
 
-/// What a generation says of itself, without the files, which may be large.
-fn without_files(record: &Generation) -> Generation {
-    Generation {
-        files: Vec::new(),
-        sources: BTreeMap::new(),
-        numbers: None,
-        desired: record.desired.clone(),
-        since: record.since.clone(),
-        author: record.author.clone(),
-        ..*record
-    }
-}
-
 async fn compile(number: u64, record: Generation, generations: Generations) -> Event {
     let start = Instant::now();
     match tokio::task::spawn_blocking(move || generations.compiled(record)).await {
-        Ok(Ok(compiled)) => Event::Compiled(Box::new(compiled), start.elapsed()),
+        Ok(Ok(compiled)) => Event::Compiled(compiled, start.elapsed()),
         Ok(Err(error)) => Event::BadGeneration(number, error.to_string()),
         // A panic, which its own message has told.
         Err(_) => Event::BadGeneration(number, format!("generation {number} could not be compiled")),

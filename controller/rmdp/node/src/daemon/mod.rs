@@ -436,9 +436,10 @@ impl<M: Inside> Daemon<M> {
     async fn event(&mut self, event: Event) {
         match event {
             Event::Config(version, toml) => self.config(version, &toml).await,
-            Event::Compiled(compiled, took) => self.compiled(*compiled, took),
+            Event::Compiled(compiled, took) => self.compiled(&compiled, took),
             Event::Wanted(compiled) => {
-                let Compiled { generation, tasks, .. } = *compiled;
+                let Compiled { generation, tasks, .. } = &*compiled;
+                let (generation, tasks) = (*generation, tasks.clone());
                 self.shell.knows(generation);
                 self.bad_generation = None;
                 self.keeps(&tasks);
@@ -458,14 +459,15 @@ impl<M: Inside> Daemon<M> {
         }
     }
 
-    fn compiled(&mut self, compiled: Compiled, took: Duration) {
-        let Compiled { generation, tasks, blobs, switches, .. } = compiled;
+    fn compiled(&mut self, compiled: &Compiled, took: Duration) {
+        let Compiled { generation, tasks, states, switches, .. } = compiled;
+        let generation = *generation;
         tracing::info!(generation, switches = tasks.len(), took_us = took.as_micros(), "compiled");
         self.bad_generation = None;
         self.shell.metrics.step(Step::Compile, took);
         self.shell.knows(generation);
-        self.shell.keep_blobs(blobs);
-        for task in &tasks {
+        self.shell.keep_states(states.clone());
+        for task in tasks {
             let name = task.switch();
             let known = |name| self.shell.config.switches.get(name).is_some_and(|s| s.address.is_some());
             if !switches.contains_key(name) && !known(name) {
@@ -478,7 +480,7 @@ impl<M: Inside> Daemon<M> {
             }
         }
         self.keeps(&tasks);
-        self.shell.step(Input::Emit { generation, tasks });
+        self.shell.step(Input::Emit { generation, tasks: tasks.clone() });
     }
 
     /// Which switches there are. One that wants nothing of any does not say that there are none.

@@ -1,9 +1,10 @@
 //! Requests to the store on behalf of a machine: each gets one reply.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use outplane_compiler::state::Desired;
 use outplane_rmdp_core::io::{Reply, Request, Token};
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::Object;
@@ -58,13 +59,13 @@ impl Requests {
         self.most
     }
 
-    /// Sends a request; `blob` are the bytes of a `CreateBlob`.
-    pub(crate) fn send(&mut self, token: Token, request: Request, blob: Option<Bytes>) {
+    /// Sends a request; `state` is what a `CreateBlob` is to say.
+    pub(crate) fn send(&mut self, token: Token, request: Request, state: Option<Arc<Desired>>) {
         let about = About::of(&request);
         let objects = self.objects.clone();
         let handle = self.under_way.spawn(async move {
             let start = Instant::now();
-            match answer(&objects, request, blob).await {
+            match answer(&objects, request, state).await {
                 Ok(reply) => (reply, start.elapsed(), None),
                 Err(Error::Object(error)) => (Reply::Foreign(error.to_string()), start.elapsed(), None),
                 Err(error) => (Reply::Unknown, start.elapsed(), Some(error.to_string())),
@@ -92,7 +93,7 @@ impl Requests {
     }
 }
 
-async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Result<Reply, Error> {
+async fn answer(objects: &Objects, request: Request, state: Option<Arc<Desired>>) -> Result<Reply, Error> {
     let created = |ours| if ours { Reply::Created } else { Reply::Exists };
     Ok(match request {
         // All distributors write the same task: it matters that it is there.
@@ -106,8 +107,8 @@ async fn answer(objects: &Objects, request: Request, blob: Option<Bytes>) -> Res
             created(ours)
         }
         Request::Create { key, mut object } => created(objects.create(&key, &mut object).await?),
-        Request::CreateBlob(digest) => match blob {
-            Some(blob) => created(objects.ensure_blob(digest, blob).await?),
+        Request::CreateBlob(digest) => match state {
+            Some(state) => created(objects.ensure_blob(digest, state).await?),
             None => Reply::Unknown,
         },
         // What it says for each switch is all that is asked for.

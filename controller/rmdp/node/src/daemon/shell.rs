@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use outplane_rmdp_core::config::SharedConfig;
 use outplane_rmdp_core::io::{Action, Audit, Execution, Heartbeat, Input, Level, Note, Reply, Request};
 use outplane_rmdp_core::object::{Decision, Object, Outcome};
-use outplane_rmdp_core::task::{Digest, Event, Task};
+use outplane_rmdp_core::task::{Event, Task};
 use outplane_rmdp_transport::Sender;
 use outplane_rmdp_wire as wire;
 use tokio::task::JoinSet;
@@ -21,6 +20,7 @@ use super::quiet::Quiet;
 use super::requests::{Answered, Requests};
 use crate::agent::{Agent, Job};
 use crate::clock;
+use crate::generation::States;
 use crate::http::{Lacking, Readiness};
 use crate::metrics::{AttemptEnd, Metrics, Step, TaskEnd, TaskKind};
 use crate::objects::{Objects, Pulse};
@@ -53,7 +53,7 @@ pub(crate) struct Shell<M> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
     /// Desired states that tasks of this distributor name: of the last two generations.
-    blobs: VecDeque<BTreeMap<Digest, Bytes>>,
+    states: VecDeque<States>,
     /// What executions will need, while their claims are under way.
     ahead: JoinSet<()>,
     /// Audits under way: the switch, the audit's number, what was found.
@@ -105,7 +105,7 @@ impl<M: Inside> Shell<M> {
             config,
             metrics,
             readiness,
-            blobs: VecDeque::new(),
+            states: VecDeque::new(),
             ahead: JoinSet::new(),
             audits: JoinSet::new(),
             fences: JoinSet::new(),
@@ -194,10 +194,10 @@ impl<M: Inside> Shell<M> {
     }
 
     /// A generation whose tasks are about to be emitted.
-    pub(crate) fn keep_blobs(&mut self, blobs: BTreeMap<Digest, Bytes>) {
-        self.blobs.push_back(blobs);
-        if self.blobs.len() > 2 {
-            self.blobs.pop_front();
+    pub(crate) fn keep_states(&mut self, states: States) {
+        self.states.push_back(states);
+        if self.states.len() > 2 {
+            self.states.pop_front();
         }
     }
 
@@ -323,13 +323,13 @@ impl<M: Inside> Shell<M> {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Store { token, request } => {
-                let blob = match &request {
+                let state = match &request {
                     Request::CreateBlob(digest) => {
-                        self.blobs.iter().rev().find_map(|blobs| blobs.get(digest)).cloned()
+                        self.states.iter().rev().find_map(|states| states.get(digest)).cloned()
                     }
                     _ => None,
                 };
-                self.requests.send(token, request, blob);
+                self.requests.send(token, request, state);
             }
             Action::Prepare { task } => self.prepare(task),
             Action::Ended { decision, took } => self.task_ended(&decision, took),

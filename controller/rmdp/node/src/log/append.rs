@@ -23,10 +23,9 @@ use tokio::task::JoinSet;
 use super::content::{self, Content, Contents};
 use super::read::blocking;
 use super::{Logged, delta, pack};
-use crate::blob;
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::generation::bound;
+use crate::generation::{States, bound};
 use crate::objects::Objects;
 
 /// Desired states that are stored at a time.
@@ -40,9 +39,6 @@ const SMALL: usize = 1024;
 
 /// Most bytes, packed, of all parts that are within a generation.
 const MOST_PACKED: usize = 128 * 1024;
-
-/// Desired states by their names.
-pub type Blobs = BTreeMap<Digest, Bytes>;
 
 /// What an appender says: its own part, in place of what it has said before. Others' stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,7 +184,7 @@ fn stored(record: Generation, under: Option<&Last>) -> Result<Stored, Error> {
     for (part, content) in &contents {
         let before = under.and_then(|under| under.contents.get(part));
         let stored = stored_part(content, before, most, |packed| {
-            let at = blob::digest(&packed);
+            let at = Digest::of(&packed);
             snapshots.push((Key::Snapshot(record.generation, at), packed.into()));
             at
         });
@@ -238,7 +234,7 @@ fn stored_part(
     StoredPart::Snapshot { sha256, bytes, at: snapshot(packed) }
 }
 
-/// Appends what was applied, and stores as many desired states ([`blob::named`](crate::blob::named)) as there is time for
+/// Appends what was applied, and stores as many desired states ([`blob`](crate::blob)) as there is time for
 /// meanwhile; the end of the log then, which it is. `generation` says what its files compile to alone after the numbers
 /// `before`; where live sources say something as well, or others have numbered meanwhile, it is compiled once more.
 ///
@@ -250,7 +246,7 @@ pub async fn append(
     objects: &Objects,
     generation: &Generation,
     before: Option<&[u8]>,
-    blobs: Blobs,
+    states: States,
     tasks: Tasks,
 ) -> Result<Tip, Error> {
     let own = Own::Apply(generation.files.clone());
@@ -258,22 +254,22 @@ pub async fn append(
         let said = Generation { as_of_ms: generation.as_of_ms, author: generation.author.clone(), ..next };
         let alone = said.sources == generation.sources && said.numbers.as_deref() == before;
         let compiled = (generation.desired.clone(), generation.numbers.clone());
-        let alone = alone.then(|| (compiled, blobs.clone()));
+        let alone = alone.then(|| (compiled, states.clone()));
         async {
-            let (mut said, blobs) = if let Some(((desired, numbers), blobs)) = alone {
-                (Generation { desired, numbers, ..said }, blobs)
+            let (mut said, states) = if let Some(((desired, numbers), states)) = alone {
+                (Generation { desired, numbers, ..said }, states)
             } else {
                 let number = said.generation;
                 let unstored = |reason: String| Error::Unstored { generation: number, reason };
                 let said =
                     blocking(move || bound(said)).await?.map_err(|error| unstored(error.to_string()))?;
-                (said, Blobs::new())
+                (said, States::new())
             };
             match tasks {
                 Tasks::All => said.since.clear(),
                 Tasks::Changed => retry_failed(objects, &mut said).await?,
             }
-            Ok((said, blobs))
+            Ok((said, states))
         }
     };
     append_own(objects, generation.network, &own, bind).await
@@ -327,14 +323,14 @@ pub async fn append_own<E, Bound>(
 ) -> Result<Tip, E>
 where
     E: From<Error>,
-    Bound: Future<Output = Result<(Generation, Blobs), E>>,
+    Bound: Future<Output = Result<(Generation, States), E>>,
 {
     let mut last = Key::Generation(0);
     for _ in 0..TRIES {
         let tip = Tip::read(objects, network).await?;
-        let (record, blobs) = bind(tip.next(network, own)).await?;
+        let (record, states) = bind(tip.next(network, own)).await?;
         let store = async {
-            store(objects, blobs).await;
+            store(objects, states).await;
             pending::<Infallible>().await
         };
         let appended = tokio::select! {
@@ -351,15 +347,15 @@ where
 }
 
 /// Stores desired states; those that cannot be are left to the distributors.
-pub async fn store(objects: &Objects, blobs: Blobs) {
+pub async fn store(objects: &Objects, states: States) {
     let mut under_way = JoinSet::new();
-    for (digest, bytes) in blobs {
+    for (digest, state) in states {
         if under_way.len() >= AT_ONCE {
             under_way.join_next().await;
         }
         let objects = objects.clone();
         under_way.spawn(async move {
-            if let Err(error) = objects.ensure_blob(digest, bytes).await {
+            if let Err(error) = objects.ensure_blob(digest, state).await {
                 tracing::debug!(%digest, %error, "a desired state is left to the distributors");
             }
         });

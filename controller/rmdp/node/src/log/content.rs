@@ -16,8 +16,6 @@ use outplane_rmdp_core::object::{DesiredState, Generation, Part, PolicyFile};
 use outplane_rmdp_core::task::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::blob;
-
 /// A part, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
@@ -30,7 +28,7 @@ pub(crate) struct Content {
 impl Content {
     /// Of these bytes.
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self { sha256: blob::digest(&bytes), bytes }
+        Self { sha256: Digest::of(&bytes), bytes }
     }
 }
 

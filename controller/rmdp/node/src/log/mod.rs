@@ -35,7 +35,7 @@ mod delta;
 mod pack;
 mod read;
 
-pub use append::{Blobs, Own, Tasks, Tip, append, append_own, store};
+pub use append::{Own, Tasks, Tip, append, append_own, store};
 pub(crate) use cache::Cache;
 pub use read::Logged;
 pub(crate) use read::record;

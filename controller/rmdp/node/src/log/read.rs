@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use super::content::{self, Content, Contents};
 use super::{delta, pack};
-use crate::blob;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::objects::Objects;
@@ -344,7 +343,7 @@ async fn snapshot(objects: &Objects, generation: u64, at: Digest) -> Result<Resu
     Ok(match objects.bytes(&key).await {
         Ok(None) => Err(format!("its snapshot {key} is not there")),
         Ok(Some(bytes)) => {
-            let (found, bytes) = blocking(move || (blob::digest(&bytes), bytes)).await?;
+            let (found, bytes) = blocking(move || (Digest::of(&bytes), bytes)).await?;
             if found == at {
                 Ok(bytes)
             } else {

@@ -8,7 +8,6 @@ use outplane_driver_p4runtime::{Connection, ConvergeOptions, Options, Pipeline, 
 use outplane_rmdp_core::key::Key;
 use outplane_rmdp_core::object::{KeptSwitch, Object, Outcome, Standing};
 use outplane_rmdp_core::task::Work;
-use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::compiled;
 use tokio::time::{sleep, timeout};
 
@@ -107,7 +106,7 @@ async fn a_switch_that_was_edited_by_hand_is_brought_back() {
     // Four of the rules are gone, and he leaves. His election id lies within the generation: audits get above it.
     let other = compiled(&record(9, policy(lab.switches.keys(), 1))).unwrap();
     let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
-    let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
+    let desired = &other.states[desired];
     let mut stranger =
         lab.stranger("leaf1", election_id(Fence { generation: 1, audit: 5, attempt: 1 })).await;
     stranger.apply(&desired, ConvergeOptions::default()).await.unwrap();

@@ -134,13 +134,13 @@ async fn a_desired_state_that_was_swept_is_made_again() {
     let lab = Lab::new(&["leaf1"], 1, 2).await;
     let mut nodes = lab.start_all().await;
     nodes.remove("d1").unwrap().kill();
-    let Compiled { generation, tasks, blobs, .. } = generation(&lab, 3).await;
+    let Compiled { generation, tasks, states, .. } = generation(&lab, 3).await;
     for task in &tasks {
         let mut queued = Object::Task(QueuedTask::new(task, "d1"));
         assert!(lab.objects.create(&Key::Queue(task.id()), &mut queued).await.unwrap());
     }
     lab.converged(generation).await;
-    let digests: Vec<_> = blobs.keys().map(|digest| Key::Blob(*digest)).collect();
+    let digests: Vec<_> = states.keys().map(|digest| Key::Blob(*digest)).collect();
     assert_eq!(keys(&lab, Prefix::Blobs).await, digests);
 }
 
@@ -152,8 +152,8 @@ async fn what_cannot_be_made_again_says_why() {
         panic!("{compiled:?}")
     };
     let blobs = Blobs::new(lab.objects.clone());
-    let fetched = blobs.get(desired, generation).await.unwrap();
-    assert_eq!(fetched.bytes, compiled.blobs[&desired].len());
+    let made = blobs.get(desired, generation).await.unwrap();
+    assert_eq!(made, compiled.states[&desired]);
     assert_eq!(blobs.counters().remade.load(Ordering::Relaxed), 1);
     let other = blobs.get(Digest([7; 32]), generation).await.unwrap_err();
     assert!(other.contains("another version of outplane"), "{other}");

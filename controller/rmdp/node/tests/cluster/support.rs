@@ -15,13 +15,13 @@ use outplane_rmdp_core::object::{
     Claim, Decision, Generation, Network, NodeStatus, Object, Outcome, PolicyFile, StoredConfig,
 };
 use outplane_rmdp_core::task::{Event, NetworkId, TransactionId};
+use outplane_rmdp_node::Error;
 use outplane_rmdp_node::chain::Chain;
 use outplane_rmdp_node::daemon::{self, Setup, Up};
 use outplane_rmdp_node::file::NodeFile;
 use outplane_rmdp_node::generation::{Compiled, bound, compiled};
 use outplane_rmdp_node::log::{Logged, Tasks, append};
 use outplane_rmdp_node::objects::Objects;
-use outplane_rmdp_node::{Error, blob};
 use outplane_rmdp_store::Store;
 use outplane_softswitch::server::Config;
 use outplane_softswitch::state::Limits;
@@ -303,15 +303,15 @@ impl Lab {
     /// Appends a generation as `outplane apply` does.
     pub(crate) async fn append_as(&self, files: Vec<PolicyFile>, tasks: Tasks) -> u64 {
         let record = record(0, files);
-        let blobs = compiled(&record).unwrap().blobs;
-        append(&self.objects, &record, None, blobs, tasks).await.unwrap().number()
+        let states = compiled(&record).unwrap().states;
+        append(&self.objects, &record, None, states, tasks).await.unwrap().number()
     }
 
     /// Appends a generation of a network, `rules` of them, and waits until all switches hold it.
     pub(crate) async fn apply_in(&self, network: NetworkId, rules: usize) -> u64 {
         let record = Generation { network, ..record(0, policy(self.switches.keys(), rules)) };
-        let blobs = compiled(&record).unwrap().blobs;
-        let generation = append(&self.objects, &record, None, blobs, Tasks::All).await.unwrap().number();
+        let states = compiled(&record).unwrap().states;
+        let generation = append(&self.objects, &record, None, states, Tasks::All).await.unwrap().number();
         for switch in self.switches.keys() {
             let id = Event::generation(network, generation, switch).id().unwrap();
             match self.object(&Key::Decision(id), Duration::from_millis(20)).await {
@@ -389,7 +389,7 @@ impl Lab {
             let outplane_rmdp_core::task::Work::Converge { desired, .. } = task.work() else {
                 panic!("{task:?}")
             };
-            let desired = blob::decode(*desired, &compiled.blobs[desired]).unwrap();
+            let desired = &compiled.states[desired];
             let target = Target {
                 name: task.switch().to_owned(),
                 address: switch.server().address().to_string(),

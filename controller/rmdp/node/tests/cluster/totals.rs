@@ -14,7 +14,6 @@ use outplane_p4runtime::schema::{FieldInfo, TableInfo};
 use outplane_rmdp_core::key::{Key, switch_id};
 use outplane_rmdp_core::object::{Object, PolicyFile, SwitchTotals};
 use outplane_rmdp_core::task::Work;
-use outplane_rmdp_node::blob;
 use outplane_rmdp_node::generation::compiled;
 use tokio::time::{sleep, timeout};
 
@@ -172,7 +171,7 @@ async fn what_a_direct_apply_hands_on_is_counted_once() {
 
     let other = compiled(&record(9, with_one_more(&lab))).unwrap();
     let Work::Converge { desired, .. } = other.tasks[0].work() else { panic!() };
-    let desired = blob::decode(*desired, &other.blobs[desired]).unwrap();
+    let desired = &other.states[desired];
     let fence = Fence { generation: 1, audit: 5, attempt: 1 };
     let options = Options { election_id: election_id(fence), ..Options::default() };
     let pipeline = Arc::new(Pipeline::outplane().clone());

@@ -9,7 +9,8 @@ use outplane_rmdp_core::key::{Key, Prefix};
 use outplane_rmdp_core::object::{DesiredState, Generation, MAX_GENERATION, Object, PolicyFile};
 use outplane_rmdp_core::task::{Digest, NetworkId};
 use outplane_rmdp_node::Error;
-use outplane_rmdp_node::log::{Blobs, Own, append_own};
+use outplane_rmdp_node::generation::States;
+use outplane_rmdp_node::log::{Own, append_own};
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::{Secret, Settings, Store};
 use tokio::net::TcpListener;
@@ -61,7 +62,7 @@ pub(crate) fn compiled(next: Generation, author: &str) -> Generation {
 
 /// Appends what one says; the number.
 pub(crate) async fn say(objects: &Objects, own: &Own, author: &str) -> Result<u64, Error> {
-    let bind = |next| ready(Ok::<_, Error>((compiled(next, author), Blobs::new())));
+    let bind = |next| ready(Ok::<_, Error>((compiled(next, author), States::new())));
     let tip = append_own(objects, NETWORK, own, bind).await?;
     // What is given back is what the log holds.
     let as_read = read(objects, tip.number()).await?;
