@@ -130,6 +130,19 @@ impl Entries {
         Self::of_runs(runs)
     }
 
+    /// The same list, with the runs of another one where both have the same: comparing the two costs what they differ in
+    /// from then on.
+    #[must_use]
+    pub fn sharing(&self, other: &Self) -> Self {
+        let mut theirs = other.runs.iter().peekable();
+        let shared = self.runs.iter().map(|run| {
+            while theirs.next_if(|their| their.first() < run.first()).is_some() {}
+            let same = theirs.peek().filter(|their| Arc::ptr_eq(their, run) || their.entries == run.entries);
+            Arc::clone(same.map_or(run, |their| *their))
+        });
+        Self { runs: shared.collect(), len: self.len }
+    }
+
     /// The places of runs that edits change, those that follow each other as one.
     fn dirty(&self, edits: &BTreeMap<Key, Option<Entry>>) -> Vec<Range<usize>> {
         let mut places = BTreeSet::new();
@@ -405,6 +418,19 @@ mod tests {
             action: Action { id: 1, params: vec![(1, param.into())] },
             metadata: Vec::new(),
         }
+    }
+
+    #[test]
+    fn equal_runs_become_the_same_memory() {
+        let list = |param: u8| {
+            Entries::from_iter((0..1000).map(|key| entry(key, if key == 500 { param } else { 0 })))
+        };
+        let (one, other) = (list(1), list(2));
+        let shared = one.sharing(&other);
+        assert_eq!(shared, one);
+        let own = shared.runs.iter().zip(&other.runs).filter(|(one, other)| !Arc::ptr_eq(one, other)).count();
+        assert!(own == 1 && shared.runs.len() > 10, "{own} of {}", shared.runs.len());
+        assert_eq!(one.sharing(&Entries::default()), one);
     }
 
     fn listed(entries: &Entries) -> Vec<Entry> {

@@ -14,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use self::pieces::{File, Piece, Plan, Planned, plan};
+use self::pieces::{File, Held, Piece, Plan, Planned, plan};
 use self::state::{Delta, Fresh, State};
 use super::declaration::Declaration;
 use super::diagnostic::Diagnostics;
@@ -141,12 +141,12 @@ impl IncrementalReader {
                     Planned::Kept(piece) => piece,
                     new => {
                         let read = self.piece(&file.source, new)?;
-                        let piece = Arc::clone(&read.piece);
+                        let piece = read.held.clone();
                         fresh.push(read);
                         piece
                     }
                 };
-                documents = documents.saturating_add(piece.documents);
+                documents = documents.saturating_add(piece.documents as usize);
                 file.pieces.push(piece);
             }
             files.push(file);
@@ -195,18 +195,22 @@ impl IncrementalReader {
         }
         let declarations = objects.declared.drain();
         let piece = Piece {
-            part,
-            bytes: number(text.len()),
-            characters: number(text.chars().count()),
             json,
-            documents,
             keys: declarations.iter().map(Declaration::key).collect(),
             objects: objects.placed.iter().map(|(name, _)| name.clone()).collect(),
             warnings: objects.sink.warnings,
             omitted_warnings: objects.sink.omitted_warnings,
             skipped: objects.skipped,
         };
-        Some(Fresh { piece: Arc::new(piece), declarations, placed: objects.placed })
+        let held = Held {
+            part,
+            bytes: number(text.len()),
+            characters: number(text.chars().count()),
+            documents: number(documents),
+            plain: piece.warnings.is_empty() && piece.omitted_warnings == 0 && piece.skipped.is_empty(),
+            piece: Arc::new(piece),
+        };
+        Some(Fresh { held, declarations, placed: objects.placed })
     }
 }
 

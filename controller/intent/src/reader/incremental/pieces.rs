@@ -17,16 +17,24 @@ use crate::reader::sink::Report;
 use crate::reader::source::SourceFile;
 use crate::reader::tree::Document;
 
-/// What was read from a piece of a text.
-#[derive(Debug)]
-pub(super) struct Piece {
+/// A piece of a text, with what is asked of every piece each time.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
     /// The number of the part that its places are of.
     pub(super) part: u32,
     pub(super) bytes: u32,
     pub(super) characters: u32,
+    pub(super) documents: u32,
+    /// Nothing odd was found in it.
+    pub(super) plain: bool,
+    pub(super) piece: Arc<Piece>,
+}
+
+/// What was read from a piece of a text.
+#[derive(Debug)]
+pub(super) struct Piece {
     /// It was read as JSON.
     pub(super) json: bool,
-    pub(super) documents: usize,
     pub(super) keys: Vec<Key>,
     /// The names of its objects, as sources have them.
     pub(super) objects: Vec<String>,
@@ -39,12 +47,19 @@ pub(super) struct Piece {
 #[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) source: Arc<SourceFile>,
-    pub(super) pieces: Vec<Arc<Piece>>,
+    pub(super) pieces: Vec<Held>,
+}
+
+impl File {
+    /// Its pieces in which something odd was found.
+    pub(super) fn odd(&self) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().filter(|held| !held.plain).map(|held| &*held.piece)
+    }
 }
 
 /// A piece of a text as it is now.
 pub(super) enum Planned {
-    Kept(Arc<Piece>),
+    Kept(Held),
     /// To be read: bytes of the text.
     New(Range<usize>),
     /// The whole of a text that is one JSON value.
@@ -55,15 +70,15 @@ pub(super) enum Planned {
 pub(super) struct Plan {
     pub(super) files: Vec<(Arc<SourceFile>, Vec<Planned>)>,
     /// Pieces that are gone.
-    pub(super) gone: Vec<Arc<Piece>>,
+    pub(super) gone: Vec<Held>,
 }
 
 /// Pieces that are not where they were.
 #[derive(Default)]
 struct Pool<'t> {
     /// By the name of the file, which relative paths go by, and the text.
-    by_text: HashMap<(&'t str, &'t str), Vec<Arc<Piece>>>,
-    json: Vec<Arc<Piece>>,
+    by_text: HashMap<(&'t str, &'t str), Vec<Held>>,
+    json: Vec<Held>,
 }
 
 /// What has to be read of some texts, if those before were read. None if some cannot be read.
@@ -144,7 +159,7 @@ fn file<'t>(
         return Some((source, planned));
     }
     release(old, before..behind, pool);
-    let kept = |pieces: &[Arc<Piece>]| pieces.iter().cloned().map(Planned::Kept).collect::<Vec<_>>();
+    let kept = |pieces: &[Held]| pieces.iter().cloned().map(Planned::Kept).collect::<Vec<_>>();
     let mut planned = kept(&old.pieces[..before]);
     planned.extend(cut(text, changed));
     planned.extend(kept(&old.pieces[behind..]));
@@ -177,12 +192,12 @@ fn release<'t>(file: &'t File, pieces: Range<usize>, pool: &mut Pool<'t>) {
     for (number, piece) in file.pieces.iter().enumerate().take(pieces.end) {
         let end = at + piece.bytes as usize;
         if number >= pieces.start {
-            let known = if piece.json {
+            let known = if piece.piece.json {
                 &mut pool.json
             } else {
                 pool.by_text.entry((file.source.name(), &file.source.text()[at..end])).or_default()
             };
-            known.push(Arc::clone(piece));
+            known.push(piece.clone());
         }
         at = end;
     }

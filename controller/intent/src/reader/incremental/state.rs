@@ -3,9 +3,8 @@
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use super::pieces::{File, Piece};
+use super::pieces::{File, Held};
 use crate::model::{Intent, ObjectName, Pod};
 use crate::reader::declaration::{Declaration, Key};
 use crate::reader::declared::Declared;
@@ -20,14 +19,14 @@ use crate::touched::Touched;
 /// A piece that was read, and what it says.
 #[derive(Debug)]
 pub(super) struct Fresh {
-    pub(super) piece: Arc<Piece>,
+    pub(super) held: Held,
     pub(super) declarations: Vec<Declaration>,
     pub(super) placed: Vec<(String, ObjectPlaces)>,
 }
 
 /// What is to be taken out, and put in.
 pub(super) struct Delta<'d> {
-    pub(super) gone: &'d [Arc<Piece>],
+    pub(super) gone: &'d [Held],
     pub(super) fresh: Vec<Fresh>,
 }
 
@@ -87,8 +86,8 @@ struct Resolved {
 impl State {
     /// Takes out and puts in. The sources know the files already. None, and all is as it was, if there is an error.
     pub(super) fn change(&mut self, delta: Delta<'_>, files: &[File], limits: &Limits) -> Option<Touched> {
-        let gone = delta.gone.iter().flat_map(|piece| &piece.keys);
-        let fresh = delta.fresh.iter().flat_map(|fresh| &fresh.piece.keys);
+        let gone = delta.gone.iter().flat_map(|held| &held.piece.keys);
+        let fresh = delta.fresh.iter().flat_map(|fresh| &fresh.held.piece.keys);
         let mut hit = Hit::default();
         gone.chain(fresh).for_each(|key| hit.add(key));
         let undo = self.swap(delta)?;
@@ -101,7 +100,7 @@ impl State {
 
     fn swap(&mut self, delta: Delta<'_>) -> Option<Undo> {
         let mut undo = Undo::default();
-        for piece in delta.gone {
+        for Held { piece, .. } in delta.gone {
             undo.taken.extend(piece.keys.iter().filter_map(|key| self.take(key)));
             let objects = piece.objects.iter();
             let places =
@@ -338,7 +337,7 @@ impl State {
     /// Finds what is left to find, and tells it with the rest, in the order in which reading from nothing finds it.
     fn tell(&mut self, addresses: &Sink, files: &[File], limits: &Limits) {
         let mut all = Sink::new(limits.diagnostics);
-        for piece in files.iter().flat_map(|file| &file.pieces) {
+        for piece in files.iter().flat_map(File::odd) {
             all.warn_of(&piece.warnings, piece.omitted_warnings);
         }
         let of = |all: &mut Sink, found: &Sink| all.warn_of(&found.warnings, found.omitted_warnings);
@@ -400,7 +399,7 @@ fn addresses(declaration: &Declaration) -> Vec<IpAddr> {
 /// Kinds that are not read: how many, and where the first one is.
 fn skipped(files: &[File]) -> Skipped {
     let mut all = Skipped::new();
-    for piece in files.iter().flat_map(|file| &file.pieces) {
+    for piece in files.iter().flat_map(File::odd) {
         for (kind, (count, at)) in &piece.skipped {
             all.entry(kind.clone()).or_insert((0, *at)).0 += count;
         }

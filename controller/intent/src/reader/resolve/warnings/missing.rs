@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::deciders;
 use crate::evaluate::selects;
 use crate::model::{
-    ClusterPeer, FilterPeer, Intent, LabelSelector, Labels, NetworkPeer, NetworkPort, PodsAnywhere,
+    ClusterPeer, FilterPeer, Intent, LabelSelector, Labels, NetworkPeer, NetworkPort, ObjectName,
+    PodsAnywhere,
 };
 use crate::reader::declared::Declared;
 use crate::reader::decode::Problem;
@@ -17,9 +18,27 @@ use crate::reader::source::Place;
 /// So many are named.
 const NAMED: usize = 3;
 
+/// A policy.
+enum Policy<'i> {
+    Filter(&'i str),
+    Network(&'i ObjectName),
+    Cluster(&'i str),
+}
+
+impl Policy<'_> {
+    /// As warnings name it.
+    fn object(&self) -> String {
+        match self {
+            Self::Filter(name) => deciders::filter_policy(name),
+            Self::Network(name) => deciders::network_policy(name),
+            Self::Cluster(name) => deciders::cluster_policy(name),
+        }
+    }
+}
+
 /// What a policy asks for.
 struct Asking<'i> {
-    object: String,
+    policy: Policy<'i>,
     at: Place,
     /// By labels of namespaces, if it says any, and of pods.
     pods: Vec<(Option<&'i LabelSelector>, &'i LabelSelector)>,
@@ -71,8 +90,8 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             FilterPeer::Pods { namespaces, pods } => Some((namespaces.as_ref(), pods)),
             _ => None,
         });
-        let (object, pods) = (deciders::filter_policy(name), pods.collect());
-        Asking { object, at: entry.at, pods, nodes: false, port_names: Vec::new() }
+        let (policy, pods) = (Policy::Filter(name), pods.collect());
+        Asking { policy, at: entry.at, pods, nodes: false, port_names: Vec::new() }
     });
     let network = declared.network_policies.iter().map(|(name, entry)| {
         let rules = || entry.value.ingress.iter().chain(&entry.value.egress).flatten();
@@ -81,7 +100,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             NetworkPeer::IpBlock { .. } => None,
         });
         Asking {
-            object: deciders::network_policy(name),
+            policy: Policy::Network(name),
             at: entry.at,
             pods: std::iter::once((None, &entry.value.pods)).chain(peers).collect(),
             nodes: false,
@@ -96,7 +115,7 @@ fn asking(declared: &Declared) -> Vec<Asking<'_>> {
             ClusterPeer::Nodes(_) | ClusterPeer::Networks(_) => None,
         });
         Asking {
-            object: deciders::cluster_policy(name),
+            policy: Policy::Cluster(name),
             at: entry.at,
             pods: std::iter::once(&entry.value.subject).chain(of_pods).map(anywhere).collect(),
             nodes: peers().any(|peer| matches!(peer, ClusterPeer::Nodes(_))),
@@ -156,7 +175,7 @@ fn namespaces(
     );
     let problem = Problem::warning(Code::MissingObject, first.at, message);
     let help = "add them: `kubectl get namespaces -o yaml`; one without labels needs its object, too";
-    Some((first.object.clone(), problem.help(help)))
+    Some((first.policy.object(), problem.help(help)))
 }
 
 /// Nodes that pods run on, or any at all, where a policy is about nodes.
@@ -174,7 +193,7 @@ fn nodes(declared: &Declared, asking: &[Asking<'_>]) -> Option<(String, Problem)
     };
     let message = format!("{} nodes, and {what}: nothing is denied or allowed about them", selecting(&by));
     let problem = Problem::warning(Code::MissingObject, first.at, message);
-    Some((first.object.clone(), problem.help("add them: `kubectl get nodes -o yaml`")))
+    Some((first.policy.object(), problem.help("add them: `kubectl get nodes -o yaml`")))
 }
 
 /// Pods none of which has a label, where policies go by labels.
@@ -185,7 +204,7 @@ fn labels(asking: &[Asking<'_>]) -> Option<(String, Problem)> {
     let message = format!("{} by labels of pods, and no pod has any label", selecting(&by));
     let problem = Problem::warning(Code::MissingObject, first.at, message);
     let help = "give the pods as they are, with `metadata.labels`: `kubectl get pods -A -o yaml`";
-    Some((first.object.clone(), problem.help(help)))
+    Some((first.policy.object(), problem.help(help)))
 }
 
 /// Pods none of which has a name for a port, where policies go by these names.
@@ -196,15 +215,15 @@ fn ports(asking: &[Asking<'_>]) -> Option<(String, Problem)> {
     let message = format!("{} by names of ports ({port}), and no pod has a name for a port", selecting(&by));
     let problem = Problem::warning(Code::MissingObject, first.at, message);
     let help = "give the pods as they are, with the ports of their containers: `kubectl get pods -A -o yaml`";
-    Some((first.object.clone(), problem.help(help)))
+    Some((first.policy.object(), problem.help(help)))
 }
 
 /// `NetworkPolicy/shop/web and 2 more select`.
 fn selecting(policies: &[&Asking<'_>]) -> String {
     match policies {
         [] => String::new(),
-        [one] => format!("{} selects", one.object),
-        [first, more @ ..] => format!("{} and {} more select", first.object, more.len()),
+        [one] => format!("{} selects", one.policy.object()),
+        [first, more @ ..] => format!("{} and {} more select", first.policy.object(), more.len()),
     }
 }
 
