@@ -139,6 +139,9 @@ async fn measure(cluster: Arc<Cluster>, pods: u32, edits: usize) -> Result<()> {
     for (kind, times) in &kinds {
         tell(&format!("  {kind:?}, {}", times.len()), entries, times, append);
     }
+    for name in ["d1", "c1", "c2"] {
+        println!("  resident memory of {name}: {} MB", bench.cluster.usage(name)?.resident / 1_000_000);
+    }
     if idle > 0 {
         println!("  {idle} edits changed nothing of what the switch should hold");
     }

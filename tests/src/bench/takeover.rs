@@ -19,7 +19,7 @@ use outplane_rmdp_node::network;
 use outplane_rmdp_node::objects::Objects;
 use outplane_rmdp_store::Store;
 use outplane_testbed::{
-    Cluster, ClusterOptions, History, JournalLine, Part, SharedConfig, StoreKind, What, Xdp,
+    Cluster, ClusterOptions, History, JournalLine, Part, SharedConfig, StoreKind, Usage, What, Xdp,
 };
 use tokio::task::block_in_place;
 
@@ -32,6 +32,8 @@ use crate::skipped;
 const SWITCH: &str = "s1";
 /// Rules of a policy, all of which differ from the policy before: enough that its writes take a while.
 const RULES: u64 = 150;
+/// How long nothing happens, to see what that takes.
+const REST: Duration = Duration::from_secs(20);
 /// Longest time until something is written, or decided.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long owners are stopped.
@@ -88,6 +90,7 @@ async fn measure(cluster: Arc<Cluster>, arguments: &TakeoverArguments) -> Result
     for _ in 0..3 {
         bench.undisturbed().await?;
     }
+    let rest = bench.at_rest().await?;
     println!(
         "\nOwners that die amid their writes: 3 controllers, embedded store, soft switch, {RULES} rules that all change; silence {} ms",
         SharedConfig::default().takeover.silence_ms
@@ -104,6 +107,7 @@ async fn measure(cluster: Arc<Cluster>, arguments: &TakeoverArguments) -> Result
         }
         ensure!(alone <= arguments.kills, "owners are through before they can be killed");
     }
+    println!("{rest}");
     println!("  task done, undisturbed, after it was given: p50 {:.1} ms", ms(percentile(&calm, 50)));
     println!(
         "  task done after the kill, {} times: p50 {:.1} ms, p99 {:.1}, most {:.1} ({alone} more were through when they were killed)",
@@ -168,6 +172,24 @@ impl Bench {
         block_in_place(|| joined(given))?;
         let claim = self.claim(decision.attempt).await?.context("a decision without a claim")?;
         Ok(Duration::from_millis(decision.at_ms.saturating_sub(claim.at_ms)))
+    }
+
+    /// What a controller takes while nothing happens.
+    async fn at_rest(&self) -> Result<String> {
+        let names = self.cluster.names(Part::Controller);
+        let usage = || names.iter().map(|name| self.cluster.usage(name)).collect::<Result<Vec<_>>>();
+        tokio::time::sleep(SETTLES).await;
+        let before = usage()?;
+        tokio::time::sleep(REST).await;
+        let after = usage()?;
+        let pairs = || before.iter().zip(&after);
+        let most = |of: fn((&Usage, &Usage)) -> f64| pairs().map(of).fold(0.0, f64::max) / REST.as_secs_f64();
+        Ok(format!(
+            "  at rest, the most of a controller: {:.1} % of a core, {:.1} kB/s sent (all of it, the store's polls too)",
+            100.0 * most(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64()),
+            most(|(before, after)| f64::from(u32::try_from(after.sent - before.sent).unwrap_or(u32::MAX))
+                / 1000.0)
+        ))
     }
 
     /// From the kill of who writes until another has decided; none: it was through.

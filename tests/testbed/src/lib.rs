@@ -21,7 +21,7 @@ pub use ceph::Ceph;
 pub use chaos::{Chaos, ChaosCounts};
 pub use cluster::{
     Cluster, ClusterOptions, DATAGRAM_PORT, HTTP_PORT, Metrics, Part, Programs, SharedConfig, StoreAccess,
-    StoreKind, Xdp,
+    StoreKind, Usage, Xdp,
 };
 pub use faults::{FaultCounts, why_no_faults};
 pub use history::{Event, History, JournalLine, ParseJournalError, Totals, TransactionId, Verdict, What};

@@ -19,6 +19,7 @@ mod life;
 mod network;
 mod node;
 mod store;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,7 @@ use node::Node;
 
 pub use http::Metrics;
 pub use layout::{DATAGRAM_PORT, HTTP_PORT, Part};
+pub use usage::Usage;
 
 /// Where the store's objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

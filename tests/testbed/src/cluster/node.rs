@@ -41,6 +41,11 @@ impl Node {
         self.process.as_mut().with_context(|| format!("{} does not run", self.seat.name))
     }
 
+    /// Of its process.
+    pub(super) fn id(&mut self) -> Result<u32> {
+        Ok(self.running()?.id())
+    }
+
     pub(super) fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
         let process = self.running()?;
         process.signal(Signal::SIGTERM)?;
