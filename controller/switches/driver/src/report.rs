@@ -15,6 +15,8 @@ pub struct Report {
     pub reading: Duration,
     /// That was done ahead: it is no part of `elapsed`.
     pub read_ahead: bool,
+    /// Nothing was read: what the switch holds was known, since nobody else was entitled to write after it was seen last.
+    pub remembered: bool,
     /// Planning.
     pub planning: Duration,
     /// Writing.

@@ -31,6 +31,10 @@ pub trait Session: Send {
         lease: Lease<'_>,
     ) -> impl Future<Output = Result<Self::Report, Self::Error>> + Send;
 
+    /// Somebody has seen that the switch does not hold what it should: before the next task it is read, whatever is known of
+    /// it.
+    fn doubt(&mut self);
+
     /// Whether the switch answers. Nothing is written, and no fence is needed.
     fn ask(&self) -> impl Future<Output = Result<Answer, Self::Error>> + Send;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use outplane_compiler::plan::{self, Counts};
-use outplane_compiler::state::{Change, Desired, Origin, Plan};
+use outplane_compiler::state::{Change, Desired, Installed, Origin, Plan};
 use outplane_p4runtime_client::Primacy;
 
 use crate::connection::Connection;
@@ -36,9 +36,11 @@ pub struct Difference {
 }
 
 impl Connection {
-    /// Compares what the switch holds with what it should hold.
-    pub(crate) async fn audit(&self, desired: &Desired) -> Result<Audited, Error> {
+    /// Compares what the switch holds with what it should hold; and what it holds, where that is the same and all of it can
+    /// be read.
+    pub(crate) async fn audit(&self, desired: &Desired) -> Result<(Audited, Option<Installed>), Error> {
         let mut version = None;
+        let mut held = None;
         let difference = match self.read_if_ours(Push::IfDifferent).await? {
             None => Some(Difference {
                 seen: match self.cookie().await? {
@@ -65,23 +67,25 @@ impl Connection {
                     _ => true,
                 };
                 let differs = plan.steps.iter().flat_map(|step| &step.changes).any(tells);
-                differs.then(|| Difference {
+                let difference = differs.then(|| Difference {
                     seen: format!(
                         "version {} of the policy, {} entries of ours",
                         read.installed.version,
                         read.installed.entries.len()
                     ),
                     what: self.words(&plan, &read.installed),
-                })
+                });
+                held = (plan.is_empty() && read.unreadable.is_empty()).then_some(read.installed);
+                difference
             }
         };
         let is_primary = self
             .primacy()
             .is_some_and(|primacy| matches!(*primacy.borrow(), Primacy::Primary | Primacy::NotOffered));
-        Ok(Audited { is_primary, version, difference })
+        Ok((Audited { is_primary, version, difference }, held))
     }
 
-    fn words(&self, plan: &Plan, installed: &outplane_compiler::state::Installed) -> String {
+    fn words(&self, plan: &Plan, installed: &Installed) -> String {
         let summary = plan.summary(&self.pipeline.program);
         let mut words = match summary.total {
             1 => "1 write brings it back".to_owned(),

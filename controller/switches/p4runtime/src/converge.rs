@@ -6,20 +6,18 @@ use std::time::{Duration, Instant};
 use outplane_compiler::plan::{self, Summary};
 use outplane_compiler::rules::{self, RuleChanges};
 use outplane_compiler::shrink;
-use outplane_compiler::state::{Desired, Installed, policies};
+use outplane_compiler::state::{Desired, Installed, Plan, policies};
 use outplane_driver::Lease;
 
 use crate::connection::Connection;
 use crate::errors::{Aftermath, Error, Problem};
+use crate::memory::Memory;
 use crate::pipeline::{Push, Pushed};
-use crate::read::Unsorted;
-use crate::write::{WriteOptions, Written};
+use crate::read::{Read, Unsorted};
+use crate::write::{How, WriteOptions, Written, counting};
 
 /// How often we begin anew: the connection broke, or somebody else wrote at the same time.
 const ROUNDS: u32 = 4;
-
-/// A switch that is read in less than this is read once more amid an update, for its counters.
-const QUICK: Duration = Duration::from_millis(200);
 
 /// What to do besides the plan.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +73,8 @@ pub struct Report {
     pub reading: Duration,
     /// That was done ahead ([`read_ahead`](outplane_driver::Session::read_ahead)): it is no part of `elapsed`.
     pub read_ahead: bool,
+    /// Nothing was read, in the last round: a [`Session`](crate::Session) knew what the switch holds.
+    pub remembered: bool,
     /// Planning, in the last round.
     pub planning: Duration,
     /// All of it.
@@ -89,11 +89,48 @@ impl From<&Report> for outplane_driver::Report {
             fencing: report.connecting,
             reading: report.reading,
             read_ahead: report.read_ahead,
+            remembered: report.remembered,
             planning: report.planning,
             writing: report.written.elapsed,
             elapsed: report.elapsed,
         }
     }
+}
+
+/// What is known of a switch before a round.
+#[derive(Debug, Default)]
+pub(crate) enum Known {
+    /// Nothing: it is read.
+    #[default]
+    Nothing,
+    /// What was read of it from this moment on, with our pipeline, and still holds.
+    Read(Unsorted, Instant),
+    /// What a session knows.
+    Memory(Memory),
+}
+
+/// What a session does besides what its caller wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keeping {
+    /// Reads the switch once more at the end, whether or not there was something to write.
+    pub(crate) twice: bool,
+    /// Says what the switch holds in the end.
+    pub(crate) remember: bool,
+}
+
+/// What came of the rounds so far.
+struct Course {
+    pipeline: Pushed,
+    pushing: Option<Duration>,
+    /// The last round has not read the switch.
+    remembered: bool,
+}
+
+/// What a round begins from.
+struct Begun {
+    read: Read,
+    read_at: Instant,
+    read_ahead: bool,
 }
 
 impl Connection {
@@ -105,37 +142,44 @@ impl Connection {
     /// # Errors
     /// [`Problem`] says which. Whatever it is, packets see a whole policy: all of the old one or all of the new one.
     pub async fn apply(&mut self, desired: &Desired, options: ConvergeOptions<'_>) -> Result<Report, Error> {
-        self.rounds(None, desired, options, false).await
+        let (report, _) = self.rounds(Known::Nothing, desired, options, Keeping::default()).await?;
+        Ok(report)
     }
 
-    /// The same, from what was read of a switch with our pipeline, and still holds. With `twice` the switch is read once
-    /// more at the end, whether or not there was something to write.
+    /// The same, from what is known of the switch. Where a switch refuses what was planned from memory, the memory is wrong
+    /// or may be: it is read, and planned anew.
     pub(crate) async fn rounds(
         &mut self,
-        mut read: Option<Unsorted>,
+        mut known: Known,
         desired: &Desired,
         mut options: ConvergeOptions<'_>,
-        twice: bool,
-    ) -> Result<Report, Error> {
+        mut keeping: Keeping,
+    ) -> Result<(Report, Option<Memory>), Error> {
         let start = Instant::now();
-        let mut pipeline = Pushed::Kept;
-        let mut pushing = None;
+        let mut course = Course { pipeline: Pushed::Kept, pushing: None, remembered: false };
         let mut round = 1;
         loop {
             let error =
-                match self.round(read.take(), desired, options, &mut pipeline, &mut pushing, twice).await {
-                    Ok(report) => {
-                        return Ok(Report { rounds: round, elapsed: start.elapsed(), pushing, ..report });
+                match self.round(std::mem::take(&mut known), desired, options, &mut course, keeping).await {
+                    Ok((report, memory)) => {
+                        let (pushing, elapsed) = (course.pushing, start.elapsed());
+                        return Ok((Report { rounds: round, elapsed, pushing, ..report }, memory));
                     }
                     Err(error) => error,
                 };
+            let refused = match &*error.problem {
+                Problem::Refused(refusal) => Some(&refusal.aftermath),
+                _ => None,
+            };
             // Not every switch takes what an entry has counted before.
-            let refused = matches!(&*error.problem, Problem::Refused(refusal) if refusal.aftermath == Aftermath::Undone);
-            let without = refused && options.rules == Rules::Carry;
+            let without = refused == Some(&Aftermath::Undone) && options.rules == Rules::Carry;
             if without {
                 options.rules = Rules::Tell;
             }
-            let again = error.is_disconnect() || without || matches!(*error.problem, Problem::Changed { .. });
+            let again = error.is_disconnect()
+                || without
+                || refused.is_some() && course.remembered
+                || matches!(*error.problem, Problem::Changed { .. });
             if !again || round >= ROUNDS {
                 return Err(error);
             }
@@ -146,6 +190,8 @@ impl Connection {
             tracing::warn!(switch = self.target().name, round, %error, "beginning anew");
             if error.is_disconnect() {
                 self.reopen().await?;
+                // Somebody else may have been primary meanwhile.
+                keeping.twice |= keeping.remember;
             }
             round += 1;
         }
@@ -153,60 +199,50 @@ impl Connection {
 
     async fn round(
         &self,
-        ahead: Option<Unsorted>,
+        known: Known,
         desired: &Desired,
         options: ConvergeOptions<'_>,
-        pipeline: &mut Pushed,
-        pushing: &mut Option<Duration>,
-        twice: bool,
-    ) -> Result<Report, Error> {
-        let read_ahead = ahead.is_some();
-        let read = if let Some(read) = ahead {
-            self.sort_out(read, desired)?
-        } else if let Some(read) = self.read_if_ours(options.push).await? {
-            self.sort_out(read, desired)?
-        } else {
-            if options.write.lease.is_over() {
-                return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
-            }
-            let start = Instant::now();
-            *pipeline = self.push_pipeline(options.push, options.write).await?;
-            *pushing = Some(start.elapsed());
-            self.read_installed(desired, false).await?
-        };
-        if options.keep_a_policy && policies(&desired.entries).is_empty() {
-            let policies = policies(&read.installed.entries);
-            if let Some(first) = policies.first() {
-                let (first, policies) = (first.clone(), policies.len());
-                return Err(self.error(Problem::LastPolicy { policies, first }));
-            }
-        }
-        let less = |input| shrink::of_switch(&self.pipeline.program, &read.installed, desired, input);
-        if let Some(less) = options.keep.and_then(less) {
-            return Err(self.error(Problem::Shrinks(less)));
-        }
-        let start = Instant::now();
+        course: &mut Course,
+        keeping: Keeping,
+    ) -> Result<(Report, Option<Memory>), Error> {
+        course.remembered = false;
         let program = &self.pipeline.program;
-        let plan = plan::plan(program, &read.installed, desired).map_err(|error| self.error(error))?;
-        let planning = start.elapsed();
+        let (known, recalled) = match known {
+            Known::Memory(memory) => (Known::Nothing, self.recalled(memory, desired, &options)),
+            known => (known, None),
+        };
+        let (Begun { read, read_at, read_ahead }, plan, planning) = if let Some(recalled) = recalled {
+            course.remembered = true;
+            recalled
+        } else {
+            let begun = self.begin(known, desired, options, course).await?;
+            self.keeps_enough(&begun.read.installed, desired, &options)?;
+            let start = Instant::now();
+            let plan =
+                plan::plan(program, &begun.read.installed, desired).map_err(|error| self.error(error))?;
+            (begun, plan, start.elapsed())
+        };
+        let Read { mut installed, unreadable, elapsed: reading } = read;
         let rules = match options.rules {
             Rules::Ignore => RuleChanges::default(),
-            Rules::Tell | Rules::Carry => rules::between(program, &read.installed, desired),
+            Rules::Tell | Rules::Carry => rules::between(program, &installed, desired),
         };
         let counts = match options.rules {
-            Rules::Carry => plan::carried(program, &read.installed, &plan),
+            Rules::Carry => plan::carried(program, &installed, &plan),
             Rules::Ignore | Rules::Tell => BTreeMap::new(),
         };
-        let counted = self.counted.as_ref().filter(|_| read.elapsed < QUICK);
         let write = WriteOptions { counts: Some(&counts), ..options.write };
-        let written = match self.write_and_count(&plan, &read.installed, write, counted).await {
+        let how = How { counted: self.counted.as_ref(), from_memory: course.remembered };
+        let (written, as_known) = match self.write_as(&plan, &installed, write, how).await {
             Ok(written) => written,
             Err(error) => {
                 let lease = Lease { start_before: options.write.lease.start_before, ..Lease::OPEN };
-                return Err(self.take_back(error, desired, &read.installed, lease).await);
+                return Err(self.take_back(error, desired, &installed, lease).await);
             }
         };
-        if twice || options.verify && !plan.is_empty() {
+        let mut seen_again = None;
+        if keeping.twice || options.verify && !plan.is_empty() {
+            let at = Instant::now();
             let now = self.read_installed(desired, false).await?;
             let left = plan::plan(program, &now.installed, desired).map_err(|error| self.error(error))?;
             // What cannot be read is in every plan.
@@ -214,21 +250,98 @@ impl Connection {
                 let what = format!("{} writes are missing right after the update", left.len());
                 return Err(self.error(Problem::Changed { what }));
             }
+            seen_again = Some((now.installed, at));
         }
-        Ok(Report {
-            pipeline: *pipeline,
+        // What cannot be read is not known, and where something was otherwise, more may be.
+        let is_known = unreadable.is_empty() && (as_known || seen_again.is_some());
+        let memory = (keeping.remember && is_known).then(|| {
+            // What entries had counted is known to be old.
+            installed.counters.clear();
+            let (holds, at) = seen_again.unwrap_or_else(|| (plan.applied(&installed), read_at));
+            Memory::new(holds, desired, at)
+        });
+        let report = Report {
+            pipeline: course.pipeline,
             rounds: 0,
             plan: plan.summary(program),
             rules,
             written,
-            unreadable: read.unreadable,
+            unreadable,
             pushing: None,
             connecting: Duration::ZERO,
-            reading: read.elapsed,
+            reading,
             read_ahead,
+            remembered: course.remembered,
             planning,
             elapsed: Duration::ZERO,
-        })
+        };
+        Ok((report, memory))
+    }
+
+    /// The plan from what a session knows; none where the switch is to be read all the same: where its memory does not tell
+    /// enough or leads nowhere, and where more entries that count go than are read by their keys.
+    fn recalled(
+        &self,
+        memory: Memory,
+        desired: &Desired,
+        options: &ConvergeOptions<'_>,
+    ) -> Option<(Begun, Plan, Duration)> {
+        let (installed, read_at) = memory.serve(desired, options)?;
+        let start = Instant::now();
+        let program = &self.pipeline.program;
+        let plan = plan::plan(program, &installed, desired).ok()?;
+        let planning = start.elapsed();
+        if self.counted.is_some() && !counting::is_little(program, &installed, &plan) {
+            return None;
+        }
+        let read = Read { installed, ..Read::default() };
+        Some((Begun { read, read_at, read_ahead: false }, plan, planning))
+    }
+
+    /// What the switch holds: what was read ahead, or what is read now. Pushes the pipeline where it has another one.
+    async fn begin(
+        &self,
+        known: Known,
+        desired: &Desired,
+        options: ConvergeOptions<'_>,
+        course: &mut Course,
+    ) -> Result<Begun, Error> {
+        if let Known::Read(read, read_at) = known {
+            return Ok(Begun { read: self.sort_out(read, desired)?, read_at, read_ahead: true });
+        }
+        let read_at = Instant::now();
+        if let Some(read) = self.read_if_ours(options.push).await? {
+            return Ok(Begun { read: self.sort_out(read, desired)?, read_at, read_ahead: false });
+        }
+        if options.write.lease.is_over() {
+            return Err(self.error(Problem::LeaseOver { done: 0, total: 0 }));
+        }
+        let start = Instant::now();
+        course.pipeline = self.push_pipeline(options.push, options.write).await?;
+        course.pushing = Some(start.elapsed());
+        let read_at = Instant::now();
+        Ok(Begun { read: self.read_installed(desired, false).await?, read_at, read_ahead: false })
+    }
+
+    /// Refuses to leave less than the caller wants to keep of what the switch holds.
+    fn keeps_enough(
+        &self,
+        installed: &Installed,
+        desired: &Desired,
+        options: &ConvergeOptions<'_>,
+    ) -> Result<(), Error> {
+        if options.keep_a_policy && policies(&desired.entries).is_empty() {
+            let policies = policies(&installed.entries);
+            if let Some(first) = policies.first() {
+                let (first, policies) = (first.clone(), policies.len());
+                return Err(self.error(Problem::LastPolicy { policies, first }));
+            }
+        }
+        let less = |input| shrink::of_switch(&self.pipeline.program, installed, desired, input);
+        match options.keep.and_then(less) {
+            Some(less) => Err(self.error(Problem::Shrinks(less))),
+            None => Ok(()),
+        }
     }
 
     /// Reads the switch and, at the same time, whether its pipeline is ours; nothing where it is not, or where it shall

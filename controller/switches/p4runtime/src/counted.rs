@@ -1,13 +1,16 @@
 //! What the entries of a switch have counted, as it was read on the way.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outplane_compiler::state::{Change, Installed, Origin, Step};
+use outplane_compiler::state::{Installed, Origin};
 use outplane_p4runtime::entry::{Counter, Key};
 
-/// Readings that wait for whoever takes them.
+/// Readings of whole switches that wait for whoever takes them,
 const MOST: usize = 4;
+
+/// and what else was told.
+const MOST_PARTS: usize = 64;
 
 /// An entry, and what it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,46 +23,45 @@ pub struct CountedEntry {
     pub counter: Counter,
 }
 
-/// All entries of a switch that have counted something, as of one moment, and amid an update some that have not yet. What is
-/// not among them has counted nothing, or is not there. None at all: the switch has not our program, so whatever it had counted is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading(pub Vec<CountedEntry>);
-
-impl Reading {
-    /// What was read with counters.
-    pub fn of(installed: &Installed) -> Self {
-        Self::with_new(installed, &HashSet::new())
-    }
-
-    /// The same amid an update that deletes entries of these rules: what stands beside them and has counted nothing yet is
-    /// among it, so that what it counts later is not taken for what the old ones have counted.
-    fn with_new(installed: &Installed, rules: &HashSet<(String, String)>) -> Self {
-        let counted = installed.entries.iter().filter_map(|entry| {
-            let counter = *installed.counters.get(&entry.key)?;
-            let some = counter.packets > 0 || counter.bytes > 0;
-            if !some && rules.is_empty() {
-                return None;
-            }
-            let origin = Origin::decode(&entry.metadata)?;
-            let rule = (origin.policy, origin.rule);
-            let told = some || rules.contains(&rule);
-            let origin = Origin { policy: rule.0, rule: rule.1, order: origin.order };
-            told.then(|| CountedEntry { key: entry.key.clone(), origin, counter })
-        });
-        Self(counted.collect())
-    }
+/// What was found or made of what entries count, as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All entries of a switch that have counted something. What is not among them has counted nothing, or is not there. None
+    /// at all: the switch has not our program, so whatever it had counted is gone.
+    Whole(Vec<CountedEntry>),
+    /// These entries had counted so much. Of others nothing is said.
+    Part(Vec<CountedEntry>),
+    /// These were just inserted and count from nothing, whatever stood under their keys before.
+    Inserted(Vec<CountedEntry>),
+    /// These are gone: what stands under their keys later counts from nothing.
+    Deleted(Vec<Key>),
 }
 
-/// The rules of entries that a step deletes.
-fn deleted(installed: &Installed, step: &Step) -> HashSet<(String, String)> {
-    let keys = step
-        .changes
-        .iter()
-        .filter_map(|change| if let Change::Delete(key) = change { Some(key) } else { None });
-    keys.filter_map(|key| installed.entries.get(key))
-        .filter_map(|entry| Origin::decode(&entry.metadata))
-        .map(|origin| (origin.policy, origin.rule))
-        .collect()
+impl Reading {
+    /// What was read with counters, of all that there is.
+    pub fn of(installed: &Installed) -> Self {
+        let counted = installed.entries.iter().filter_map(|entry| {
+            let counter = *installed.counters.get(&entry.key)?;
+            let origin =
+                Origin::decode(&entry.metadata).filter(|_| counter.packets > 0 || counter.bytes > 0)?;
+            Some(CountedEntry { key: entry.key.clone(), origin, counter })
+        });
+        Self::Whole(counted.collect())
+    }
+
+    /// Whether it was read of the switch, and not made of it.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Whole(_) | Self::Part(_))
+    }
+
+    /// Whether it is of all entries that there are.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
+    fn is_of_nothing(&self) -> bool {
+        matches!(self, Self::Whole(entries) if entries.is_empty())
+    }
 }
 
 /// Where readings go whenever a switch is read that is to be compared or changed. Clones share them; the oldest gives way.
@@ -71,26 +73,43 @@ impl Counted {
         self.push(Reading::of(installed));
     }
 
-    /// Before a step deletes entries.
-    pub(crate) fn put_before(&self, installed: &Installed, step: &Step) {
-        self.push(Reading::with_new(installed, &deleted(installed, step)));
+    /// Of some entries.
+    pub(crate) fn put_part(&self, entries: Vec<CountedEntry>) {
+        if !entries.is_empty() {
+            self.push(Reading::Part(entries));
+        }
+    }
+
+    pub(crate) fn put_inserted(&self, entries: Vec<CountedEntry>) {
+        if !entries.is_empty() {
+            self.push(Reading::Inserted(entries));
+        }
+    }
+
+    pub(crate) fn put_deleted(&self, keys: Vec<Key>) {
+        if !keys.is_empty() {
+            self.push(Reading::Deleted(keys));
+        }
     }
 
     /// The switch has not our program: its entries count anew, whoever writes them.
     pub(crate) fn put_nothing(&self) {
-        self.push(Reading::default());
+        self.push(Reading::Whole(Vec::new()));
     }
 
-    /// Where there are too many the oldest gives way, but for one without entries: that it was empty tells what was written
-    /// anew since then.
+    /// Where there are too many the oldest gives way, but for one of a switch without entries: that it was empty tells what
+    /// was written anew since then.
     fn push(&self, reading: Reading) {
         let mut readings = self.lock();
-        if reading.0.is_empty() && readings.back().is_some_and(|last| last.0.is_empty()) {
+        if reading.is_of_nothing() && readings.back().is_some_and(Reading::is_of_nothing) {
             return;
         }
+        let (is_whole, most) = if reading.is_whole() { (true, MOST) } else { (false, MOST_PARTS) };
         readings.push_back(reading);
-        if readings.len() > MOST {
-            let oldest = readings.iter().position(|reading| !reading.0.is_empty()).unwrap_or(0);
+        let of_kind = |reading: &Reading| reading.is_whole() == is_whole;
+        if readings.iter().filter(|reading| of_kind(reading)).count() > most {
+            let gives_way = |reading: &Reading| of_kind(reading) && !reading.is_of_nothing();
+            let oldest = readings.iter().position(gives_way).unwrap_or(0);
             readings.remove(oldest);
         }
     }
@@ -112,7 +131,7 @@ mod tests {
     fn reading(packets: u64) -> Reading {
         let key = Key { table: 1, matches: Vec::new(), priority: 0 };
         let origin = Origin { policy: "FilterPolicy/edge".to_owned(), rule: "web".to_owned(), order: 0 };
-        Reading(vec![CountedEntry { key, origin, counter: Counter { packets, bytes: packets * 100 } }])
+        Reading::Whole(vec![CountedEntry { key, origin, counter: Counter { packets, bytes: packets * 100 } }])
     }
 
     /// What comes after it is counted from nothing, however often the switch is read then.
@@ -126,6 +145,6 @@ mod tests {
             counted.push(reading(packets));
         }
         let taken = counted.take();
-        assert_eq!(taken, [Reading::default(), reading(4), reading(5), reading(6)]);
+        assert_eq!(taken, [Reading::Whole(Vec::new()), reading(4), reading(5), reading(6)]);
     }
 }

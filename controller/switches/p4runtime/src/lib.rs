@@ -31,6 +31,7 @@ mod counted;
 mod drops;
 mod errors;
 mod fence;
+mod memory;
 mod pipeline;
 mod push;
 mod read;

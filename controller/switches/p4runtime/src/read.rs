@@ -234,6 +234,12 @@ impl Connection {
         Ok(entries)
     }
 
+    /// Entries with their counters: each question is of one, or of a table's where it has no matches.
+    pub(crate) async fn read_counters(&self, entries: Vec<Kind>) -> Result<Vec<Entity>, Error> {
+        let bound = self.bound(Part::Everything, MAX_MESSAGE);
+        self.client.read_within(entries, bound).await.map_err(|failure| self.read_error(failure))
+    }
+
     /// Cells of arrays, one for each question.
     pub(crate) async fn read_cells(&self, cells: Vec<Kind>) -> Result<Vec<Entity>, ReadFailure> {
         let entities = cells.len().saturating_add(MORE);

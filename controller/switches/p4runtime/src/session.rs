@@ -11,10 +11,11 @@ use outplane_p4runtime_client::{Deadlines, Options, Peer, Primacy, Shared, Targe
 use crate::arbitration::Primary;
 use crate::audit::Audited;
 use crate::connection::Connection;
-use crate::converge::{ConvergeOptions, Report};
+use crate::converge::{ConvergeOptions, Keeping, Known, Report};
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
 use crate::fence::election_id;
+use crate::memory::Memory;
 use crate::pipeline::{Pipeline, Push};
 use crate::read::Unsorted;
 use crate::write::WriteOptions;
@@ -48,6 +49,8 @@ pub struct Session {
     /// The connection and the reign under which the switch was last seen to hold what it should: as long as they last,
     /// nobody else can have written.
     proven: Option<(u64, u64)>,
+    /// What the switch holds, as long as that is proven.
+    memory: Option<Memory>,
 }
 
 /// A switch that was read while it was not known yet whether a task may be executed:
@@ -77,6 +80,7 @@ impl Session {
             connects: 0,
             is_settled: false,
             proven: None,
+            memory: None,
         }
     }
 
@@ -124,6 +128,8 @@ impl Session {
     ///
     /// What was read ahead takes the place of reading if it is young and nobody else can have written since:
     /// the switch has told our stream, which was primary when it was read, that this fence is the first to overtake it.
+    /// So does what the session knows of the switch since it has read it last, which may be longer ago: it has been the only
+    /// primary since. Where the switch refuses what was planned from that, it is read, and planned anew.
     ///
     /// Where it has not, somebody else may have been primary, and not every switch lets his writes end before ours begin
     /// (BMv2 does not): then the switch is read once more at the end, as with `verify`. What was not answered in time is
@@ -143,7 +149,7 @@ impl Session {
     ) -> Result<Report, Error> {
         let start = Instant::now();
         let ahead = ahead.filter(|ahead| ahead.at.elapsed() < AHEAD);
-        let was_proven = self.proven.take();
+        let (was_proven, memory) = (self.proven.take(), self.memory.take());
         self.is_settled = false;
         let reign = self.connection.as_ref().map(|connection| connection.client.reign());
         self.connected(election_id(fence), reign, options.write.lease).await?;
@@ -162,26 +168,33 @@ impl Session {
         let holds = |ahead: &Ahead| {
             Arc::ptr_eq(&ahead.peer, connection.peer()) && ahead.reign == connection.client.reign()
         };
-        let read = ahead.filter(holds).map(|ahead| ahead.read);
-        let mut result = connection.rounds(read, desired, options, !alone).await;
+        let known = match (ahead.filter(holds), memory) {
+            (Some(Ahead { read, at, .. }), _) => Known::Read(read, at),
+            (None, Some(memory)) if alone && memory.is_young(Instant::now()) => Known::Memory(memory),
+            (None, _) => Known::Nothing,
+        };
+        let keeping = Keeping { twice: !alone, remember: true };
+        let mut result = connection.rounds(known, desired, options, keeping).await;
         let settle_by = options.write.lease.settle_by.unwrap_or_else(tokio::time::Instant::now);
         let settled = under_way.settled(settle_by).await;
         if result.is_ok() && !settled {
             result = Err(connection.error(Problem::UnderWay));
-        } else if let Ok(report) = &result
+        } else if let Ok((report, _)) = &result
             && under_way.overdue() > overdue
         {
             // An answer that came late: what was read before may have been changed by it.
             let again = ConvergeOptions { push: Push::Never, ..options };
             let pushing = report.pushing;
+            let keeping = Keeping { twice: false, ..keeping };
             result = connection
-                .rounds(None, desired, again, false)
+                .rounds(Known::Nothing, desired, again, keeping)
                 .await
-                .map(|report| Report { pushing, ..report });
+                .map(|(report, memory)| (Report { pushing, ..report }, memory));
         }
-        let report = result?;
+        let (report, memory) = result?;
         let is_fenced = connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::Primary);
         self.proven = is_fenced.then(|| (connects, connection.client.reign()));
+        self.memory = memory.filter(|_| is_fenced);
         self.is_settled = true;
         Ok(Report { connecting, elapsed: start.elapsed(), ..report })
     }
@@ -189,15 +202,32 @@ impl Session {
     /// Looks whether the switch holds `desired`, and whether we are its primary. It writes nothing, needs no fence, and is
     /// in nobody's way: without a connection it makes one without arbitration, and drops it.
     ///
+    /// It reads the switch in any case. Where it holds what it should, the session knows it as of now, if it is proven to be
+    /// alone; else the session knows nothing of it any more.
+    ///
     /// # Errors
     /// What [`Problem`] says of connections and calls, and where there is no way from what it holds to `desired`.
-    pub async fn audit(&self, desired: &Desired) -> Result<Audited, Error> {
+    pub async fn audit(&mut self, desired: &Desired) -> Result<Audited, Error> {
         let mut made = None;
         let connection = match &self.connection {
             Some(connection) => connection,
             None => made.insert(self.open(None).await?),
         };
-        connection.audit(desired).await
+        let read_at = Instant::now();
+        let audited = connection.audit(desired).await;
+        let is_alone = self.is_alone();
+        let held = audited.as_ref().ok().and_then(|(_, held)| held.clone()).filter(|_| is_alone);
+        self.memory = held.map(|held| Memory::new(held, desired, read_at));
+        audited.map(|(audited, _)| audited)
+    }
+
+    /// Whether nobody else was primary since the switch was last seen to hold what it should, as far as is known.
+    fn is_alone(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            let is_primary =
+                connection.primacy().is_some_and(|primacy| *primacy.borrow() == Primacy::Primary);
+            is_primary && self.is_settled && self.proven == Some((self.connects, connection.client.reign()))
+        })
     }
 
     /// Whether we may write, and changes of that, until the next task. None without a connection.
@@ -214,6 +244,7 @@ impl Session {
     /// streams (BMv2) are fenced as long as this stays open.
     pub fn close(&mut self) {
         self.connection = None;
+        self.memory = None;
     }
 
     /// A connection with this election id, before it is too late for it.
@@ -287,9 +318,13 @@ impl outplane_driver::Session for Session {
     type Report = Report;
 
     /// Nothing without a connection whose stream is primary, where there is much to read, where the pipeline is another
-    /// one, where the switch does not answer, and after a task that failed, as a write of it may still be under way.
+    /// one, where the switch does not answer, and after a task that failed, as a write of it may still be under way. Nor where
+    /// the session knows what the switch holds.
     async fn read_ahead(&self) -> Option<Ahead> {
         let connection = self.connection.as_ref()?;
+        if self.is_alone() && self.memory.as_ref().is_some_and(|memory| memory.is_young(Instant::now())) {
+            return None;
+        }
         let is_primary = *connection.primacy()?.borrow() == Primacy::Primary;
         if !is_primary || !self.is_settled || !connection.reads_at_once() {
             return None;
@@ -309,6 +344,10 @@ impl outplane_driver::Session for Session {
         let push = if lease.loading == Loading::Never { Push::Never } else { Push::IfDifferent };
         let write = WriteOptions { lease, ..WriteOptions::default() };
         self.converge_with(ahead, fence, desired, ConvergeOptions { push, write, ..Default::default() }).await
+    }
+
+    fn doubt(&mut self) {
+        self.memory = None;
     }
 
     /// Asks which P4Runtime version and which pipeline the switch has. Without a connection it makes one without
@@ -334,6 +373,8 @@ impl outplane_driver::Session for Session {
     /// BMv2 forgets a stranger's election id when the stranger has gone, every switch when it restarts; without this the
     /// session would remember it for ever.
     fn disown(&mut self, fence: Fence) {
+        // The stranger was primary, or still is.
+        (self.proven, self.memory) = (None, None);
         self.shared.seen.disown(election_id(fence));
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,24 +116,71 @@ impl SwitchTotals {
     pub fn add(&mut self, mut reading: Vec<EntryReading>) -> Added {
         let before: HashMap<u64, EntryCount> = self.entries.iter().map(|count| (count.0, *count)).collect();
         let handed_on = self.handed_on(&before, &reading);
-        reading.sort_unstable();
-        reading.dedup_by_key(|read| read.entry);
+        in_order(&mut reading);
         // Those that are remembered stay so.
         reading.sort_by_key(|read| (!before.contains_key(&read.entry), read.entry));
         self.left_out = reading.len().saturating_sub(MOST_ENTRIES) as u64;
         reading.truncate(MOST_ENTRIES);
+        let known = |entry: u64| match before.get(&entry) {
+            Some(known) => (known.1, known.2),
+            None => handed_on.get(&entry).copied().unwrap_or_default(),
+        };
+        self.count(reading, known, Vec::new())
+    }
+
+    /// Adds what some entries have counted since the last reading. Of the others nothing is said, so they stay as they were.
+    /// One that was not known counts from nothing: whoever reads some has been the only one to write since all were read.
+    pub fn add_part(&mut self, mut reading: Vec<EntryReading>) -> Added {
+        in_order(&mut reading);
+        let before: HashMap<u64, EntryCount> = self.entries.iter().map(|count| (count.0, *count)).collect();
+        // One for which there is no room counts nothing: it could not be told what of it is new the next time.
+        let mut room = MOST_ENTRIES.saturating_sub(self.entries.len());
+        reading.retain(|read| {
+            let stays = before.contains_key(&read.entry) || room > 0;
+            room = room.saturating_sub(usize::from(!before.contains_key(&read.entry)));
+            stays
+        });
+        let read: HashSet<u64> = reading.iter().map(|read| read.entry).collect();
+        let others = self.entries.iter().filter(|count| !read.contains(&count.0)).copied().collect();
+        let known = |entry: u64| before.get(&entry).map_or((0, 0), |known| (known.1, known.2));
+        self.count(reading, known, others)
+    }
+
+    /// These entries were just inserted, and count from nothing. What they say is no matter.
+    pub fn inserted(&mut self, entries: Vec<EntryReading>) -> Added {
+        let keys: HashSet<u64> = entries.iter().map(|read| read.entry).collect();
+        let differs = self.deleted(&keys).differs;
+        let nothing = entries.into_iter().map(|read| EntryReading { packets: 0, bytes: 0, ..read });
+        let added = self.add_part(nothing.collect());
+        Added { differs: differs | added.differs, ..added }
+    }
+
+    /// These entries are gone: what comes under their keys counts from nothing.
+    pub fn deleted(&mut self, entries: &HashSet<u64>) -> Added {
+        let before = self.entries.len();
+        self.entries.retain(|count| !entries.contains(&count.0));
+        Added { differs: self.entries.len() != before, behind: 0 }
+    }
+
+    /// Adds what these entries say beyond what is known, and remembers it and `others`.
+    fn count(
+        &mut self,
+        reading: Vec<EntryReading>,
+        known: impl Fn(u64) -> (u64, u64),
+        others: Vec<EntryCount>,
+    ) -> Added {
+        let name = |total: &RuleTotal| (total.policy.clone(), total.rule.clone());
+        let of_others: Vec<Option<(String, String)>> =
+            others.iter().map(|count| self.rules.get(count.3 as usize).map(name)).collect();
         let mut rules: BTreeMap<(String, String), (u64, u64)> = std::mem::take(&mut self.rules)
             .into_iter()
             .map(|total| ((total.policy, total.rule), (total.packets, total.bytes)))
             .collect();
-        let (mut entries, mut behind) = (Vec::with_capacity(reading.len()), 0);
-        let mut names = Vec::with_capacity(reading.len());
+        let (mut entries, mut behind) = (others, 0);
+        let mut names = of_others;
         for EntryReading { entry, policy, rule, packets, bytes } in reading {
             let name = (policy, rule);
-            let known = match before.get(&entry) {
-                Some(known) => (known.1, known.2),
-                None => handed_on.get(&entry).copied().unwrap_or_default(),
-            };
+            let known = known(entry);
             behind += usize::from(packets < known.0 || bytes < known.1);
             let more = (packets.saturating_sub(known.0), bytes.saturating_sub(known.1));
             entries.push(EntryCount(entry, packets.max(known.0), bytes.max(known.1), NO_RULE));
@@ -145,11 +192,11 @@ impl SwitchTotals {
                 };
                 *total = (total.0.saturating_add(more.0), total.1.saturating_add(more.1));
             }
-            names.push(name);
+            names.push(Some(name));
         }
         let places: HashMap<&(String, String), u32> = rules.keys().zip(0..).collect();
         for (entry, name) in entries.iter_mut().zip(&names) {
-            entry.3 = places.get(name).copied().unwrap_or(NO_RULE);
+            entry.3 = name.as_ref().and_then(|name| places.get(name)).copied().unwrap_or(NO_RULE);
         }
         entries.sort_unstable();
         let total = |((policy, rule), (packets, bytes))| RuleTotal { policy, rule, packets, bytes };
@@ -192,6 +239,12 @@ impl SwitchTotals {
         }
         handed_on
     }
+}
+
+/// By entry, each once.
+fn in_order(reading: &mut Vec<EntryReading>) {
+    reading.sort_unstable();
+    reading.dedup_by_key(|read| read.entry);
 }
 
 #[cfg(test)]
@@ -264,6 +317,48 @@ mod tests {
         assert_eq!(packets(&totals), [("ssh", 6), ("web", 814)]);
     }
 
+    /// What is read of entries that go is added, and says nothing of the others.
+    #[test]
+    fn some_entries_are_read_by_themselves() {
+        let mut totals = SwitchTotals::new("leaf1");
+        totals.add(vec![read(1, "web", 60), read(2, "ssh", 5)]);
+        let all = totals.clone();
+        assert_eq!(totals.add_part(Vec::new()), Added::default());
+        assert_eq!(totals.add_part(vec![read(2, "ssh", 5)]), Added::default());
+        assert_eq!(totals, all);
+        totals.add_part(vec![read(1, "web", 64), read(3, "dns", 1)]);
+        assert_eq!(packets(&totals), [("dns", 1), ("ssh", 5), ("web", 64)]);
+        let of = |totals: &SwitchTotals, entry: u64| {
+            let count = totals.entries.iter().find(|count| count.0 == entry).copied()?;
+            totals.rules.get(count.3 as usize).map(|total| (total.rule.clone(), count.1))
+        };
+        assert_eq!(of(&totals, 2), Some(("ssh".to_owned(), 5)), "its rule has another place");
+        // It goes, and comes back under the same key; a rule's old and new entries count side by side.
+        totals.inserted(vec![read(4, "web", 7)]);
+        totals.add_part(vec![read(1, "web", 66)]);
+        assert!(totals.deleted(&HashSet::from([1])).differs);
+        totals.add_part(vec![read(4, "web", 3)]);
+        assert_eq!(packets(&totals)[2], ("web", 69));
+        totals.inserted(vec![read(1, "web", 0)]);
+        totals.add(vec![read(1, "web", 2), read(2, "ssh", 5), read(4, "web", 3), read(3, "dns", 1)]);
+        assert_eq!(packets(&totals), [("dns", 1), ("ssh", 5), ("web", 71)]);
+        // That it was inserted is known, so it has not been given what others had counted.
+        totals.inserted(vec![read(9, "web", 0)]);
+        totals.add(vec![read(9, "web", 4), read(2, "ssh", 5), read(3, "dns", 1)]);
+        assert_eq!(packets(&totals)[2], ("web", 75));
+    }
+
+    #[test]
+    fn of_some_entries_no_more_are_remembered_than_there_is_room_for() {
+        let mut totals = SwitchTotals::new("leaf1");
+        totals.add((0..MOST_ENTRIES as u64 - 1).map(|entry| read(entry, "web", 1)).collect());
+        let before = totals.rules[0].packets;
+        for _ in 0..2 {
+            totals.add_part((0..3).map(|entry| read(u64::MAX - entry, "web", 10)).collect());
+            assert_eq!((totals.entries.len(), totals.rules[0].packets), (MOST_ENTRIES, before + 10));
+        }
+    }
+
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut totals = SwitchTotals::new("leaf1");
@@ -276,7 +371,121 @@ mod tests {
         assert!(bytes.len() < super::super::MAX_TOTALS, "{}", bytes.len());
     }
 
+    /// One step of a switch and of those who change and read it.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Packets(u64, u64),
+        /// All is read.
+        Whole,
+        /// These are read, and said to be read of once more, which changes nothing.
+        Part(Vec<u64>),
+        /// Some go and others come, as controllers do it: inserted, told; what goes is read, deleted, told. With packets
+        /// meanwhile on entries that stay or are new. The last: the same without being told that they came.
+        Change {
+            go: Vec<u64>,
+            come: Vec<u64>,
+            meanwhile: Vec<(u64, u64)>,
+            told: bool,
+        },
+        /// It restarts empty, and is found without our program.
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let some = || prop::collection::vec(0..8u64, 0..5);
+        let packets = (0..8u64, 1..50u64);
+        prop_oneof![
+            4 => packets.clone().prop_map(|(entry, more)| Step::Packets(entry, more)),
+            1 => Just(Step::Whole),
+            1 => some().prop_map(Step::Part),
+            4 => (some(), some(), prop::collection::vec(packets, 0..4), any::<bool>())
+                .prop_map(|(go, come, meanwhile, told)| Step::Change { go, come, meanwhile, told }),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    /// Entries of three rules; those of a rule stand side by side.
+    fn of_rule(entry: u64, packets: u64) -> EntryReading {
+        read(entry, ["web", "ssh", "dns"][(entry % 3) as usize], packets)
+    }
+
     proptest! {
+        /// Whatever a controller changes, in whatever order with packets and readings of all or some: each packet on an entry
+        /// that was read before it went is counted for its rule, and once.
+        #[test]
+        fn what_is_read_in_parts_is_exact(steps in prop::collection::vec(step(), 1..60)) {
+            let mut totals = SwitchTotals::new("leaf1");
+            let mut switch = BTreeMap::<u64, u64>::new();
+            let mut unread = BTreeMap::<u64, u64>::new();
+            let mut truth = BTreeMap::<&str, u64>::new();
+            let rule = |entry: u64| ["web", "ssh", "dns"][(entry % 3) as usize];
+            let whole = |switch: &BTreeMap<u64, u64>| -> Vec<EntryReading> {
+                let counted = switch.iter().filter(|(_, packets)| **packets > 0);
+                counted.map(|(entry, packets)| of_rule(*entry, *packets)).collect()
+            };
+            for step in steps {
+                match step {
+                    Step::Packets(entry, more) => {
+                        if let Some(count) = switch.get_mut(&entry) {
+                            *count += more;
+                            *unread.entry(entry).or_default() += more;
+                            *truth.entry(rule(entry)).or_default() += more;
+                        }
+                    }
+                    Step::Whole => {
+                        totals.add(whole(&switch));
+                        unread.clear();
+                    }
+                    Step::Part(entries) => {
+                        let some = || entries.iter().filter_map(|entry| Some(of_rule(*entry, *switch.get(entry)?)));
+                        totals.add_part(some().collect());
+                        let again = totals.clone();
+                        totals.add_part(some().collect());
+                        prop_assert_eq!(&again, &totals);
+                        unread.retain(|entry, _| !entries.contains(entry));
+                    }
+                    Step::Change { go, come, meanwhile, told } => {
+                        let come: Vec<u64> = come.into_iter().filter(|entry| !switch.contains_key(entry)).collect();
+                        switch.extend(come.iter().map(|entry| (*entry, 0)));
+                        if told {
+                            totals.inserted(come.iter().map(|entry| of_rule(*entry, 0)).collect());
+                        }
+                        for (entry, more) in meanwhile {
+                            if let Some(count) = switch.get_mut(&entry) {
+                                *count += more;
+                                *unread.entry(entry).or_default() += more;
+                                *truth.entry(rule(entry)).or_default() += more;
+                            }
+                        }
+                        let some = go.iter().filter_map(|entry| Some(of_rule(*entry, *switch.get(entry)?)));
+                        totals.add_part(some.collect());
+                        for entry in &go {
+                            switch.remove(entry);
+                            unread.remove(entry);
+                        }
+                        totals.deleted(&go.into_iter().collect());
+                    }
+                    Step::Restart => {
+                        for (entry, lost) in std::mem::take(&mut unread) {
+                            *truth.get_mut(rule(entry)).unwrap() -= lost;
+                        }
+                        for count in switch.values_mut() {
+                            *count = 0;
+                        }
+                        totals.add(Vec::new());
+                    }
+                }
+                for name in ["web", "ssh", "dns"] {
+                    let told: u64 =
+                        totals.rules.iter().filter(|total| total.rule == name).map(|total| total.packets).sum();
+                    let left: u64 =
+                        unread.iter().filter(|(entry, _)| rule(**entry) == name).map(|(_, left)| left).sum();
+                    let sent = truth.get(name).copied().unwrap_or_default();
+                    prop_assert_eq!(told + left, sent, "of {}", name);
+                }
+            }
+        }
+
         /// However a switch is read, whoever lost a race reads again, whatever restarts, and however old an answer is: never
         /// more is told than was counted, and as long as nothing restarts between two readings, nothing less.
         #[test]

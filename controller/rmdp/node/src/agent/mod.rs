@@ -209,7 +209,10 @@ impl Agent {
             let target = self.target(task, config).await.ok()?;
             let Kept { session, counted, .. } = self.session(target);
             self.begin(task.switch(), &counted).await;
-            let session = session.lock().await;
+            let mut session = session.lock().await;
+            if task.fence(1).audit > 0 {
+                session.doubt();
+            }
             let read = tokio::time::timeout(AHEAD, session.read_ahead()).await.ok()??;
             // Before the session is free: whoever has it next finds this.
             self.keep_ahead(task.switch(), read);
@@ -319,6 +322,10 @@ impl Agent {
         let (ahead, fence) = (self.take_ahead(job.task.switch()), to_driver(job.fence));
         let (switch, generation) = (job.task.switch(), job.task.work().generation().unwrap_or(0));
         self.names.comes(switch, generation, &blob);
+        // A repair is of what was seen on the switch, whatever is known of it here.
+        if fence.audit > 0 {
+            session.doubt();
+        }
         let report = session.converge(ahead, fence, &blob, lease).await;
         match &report {
             Ok(Report { pushing: Some(took), .. }) => self.keep_pushed(job.task.switch(), *took),

@@ -62,7 +62,12 @@ pub(super) fn report_text(report: &Report) -> String {
     let [reading, fencing] = [report.reading, report.fencing].map(millis);
     let [planning, writing] = [report.planning, report.writing].map(millis);
     let elapsed = millis(report.elapsed);
-    if report.read_ahead {
+    if report.remembered {
+        format!(
+            "{writes}; {elapsed} ms: fence {fencing}, plan {planning}, write {writing}; from memory: nobody else was primary since \
+             the switch was read"
+        )
+    } else if report.read_ahead {
         // It is no part of the time.
         format!(
             "{writes}; {elapsed} ms: fence {fencing}, plan {planning}, write {writing}; read in {reading} beside the claim"
@@ -90,5 +95,10 @@ mod tests {
         assert_eq!(report_text(&report), "1 write; 9.0 ms: fence 2.0, read 4.0, plan 0.0, write 0.0");
         let ahead = report_text(&Report { read_ahead: true, ..report });
         assert_eq!(ahead, "1 write; 9.0 ms: fence 2.0, plan 0.0, write 0.0; read in 4.0 beside the claim");
+        let remembered = report_text(&Report { reading: Duration::ZERO, remembered: true, ..report });
+        assert_eq!(
+            remembered,
+            "1 write; 9.0 ms: fence 2.0, plan 0.0, write 0.0; from memory: nobody else was primary since the switch was read"
+        );
     }
 }

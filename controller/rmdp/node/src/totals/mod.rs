@@ -8,7 +8,8 @@
 //! with the one before, entry by entry, and the differences add up. What was read before is in the same object as the sums,
 //! and both are written in place of what was there *before* the switch was read: of two controllers that read at a time, or
 //! of an attempt that was repeated, one finds the object changed, and its reading is not used. So nothing is counted twice.
-//! What is lost is what came between the last reading and a deletion or a restart of the switch.
+//! What is lost is what came between the last reading and a deletion or a restart of the switch. Whoever changes a switch
+//! that it needs not read reads those entries that it takes away, and tells which have gone and come.
 //!
 //! Nobody waits for it: a change is not slower for its counters, and without the store it is made all the same.
 
@@ -186,7 +187,7 @@ impl Totals {
         if readings.is_empty() {
             return;
         }
-        let number = readings.len() as u64;
+        let number = read_of(&readings);
         let sent = begun.is_some_and(|begun| {
             let (switch, read_ms) = (switch.to_owned(), clock::unix_millis());
             let account = Account { switch, number: begun.number, readings, read_ms };
@@ -234,19 +235,22 @@ impl Totals {
         // What we have written since then is of readings before this one.
         let holds = |base: &&Base| (base.since..=base.totals.number).contains(&number);
         let base = self.bases().get(&switch).filter(holds).cloned();
-        let count = readings.len() as u64;
+        let count = read_of(&readings);
         let Some(base) = base else {
             self.unused.fetch_add(count, Ordering::Relaxed);
             return;
         };
+        let is_whole = readings.iter().any(Reading::is_whole);
         let (node, before) = (self.node.clone(), Arc::clone(&base.totals));
         let work = move || added(&before, &node, readings, read_ms);
         let Ok(after) = tokio::task::spawn_blocking(work).await else { return };
         let totals = match after {
             Outcome::Same => {
                 // Nobody else has written, as far as we know, and the next reading is compared with the same.
-                if let Some(base) =
-                    self.bases().get_mut(&switch).filter(|now| now.totals.number == base.totals.number)
+                if let Some(base) = self
+                    .bases()
+                    .get_mut(&switch)
+                    .filter(|now| is_whole && now.totals.number == base.totals.number)
                 {
                     base.unchanged_ms = read_ms;
                 }
@@ -386,9 +390,17 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
     let mut totals = before.clone();
     let mut differs = totals.number == 0;
     let mut behind = 0;
-    for Reading(entries) in readings {
-        let added = totals.add(entries.into_iter().map(read).collect());
-        (differs, behind) = (differs | added.differs, added.behind);
+    let is_whole = readings.iter().any(Reading::is_whole);
+    for reading in readings {
+        let all = |entries: Vec<CountedEntry>| entries.into_iter().map(read).collect();
+        let added = match reading {
+            Reading::Whole(entries) => totals.add(all(entries)),
+            Reading::Part(entries) => totals.add_part(all(entries)),
+            Reading::Inserted(entries) => totals.inserted(all(entries)),
+            Reading::Deleted(keys) => totals.deleted(&keys.iter().map(hash).collect()),
+        };
+        differs |= added.differs;
+        behind = added.behind;
     }
     if behind > 0 {
         // Each look says so as long as it is so, which is no news to most.
@@ -398,6 +410,8 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
             "entries count less than before; they add nothing until they have passed it"
         );
     }
+    // What some entries have counted makes the others no younger.
+    let read_ms = if is_whole || before.number == 0 { read_ms } else { before.read_ms };
     // What was read in the future was read by a clock that was ahead: it is put right at once.
     let is_future = before.read_ms > read_ms.saturating_add(CLOCKS_MS);
     if !differs && !is_future && read_ms.saturating_sub(before.read_ms) < REWRITE_MS {
@@ -416,6 +430,11 @@ fn added(before: &SwitchTotals, node: &str, readings: Vec<Reading>, read_ms: u64
         return Outcome::TooMany;
     }
     Outcome::Totals(totals)
+}
+
+/// How many of these were read of a switch.
+fn read_of(readings: &[Reading]) -> u64 {
+    readings.iter().filter(|reading| reading.is_read()).count() as u64
 }
 
 fn read(entry: CountedEntry) -> EntryReading {

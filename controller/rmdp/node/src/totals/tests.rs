@@ -62,7 +62,7 @@ fn reading(packets: u64) -> Reading {
 
     let key = EntryKey { table: 1, matches: Vec::new(), priority: 0 };
     let origin = Origin { policy: "FilterPolicy/edge".to_owned(), rule: "web".to_owned(), order: 0 };
-    Reading(vec![CountedEntry { key, origin, counter: Counter { packets, bytes: packets * 100 } }])
+    Reading::Whole(vec![CountedEntry { key, origin, counter: Counter { packets, bytes: packets * 100 } }])
 }
 
 /// A controller's totals, which are accounted.

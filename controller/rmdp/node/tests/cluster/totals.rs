@@ -12,7 +12,7 @@ use outplane_driver_p4runtime::{
 use outplane_p4runtime::entry::Match;
 use outplane_p4runtime::schema::{FieldInfo, TableInfo};
 use outplane_rmdp_core::key::{Key, switch_id};
-use outplane_rmdp_core::object::{Object, PolicyFile, SwitchTotals};
+use outplane_rmdp_core::object::{Object, Outcome, PolicyFile, SwitchTotals};
 use outplane_rmdp_core::task::Work;
 use outplane_rmdp_node::generation::compiled;
 use tokio::time::{sleep, timeout};
@@ -137,6 +137,33 @@ async fn totals_go_on_through_changes_and_restarts() {
     let totals = lab.counts("leaf1", "r0", 87).await;
     lab.counts("leaf1", "r1", 5).await;
     assert_eq!(totals.others, (0, 0));
+}
+
+/// One change after the other by one controller, which knows what the switch holds: it is not read before them, and what the
+/// entries have counted that go is counted all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_a_switch_that_is_not_read_are_counted_whole() {
+    let lab = Lab::with(&["leaf1"], 1, 1, &format!("{QUICK}[audit]\ninterval_s = 5\n")).await;
+    let _nodes = lab.start_all().await;
+    let (mut sent, mut from_memory) = ([0, 0], 0);
+    for change in 0..20u64 {
+        // Other entries for the same rules, and those of before again.
+        let generation = match change % 3 {
+            0 => lab.apply(3).await,
+            1 => lab.append(with_one_more(&lab)).await,
+            _ => lab.apply(4).await,
+        };
+        let decision = &lab.converged(generation).await["leaf1"];
+        let Outcome::Done { report, .. } = &decision.outcome else { panic!("{decision:?}") };
+        from_memory += u64::from(report.contains("from memory"));
+        for (rule, sent) in ["r0", "r1"].into_iter().zip(&mut sent) {
+            lab.hit("leaf1", rule, change + 3).await;
+            *sent += change + 3;
+        }
+    }
+    assert!(from_memory >= 15, "{from_memory} of 20");
+    lab.counts("leaf1", "r0", sent[0]).await;
+    lab.counts("leaf1", "r1", sent[1]).await;
 }
 
 /// Its keeper writes the same entries as before, in the same version of the policy: that it was empty tells that they began

@@ -5,27 +5,24 @@
 //! no errors by themselves, because a chunk may come twice (its answer was lost or too large): what is there is read and
 //! compared before the next step begins.
 
+pub(crate) mod counting;
 mod step;
 mod updates;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use outplane_compiler::plan::CLEAN_UP;
 use outplane_compiler::state::{Installed, Plan};
 use outplane_driver::Lease;
 use outplane_p4runtime::entry::{Counter, Key};
 use outplane_p4runtime_client::Until;
-use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::counted::Counted;
 use crate::errors::{Error, Problem};
+use counting::Counting;
 
 pub(crate) use updates::origin_of;
-
-/// What counters may take amid an update.
-const COUNTING: Duration = Duration::from_millis(400);
 
 /// How far a write has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +69,15 @@ impl std::fmt::Debug for WriteOptions<'_> {
     }
 }
 
+/// What a write takes besides that, of our own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How<'a> {
+    /// Where goes what entries have counted that go.
+    pub(crate) counted: Option<&'a Counted>,
+    /// What the plan was made from was not read for it.
+    pub(crate) from_memory: bool,
+}
+
 /// What a write did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -105,24 +111,27 @@ impl Connection {
         installed: &Installed,
         options: WriteOptions<'_>,
     ) -> Result<Written, Error> {
-        self.write_and_count(plan, installed, options, None).await
+        let (written, _) = self.write_as(plan, installed, options, How::default()).await?;
+        Ok(written)
     }
 
-    /// The same. Before entries are deleted that packets do not see any more, what they have counted is read once more,
-    /// if there is somebody who wants to know.
-    pub(crate) async fn write_and_count(
+    /// The same. Of entries that go, or count for another rule from now on, it is read by their keys what they have counted,
+    /// if there is somebody who wants to know: before the flip beside other writes, after it before they go. Says whether the
+    /// switch has taken all of it as `installed` lets one expect.
+    pub(crate) async fn write_as(
         &self,
         plan: &Plan,
         installed: &Installed,
         options: WriteOptions<'_>,
-        counted: Option<&Counted>,
-    ) -> Result<Written, Error> {
+        how: How<'_>,
+    ) -> Result<(Written, bool), Error> {
         let start = Instant::now();
         self.client.check_primacy()?;
         let mut progress =
             Progress { step: "", number: 0, steps: plan.steps.len(), done: 0, total: plan.len() };
         let mut written = Written { updates: plan.len(), ..Written::default() };
-        let mut pacer = self.client.pacer();
+        let (mut pacer, mut all_as_known) = (self.client.pacer(), true);
+        let mut counting = how.counted.map(|counted| Counting::new(self, counted, plan, installed));
         for (at, step) in plan.steps.iter().enumerate() {
             (progress.step, progress.number) = (step.title, at + 1);
             if let Some(tell) = options.progress {
@@ -131,29 +140,35 @@ impl Connection {
             if options.lease.is_stopped() {
                 return Err(self.error(Problem::Cancelled { done: progress.done, total: progress.total }));
             }
-            if let Some(counted) = counted
-                && step.title == CLEAN_UP
-                && let Ok(Ok(now)) = timeout(COUNTING, self.read_all(true)).await
-            {
-                counted.put_before(now.installed(), step);
+            if let Some(counting) = &mut counting {
+                counting.before(at).await;
             }
-            let result = step::Writer {
+            let writer = step::Writer {
                 connection: self,
                 step,
                 installed,
                 options,
+                from_memory: how.from_memory,
                 progress: &mut progress,
                 written: &mut written,
                 found: step::Found::default(),
-            }
-            .run(&mut pacer)
-            .await;
+            };
+            let beside = async {
+                if let Some(counting) = &mut counting {
+                    counting.beside(at).await;
+                }
+            };
+            let (result, ()) = tokio::join!(writer.run(&mut pacer), beside);
             self.client.keep_pace(&pacer, result.as_ref().is_err_and(Error::is_disconnect));
-            result?;
+            let as_known = result?;
+            all_as_known &= as_known;
+            if let Some(counting) = &counting {
+                counting.after(step, as_known, options.counts);
+            }
         }
         written.chunk = pacer.size();
         written.smallest_chunk = pacer.smallest();
         written.elapsed = start.elapsed();
-        Ok(written)
+        Ok((written, all_as_known))
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Writer<'a> {
     pub(super) step: &'a Step,
     pub(super) installed: &'a Installed,
     pub(super) options: WriteOptions<'a>,
+    /// What was planned from has not been read: an answer that does not go with it is a reason to read.
+    pub(super) from_memory: bool,
     pub(super) progress: &'a mut Progress,
     pub(super) written: &'a mut Written,
     pub(super) found: Found,
@@ -30,6 +32,8 @@ pub(super) struct Found {
     instead: BTreeMap<usize, Change>,
     /// Inserts of what is there, deletes of what is not.
     suspects: Vec<usize>,
+    /// Something was there that should not have been, or not there that should.
+    is_odd: bool,
     failures: Vec<Failure>,
     refused: usize,
 }
@@ -49,9 +53,13 @@ impl Batch for Writer<'_> {
         let instead = match (self.change(place), said.code) {
             (Change::Insert(_), Code::AlreadyExists) | (Change::Delete(_), Code::NotFound) => {
                 self.found.suspects.push(place);
+                self.found.is_odd = true;
                 return Verdict::Done;
             }
-            (Change::DeleteGroup(_) | Change::ClearMeter { .. }, Code::NotFound) => return Verdict::Done,
+            (Change::DeleteGroup(_) | Change::ClearMeter { .. }, Code::NotFound) => {
+                self.found.is_odd = true;
+                return Verdict::Done;
+            }
             // Groups that cannot be read: only the write tells whether they are there.
             (Change::InsertGroup(group), Code::AlreadyExists) => Change::ModifyGroup(group.clone()),
             (Change::ModifyGroup(group), Code::NotFound) => Change::InsertGroup(group.clone()),
@@ -59,6 +67,7 @@ impl Batch for Writer<'_> {
             (_, Code::Aborted | Code::Unavailable) => return Verdict::Again,
             _ => return Verdict::Refused,
         };
+        self.found.is_odd = true;
         self.found.instead.insert(place, instead);
         Verdict::Again
     }
@@ -88,21 +97,24 @@ impl Batch for Writer<'_> {
 }
 
 impl Writer<'_> {
-    pub(super) async fn run(mut self, pacer: &mut Pacer) -> Result<(), Error> {
+    /// Whether the switch has answered as if nothing of the step had been there before.
+    pub(super) async fn run(mut self, pacer: &mut Pacer) -> Result<bool, Error> {
         let client = &self.connection.client;
         let mut sent = Sent::default();
         let until = self.options.until();
         let ended = client.write_batch(&mut self, pacer, until, &mut sent).await;
         self.written.chunks += sent.chunks;
         self.written.repeated += sent.repeated;
-        self.finish(ended?).await
+        let is_odd = self.found.is_odd;
+        self.finish(ended?, sent.repeated > 0).await?;
+        Ok(!is_odd)
     }
 
     fn change(&self, place: usize) -> &Change {
         self.found.instead.get(&place).unwrap_or(&self.step.changes[place])
     }
 
-    async fn finish(self, ended: Ended) -> Result<(), Error> {
+    async fn finish(self, ended: Ended, repeated: bool) -> Result<(), Error> {
         if self.found.refused > 0 {
             return Err(self.connection.error(Problem::Refused(Refusal {
                 step: self.step.title,
@@ -110,6 +122,11 @@ impl Writer<'_> {
                 total: self.found.refused,
                 aftermath: Aftermath::Left,
             })));
+        }
+        // Where nothing was sent twice, it was so before.
+        if self.from_memory && self.found.is_odd && !repeated {
+            let what = format!("what it holds is not what was known of it, in step \"{}\"", self.step.title);
+            return Err(self.connection.error(Problem::Changed { what }));
         }
         let (done, total) = (self.progress.done, self.progress.total);
         match ended {

@@ -158,6 +158,11 @@ impl Fake {
         self.shared.held().entries.insert(key(&entry), entry);
     }
 
+    /// Removes an entry behind the driver's back.
+    pub(crate) fn remove(&self, entry: &TableEntry) {
+        self.shared.held().entries.remove(&key(entry)).expect("it is there");
+    }
+
     pub(crate) fn put_group(&self, group: MulticastGroupEntry) {
         self.shared.held().groups.insert(group.multicast_group_id, group);
     }
@@ -286,7 +291,11 @@ impl Held {
                         wanted.counter_data.map(|_| CounterData { byte_count: 100, packet_count: 2 });
                     Entity::from(TableEntry { counter_data, ..entry.clone() })
                 };
-                self.entries.values().filter(|entry| entry.table_id == wanted.table_id).map(counted).collect()
+                let by_key = (!wanted.r#match.is_empty()).then(|| key(wanted));
+                let is_meant = |(is, entry): &(&Vec<u8>, &TableEntry)| {
+                    entry.table_id == wanted.table_id && by_key.as_ref().is_none_or(|key| *is == key)
+                };
+                self.entries.iter().filter(is_meant).map(|(_, entry)| counted(entry)).collect()
             }
             Kind::PacketReplicationEngineEntry(_) => {
                 self.groups.values().cloned().map(Entity::from).collect()

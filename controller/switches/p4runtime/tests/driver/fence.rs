@@ -34,14 +34,14 @@ use crate::fake::{Fake, Fault};
 use crate::states::{VERIFY, assert_holds, options, pipeline, policy, target};
 
 /// A switch of one kind or the other.
-enum Any {
+pub(crate) enum Any {
     Soft(Switch),
     Bmv2(Bmv2),
 }
 
 impl Any {
     /// The soft switch, and BMv2 where it is on PATH.
-    async fn all() -> Vec<Self> {
+    pub(crate) async fn all() -> Vec<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config =
             SwitchConfig { listener, server: Config::new(1), ports: Vec::new(), limits: Limits::default() };
@@ -49,7 +49,7 @@ impl Any {
         [soft].into_iter().chain(Bmv2::start().map(Self::Bmv2)).collect()
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         match self {
             Self::Soft(switch) => switch.server().address().to_string(),
             Self::Bmv2(switch) => switch.address.to_string(),
@@ -61,23 +61,23 @@ impl Any {
         matches!(self, Self::Soft(_))
     }
 
-    fn session(&self, options: Options) -> Session {
+    pub(crate) fn session(&self, options: Options) -> Session {
         Session::new(target(self.address().as_str()), pipeline(), options)
     }
 }
 
 /// A stream of somebody who only watches, under the lowest election id there is.
-struct Watcher {
+pub(crate) struct Watcher {
     client: P4RuntimeClient<tonic::transport::Channel>,
     _requests: mpsc::Sender<proto::StreamMessageRequest>,
     stream: Streaming<proto::StreamMessageResponse>,
 }
 
-fn fence(generation: u64, attempt: u32) -> Fence {
+pub(crate) fn fence(generation: u64, attempt: u32) -> Fence {
     Fence::new(generation, attempt)
 }
 
-fn wire(fence: Fence) -> proto::Uint128 {
+pub(crate) fn wire(fence: Fence) -> proto::Uint128 {
     proto::Uint128 { high: fence.generation, low: fence.attempt.into() }
 }
 
@@ -86,7 +86,7 @@ fn until(limit: Instant, stop: &CancellationToken) -> Lease<'_> {
 }
 
 impl Watcher {
-    async fn new(address: &str) -> Self {
+    pub(crate) async fn new(address: &str) -> Self {
         let mut client = P4RuntimeClient::connect(format!("http://{address}")).await.expect("connects");
         let (requests, receiver) = mpsc::channel(4);
         let arbitration = proto::MasterArbitrationUpdate {
@@ -101,7 +101,7 @@ impl Watcher {
     }
 
     /// Waits until this fence, which is the primary's, is not any more.
-    async fn wait_for_the_end_of(&mut self, fence: Fence) {
+    pub(crate) async fn wait_for_the_end_of(&mut self, fence: Fence) {
         use proto::stream_message_response::Update;
         loop {
             let message = self.stream.message().await.expect("no error").expect("no end");
@@ -133,7 +133,7 @@ fn slowly() -> Options {
     Options { chunk: 5, in_flight: 1, ..options() }
 }
 
-async fn assert_switch_holds(session: &Session, state: &Desired) {
+pub(crate) async fn assert_switch_holds(session: &Session, state: &Desired) {
     let connection = session.connection().expect("connected");
     assert_holds(&connection.read_installed(state, false).await.expect("a read").installed, state);
 }
@@ -248,6 +248,12 @@ async fn a_task_costs_no_new_connection() {
     }
 }
 
+/// An audit that finds something else than it looks for: the session knows the switch no more.
+async fn forget(session: &mut Session) {
+    let audited = session.audit(&policy(99, ActionKind::AdminDeny)).await.expect("an audit");
+    assert!(audited.difference.is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
     for switch in Any::all().await {
@@ -255,12 +261,15 @@ async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
         assert!(a.read_ahead().await.is_none(), "there is no connection yet");
         let state = |rules| policy(rules, ActionKind::AdminPermit);
         a.converge_with(None, fence(1, 1), &state(10), VERIFY).await.expect("converges");
+        assert!(a.read_ahead().await.is_none(), "it knows what the switch holds");
+        forget(&mut a).await;
         let ahead = a.read_ahead().await.expect("a read");
         let report = a.converge_with(Some(ahead), fence(2, 1), &state(11), VERIFY).await.expect("converges");
         assert!(report.read_ahead);
         assert_switch_holds(&a, &state(11)).await;
 
         // What another session has read is none of its business.
+        forget(&mut a).await;
         let foreign = a.read_ahead().await.expect("a read");
         let report =
             b.converge_with(Some(foreign), fence(3, 1), &state(20), VERIFY).await.expect("converges");
@@ -270,6 +279,7 @@ async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
         // Somebody comes in between, and stays or goes: where the switch forgets, A is primary again.
         for (round, goes) in [(4, false), (7, true)] {
             a.converge_with(None, fence(round, 1), &state(12), VERIFY).await.expect("converges");
+            forget(&mut a).await;
             let ahead = a.read_ahead().await.expect("a read");
             b.converge_with(None, fence(round + 1, 1), &state(20), VERIFY).await.expect("converges");
             if goes {
@@ -279,7 +289,8 @@ async fn what_was_read_ahead_counts_only_if_nobody_else_was_primary_since() {
                 watcher.wait_for_the_end_of(fence(round + 1, 1)).await;
             }
             let report = a.converge_with(Some(ahead), fence(round + 2, 1), &state(13), VERIFY).await;
-            assert!(!report.expect("converges").read_ahead);
+            let report = report.expect("converges");
+            assert!(!report.read_ahead && !report.remembered);
             assert_switch_holds(&a, &state(13)).await;
         }
 

@@ -5,6 +5,7 @@ mod fake;
 mod faults;
 mod fence;
 mod late;
+mod memory;
 mod packets;
 mod states;
 mod tls;
