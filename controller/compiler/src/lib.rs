@@ -18,6 +18,7 @@ pub mod lookup;
 pub mod numbers;
 mod order;
 pub mod origin;
+mod p4;
 pub mod plan;
 pub mod program;
 pub mod ranges;

@@ -2,13 +2,23 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::state::Origin;
-
 /// What the metadata of our entries begins with. Entries without it belong to others.
 pub const PREFIX: &[u8] = b"outplane1:";
 
 /// Longest policy or rule in an encoding, bytes; longer ones are cut, see [`Origin::encode`].
 pub const MAX_NAME: usize = 400;
+
+/// Which policy and rule asked for an entry. Its encoding is the entry's `metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// `FilterPolicy/<name>`, `NetworkPolicy/<namespace>/<name>`, `ClusterNetworkPolicy/<name>`, or `-` for entries that
+    /// serve all policies (classes, segments, forwarding).
+    pub policy: String,
+    /// The rule, see docs/policy-semantics.md, or what the entry is for.
+    pub rule: String,
+    /// Place of the rule among those of its policy that share a priority; see [`Origin::rank`].
+    pub order: u32,
+}
 
 impl Origin {
     /// The policy that serves all policies: classes, segments, forwarding.

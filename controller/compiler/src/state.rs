@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outplane_p4runtime::entry::{Counter, DefaultEntry, Entry, Key, MeterCell, MulticastGroup};
 
 use crate::entries::Entries;
+pub use crate::origin::Origin;
 
 /// What a switch should hold for one generation of the intent. Versioned tables' entries carry no `version` match here:
 /// the plan adds it. Sorted, so that equal states are equal bytes.
@@ -39,18 +40,6 @@ pub struct Installed {
     pub foreign_groups: Vec<MulticastGroup>,
     /// What entries of ours have counted, where read.
     pub counters: BTreeMap<Key, Counter>,
-}
-
-/// Which policy and rule asked for an entry. Its encoding is the entry's `metadata`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin {
-    /// `FilterPolicy/<name>`, `NetworkPolicy/<namespace>/<name>`, `ClusterNetworkPolicy/<name>`, or `-` for entries that
-    /// serve all policies (classes, segments, forwarding).
-    pub policy: String,
-    /// The rule, see docs/policy-semantics.md, or what the entry is for.
-    pub rule: String,
-    /// Place of the rule among those of its policy that share a priority; see [`Origin::rank`].
-    pub order: u32,
 }
 
 /// The policies that entries are for, in order; entries that serve all policies are for none.

@@ -6,9 +6,9 @@ use outplane_intent::model::{Intent, Segment, Switch};
 use outplane_p4runtime::entry::{Entry, Match, MulticastGroup};
 use sha2::{Digest, Sha256};
 
-use super::row::whole;
 use super::slots::{self, SlotNumbers};
 use crate::capacity::MAX_SEGMENTS;
+use crate::p4::terms::whole;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use outplane_intent::model::RateLimit;
-use outplane_p4runtime::entry::MeterCell;
 use sha2::Digest;
 
 use super::slots::{self, SlotNumbers};
@@ -40,7 +39,7 @@ impl Limited {
 /// Which cell limits which packets. A rule with its rate keeps the cell that it has had; a changed rate takes a new cell:
 /// packets never see a cell whose rate is about to change.
 #[derive(Debug, Default)]
-pub(super) struct Limiters {
+pub(crate) struct Limiters {
     cells: BTreeMap<Limited, u64>,
     /// What the next compilation goes on from.
     pub(super) numbers: SlotNumbers,
@@ -61,19 +60,10 @@ impl Limiters {
         self.cells.get(rule).copied()
     }
 
-    /// All cells and their rates, by index.
-    pub(super) fn meter_cells(&self, meter: u32) -> Vec<MeterCell> {
-        let mut cells: Vec<MeterCell> = self
-            .cells
-            .iter()
-            .map(|(limited, cell)| {
-                let (rate, burst) = (i64::from(limited.limit.packets_per_second), i64::from(limited.burst()));
-                let index = i64::try_from(*cell).expect("cells are fewer than 2^63");
-                MeterCell { meter, index, cir: rate, cburst: burst, pir: rate, pburst: burst }
-            })
-            .collect();
-        cells.sort_unstable();
-        cells
+    /// All cells and their rates.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (u64, RateLimit)> {
+        let rates = self.cells.iter();
+        rates.map(|(limited, cell)| (*cell, RateLimit { burst: limited.burst(), ..limited.limit }))
     }
 }
 
@@ -124,17 +114,20 @@ mod tests {
         let cells: BTreeSet<u64> = all.iter().map(|rule| limiters.cell(rule).unwrap()).collect();
         assert_eq!(cells, (0..1024).collect());
         assert!(Limiters::assign(rules(1025), 1024, &SlotNumbers::new()).is_none());
-        assert!(Limiters::assign(rules(0), 1024, &SlotNumbers::new()).unwrap().meter_cells(1).is_empty());
+        assert!(Limiters::assign(rules(0), 1024, &SlotNumbers::new()).unwrap().rates().next().is_none());
     }
 
     #[test]
     fn the_order_of_rules_does_not_matter() {
         let mut reversed = rules(900);
         reversed.reverse();
-        let cells = |rules| Limiters::assign(rules, 1024, &SlotNumbers::new()).unwrap().meter_cells(5);
-        assert_eq!(cells(rules(900)), cells(reversed));
-        let cell = cells(rules(1))[0];
-        assert_eq!((cell.meter, cell.cir, cell.pir, cell.cburst, cell.pburst), (5, 1, 1, 1, 1));
+        let rates = |rules| {
+            let limiters = Limiters::assign(rules, 1024, &SlotNumbers::new()).unwrap();
+            limiters.rates().map(|(cell, limit)| (cell, (limit.packets_per_second, limit.burst))).collect()
+        };
+        let (one, other): (BTreeMap<_, _>, BTreeMap<_, _>) = (rates(rules(900)), rates(reversed));
+        assert_eq!(one, other);
+        assert_eq!(rates(rules(1)).into_values().collect::<Vec<_>>(), [(1, 1)]);
     }
 
     #[test]
@@ -144,8 +137,8 @@ mod tests {
         let limiters =
             Limiters::assign(vec![direct.clone(), answers.clone()], 1024, &SlotNumbers::new()).unwrap();
         assert_ne!(limiters.cell(&direct), limiters.cell(&answers));
-        let cells = limiters.meter_cells(1);
-        let bursts: BTreeSet<(i64, i64)> = cells.iter().map(|cell| (cell.cir, cell.cburst)).collect();
+        let bursts: BTreeSet<(u32, u32)> =
+            limiters.rates().map(|(_, limit)| (limit.packets_per_second, limit.burst)).collect();
         assert_eq!(bursts, [(10, 1), (10, 11)].into());
     }
 }

@@ -7,6 +7,7 @@
 //!    the sizes of the tables ([`crate::capacity`]) before there are any.
 //! 4. Segments and forwarding are added (`forward`), and which source addresses may enter where (`guard`).
 
+pub(crate) mod content;
 mod error;
 mod filter;
 mod forward;
@@ -19,8 +20,10 @@ mod peers;
 mod pods;
 mod priority;
 mod related;
-mod row;
+pub(crate) mod row;
 mod slots;
+pub(crate) mod terms;
+mod traffic;
 mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,15 +36,17 @@ use outplane_p4runtime::entry::{Entry, Match, MeterCell};
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
 use crate::classes::{ClassRange, Prefix, carried_prefixes, overlay};
 use crate::numbers::{self, AddressPrefix, Numbers, PolicyNumbers, PortNumbers};
+use crate::p4;
+use crate::p4::meters::meter_cells;
+use crate::p4::spaces::{Spaces, Uses, class_users};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
 use crate::state::{Desired, Origin};
 
 pub use error::CompileError;
-pub(crate) use filter::TRAFFIC_UNREAD;
 pub use forward::NO_SEGMENT_GROUP;
 pub use incremental::{Compiler, Way};
-pub(crate) use meters::cell_digests;
+pub(crate) use meters::{Limiters, cell_digests};
 pub use notes::{Note, OpenedBy, Opening, Unread};
 pub(crate) use priority::{Line, PlaceNumbers, line_place, rule_digest};
 pub(crate) use slots::SlotNumbers;
@@ -95,11 +100,10 @@ pub fn segment_ids(intent: &Intent, before: &Numbers) -> BTreeMap<String, u16> {
 /// The result depends on the intent, the options and the numbers alone: equal ones give equal states and equal
 /// [`Desired::digest`]s. After its own numbers the same intent gives the same result.
 pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Result<Compiled, CompileError> {
-    let program = Program::outplane();
     let names = switch_names(intent);
     let (segments, slots) = forward::segment_ids(intent.segments.keys(), &before.segments)
         .ok_or_else(|| too_many(names[0], Resource::Segments, intent.segments.len()))?;
-    let scene = Scene { intent, program, segments: &segments, at: options.at };
+    let scene = Scene { intent, segments: &segments, at: options.at };
     let mut numbers = Numbers { segments: slots, ..Numbers::default() };
     let mut findings = Findings::default();
     let mut overflows = Vec::new();
@@ -188,7 +192,6 @@ fn overflows_of(scene: &Scene<'_>, name: &str, state: &SwitchState, policy: &Pol
 /// What all parts of a compilation share.
 struct Scene<'s> {
     intent: &'s Intent,
-    program: &'s Program,
     segments: &'s BTreeMap<String, u16>,
     at: Timestamp,
 }
@@ -302,7 +305,7 @@ fn policy_state<'i>(
     before: &PolicyNumbers,
     findings: &mut Findings,
 ) -> Result<PolicyResult, CompileError> {
-    let program = scene.program;
+    let program = Program::outplane();
     let limited = filter::limited(filters, scene.at);
     let mut limits: BTreeMap<String, u64> = BTreeMap::new();
     for limited in &limited {
@@ -323,19 +326,19 @@ fn policy_state<'i>(
     let mut rows = row::Rows::default();
     let mut places = priority::Places::new(&before.places);
     filter::compile(filters, scene, &limiters, &mut places, &mut resolver, &mut rows, findings)?;
-    let denial = pods::compile(intent, program, &mut places, &mut resolver, &mut rows, findings)?;
+    let denial = pods::compile(intent, &mut places, &mut resolver, &mut rows, findings)?;
     let unread = unread::compile(filters, scene, &limiters, denial.as_ref(), &mut rows);
-    let uses = rows.uses();
+    let uses = Uses::of(&rows);
     rows.prune();
-    let spaces = match rows.classify(before, &uses) {
+    let spaces = match Spaces::classify(&rows, before, &uses) {
         Ok(spaces) => spaces,
         Err(overflows) => return Ok(Err(overflows)),
     };
-    let hopeless = rows.hopeless(program, &spaces);
+    let hopeless = p4::rows::hopeless(&rows, program, &spaces);
     if !hopeless.is_empty() {
         return Ok(Err(hopeless));
     }
-    let mut entries = rows.expand(program, &spaces);
+    let mut entries = p4::rows::expand(&rows, program, &spaces);
     let classes = AddressTables::new(&spaces, before);
     let numbers = PolicyNumbers {
         filter_covers: spaces.filter.classes.covers(),
@@ -355,12 +358,12 @@ fn policy_state<'i>(
         *sizes.entry(entry.key.table).or_default() += 1;
     }
     let full = Table::ALL.iter().any(|table| sizes.get(&program.table(*table)) > Some(&program.size(*table)));
-    let biggest = if full { rows.class_users() } else { BTreeMap::new() };
+    let biggest = if full { class_users(&rows) } else { BTreeMap::new() };
     entries.extend(classes);
     // Stable sorting makes use of what is in order already.
     entries.sort_by(|left, right| left.key.cmp(&right.key));
     let usage = spaces.usage(program);
-    let meters = limiters.meter_cells(program.rate_limiter());
+    let meters = meter_cells(&limiters, program.rate_limiter());
     Ok(Ok(PolicyState { entries, meters, usage, unread, users: biggest, numbers }))
 }
 
@@ -372,12 +375,13 @@ fn switch_state(
     policy: &PolicyState,
     mut entries: Vec<Entry>,
 ) -> SwitchState {
-    let forwarding = forward::compile(intent, scene.program, name, intent.switches.get(name), scene.segments);
+    let program = Program::outplane();
+    let forwarding = forward::compile(intent, program, name, intent.switches.get(name), scene.segments);
     entries.extend(forwarding.entries);
-    entries.extend(guard::compile(intent, scene.program, name, intent.switches.get(name), scene.segments));
+    entries.extend(guard::compile(intent, program, name, intent.switches.get(name), scene.segments));
     let desired =
         Desired { entries: entries.into(), groups: forwarding.groups, meters: policy.meters.clone() };
-    let mut usage = capacity::measure(scene.program, &desired);
+    let mut usage = capacity::measure(program, &desired);
     usage.extend(policy.usage.iter().cloned());
     SwitchState { desired, usage, unread: policy.unread.clone() }
 }
@@ -391,7 +395,7 @@ struct AddressTables {
 }
 
 impl AddressTables {
-    fn new(spaces: &row::Spaces, before: &PolicyNumbers) -> Self {
+    fn new(spaces: &Spaces, before: &PolicyNumbers) -> Self {
         let (filter, pod) = (&spaces.filter, &spaces.pod);
         let fewest = |place: fn((u32, u32)) -> u32| before.fewest.map(place);
         let (mut v4, few) = carried_prefixes(&overlay(&filter.v4, &pod.v4), &before.v4, fewest(|few| few.0));
@@ -407,7 +411,7 @@ impl AddressTables {
 fn class_entries(
     program: &Program,
     AddressTables { v4, v6, .. }: &AddressTables,
-    spaces: &row::Spaces,
+    spaces: &Spaces,
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (table, action) in

@@ -1,8 +1,8 @@
 //! Frames that the switch cannot read: some host may find IP in them.
 //!
 //! They have no addresses, so what becomes of one depends on where it enters and on its EtherType alone, and can be
-//! worked out here: it passes where everything passes that may be in it, unless a rule names the frame. One entry of
-//! `filter_admin` says the whole verdict, whoever gives it.
+//! worked out here: it passes where everything passes that may be in it, unless a rule names the frame. One row
+//! of the first stage says the whole verdict, whoever gives it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,12 @@ use outplane_intent::model::{
 use outplane_intent::packet::LISTENER_DISCOVERY;
 
 use super::Scene;
-use super::filter::{ADMIN, TRAFFIC_UNREAD, has_expired, policy_name};
+use super::filter::{has_expired, policy_name};
 use super::meters::{Limited, Limiters, Packets};
 use super::notes::{Decision, Unread};
-use super::row::{Addresses, RowMatch, Rows, whole};
-use crate::program::Field;
-use crate::state::Origin;
+use super::row::{Addresses, RowMatch, Rows};
+use super::terms::{Condition, Effect, Stage, Traffic};
+use crate::origin::Origin;
 
 /// Kinds of packets that may be in a frame.
 const IP: u8 = 1;
@@ -111,14 +111,14 @@ pub(super) fn compile(
     for (segment, judged) in [(None, everywhere)].into_iter().chain(segments) {
         let other = judged[0].1.clone();
         for (ether_type, decision) in judged {
-            // What the less special entry says anyway, or the switch without any.
+            // What the less special row says anyway, or the switch without any.
             let redundant = match (segment, ether_type) {
                 (None, None) => decision.is_none(),
                 (_, Some(_)) => decision == other,
                 (Some(_), None) => false,
             };
             if !redundant {
-                push(segment.map(|(id, _)| id), ether_type, decision.as_ref(), scene, limiters, rows);
+                push(segment.map(|(id, _)| id), ether_type, decision.as_ref(), limiters, rows);
             }
             if !redundant || (segment, ether_type) == (None, None) {
                 found.push(Unread::new(segment.map(|(_, name)| name), ether_type, decision.as_ref()));
@@ -252,7 +252,6 @@ fn push(
     segment: Option<u16>,
     ether_type: Option<u16>,
     decision: Option<&Decision>,
-    scene: &Scene<'_>,
     limiters: &Limiters,
     rows: &mut Rows,
 ) {
@@ -260,26 +259,24 @@ fn push(
         Some(decision) => rows.origin(&decision.policy, &decision.rule),
         None => rows.origin(Origin::COMMON, "unread"),
     };
-    let action = match decision {
-        None => scene.program.action(ADMIN.pass, &[]),
+    let effect = match decision {
+        None => Effect::Pass,
         Some(Decision { allow: true, limit: Some(limit), policy, rule, .. }) => {
             let (policy, rule) = (policy.clone(), rule.clone());
             let limited = Limited { policy, rule, limit: *limit, packets: Packets::Direct };
             let cell = limiters.cell(&limited).expect("all that is limited has a cell");
-            scene.program.action(ADMIN.permit_limited, &[cell.into()])
+            Effect::AllowLimited { cell }
         }
-        Some(Decision { allow: true, .. }) => scene.program.action(ADMIN.permit, &[]),
-        Some(Decision { log: true, .. }) => {
-            scene.program.action(ADMIN.deny_log, &[rows.origin_of(origin).tag().into()])
-        }
-        Some(_) => scene.program.action(ADMIN.deny, &[]),
+        Some(Decision { allow: true, .. }) => Effect::Allow,
+        Some(Decision { log: true, .. }) => Effect::DenyLog { tag: rows.tag(origin) },
+        Some(_) => Effect::Deny,
     };
-    let mut fixed = vec![whole(ADMIN.table, Field::Traffic, TRAFFIC_UNREAD)];
-    fixed.extend(ether_type.map(|number| whole(ADMIN.table, Field::EtherType, number.into())));
-    // The more special entry stands above; no other entry is about such frames.
+    let mut conditions = vec![Condition::Traffic(Traffic::Unread)];
+    conditions.extend(ether_type.map(Condition::EtherType));
+    // The more special row stands above; no other row is about such frames.
     let priority = 1 + i32::from(ether_type.is_some()) + 2 * i32::from(segment.is_some());
     let segments: Vec<u16> = segment.into_iter().collect();
     let (src, dst) = (&Addresses::Any, &Addresses::Any);
-    let matches = RowMatch { src, dst, sport: None, dport: None, segments: &segments, fixed };
-    rows.push(ADMIN.table, priority, action, origin, matches);
+    let matches = RowMatch { src, dst, sport: None, dport: None, segments: &segments, conditions };
+    rows.push(Stage::FilterAdmin, priority, effect, origin, matches);
 }

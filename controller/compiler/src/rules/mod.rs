@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use outplane_p4runtime::entry::{Action, Entry, FieldMatch, Match, MeterCell};
 use serde::Serialize;
 
-use crate::compile::TRAFFIC_UNREAD;
 use crate::entries::Entries;
 use crate::order::longest_increasing;
+use crate::p4::terms::TRAFFIC_UNREAD;
 use crate::plan::seen;
 use crate::program::{Field, Program, Table};
 use crate::state::{Desired, Installed, Origin};

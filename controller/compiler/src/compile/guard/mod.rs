@@ -27,9 +27,9 @@ use outplane_p4runtime::entry::{Entry, Match};
 
 use super::Scene;
 use super::forward::{is_everywhere, ports_here};
-use super::row::whole;
 use crate::capacity;
 use crate::entries::Entries;
+use crate::p4::terms::whole;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use places::{Place, Places};
@@ -141,7 +141,7 @@ fn elsewhere(
 
 /// The segments that take most of a table of guards, the biggest first.
 pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &Entries) -> Vec<(String, u64)> {
-    let (id, field) = (scene.program.table(table), scene.program.field(table, Field::Segment));
+    let (id, field) = (Program::outplane().table(table), Program::outplane().field(table, Field::Segment));
     let mut counts: BTreeMap<u128, u64> = BTreeMap::new();
     for entry in entries.of_table(id) {
         let segment = entry.key.matches.iter().find(|matched| Some(matched.field) == field);

@@ -58,7 +58,7 @@ impl Group {
         pods: &mut LivePods,
         mut units: UnitRows,
     ) -> Option<Self> {
-        let program = scene.program;
+        let program = Program::outplane();
         let limited = filter::limited(filters, scene.at);
         let limiters = Limiters::assign(limited, program.rate_limiter_cells(), &numbers.cells)?;
         let mut rows = Rows::default();
@@ -123,7 +123,7 @@ impl Group {
         mut units: UnitRows,
         denial: Option<&Decision>,
     ) -> Result<BTreeMap<Key, Option<Entry>>, TooMuch> {
-        let program = scene.program;
+        let program = Program::outplane();
         if denial != self.denial.as_ref() {
             let policies = scene.intent.filters.iter().filter(|(name, _)| self.filters.contains(name));
             let policies: Vec<(&str, &FilterPolicy)> =
@@ -307,7 +307,7 @@ fn unread(
     filters: &[(&str, &FilterPolicy)],
     limiters: &Limiters,
     denial: Option<&Decision>,
-) -> (Unit, Vec<super::super::row::Content>) {
+) -> (Unit, Vec<super::super::content::Content>) {
     let mut rows = Rows::default();
     unread::compile(filters, scene, limiters, denial, &mut rows);
     (Unit::Unread, rows.into_contents())

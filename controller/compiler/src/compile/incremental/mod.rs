@@ -72,7 +72,7 @@ impl Compiler {
     /// Takes in what an intent has been compiled to.
     pub fn of(intent: &Intent, options: &Options, compiled: Compiled) -> Self {
         let Compiled { switches, segments, numbers, .. } = compiled;
-        let scene = Scene { intent, program: Program::outplane(), segments: &segments, at: options.at };
+        let scene = Scene { intent, segments: &segments, at: options.at };
         let (live, of_switches) = State::new(&scene, &numbers).unzip();
         let of_switches = of_switches.unwrap_or_default();
         let switches = switches.into_iter().map(|(name, state)| {
@@ -154,7 +154,7 @@ impl Compiler {
     /// Changes what switches should hold. False: everything is to be looked at.
     fn write(&mut self, intent: &Intent, edits: &[Edits], concerns_hosts: bool) -> bool {
         let program = Program::outplane();
-        let scene = Scene { intent, program, segments: &self.segments, at: self.at };
+        let scene = Scene { intent, segments: &self.segments, at: self.at };
         for (name, held) in &mut self.switches {
             let edits = &edits[held.group];
             if !concerns_hosts {
@@ -185,7 +185,7 @@ impl Compiler {
         options: &Options,
     ) -> Result<Option<Vec<Edits>>, CompileError> {
         let Some(State { pods, groups }) = &mut self.live else { return Ok(None) };
-        let scene = Scene { intent, program: Program::outplane(), segments: &self.segments, at: options.at };
+        let scene = Scene { intent, segments: &self.segments, at: options.at };
         let Some(units) = pods.update(intent, touched)? else { return Ok(None) };
         let mut edits = Vec::with_capacity(groups.len());
         for group in groups.iter_mut() {
@@ -198,8 +198,8 @@ impl Compiler {
 
 /// Which source addresses may enter a switch where.
 fn guarded(scene: &Scene<'_>, switch: &str) -> Vec<Entry> {
-    let Scene { intent, program, segments, .. } = scene;
-    guard::compile(intent, program, switch, intent.switches.get(switch), segments)
+    let Scene { intent, segments, .. } = scene;
+    guard::compile(intent, Program::outplane(), switch, intent.switches.get(switch), segments)
 }
 
 impl State {
@@ -220,7 +220,7 @@ impl State {
         if all.any(|other| of_pods(other) != of_pods(places)) {
             return None;
         }
-        let (mut pods, units) = LivePods::new(intent, Program::outplane(), places).ok()?;
+        let (mut pods, units) = LivePods::new(intent, places).ok()?;
         let mut groups: Vec<Group> = Vec::new();
         let mut known: BTreeMap<(Option<usize>, Vec<&str>), usize> = BTreeMap::new();
         let mut of_switches = BTreeMap::new();

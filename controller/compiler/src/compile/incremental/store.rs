@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use outplane_p4runtime::entry::{Entry, FieldMatch, Key};
 
-use super::super::row::{Content, HOPELESS, Sets4};
+use super::super::content::{Content, Sets4};
 use super::unit::Unit;
 use crate::addresses::AddressSet;
 use crate::classes::Cube;
+use crate::p4::rows::{HOPELESS, keys_of};
+use crate::p4::terms;
 use crate::program::{Program, Table};
 use crate::ranges::Ranges;
-use crate::space::is_filter;
 
 pub(super) type RowId = usize;
 
@@ -308,9 +309,9 @@ impl Store {
         if row.sets[place].is_some() {
             return;
         }
-        let Content { table, sets, .. } = &row.content;
+        let Content { stage, sets, .. } = &row.content;
         let found = match (place, sets.addresses(place), sets.ports(place)) {
-            (_, Some(content), _) if is_filter(*table) => {
+            (_, Some(content), _) if stage.is_filter() => {
                 self.filter.speak(content, instead, known).map(|set| (Kind::Filter, set))
             }
             (_, Some(content), _) => self.pod.speak(content, instead, known).map(|set| (Kind::Pod, set)),
@@ -337,7 +338,7 @@ impl Store {
         let open = std::mem::take(&mut self.open);
         for number in &open {
             let Some(row) = &mut self.rows[*number] else { continue };
-            let count = &mut self.counts.entry(program.table(row.content.table)).or_default().0;
+            let count = &mut self.counts.entry(program.table(terms::table(row.content.stage))).or_default().0;
             *count -= row.places.len() as u64;
             for place in std::mem::take(&mut row.places) {
                 if let Some(slot) = self.slots.get_mut(&place) {
@@ -350,13 +351,9 @@ impl Store {
                 self.free.push(*number);
                 continue;
             }
-            row.content.expand(
-                program,
-                |place| row.sets[place].map(cubes),
-                |key| {
-                    row.places.push(Arc::new((key.table, key.matches)));
-                },
-            );
+            let (sets, places) = (&row.sets, &mut row.places);
+            let cubes = |place: usize| sets[place].map(cubes);
+            keys_of(&row.content, program, cubes, |key| places.push(Arc::new((key.table, key.matches))));
             *count += row.places.len() as u64;
             for place in &mut row.places {
                 // Those that are there share their memory.
@@ -369,13 +366,13 @@ impl Store {
         }
         let mut edits = BTreeMap::new();
         for place in touched {
-            self.show(&place, &mut edits);
+            self.show(program, &place, &mut edits);
         }
         edits
     }
 
     /// Shows the first in rank in one place.
-    fn show(&mut self, place: &Arc<Place>, edits: &mut BTreeMap<Key, Option<Entry>>) {
+    fn show(&mut self, program: &Program, place: &Arc<Place>, edits: &mut BTreeMap<Key, Option<Entry>>) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let shown = &mut self.counts.entry(place.0).or_default().1;
         let key = |priority: i32| Key { table: place.0, matches: place.1.clone(), priority };
@@ -386,8 +383,9 @@ impl Store {
         let rows = slot.rows.iter().filter_map(|row| self.rows[*row].as_ref());
         let first = rows.max_by_key(|row| (row.content.priority, Reverse((&row.unit, row.content.origin))));
         if let Some(row) = first {
-            let Content { priority, action, metadata, .. } = &row.content;
-            let entry = Entry { key: key(*priority), action: action.clone(), metadata: metadata.clone() };
+            let Content { stage, priority, effect, metadata, .. } = &row.content;
+            let action = terms::action(program, *stage, *effect);
+            let entry = Entry { key: key(*priority), action, metadata: metadata.clone() };
             edits.insert(entry.key.clone(), Some(entry));
             slot.shown = Some(*priority);
             *shown += 1;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use outplane_intent::model::ObjectName;
 
-use super::super::pods::Direction;
+use super::super::terms::Direction;
 
 /// In the order of evaluation: who comes first is named first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

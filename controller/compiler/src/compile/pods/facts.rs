@@ -3,7 +3,8 @@
 use outplane_intent::model::{Intent, KubernetesDefaults, NetworkPolicy, ObjectName, RelatedErrors, Replies};
 
 use super::super::peers::{PodIndex, Resolver};
-use super::{Direction, cluster_rules, network_rules};
+use super::super::terms::Direction;
+use super::{cluster_rules, network_rules};
 use crate::addresses::AddressSet;
 
 /// What concerns one pod.

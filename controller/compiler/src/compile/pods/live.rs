@@ -15,17 +15,18 @@ use outplane_intent::model::{ClusterTier, Intent, ObjectName, Replies};
 use outplane_intent::touched::Touched;
 
 use super::super::Findings;
+use super::super::content::Content;
 use super::super::error::CompileError;
 use super::super::incremental::unit::Unit;
 use super::super::notes::Decision;
 use super::super::peers::{Asked, PodIndex, Resolver};
 use super::super::priority::{PlaceNumbers, Places};
-use super::super::row::{Content, Rows};
+use super::super::row::Rows;
+use super::super::terms::Direction;
 use super::facts::{Concern, Facts, ReplyModes, local_policies};
 use super::related::{self, Sides};
-use super::{Compiler, DIRECTIONS, Direction};
+use super::{Compiler, DIRECTIONS};
 use crate::addresses::AddressSet;
-use crate::program::Program;
 
 /// Units and their rows.
 pub(in super::super) type UnitRows = Vec<(Unit, Vec<Content>)>;
@@ -70,7 +71,6 @@ struct Group {
 
 /// See the module.
 pub(in super::super) struct LivePods {
-    program: &'static Program,
     places: PlaceNumbers,
     resolver: Resolver,
     records: Vec<Record>,
@@ -95,12 +95,10 @@ impl LivePods {
     /// Of an intent; all its units. `places`: of ClusterNetworkPolicies' rules.
     pub(in super::super) fn new(
         intent: &Intent,
-        program: &'static Program,
         places: &PlaceNumbers,
     ) -> Result<(Self, UnitRows), CompileError> {
         let concern = |direction| Concern { direction, facts: Vec::new(), defaults: intent.defaults };
         let mut live = Self {
-            program,
             places: places.clone(),
             resolver: Resolver::new(intent),
             records: Vec::new(),
@@ -185,7 +183,7 @@ impl LivePods {
             answering.extend(&self.resolver.in_namespace(&name.namespace, &policy.pods).pods);
             self.resolver.take_asked();
             let mut rows = Rows::default();
-            let mut compiler = Compiler { program: self.program, modes: &self.modes, rows: &mut rows };
+            let mut compiler = Compiler { modes: &self.modes, rows: &mut rows };
             compiler.network_policy(&name, policy, &mut self.resolver, &mut Findings::default());
             let used = Used { asked: self.resolver.take_asked(), at: self.resolver.updates() };
             self.networks.insert(name.clone(), used);
@@ -307,7 +305,7 @@ impl LivePods {
         self.resolver.take_asked();
         for (tier, unit) in [(ClusterTier::Admin, Unit::Admin), (ClusterTier::Baseline, Unit::Baseline)] {
             let mut rows = Rows::default();
-            let mut compiler = Compiler { program: self.program, modes: &self.modes, rows: &mut rows };
+            let mut compiler = Compiler { modes: &self.modes, rows: &mut rows };
             let mut places = Places::new(&self.places);
             compiler.cluster_tier(intent, tier, &mut places, &mut self.resolver, &mut Findings::default())?;
             units.push((unit, rows.into_contents()));
@@ -357,7 +355,7 @@ impl LivePods {
     /// The rows of a unit that is not a policy.
     fn group(&mut self, unit: &Unit) -> Vec<Content> {
         let mut rows = Rows::default();
-        let mut compiler = Compiler { program: self.program, modes: &self.modes, rows: &mut rows };
+        let mut compiler = Compiler { modes: &self.modes, rows: &mut rows };
         match unit {
             Unit::LocalNode(policy, nodes) => {
                 if let Some(pods) = self.groups.get(unit).filter(|pods| !pods.is_empty()) {

@@ -1,10 +1,9 @@
 //! The pods' sides: NetworkPolicies and ClusterNetworkPolicies.
 //!
-//! Each direction has a table for the Admin tier and one for NetworkPolicies with the Baseline tier below them. The same
-//! rules, mirrored, are the reply tables of the other direction: a pod's ingress reply tables hold its egress rules, for
+//! Each direction has a stage for the Admin tier and one for NetworkPolicies with the Baseline tier below them. The same
+//! rules, mirrored, are the answers' stages of the other direction: a pod's ingress answers are its egress rules, for
 //! the pods whose ingress can deny and lets replies through.
 
-mod actions;
 mod facts;
 mod live;
 mod related;
@@ -18,7 +17,6 @@ use outplane_intent::model::{
     ClusterAction, ClusterNetworkPolicy, ClusterRule, ClusterTier, Intent, NetworkPolicy, NetworkPolicyRule,
     NetworkPort, ObjectName, PortProtocol,
 };
-use outplane_p4runtime::entry::{Action, Match};
 
 use super::Findings;
 use super::error::CompileError;
@@ -26,55 +24,15 @@ use super::notes::{Decision, Note};
 use super::openings;
 use super::peers::{NamedPort, PodIndex, Resolver};
 use super::priority::{self, Item, Line, Places};
-use super::row::{Addresses, RowMatch, Rows, whole};
+use super::row::{Addresses, RowMatch, Rows};
+use super::terms::{Condition, Direction, Effect, PodTier, Stage};
 use crate::addresses::AddressSet;
-use crate::program::{Field, Program, Table};
+use crate::origin::Origin;
 use crate::ranges::Ranges;
-use crate::state::Origin;
 use facts::{Concern, ReplyModes, Says};
 pub(super) use live::{LivePods, UnitRows};
 
-/// Seen from the pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Direction {
-    Egress,
-    Ingress,
-}
-
-const DIRECTIONS: [Direction; 2] = [Direction::Egress, Direction::Ingress];
-
-impl Direction {
-    fn other(self) -> Self {
-        match self {
-            Self::Egress => Self::Ingress,
-            Self::Ingress => Self::Egress,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Egress => "egress",
-            Self::Ingress => "ingress",
-        }
-    }
-}
-
-/// Where a rule's rows go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Admin,
-    /// NetworkPolicies and the Baseline tier.
-    Main,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    Permit,
-    Deny,
-    DenyLog,
-    Pass,
-}
+const DIRECTIONS: [Direction; 2] = Direction::ALL;
 
 /// What a rule says of ports, named ones resolved.
 #[derive(Debug)]
@@ -88,7 +46,7 @@ enum PortTerm {
 /// A rule and whose it is.
 struct Rule<'r> {
     direction: Direction,
-    stage: Stage,
+    tier: PodTier,
     priority: i32,
     effect: Effect,
     origin: usize,
@@ -100,7 +58,6 @@ struct Rule<'r> {
 /// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies, and returns who may deny packets to or from pods.
 pub(super) fn compile(
     intent: &Intent,
-    program: &Program,
     places: &mut Places<'_>,
     resolver: &mut Resolver,
     rows: &mut Rows,
@@ -108,7 +65,7 @@ pub(super) fn compile(
 ) -> Result<Option<Decision>, CompileError> {
     let [egress, ingress] = DIRECTIONS.map(|direction| Concern::find(intent, resolver, direction));
     let modes = [&egress, &ingress].map(|concern| concern.reply_modes(resolver));
-    let mut compiler = Compiler { program, modes: &modes, rows };
+    let mut compiler = Compiler { modes: &modes, rows };
     for tier in [ClusterTier::Admin, ClusterTier::Baseline] {
         compiler.cluster_tier(intent, tier, places, resolver, findings)?;
         // In the order of evaluation: who is named first has the lower number.
@@ -151,7 +108,6 @@ fn rule_name(rule: &ClusterRule, direction: Direction, place: usize) -> String {
 }
 
 struct Compiler<'c> {
-    program: &'c Program,
     /// Of egress and ingress.
     modes: &'c [ReplyModes; 2],
     rows: &'c mut Rows,
@@ -166,7 +122,7 @@ impl Compiler<'_> {
         resolver: &mut Resolver,
         findings: &mut Findings,
     ) -> Result<(), CompileError> {
-        let stage = if tier == ClusterTier::Admin { Stage::Admin } else { Stage::Main };
+        let pod_tier = if tier == ClusterTier::Admin { PodTier::Admin } else { PodTier::Main };
         let mut in_order: Vec<(&String, &ClusterNetworkPolicy)> =
             intent.cluster_policies.iter().filter(|(_, policy)| policy.tier == tier).collect();
         in_order.sort_by_key(|(name, policy)| (policy.priority, *name));
@@ -187,10 +143,10 @@ impl Compiler<'_> {
                     let origin = self.rows.origin(&policy_name, &rule_name);
                     self.rule(&Rule {
                         direction,
-                        stage,
+                        tier: pod_tier,
                         priority: priorities[direction as usize][place],
                         effect: match rule.action {
-                            ClusterAction::Accept => Effect::Permit,
+                            ClusterAction::Accept => Effect::Allow,
                             ClusterAction::Deny => Effect::Deny,
                             ClusterAction::Pass => Effect::Pass,
                         },
@@ -227,9 +183,9 @@ impl Compiler<'_> {
                 let origin = self.rows.origin_at(&policy_name, &rule_name, place);
                 self.rule(&Rule {
                     direction,
-                    stage: Stage::Main,
+                    tier: PodTier::Main,
                     priority: priority::NETWORK_RULE,
-                    effect: Effect::Permit,
+                    effect: Effect::Allow,
                     origin,
                     subject: &subject.addresses,
                     peers: &peers,
@@ -258,9 +214,9 @@ impl Compiler<'_> {
         let origin = self.rows.origin(&deciders::network_policy(policy), deciders::LOCAL_NODE);
         self.rule(&Rule {
             direction: Direction::Ingress,
-            stage: Stage::Main,
+            tier: PodTier::Main,
             priority: priority::LOCAL_NODE,
-            effect: Effect::Permit,
+            effect: Effect::Allow,
             origin,
             subject: pods,
             peers: &Addresses::new(AddressSet::of_addresses(nodes.iter().copied())),
@@ -284,49 +240,49 @@ impl Compiler<'_> {
 
     fn isolated(&mut self, direction: Direction, policy: &ObjectName, log: bool, pods: &AddressSet) {
         let origin = self.rows.origin(&deciders::network_policy(policy), deciders::ISOLATION);
-        let effect = if log { Effect::DenyLog } else { Effect::Deny };
-        let (table, action) = self.decision(direction, Stage::Main, effect, origin);
-        self.push(table, priority::ISOLATION, action, origin, direction, pods, &Addresses::Any, &[]);
+        let effect = if log { Effect::DenyLog { tag: self.rows.tag(origin) } } else { Effect::Deny };
+        let stage = Stage::Pods(direction, PodTier::Main);
+        self.push(stage, priority::ISOLATION, effect, origin, direction, pods, &[]);
     }
 
     /// As the answer to a mirror image isolation names nobody, so one row is enough for all `pods` that are isolated.
     fn isolated_answers(&mut self, direction: Direction, pods: &AddressSet) {
         let pods = pods.intersect(&self.modes(direction.other()).replies);
         let origin = self.rows.origin(Origin::COMMON, deciders::ISOLATION);
-        let (table, action) = self.answer(direction, Stage::Main, Effect::Deny);
         let other = direction.other();
-        self.push(table, priority::ISOLATION, action, origin, other, &pods, &Addresses::Any, &[]);
+        let stage = Stage::Answers(other, PodTier::Main);
+        self.push(stage, priority::ISOLATION, Effect::Deny, origin, other, &pods, &[]);
     }
 
     /// A side that denies an established packet lets it through if the other side has no opinion.
     fn undecided(&mut self, direction: Direction) {
         let pods = self.modes(direction).replies.clone();
         let origin = self.rows.origin(Origin::COMMON, deciders::REPLY);
-        let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
-        let established = whole(table, Field::Established, 1);
-        self.push(table, priority::LAST, action, origin, direction, &pods, &Addresses::Any, &[established]);
+        let stage = Stage::Answers(direction, PodTier::Main);
+        let established = [Condition::Established(true)];
+        self.push(stage, priority::LAST, Effect::Allow, origin, direction, &pods, &established);
     }
 
     /// A row about the packets that some pods send (egress) or get (ingress).
     #[expect(clippy::too_many_arguments, reason = "a row's parts")]
     fn push(
         &mut self,
-        table: Table,
+        stage: Stage,
         priority: i32,
-        action: Action,
+        effect: Effect,
         origin: usize,
         direction: Direction,
         pods: &AddressSet,
-        peers: &Addresses,
-        fixed: &[(Field, Match)],
+        conditions: &[Condition],
     ) {
         let pods = Addresses::Of(pods.clone());
         let (src, dst) = match direction {
-            Direction::Egress => (&pods, peers),
-            Direction::Ingress => (peers, &pods),
+            Direction::Egress => (&pods, &Addresses::Any),
+            Direction::Ingress => (&Addresses::Any, &pods),
         };
-        let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], fixed: fixed.to_vec() };
-        self.rows.push(table, priority, action, origin, matches);
+        let conditions = conditions.to_vec();
+        let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], conditions };
+        self.rows.push(stage, priority, effect, origin, matches);
     }
 
     fn modes(&self, direction: Direction) -> &ReplyModes {

@@ -11,12 +11,12 @@ use outplane_intent::model::{
 use super::super::notes::Decision;
 use super::super::peers::{PodIndex, Resolver};
 use super::super::priority;
-use super::super::row::{Addresses, RowMatch, whole};
+use super::super::row::{Addresses, RowMatch};
+use super::super::terms::{Condition, Direction, Effect, PodTier, Stage};
 use super::facts::{Concern, Facts, local_policies};
-use super::{Compiler, DIRECTIONS, Direction, Effect, Stage, cluster_rules, network_rules};
+use super::{Compiler, DIRECTIONS, cluster_rules, network_rules};
 use crate::addresses::AddressSet;
-use crate::program::Field;
-use crate::state::Origin;
+use crate::origin::Origin;
 
 /// The policies about a pod in one direction, ClusterNetworkPolicies of both tiers in their order.
 type Policies<'i> = (Vec<(usize, &'i ClusterNetworkPolicy)>, Vec<(&'i ObjectName, &'i NetworkPolicy)>);
@@ -257,25 +257,29 @@ impl Compiler<'_> {
     /// The rows that keep errors away from those of replies.
     pub(super) fn unrelated(&mut self, direction: Direction) {
         let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
-        for (stage, effect, priority) in [
-            (Stage::Admin, Effect::Pass, priority::RELATED),
-            (Stage::Main, Effect::Deny, priority::UNRELATED),
+        for (tier, effect, priority) in [
+            (PodTier::Admin, Effect::Pass, priority::RELATED),
+            (PodTier::Main, Effect::Deny, priority::UNRELATED),
         ] {
-            let (table, action) = self.answer(direction.other(), stage, effect);
-            let fixed = vec![whole(table, Field::Related, 1)];
+            let conditions = vec![Condition::Related(true)];
             let (src, dst) = (&Addresses::Any, &Addresses::Any);
-            let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], fixed };
-            self.rows.push(table, priority, action, origin, matches);
+            let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], conditions };
+            self.rows.push(Stage::Answers(direction, tier), priority, effect, origin, matches);
         }
     }
 
     /// The row by which errors pass between some pods and peers.
     pub(super) fn related_group(&mut self, direction: Direction, peers: &AddressSet, pods: &AddressSet) {
         let origin = self.rows.origin(Origin::COMMON, deciders::RELATED);
-        let (table, action) = self.answer(direction.other(), Stage::Main, Effect::Permit);
-        let fixed = [whole(table, Field::Related, 1)];
-        let peers = Addresses::new(peers.clone());
-        self.push(table, priority::RELATED, action, origin, direction, pods, &peers, &fixed);
+        let (pods, peers) = (Addresses::Of(pods.clone()), Addresses::new(peers.clone()));
+        let (src, dst) = match direction {
+            Direction::Egress => (&pods, &peers),
+            Direction::Ingress => (&peers, &pods),
+        };
+        let conditions = vec![Condition::Related(true)];
+        let matches = RowMatch { src, dst, sport: None, dport: None, segments: &[], conditions };
+        let stage = Stage::Answers(direction, PodTier::Main);
+        self.rows.push(stage, priority::RELATED, Effect::Allow, origin, matches);
     }
 }
 

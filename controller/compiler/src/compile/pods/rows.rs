@@ -1,14 +1,13 @@
-//! A rule of a side as rows: in its own direction's table, and mirrored in the other direction's reply table.
+//! A rule of a side as rows: in its own direction's stage, and mirrored among the answers to the other direction.
 
 use outplane_intent::deciders;
-use outplane_p4runtime::entry::Match;
 
-use super::super::row::{Addresses, RowMatch, whole};
-use super::{Compiler, Direction, Effect, PortTerm, Rule, Stage};
+use super::super::row::{Addresses, RowMatch};
+use super::super::terms::{Condition, Direction, Effect, PodTier, Stage};
+use super::{Compiler, PortTerm, Rule};
 use crate::addresses::AddressSet;
-use crate::program::Field;
+use crate::origin::Origin;
 use crate::ranges::Ranges;
-use crate::state::Origin;
 
 const TCP: u8 = 6;
 
@@ -21,50 +20,50 @@ impl Compiler<'_> {
         }
     }
 
-    /// The rows of a rule in its own direction's table.
+    /// The rows of a rule in its own direction's stage.
     fn direct(&mut self, rule: &Rule<'_>, term: &PortTerm) {
-        let (table, action) = self.decision(rule.direction, rule.stage, rule.effect, rule.origin);
-        let deny = matches!(rule.effect, Effect::Deny | Effect::DenyLog);
+        let stage = Stage::Pods(rule.direction, rule.tier);
+        let deny = matches!(rule.effect, Effect::Deny | Effect::DenyLog { .. });
         let (subject, peers) = (Addresses::Of(rule.subject.clone()), rule.peers);
         let (src, dst) = match rule.direction {
             Direction::Egress => (&subject, peers),
             Direction::Ingress => (peers, &subject),
         };
-        let mut push = |dst: &Addresses, dport: Option<&Ranges<u16>>, fixed: &[(Field, u128)]| {
-            let fixed = fixed.iter().map(|(field, value)| whole(table, *field, *value)).collect();
-            let matches = RowMatch { src, dst, sport: None, dport, segments: &[], fixed };
-            self.rows.push(table, rule.priority, action.clone(), rule.origin, matches);
+        let mut push = |dst: &Addresses, dport: Option<&Ranges<u16>>, conditions: &[Condition]| {
+            let conditions = conditions.to_vec();
+            let matches = RowMatch { src, dst, sport: None, dport, segments: &[], conditions };
+            self.rows.push(stage, rule.priority, rule.effect, rule.origin, matches);
         };
         match term {
             PortTerm::Any => push(dst, None, &[]),
-            PortTerm::Protocol(protocol) => push(dst, None, &[(Field::Protocol, (*protocol).into())]),
+            PortTerm::Protocol(protocol) => push(dst, None, &[Condition::Protocol(*protocol)]),
             PortTerm::Ports(protocol, ports) => {
-                let protocol = (Field::Protocol, u128::from(*protocol));
+                let protocol = Condition::Protocol(*protocol);
                 match (deny, ports.is_full()) {
                     // Class 0 keeps later fragments away; where no class is matched, the field must.
-                    (true, true) => push(dst, None, &[protocol, (Field::Fragment, 0)]),
+                    (true, true) => push(dst, None, &[protocol, Condition::LaterFragment(false)]),
                     (false, true) => push(dst, None, &[protocol]),
                     (true, false) => push(dst, Some(ports), &[protocol]),
                     (false, false) => {
                         push(dst, Some(ports), &[protocol]);
-                        push(dst, None, &[protocol, (Field::Fragment, 1)]);
+                        push(dst, None, &[protocol, Condition::LaterFragment(true)]);
                     }
                 }
             }
             PortTerm::Named(protocol, named) => {
-                let protocol = (Field::Protocol, u128::from(*protocol));
+                let protocol = Condition::Protocol(*protocol);
                 for (port, pods) in named.iter() {
                     push(&dst.intersect(pods), Some(&Ranges::new(vec![(*port, *port)])), &[protocol]);
                 }
                 if !deny {
                     let named = AddressSet::union_of(named.values());
-                    push(&dst.intersect(&named), None, &[protocol, (Field::Fragment, 1)]);
+                    push(&dst.intersect(&named), None, &[protocol, Condition::LaterFragment(true)]);
                 }
             }
         }
     }
 
-    /// The rows of a rule, mirrored, in the reply table of the same pods' other direction. Only what may be a reply comes
+    /// The rows of a rule, mirrored, among the answers to the same pods' other direction. Only what may be a reply comes
     /// there: established TCP and, for pods in mode `reverse`, UDP, SCTP and echo replies.
     fn mirrored(&mut self, rule: &Rule<'_>, term: &PortTerm) {
         let modes = self.modes(rule.direction.other());
@@ -79,13 +78,13 @@ impl Compiler<'_> {
                 self.answers(rule, &replies, None, None, None, &[]);
             }
             // Undecided is enough for established TCP only.
-            PortTerm::Any if rule.effect == Effect::Pass && rule.stage == Stage::Main => {
-                self.answers(rule, &replies, None, None, None, &[(Field::Established, 1)]);
-                self.answers(rule, &reverse, None, None, None, &[(Field::Established, 0)]);
+            PortTerm::Any if rule.effect == Effect::Pass && rule.tier == PodTier::Main => {
+                self.answers(rule, &replies, None, None, None, &[Condition::Established(true)]);
+                self.answers(rule, &reverse, None, None, None, &[Condition::Established(false)]);
             }
             PortTerm::Any => {
                 let established = replies.minus(&modes.reverse);
-                self.answers(rule, &established, None, None, None, &[(Field::Established, 1)]);
+                self.answers(rule, &established, None, None, None, &[Condition::Established(true)]);
                 self.answers(rule, &reverse, None, None, None, &[]);
             }
             PortTerm::Protocol(protocol) => {
@@ -112,15 +111,15 @@ impl Compiler<'_> {
         named: Option<&AddressSet>,
         protocol: Option<u8>,
         ports: Option<&Ranges<u16>>,
-        fields: &[(Field, u128)],
+        conditions: &[Condition],
     ) {
-        let (table, mut action) = self.answer(rule.direction, rule.stage, rule.effect);
+        let stage = Stage::Answers(rule.direction.other(), rule.tier);
+        let mut effect = rule.effect;
         let mut origin = rule.origin;
         // A Pass of the Baseline tier leaves the side undecided: enough for established TCP, not for the others.
-        if rule.effect == Effect::Pass && rule.stage == Stage::Main {
-            let established = protocol == Some(TCP) || fields.contains(&(Field::Established, 1));
-            let effect = if established { Effect::Permit } else { Effect::Deny };
-            action = self.answer(rule.direction, rule.stage, effect).1;
+        if rule.effect == Effect::Pass && rule.tier == PodTier::Main {
+            let established = protocol == Some(TCP) || conditions.contains(&Condition::Established(true));
+            effect = if established { Effect::Allow } else { Effect::Deny };
             if established {
                 origin = self.rows.origin(Origin::COMMON, deciders::REPLY);
             }
@@ -138,10 +137,8 @@ impl Compiler<'_> {
             Direction::Egress => (&peers, &subject),
             Direction::Ingress => (&subject, &peers),
         };
-        let mut fixed: Vec<(Field, Match)> =
-            fields.iter().map(|(field, value)| whole(table, *field, *value)).collect();
-        fixed.extend(protocol.map(|protocol| whole(table, Field::Protocol, protocol.into())));
-        let matches = RowMatch { src, dst, sport: ports, dport: None, segments: &[], fixed };
-        self.rows.push(table, rule.priority, action, origin, matches);
+        let conditions = conditions.iter().copied().chain(protocol.map(Condition::Protocol)).collect();
+        let matches = RowMatch { src, dst, sport: ports, dport: None, segments: &[], conditions };
+        self.rows.push(stage, rule.priority, effect, origin, matches);
     }
 }
