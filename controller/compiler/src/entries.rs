@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn equal_runs_become_the_same_memory() {
         let list = |param: u8| {
-            Entries::from_iter((0..1000).map(|key| entry(key, if key == 500 { param } else { 0 })))
+            (0..1000).map(|key| entry(key, if key == 500 { param } else { 0 })).collect::<Entries>()
         };
         let (one, other) = (list(1), list(2));
         let shared = one.sharing(&other);

@@ -479,7 +479,7 @@ impl<M: Inside> Daemon<M> {
                 self.shell.alert(text);
             }
         }
-        self.keeps(&tasks);
+        self.keeps(tasks);
         self.shell.step(Input::Emit { generation, tasks: tasks.clone() });
     }
 
