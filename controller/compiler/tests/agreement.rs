@@ -174,6 +174,6 @@ fn random_packets_run_every_action() {
         for action in table.actions() {
             assert!(run.contains_key(&(*table, *action)), "no packet has run {action} in {table}: {run:#?}");
         }
-    } // Every level of the guards (compile/guard.rs), of both families.
+    } // Every level of the guards (p4/guard), of both families.
     assert_eq!(guards.len(), 2 * 11, "{guards:#?}");
 }

@@ -1,6 +1,7 @@
 //! What keeps an intent from being compiled.
 
 use crate::capacity::Overflow;
+use crate::rows::priority::TooManyRules;
 
 /// An intent cannot be compiled; nothing has been written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,12 @@ pub enum CompileError {
         /// Places that there are.
         places: u32,
     },
+}
+
+impl From<TooManyRules> for CompileError {
+    fn from(TooManyRules { policy, priority, needed, places }: TooManyRules) -> Self {
+        Self::Places { policy, priority, needed, places }
+    }
 }
 
 fn lines(overflows: &[Overflow]) -> String {

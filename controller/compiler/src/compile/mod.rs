@@ -1,55 +1,38 @@
 //! Intent -> desired state of each switch.
 //!
-//! 1. Peers become sets of addresses, ports sets of ports (`peers`), rules become rows over these sets (`filter`,
-//!    `pods`), with priorities from their places (`priority`).
+//! 1. Policies become rows over sets of addresses and ports ([`crate::rows`]), in words of no switch.
 //! 2. What the rows' sets tell apart becomes classes ([`crate::classes`]).
-//! 3. Rows become entries: one for each combination of their sets' cubes (`row`); what they come to is held against
-//!    the sizes of the tables ([`crate::capacity`]) before there are any.
-//! 4. Segments and forwarding are added (`forward`), and which source addresses may enter where (`guard`).
+//! 3. Rows become entries: one for each combination of their sets' cubes ([`crate::p4::rows`]); what they come to is held
+//!    against the sizes of the tables ([`crate::capacity`]) before there are any.
+//! 4. Segments and forwarding are added ([`crate::p4::forward`]), and which source addresses may enter where
+//!    ([`crate::p4::guard`]).
 
-pub(crate) mod content;
 mod error;
-mod filter;
-mod forward;
-mod guard;
 mod incremental;
-mod meters;
-mod notes;
-mod openings;
-mod peers;
-mod pods;
-mod priority;
-mod related;
-pub(crate) mod row;
-mod slots;
-pub(crate) mod terms;
-mod traffic;
-mod unread;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use outplane_intent::evaluate::IMPLIED_SWITCH;
 use outplane_intent::model::{FilterPolicy, Intent};
-use outplane_p4runtime::entry::{Entry, Match, MeterCell};
+use outplane_p4runtime::entry::{Entry, MeterCell};
 
 use crate::capacity::{self, Overflow, Resource, ResourceUsage};
-use crate::classes::{ClassRange, Prefix, carried_prefixes, overlay};
-use crate::numbers::{self, AddressPrefix, Numbers, PolicyNumbers, PortNumbers};
-use crate::p4;
+use crate::numbers::{self, Numbers, PolicyNumbers, PortNumbers};
+use crate::p4::classes::{AddressTables, class_entries};
 use crate::p4::meters::meter_cells;
 use crate::p4::spaces::{Spaces, Uses, class_users};
-use crate::program::{ActionKind, Field, Program, Table};
-use crate::ranges::Point;
-use crate::state::{Desired, Origin};
+use crate::p4::{self, forward, guard};
+use crate::program::{Program, Table};
+use crate::rows::meters::Limiters;
+use crate::rows::priority::Places;
+use crate::rows::{self, Findings, Scene, filter};
+use crate::state::Desired;
 
+pub use crate::p4::forward::NO_SEGMENT_GROUP;
+pub use crate::rows::notes::{Note, OpenedBy, Opening, Unread};
 pub use error::CompileError;
-pub use forward::NO_SEGMENT_GROUP;
 pub use incremental::{Compiler, Way};
-pub(crate) use meters::{Limiters, cell_digests};
-pub use notes::{Note, OpenedBy, Opening, Unread};
-pub(crate) use priority::{Line, PlaceNumbers, line_place, rule_digest};
-pub(crate) use slots::SlotNumbers;
 
 /// What a compilation depends on beside the intent.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +107,7 @@ pub fn compile_after(intent: &Intent, options: &Options, before: &Numbers) -> Re
         let result = if let Some(known) = state {
             known
         } else {
-            state.insert(numbered_state(intent, &filters, &scene, before, &mut findings)?)
+            state.insert(numbered_state(&filters, &scene, before, &mut findings)?)
         };
         *left = left.saturating_sub(1);
         match result {
@@ -183,43 +166,10 @@ fn overflows_of(scene: &Scene<'_>, name: &str, state: &SwitchState, policy: &Pol
             overflow.biggest.clone_from(users);
         }
         if matches!(table, Table::SourceGuardV4 | Table::SourceGuardV6) {
-            overflow.biggest = guard::users(scene, table, &state.desired.entries);
+            overflow.biggest = guard::users(scene.segments, table, &state.desired.entries);
         }
     }
     overflows
-}
-
-/// What all parts of a compilation share.
-struct Scene<'s> {
-    intent: &'s Intent,
-    segments: &'s BTreeMap<String, u16>,
-    at: Timestamp,
-}
-
-/// What compiling finds beside entries. Switches find the same things again.
-#[derive(Debug, Default)]
-struct Findings {
-    notes: BTreeSet<Note>,
-    openings: Openings,
-}
-
-/// Each with the place at which it was found first.
-#[derive(Debug, Default)]
-struct Openings(BTreeMap<Opening, usize>);
-
-impl Openings {
-    fn extend(&mut self, openings: impl IntoIterator<Item = Opening>) {
-        for opening in openings {
-            let place = self.0.len();
-            self.0.entry(opening).or_insert(place);
-        }
-    }
-
-    fn in_order(self) -> Vec<Opening> {
-        let mut openings: Vec<(Opening, usize)> = self.0.into_iter().collect();
-        openings.sort_unstable_by_key(|(_, place)| *place);
-        openings.into_iter().map(|(opening, _)| opening).collect()
-    }
 }
 
 /// What switches with the same filter policies have in common, once it is known.
@@ -266,14 +216,13 @@ fn too_many(switch: &str, resource: Resource, used: usize) -> CompileError {
 }
 
 /// The state with numbers that are carried on, or all of them anew where these have come to need many more entries.
-fn numbered_state<'i>(
-    intent: &'i Intent,
-    filters: &[(&'i str, &'i FilterPolicy)],
+fn numbered_state(
+    filters: &[(&str, &FilterPolicy)],
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
 ) -> Result<PolicyResult, CompileError> {
-    let mut state = |numbers| policy_state(intent, filters, scene, numbers, &mut *findings);
+    let mut state = |numbers| policy_state(filters, scene, numbers, &mut *findings);
     let too_many = |entries: u32, anew: u32| entries as usize > numbers::most_entries(anew as usize);
     let carried = state(before)?;
     let known = match (&carried, before.entries_anew) {
@@ -298,9 +247,8 @@ fn numbered_state<'i>(
     })
 }
 
-fn policy_state<'i>(
-    intent: &'i Intent,
-    filters: &[(&'i str, &'i FilterPolicy)],
+fn policy_state(
+    filters: &[(&str, &FilterPolicy)],
     scene: &Scene<'_>,
     before: &PolicyNumbers,
     findings: &mut Findings,
@@ -317,17 +265,12 @@ fn policy_state<'i>(
         size: program.rate_limiter_cells(),
         policies: limits,
     };
-    let Some(limiters) = meters::Limiters::assign(limited, program.rate_limiter_cells(), &before.cells)
-    else {
+    let Some(limiters) = Limiters::assign(limited, program.rate_limiter_cells(), &before.cells) else {
         return Ok(Err(limits.overflow("").into_iter().collect()));
     };
 
-    let mut resolver = peers::Resolver::new(intent);
-    let mut rows = row::Rows::default();
-    let mut places = priority::Places::new(&before.places);
-    filter::compile(filters, scene, &limiters, &mut places, &mut resolver, &mut rows, findings)?;
-    let denial = pods::compile(intent, &mut places, &mut resolver, &mut rows, findings)?;
-    let unread = unread::compile(filters, scene, &limiters, denial.as_ref(), &mut rows);
+    let mut places = Places::new(&before.places);
+    let (mut rows, unread) = rows::compile(filters, scene, &limiters, &mut places, findings)?;
     let uses = Uses::of(&rows);
     rows.prune();
     let spaces = match Spaces::classify(&rows, before, &uses) {
@@ -384,85 +327,4 @@ fn switch_state(
     let mut usage = capacity::measure(program, &desired);
     usage.extend(policy.usage.iter().cloned());
     SwitchState { desired, usage, unread: policy.unread.clone() }
-}
-
-/// What the tables of classes of addresses hold, of filter policies and of pods.
-struct AddressTables {
-    v4: Vec<AddressPrefix<u32>>,
-    v6: Vec<AddressPrefix<u128>>,
-    /// How few of both there could be, when that was looked at last.
-    fewest: (u32, u32),
-}
-
-impl AddressTables {
-    fn new(spaces: &Spaces, before: &PolicyNumbers) -> Self {
-        let (filter, pod) = (&spaces.filter, &spaces.pod);
-        let fewest = |place: fn((u32, u32)) -> u32| before.fewest.map(place);
-        let (mut v4, few) = carried_prefixes(&overlay(&filter.v4, &pod.v4), &before.v4, fewest(|few| few.0));
-        let (mut v6, few_v6) =
-            carried_prefixes(&overlay(&filter.v6, &pod.v6), &before.v6, fewest(|few| few.1));
-        v4.sort_unstable();
-        v6.sort_unstable();
-        Self { v4, v6, fewest: (few, few_v6) }
-    }
-}
-
-/// The tables that map addresses and ports to classes.
-fn class_entries(
-    program: &Program,
-    AddressTables { v4, v6, .. }: &AddressTables,
-    spaces: &Spaces,
-) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for (table, action) in
-        [(Table::SrcV4Class, ActionKind::SetSrcClass), (Table::DstV4Class, ActionKind::SetDstClass)]
-    {
-        entries.extend(v4.iter().map(|prefix| address_entry(program, table, action, prefix, prefix.class)));
-    }
-    for (table, action) in
-        [(Table::SrcV6Class, ActionKind::SetSrcClass), (Table::DstV6Class, ActionKind::SetDstClass)]
-    {
-        entries.extend(v6.iter().map(|prefix| address_entry(program, table, action, prefix, prefix.class)));
-    }
-    for (table, action, ports) in [
-        (Table::SportClass, ActionKind::SetSportClass, &spaces.sport.ports),
-        (Table::DportClass, ActionKind::SetDportClass, &spaces.dport.ports),
-    ] {
-        entries.extend(ports.iter().map(|range| port_entry(program, table, action, *range)));
-    }
-    entries
-}
-
-/// Whose the entries of class tables are.
-fn common(rule: &str) -> Vec<u8> {
-    Origin { policy: Origin::COMMON.to_owned(), rule: rule.to_owned(), order: 0 }.encode()
-}
-
-/// Longer prefixes stand above shorter ones; all addresses are no match at all.
-fn address_entry<T: Point, C>(
-    program: &Program,
-    table: Table,
-    action: ActionKind,
-    prefix: &Prefix<T, C>,
-    (filter, pod): (u16, u16),
-) -> Entry {
-    let host = T::MAX.prefix(prefix.length).0;
-    let mask = host.value();
-    let matches = (mask != 0).then(|| (Field::Address, Match::Ternary { value: prefix.value.value(), mask }));
-    let priority = i32::try_from(prefix.length).expect("at most 128") + 1;
-    let action = program.action(action, &[filter.into(), pod.into()]);
-    Entry { key: program.key(table, priority, matches), action, metadata: common("address class") }
-}
-
-/// Ranges do not overlap, so one priority does for all.
-fn port_entry(
-    program: &Program,
-    table: Table,
-    action: ActionKind,
-    (low, high, class): ClassRange<u16>,
-) -> Entry {
-    let whole = (low, high) == (u16::MIN, u16::MAX);
-    let matches = (!whole).then(|| (Field::Port, Match::Range { low: low.into(), high: high.into() }));
-    let action = program.action(action, &[class.into()]);
-    Entry { key: program.key(table, 1, matches), action, metadata: common("port class") }
 }

@@ -19,13 +19,13 @@
 //! | cells of rate limits, segments | slots, by a digest of the names |
 
 mod codec;
-mod installed;
 
 use std::collections::BTreeMap;
 
 use crate::classes::{Before, ClassRange, Cube, PortClasses, Prefix, flatten, ranges_of};
-pub(crate) use crate::compile::{PlaceNumbers, SlotNumbers};
 use crate::ranges::Point;
+pub(crate) use crate::rows::priority::PlaceNumbers;
+pub(crate) use crate::rows::slots::SlotNumbers;
 pub use codec::NumbersError;
 
 /// See the module. The default: nothing is numbered yet.

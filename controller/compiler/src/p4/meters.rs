@@ -2,7 +2,7 @@
 
 use outplane_p4runtime::entry::MeterCell;
 
-use crate::compile::Limiters;
+use crate::rows::meters::Limiters;
 
 /// All cells and their rates, by index.
 pub(crate) fn meter_cells(limiters: &Limiters, meter: u32) -> Vec<MeterCell> {

@@ -8,11 +8,11 @@ use super::spaces::Spaces;
 use super::terms::{action, matching, table, whole};
 use crate::capacity::{self, Overflow};
 use crate::classes::Cube;
-use crate::compile::content::Content;
-use crate::compile::row::{Row, Rows};
-use crate::compile::terms::{Condition, Stage};
 use crate::origin::Origin;
 use crate::program::{Field, Program, Table};
+use crate::rows::content::Content;
+use crate::rows::row::{Row, Rows};
+use crate::rows::terms::{Condition, Stage};
 
 /// More entries than this many times a table's size are not even made.
 pub(crate) const HOPELESS: u64 = 2;

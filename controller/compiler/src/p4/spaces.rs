@@ -8,12 +8,12 @@ use crate::capacity::{self, Overflow, Resource, ResourceUsage};
 use crate::classes::{
     AddressClasses, Catalog, ClassRange, Classes, PortClasses, SetId, TooManyClasses, longest_prefixes,
 };
-use crate::compile::row::Rows;
-use crate::compile::terms::Stage;
 use crate::numbers::PolicyNumbers;
 use crate::origin::Origin;
 use crate::program::{Program, Table};
 use crate::ranges::{Point, Ranges};
+use crate::rows::row::Rows;
+use crate::rows::terms::Stage;
 
 /// The classes of all sets.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use outplane_p4runtime::bytestring::max_value;
 use outplane_p4runtime::entry::{Action, Match};
 
-use crate::compile::terms::{Condition, Direction, Effect, PodTier, Stage, Traffic};
 use crate::program::{ActionKind, Field, Program, Table};
+use crate::rows::terms::{Condition, Direction, Effect, PodTier, Stage, Traffic};
 
 /// The table that holds the rows of a stage.
 pub(crate) fn table(stage: Stage) -> Table {

@@ -5,21 +5,23 @@ use std::collections::BTreeMap;
 use outplane_intent::model::FilterPolicy;
 use outplane_p4runtime::entry::{Entry, Key};
 
-use super::super::meters::Limiters;
-use super::super::notes::Decision;
-use super::super::pods::{LivePods, UnitRows};
-use super::super::priority::Places;
-use super::super::row::Rows;
-use super::super::{Findings, Scene, address_entry, filter, port_entry, unread};
 use super::store::{Kind, Sets, Store};
 use super::tables::Prefixes;
-use super::unit::Unit;
 use crate::addresses::AddressSet;
 use crate::classes::live::{Changes, Live, SetEdit, TooMuch};
 use crate::classes::{AddressClasses, Catalog, ClassRange, Cube, PortClasses, SetId};
 use crate::numbers::{PolicyNumbers, PortNumbers, is_about};
+use crate::p4::classes::{address_entry, port_entry};
 use crate::program::{ActionKind, Program, Table};
 use crate::ranges::Ranges;
+use crate::rows::content::Content;
+use crate::rows::meters::Limiters;
+use crate::rows::notes::Decision;
+use crate::rows::pods::{LivePods, UnitRows};
+use crate::rows::priority::Places;
+use crate::rows::row::Rows;
+use crate::rows::unit::Unit;
+use crate::rows::{Findings, Scene, filter, unread};
 
 /// See the module.
 pub(super) struct Group {
@@ -307,7 +309,7 @@ fn unread(
     filters: &[(&str, &FilterPolicy)],
     limiters: &Limiters,
     denial: Option<&Decision>,
-) -> (Unit, Vec<super::super::content::Content>) {
+) -> (Unit, Vec<Content>) {
     let mut rows = Rows::default();
     unread::compile(filters, scene, limiters, denial, &mut rows);
     (Unit::Unread, rows.into_contents())

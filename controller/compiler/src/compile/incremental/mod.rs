@@ -15,7 +15,6 @@
 mod group;
 mod store;
 mod tables;
-pub(super) mod unit;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -25,11 +24,13 @@ use outplane_intent::model::Intent;
 use outplane_intent::touched::Touched;
 use outplane_p4runtime::entry::{Entry, Key};
 
-use super::pods::LivePods;
-use super::priority::{Line, PlaceNumbers};
-use super::{CompileError, Compiled, Options, Scene, compile_after, filters_of, guard, switch_names};
+use super::{CompileError, Compiled, Options, compile_after, filters_of, switch_names};
 use crate::numbers::Numbers;
+use crate::p4::guard;
 use crate::program::{Program, Table};
+use crate::rows::Scene;
+use crate::rows::pods::LivePods;
+use crate::rows::priority::{Line, PlaceNumbers};
 use crate::state::Desired;
 use group::Group;
 

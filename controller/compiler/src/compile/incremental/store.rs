@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use outplane_p4runtime::entry::{Entry, FieldMatch, Key};
 
-use super::super::content::{Content, Sets4};
-use super::unit::Unit;
 use crate::addresses::AddressSet;
 use crate::classes::Cube;
 use crate::p4::rows::{HOPELESS, keys_of};
 use crate::p4::terms;
 use crate::program::{Program, Table};
 use crate::ranges::Ranges;
+use crate::rows::content::{Content, Sets4};
+use crate::rows::unit::Unit;
 
 pub(super) type RowId = usize;
 

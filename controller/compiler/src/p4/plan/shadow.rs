@@ -15,8 +15,8 @@ use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
 
 use super::cell::{Cell, delete, rewritten};
 use super::{Steps, for_version};
+use crate::p4::space::Space;
 use crate::program::Program;
-use crate::space::Space;
 use crate::state::{Change, Desired, Installed};
 
 /// Entries of a priority that a shadow is compared with at most.

@@ -12,7 +12,7 @@ use super::related;
 const ERRORS: &str = "ICMP errors";
 
 /// What a filter rule lets through beside what it says.
-pub(super) fn of_filter_rule(name: &str, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Opening> {
+pub(crate) fn of_filter_rule(name: &str, policy: &FilterPolicy, rule: &FilterRule) -> Vec<Opening> {
     if rule.action != FilterAction::Allow {
         return Vec::new();
     }
@@ -69,7 +69,7 @@ fn replies_of_rule(policy: &str, replies: Replies, rule: &FilterRule) -> Vec<Ope
 }
 
 /// What gets past the isolation (or a denial) of pods; `undecided`: whether their other side leaves anything undecided.
-pub(super) fn of_pods(
+pub(crate) fn of_pods(
     policy: &str,
     replies: Replies,
     ingress: bool,
@@ -93,7 +93,7 @@ pub(super) fn of_pods(
 }
 
 /// Errors that get past the isolation (or a denial) of pods.
-pub(super) fn errors_of_pods(
+pub(crate) fn errors_of_pods(
     policy: &str,
     errors: RelatedErrors,
     ingress: bool,

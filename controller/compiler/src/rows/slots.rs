@@ -9,7 +9,7 @@ pub(crate) type SlotNumbers = BTreeMap<u64, u32>;
 
 /// A slot for each digest, below `slots`: the one that it has had, else what the first `BYTES` of the digest say, else the
 /// next free one, in the order of the digests. None: there are more digests than slots.
-pub(super) fn assign<const BYTES: usize>(
+pub(crate) fn assign<const BYTES: usize>(
     digests: &[[u8; 32]],
     slots: u32,
     before: &SlotNumbers,
@@ -39,19 +39,19 @@ pub(super) fn assign<const BYTES: usize>(
 }
 
 /// What the next compilation goes on from.
-pub(super) fn numbers(digests: &[[u8; 32]], slots: &[u32]) -> SlotNumbers {
+pub(crate) fn numbers(digests: &[[u8; 32]], slots: &[u32]) -> SlotNumbers {
     digests.iter().map(beginning).zip(slots.iter().copied()).collect()
 }
 
 /// Begins a digest with names, each behind its length.
-pub(super) fn named(names: [&str; 2]) -> Sha256 {
+pub(crate) fn named(names: [&str; 2]) -> Sha256 {
     names.into_iter().fold(Sha256::new(), |hasher, name| {
         hasher.chain_update((name.len() as u64).to_be_bytes()).chain_update(name)
     })
 }
 
 /// What stands for a digest where numbers are kept.
-pub(super) fn beginning(digest: &[u8; 32]) -> u64 {
+pub(crate) fn beginning(digest: &[u8; 32]) -> u64 {
     number(&digest[..8])
 }
 

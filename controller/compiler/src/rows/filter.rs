@@ -4,12 +4,11 @@ use jiff::Timestamp;
 use outplane_intent::deciders;
 use outplane_intent::model::{FilterAction, FilterPolicy, FilterRule, FilterTier, RelatedErrors, Replies};
 
-use super::error::CompileError;
 use super::meters::{Limited, Limiters, Packets};
 use super::notes::Note;
 use super::openings;
 use super::peers::Resolver;
-use super::priority::{Item, Line, Places};
+use super::priority::{Item, Line, Places, TooManyRules};
 use super::related;
 use super::row::{Addresses, RowMatch, Rows};
 use super::terms::{Condition, Effect, Stage};
@@ -17,7 +16,7 @@ use super::traffic::{self, Conditions, IP};
 use super::{Findings, Scene};
 
 /// What the rules of these policies that have not expired limit the rate of.
-pub(super) fn limited(policies: &[(&str, &FilterPolicy)], at: Timestamp) -> Vec<Limited> {
+pub(crate) fn limited(policies: &[(&str, &FilterPolicy)], at: Timestamp) -> Vec<Limited> {
     let mut limited = Vec::new();
     for (name, policy) in policies {
         for rule in policy.rules.iter().filter(|rule| !has_expired(rule, at)) {
@@ -66,7 +65,7 @@ fn items<'p>(policies: &[(&'p str, &'p FilterPolicy)]) -> Vec<Item<'p>> {
 }
 
 /// Adds the rows of these policies.
-pub(super) fn compile<'i>(
+pub(crate) fn compile<'i>(
     policies: &[(&'i str, &'i FilterPolicy)],
     scene: &Scene<'_>,
     limiters: &Limiters,
@@ -74,7 +73,7 @@ pub(super) fn compile<'i>(
     resolver: &mut Resolver,
     rows: &mut Rows,
     findings: &mut Findings,
-) -> Result<(), CompileError> {
+) -> Result<(), TooManyRules> {
     for (tier, line, stage) in [
         (FilterTier::Admin, Line::FilterAdmin, Stage::FilterAdmin),
         (FilterTier::Baseline, Line::FilterBaseline, Stage::FilterBaseline),
@@ -135,11 +134,11 @@ pub(super) fn compile<'i>(
     Ok(())
 }
 
-pub(super) fn policy_name(name: &str) -> String {
+pub(crate) fn policy_name(name: &str) -> String {
     deciders::filter_policy(name)
 }
 
-pub(super) fn has_expired(rule: &FilterRule, at: Timestamp) -> bool {
+pub(crate) fn has_expired(rule: &FilterRule, at: Timestamp) -> bool {
     rule.expires.is_some_and(|expires| expires <= at)
 }
 

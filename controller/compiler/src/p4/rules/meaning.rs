@@ -6,9 +6,9 @@ use outplane_p4runtime::entry::{Entry, FieldMatch, Match, MeterCell};
 
 use super::unversioned;
 use crate::classes::{ClassRange, Cube, flatten, overlay};
+use crate::p4::space::{SPACES, Space};
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
-use crate::space::{SPACES, Space};
 use crate::state::Origin;
 
 /// Which side's numbers: before, after.

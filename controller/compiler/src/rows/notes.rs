@@ -8,12 +8,12 @@ use serde::Serialize;
 
 /// Who has decided, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub(super) allow: bool,
-    pub(super) policy: String,
-    pub(super) rule: String,
-    pub(super) log: bool,
-    pub(super) limit: Option<RateLimit>,
+pub(crate) struct Decision {
+    pub(crate) allow: bool,
+    pub(crate) policy: String,
+    pub(crate) rule: String,
+    pub(crate) log: bool,
+    pub(crate) limit: Option<RateLimit>,
 }
 
 /// Something in the intent that has no effect.
@@ -131,7 +131,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    pub(super) fn new(segment: Option<&str>, ether_type: Option<u16>, decision: Option<&Decision>) -> Self {
+    pub(crate) fn new(segment: Option<&str>, ether_type: Option<u16>, decision: Option<&Decision>) -> Self {
         Self {
             segment: segment.map(str::to_owned),
             ether_type,
@@ -179,7 +179,7 @@ fn replies<S: serde::Serializer>(replies: &Replies, serializer: S) -> Result<S::
 }
 
 /// How policies spell a reply mode.
-pub(super) fn reply_mode(replies: Replies) -> &'static str {
+pub(crate) fn reply_mode(replies: Replies) -> &'static str {
     match replies {
         Replies::None => "none",
         Replies::Established => "established",
@@ -209,6 +209,6 @@ impl fmt::Display for OpenedBy {
 }
 
 /// `1 pod`, `3 pods`.
-pub(super) fn pods(count: usize) -> String {
+pub(crate) fn pods(count: usize) -> String {
     if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") }
 }

@@ -6,10 +6,10 @@ use outplane_intent::model::{Intent, Segment, Switch};
 use outplane_p4runtime::entry::{Entry, Match, MulticastGroup};
 use sha2::{Digest, Sha256};
 
-use super::slots::{self, SlotNumbers};
+use super::terms::whole;
 use crate::capacity::MAX_SEGMENTS;
-use crate::p4::terms::whole;
 use crate::program::{ActionKind, Field, Program, Table};
+use crate::rows::slots::{self, SlotNumbers};
 use crate::state::Origin;
 
 /// Multicast group of the frames that enter in no segment. Those of segments are the segments' ids.
@@ -21,7 +21,7 @@ const EVERY_PORT: i32 = 10;
 
 /// An id for each segment: the one that it has had, or what the hash of its name says, or the next free one. None: there
 /// are too many. With them what the next compilation goes on from.
-pub(super) fn segment_ids<'n>(
+pub(crate) fn segment_ids<'n>(
     names: impl Iterator<Item = &'n String>,
     before: &SlotNumbers,
 ) -> Option<(BTreeMap<String, u16>, SlotNumbers)> {
@@ -36,13 +36,13 @@ pub(super) fn segment_ids<'n>(
 
 /// What forwards frames on one switch.
 #[derive(Debug, Default)]
-pub(super) struct Forwarding {
-    pub(super) entries: Vec<Entry>,
-    pub(super) groups: Vec<MulticastGroup>,
+pub(crate) struct Forwarding {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) groups: Vec<MulticastGroup>,
 }
 
 /// The segments and the forwarding of a switch; `None` for a switch that nobody declared.
-pub(super) fn compile(
+pub(crate) fn compile(
     intent: &Intent,
     program: &Program,
     name: &str,
@@ -172,11 +172,11 @@ impl Compiler<'_> {
     }
 }
 
-pub(super) fn ports_here<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
+pub(crate) fn ports_here<'s>(segment: &'s Segment, switch: &str) -> &'s [u16] {
     segment.ports.get(switch).map_or(&[], Vec::as_slice)
 }
 
-pub(super) fn is_everywhere(segment: &Segment) -> bool {
+pub(crate) fn is_everywhere(segment: &Segment) -> bool {
     segment.vlan.is_some() && segment.ports.is_empty()
 }
 

@@ -12,20 +12,20 @@ use outplane_intent::packet::{
 use super::terms::{Condition, Traffic};
 use crate::ranges::Ranges;
 
-pub(super) const IP: Condition = Condition::Traffic(Traffic::Ip);
+pub(crate) const IP: Condition = Condition::Traffic(Traffic::Ip);
 const DISCOVERY: Condition = Condition::Traffic(Traffic::NeighborDiscovery);
 const NON_IP: Condition = Condition::Traffic(Traffic::NonIp);
 
 /// What packets a row matches, addresses and segments aside.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conditions {
-    pub(super) also: Vec<Condition>,
-    pub(super) source: Option<Ranges<u16>>,
-    pub(super) destination: Option<Ranges<u16>>,
+pub(crate) struct Conditions {
+    pub(crate) also: Vec<Condition>,
+    pub(crate) source: Option<Ranges<u16>>,
+    pub(crate) destination: Option<Ranges<u16>>,
 }
 
 impl Conditions {
-    pub(super) fn of(conditions: &[Condition]) -> Self {
+    pub(crate) fn of(conditions: &[Condition]) -> Self {
         Self { also: conditions.to_vec(), ..Self::default() }
     }
 
@@ -37,7 +37,7 @@ impl Conditions {
 }
 
 /// What a rule matches by itself.
-pub(super) fn direct(rule: &FilterRule, addressed: bool) -> Vec<Conditions> {
+pub(crate) fn direct(rule: &FilterRule, addressed: bool) -> Vec<Conditions> {
     let deny = rule.action == FilterAction::Deny;
     let mut all = Vec::new();
     if rule.traffic.is_empty() {
@@ -116,7 +116,7 @@ fn listener_discovery(icmp: IcmpMatch) -> Option<Conditions> {
 }
 
 /// The mirror image of what a rule allows, addresses not yet swapped.
-pub(super) fn mirrored(rule: &FilterRule, replies: Replies) -> Vec<Conditions> {
+pub(crate) fn mirrored(rule: &FilterRule, replies: Replies) -> Vec<Conditions> {
     let reverse = replies == Replies::Reverse;
     let mut all = Vec::new();
     if rule.traffic.is_empty() {

@@ -11,7 +11,7 @@ use crate::addresses::AddressSet;
 use crate::ranges::Ranges;
 
 /// The addresses that may have sent what a rule allows, or a reply to it.
-pub(super) fn senders(rule: &FilterRule, replies: Replies, from: &Addresses, to: &Addresses) -> Addresses {
+pub(crate) fn senders(rule: &FilterRule, replies: Replies, from: &Addresses, to: &Addresses) -> Addresses {
     let any =
         |counts: &dyn Fn(&TrafficMatch) -> bool| rule.traffic.is_empty() || rule.traffic.iter().any(counts);
     let mut senders = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn senders(rule: &FilterRule, replies: Replies, from: &Addresses, to:
 }
 
 /// Whether what a rule allows may be answered by errors, and whether replies to it may.
-pub(super) fn may_send(rule: &FilterRule, replies: Replies) -> (bool, bool) {
+pub(crate) fn may_send(rule: &FilterRule, replies: Replies) -> (bool, bool) {
     let any = |counts: &dyn Fn(&TrafficMatch, bool) -> bool| {
         let mut traffic = rule.traffic.iter();
         rule.traffic.is_empty() || traffic.any(|traffic| counts(traffic, true) || counts(traffic, false))

@@ -5,6 +5,7 @@
 //! whether that still holds ([`Resolver::take_asked`], [`Resolver::changed`]).
 
 mod index;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,29 +16,28 @@ use outplane_intent::model::{
     ClusterPeer, FilterPeer, Intent, LabelOperator, LabelSelector, Labels, NetworkPeer, Node, ObjectName,
     Pod, PodsAnywhere, PortProtocol,
 };
-use outplane_intent::touched::Touched;
 
 use super::row::Addresses;
 use crate::addresses::AddressSet;
 use index::{ByLabel, Owners};
 
 /// A pod, as long as it is there. In the order of names at first; who comes later has what is free.
-pub(super) type PodIndex = usize;
+pub(crate) type PodIndex = usize;
 
 /// What a named port resolves to: for each number the addresses of the pods that give it the name.
-pub(super) type NamedPort = BTreeMap<u16, AddressSet>;
+pub(crate) type NamedPort = BTreeMap<u16, AddressSet>;
 
 /// Selected pods.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// Ascending.
-    pub(super) pods: Vec<PodIndex>,
+    pub(crate) pods: Vec<PodIndex>,
     /// Their addresses.
-    pub(super) addresses: AddressSet,
+    pub(crate) addresses: AddressSet,
 }
 
 impl Selection {
-    pub(super) fn has(&self, pod: PodIndex) -> bool {
+    pub(crate) fn has(&self, pod: PodIndex) -> bool {
         self.pods.binary_search(&pod).is_ok()
     }
 }
@@ -52,7 +52,7 @@ enum Scope<'s> {
 
 /// An answer that was given: a selection's number, or that of a named port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     Selection(usize),
     Named(usize),
 }
@@ -76,7 +76,7 @@ struct Labelled {
 
 /// Looks up what peers and subjects mean. Everything asked once is kept.
 #[derive(Debug, Default)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     pods: Vec<Option<PodEntry>>,
     free: Vec<PodIndex>,
     names: BTreeMap<ObjectName, PodIndex>,
@@ -105,7 +105,7 @@ struct PodEntry {
 }
 
 impl Resolver {
-    pub(super) fn new(intent: &Intent) -> Self {
+    pub(crate) fn new(intent: &Intent) -> Self {
         let mut resolver =
             Self { namespaces: intent.namespaces.clone(), nodes: intent.nodes.clone(), ..Self::default() };
         for (name, pod) in &intent.pods {
@@ -144,45 +144,45 @@ impl Resolver {
     }
 
     /// The pods that there are.
-    pub(super) fn pods(&self) -> impl Iterator<Item = PodIndex> {
+    pub(crate) fn pods(&self) -> impl Iterator<Item = PodIndex> {
         self.pods.iter().enumerate().filter(|(_, pod)| pod.is_some()).map(|(index, _)| index)
     }
 
     /// The same, by their names.
-    pub(super) fn by_name(&self) -> impl Iterator<Item = PodIndex> {
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = PodIndex> {
         self.names.values().copied()
     }
 
-    pub(super) fn number(&self, name: &ObjectName) -> Option<PodIndex> {
+    pub(crate) fn number(&self, name: &ObjectName) -> Option<PodIndex> {
         self.names.get(name).copied()
     }
 
     /// The pods of a namespace.
-    pub(super) fn inhabitants(&self, namespace: &str) -> impl Iterator<Item = PodIndex> {
+    pub(crate) fn inhabitants(&self, namespace: &str) -> impl Iterator<Item = PodIndex> {
         self.inhabitants.get(namespace).into_iter().flatten().copied()
     }
 
     /// The addresses of some pods.
-    pub(super) fn addresses_of(&self, pods: impl IntoIterator<Item = PodIndex>) -> AddressSet {
+    pub(crate) fn addresses_of(&self, pods: impl IntoIterator<Item = PodIndex>) -> AddressSet {
         AddressSet::of_addresses(pods.into_iter().flat_map(|pod| self.own_addresses(pod).iter().copied()))
     }
 
     /// A pod's own addresses.
-    pub(super) fn own_addresses(&self, pod: PodIndex) -> &[IpAddr] {
+    pub(crate) fn own_addresses(&self, pod: PodIndex) -> &[IpAddr] {
         self.entry(pod).map_or(&[], |entry| &entry.addresses)
     }
 
     /// A pod's name; none if it is gone.
-    pub(super) fn name(&self, pod: PodIndex) -> Option<&ObjectName> {
+    pub(crate) fn name(&self, pod: PodIndex) -> Option<&ObjectName> {
         self.entry(pod).map(|entry| &entry.name)
     }
 
-    pub(super) fn pod(&self, pod: PodIndex) -> Option<&Pod> {
+    pub(crate) fn pod(&self, pod: PodIndex) -> Option<&Pod> {
         self.entry(pod).map(|entry| &entry.pod)
     }
 
     /// The addresses of the node that a pod runs on.
-    pub(super) fn node_addresses(&self, pod: PodIndex) -> &[IpAddr] {
+    pub(crate) fn node_addresses(&self, pod: PodIndex) -> &[IpAddr] {
         self.entry(pod).map_or(&[], |entry| &entry.pod.node_addresses)
     }
 
@@ -191,7 +191,7 @@ impl Resolver {
     }
 
     /// A filter rule's `from` or `to`.
-    pub(super) fn filter_peers(&mut self, intent: &Intent, peers: &[FilterPeer]) -> Addresses {
+    pub(crate) fn filter_peers(&mut self, intent: &Intent, peers: &[FilterPeer]) -> Addresses {
         if peers.is_empty() {
             return Addresses::Any;
         }
@@ -225,7 +225,7 @@ impl Resolver {
     }
 
     /// Peers of a NetworkPolicy rule in a namespace.
-    pub(super) fn network_peers(&mut self, namespace: &str, peers: &[NetworkPeer]) -> Addresses {
+    pub(crate) fn network_peers(&mut self, namespace: &str, peers: &[NetworkPeer]) -> Addresses {
         if peers.is_empty() {
             return Addresses::Any;
         }
@@ -245,7 +245,7 @@ impl Resolver {
     }
 
     /// Peers of a ClusterNetworkPolicy rule. None given means none.
-    pub(super) fn cluster_peers(&mut self, peers: &[ClusterPeer]) -> Addresses {
+    pub(crate) fn cluster_peers(&mut self, peers: &[ClusterPeer]) -> Addresses {
         let mut sets = Vec::with_capacity(peers.len());
         for peer in peers {
             sets.push(match peer {
@@ -261,12 +261,12 @@ impl Resolver {
     }
 
     /// Pods of a namespace by label.
-    pub(super) fn in_namespace(&mut self, namespace: &str, pods: &LabelSelector) -> Arc<Selection> {
+    pub(crate) fn in_namespace(&mut self, namespace: &str, pods: &LabelSelector) -> Arc<Selection> {
         self.select(Scope::One(namespace), pods)
     }
 
     /// Pods by their namespaces' labels and their own.
-    pub(super) fn anywhere(&mut self, pods: &PodsAnywhere) -> Arc<Selection> {
+    pub(crate) fn anywhere(&mut self, pods: &PodsAnywhere) -> Arc<Selection> {
         self.select(Scope::Labelled(&pods.namespaces), &pods.pods)
     }
 
@@ -350,7 +350,7 @@ impl Resolver {
     }
 
     /// The numbers that pods give a port name for a protocol.
-    pub(super) fn named_port(&mut self, protocol: PortProtocol, name: &str) -> Arc<NamedPort> {
+    pub(crate) fn named_port(&mut self, protocol: PortProtocol, name: &str) -> Arc<NamedPort> {
         let key = (name.to_owned(), protocol);
         let number = if let Some(known) = self.named_ports.get(&key) {
             *known
@@ -372,7 +372,7 @@ impl Resolver {
     }
 
     /// What has been asked for since the last time.
-    pub(super) fn take_asked(&mut self) -> Vec<Asked> {
+    pub(crate) fn take_asked(&mut self) -> Vec<Asked> {
         let mut asked = std::mem::take(&mut self.asked);
         asked.sort_unstable();
         asked.dedup();
@@ -380,7 +380,7 @@ impl Resolver {
     }
 
     /// The update that changed an answer last.
-    pub(super) fn changed(&self, asked: Asked) -> u64 {
+    pub(crate) fn changed(&self, asked: Asked) -> u64 {
         match asked {
             Asked::Selection(number) => self.selections[number].changed,
             Asked::Named(number) => self.named[number].changed,
@@ -388,139 +388,13 @@ impl Resolver {
     }
 
     /// How many updates there were.
-    pub(super) fn updates(&self) -> u64 {
+    pub(crate) fn updates(&self) -> u64 {
         self.update
     }
 
     /// How many answers are kept.
-    pub(super) fn answers(&self) -> usize {
+    pub(crate) fn answers(&self) -> usize {
         self.selections.len() + self.named.len()
-    }
-
-    /// Takes in what has been touched, and says which pods (also those that are gone by now) have other labels, addresses
-    /// or namespaces than before.
-    pub(super) fn update(&mut self, intent: &Intent, touched: &Touched) -> BTreeSet<PodIndex> {
-        self.update += 1;
-        let mut dirty: BTreeSet<PodIndex> = BTreeSet::new();
-        for name in &touched.namespaces {
-            match intent.namespaces.get(name) {
-                Some(labels) => _ = self.namespaces.insert(name.clone(), labels.clone()),
-                None => _ = self.namespaces.remove(name),
-            }
-            for (wanted, labelled) in &mut self.labelled {
-                if self.namespaces.get(name).is_some_and(|labels| selects(wanted, labels)) {
-                    labelled.namespaces.insert(name.clone());
-                } else {
-                    labelled.namespaces.remove(name);
-                }
-            }
-            dirty.extend(self.inhabitants(name));
-        }
-        let mut before: HashMap<PodIndex, PodEntry> = HashMap::new();
-        let mut gone = Vec::new();
-        for name in &touched.pods {
-            let old = self.names.remove(name);
-            if let Some(index) = old {
-                dirty.extend(self.replaced(index, &mut before));
-                gone.push(index);
-            }
-            if let Some(pod) = intent.pods.get(name) {
-                let index = if old.is_some() { gone.pop() } else { self.free.pop() };
-                let index = index.unwrap_or(self.pods.len());
-                dirty.extend(self.owners.add(name, index, &pod.addresses));
-                dirty.insert(index);
-                self.insert(index, name, pod);
-            }
-        }
-        for index in &dirty {
-            if let Some(entry) = &self.pods[*index] {
-                before.entry(*index).or_insert_with(|| entry.clone());
-            }
-            self.own(*index);
-        }
-        // An address may pass from one pod to another, so all go before any comes.
-        for comes in [false, true] {
-            for index in &dirty {
-                self.reselect(*index, before.get(index), comes);
-                self.rename_ports(*index, before.get(index), comes);
-            }
-        }
-        // Numbers of those that are gone are free for the next update.
-        self.free.extend(gone);
-        dirty
-    }
-
-    /// Takes a pod away; who has its addresses now.
-    fn replaced(&mut self, index: PodIndex, before: &mut HashMap<PodIndex, PodEntry>) -> Vec<PodIndex> {
-        let Some(entry) = self.pods[index].take() else { return Vec::new() };
-        self.labels.remove(index, &entry.pod.labels);
-        if let Some(pods) = self.inhabitants.get_mut(&entry.name.namespace) {
-            pods.remove(&index);
-        }
-        let mut dirty = self.owners.remove(&entry.name, &entry.pod.addresses);
-        dirty.push(index);
-        before.insert(index, entry);
-        dirty
-    }
-
-    /// Takes out of all selections what a pod has been there, or puts in what it is now.
-    fn reselect(&mut self, pod: PodIndex, before: Option<&PodEntry>, comes: bool) {
-        let now = self.pods[pod].as_ref();
-        let Some(namespace) = now.or(before).map(|entry| entry.name.namespace.as_str()) else { return };
-        let local = self.local.get(namespace).into_iter().flatten();
-        let own = self.everywhere.iter().chain(local).map(|(selector, number)| (true, selector, *number));
-        let labelled = self.labelled.values().flat_map(|labelled| {
-            let is_in = labelled.namespaces.contains(namespace);
-            labelled.selections.iter().map(move |(selector, number)| (is_in, selector, *number))
-        });
-        let none: &[IpAddr] = &[];
-        let old = before.map_or(none, |entry| &entry.addresses);
-        let new = now.map_or(none, |entry| &entry.addresses);
-        for (is_in, selector, number) in own.chain(labelled) {
-            let kept = &mut self.selections[number];
-            let place = kept.value.pods.binary_search(&pod);
-            let is = is_in && now.is_some_and(|entry| selects(selector, &entry.pod.labels));
-            if is && place.is_ok() && old == new || if comes { !is } else { place.is_err() } {
-                continue;
-            }
-            let selection = Arc::make_mut(&mut kept.value);
-            match place {
-                Ok(place) if !comes => {
-                    selection.addresses.remove(old);
-                    if !is {
-                        selection.pods.remove(place);
-                    }
-                }
-                place => {
-                    if let Err(place) = place {
-                        selection.pods.insert(place, pod);
-                    }
-                    selection.addresses.insert(new);
-                }
-            }
-            kept.changed = self.update;
-        }
-    }
-
-    /// The same of named ports.
-    fn rename_ports(&mut self, pod: PodIndex, before: Option<&PodEntry>, comes: bool) {
-        let entry = if comes { self.pods[pod].as_ref() } else { before };
-        let Some(entry) = entry else { return };
-        for (key, port) in &entry.pod.named_ports {
-            let Some(number) = self.named_ports.get(key) else { continue };
-            let kept = &mut self.named[*number];
-            let ports = Arc::make_mut(&mut kept.value);
-            let addresses = ports.entry(*port).or_default();
-            if comes {
-                addresses.insert(&entry.addresses);
-            } else {
-                addresses.remove(&entry.addresses);
-            }
-            if addresses.is_empty() {
-                ports.remove(port);
-            }
-            kept.changed = self.update;
-        }
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use outplane_intent::model::ObjectName;
 
-use super::super::terms::Direction;
+use super::terms::Direction;
 
 /// In the order of evaluation: who comes first is named first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) enum Unit {
+pub(crate) enum Unit {
     /// Filter policies.
     Filters,
     /// ClusterNetworkPolicies of the Admin tier.

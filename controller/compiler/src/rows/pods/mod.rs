@@ -19,18 +19,17 @@ use outplane_intent::model::{
 };
 
 use super::Findings;
-use super::error::CompileError;
 use super::notes::{Decision, Note};
 use super::openings;
 use super::peers::{NamedPort, PodIndex, Resolver};
-use super::priority::{self, Item, Line, Places};
+use super::priority::{self, Item, Line, Places, TooManyRules};
 use super::row::{Addresses, RowMatch, Rows};
 use super::terms::{Condition, Direction, Effect, PodTier, Stage};
 use crate::addresses::AddressSet;
 use crate::origin::Origin;
 use crate::ranges::Ranges;
 use facts::{Concern, ReplyModes, Says};
-pub(super) use live::{LivePods, UnitRows};
+pub(crate) use live::{LivePods, UnitRows};
 
 const DIRECTIONS: [Direction; 2] = Direction::ALL;
 
@@ -56,13 +55,13 @@ struct Rule<'r> {
 }
 
 /// Adds the rows of all NetworkPolicies and ClusterNetworkPolicies, and returns who may deny packets to or from pods.
-pub(super) fn compile(
+pub(crate) fn compile(
     intent: &Intent,
     places: &mut Places<'_>,
     resolver: &mut Resolver,
     rows: &mut Rows,
     findings: &mut Findings,
-) -> Result<Option<Decision>, CompileError> {
+) -> Result<Option<Decision>, TooManyRules> {
     let [egress, ingress] = DIRECTIONS.map(|direction| Concern::find(intent, resolver, direction));
     let modes = [&egress, &ingress].map(|concern| concern.reply_modes(resolver));
     let mut compiler = Compiler { modes: &modes, rows };
@@ -121,7 +120,7 @@ impl Compiler<'_> {
         places: &mut Places<'_>,
         resolver: &mut Resolver,
         findings: &mut Findings,
-    ) -> Result<(), CompileError> {
+    ) -> Result<(), TooManyRules> {
         let pod_tier = if tier == ClusterTier::Admin { PodTier::Admin } else { PodTier::Main };
         let mut in_order: Vec<(&String, &ClusterNetworkPolicy)> =
             intent.cluster_policies.iter().filter(|(_, policy)| policy.tier == tier).collect();
@@ -295,7 +294,7 @@ fn cluster_priorities(
     tier: ClusterTier,
     policies: &[(&String, &ClusterNetworkPolicy)],
     places: &mut Places<'_>,
-) -> Result<Vec<[Vec<i32>; 2]>, CompileError> {
+) -> Result<Vec<[Vec<i32>; 2]>, TooManyRules> {
     let mut all = vec![[Vec::new(), Vec::new()]; policies.len()];
     for direction in DIRECTIONS {
         let line = match (tier, direction) {

@@ -16,20 +16,19 @@ use outplane_intent::touched::Touched;
 
 use super::super::Findings;
 use super::super::content::Content;
-use super::super::error::CompileError;
-use super::super::incremental::unit::Unit;
 use super::super::notes::Decision;
 use super::super::peers::{Asked, PodIndex, Resolver};
-use super::super::priority::{PlaceNumbers, Places};
+use super::super::priority::{PlaceNumbers, Places, TooManyRules};
 use super::super::row::Rows;
 use super::super::terms::Direction;
+use super::super::unit::Unit;
 use super::facts::{Concern, Facts, ReplyModes, local_policies};
 use super::related::{self, Sides};
 use super::{Compiler, DIRECTIONS};
 use crate::addresses::AddressSet;
 
 /// Units and their rows.
-pub(in super::super) type UnitRows = Vec<(Unit, Vec<Content>)>;
+pub(crate) type UnitRows = Vec<(Unit, Vec<Content>)>;
 
 /// What somebody has asked for, and when.
 #[derive(Debug, Default)]
@@ -70,7 +69,7 @@ struct Group {
 }
 
 /// See the module.
-pub(in super::super) struct LivePods {
+pub(crate) struct LivePods {
     places: PlaceNumbers,
     resolver: Resolver,
     records: Vec<Record>,
@@ -93,10 +92,7 @@ pub(in super::super) struct LivePods {
 
 impl LivePods {
     /// Of an intent; all its units. `places`: of ClusterNetworkPolicies' rules.
-    pub(in super::super) fn new(
-        intent: &Intent,
-        places: &PlaceNumbers,
-    ) -> Result<(Self, UnitRows), CompileError> {
+    pub(crate) fn new(intent: &Intent, places: &PlaceNumbers) -> Result<(Self, UnitRows), TooManyRules> {
         let concern = |direction| Concern { direction, facts: Vec::new(), defaults: intent.defaults };
         let mut live = Self {
             places: places.clone(),
@@ -122,33 +118,33 @@ impl LivePods {
     }
 
     /// Who may deny packets to or from pods.
-    pub(in super::super) fn denial(&self) -> Option<&Decision> {
+    pub(crate) fn denial(&self) -> Option<&Decision> {
         self.denial.as_ref()
     }
 
     /// The addresses of the node that a pod runs on.
-    pub(in super::super) fn nodes_of(&self, name: &ObjectName) -> &[IpAddr] {
+    pub(crate) fn nodes_of(&self, name: &ObjectName) -> &[IpAddr] {
         self.resolver.number(name).map_or(&[], |pod| self.resolver.node_addresses(pod))
     }
 
     /// What filter policies have asked the resolver for is what they depend on.
-    pub(in super::super) fn for_filters(&mut self) -> &mut Resolver {
+    pub(crate) fn for_filters(&mut self) -> &mut Resolver {
         self.resolver.take_asked();
         &mut self.resolver
     }
 
-    pub(in super::super) fn filters_have_asked(&mut self) {
+    pub(crate) fn filters_have_asked(&mut self) {
         let asked = self.resolver.take_asked();
         self.filters.asked.extend(asked);
         self.filters.at = self.resolver.updates();
     }
 
     /// Takes in what has been touched; the units that have other rows. None: other things than pods are concerned.
-    pub(in super::super) fn update(
+    pub(crate) fn update(
         &mut self,
         intent: &Intent,
         touched: &Touched,
-    ) -> Result<Option<UnitRows>, CompileError> {
+    ) -> Result<Option<UnitRows>, TooManyRules> {
         let mut pods = self.resolver.update(intent, touched);
         if self.filters.is_old(&self.resolver) || self.resolver.answers() > 2 * self.answers + 10_000 {
             return Ok(None);
@@ -167,7 +163,7 @@ impl LivePods {
         pods: &BTreeSet<PodIndex>,
         mut policies: BTreeSet<ObjectName>,
         all: bool,
-    ) -> Result<UnitRows, CompileError> {
+    ) -> Result<UnitRows, TooManyRules> {
         let mut dirty: BTreeSet<Unit> = BTreeSet::new();
         let changed = self.records(intent, pods, &mut policies, &mut dirty);
         let mut units = UnitRows::new();
@@ -301,7 +297,7 @@ impl LivePods {
         }
     }
 
-    fn cluster_tiers(&mut self, intent: &Intent, units: &mut UnitRows) -> Result<(), CompileError> {
+    fn cluster_tiers(&mut self, intent: &Intent, units: &mut UnitRows) -> Result<(), TooManyRules> {
         self.resolver.take_asked();
         for (tier, unit) in [(ClusterTier::Admin, Unit::Admin), (ClusterTier::Baseline, Unit::Baseline)] {
             let mut rows = Rows::default();

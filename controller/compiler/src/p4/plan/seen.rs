@@ -5,8 +5,8 @@ use outplane_p4runtime::entry::{Entry, FieldMatch, Key, Match};
 use super::{seen, versioned};
 use crate::classes::{Cube, Ids};
 use crate::entries::Entries;
+use crate::p4::space::{SPACES, Space};
 use crate::program::{Field, Program, Table};
-use crate::space::{SPACES, Space};
 
 /// The classes that packets have in one version of the policy.
 #[derive(Debug)]

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::Digest;
 
-use super::error::CompileError;
 use super::slots;
 use crate::order::longest_increasing;
 
@@ -30,16 +29,16 @@ const STEP: u64 = 64;
 const HIGHEST_POLICY_PRIORITY: u16 = 1000;
 
 /// NetworkPolicies of a pod add up, so their rules share one priority, above everything in their tables.
-pub(super) const NETWORK_RULE: i32 = 0x7fff_8000;
+pub(crate) const NETWORK_RULE: i32 = 0x7fff_8000;
 /// ICMP errors, in tables of replies: what lets them through above what keeps them from everything else there.
-pub(super) const RELATED: i32 = 0x7fff_a000;
-pub(super) const UNRELATED: i32 = 0x7fff_9000;
+pub(crate) const RELATED: i32 = 0x7fff_a000;
+pub(crate) const UNRELATED: i32 = 0x7fff_9000;
 /// What comes from a pod's own node: below the rules, which are named where they allow it, too.
-pub(super) const LOCAL_NODE: i32 = 0x7fff_4000;
+pub(crate) const LOCAL_NODE: i32 = 0x7fff_4000;
 /// The isolation of pods: below the rules that make holes in it, above the Baseline tier.
-pub(super) const ISOLATION: i32 = 0x7fff_0000;
+pub(crate) const ISOLATION: i32 = 0x7fff_0000;
 /// What is left when no rule has matched.
-pub(super) const LAST: i32 = 1;
+pub(crate) const LAST: i32 = 1;
 
 /// Rules that are asked one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,13 +55,13 @@ pub(crate) enum Line {
 pub(crate) type PlaceNumbers = BTreeMap<(u8, u16), Vec<(u64, u32)>>;
 
 /// A rule that needs a place.
-pub(super) struct Item<'i> {
-    pub(super) policy: &'i str,
+pub(crate) struct Item<'i> {
+    pub(crate) policy: &'i str,
     /// The policy's priority.
-    pub(super) priority: u16,
-    pub(super) rule: &'i str,
+    pub(crate) priority: u16,
+    pub(crate) rule: &'i str,
     /// It is the place of answers to what the rule allows.
-    pub(super) answers: bool,
+    pub(crate) answers: bool,
 }
 
 impl Item<'_> {
@@ -85,28 +84,38 @@ pub(crate) fn line_place(priority: i32) -> Option<(u16, u32)> {
     (place < PLACES).then_some((level, place))
 }
 
+/// There are more rules in policies of one priority than places.
+#[derive(Debug)]
+pub(crate) struct TooManyRules {
+    /// The last policy among them.
+    pub(crate) policy: String,
+    pub(crate) priority: u16,
+    pub(crate) needed: usize,
+    pub(crate) places: u32,
+}
+
 /// Hands out places.
 #[derive(Debug)]
-pub(super) struct Places<'b> {
+pub(crate) struct Places<'b> {
     before: &'b PlaceNumbers,
     /// What the next compilation goes on from.
-    pub(super) now: PlaceNumbers,
+    pub(crate) now: PlaceNumbers,
 }
 
 impl<'b> Places<'b> {
-    pub(super) fn new(before: &'b PlaceNumbers) -> Self {
+    pub(crate) fn new(before: &'b PlaceNumbers) -> Self {
         Self { before, now: PlaceNumbers::new() }
     }
 
     /// The priority of each rule of a line. Items come by priority, then in their order.
-    pub(super) fn assign(&mut self, line: Line, items: &[Item<'_>]) -> Result<Vec<i32>, CompileError> {
+    pub(crate) fn assign(&mut self, line: Line, items: &[Item<'_>]) -> Result<Vec<i32>, TooManyRules> {
         let mut priorities = Vec::with_capacity(items.len());
         let level_of = |item: &Item<'_>| item.priority.min(HIGHEST_POLICY_PRIORITY);
         for level in items.chunk_by(|one, other| level_of(one) == level_of(other)) {
             let priority = level_of(&level[0]);
             if level.len() > PLACES as usize {
                 let policy = level[level.len() - 1].policy.to_owned();
-                return Err(CompileError::Places { policy, priority, needed: level.len(), places: PLACES });
+                return Err(TooManyRules { policy, priority, needed: level.len(), places: PLACES });
             }
             let key = (line as u8, priority);
             let digests: Vec<u64> = level.iter().map(Item::digest).collect();
@@ -229,9 +238,8 @@ mod tests {
             .iter()
             .map(|(priority, rule)| Item { policy: "big", priority: *priority, rule, answers: false })
             .collect();
-        let error =
-            Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err().to_string();
-        assert!(error.contains("big") && error.contains("1000"), "{error}");
+        let error = Places::new(&PlaceNumbers::new()).assign(Line::FilterAdmin, &items).unwrap_err();
+        assert_eq!((error.policy.as_str(), error.priority), ("big", 1000));
     }
 
     #[test]

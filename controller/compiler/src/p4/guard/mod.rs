@@ -25,11 +25,10 @@ use ipnet::IpNet;
 use outplane_intent::model::{Intent, Segment, SegmentGuard, Switch};
 use outplane_p4runtime::entry::{Entry, Match};
 
-use super::Scene;
 use super::forward::{is_everywhere, ports_here};
+use super::terms::whole;
 use crate::capacity;
 use crate::entries::Entries;
-use crate::p4::terms::whole;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::state::Origin;
 use places::{Place, Places};
@@ -57,7 +56,7 @@ struct At {
 }
 
 /// The entries of a switch.
-pub(super) fn compile(
+pub(crate) fn compile(
     intent: &Intent,
     program: &Program,
     name: &str,
@@ -140,7 +139,7 @@ fn elsewhere(
 }
 
 /// The segments that take most of a table of guards, the biggest first.
-pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &Entries) -> Vec<(String, u64)> {
+pub(crate) fn users(segments: &BTreeMap<String, u16>, table: Table, entries: &Entries) -> Vec<(String, u64)> {
     let (id, field) = (Program::outplane().table(table), Program::outplane().field(table, Field::Segment));
     let mut counts: BTreeMap<u128, u64> = BTreeMap::new();
     for entry in entries.of_table(id) {
@@ -149,7 +148,7 @@ pub(super) fn users(scene: &Scene<'_>, table: Table, entries: &Entries) -> Vec<(
             *counts.entry(*value).or_default() += 1;
         }
     }
-    let named = scene.segments.iter().map(|(name, id)| (format!("Segment/{name}"), u128::from(*id)));
+    let named = segments.iter().map(|(name, id)| (format!("Segment/{name}"), u128::from(*id)));
     let named = named.chain([("hosts in no segment".to_owned(), 0)]);
     let mut users: Vec<(String, u64)> =
         named.filter_map(|(name, id)| Some((name, *counts.get(&id)?))).collect();

@@ -75,7 +75,7 @@ impl Item<'_> {
 
 /// Adds the rows, and returns what becomes of such frames: everywhere, then what differs by EtherType and by segment.
 /// `denial` is the pods' part: who may deny a packet to or from one of them.
-pub(super) fn compile(
+pub(crate) fn compile(
     policies: &[(&str, &FilterPolicy)],
     scene: &Scene<'_>,
     limiters: &Limiters,

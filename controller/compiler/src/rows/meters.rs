@@ -9,16 +9,16 @@ use super::slots::{self, SlotNumbers};
 
 /// Packets that have a cell of their own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Limited {
-    pub(super) policy: String,
-    pub(super) rule: String,
-    pub(super) limit: RateLimit,
-    pub(super) packets: Packets,
+pub(crate) struct Limited {
+    pub(crate) policy: String,
+    pub(crate) rule: String,
+    pub(crate) limit: RateLimit,
+    pub(crate) packets: Packets,
 }
 
 /// Which of the packets that a rule lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Packets {
+pub(crate) enum Packets {
     /// What it matches by itself.
     Direct,
     /// Replies to that, and errors about it: in a cell of their own, or what asks would take what answers needs.
@@ -42,12 +42,12 @@ impl Limited {
 pub(crate) struct Limiters {
     cells: BTreeMap<Limited, u64>,
     /// What the next compilation goes on from.
-    pub(super) numbers: SlotNumbers,
+    pub(crate) numbers: SlotNumbers,
 }
 
 impl Limiters {
     /// Gives each a cell, see [`slots`]. None: there are more than cells.
-    pub(super) fn assign(rules: Vec<Limited>, cells: u64, before: &SlotNumbers) -> Option<Self> {
+    pub(crate) fn assign(rules: Vec<Limited>, cells: u64, before: &SlotNumbers) -> Option<Self> {
         let digests: Vec<[u8; 32]> = rules.iter().map(hash).collect();
         let slots = slots::assign::<8>(&digests, u32::try_from(cells).unwrap_or(u32::MAX), before)?;
         let numbers = slots::numbers(&digests, &slots);
@@ -56,7 +56,7 @@ impl Limiters {
     }
 
     /// A rule's cell.
-    pub(super) fn cell(&self, rule: &Limited) -> Option<u64> {
+    pub(crate) fn cell(&self, rule: &Limited) -> Option<u64> {
         self.cells.get(rule).copied()
     }
 

@@ -13,8 +13,8 @@ use outplane_intent::evaluate::Entrance;
 use outplane_intent::packet::{ICMP, ICMPV6, Ingress, Packet, SCTP, Traffic, UDP};
 use outplane_p4runtime::entry::{Action, Entry};
 
+use crate::p4::space::is_filter;
 use crate::program::{ActionKind, Field, Program, Table};
-use crate::space::is_filter;
 use crate::state::Origin;
 use index::Index;
 

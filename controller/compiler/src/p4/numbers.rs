@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use outplane_intent::model::RateLimit;
 use outplane_p4runtime::entry::{Entry, FieldMatch, Match};
 
-use super::{AddressPrefix, Numbers, PolicyNumbers};
 use crate::classes::{Cube, Prefix};
-use crate::compile::{Line, cell_digests, line_place, rule_digest};
+use crate::numbers::{AddressPrefix, Numbers, PolicyNumbers};
+use crate::p4::space::is_filter;
 use crate::plan::seen;
 use crate::program::{ActionKind, Field, Program, Table};
 use crate::ranges::Point;
-use crate::space::is_filter;
+use crate::rows::meters::cell_digests;
+use crate::rows::priority::{Line, line_place, rule_digest};
 use crate::state::{Installed, Origin};
 
 /// The fields whose matches are cubes of classes.

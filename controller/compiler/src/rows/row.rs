@@ -27,7 +27,7 @@ pub(crate) struct Sets {
 
 /// Source or destination addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Addresses {
+pub(crate) enum Addresses {
     /// Any, also of packets that have none.
     Any,
     /// These.
@@ -36,16 +36,16 @@ pub(super) enum Addresses {
 
 impl Addresses {
     /// These, or any if they are all.
-    pub(super) fn new(set: AddressSet) -> Self {
+    pub(crate) fn new(set: AddressSet) -> Self {
         if set.is_full() { Self::Any } else { Self::Of(set) }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Of(set) if set.is_empty())
     }
 
     /// What is in both.
-    pub(super) fn intersect(&self, other: &AddressSet) -> Self {
+    pub(crate) fn intersect(&self, other: &AddressSet) -> Self {
         Self::new(match self {
             Self::Any => other.clone(),
             Self::Of(set) => set.intersect(other),
@@ -73,13 +73,13 @@ pub(crate) struct Row {
 
 /// What a row matches.
 #[derive(Clone, Debug)]
-pub(super) struct RowMatch<'a> {
-    pub(super) src: &'a Addresses,
-    pub(super) dst: &'a Addresses,
-    pub(super) sport: Option<&'a Ranges<u16>>,
-    pub(super) dport: Option<&'a Ranges<u16>>,
-    pub(super) segments: &'a [u16],
-    pub(super) conditions: Vec<Condition>,
+pub(crate) struct RowMatch<'a> {
+    pub(crate) src: &'a Addresses,
+    pub(crate) dst: &'a Addresses,
+    pub(crate) sport: Option<&'a Ranges<u16>>,
+    pub(crate) dport: Option<&'a Ranges<u16>>,
+    pub(crate) segments: &'a [u16],
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// All rows of a switch.
@@ -94,12 +94,12 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// The number of a rule's origin, whose priorities say its place.
-    pub(super) fn origin(&mut self, policy: &str, rule: &str) -> usize {
+    pub(crate) fn origin(&mut self, policy: &str, rule: &str) -> usize {
         self.origin_at(policy, rule, 0)
     }
 
     /// The number of a rule's origin that shares its priority with others. Who asks first is named first.
-    pub(super) fn origin_at(&mut self, policy: &str, rule: &str, place: usize) -> usize {
+    pub(crate) fn origin_at(&mut self, policy: &str, rule: &str, place: usize) -> usize {
         if let Some(known) = self.rules.get(policy).and_then(|rules| rules.get(rule)) {
             return *known;
         }
@@ -111,12 +111,12 @@ impl Rows {
     }
 
     /// The mark of a rule's log records.
-    pub(super) fn tag(&self, origin: usize) -> u32 {
+    pub(crate) fn tag(&self, origin: usize) -> u32 {
         self.origins[origin].tag()
     }
 
     /// Adds a row, unless one of its sets is empty and it would match nothing.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         stage: Stage,
         priority: i32,
@@ -142,7 +142,7 @@ impl Rows {
     }
 
     /// Each row by itself.
-    pub(super) fn into_contents(self) -> Vec<Content> {
+    pub(crate) fn into_contents(self) -> Vec<Content> {
         let Self { sets, all, origins, .. } = self;
         let metadata: Vec<Vec<u8>> = origins.iter().map(Origin::encode).collect();
         let content = |row: Row| {
@@ -169,7 +169,7 @@ impl Rows {
     }
 
     /// Of rows that match the same packets only the first in rank is ever hit: the others go.
-    pub(super) fn prune(&mut self) {
+    pub(crate) fn prune(&mut self) {
         let mut places: HashMap<RowKey<'_>, usize> = HashMap::with_capacity(self.all.len());
         let mut best: Vec<usize> = Vec::with_capacity(self.all.len());
         let rank = |number: usize| (self.all[number].priority, Reverse(self.all[number].origin));

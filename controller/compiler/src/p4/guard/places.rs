@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use outplane_intent::model::{Host, HostGuard, Intent, Segment, SegmentGuard};
 
-use crate::compile::forward::{is_everywhere, ports_here};
+use crate::p4::forward::{is_everywhere, ports_here};
 
 /// A host by name, and whether anything may come from it.
 type Known<'g> = (&'g str, &'g Host, bool);
