@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use outplane_compiler::compile::{Compiled, SwitchState};
+use outplane_compiler::numbers::Numbers;
 use outplane_compiler::plan::{self, Counts};
 use outplane_compiler::program::Program;
 use outplane_compiler::rules::{self, RuleChanges};
@@ -15,11 +17,13 @@ use outplane_intent::model::Intent;
 use serde::Serialize;
 
 use super::apply::empty::{Allowed, Guard};
+use super::apply::log;
 use crate::compiled::{self, schema};
 use crate::entries::{ChangeForm, table_name};
 use crate::exit::Exit;
 use crate::expectations::{self, Ignoring};
 use crate::input::Input;
+use crate::node::{self, Node};
 use crate::options::{Format, PolicyFiles};
 use crate::output::{self, BAD, FAINT, GOOD, HEAD, Report, WARN, columns, count, grouped, styled, wrapped};
 use crate::switches::{self, About, Trouble};
@@ -42,8 +46,24 @@ pub(crate) struct Arguments {
     /// Plan as if the pipeline was pushed anew, which empties the switch first
     #[arg(long)]
     force_pipeline: bool,
+    /// The switches are those of the controllers whose store this file names, a node's own or a client's: what stays as it is
+    /// keeps the numbers that the newest generation has [default: `$OUTPLANE_CONFIG`; without it the numbers of the switch]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "no_log"])]
+    config: Option<PathBuf>,
+    /// Plan what `apply` would write to the switches directly, even if `OUTPLANE_CONFIG` is set
+    #[arg(long)]
+    no_log: bool,
     #[command(flatten)]
     targets: Targets,
+}
+
+/// Where what has a number already has it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    /// The switch: what a direct `apply` goes on from.
+    BySwitch,
+    /// The newest generation: what controllers go on from.
+    ByLog,
 }
 
 /// How a plan is shown.
@@ -131,12 +151,35 @@ impl From<plan::Summary> for Changes {
 pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit> {
     let input = input::load(&arguments.sources)?;
     let targets = arguments.targets.resolve(&input.intent)?;
-    let compiled = compiled::compile(&input)?;
+    let (compiled, numbered) = match numbers_of_log(arguments) {
+        Some(numbers) => (compiled::compile_after(&input, &numbers)?, Numbered::ByLog),
+        None => (compiled::compile(&input)?, Numbered::BySwitch),
+    };
     expectations::require(&input, &compiled, arguments.ignoring)?;
     let (options, guard) = (arguments.targets.options(), Guard::new(&input, Allowed::default()));
     let push = arguments.force_pipeline;
-    let plans = dry_run(&input, targets, &options, compiled, push, &guard, arguments.show, format)?;
+    let plans =
+        dry_run(&input, targets, &options, (compiled, numbered), push, &guard, arguments.show, format)?;
     Ok(plans.exit(arguments.show))
+}
+
+/// What the newest generation has numbered, where controllers keep the switches.
+fn numbers_of_log(arguments: &Arguments) -> Option<Numbers> {
+    if arguments.no_log || arguments.targets.has_address() {
+        return None;
+    }
+    let path = arguments.config.clone().or_else(node::from_environment)?;
+    let numbers = Node::open(&path).and_then(|node| runtime::block_on(log::numbers(&node))?);
+    match numbers {
+        Ok(numbers) => Some(log::decoded(numbers.as_deref())),
+        Err(error) => {
+            tracing::warn!(
+                "the newest generation cannot be read ({error:#}): this is what `apply --no-log` would write; controllers may \
+                 number otherwise"
+            );
+            None
+        }
+    }
 }
 
 /// What `plan` and `apply --dry-run` do once they know what is desired.
@@ -145,7 +188,7 @@ pub(crate) fn dry_run(
     input: &Input,
     targets: Vec<Target>,
     options: &Options,
-    mut compiled: Compiled,
+    (mut compiled, numbered): (Compiled, Numbered),
     force_pipeline: bool,
     guard: &Guard,
     show: Show,
@@ -155,7 +198,8 @@ pub(crate) fn dry_run(
     let one = |target: Target| {
         let state = compiled.switches.remove(&target.name).unwrap_or_default();
         let (intent, guard) = (Arc::clone(&intent), guard.clone());
-        let asked = Asked { intent, at: input.at, state, force_pipeline, guard, entries: show.entries };
+        let (at, entries) = (input.at, show.entries);
+        let asked = Asked { intent, at, state, numbered, force_pipeline, guard, entries };
         of_switch(target, options.clone(), asked)
     };
     let switches = runtime::block_on(switches::each(targets, one))?;
@@ -171,19 +215,23 @@ struct Asked {
     at: Timestamp,
     /// What it should hold where it is empty.
     state: SwitchState,
+    numbered: Numbered,
     force_pipeline: bool,
     guard: Guard,
     entries: bool,
 }
 
 async fn of_switch(target: Target, options: Options, asked: Asked) -> Result<SwitchPlan, Trouble> {
-    let Asked { intent, at, state, force_pipeline, guard, entries } = asked;
+    let Asked { intent, at, state, numbered, force_pipeline, guard, entries } = asked;
     let name = target.name.clone();
     let connection = switches::connect(target, options).await?;
     let push = force_pipeline || connection.cookie().await? != Some(connection.pipeline().cookie);
     let read = if push { Read::default() } else { connection.read_installed(&state.desired, false).await? };
     let (switch, installed) = (name.clone(), read.installed.clone());
-    let compiling = move || compiled::for_switch((&intent, at), &switch, &installed, state);
+    let compiling = move || match numbered {
+        Numbered::BySwitch => compiled::for_switch((&intent, at), &switch, &installed, state),
+        Numbered::ByLog => state,
+    };
     let state =
         tokio::task::spawn_blocking(compiling).await.map_err(|error| Trouble::of(&error.to_string()))?;
     let (digest, desired) = (compiled::digest(&state), state.desired);

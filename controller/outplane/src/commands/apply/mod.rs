@@ -25,7 +25,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use self::empty::{Allowed, Guard};
-use super::plan::{self, Changes, Show};
+use super::plan::{self, Changes, Numbered, Show};
 use crate::alike::{Told, alike};
 use crate::awaited::{PATIENCE, Waiting};
 use crate::exit::{Exit, Usage};
@@ -208,7 +208,16 @@ pub(crate) fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Exit>
     let mut options = arguments.targets.options();
     if arguments.dry_run {
         let (push, show) = (arguments.force_pipeline, arguments.show());
-        let plans = plan::dry_run(&input, targets, &options, compiled, push, &guard, show, format)?;
+        let plans = plan::dry_run(
+            &input,
+            targets,
+            &options,
+            (compiled, Numbered::BySwitch),
+            push,
+            &guard,
+            show,
+            format,
+        )?;
         return Ok(plans.exit_of_apply(show));
     }
     if arguments.force_pipeline {

@@ -109,7 +109,7 @@ async fn a_switch_that_was_edited_by_hand_is_brought_back() {
     let desired = &other.states[desired];
     let mut stranger =
         lab.stranger("leaf1", election_id(Fence { generation: 1, audit: 5, attempt: 1 })).await;
-    stranger.apply(&desired, ConvergeOptions::default()).await.unwrap();
+    stranger.apply(desired, ConvergeOptions::default()).await.unwrap();
     drop(stranger);
     lab.comes_to_hold(generation).await;
 }

@@ -399,11 +399,11 @@ impl Lab {
             };
             let pipeline = std::sync::Arc::new(Pipeline::outplane().clone());
             let connection = Connection::open_read_only(target, pipeline, Options::default()).await.unwrap();
-            let read = match connection.read_installed(&desired, false).await {
+            let read = match connection.read_installed(desired, false).await {
                 Ok(read) => read,
                 Err(error) => return Some(error.to_string()),
             };
-            let plan = plan::plan(&Pipeline::outplane().program, &read.installed, &desired).unwrap();
+            let plan = plan::plan(&Pipeline::outplane().program, &read.installed, desired).unwrap();
             if !plan.is_empty() {
                 return Some(format!("{}: {plan:?}", task.switch()));
             }

@@ -205,7 +205,7 @@ async fn what_a_direct_apply_hands_on_is_counted_once() {
     let direct = Connection::open(lab.target("leaf1"), pipeline, options).await.unwrap();
     let mut direct = direct.with_counted(Counted::default());
     let report = direct
-        .apply(&desired, ConvergeOptions { rules: Rules::Carry, ..ConvergeOptions::default() })
+        .apply(desired, ConvergeOptions { rules: Rules::Carry, ..ConvergeOptions::default() })
         .await
         .unwrap();
     assert!(report.plan.total > 0);
