@@ -100,3 +100,36 @@ fn history_differences_and_the_way_back() {
     run(&lab, "intent history --limit 0").ends(2);
     run(&lab, "intent rollback").ends(2);
 }
+
+/// Whoever has just applied through controllers is told that nothing is left to do, whatever the switch alone would be
+/// numbered like.
+#[test]
+fn a_plan_goes_by_the_numbers_of_the_log() {
+    let switch = SoftSwitch::start();
+    let mut lab = Lab::start(&switch.address);
+    run(&lab, "config set examples/shared.toml").ends(0);
+    for (role, name) in [("distributor", "d1"), ("controller", "c1")] {
+        lab.daemon(role, name);
+    }
+    let folder = folder();
+    file(folder.path(), "policy.yaml", POLICY);
+    let network = CAMPUS.replace("127.0.0.1:9559", &switch.address);
+    let path = folder.path().display();
+    for number in [7, 8, 17, 18, 7] {
+        let moved = network.replace("10.1.0.7", &format!("10.1.0.{number}"));
+        file(folder.path(), "network.yaml", &moved);
+        run(&lab, &format!("apply {path} --ignore-expectations")).ends(0);
+        let plan = run(&lab, &format!("plan {path} --ignore-expectations")).ends(0).out;
+        assert!(
+            plan.contains("nothing would change") || plan.contains("no rule changes"),
+            "{number}: {plan}"
+        );
+        let dry = run(&lab, &format!("apply {path} --dry-run --detailed-exitcode --ignore-expectations"));
+        dry.ends(0);
+    }
+    // It is told where the log cannot be read, and planned all the same.
+    lab.end_store();
+    let alone = run(&lab, &format!("plan {path} --ignore-expectations")).ends(0);
+    assert!(alone.err.contains("the newest generation cannot be read"), "{}", alone.err);
+    outplane(["plan", &path.to_string(), "--no-log", "--ignore-expectations"]).ends(0);
+}
