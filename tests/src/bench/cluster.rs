@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use outplane_intent::testing::{Cluster as Pods, EditKind, files, texts};
-use outplane_rmdp_core::key::Key;
-use outplane_rmdp_core::object::{Decision, Generation, Object, Outcome, PolicyFile};
+use outplane_rmdp_core::object::{Generation, Outcome, PolicyFile};
 use outplane_rmdp_core::task::{Event as Cause, NetworkId};
 use outplane_rmdp_node::clock;
 use outplane_rmdp_node::daemon::store_settings;
@@ -27,14 +26,12 @@ use outplane_testbed::{Cluster, ClusterOptions, SharedConfig, StoreKind, Xdp};
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::etcd::{is_write, ms, percentile, unix_ns};
-use super::inside;
+use super::{decided, inside};
 use crate::network::Journal;
 use crate::skipped;
 
 /// The switch.
 const SWITCH: &str = "s1";
-/// Longest time until something is decided.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Edits before anything counts.
 const WARM_UP: usize = 5;
 /// Between an edit's decision and the next edit: whoever keeps the switch has looked at it by then.
@@ -180,7 +177,8 @@ impl Bench {
         let since = self.tip.generation().context("it was appended")?.since(SWITCH);
         let mut edit = Edit { kind, append, written: None, entries: said.entries };
         if since == self.tip.number() {
-            let decision = self.decided().await?;
+            let cause = Cause::generation(self.network, since, SWITCH);
+            let decision = decided(&self.objects, &cause, Duration::from_millis(20)).await?;
             ensure!(matches!(decision.outcome, Outcome::Done { .. }), "{decision:?}");
             let lines = block_in_place(|| journal.lines())?;
             let last = lines.iter().filter(|line| is_write(line)).map(|line| line.unix_ns).max();
@@ -188,17 +186,5 @@ impl Bench {
         }
         tokio::time::sleep(PAUSE).await;
         Ok(edit)
-    }
-
-    async fn decided(&self) -> Result<Decision> {
-        let cause = Cause::generation(self.network, self.tip.number(), SWITCH);
-        let (key, end) = (Key::Decision(cause.id()?), Instant::now() + PATIENCE);
-        loop {
-            if let Some(Object::Decision(decision)) = self.objects.get(&key).await? {
-                return Ok(decision);
-            }
-            ensure!(Instant::now() < end, "generation {} is not decided", self.tip.number());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }

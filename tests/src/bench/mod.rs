@@ -9,9 +9,13 @@ mod write;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use outplane_rmdp_core::key::Key;
+use outplane_rmdp_core::object::{Decision, Object};
+use outplane_rmdp_core::task::Event as Cause;
+use outplane_rmdp_node::objects::Objects;
 use outplane_testbed::{Cluster, ClusterOptions};
 
 use crate::network::started;
@@ -67,6 +71,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         etcd::run(&arguments.etcd)?;
     }
     Ok(())
+}
+
+/// Longest time until something is written, or decided.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What became of the task of a generation, asked for so often.
+async fn decided(objects: &Objects, cause: &Cause, every: Duration) -> Result<Decision> {
+    let (key, end) = (Key::Decision(cause.id()?), Instant::now() + PATIENCE);
+    loop {
+        if let Some(Object::Decision(decision)) = objects.get(&key).await? {
+            return Ok(decision);
+        }
+        ensure!(Instant::now() < end, "{key} is not decided after {PATIENCE:?}");
+        tokio::time::sleep(every).await;
+    }
 }
 
 /// Measures a network that it starts, from the namespace of who administers it.

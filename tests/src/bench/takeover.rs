@@ -24,7 +24,7 @@ use outplane_testbed::{
 use tokio::task::block_in_place;
 
 use super::etcd::{is_write, ms, percentile, unix_ns};
-use super::inside;
+use super::{PATIENCE, decided, inside};
 use crate::network::{Journal, policy, writer};
 use crate::skipped;
 
@@ -34,8 +34,6 @@ const SWITCH: &str = "s1";
 const RULES: u64 = 150;
 /// How long nothing happens, to see what that takes.
 const REST: Duration = Duration::from_secs(20);
-/// Longest time until something is written, or decided.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long owners are stopped.
 const STOPS: [u64; 5] = [100, 300, 1000, 3000, 10_000];
 /// Where they are stopped: after so many writes of theirs; and for 0 so long after the policy was given.
@@ -147,15 +145,7 @@ impl Bench {
     }
 
     async fn decided(&self) -> Result<Decision> {
-        let key = Key::Decision(self.cause().id()?);
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(Object::Decision(decision)) = self.objects.get(&key).await? {
-                return Ok(decision);
-            }
-            ensure!(Instant::now() < end, "generation {} is not decided", self.generation);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        decided(&self.objects, &self.cause(), Duration::from_millis(10)).await
     }
 
     async fn claim(&self, attempt: u32) -> Result<Option<Claim>> {

@@ -23,8 +23,9 @@
 //!
 //! Bounds: requests under way as the core asks for them and `limits.requests` of the client; executions by
 //! `limits.executions`; 256 desired states or 64 MiB of them, 4 compiled generations, which share what they have in
-//! common, and the reader's and compiler's memory of the last one, some ten times its text; 8 generations' switches, 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains;
-//! 2,048 packets from switches, cut to 256 bytes each, and 48 KiB of lines about them; totals of 4,096 switches, 256
+//! common, and the reader's and compiler's memory of the last one, some ten times its text; 8 generations' switches,
+//! 4,096 sessions and remembered tasks, 64 fetches and reads of switches ahead; 4 events of followed chains; 2,048
+//! packets from switches, cut to 256 bytes each, and 48 KiB of lines about them; totals of 4,096 switches, 256
 //! readings of counters that wait for theirs.
 //! Counters of most stand in `/metrics` and in the status.
 
